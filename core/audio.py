@@ -1,0 +1,195 @@
+"""Audio files to clips: read, check, mix down, resample, cut.
+
+One way in for every file, so that the same file always gives the same samples.
+Decoding is libsndfile's (WAV, FLAC, OGG, Opus, MP3, AIFF, ...), resampling is soxr's
+(``HQ``). Both are imported when first used: the model and the trainer work without.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
+
+import numpy as np
+
+from usad_workbench.core.clips import Clip, Samples
+from usad_workbench.core.errors import AudioError, MissingExtraError
+
+AudioSource = str | Path | BinaryIO
+
+MIN_DURATION_S = 0.025
+"""Shorter audio has not one analysis window of the students (25 ms, Kaldi's default)."""
+SILENCE_PEAK = 1e-5
+"""A peak below this (-100 dBFS) is silence: no encoder says anything about it."""
+MAX_CHANNELS = 64
+"""More than this is taken for a damaged header."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioInfo:
+    """What the header of an audio file says."""
+
+    sample_rate_hz: int
+    n_samples: int
+    n_channels: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate_hz
+
+
+def probe_audio(source: AudioSource) -> AudioInfo:
+    """The header of an audio file, without decoding it.
+
+    Raises:
+        AudioError: not a file, or not audio that libsndfile can read.
+    """
+    soundfile = _soundfile()
+    _check_is_file(source)
+    try:
+        info = soundfile.info(_argument(source))
+    except soundfile.LibsndfileError as error:
+        raise _unreadable(source, str(error)) from error
+    return AudioInfo(
+        sample_rate_hz=info.samplerate, n_samples=info.frames, n_channels=info.channels
+    )
+
+
+def read_audio(
+    source: AudioSource,
+    *,
+    sample_rate_hz: int | None = None,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> Clip:
+    """Mono float32 audio of a file, or of a part of it, checked.
+
+    Channels are averaged. Only the asked part is decoded, so that a window of an
+    hours-long recording costs what the window costs.
+
+    Args:
+        source: A path or an open binary file.
+        sample_rate_hz: Resample to this rate; the file's own where none.
+        start_s: Where to start, in seconds.
+        end_s: Where to end; the end of the file where none.
+
+    Raises:
+        AudioError: not audio, truncated, empty, not finite, silent or too short.
+    """
+    soundfile = _soundfile()
+    _check_is_file(source)
+    try:
+        with soundfile.SoundFile(_argument(source)) as file:
+            if file.channels > MAX_CHANNELS:
+                raise _unreadable(source, f"its header names {file.channels} channels")
+            rate = file.samplerate
+            first, last = _sample_range(file.frames, rate, start_s, end_s)
+            file.seek(first)
+            samples = file.read(last - first, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise _unreadable(source, str(error)) from error
+    if len(samples) < last - first:
+        raise AudioError(
+            f"{_name(source)} is truncated: its header promises {last - first} samples, "
+            f"{len(samples)} could be read. Export the file again."
+        )
+    mono = check_samples(samples.mean(axis=1), rate, _name(source))
+    clip = Clip(
+        samples=mono, sample_rate_hz=rate, path=_name(source), start_s=first / rate
+    )
+    return clip if sample_rate_hz is None else resample(clip, sample_rate_hz)
+
+
+def resample(clip: Clip, sample_rate_hz: int) -> Clip:
+    """The clip at another rate, unchanged if it has it already."""
+    if clip.sample_rate_hz == sample_rate_hz:
+        return clip
+    try:
+        import soxr
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Resampling from {clip.sample_rate_hz} to {sample_rate_hz} Hz needs the package "
+            "soxr, which is not installed. Install it, or give audio at the encoder's rate."
+        ) from error
+    samples = soxr.resample(clip.samples, clip.sample_rate_hz, sample_rate_hz, quality="HQ")
+    return Clip(
+        samples=np.ascontiguousarray(samples, dtype=np.float32),
+        sample_rate_hz=sample_rate_hz,
+        path=clip.path,
+        start_s=clip.start_s,
+    )
+
+
+def check_samples(samples: Samples, sample_rate_hz: int, name: str) -> Samples:
+    """The samples, if an encoder can say something about them.
+
+    Raises:
+        AudioError: too short, not finite or silent.
+    """
+    if len(samples) < MIN_DURATION_S * sample_rate_hz:
+        raise AudioError(
+            f"{name} has {len(samples)} samples at {sample_rate_hz} Hz, at least "
+            f"{MIN_DURATION_S * 1000:.0f} ms are needed. Leave it out or use a longer cut."
+        )
+    n_bad = int(np.count_nonzero(~np.isfinite(samples)))
+    if n_bad:
+        raise AudioError(
+            f"{name} has {n_bad} samples that are not finite numbers. Export the file again."
+        )
+    peak = float(np.abs(samples).max())
+    if peak < SILENCE_PEAK:
+        raise AudioError(
+            f"{name} is silent (peak {peak:.1e}, at least {SILENCE_PEAK:.0e} expected). "
+            "Leave it out or use another cut."
+        )
+    return samples
+
+
+def _sample_range(
+    n_samples: int, rate_hz: int, start_s: float, end_s: float | None
+) -> tuple[int, int]:
+    first = round(start_s * rate_hz)
+    last = n_samples if end_s is None else min(round(end_s * rate_hz), n_samples)
+    if start_s < 0 or first >= last > 0:
+        raise AudioError(
+            f"Asked for {start_s} s to {'the end' if end_s is None else f'{end_s} s'} of audio "
+            f"that is {n_samples / rate_hz:.3f} s long. Ask for a part that lies inside."
+        )
+    return first, last
+
+
+def _soundfile() -> ModuleType:
+    try:
+        import soundfile
+    except ImportError as error:
+        raise MissingExtraError(
+            "Reading audio files needs the package soundfile, which is not installed. "
+            "Install it, or hand in a Clip of samples."
+        ) from error
+    module: ModuleType = soundfile
+    return module
+
+
+def _argument(source: AudioSource) -> str | BinaryIO:
+    if isinstance(source, (str, Path)):
+        return str(source)
+    source.seek(0)
+    return source
+
+
+def _check_is_file(source: AudioSource) -> None:
+    if isinstance(source, (str, Path)) and not Path(source).is_file():
+        what = "a folder" if Path(source).is_dir() else "no file"
+        raise AudioError(f"{source} is {what}, an audio file was expected. Check the path.")
+
+
+def _name(source: AudioSource) -> str:
+    return str(source) if isinstance(source, (str, Path)) else "the given audio"
+
+
+def _unreadable(source: AudioSource, why: str) -> AudioError:
+    return AudioError(
+        f"{_name(source)} cannot be read as audio: {why} "
+        "Expected WAV, FLAC, OGG, Opus, MP3 or AIFF. Convert or remove the file."
+    )

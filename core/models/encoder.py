@@ -1,0 +1,268 @@
+"""The contract that teacher, student, control and baseline all meet.
+
+Layers, once and for all: layer 0 is what enters the first block, layer i is what
+leaves block i, so an encoder of depth L has layers 0..L; negative numbers count from
+the end. Encoders without a stack say in ``EncoderSpec.layer_names`` what theirs are.
+
+An implementation writes ``_forward`` for clips of one batch; ``Encoder`` does the
+rest: resampling, batching, pooling, arguments. Encoders whose front end or padding
+would leak between clips of different lengths declare ``pads = False`` and are only
+ever handed clips of equal length, so that a clip alone always equals the same clip in
+a batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from usad_workbench.core.audio import AudioSource, read_audio, resample
+from usad_workbench.core.clips import Clip, ClipBatch
+from usad_workbench.core.errors import ConfigError, ShapeError, UnknownNameError
+
+Role = Literal["teacher", "student", "control", "baseline"]
+Pooling = Literal["mean", "native"]
+TargetKind = Literal["block", "ffn"]
+"""``block``: what leaves the block. ``ffn``: the feed-forward output before the residual."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderSpec:
+    """What is known of an encoder without running it; the contract tests check it."""
+
+    name: str
+    role: Role
+    """The default; who taught whom is the workspace's ``distillation`` table."""
+    domain: str | None
+    """The domain it is a specialist of; none for several."""
+    n_layers: int
+    """Depth L; there are L + 1 layers."""
+    dims: tuple[int, ...]
+    """Width of each layer, L + 1 values."""
+    frame_rates_hz: tuple[float, ...]
+    """Frames per second of each layer, L + 1 values; 0 for one frame per clip."""
+    sample_rate_hz: int
+    n_params: int
+    """Parameters that the forward pass up to the last layer uses."""
+    licence: str
+    citation: str
+    """Paper or source of the weights."""
+    layer_names: tuple[str, ...] = ()
+    """What each layer is, where it is not a residual stream; L + 1 values or none."""
+    pads: bool = False
+    """Whether clips of different lengths may share a batch."""
+    has_ffn: bool = False
+    """Whether ``ffn`` targets exist (layers 1..L)."""
+    native_dim: int | None = None
+    """Width of its own utterance-level output (pooling ``native``), if it has one."""
+    min_duration_s: float = 0.025
+    """Shorter clips are padded with zeros to this before the front end."""
+
+    def __post_init__(self) -> None:
+        for what, values in (("dims", self.dims), ("frame_rates_hz", self.frame_rates_hz)):
+            if len(values) != self.n_layers + 1:
+                raise ConfigError(
+                    f"{self.name}: {what} has {len(values)} values, n_layers = {self.n_layers} "
+                    f"needs {self.n_layers + 1} (layers 0 to {self.n_layers})."
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LayerFeatures:
+    """Frames of the asked layers of one batch.
+
+    ``frames[i]`` has shape [clip, frame, dim] and belongs to layer ``layers[i]``;
+    ``n_valid[i]``, shape [clip], counts its valid frames; what lies behind is padding.
+    """
+
+    layers: tuple[int, ...]
+    frames: tuple[Tensor, ...]
+    n_valid: tuple[Tensor, ...]
+    frame_rates_hz: tuple[float, ...]
+    native: Tensor | None = None
+    """The encoder's own utterance-level output, shape [clip, native_dim]."""
+
+    def of(self, layer: int) -> Tensor:
+        """Frames of one layer, shape [clip, frame, dim]."""
+        return self.frames[self.layers.index(layer)]
+
+    def pooled(self, pooling: Pooling = "mean") -> tuple[Tensor, ...]:
+        """One vector per clip and layer, each of shape [clip, dim].
+
+        ``mean`` averages the valid frames. ``native`` is one entry: the encoder's own.
+
+        Raises:
+            ConfigError: ``native`` of an encoder that has no such output.
+        """
+        if pooling == "mean":
+            return tuple(
+                masked_mean(frames, n) for frames, n in zip(self.frames, self.n_valid, strict=True)
+            )
+        if self.native is None:
+            raise ConfigError(
+                "Pooling 'native' was asked of an encoder without an utterance-level output. "
+                "Use pooling 'mean'."
+            )
+        return (self.native,)
+
+
+def masked_mean(frames: Tensor, n_valid: Tensor) -> Tensor:
+    """Mean over the valid frames: [clip, frame, dim] and [clip] to [clip, dim].
+
+    >>> masked_mean(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2])).tolist()
+    [[2.0]]
+    """
+    mask = frame_mask(n_valid, frames.shape[1]).unsqueeze(-1)
+    return frames.masked_fill(~mask, 0.0).sum(1) / n_valid.to(frames).unsqueeze(-1)
+
+
+def frame_mask(n_valid: Tensor, n_frames: int) -> Tensor:
+    """True where a frame is valid, shape [clip, frame].
+
+    >>> frame_mask(torch.tensor([1, 2]), 3).tolist()
+    [[True, False, False], [True, True, False]]
+    """
+    return torch.arange(n_frames, device=n_valid.device) < n_valid.unsqueeze(-1)
+
+
+def resolve_layers(layers: int | Sequence[int] | None, n_layers: int) -> tuple[int, ...]:
+    """Layer numbers from what a user wrote: none means all, negative counts from the end.
+
+    Raises:
+        UnknownNameError: a layer that does not exist, or one named twice.
+
+    >>> resolve_layers(None, 2), resolve_layers([0, -1], 12), resolve_layers(3, 4)
+    ((0, 1, 2), (0, 12), (3,))
+    """
+    if layers is None:
+        return tuple(range(n_layers + 1))
+    asked = (layers,) if isinstance(layers, int) else tuple(layers)
+    resolved = tuple(layer + n_layers + 1 if layer < 0 else layer for layer in asked)
+    wrong = [a for a, r in zip(asked, resolved, strict=True) if not 0 <= r <= n_layers]
+    if wrong or len(set(resolved)) != len(resolved) or not resolved:
+        raise UnknownNameError(
+            f"Found layers {list(asked)}, expected different numbers from 0 to {n_layers} "
+            f"or from -{n_layers + 1} to -1. Layer 0 enters the first block."
+        )
+    return resolved
+
+
+class Encoder(ABC):
+    """Clips to frames per layer. Subclasses write ``spec``, ``weights_sha256``, ``_forward``."""
+
+    spec: EncoderSpec
+    weights_sha256: str
+    """Of the weights in use; of the configuration where there are none."""
+    device: torch.device = torch.device("cpu")
+
+    @abstractmethod
+    def _forward(
+        self, samples: Tensor, n_valid: Tensor, layers: tuple[int, ...], kind: TargetKind
+    ) -> LayerFeatures:
+        """Features of a batch [clip, sample] at the encoder's own rate, on its device.
+
+        Without ``spec.pads`` all clips have the same length. Never called with ``ffn``
+        unless ``spec.has_ffn``; then layer 0 is not asked for.
+        """
+
+    @abstractmethod
+    def to(self, device: str | torch.device) -> Encoder:
+        """Moves the weights to a device and returns itself."""
+
+    @torch.no_grad()
+    def features(
+        self, batch: ClipBatch, layers: Sequence[int] | None = None, kind: TargetKind = "block"
+    ) -> LayerFeatures:
+        """Frames of the asked layers of a batch at the encoder's rate.
+
+        Raises:
+            ShapeError: another sample rate, or lengths that must not share a batch.
+            ConfigError: ``ffn`` of an encoder without feed-forward blocks.
+        """
+        if batch.sample_rate_hz != self.spec.sample_rate_hz:
+            raise ShapeError(
+                f"{self.spec.name} takes {self.spec.sample_rate_hz} Hz, the batch has "
+                f"{batch.sample_rate_hz} Hz. Resample the clips, or call encode()."
+            )
+        if not self.spec.pads and len(set(batch.n_valid.tolist())) > 1:
+            raise ShapeError(
+                f"{self.spec.name} takes clips of equal length in a batch, found lengths "
+                f"{sorted(set(batch.n_valid.tolist()))}. Use equal_length_batches()."
+            )
+        if kind == "ffn" and not self.spec.has_ffn:
+            raise ConfigError(
+                f"{self.spec.name} has no feed-forward blocks, so no 'ffn' targets. Use 'block'."
+            )
+        samples = torch.from_numpy(batch.samples).to(self.device)
+        n_valid = torch.from_numpy(batch.n_valid).to(self.device)
+        shortest = round(self.spec.min_duration_s * self.spec.sample_rate_hz)
+        if samples.shape[1] < shortest:
+            samples = torch.nn.functional.pad(samples, (0, shortest - samples.shape[1]))
+        n_valid = n_valid.clamp(min=shortest)
+        resolved = resolve_layers(layers, self.spec.n_layers)
+        return self._forward(samples, n_valid, resolved, kind)
+
+    def encode(
+        self, audio: AudioSource | Clip, layers: int | Sequence[int] | None = None
+    ) -> LayerFeatures:
+        """Frames of one clip or file, per asked layer (all by default).
+
+        Raises:
+            AudioError: audio that cannot be read.
+            UnknownNameError: a layer that does not exist.
+        """
+        clip = audio if isinstance(audio, Clip) else read_audio(audio)
+        batch = ClipBatch.from_clips([resample(clip, self.spec.sample_rate_hz)])
+        return self.features(batch, resolve_layers(layers, self.spec.n_layers))
+
+    def embed(
+        self,
+        audio: AudioSource | Clip,
+        layers: int | Sequence[int] | None = None,
+        pooling: Pooling = "mean",
+    ) -> list[FloatArray]:
+        """Pooled vectors of one clip or file: one array [dim] per asked layer."""
+        pooled = self.encode(audio, layers).pooled(pooling)
+        return [vector[0].float().cpu().numpy() for vector in pooled]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchPlan:
+    """Which clips go through an encoder together."""
+
+    max_batch_s: float = 60.0
+    """At most this many seconds of audio, padding included, in one batch."""
+    max_clips: int = 64
+
+
+def plan_batches(
+    n_samples: Sequence[int], sample_rate_hz: int, pads: bool, plan: BatchPlan | None = None
+) -> Iterator[list[int]]:
+    """Positions of clips to batch together, by length so that little is padded.
+
+    Without ``pads`` a batch holds clips of one length only.
+
+    >>> list(plan_batches([8, 5, 8, 5], 1, pads=False))
+    [[1, 3], [0, 2]]
+    """
+    plan = plan or BatchPlan()
+    order = sorted(range(len(n_samples)), key=lambda i: (n_samples[i], i))
+    batch: list[int] = []
+    for i in order:
+        fits = (len(batch) + 1) * n_samples[i] <= plan.max_batch_s * sample_rate_hz
+        same = pads or not batch or n_samples[batch[0]] == n_samples[i]
+        if batch and not (fits and same and len(batch) < plan.max_clips):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
