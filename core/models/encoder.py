@@ -26,54 +26,28 @@ from torch import Tensor
 from usad_workbench.core.audio import AudioSource, read_audio, resample
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import ConfigError, ShapeError, UnknownNameError
+from usad_workbench.core.models.spec import EncoderSpec, Role
 
-Role = Literal["teacher", "student", "control", "baseline"]
+__all__ = [
+    "BatchPlan",
+    "Encoder",
+    "EncoderSpec",
+    "FloatArray",
+    "LayerFeatures",
+    "Pooling",
+    "Role",
+    "TargetKind",
+    "frame_mask",
+    "masked_mean",
+    "plan_batches",
+    "resolve_layers",
+]
+
 Pooling = Literal["mean", "native"]
 TargetKind = Literal["block", "ffn"]
 """``block``: what leaves the block. ``ffn``: the feed-forward output before the residual."""
 
 FloatArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncoderSpec:
-    """What is known of an encoder without running it; the contract tests check it."""
-
-    name: str
-    role: Role
-    """The default; who taught whom is the workspace's ``distillation`` table."""
-    domain: str | None
-    """The domain it is a specialist of; none for several."""
-    n_layers: int
-    """Depth L; there are L + 1 layers."""
-    dims: tuple[int, ...]
-    """Width of each layer, L + 1 values."""
-    frame_rates_hz: tuple[float, ...]
-    """Frames per second of each layer, L + 1 values; 0 for one frame per clip."""
-    sample_rate_hz: int
-    n_params: int
-    """Parameters that the forward pass up to the last layer uses."""
-    licence: str
-    citation: str
-    """Paper or source of the weights."""
-    layer_names: tuple[str, ...] = ()
-    """What each layer is, where it is not a residual stream; L + 1 values or none."""
-    pads: bool = False
-    """Whether clips of different lengths may share a batch."""
-    has_ffn: bool = False
-    """Whether ``ffn`` targets exist (layers 1..L)."""
-    native_dim: int | None = None
-    """Width of its own utterance-level output (pooling ``native``), if it has one."""
-    min_duration_s: float = 0.025
-    """Shorter clips are padded with zeros to this before the front end."""
-
-    def __post_init__(self) -> None:
-        for what, values in (("dims", self.dims), ("frame_rates_hz", self.frame_rates_hz)):
-            if len(values) != self.n_layers + 1:
-                raise ConfigError(
-                    f"{self.name}: {what} has {len(values)} values, n_layers = {self.n_layers} "
-                    f"needs {self.n_layers + 1} (layers 0 to {self.n_layers})."
-                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,0 +1,118 @@
+"""Mel spectrograms in torch, equal to those that the teachers were trained with.
+
+The filter matrix is computed here, so that a machine without librosa can run the
+encoders; tests compare it, and the spectrograms, with librosa.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+_SLANEY_HZ_PER_MEL = 200.0 / 3
+_SLANEY_LOG_FROM_HZ = 1000.0
+_SLANEY_LOG_STEP = float(np.log(6.4) / 27)
+
+Scale = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MelConfig:
+    """How samples become mel bands."""
+
+    sample_rate_hz: int
+    n_fft: int
+    """Samples in a window (periodic Hann) and in its Fourier transform."""
+    hop: int
+    """Samples between frames."""
+    n_mels: int
+    scale: Literal["slaney", "htk"] = "slaney"
+    norm: Literal["area", "sum"] = "area"
+    """Each filter has equal area over frequency in Hz, or weights that sum to 1."""
+    edge: Literal["reflect", "constant"] = "reflect"
+    """What lies before the first and behind the last sample; frames are centred."""
+
+
+class MelSpectrogram(nn.Module):
+    """Samples to mel power: [clip, sample] to [clip, frame, mel].
+
+    A clip of n samples has 1 + floor(n / hop) frames.
+    """
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        self.config = config
+        filters = torch.from_numpy(mel_filters(config))
+        # Not persistent: they follow from the configuration and are no weights.
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Power in each band. Clips must be longer than half a window."""
+        spectrum = torch.stft(
+            samples,
+            self.config.n_fft,
+            self.config.hop,
+            window=self.window,
+            center=True,
+            pad_mode=self.config.edge,
+            return_complex=True,
+        )
+        return (self.filters @ spectrum.abs().square()).transpose(1, 2)
+
+
+def mel_filters(config: MelConfig) -> npt.NDArray[np.float32]:
+    """Triangular filters, shape [mel, frequency], from 0 Hz to half the sample rate.
+
+    Source: Slaney's Auditory Toolbox and HTK, in librosa's reading of both.
+
+    >>> config = MelConfig(sample_rate_hz=16000, n_fft=512, hop=160, n_mels=8, norm="sum")
+    >>> mel_filters(config).sum(axis=1).round(5).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    to_mel, to_hz = _SCALES[config.scale]
+    top = to_mel(np.array([0.0, config.sample_rate_hz / 2]))
+    edges_hz = to_hz(np.linspace(top[0], top[1], config.n_mels + 2))
+    bins_hz = np.arange(config.n_fft // 2 + 1) * config.sample_rate_hz / config.n_fft
+    low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
+    rising = (bins_hz - low) / (centre - low)
+    falling = (high - bins_hz) / (high - centre)
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    if config.norm == "area":
+        filters *= 2.0 / (high - low)
+    else:
+        filters /= np.maximum(filters.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    return filters.astype(np.float32)
+
+
+def _htk_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 2595.0 * np.log10(1.0 + hz / 700.0)
+
+
+def _htk_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
+def _slaney_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    start = _SLANEY_LOG_FROM_HZ / _SLANEY_HZ_PER_MEL
+    logarithmic = start + np.log(np.maximum(hz, 1.0) / _SLANEY_LOG_FROM_HZ) / _SLANEY_LOG_STEP
+    return np.where(hz >= _SLANEY_LOG_FROM_HZ, logarithmic, hz / _SLANEY_HZ_PER_MEL)
+
+
+def _slaney_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    start = _SLANEY_LOG_FROM_HZ / _SLANEY_HZ_PER_MEL
+    logarithmic = _SLANEY_LOG_FROM_HZ * np.exp(_SLANEY_LOG_STEP * (mel - start))
+    return np.where(mel >= start, logarithmic, mel * _SLANEY_HZ_PER_MEL)
+
+
+_SCALES: dict[str, tuple[Scale, Scale]] = {
+    "htk": (_htk_mel, _htk_hz),
+    "slaney": (_slaney_mel, _slaney_hz),
+}
