@@ -21,6 +21,9 @@ MIN_DURATION_S = 0.025
 """Shorter audio has not one analysis window of the students (25 ms, Kaldi's default)."""
 SILENCE_PEAK = 1e-5
 """A peak below this (-100 dBFS) is silence: no encoder says anything about it."""
+ESTIMATED_LENGTH = frozenset({"MP3", "MPEG"})
+"""Formats whose header only estimates the length."""
+SCAN_BLOCK_SAMPLES = 1 << 20
 MAX_CHANNELS = 64
 """More than this is taken for a damaged header."""
 
@@ -81,8 +84,8 @@ def read_audio(
     _check_is_file(source)
     try:
         with soundfile.SoundFile(_argument(source)) as file:
-            if file.channels > MAX_CHANNELS:
-                raise _unreadable(source, f"its header names {file.channels} channels")
+            if not 1 <= file.channels <= MAX_CHANNELS:
+                raise _unreadable(source, f"its header names {file.channels} channels.")
             rate = file.samplerate
             first, last = _sample_range(file.frames, rate, start_s, end_s)
             file.seek(first)
@@ -90,15 +93,38 @@ def read_audio(
     except soundfile.LibsndfileError as error:
         raise _unreadable(source, str(error)) from error
     if len(samples) < last - first:
-        raise AudioError(
-            f"{_name(source)} is truncated: its header promises {last - first} samples, "
-            f"{len(samples)} could be read. Export the file again."
-        )
+        raise _truncated(source, last - first, len(samples))
     mono = check_samples(samples.mean(axis=1), rate, _name(source))
-    clip = Clip(
-        samples=mono, sample_rate_hz=rate, path=_name(source), start_s=first / rate
-    )
+    clip = Clip(samples=mono, sample_rate_hz=rate, path=_name(source), start_s=first / rate)
     return clip if sample_rate_hz is None else resample(clip, sample_rate_hz)
+
+
+def scan_audio(source: AudioSource) -> AudioInfo:
+    """What a file really holds, read to its end in blocks: its length is counted, not believed.
+
+    Raises:
+        AudioError: as ``read_audio``, for the whole file.
+    """
+    soundfile = _soundfile()
+    _check_is_file(source)
+    n_samples, peak, is_finite = 0, 0.0, True
+    try:
+        with soundfile.SoundFile(_argument(source)) as file:
+            if not 1 <= file.channels <= MAX_CHANNELS:
+                raise _unreadable(source, f"its header names {file.channels} channels.")
+            rate, promised, n_channels = file.samplerate, file.frames, file.channels
+            is_estimated = file.format in ESTIMATED_LENGTH
+            for block in file.blocks(SCAN_BLOCK_SAMPLES, dtype="float32", always_2d=True):
+                mono = block.mean(axis=1)
+                n_samples += len(mono)
+                is_finite = is_finite and bool(np.isfinite(mono).all())
+                peak = max(peak, float(np.abs(mono).max(initial=0.0)))
+    except soundfile.LibsndfileError as error:
+        raise _unreadable(source, str(error)) from error
+    if n_samples < promised and not is_estimated:
+        raise _truncated(source, promised, n_samples)
+    _check(n_samples, peak, is_finite, rate, _name(source))
+    return AudioInfo(sample_rate_hz=rate, n_samples=n_samples, n_channels=n_channels)
 
 
 def resample(clip: Clip, sample_rate_hz: int) -> Clip:
@@ -127,23 +153,24 @@ def check_samples(samples: Samples, sample_rate_hz: int, name: str) -> Samples:
     Raises:
         AudioError: too short, not finite or silent.
     """
-    if len(samples) < MIN_DURATION_S * sample_rate_hz:
+    is_finite = bool(np.isfinite(samples).all())
+    _check(len(samples), float(np.abs(samples).max(initial=0.0)), is_finite, sample_rate_hz, name)
+    return samples
+
+
+def _check(n_samples: int, peak: float, is_finite: bool, rate_hz: int, name: str) -> None:
+    if n_samples < MIN_DURATION_S * rate_hz:
         raise AudioError(
-            f"{name} has {len(samples)} samples at {sample_rate_hz} Hz, at least "
+            f"{name} has {n_samples} samples at {rate_hz} Hz, at least "
             f"{MIN_DURATION_S * 1000:.0f} ms are needed. Leave it out or use a longer cut."
         )
-    n_bad = int(np.count_nonzero(~np.isfinite(samples)))
-    if n_bad:
-        raise AudioError(
-            f"{name} has {n_bad} samples that are not finite numbers. Export the file again."
-        )
-    peak = float(np.abs(samples).max())
+    if not is_finite:
+        raise AudioError(f"{name} has samples that are not finite numbers. Export the file again.")
     if peak < SILENCE_PEAK:
         raise AudioError(
             f"{name} is silent (peak {peak:.1e}, at least {SILENCE_PEAK:.0e} expected). "
             "Leave it out or use another cut."
         )
-    return samples
 
 
 def _sample_range(
@@ -186,6 +213,13 @@ def _check_is_file(source: AudioSource) -> None:
 
 def _name(source: AudioSource) -> str:
     return str(source) if isinstance(source, (str, Path)) else "the given audio"
+
+
+def _truncated(source: AudioSource, promised: int, found: int) -> AudioError:
+    return AudioError(
+        f"{_name(source)} is truncated: its header promises {promised} samples, {found} could "
+        "be read. Export the file again."
+    )
 
 
 def _unreadable(source: AudioSource, why: str) -> AudioError:

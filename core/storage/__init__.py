@@ -1,0 +1,1 @@
+"""Workspaces: one folder that holds everything about one collection."""

@@ -1,0 +1,202 @@
+"""Per-layer embeddings of every segment of a workspace that has none yet.
+
+Reading and resampling of the next portion runs in a thread beside the forward pass.
+A portion is committed as one transaction with all its layers, so a killed run loses
+that portion at most and the same command finishes the work.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from usad_workbench.core.audio import read_audio
+from usad_workbench.core.clips import Clip, ClipBatch
+from usad_workbench.core.errors import UsadError
+from usad_workbench.core.models.encoder import Encoder, Pooling, plan_batches, resolve_layers
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.importing import Failure
+from usad_workbench.core.storage.spaces import (
+    EncoderRecord,
+    append_vectors,
+    pending_segments,
+    register_encoder,
+)
+from usad_workbench.core.storage.workspace import FloatArray, Workspace
+
+PORTION_S = 240.0
+"""Seconds of audio between two commits; at a real-time factor of 0.03 that is 7 s of work."""
+PORTION_SEGMENTS = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedReport:
+    """What an embedding run did."""
+
+    n_done: int
+    n_skipped: int
+    """Segments that had all asked layers already."""
+    failed: list[Failure] = field(default_factory=list)
+    audio_seconds: float
+    seconds: float
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of work per second of audio; 0 if nothing was done."""
+        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    segment_id: int
+    path: str
+    start_s: float
+    end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+    @property
+    def name(self) -> str:
+        return f"{self.path} [{self.start_s:g} s to {self.end_s:g} s]"
+
+
+def embed(
+    workspace: Workspace,
+    encoder: Encoder,
+    *,
+    layers: Sequence[int] | None = None,
+    pooling: Pooling = "mean",
+    progress: Progress = no_progress,
+) -> EmbedReport:
+    """Embeds what is not embedded yet.
+
+    Args:
+        workspace: Where clips come from and vectors go.
+        encoder: Any encoder of the contract.
+        layers: All by default; negative counts from the end.
+        pooling: ``native`` stores the encoder's own utterance-level output as layer L.
+        progress: Called after each portion, in segments.
+
+    Returns:
+        Counts, failures by name and time; a segment that fails stops nothing.
+
+    Raises:
+        ProvenanceError: the workspace holds vectors of other weights under this name.
+        UnknownNameError: a layer that does not exist.
+    """
+    started = time.perf_counter()
+    wanted = resolve_layers(layers, encoder.spec.n_layers)
+    if pooling == "native":
+        wanted = (encoder.spec.n_layers,)
+    record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
+    register_encoder(workspace, record)
+    rows, total = pending_segments(workspace, encoder.spec.name, wanted, pooling)
+    pending = [_Segment(*row) for row in rows]
+    failed: list[Failure] = []
+    n_done, audio_seconds, n_seen = 0, 0.0, 0
+    for portion, clips in _read_ahead(workspace.folder, encoder.spec.sample_rate_hz, pending):
+        good = [(s, c) for s, c in zip(portion, clips, strict=True) if isinstance(c, Clip)]
+        failed += [c for c in clips if isinstance(c, Failure)]
+        if good:
+            segments = [segment for segment, _ in good]
+            vectors = _vectors(encoder, [clip for _, clip in good], wanted, pooling)
+            is_finite = np.all([np.isfinite(v).all(axis=1) for v in vectors.values()], axis=0)
+            failed += [
+                Failure(path=s.name, reason="The encoder gave values that are not finite.")
+                for s, ok in zip(segments, is_finite, strict=True)
+                if not ok
+            ]
+            ids = np.array([s.segment_id for s in segments], dtype=np.int64)[is_finite]
+            if len(ids):
+                kept = {layer: values[is_finite] for layer, values in vectors.items()}
+                append_vectors(workspace, record, pooling, ids, kept)
+            n_done += len(ids)
+            audio_seconds += sum(s.duration_s for s in segments)
+        n_seen += len(portion)
+        progress(n_seen, len(pending), f"embed {encoder.spec.name}")
+    _note_failures(workspace, encoder.spec.name, failed)
+    return EmbedReport(
+        n_done=n_done,
+        n_skipped=total - len(pending),
+        failed=failed,
+        audio_seconds=audio_seconds,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _vectors(
+    encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
+) -> dict[int, FloatArray]:
+    """Pooled vectors per layer, rows in the order of the clips."""
+    lengths = [len(clip.samples) for clip in clips]
+    order: list[int] = []
+    parts: list[tuple[FloatArray, ...]] = []
+    for batch in plan_batches(lengths, encoder.spec.sample_rate_hz, encoder.spec.pads):
+        features = encoder.features(ClipBatch.from_clips([clips[i] for i in batch]), layers)
+        parts.append(tuple(v.float().cpu().numpy() for v in features.pooled(pooling)))
+        order += batch
+    back = np.argsort(np.array(order))
+    return {
+        layer: np.concatenate([part[i] for part in parts])[back] for i, layer in enumerate(layers)
+    }
+
+
+def _read_ahead(
+    folder: Path, sample_rate_hz: int, pending: Sequence[_Segment]
+) -> Iterator[tuple[list[_Segment], list[Clip | Failure]]]:
+    """Portions with their audio, the next one being read while this one is worked on."""
+
+    def read(portion: list[_Segment]) -> list[Clip | Failure]:
+        return [_read(folder, segment, sample_rate_hz) for segment in portion]
+
+    portions = list(_portions(pending))
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = [pool.submit(read, portion) for portion in portions[:1]]
+        for i, portion in enumerate(portions):
+            clips = ahead.pop().result()
+            if i + 1 < len(portions):
+                ahead.append(pool.submit(read, portions[i + 1]))
+            yield portion, clips
+
+
+def _portions(pending: Sequence[_Segment]) -> Iterator[list[_Segment]]:
+    portion: list[_Segment] = []
+    seconds = 0.0
+    for segment in pending:
+        if portion and (
+            seconds + segment.duration_s > PORTION_S or len(portion) == PORTION_SEGMENTS
+        ):
+            yield portion
+            portion, seconds = [], 0.0
+        portion.append(segment)
+        seconds += segment.duration_s
+    if portion:
+        yield portion
+
+
+def _read(folder: Path, segment: _Segment, sample_rate_hz: int) -> Clip | Failure:
+    try:
+        return read_audio(
+            folder / segment.path,
+            sample_rate_hz=sample_rate_hz,
+            start_s=segment.start_s,
+            end_s=segment.end_s,
+        )
+    except UsadError as error:
+        return Failure(path=segment.name, reason=str(error))
+
+
+def _note_failures(workspace: Workspace, encoder: str, failed: Sequence[Failure]) -> None:
+    """Keeps the failures of the last run of this encoder, for the page ``Data``."""
+    step = f"embed {encoder}"
+    with workspace.database.write() as connection:
+        connection.execute("DELETE FROM failures WHERE step = ?", [step])
+        for failure in failed:
+            connection.execute(
+                "INSERT INTO failures VALUES (?, ?, ?)", [failure.path, step, failure.reason]
+            )

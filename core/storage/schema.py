@@ -1,0 +1,100 @@
+"""Tables of ``workspace.duckdb``.
+
+Vectors lie in one table per space, ``vectors_<space_id>``, with a fixed-width column:
+reading one layer of one encoder touches that layer alone, however many others there
+are. ``embeddings`` is the view over all of them that people query; DuckDB drops the
+branches that a filter on encoder or layer excludes before it reads anything.
+
+Views name tables of the same file only, never files: they hold when the folder is
+moved, copied or opened from another directory.
+"""
+
+SCHEMA_VERSION = 1
+"""Raised when a table changes in a way that older code would misread."""
+
+CLIP_COLUMNS: dict[str, str] = {
+    "clip_id": "VARCHAR PRIMARY KEY",
+    "path": "VARCHAR NOT NULL",
+    "domain": "VARCHAR NOT NULL",
+    "dataset": "VARCHAR NOT NULL",
+    "cluster_id": "VARCHAR NOT NULL",
+    "label": "VARCHAR",
+    "duration_s": "DOUBLE",
+    "sample_rate_hz": "INTEGER",
+    "split": "VARCHAR",
+    "audio_sha256": "VARCHAR",
+}
+"""Columns that every clip has; metadata fields of a manifest become further columns."""
+
+TABLES: dict[str, str] = {
+    "meta": "key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL",
+    "clips": ", ".join(f"{name} {kind}" for name, kind in CLIP_COLUMNS.items()),
+    "segments": "segment_id BIGINT NOT NULL, clip_id VARCHAR NOT NULL, start_s DOUBLE NOT NULL, "
+    "end_s DOUBLE NOT NULL, segmentation VARCHAR NOT NULL",
+    "encoders": "encoder VARCHAR PRIMARY KEY, role VARCHAR NOT NULL, domain VARCHAR, "
+    "n_layers INTEGER NOT NULL, dims INTEGER[] NOT NULL, frame_rates_hz DOUBLE[] NOT NULL, "
+    "sample_rate_hz INTEGER NOT NULL, weights_sha256 VARCHAR NOT NULL, licence VARCHAR NOT NULL, "
+    "n_params BIGINT NOT NULL, layer_names VARCHAR[], citation VARCHAR",
+    "spaces": "space_id INTEGER PRIMARY KEY, encoder VARCHAR NOT NULL, layer INTEGER NOT NULL, "
+    "pooling VARCHAR NOT NULL, segmentation VARCHAR NOT NULL, window_s DOUBLE NOT NULL, "
+    "hop_s DOUBLE NOT NULL, sample_rate_hz INTEGER NOT NULL, dim INTEGER NOT NULL, "
+    "weights_sha256 VARCHAR NOT NULL, code_version VARCHAR NOT NULL, n BIGINT NOT NULL",
+    "distillation": "student VARCHAR NOT NULL, teacher VARCHAR NOT NULL, domain VARCHAR, "
+    "stage INTEGER NOT NULL",
+    "tasks": "task VARCHAR PRIMARY KEY, label_column VARCHAR NOT NULL, domain VARCHAR, "
+    "group_column VARCHAR NOT NULL, metric VARCHAR NOT NULL",
+    "teacher_similarity": "student VARCHAR, student_layer INTEGER, teacher VARCHAR, "
+    "teacher_layer INTEGER, domain VARCHAR, measure VARCHAR, value DOUBLE, ci_low DOUBLE, "
+    "ci_high DOUBLE, null_kind VARCHAR, null_q95 DOUBLE, p_value DOUBLE, q_value DOUBLE, "
+    "n_clips INTEGER, n_clusters INTEGER, reason VARCHAR, fingerprint VARCHAR",
+    "clip_teacher_similarity": "student VARCHAR, student_layer INTEGER, teacher VARCHAR, "
+    "teacher_layer INTEGER, clip_id VARCHAR, measure VARCHAR, value DOUBLE",
+    "nearest_teachers": "student VARCHAR, domain VARCHAR, measure VARCHAR, teacher VARCHAR, "
+    "student_layer INTEGER, teacher_layer INTEGER, value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, "
+    "control VARCHAR, control_value DOUBLE, difference DOUBLE, difference_ci_low DOUBLE, "
+    "difference_ci_high DOUBLE, n_clips INTEGER, n_clusters INTEGER, statement VARCHAR",
+    "projections": "encoder VARCHAR, layer INTEGER, pooling VARCHAR, method VARCHAR, "
+    "segment_id BIGINT, x FLOAT, y FLOAT",
+    "projection_quality": "encoder VARCHAR, layer INTEGER, pooling VARCHAR, method VARCHAR, "
+    "n BIGINT, trustworthiness DOUBLE, n_judged BIGINT, seconds DOUBLE",
+    "indexes": "space_id INTEGER, kind VARCHAR, n BIGINT, file VARCHAR, file_sha256 VARCHAR, "
+    "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT",
+    "probes": "encoder VARCHAR, layer INTEGER, task VARCHAR, protocol VARCHAR, metric VARCHAR, "
+    "value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n_test INTEGER, n_classes INTEGER, "
+    "n_groups INTEGER, chance DOUBLE, transductive BOOLEAN, reason VARCHAR, fingerprint VARCHAR",
+    "failures": "item VARCHAR, step VARCHAR, reason VARCHAR",
+}
+"""Columns of each table, in the order of the contract, our own last."""
+
+EMPTY_EMBEDDINGS = (
+    "SELECT NULL::VARCHAR AS encoder, NULL::INTEGER AS layer, NULL::VARCHAR AS pooling, "
+    "NULL::BIGINT AS segment_id, NULL::VARCHAR AS clip_id, NULL::FLOAT[] AS vector WHERE false"
+)
+
+
+def quote(identifier: str) -> str:
+    """An SQL identifier, quoted, whatever a manifest's header holds.
+
+    >>> quote('we"ird')
+    '"we""ird"'
+    """
+    escaped = identifier.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def literal(text: str) -> str:
+    """An SQL string literal, for the one place that takes no parameters: a view."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
+def embeddings_view(spaces: list[tuple[int, str, int, str]]) -> str:
+    """SQL of the view ``embeddings`` over (space_id, encoder, layer, pooling)."""
+    branches = [
+        f"SELECT {literal(encoder)} AS encoder, {layer} AS layer, {literal(pooling)} AS pooling, "
+        f"v.segment_id, s.clip_id, v.vector::FLOAT[] AS vector "
+        f"FROM vectors_{space_id} v JOIN segments s USING (segment_id)"
+        for space_id, encoder, layer, pooling in spaces
+    ]
+    body = " UNION ALL ".join(branches) or EMPTY_EMBEDDINGS
+    return f"CREATE OR REPLACE VIEW embeddings AS {body}"
