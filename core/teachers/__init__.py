@@ -1,0 +1,1 @@
+"""Pretrained encoders, controls and baselines, and where their weights come from."""

