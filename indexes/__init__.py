@@ -1,0 +1,19 @@
+"""FAISS indexes over a workspace's spaces, and what is computed from their neighbours."""
+
+from usad_workbench.indexes.evaluation import IndexEvaluation, evaluate_index
+from usad_workbench.indexes.faiss_index import Kind, VectorIndex
+from usad_workbench.indexes.projection import ProjectionReport, project_space
+from usad_workbench.indexes.spaces import IndexReport, open_index, search, update_index
+
+__all__ = [
+    "IndexEvaluation",
+    "IndexReport",
+    "Kind",
+    "ProjectionReport",
+    "VectorIndex",
+    "evaluate_index",
+    "open_index",
+    "project_space",
+    "search",
+    "update_index",
+]
