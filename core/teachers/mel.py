@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _SLANEY_HZ_PER_MEL = 200.0 / 3
@@ -54,18 +55,37 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """Power in each band. Clips must be longer than half a window."""
+    def forward(self, samples: Tensor, n_valid: Tensor | None = None) -> Tensor:
+        """Power in each band.
+
+        Args:
+            samples: Clips longer than half a window, [clip, sample].
+            n_valid: Samples of each clip where some end in padding, [clip]. Frames up to
+                ``n_frames`` of it are then those of the clip alone.
+        """
         spectrum = torch.stft(
-            samples,
+            self._extended(samples, n_valid),
             self.config.n_fft,
             self.config.hop,
             window=self.window,
-            center=True,
-            pad_mode=self.config.edge,
+            center=False,
             return_complex=True,
         )
         return (self.filters @ spectrum.abs().square()).transpose(1, 2)
+
+    def n_frames(self, n_samples: Tensor) -> Tensor:
+        """Frames of clips with so many samples, [clip] to [clip]."""
+        return 1 + n_samples // self.config.hop
+
+    def _extended(self, samples: Tensor, n_valid: Tensor | None) -> Tensor:
+        """The clips with half a window of what lies before and behind them."""
+        half = self.config.n_fft // 2
+        if n_valid is None or self.config.edge == "constant":
+            return F.pad(samples.unsqueeze(1), (half, half), self.config.edge).squeeze(1)
+        extended = samples.new_zeros(len(samples), samples.shape[1] + 2 * half)
+        for row, clip, n in zip(extended, samples, n_valid.tolist(), strict=True):
+            row[: n + 2 * half] = F.pad(clip[None, :n], (half, half), self.config.edge)[0]
+        return extended
 
 
 def mel_filters(config: MelConfig) -> npt.NDArray[np.float32]:
