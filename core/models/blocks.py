@@ -1,0 +1,138 @@
+"""The transformer block of the student: relative attention and a feed-forward block."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from usad_workbench.core.models.sizes import StudentConfig
+
+_ACTIVATIONS = {"swish": F.silu, "gelu": F.gelu, "relu": F.relu}
+
+
+def distance_table(n_frames: int, dim: int, device: torch.device) -> Tensor:
+    """Sinusoids of the distances n - 1, n - 2, ..., -(n - 1), shape [2 n - 1, dim].
+
+    Signed, sine and cosine interleaved, base 10000 (Transformer-XL, arXiv 1901.02860,
+    sec. 3.3, for attention in both directions). In float32 at any precision.
+    """
+    distance = torch.arange(n_frames - 1, -n_frames, -1, device=device, dtype=torch.float32)
+    exponent = torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim
+    angle = distance.unsqueeze(1) * torch.exp(-math.log(10_000.0) * exponent)
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
+
+
+def shift_to_keys(scores: Tensor) -> Tensor:
+    """From one score per distance to one per key: [..., n, 2 n - 1] to [..., n, n].
+
+    Entry (i, j) of the result is the score of query i at distance i - j. The trick of
+    Transformer-XL (arXiv 1901.02860, appendix B): pad, read as another shape, cut.
+
+    >>> shift_to_keys(torch.tensor([[1, 0, -1], [1, 0, -1]])).tolist()
+    [[0, -1], [1, 0]]
+    """
+    n = scores.shape[-2]
+    padded = F.pad(scores, (1, 0))
+    rows = padded.reshape(*scores.shape[:-2], 2 * n, n)[..., 1:, :]
+    return rows.reshape(*scores.shape[:-2], n, 2 * n - 1)[..., :n]
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head attention with relative positions in the form of Transformer-XL.
+
+    score(i, j) = ((q_i + u) . k_j + (q_i + v) . W r_(i-j)) / sqrt(dims per head), with u
+    and v learned per head and W without bias per layer. USAD (arXiv 2506.18843, sec.
+    IV-A) cites Shaw et al. 2018, yet its parameter counts need a d x d matrix for
+    positions in every layer, which is this form (arXiv 1901.02860, eq. 5).
+    """
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.n_heads, self.dropout = config.n_heads, config.dropout
+        d = config.dim
+        self.query = nn.Linear(d, d)
+        self.key = nn.Linear(d, d)
+        self.value = nn.Linear(d, d)
+        self.position = nn.Linear(d, d, bias=False)
+        self.output = nn.Linear(d, d)
+        self.content_bias = nn.Parameter(torch.zeros(config.n_heads, d // config.n_heads))
+        self.position_bias = nn.Parameter(torch.zeros(config.n_heads, d // config.n_heads))
+
+    def forward(self, frames: Tensor, is_valid: Tensor | None, distances: Tensor) -> Tensor:
+        """Frames [clip, frame, dim] to the same shape.
+
+        Args:
+            frames: Shape [clip, frame, dim].
+            is_valid: Frames to attend to, shape [clip, frame]; all where none.
+            distances: ``distance_table`` of this number of frames.
+        """
+        query, key, value = (
+            self._heads(projection(frames)) for projection in (self.query, self.key, self.value)
+        )
+        position = self._heads(self.position(distances.to(frames.dtype)).unsqueeze(0))
+        with_position = (query + self.position_bias.unsqueeze(1)) @ position.transpose(2, 3)
+        bias = shift_to_keys(with_position) / math.sqrt(query.shape[-1])
+        if is_valid is not None:
+            bias = bias.masked_fill(~is_valid[:, None, None, :], float("-inf"))
+        query = query + self.content_bias.unsqueeze(1)
+        mixed = F.scaled_dot_product_attention(
+            query.to(value.dtype),
+            key,
+            value,
+            attn_mask=bias.to(value.dtype),
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return output
+
+    def _heads(self, frames: Tensor) -> Tensor:
+        # [clip, frame, dim] to [clip, head, frame, dim per head]
+        return frames.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between.
+
+    Which one is not published; Swish is that of the conformer whose names the published
+    code uses.
+    """
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        inner = config.ffn_ratio * config.dim
+        self.inner = nn.Linear(config.dim, inner)
+        self.output = nn.Linear(inner, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.activation = _ACTIVATIONS[config.activation]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames [clip, frame, dim] to the same shape, before the residual addition."""
+        output: Tensor = self.output(self.dropout(self.activation(self.inner(frames))))
+        return output
+
+
+class Block(nn.Module):
+    """Pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)).
+
+    Order, pre-norm and a residual factor of 1 are readings: USAD's counts fix one
+    attention, one feed-forward block and two or three norms per block, no more.
+    """
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.dim)
+        self.attention = RelativeAttention(config)
+        self.ffn_norm = nn.LayerNorm(config.dim)
+        self.ffn = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.dim) if config.block_norm else nn.Identity()
+
+    def forward(
+        self, frames: Tensor, is_valid: Tensor | None, distances: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What leaves the block, and its feed-forward output before the residual."""
+        attended = self.attention(self.attention_norm(frames), is_valid, distances)
+        frames = frames + self.dropout(attended)
+        ffn = self.ffn(self.ffn_norm(frames))
+        return self.norm(frames + self.dropout(ffn)), ffn

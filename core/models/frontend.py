@@ -1,0 +1,121 @@
+"""Log-mel bands as Kaldi computes them, in torch, for padded batches.
+
+The published students read ``torchaudio.compliance.kaldi.fbank`` with 128 bands (USAD,
+arXiv 2506.18843, code of MIT-SLS/USAD). torchaudio is no dependency here, and its
+function takes one clip at a time; this one takes a batch and gives each clip the bands
+it would have alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from usad_workbench.core.errors import ShapeError
+from usad_workbench.core.models.encoder import frame_mask
+
+PREEMPHASIS = 0.97  # Kaldi's default
+LOG_FLOOR = float(np.finfo(np.float32).eps)  # Kaldi floors the energies here before the log
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontendConfig:
+    """How samples become normalised log-mel bands; the defaults are the published ones."""
+
+    sample_rate_hz: int = 16_000
+    window: int = 400
+    """Samples in a window, 25 ms."""
+    hop: int = 160
+    """Samples between windows, 10 ms."""
+    n_mels: int = 128
+    low_hz: float = 20.0
+    """Lower end of the first band, Kaldi's default; the last ends at half the rate."""
+    mean: float = -4.268
+    """AudioSet's, as in SSAST and EAT."""
+    std: float = 4.569
+    """The bands are divided by twice this."""
+
+
+class LogMel(nn.Module):
+    """Samples to normalised log-mel bands: [clip, sample] to [clip, frame, mel].
+
+    A clip of n samples has 1 + floor((n - 400) / 160) frames (only whole windows, Kaldi's
+    ``snip_edges``). Always float32: half precision has no room for the power spectrum.
+    """
+
+    filters: Tensor
+    taper: Tensor
+
+    def __init__(self, config: FrontendConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or FrontendConfig()
+        self.n_fft = 1 << (self.config.window - 1).bit_length()
+        # Not persistent: they follow from the configuration and are no weights.
+        filters = torch.from_numpy(kaldi_mel_filters(self.config, self.n_fft))
+        self.register_buffer("filters", filters, persistent=False)
+        taper = torch.hann_window(self.config.window, periodic=False, dtype=torch.float64)
+        self.register_buffer("taper", taper.float(), persistent=False)
+
+    def n_frames(self, n_samples: Tensor) -> Tensor:
+        """Frames of clips with this many samples."""
+        return 1 + (n_samples - self.config.window).div(self.config.hop, rounding_mode="floor")
+
+    def forward(self, samples: Tensor, n_valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The bands and the number of valid frames per clip; frames behind are zero.
+
+        Args:
+            samples: Shape [clip, sample], in [-1, 1].
+            n_valid: Valid samples per clip, shape [clip].
+
+        Raises:
+            ShapeError: a clip shorter than one window.
+        """
+        if samples.shape[1] < self.config.window or int(n_valid.min()) < self.config.window:
+            raise ShapeError(
+                f"The shortest clip has {min(samples.shape[1], int(n_valid.min()))} samples, at "
+                f"least {self.config.window} (one window) are needed. Pad it with zeros."
+            )
+        with torch.autocast(samples.device.type, enabled=False):
+            log_mel = self._log_mel(self._without_offset(samples.float(), n_valid))
+        normalised = (log_mel - self.config.mean) / (2 * self.config.std)
+        n_frames = self.n_frames(n_valid)
+        is_valid = frame_mask(n_frames, normalised.shape[1]).unsqueeze(-1)
+        return normalised.masked_fill(~is_valid, 0.0), n_frames
+
+    def _without_offset(self, samples: Tensor, n_valid: Tensor) -> Tensor:
+        # The mean over the valid samples only, or a clip would change with its neighbours.
+        is_valid = frame_mask(n_valid, samples.shape[1])
+        valid = samples.masked_fill(~is_valid, 0.0)
+        mean = valid.double().sum(1, keepdim=True) / n_valid.unsqueeze(1)
+        return (valid - mean.float()).masked_fill(~is_valid, 0.0)
+
+    def _log_mel(self, samples: Tensor) -> Tensor:
+        windows = samples.unfold(1, self.config.window, self.config.hop)
+        windows = windows - windows.mean(dim=2, keepdim=True)  # Kaldi's remove_dc_offset
+        # Pre-emphasis within the window; Kaldi takes the first sample as its own past.
+        past = F.pad(windows, (1, 0), mode="replicate")[..., :-1]
+        tapered = (windows - PREEMPHASIS * past) * self.taper
+        power = torch.fft.rfft(tapered, n=self.n_fft).abs().square()
+        energies = power[..., :-1] @ self.filters.T
+        return energies.clamp(min=LOG_FLOOR).log()
+
+
+def kaldi_mel_filters(config: FrontendConfig, n_fft: int) -> npt.NDArray[np.float32]:
+    """Triangular filters, shape [mel, n_fft / 2], as Kaldi's ``MelBanks``.
+
+    Equally spaced in mel(f) = 1127 ln(1 + f / 700), triangles in mel, not in Hz; the bin
+    at half the sample rate is left out.
+    """
+
+    def mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return 1127.0 * np.log1p(hz / 700.0)
+
+    low, high = mel(np.array([config.low_hz, config.sample_rate_hz / 2]))
+    edges = low + np.arange(config.n_mels + 2) * (high - low) / (config.n_mels + 1)
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    bins = mel(np.arange(n_fft // 2) * config.sample_rate_hz / n_fft)
+    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
