@@ -1,0 +1,374 @@
+"""Which teacher is the student nearest to, said in words that the numbers bear out.
+
+Every encoder is taken at its best layer pair. That is a maximum, too high by the luck of
+the best of many: so maxima are compared with maxima, and the sentence says so. Nearness
+is not inheritance: encoders trained apart on the same audio grow alike. The yardstick is
+the nearest control of the same home domain as the teacher, on the same clips.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from usad_workbench.core.errors import ShapeError
+from usad_workbench.core.similarity._arrays import Matrix
+from usad_workbench.core.similarity.layers import LayerMatrix
+from usad_workbench.core.similarity.resampling import Interval, jackknife_limits, too_few_clusters
+
+MEASURE_WORDS = {"debiased_linear_cka": "debiased CKA", "mutual_knn": "mutual k-NN overlap"}
+ALPHA = 0.05
+
+MatrixKey = tuple[str, str, str, str]
+"""student, encoder, domain, measure"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderRole:
+    """What an encoder is to this student, and the audio that it was made for."""
+
+    role: str
+    """teacher, control, baseline or student."""
+    domain: str | None = None
+    """Home domain; none for encoders made for any audio."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BestPair:
+    """An encoder at the layer pair where it is nearest to the student."""
+
+    encoder: str
+    value: float
+    ci_low: float
+    ci_high: float
+    student_layer: int
+    teacher_layer: int
+    p_value: float
+    n_pairs: int
+    """The maximum is over this many layer pairs."""
+    n_clips: int
+    n_clusters: int
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both limits are known."""
+        return math.isfinite(self.ci_low) and math.isfinite(self.ci_high)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NearestTeacher:
+    """The nearest teacher of one student on the clips of one domain, beside the controls."""
+
+    student: str
+    domain: str
+    measure: str
+    teacher: BestPair | None
+    """None where no teacher has a value here."""
+    control: BestPair | None
+    """The nearest control of the teacher's home domain; None where there is none."""
+    baseline: BestPair | None
+    """The nearest baseline, if any."""
+    difference: Interval | None
+    """Teacher's maximum minus control's; its interval from the joint jackknife, if known."""
+    is_above_null: bool | None
+    """Whether the teacher's value stands out from its permutation null; None if untested."""
+    do_intervals_overlap: bool | None
+    """Of teacher and control; None where one has no interval."""
+    is_nearer_than_control: bool | None
+    """By the interval of the difference, else by separate intervals; None where neither is."""
+    sentence: str
+
+
+def nearest_teachers(
+    rows: Any,
+    encoders: Mapping[str, EncoderRole],
+    matrices: Mapping[MatrixKey, LayerMatrix] | None = None,
+) -> list[NearestTeacher]:
+    """For every student, domain and measure: the nearest teacher, beside the controls.
+
+    Args:
+        rows: The table ``teacher_similarity``, as a pandas DataFrame or as mappings; the
+            column ``teacher`` names controls and baselines too.
+        encoders: Role and home domain of each encoder; those not named are left out. Roles
+            are this student's: another student's teacher may be this one's control.
+        matrices: Where given, the joint interval of the difference is made from them.
+
+    Returns:
+        One entry for each combination, in the order of the table.
+
+    >>> table = [dict(student="s", student_layer=1, teacher=t, teacher_layer=2, domain="speech",
+    ...     measure="debiased_linear_cka", value=v, ci_low=v - .05, ci_high=v + .05,
+    ...     p_value=.01, n_clips=90, n_clusters=9) for t, v in [("t", .62), ("c", .60)]]
+    >>> known = {"t": EncoderRole(role="teacher", domain="speech"),
+    ...     "c": EncoderRole(role="control", domain="speech")}
+    >>> found = nearest_teachers(table, known)[0]
+    >>> found.teacher.encoder, found.control.encoder, found.is_nearer_than_control
+    ('t', 'c', False)
+    """
+    groups: dict[tuple[str, str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    for row in _records(rows):
+        key = (str(row["student"]), str(row["domain"]), str(row["measure"]))
+        groups.setdefault(key, {}).setdefault(str(row["teacher"]), []).append(row)
+    found = []
+    for key, per_encoder in groups.items():
+        best = {}
+        for name, entries in per_encoder.items():
+            pair = _best_pair(name, entries)
+            if name in encoders and pair is not None:
+                best[name] = pair
+        found.append(_compare(key, best, encoders, matrices or {}))
+    return found
+
+
+def jackknife_difference(teacher: LayerMatrix, control: LayerMatrix) -> Interval:
+    """Best value of one encoder minus best value of another, leaving out the same clusters.
+
+    Both maxima are taken anew without each cluster, so that the choice of the layer pair is
+    part of the interval, and what both share cancels.
+
+    Args:
+        teacher: Student against teacher.
+        control: Student against control, the same clips, clusters and seed.
+
+    Raises:
+        ShapeError: another measure or other clips.
+
+    Source: delete-group jackknife (Efron and Tibshirani 1993, ch. 11), joint over encoders.
+    """
+    sides = [(m.measure, m.n_clips, m.n_clusters) for m in (teacher, control)]
+    if sides[0] != sides[1]:
+        raise ShapeError(
+            f"One matrix is {sides[0]}, the other {sides[1]} (measure, clips, clusters), expected "
+            "the same. Compute both on the clips that all encoders have."
+        )
+    value = _maximum(teacher.values) - _maximum(control.values)
+    n_clusters = teacher.n_clusters
+    if teacher.jackknife_values is None or control.jackknife_values is None:
+        reason = too_few_clusters(n_clusters) or "no interval: no leave-one-out values"
+        return Interval(
+            value=float(value),
+            ci_low=math.nan,
+            ci_high=math.nan,
+            n_clusters=n_clusters,
+            reason=reason,
+        )
+    left_out = _maximum(teacher.jackknife_values) - _maximum(control.jackknife_values)
+    low, high = jackknife_limits(np.asarray(value), left_out)
+    reason = "" if np.isfinite(low) else "no interval: without one cluster too few clips are left"
+    return Interval(
+        value=float(value),
+        ci_low=float(low),
+        ci_high=float(high),
+        n_clusters=n_clusters,
+        reason=reason,
+    )
+
+
+def _maximum(values: Matrix) -> Matrix:
+    """The maximum over layer pairs, NaN only where every pair is."""
+    top = np.where(np.isnan(values), -np.inf, values).max(axis=(-2, -1))
+    return np.where(np.isinf(top), np.nan, top)
+
+
+def _records(rows: Any) -> Iterable[Mapping[str, Any]]:
+    if hasattr(rows, "to_dict"):
+        rows = rows.to_dict("records")
+    return [row for row in rows if _number(row["value"]) is not None]
+
+
+def _number(value: Any) -> float | None:
+    """The number, or none for what a database or pandas means by missing."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _best_pair(name: str, entries: list[Mapping[str, Any]]) -> BestPair | None:
+    best = max(entries, key=lambda row: float(row["value"]))
+
+    def column(key: str) -> float:
+        number = _number(best.get(key))
+        return math.nan if number is None else number
+
+    return BestPair(
+        encoder=name,
+        value=float(best["value"]),
+        ci_low=column("ci_low"),
+        ci_high=column("ci_high"),
+        student_layer=int(best["student_layer"]),
+        teacher_layer=int(best["teacher_layer"]),
+        p_value=column("p_value"),
+        n_pairs=len(entries),
+        n_clips=int(best["n_clips"]),
+        n_clusters=int(best["n_clusters"]),
+    )
+
+
+def _compare(
+    key: tuple[str, str, str],
+    best: dict[str, BestPair],
+    encoders: Mapping[str, EncoderRole],
+    matrices: Mapping[MatrixKey, LayerMatrix],
+) -> NearestTeacher:
+    student, domain, measure = key
+    teacher = _nearest(best, encoders, "teacher")
+    home = encoders[teacher.encoder].domain if teacher else None
+    control = _nearest(best, encoders, "control", home) if teacher else None
+    baseline = _nearest(best, encoders, "baseline")
+    difference = _difference(key, teacher, control, matrices)
+    is_above = None
+    if teacher and math.isfinite(teacher.p_value):
+        is_above = teacher.p_value <= ALPHA
+    overlap = _overlap(teacher, control)
+    is_nearer = _is_nearer(teacher, control, difference, overlap)
+    found = NearestTeacher(
+        student=student,
+        domain=domain,
+        measure=measure,
+        teacher=teacher,
+        control=control,
+        baseline=baseline,
+        difference=difference,
+        is_above_null=is_above,
+        do_intervals_overlap=overlap,
+        is_nearer_than_control=is_nearer,
+        sentence=_sentence(domain, measure, teacher, home, control, baseline, difference),
+    )
+    return found
+
+
+_ANY_DOMAIN = object()
+
+
+def _nearest(
+    best: dict[str, BestPair],
+    encoders: Mapping[str, EncoderRole],
+    role: str,
+    home: object = _ANY_DOMAIN,
+) -> BestPair | None:
+    pairs = [
+        pair
+        for name, pair in sorted(best.items())
+        if encoders[name].role == role and home in (_ANY_DOMAIN, encoders[name].domain)
+    ]
+    return max(pairs, key=lambda pair: pair.value, default=None)
+
+
+def _difference(
+    key: tuple[str, str, str],
+    teacher: BestPair | None,
+    control: BestPair | None,
+    matrices: Mapping[MatrixKey, LayerMatrix],
+) -> Interval | None:
+    if teacher is None or control is None:
+        return None
+    student, domain, measure = key
+    sides = [matrices.get((student, e.encoder, domain, measure)) for e in (teacher, control)]
+    if sides[0] is not None and sides[1] is not None:
+        return jackknife_difference(sides[0], sides[1])
+    return Interval(
+        value=teacher.value - control.value,
+        ci_low=math.nan,
+        ci_high=math.nan,
+        n_clusters=min(teacher.n_clusters, control.n_clusters),
+        reason="no interval: the leave-one-out values of both encoders are needed",
+    )
+
+
+def _overlap(teacher: BestPair | None, control: BestPair | None) -> bool | None:
+    if teacher is None or control is None:
+        return None
+    if not (teacher.has_interval and control.has_interval):
+        return None
+    return teacher.ci_low <= control.ci_high and control.ci_low <= teacher.ci_high
+
+
+def _is_nearer(
+    teacher: BestPair | None,
+    control: BestPair | None,
+    difference: Interval | None,
+    overlap: bool | None,
+) -> bool | None:
+    if teacher is None or control is None:
+        return None
+    if difference is not None and math.isfinite(difference.ci_low):
+        return difference.ci_low > 0
+    if overlap is None:
+        return None
+    return not overlap and teacher.value > control.value
+
+
+def _sentence(
+    domain: str,
+    measure: str,
+    teacher: BestPair | None,
+    home: str | None,
+    control: BestPair | None,
+    baseline: BestPair | None,
+    difference: Interval | None,
+) -> str:
+    if teacher is None:
+        return f"in {domain} no teacher has been compared with the student"
+    word = MEASURE_WORDS.get(measure, measure)
+    start = (
+        f"in {domain} the student's geometry is nearest to {teacher.encoder} "
+        f"({word} {_with_interval(teacher)} at student layer {teacher.student_layer} × teacher "
+        f"layer {teacher.teacher_layer}, {_maximum_words(teacher)}; n = {teacher.n_clips} clips, "
+        f"{teacher.n_clusters} clusters)"
+    )
+    if math.isfinite(teacher.p_value) and teacher.p_value > ALPHA:
+        start += (
+            "; that does not stand out from what the same clips give when exchanged within "
+            f"their clusters (p = {teacher.p_value:.2g}), so no teacher is near by this measure"
+        )
+    elif control is None:
+        start += f"; {_home_words(home)}, so nothing can be said about inheritance"
+    else:
+        start += f"; {_control_words(teacher, control, difference)}"
+    if baseline is not None and baseline.value >= teacher.value:
+        start += (
+            f"; the baseline {baseline.encoder} is as near ({_with_interval(baseline)}), so "
+            "simple properties of the sound may explain it"
+        )
+    return start
+
+
+def _home_words(home: str | None) -> str:
+    if home is None:
+        return "there is no control encoder that was made for any audio, as this teacher was"
+    return f"there is no control encoder whose home domain is {home}, as this teacher's is"
+
+
+def _control_words(teacher: BestPair, control: BestPair, difference: Interval | None) -> str:
+    start = (
+        f"the nearest control, {control.encoder}, reaches {_with_interval(control)} "
+        f"({_maximum_words(control)})"
+    )
+    by = ""
+    if difference is not None and math.isfinite(difference.ci_low):
+        by = f", a difference of {difference.value:.2f}"
+        by += f" [{difference.ci_low:.2f}, {difference.ci_high:.2f}]"
+    overlap = _overlap(teacher, control)
+    is_nearer = _is_nearer(teacher, control, difference, overlap)
+    if is_nearer:
+        return (
+            f"{start}{by}: the teacher is nearer than this control, as inheritance would have "
+            "it, but so would any other way in which the two encoders differ"
+        )
+    if is_nearer is None:
+        return f"{start}; without intervals the two cannot be told apart"
+    return f"{start}{by}, so this alone does not show inheritance"
+
+
+def _maximum_words(pair: BestPair) -> str:
+    return "the only layer pair" if pair.n_pairs == 1 else f"the maximum of {pair.n_pairs} pairs"
+
+
+def _with_interval(pair: BestPair) -> str:
+    if pair.has_interval:
+        return f"{pair.value:.2f} [{pair.ci_low:.2f}, {pair.ci_high:.2f}]"
+    return f"{pair.value:.2f}, no interval"

@@ -1,0 +1,340 @@
+"""Layers × layers: which student layer is nearest to which teacher layer, in one domain.
+
+A value alone says nothing: the matrix comes with what the same clips give when rows are
+exchanged within their cluster, and with an interval over clusters.
+
+``null_q95`` is each pair's own level: 95% of its permuted values (the observed one counted
+in) lie at or below it. Draw it beside the value. ``p_value`` is the chance that *any* layer
+pair stands out from its own null as far as this one does. It comes from the maximum over
+the pairs, so the best of many pairs needs no further correction within its matrix; q-values
+over teachers and domains are ``benjamini_hochberg`` of these. Pairs are compared in standard
+deviations of their own null: within clusters the nulls of two pairs lie at different
+heights, and the maximum of raw values would only ever test the highest.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.similarity._arrays import (
+    Ids,
+    Indices,
+    Matrix,
+    Vectors,
+    as_vectors,
+    cluster_codes,
+)
+from usad_workbench.core.similarity._cka_layers import CkaLayers, prepare_gram
+from usad_workbench.core.similarity._knn_layers import KnnLayers, list_width, prepare_lists
+from usad_workbench.core.similarity.cka import MIN_CLIPS
+from usad_workbench.core.similarity.neighbours import DEFAULT_K
+from usad_workbench.core.similarity.resampling import (
+    exchange_warning,
+    jackknife_groups,
+    jackknife_limits,
+    permutations_within,
+    strata,
+    too_few_clusters,
+)
+
+Measure = Literal["debiased_linear_cka", "mutual_knn"]
+"""Names of the measures as they stand in tables."""
+MAX_CLIPS = 1000
+"""More clips of one domain cost clips² in time and memory and hardly sharpen the value."""
+SD_FLOOR = 1e-6
+"""A null that varies less than this does not vary (float32)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerMatrix:
+    """One measure of every layer pair of two encoders in one domain.
+
+    All arrays are `[student_layer, teacher_layer]`, in the order that the layers came in.
+    NaN: not defined, and ``reason`` says why.
+    """
+
+    measure: Measure
+    values: Matrix
+    ci_low: Matrix
+    ci_high: Matrix
+    """95% delete-one-cluster jackknife, t with clusters - 1 degrees of freedom."""
+    null_q95: Matrix
+    """Each pair's own null level."""
+    p_value: Matrix
+    """Over all pairs: the maximum statistic."""
+    n_clips: int
+    """Clips that were used, after thinning to ``max_clips``."""
+    n_clusters: int
+    null_kind: str
+    reason: str
+    """What is missing or weak and why; empty where nothing is."""
+    jackknife_values: NDArray[np.float64] | None
+    """`[group, student_layer, teacher_layer]`, for intervals of differences.
+
+    Groups are the clusters in the order of their ids as text, above 100 clusters groups of
+    them (``jackknife_groups``).
+    """
+
+    @property
+    def best(self) -> tuple[int, int]:
+        """Positions (student, teacher) of the largest value. A maximum: compare with maxima."""
+        if np.all(np.isnan(self.values)):
+            return 0, 0
+        place = int(np.nanargmax(self.values))
+        return place // self.values.shape[1], place % self.values.shape[1]
+
+
+def layer_similarity(
+    student_layers: Sequence[Vectors],
+    teacher_layers: Sequence[Vectors],
+    clusters: Ids,
+    *,
+    measure: Measure = "debiased_linear_cka",
+    k: int = DEFAULT_K,
+    n_permutations: int = 200,
+    seed: int = 0,
+    max_clips: int = MAX_CLIPS,
+) -> LayerMatrix:
+    """Every student layer against every teacher layer on the clips of one domain.
+
+    The permutations are the same for all layer pairs and, with equal clusters and seed, for
+    all teachers and measures. A layer without geometry gives NaN and a reason.
+
+    Args:
+        student_layers: One array `[clip, dim]` for each layer.
+        teacher_layers: The same for the teacher (or control), same clips, same order.
+        clusters: Cluster id of each clip (speaker, track or recording).
+        measure: Which measure.
+        k: Neighbours per clip, for ``mutual_knn``.
+        n_permutations: Size of the null; 0 for none.
+        seed: Of permutations and of the thinning.
+        max_clips: Larger domains are thinned to whole clusters that fit.
+
+    Raises:
+        ShapeError: no layers, other numbers of clips, fewer than 4, or too few for ``k``.
+        DegenerateError: values that are not finite.
+        UnknownNameError: no such measure.
+
+    Source: Groeger et al. 2026 (arXiv:2602.14486) for the calibration by permutations,
+    Westfall and Young 1993 for the maximum of standardised statistics.
+
+    >>> x = np.random.default_rng(0).normal(size=(40, 6))
+    >>> found = layer_similarity([x], [x[:, ::-1]], list(range(40)), n_permutations=99)
+    >>> float(found.values.round(6)[0, 0]), float(found.p_value[0, 0])
+    (1.0, 0.01)
+    """
+    if measure not in get_args(Measure):
+        raise UnknownNameError(
+            f"Unknown measure {measure!r}. {did_you_mean(measure, get_args(Measure))}"
+        )
+    student = _checked(student_layers, "student")
+    teacher = _checked(teacher_layers, "teacher")
+    if len(student[0]) != len(teacher[0]):
+        raise ShapeError(
+            f"The student has {len(student[0])} clips, the teacher {len(teacher[0])}, expected "
+            "the same clips in the same order. Select the clips that both have."
+        )
+    n_all = len(student[0])
+    codes = cluster_codes(clusters, n_all)
+    rows = thin_clusters(codes, max_clips, seed)
+    codes = np.unique(codes[rows], return_inverse=True)[1].astype(np.intp)
+    work = _Work(measure=measure, k=k, codes=codes, groups=jackknife_groups(codes, len(rows)))
+    notes = [] if len(rows) == n_all else [f"{len(rows)} of {n_all} clips, in whole clusters"]
+    pairs = work.prepare([x[rows] for x in student], [x[rows] for x in teacher], notes)
+    null_q95, p_value = work.null(pairs, n_permutations, seed, notes)
+    values, left_out, low, high = work.interval(pairs, notes)
+    return LayerMatrix(
+        measure=measure,
+        values=pairs.spread(values),
+        ci_low=pairs.spread(low),
+        ci_high=pairs.spread(high),
+        null_q95=pairs.spread(null_q95),
+        p_value=pairs.spread(p_value),
+        n_clips=len(rows),
+        n_clusters=int(codes.max()) + 1,
+        null_kind=null_kind(n_permutations),
+        reason="; ".join(notes),
+        jackknife_values=left_out if left_out is None else pairs.spread(left_out),
+    )
+
+
+def null_kind(n_permutations: int) -> str:
+    """How the null was made, in the words of the table column ``null_kind``.
+
+    >>> null_kind(200)
+    'rows within cluster, max over layer pairs, 200 permutations'
+    """
+    if n_permutations == 0:
+        return "none"
+    return f"rows within cluster, max over layer pairs, {n_permutations} permutations"
+
+
+def thin_clusters(clusters: Ids, max_clips: int, seed: int = 0) -> Indices:
+    """Rows of at most ``max_clips`` clips in whole clusters, in rising order.
+
+    Clusters are drawn in a seeded order, those that do not fit any more are passed over.
+    Where no cluster fits, single rows are drawn.
+
+    Raises:
+        ShapeError: fewer than 4 clips asked for.
+
+    >>> thin_clusters(["a", "a", "b", "b", "c", "c"], 4).tolist() in (
+    ...     [0, 1, 2, 3], [0, 1, 4, 5], [2, 3, 4, 5])
+    True
+    """
+    if max_clips < MIN_CLIPS:
+        raise ShapeError(
+            f"max_clips is {max_clips}, expected at least {MIN_CLIPS}. Raise the limit."
+        )
+    codes = cluster_codes(clusters, len(clusters))
+    if len(codes) <= max_clips:
+        return np.arange(len(codes))
+    rng = np.random.default_rng(seed)
+    sizes = np.bincount(codes)
+    chosen, room = [], max_clips
+    for cluster in rng.permutation(len(sizes)):
+        if sizes[cluster] <= room:
+            chosen.append(cluster)
+            room -= int(sizes[cluster])
+    if room > max_clips - MIN_CLIPS:
+        return np.sort(rng.choice(len(codes), size=max_clips, replace=False))
+    return np.flatnonzero(np.isin(codes, chosen))
+
+
+def max_statistic(draws: NDArray[np.floating[Any]]) -> tuple[Matrix, Matrix]:
+    """Level and p of each pair from its draws; draw 0 is the observed one.
+
+    Args:
+        draws: `[1 + permutation, student_layer, teacher_layer]`.
+
+    Returns:
+        ``null_q95`` and ``p_value`` as the module says.
+
+    Source: Groeger et al. 2026 for the level (order statistic with the observed value
+    counted in), Westfall and Young 1993 for the maximum.
+
+    >>> draws = np.r_[9.0, np.arange(19.0) / 10].reshape(20, 1, 1)
+    >>> [float(part[0, 0]) for part in max_statistic(draws)]
+    [1.8, 0.05]
+    """
+    draws = draws.astype(np.float64)
+    n_draws = len(draws)
+    level = np.sort(draws, axis=0)[math.ceil(0.95 * n_draws) - 1]
+    # Mean and deviation over all draws, the observed one too, keep the test exact.
+    deviation = draws.std(axis=0)
+    standard = (draws - draws.mean(axis=0)) / np.where(deviation > SD_FLOOR, deviation, np.inf)
+    top = standard.reshape(n_draws, -1).max(axis=1)
+    # A permutation that changes nothing must count as at least the observed value.
+    reached = top[:, None, None] >= standard[0] - SD_FLOOR
+    return level, np.asarray(reached.mean(axis=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pairs:
+    """The layers that have a geometry, and how to put their values back in place."""
+
+    computer: CkaLayers | KnnLayers | None
+    student: Indices
+    teacher: Indices
+    shape: tuple[int, int]
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        return len(self.student), len(self.teacher)
+
+    def spread(self, values: NDArray[Any]) -> Matrix:
+        full = np.full((*values.shape[:-2], *self.shape), np.nan)
+        full[..., self.student[:, None], self.teacher[None, :]] = values
+        return full
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """One measure on one set of clips."""
+
+    measure: Measure
+    k: int
+    codes: Indices
+    groups: Indices
+
+    def prepare(self, student: list[Matrix], teacher: list[Matrix], notes: list[str]) -> _Pairs:
+        ready_s, places_s = self._side(student, "student", notes)
+        ready_t, places_t = self._side(teacher, "teacher", notes)
+        computer: CkaLayers | KnnLayers | None = None
+        if ready_s and ready_t:
+            if self.measure == "mutual_knn":
+                computer = KnnLayers(ready_s, ready_t, self.k)
+            else:
+                computer = CkaLayers(ready_s, ready_t)
+        return _Pairs(
+            computer=computer,
+            student=np.asarray(places_s, dtype=np.intp),
+            teacher=np.asarray(places_t, dtype=np.intp),
+            shape=(len(student), len(teacher)),
+        )
+
+    def _side(
+        self, layers: list[Matrix], side: str, notes: list[str]
+    ) -> tuple[list[Any], list[int]]:
+        ready: list[NDArray[Any]] = []
+        places: list[int] = []
+        width = list_width(self.k, self.codes, self.groups)
+        for place, layer in enumerate(layers):
+            name = f"{side} layer {place}"
+            try:
+                if self.measure == "mutual_knn":
+                    ready.append(prepare_lists(layer, name, width, self.codes))
+                else:
+                    ready.append(prepare_gram(layer, name))
+                places.append(place)
+            except DegenerateError:
+                notes.append(f"{name} has no geometry: its clips cannot be told apart")
+        return ready, places
+
+    def null(
+        self, pairs: _Pairs, n_permutations: int, seed: int, notes: list[str]
+    ) -> tuple[Matrix, Matrix]:
+        if n_permutations == 0 or pairs.computer is None:
+            return np.full(pairs.inner, np.nan), np.full(pairs.inner, np.nan)
+        stratum = strata(self.codes, len(self.codes))
+        warning = exchange_warning(stratum, n_permutations)
+        if warning:
+            notes.append(warning)
+        orders = permutations_within(stratum, n_permutations, seed)
+        # The observed value goes through the same float32 as the null it is compared with.
+        orders = np.vstack([np.arange(len(stratum)), orders])
+        return max_statistic(pairs.computer.null(orders))
+
+    def interval(
+        self, pairs: _Pairs, notes: list[str]
+    ) -> tuple[Matrix, NDArray[np.float64] | None, Matrix, Matrix]:
+        none = np.full(pairs.inner, np.nan)
+        if pairs.computer is None:
+            return none, None, none, none
+        values = pairs.computer.values()
+        reason = too_few_clusters(int(self.codes.max()) + 1)
+        if reason:
+            notes.append(reason)
+            return values, None, none, none
+        left_out = pairs.computer.left_out(self.groups)
+        if np.any(np.isnan(left_out)):
+            notes.append("no interval for some pairs: without one cluster too few clips are left")
+        return values, left_out, *jackknife_limits(values, left_out)
+
+
+def _checked(layers: Sequence[Vectors], side: str) -> list[Matrix]:
+    checked = [
+        as_vectors(layer, f"{side} layer {place}", MIN_CLIPS) for place, layer in enumerate(layers)
+    ]
+    if not checked or len({len(layer) for layer in checked}) != 1:
+        raise ShapeError(
+            f"The {side}'s layers have {[len(layer) for layer in checked]} clips, expected at "
+            "least one layer and the same clips in each. Select the clips that all layers have."
+        )
+    return checked

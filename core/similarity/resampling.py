@@ -1,0 +1,292 @@
+"""Nulls and intervals that respect clusters (the speaker, track or recording of a clip).
+
+Clip-level resampling of clustered clips gives intervals that are too short and nulls that
+reject too often. Permutations exchange rows within a cluster, bootstraps and jackknives
+draw whole clusters. The ordinary bootstrap is wrong for CKA and neighbours (a clip drawn
+twice is its own neighbour): these take the jackknife.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
+
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.similarity._arrays import Ids, Indices, Matrix, cluster_codes
+
+MIN_CLUSTERS = 8
+"""With fewer clusters no interval is given: its own error would be of its own size."""
+MAX_JACKKNIFE_GROUPS = 100
+"""Above this many clusters they are dealt into this many groups: the interval hardly gains."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """A value with its confidence interval, NaN limits where none can be given."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n_clusters: int
+    reason: str = ""
+    """Why there is no interval; empty where there is one."""
+
+
+def too_few_clusters(n_clusters: int) -> str:
+    """The reason that is said where there is no interval; empty where there can be one.
+
+    >>> too_few_clusters(3)
+    'no interval: 3 clusters, at least 8 are needed'
+    """
+    if n_clusters >= MIN_CLUSTERS:
+        return ""
+    return f"no interval: {n_clusters} clusters, at least {MIN_CLUSTERS} are needed"
+
+
+def strata(clusters: Ids | None, n_clips: int) -> Indices:
+    """The stratum of each clip `[clip]`: its cluster; clusters of one clip form one stratum.
+
+    Exchanging the clips of one cluster leaves the cluster's own effect in place. Clusters
+    of one clip have no effect that could be told from the clip: they exchange freely.
+
+    Raises:
+        ShapeError: another number of ids than clips.
+
+    >>> strata(["a", "b", "a", "c"], 4).tolist()
+    [1, 0, 1, 0]
+    """
+    codes = cluster_codes(clusters, n_clips)
+    sizes = np.bincount(codes)
+    merged = np.where(sizes[codes] == 1, -1, codes)
+    return np.unique(merged, return_inverse=True)[1].astype(np.intp)
+
+
+def permutations_within(stratum: Indices, n_permutations: int, seed: int = 0) -> Indices:
+    """Random orders of the rows that exchange only rows of one stratum.
+
+    Args:
+        stratum: The stratum of each row `[clip]`.
+        n_permutations: How many.
+        seed: The same seed gives the same permutations.
+
+    Returns:
+        `[permutation, clip]`: row i of the permuted data is row ``order[i]`` of the data.
+
+    >>> permutations_within(np.array([0, 1, 0]), 2)[:, 1].tolist()
+    [1, 1]
+    """
+    stratum = np.asarray(stratum, dtype=np.intp)
+    rng = np.random.default_rng(seed)
+    places = np.argsort(stratum, kind="stable")
+    keys = rng.random((n_permutations, len(stratum))) + stratum
+    orders = np.empty((n_permutations, len(stratum)), dtype=np.intp)
+    orders[:, places] = np.argsort(keys, axis=1)
+    return orders
+
+
+def exchange_warning(stratum: Indices, n_permutations: int) -> str:
+    """What weakens a permutation null: too little to exchange; empty where nothing does.
+
+    A random order of a stratum leaves one row in place on average, whatever its size.
+
+    >>> exchange_warning(np.repeat(np.arange(30), 2), 200)
+    'weak null: 50% of the rows stay in place in a permutation (30 strata of 60 clips)'
+    """
+    sizes = np.bincount(np.asarray(stratum, dtype=np.intp))
+    sizes = sizes[sizes > 0]
+    n_clips, n_strata = int(sizes.sum()), len(sizes)
+    log_orders = float(sum(math.lgamma(size + 1) for size in sizes))
+    if log_orders < math.log(n_permutations + 1):
+        orders = round(math.exp(log_orders))
+        return f"weak null: only {orders} different permutations, so p is at least {1 / orders:.2g}"
+    if n_strata / n_clips >= 0.45:
+        return (
+            f"weak null: {n_strata / n_clips:.0%} of the rows stay in place in a permutation "
+            f"({n_strata} strata of {n_clips} clips)"
+        )
+    return ""
+
+
+def permutation_p_value(value: float, null: Matrix) -> float:
+    """Share of the null that is at least the value, the value itself counted in.
+
+    Source: Phipson and Smyth 2010.
+
+    >>> permutation_p_value(2.0, np.array([0.0, 1.0, 3.0]))
+    0.5
+    """
+    null = np.asarray(null, dtype=np.float64)
+    return float((1 + np.sum(null >= value)) / (1 + null.size))
+
+
+def jackknife_groups(clusters: Ids | None, n_clips: int) -> Indices:
+    """Which delete-group each clip belongs to `[clip]`: its cluster, up to 100 groups.
+
+    Above that, clusters are dealt by falling size to groups of about equal size, the same
+    on every call.
+
+    Raises:
+        ShapeError: another number of ids than clips.
+    """
+    codes = cluster_codes(clusters, n_clips)
+    sizes = np.bincount(codes)
+    if len(sizes) <= MAX_JACKKNIFE_GROUPS:
+        return codes
+    place = np.arange(len(sizes))
+    lap, step = place // MAX_JACKKNIFE_GROUPS, place % MAX_JACKKNIFE_GROUPS
+    group = np.empty(len(sizes), dtype=np.intp)
+    # Back and forth, so that the largest cluster shares a group with the smallest.
+    group[np.argsort(-sizes, kind="stable")] = np.where(
+        lap % 2 == 0, step, MAX_JACKKNIFE_GROUPS - 1 - step
+    )
+    return group[codes]
+
+
+def jackknife_limits(
+    value: NDArray[Any], replicates: NDArray[Any], confidence: float = 0.95
+) -> tuple[Matrix, Matrix]:
+    """Lower and upper limit from leave-one-group-out values: value ± t × standard error.
+
+    Args:
+        value: Values of the whole sample, any shape.
+        replicates: The same without each group in turn `[group, ...]`.
+        confidence: Two-sided.
+
+    Returns:
+        Two arrays of the shape of ``value``; t has groups - 1 degrees of freedom.
+
+    Raises:
+        ShapeError: fewer than 2 groups.
+
+    Source: Efron and Tibshirani 1993, ch. 11, with clusters as the units.
+
+    >>> low, high = jackknife_limits(np.array(2.0), np.array([1.5, 2.0, 2.5]))
+    >>> round(float(low), 3), round(float(high), 3)
+    (-0.484, 4.484)
+    """
+    n_groups = len(replicates)
+    if n_groups < 2:
+        raise ShapeError(
+            f"There are {n_groups} leave-one-out values, expected at least 2. Add clusters."
+        )
+    squares = np.sum((replicates - replicates.mean(axis=0)) ** 2, axis=0)
+    error = np.sqrt((n_groups - 1) / n_groups * squares)
+    half = float(stdtrit(n_groups - 1, 0.5 + confidence / 2)) * error
+    return np.asarray(value - half), np.asarray(value + half)
+
+
+def jackknife_interval(
+    statistic: Callable[[Indices], float],
+    clusters: Ids,
+    *,
+    n_clips: int,
+    confidence: float = 0.95,
+) -> Interval:
+    """The interval of any smooth statistic by leaving out one cluster after the other.
+
+    Args:
+        statistic: Takes the row numbers to use, gives the value.
+        clusters: Cluster id of each clip.
+        n_clips: Number of clips.
+        confidence: Two-sided.
+
+    Raises:
+        ShapeError: another number of ids than clips.
+
+    >>> x = np.arange(20.0)
+    >>> jackknife_interval(lambda rows: x[rows].mean(), x // 2, n_clips=20).value
+    9.5
+    """
+    rows = np.arange(n_clips)
+    value = float(statistic(rows))
+    n_clusters = int(cluster_codes(clusters, n_clips).max()) + 1
+    reason = too_few_clusters(n_clusters)
+    if reason:
+        return Interval(
+            value=value, ci_low=math.nan, ci_high=math.nan, n_clusters=n_clusters, reason=reason
+        )
+    groups = jackknife_groups(clusters, n_clips)
+    left_out = [float(statistic(rows[groups != group])) for group in range(groups.max() + 1)]
+    low, high = jackknife_limits(np.asarray(value), np.asarray(left_out), confidence)
+    return Interval(value=value, ci_low=float(low), ci_high=float(high), n_clusters=n_clusters)
+
+
+def cluster_bootstrap_counts(n_clusters: int, n_resamples: int, seed: int = 0) -> Indices:
+    """How often each cluster is drawn in each resample `[resample, cluster]`.
+
+    For means over clips (accuracy, kappa, gaps), never for CKA or neighbours.
+
+    Raises:
+        DegenerateError: no clusters.
+
+    >>> cluster_bootstrap_counts(5, 3).sum(axis=1).tolist()
+    [5, 5, 5]
+    """
+    if n_clusters < 1:
+        raise DegenerateError("There are no clusters to draw from, expected at least 1. Add clips.")
+    rng = np.random.default_rng(seed)
+    even = np.full(n_clusters, 1 / n_clusters)
+    return rng.multinomial(n_clusters, even, size=n_resamples).astype(np.intp)
+
+
+def bootstrap_limits(
+    samples: Matrix, n_clusters: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentile limits, widened for few clusters so that they cover as promised.
+
+    The plain percentile interval is short by sqrt((G - 1) / G) and takes the normal for
+    the t quantile.
+
+    Args:
+        samples: Bootstrap values `[resample]`; those that are NaN are left out.
+        n_clusters: G, the number of clusters that were drawn from.
+        confidence: Two-sided.
+
+    Source: Hesterberg 2015, sec. 3.5 ("expanded percentile").
+
+    >>> low, high = bootstrap_limits(np.linspace(0, 1, 1001), 1000)
+    >>> round(low, 2), round(high, 2)
+    (0.02, 0.98)
+    """
+    samples = samples[np.isfinite(samples)]
+    if n_clusters < 2 or len(samples) == 0:
+        return math.nan, math.nan
+    t = float(stdtrit(n_clusters - 1, (1 - confidence) / 2))
+    tail = float(ndtr(math.sqrt(n_clusters / (n_clusters - 1)) * t))
+    low, high = np.quantile(samples, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def benjamini_hochberg(p: NDArray[Any]) -> Matrix:
+    """q-values of one panel: the smallest false discovery rate at which each p is kept.
+
+    Args:
+        p: p-values of any shape; NaN stays NaN and does not count as a test.
+
+    Raises:
+        ShapeError: a value outside [0, 1].
+
+    Source: Benjamini and Hochberg 1995.
+
+    >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan, 0.03])).round(3).tolist()
+    [0.03, 0.04, nan, 0.04]
+    """
+    p = np.asarray(p, dtype=np.float64)
+    q = np.full(p.shape, np.nan)
+    tested = ~np.isnan(p)
+    values = p[tested]
+    if np.any((values < 0) | (values > 1)):
+        raise ShapeError(
+            "Some p-values lie outside [0, 1], expected probabilities. Pass the p_value column."
+        )
+    m = len(values)
+    order = np.argsort(values, kind="stable")
+    steps = values[order] * m / np.arange(1, m + 1)
+    stepped = np.empty(m)
+    stepped[order] = np.minimum(np.minimum.accumulate(steps[::-1])[::-1], 1.0)
+    q[tested] = stepped
+    return q
