@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from usad_workbench.core.storage.workspace import FloatArray, SearchHits, Workspace
 from usad_workbench.indexes.faiss_index import Kind, VectorIndex
@@ -137,3 +139,22 @@ def _note(workspace: Workspace, space_id: int, index: VectorIndex, path: Path) -
                 path.stat().st_size,
             ],
         )  # fmt: skip
+
+
+def describe_hits(workspace: Workspace, hits: SearchHits) -> pd.DataFrame:
+    """Hits with rank, score and the columns of their segments and clips, best first."""
+    found = pa.table(
+        {
+            "rank": np.arange(1, len(hits.segment_ids) + 1),
+            "segment_id": hits.segment_ids,
+            "score": hits.scores,
+        }
+    )
+    with workspace.database.read() as connection:
+        connection.register("hits", found)
+        return connection.execute(
+            "SELECT h.rank, c.clip_id, h.segment_id, s.start_s, s.end_s, h.score, c.path, "
+            "c.domain, c.label, c.dataset, c.cluster_id "
+            "FROM hits h JOIN segments s USING (segment_id) JOIN clips c USING (clip_id) "
+            "ORDER BY h.rank"
+        ).df()

@@ -1,0 +1,404 @@
+"""Fills ``teacher_similarity`` and what follows from it: the similarity panel.
+
+Every layer of the student against every layer of every other encoder, domain by
+domain, on the clips that all of them have. Controls and baselines are compared like
+teachers and stand in the column ``teacher``, since a similarity alone says nothing:
+the tables ``encoders`` and ``distillation`` say who is what.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.similarity import (
+    EncoderRole,
+    LayerMatrix,
+    Measure,
+    NearestTeacher,
+    benjamini_hochberg,
+    layer_similarity,
+    nearest_teachers,
+    neighbour_overlap,
+)
+from usad_workbench.core.storage.workspace import Workspace
+
+MEASURES: tuple[Measure, ...] = ("debiased_linear_cka", "mutual_knn")
+MIN_CLIPS = 24
+"""A domain with fewer clips has no neighbourhoods of 10 to compare."""
+
+ClipVectors = npt.NDArray[np.float32]
+MatrixKey = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimilarityConfig:
+    """How the panel is computed."""
+
+    k: int = 10
+    """Neighbours per clip of mutual k-NN; Huh et al. 2024 (arXiv:2405.07987) use 10."""
+    n_permutations: int = 200
+    """Groeger et al. 2026 (arXiv:2602.14486) use 200."""
+    seed: int = 0
+    max_clips: int = 1500
+    """Larger domains are thinned to whole clusters."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SimilarityReport:
+    """The panel as it now stands in the workspace."""
+
+    student: str
+    encoders: list[str]
+    domains: list[str]
+    n_clips: int
+    n_clusters: int
+    n_computed: int
+    """Pairs of encoder and domain that were not there yet."""
+    warnings: list[str] = field(default_factory=list)
+
+
+def compare_with_teachers(
+    workspace: Workspace,
+    student: str,
+    *,
+    teachers: Sequence[str] | None = None,
+    controls: Sequence[str] | None = None,
+    config: SimilarityConfig | None = None,
+    progress: Progress = no_progress,
+) -> SimilarityReport:
+    """Compares a student's layers with those of other encoders, domain by domain.
+
+    What is in the workspace already, computed from the same vectors in the same way, is
+    left as it is.
+
+    Args:
+        workspace: Holds the embeddings.
+        student: Whose layers.
+        teachers: Who taught it; the table ``distillation`` where none.
+        controls: With whom else; every other encoder of the workspace where none.
+        config: Neighbours, permutations, seed.
+        progress: Called after each encoder and domain.
+
+    Raises:
+        UnknownNameError: an encoder without embeddings in the workspace.
+    """
+    config = config or SimilarityConfig()
+    names = _encoders(workspace, student, teachers, controls)
+    clips = _common_clips(workspace, [student, *names])
+    counts = clips.domain.value_counts()
+    domains = sorted(counts.index[counts >= MIN_CLIPS])
+    warnings = [
+        f"domain {domain} has {n} clips that all encoders have, fewer than {MIN_CLIPS}: left out"
+        for domain, n in counts.items()
+        if n < MIN_CLIPS
+    ]
+    job = _Job(workspace, student, clips[clips.domain.isin(domains)], config)
+    # A domain is computed for all encoders or for none: differences need both on one sample.
+    stale = [domain for domain in domains if any(job.misses(name, domain) for name in names)]
+    todo = [(name, domain) for name in names for domain in stale]
+    matrices: dict[MatrixKey, LayerMatrix] = {}
+    for done, (name, domain) in enumerate(todo, start=1):
+        for measure in MEASURES:
+            matrices[student, name, domain, measure] = job.compare(name, domain, measure)
+        progress(done, len(todo), f"compare {student}")
+    if todo:
+        finish_panel(workspace, student, matrices, encoder_roles(workspace, student, teachers))
+    used = job.clips
+    return SimilarityReport(
+        student=student, encoders=names, domains=domains, n_clips=len(used),
+        n_clusters=int(used.cluster_id.nunique()), n_computed=len(todo), warnings=warnings,
+    )  # fmt: skip
+
+
+class _Job:
+    """One student's panel: its clips, its vectors, and where rows go."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        student: str,
+        clips: pd.DataFrame,
+        config: SimilarityConfig,
+    ) -> None:
+        self.workspace = workspace
+        self.student = student
+        self.clips = clips
+        self._config = config
+        self._clips_sha256 = hashlib.sha256(clips.to_csv(index=False).encode()).hexdigest()
+        self._vectors: dict[str, dict[int, ClipVectors]] = {}
+
+    def misses(self, name: str, domain: str) -> bool:
+        """Whether this pair has to be computed."""
+        found = self.workspace.sql(
+            "SELECT count(DISTINCT measure) AS n FROM teacher_similarity WHERE student = ? "
+            "AND teacher = ? AND domain = ? AND fingerprint = ?",
+            [self.student, name, domain, self._fingerprint(name)],
+        )
+        return int(found.n[0]) < len(MEASURES)
+
+    def compare(self, name: str, domain: str, measure: Measure) -> LayerMatrix:
+        """Computes and stores one encoder's matrix in one domain."""
+        rows = np.flatnonzero((self.clips.domain == domain).to_numpy())
+        clusters = self.clips.cluster_id.to_numpy()[rows]
+        mine = {layer: x[rows] for layer, x in self._of(self.student).items()}
+        theirs = {layer: x[rows] for layer, x in self._of(name).items()}
+        config = self._config
+        matrix = layer_similarity(
+            list(mine.values()), list(theirs.values()), clusters.tolist(), measure=measure,
+            k=config.k, n_permutations=config.n_permutations, seed=config.seed,
+            max_clips=config.max_clips,
+        )  # fmt: skip
+        stamp = self._fingerprint(name)
+        table = _rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
+        _store(self.workspace, "teacher_similarity", table, self.student, name, domain, measure)
+        if measure == "mutual_knn":
+            self._store_clips(name, domain, rows, mine, theirs)
+        return matrix
+
+    def _store_clips(
+        self,
+        name: str,
+        domain: str,
+        rows: npt.NDArray[np.intp],
+        mine: Mapping[int, ClipVectors],
+        theirs: Mapping[int, ClipVectors],
+    ) -> None:
+        """Per-clip neighbour overlap of every layer pair."""
+        clip_ids = self.clips.clip_id.to_numpy()[rows]
+        clusters = self.clips.cluster_id.to_numpy()[rows].tolist()
+        parts = [
+            pa.table(
+                {
+                    "student": [self.student] * len(rows),
+                    "student_layer": [a] * len(rows),
+                    "teacher": [name] * len(rows),
+                    "teacher_layer": [b] * len(rows),
+                    "clip_id": clip_ids,
+                    "measure": ["mutual_knn"] * len(rows),
+                    "value": neighbour_overlap(x, y, self._config.k, clusters),
+                }
+            )
+            for a, x in mine.items()
+            for b, y in theirs.items()
+        ]
+        with self.workspace.database.write() as connection:
+            connection.execute(
+                "DELETE FROM clip_teacher_similarity WHERE student = ? AND teacher = ? AND "
+                "clip_id IN (SELECT clip_id FROM clips WHERE domain = ?)",
+                [self.student, name, domain],
+            )
+            connection.register("rows", pa.concat_tables(parts))
+            connection.execute("INSERT INTO clip_teacher_similarity SELECT * FROM rows")
+
+    def _fingerprint(self, name: str) -> str:
+        """Names what a pair's values were computed from: vectors, clips, clusters, settings."""
+        spaces = self.workspace.spaces()
+        spaces = spaces[spaces.encoder.isin([self.student, name])]
+        config = self._config
+        made_from = [
+            sorted(
+                set(zip(spaces.encoder, spaces.weights_sha256, spaces.code_version, strict=True))
+            ),
+            [config.k, config.n_permutations, config.seed, config.max_clips],
+            self._clips_sha256,
+        ]
+        return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+
+    def _of(self, name: str) -> dict[int, ClipVectors]:
+        """Vectors [clip, dim] of every layer; the student's stay in memory, one other does."""
+        if name not in self._vectors:
+            for other in [n for n in self._vectors if n != self.student]:
+                del self._vectors[other]
+            ids = self.clips.clip_id.tolist()
+            spaces = self.workspace.spaces()
+            layers = spaces[(spaces.encoder == name) & (spaces.pooling == "mean")].layer
+            self._vectors[name] = {
+                int(layer): clip_vectors(self.workspace, name, int(layer), ids) for layer in layers
+            }
+        return self._vectors[name]
+
+
+def clip_vectors(
+    workspace: Workspace, encoder: str, layer: int, clip_ids: Sequence[str]
+) -> ClipVectors:
+    """One vector per clip, shape [clip, dim]: the mean of its segments."""
+    stored = workspace.embeddings(encoder, layer)
+    position = pd.Index(clip_ids).get_indexer(stored.clip_ids)
+    kept = position >= 0
+    sums = np.zeros((len(clip_ids), stored.vectors.shape[1]), dtype=np.float64)
+    np.add.at(sums, position[kept], stored.vectors[kept])
+    counts = np.bincount(position[kept], minlength=len(clip_ids))
+    missing = [clip_id for clip_id, n in zip(clip_ids, counts, strict=True) if n == 0]
+    if missing:
+        raise UnknownNameError(
+            f"{len(missing)} clips have no vector in {encoder} layer {layer}, such as "
+            f"{missing[0]!r}. Run `usad embed --encoders {encoder}` first."
+        )
+    vectors: ClipVectors = (sums / counts[:, None]).astype(np.float32)
+    return vectors
+
+
+def finish_panel(
+    workspace: Workspace,
+    student: str,
+    matrices: Mapping[MatrixKey, LayerMatrix],
+    roles: Mapping[str, EncoderRole],
+) -> list[NearestTeacher]:
+    """Corrects p-values over the panel and states which teacher is nearest, per domain."""
+    table = workspace.sql("SELECT * FROM teacher_similarity WHERE student = ?", [student])
+    with workspace.database.write() as connection:
+        for measure, rows in table.groupby("measure"):
+            known = rows[rows.p_value.notna()]
+            corrected = pa.table(
+                {
+                    "p": known.p_value.to_numpy(),
+                    "q": benjamini_hochberg(known.p_value.to_numpy()),
+                }
+            )
+            connection.register("corrected", corrected)
+            connection.execute(
+                "UPDATE teacher_similarity SET q_value = c.q FROM "
+                "(SELECT DISTINCT p, q FROM corrected) c "
+                "WHERE student = ? AND measure = ? AND p_value = c.p",
+                [student, measure],
+            )
+        found = nearest_teachers(table, roles, matrices)
+        connection.execute("DELETE FROM nearest_teachers WHERE student = ?", [student])
+        for nearest in found:
+            connection.execute(
+                f"INSERT INTO nearest_teachers VALUES ({', '.join('?' * 17)})",
+                _nearest_row(nearest),
+            )
+    return found
+
+
+def encoder_roles(
+    workspace: Workspace, student: str, teachers: Sequence[str] | None = None
+) -> dict[str, EncoderRole]:
+    """What every encoder is to this student: its teachers are those that taught it.
+
+    ``encoders.role`` is only the default: a teacher of another student is a control here.
+    Without rows in ``distillation`` and without ``teachers`` the defaults stand.
+    """
+    taught = set(
+        workspace.sql("SELECT teacher FROM distillation WHERE student = ?", [student]).teacher
+        if teachers is None
+        else teachers
+    )
+    roles = {}
+    for row in workspace.encoders().itertuples():
+        role = str(row.role)
+        if row.encoder in taught:
+            role = "teacher"
+        elif taught and role == "teacher":
+            role = "control"
+        domain = row.domain if isinstance(row.domain, str) else None
+        roles[str(row.encoder)] = EncoderRole(role=role, domain=domain)
+    return roles
+
+
+def _encoders(
+    workspace: Workspace,
+    student: str,
+    teachers: Sequence[str] | None,
+    controls: Sequence[str] | None,
+) -> list[str]:
+    """Who the student is compared with, each once; all that the workspace has where none."""
+    workspace.space_id(student, -1)
+    present = [name for name in workspace.encoders().encoder if name in _embedded(workspace)]
+    taught = workspace.sql("SELECT teacher FROM distillation WHERE student = ?", [student]).teacher
+    first = [name for name in taught if name in present] if teachers is None else list(teachers)
+    others = present if controls is None else list(controls)
+    names = [name for name in dict.fromkeys([*first, *others]) if name != student]
+    for name in names:
+        workspace.space_id(name, -1)
+    return names
+
+
+def _embedded(workspace: Workspace) -> set[str]:
+    spaces = workspace.spaces()
+    return set(spaces[spaces.pooling == "mean"].encoder)
+
+
+def _common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
+    """Clips whose every segment every encoder has, with domain and cluster."""
+    spaces = workspace.spaces()
+    asked = spaces[spaces.encoder.isin(encoders) & (spaces.pooling == "mean")]
+    ids = [int(i) for i in asked.space_id]
+    conditions = " AND ".join(f"segment_id IN (SELECT segment_id FROM vectors_{i})" for i in ids)
+    return workspace.sql(
+        "SELECT clip_id, domain, cluster_id FROM clips WHERE clip_id IN (SELECT clip_id FROM "
+        f"segments GROUP BY clip_id HAVING bool_and({conditions or 'true'})) ORDER BY clip_id"
+    )
+
+
+def _rows(
+    student: str,
+    student_layers: Sequence[int],
+    teacher: str,
+    teacher_layers: Sequence[int],
+    domain: str,
+    matrix: LayerMatrix,
+    stamp: str,
+) -> pd.DataFrame:
+    rows = [
+        (
+            student, a, teacher, b, domain, matrix.measure, matrix.values[i, j],
+            matrix.ci_low[i, j], matrix.ci_high[i, j], matrix.null_kind, matrix.null_q95[i, j],
+            matrix.p_value[i, j], np.nan, matrix.n_clips, matrix.n_clusters, matrix.reason, stamp,
+        )
+        for i, a in enumerate(student_layers)
+        for j, b in enumerate(teacher_layers)
+    ]  # fmt: skip
+    columns = (
+        "student student_layer teacher teacher_layer domain measure value ci_low ci_high "
+        "null_kind null_q95 p_value q_value n_clips n_clusters reason fingerprint"
+    )
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def _store(workspace: Workspace, table: str, rows: pd.DataFrame, *key: str) -> None:
+    """Replaces the rows of one student, teacher, domain and measure; NaN becomes NULL."""
+    with workspace.database.write() as connection:
+        connection.execute(
+            f"DELETE FROM {table} WHERE student = ? AND teacher = ? AND domain = ? AND measure = ?",
+            list(key),
+        )
+        connection.register("rows", pa.Table.from_pandas(rows, preserve_index=False))
+        connection.execute(f"INSERT INTO {table} SELECT * FROM rows")
+
+
+def _nearest_row(nearest: NearestTeacher) -> list[Any]:
+    teacher, control, difference = nearest.teacher, nearest.control, nearest.difference
+    return [
+        nearest.student, nearest.domain, nearest.measure,
+        *(
+            [
+                teacher.encoder, teacher.student_layer, teacher.teacher_layer, teacher.value,
+                _number(teacher.ci_low), _number(teacher.ci_high),
+            ]
+            if teacher
+            else [None] * 6
+        ),
+        *([control.encoder, control.value] if control else [None, None]),
+        *(
+            [_number(difference.value), _number(difference.ci_low), _number(difference.ci_high)]
+            if difference
+            else [None] * 3
+        ),
+        *([teacher.n_clips, teacher.n_clusters] if teacher else [None, None]),
+        nearest.sentence,
+    ]  # fmt: skip
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)

@@ -1,0 +1,76 @@
+"""Integrity of a workspace: what its tables say against what is there."""
+
+import hashlib
+
+import numpy as np
+
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.workspace import Workspace
+
+
+def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> list[str]:
+    """The problems of a workspace in words; an empty list if there are none.
+
+    Looks at clips without segments or files, audio that changed since its import,
+    counts and finiteness of every space, layers that miss segments, and index files.
+    """
+    problems = _clip_problems(workspace)
+    spaces = workspace.spaces()
+    for done, space in enumerate(spaces.itertuples(), start=1):
+        problems += _space_problems(
+            workspace, str(space.encoder), int(space.layer), str(space.pooling), int(space.n)
+        )
+        progress(done, len(spaces), "check")
+    return problems + _index_problems(workspace)
+
+
+def _clip_problems(workspace: Workspace) -> list[str]:
+    orphans = workspace.sql(
+        "SELECT clip_id FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM segments)"
+    )
+    problems = [f"clip {clip_id} has no segment" for clip_id in orphans.clip_id]
+    clips = workspace.sql("SELECT clip_id, path, audio_sha256 FROM clips")
+    for clip_id, path, digest in clips.itertuples(index=False):
+        file = workspace.audio_path(path)
+        if not file.is_file():
+            problems.append(f"the audio of clip {clip_id} is missing: {path}")
+            continue
+        with file.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
+                problems.append(f"the audio of clip {clip_id} changed since its import: {path}")
+    return problems
+
+
+def _space_problems(
+    workspace: Workspace, encoder: str, layer: int, pooling: str, n: int
+) -> list[str]:
+    name = f"{encoder} layer {layer} ({pooling})"
+    stored = workspace.embeddings(encoder, layer, pooling)
+    problems = []
+    if len(stored) != n:
+        problems.append(f"{name}: the table says {n} vectors, {len(stored)} belong to segments")
+    if len(np.unique(stored.segment_ids)) != len(stored):
+        problems.append(f"{name}: a segment has more than one vector")
+    n_bad = int((~np.isfinite(stored.vectors).all(axis=1)).sum())
+    if n_bad:
+        problems.append(f"{name}: {n_bad} vectors are not finite")
+    return problems
+
+
+def _index_problems(workspace: Workspace) -> list[str]:
+    problems = []
+    rows = workspace.sql(
+        "SELECT i.file, i.file_sha256, i.n, s.n AS n_stored FROM indexes i JOIN spaces s "
+        "USING (space_id)"
+    )
+    for file, digest, n, n_stored in rows.itertuples(index=False):
+        path = workspace.folder / file
+        if not path.is_file():
+            problems.append(f"index file {file} is missing: `usad index` builds it again")
+            continue
+        with path.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
+                problems.append(f"index file {file} is damaged: `usad index` after deleting it")
+        if n != n_stored:
+            problems.append(f"index file {file} has {n} of {n_stored} vectors: run `usad index`")
+    return problems

@@ -1,0 +1,105 @@
+"""``usad``: parse, call, print.
+
+Exit codes: 0 done, 1 ran but some items failed (they are listed), 2 wrong use or
+input. A user's mistake is one sentence on standard error, never a traceback.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Protocol, cast
+
+from usad_workbench.core.errors import UsadError
+from usad_workbench.workbench.output import WRONG_USE, Output
+
+COMMANDS = {
+    "demo": "the main job on the sample data: import, embed, index, project, compare, serve",
+    "encoders": "list the known encoders; get their weights",
+    "import": "add audio files, folders or a manifest to a workspace",
+    "embed": "per-layer embeddings of every clip that has none yet",
+    "index": "build or update the FAISS indexes; `index test` measures them",
+    "search": "the nearest segments to a clip or a sound file",
+    "project": "two-dimensional maps (UMAP or PCA) and how faithful they are",
+    "diagnose": "whose geometry the student's layers share, per domain, with nulls and intervals",
+    "evaluate": "frozen probes on the workspace's tasks",
+    "student": "sizes of the USAD student",
+    "train": "one stage of distillation from a recipe",
+    "check": "integrity of a workspace",
+    "workbench": "open the app",
+}
+"""Commands and what they do; the module is ``commands/NAME_command.py``, as ``import`` is a word of Python."""
+
+EPILOG = """first steps:
+  usad demo                                  everything below on the sample data, then the app
+  usad encoders list                         what is known, installed, missing
+  usad import my_sounds --workspace W --domain sound
+  usad embed --workspace W --encoders usad-demo,whisper-tiny.en
+  usad workbench W
+
+not there yet: import-embeddings, export, bench, published benchmarks in evaluate,
+and in diagnose everything but the similarity panel."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="usad",
+        description="Distil several audio encoders into one, and see what each of their layers "
+        "represents.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"usad-workbench {version('usad-workbench')}"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help_text in COMMANDS.items():
+        command = commands.add_parser(name, help=help_text, description=_sentence(help_text))
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        command.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
+        _module(name).add_arguments(command)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    args = build_parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if args.verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    output = Output(as_json=args.json)
+    try:
+        return _module(args.command).run(args, output)
+    except UsadError as error:
+        output.note(f"usad {args.command}: {error}")
+        return WRONG_USE
+    except KeyboardInterrupt:
+        output.note(f"usad {args.command}: stopped. The same command goes on where it was.")
+        return 130
+
+
+class Command(Protocol):
+    """What a module of ``commands`` offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the command's own arguments."""
+
+    def run(self, args: argparse.Namespace, output: Output) -> int:
+        """Does the work and returns the exit code."""
+
+
+def _module(command: str) -> Command:
+    return cast(Command, import_module(f"usad_workbench.workbench.commands.{command}_command"))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

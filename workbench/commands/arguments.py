@@ -1,0 +1,38 @@
+"""Arguments that several commands share."""
+
+import argparse
+
+from usad_workbench.core.errors import ConfigError
+
+
+def add_workspace(parser: argparse.ArgumentParser) -> None:
+    """``--workspace DIR``."""
+    parser.add_argument("--workspace", required=True, metavar="DIR", help="the workspace folder")
+
+
+def names_of(text: str) -> list[str]:
+    """Names from a comma-separated list.
+
+    >>> names_of("a, b")
+    ['a', 'b']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def layers_of(text: str) -> list[int] | None:
+    """Layers from ``all`` or a comma-separated list of numbers.
+
+    Raises:
+        ConfigError: something that is no number.
+
+    >>> layers_of("all"), layers_of("0,6,-1")
+    (None, [0, 6, -1])
+    """
+    if text == "all":
+        return None
+    try:
+        return [int(part) for part in names_of(text)]
+    except ValueError as error:
+        raise ConfigError(
+            f"Found layers {text!r}, expected 'all' or numbers such as 0,6,-1."
+        ) from error

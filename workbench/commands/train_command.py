@@ -1,0 +1,36 @@
+"""``usad train``."""
+
+import argparse
+
+from usad_workbench.workbench.output import DONE, Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument(
+        "recipe", metavar="RECIPE.toml", help="a file, or the name of a shipped one"
+    )
+    parser.add_argument("--run", required=True, metavar="DIR", help="the folder of this run")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override a key of the recipe, e.g. optimiser.peak_lr=1e-3",
+    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Distils a student."""
+    from usad_workbench.training import train
+
+    result = train(
+        args.recipe, args.run, overrides=args.overrides, resume=args.resume,
+        progress=output.progress,
+    )  # fmt: skip
+    document = {
+        "run": result.run, "step": result.step, "loss": result.loss,
+        "checkpoint": result.checkpoint,
+    }  # fmt: skip
+    output.result(
+        document, f"step {result.step}, loss {result.loss:.4f}, checkpoint {result.checkpoint}"
+    )
+    return DONE

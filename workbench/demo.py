@@ -1,0 +1,100 @@
+"""The main job on the sample data: import, embed, index, project, compare.
+
+Every step does what is missing and nothing twice, so the same call after a crash, or
+after another encoder was fetched, finishes the work.
+"""
+
+import csv
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from usad_workbench.core.embedding import embed
+from usad_workbench.core.errors import UsadError
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.registry import encoder_specs, encoder_status, load_encoder
+from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
+from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.teacher_similarity import compare_with_teachers
+from usad_workbench.indexes.projection import project_space
+from usad_workbench.indexes.spaces import update_index
+from usad_workbench.sample_data import sample_data_folder
+
+STUDENT = "usad-demo"
+"""The student that ships with the package."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoReport:
+    """What the demo left behind."""
+
+    workspace: Path
+    n_clips: int
+    encoders: list[str]
+    spaces: int
+    seconds: float
+    failed: list[Failure] = field(default_factory=list)
+
+
+def run_demo(folder: str | Path, progress: Progress = no_progress) -> DemoReport:
+    """Does the main job on the sample data, as far as it is not done yet.
+
+    An encoder whose weights are missing is named in ``failed``; the rest goes on.
+    """
+    started = time.perf_counter()
+    workspace = Workspace.create(folder)
+    source = sample_data_folder()
+    report = import_clips(workspace, read_manifest(source / "manifest.csv"), progress=progress)
+    failed = list(report.failed)
+    with (source / "tasks.csv").open(newline="", encoding="utf-8") as file:
+        set_tasks(workspace, list(csv.DictReader(file)))
+    failed += _embed_all(workspace, progress)
+    _index_and_project(workspace, progress)
+    present = set(workspace.spaces().encoder)
+    if STUDENT in present:
+        set_distillation(workspace, STUDENT, _taught(STUDENT))
+        compare_with_teachers(workspace, STUDENT, progress=progress)
+    return DemoReport(
+        workspace=workspace.folder,
+        n_clips=len(workspace.clips()),
+        encoders=sorted(present),
+        spaces=len(workspace.spaces()),
+        seconds=time.perf_counter() - started,
+        failed=failed,
+    )
+
+
+def _embed_all(workspace: Workspace, progress: Progress) -> list[Failure]:
+    """Embeds with every encoder that is available; names the others."""
+    failed: list[Failure] = []
+    for name in encoder_specs():
+        status = encoder_status(name)
+        if not status.available:
+            failed.append(Failure(path=name, reason=status.reason))
+            continue
+        try:
+            report = embed(workspace, load_encoder(name), progress=progress)
+        except UsadError as error:
+            failed.append(Failure(path=name, reason=str(error)))
+            continue
+        failed += report.failed
+    return failed
+
+
+def _index_and_project(workspace: Workspace, progress: Progress) -> None:
+    spaces = workspace.spaces()
+    for done, space in enumerate(spaces.itertuples(), start=1):
+        key = (str(space.encoder), int(space.layer), str(space.pooling))
+        update_index(workspace, *key)
+        progress(done, len(spaces), "index")
+    for done, space in enumerate(spaces.itertuples(), start=1):
+        project_space(workspace, str(space.encoder), int(space.layer), str(space.pooling))
+        progress(done, len(spaces), "project")
+
+
+def _taught(student: str) -> list[tuple[str, str | None, int]]:
+    """(teacher, domain, stage) of the shipped student, from its own checkpoint."""
+    from usad_workbench.core.registry import student_teachers
+
+    return student_teachers(student)

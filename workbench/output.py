@@ -1,0 +1,99 @@
+"""What the command line prints: results on standard output, everything else on error.
+
+With ``--json`` standard output holds exactly one JSON document.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
+"""Exit codes of every command."""
+
+
+class Output:
+    """Where a command reports to."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._bar: tqdm[Any] | None = None
+
+    def note(self, text: str) -> None:
+        """A line for the person who waits, on standard error."""
+        self._close()
+        sys.stderr.write(text + "\n")
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Draws a bar on standard error; a new job starts a new bar."""
+        if self._bar is None or self._bar.desc != what or done < self._bar.n:
+            self._close()
+            self._bar = tqdm(total=total, desc=what, file=sys.stderr, leave=True)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._close()
+
+    def result(self, document: Any, text: str) -> None:
+        """The command's answer: the document with ``--json``, the text without."""
+        self._close()
+        answer = json.dumps(plain(document), ensure_ascii=False, indent=2) if self.as_json else text
+        sys.stdout.write(answer + "\n")
+
+    def failures(self, failed: Sequence[Any]) -> None:
+        """Names what failed, on standard error."""
+        for failure in failed:
+            self.note(f"failed: {failure.path}: {failure.reason}")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types; what is not finite becomes null.
+
+    >>> plain({"a": float("nan"), "b": (1, "x")})
+    {'a': None, 'b': [1, 'x']}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a NumPy scalar
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (str, int, bool)) or value is None:
+        return value
+    return str(value)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as aligned text; numbers with four digits.
+
+    >>> print(table([{"a": 1.0, "b": "x"}], ["a", "b"]))
+    a      b
+    1.0000 x
+    """
+    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    lines = [
+        " ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [list(columns), *cells]
+    ]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    value = plain(value)
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
