@@ -161,12 +161,13 @@ def append_vectors(
                 "of this batch was stored."
             )
     with workspace.database.write() as connection:
-        before = connection.execute("SELECT count(*) FROM spaces").fetchone()
+        # fetchall: a result that is not read to its end bars register() on the connection.
+        before = connection.execute("SELECT count(*) FROM spaces").fetchall()
         ids = {
             layer: _space(connection, record, pooling, layer, values.shape[1])
             for layer, values in vectors.items()
         }
-        if connection.execute("SELECT count(*) FROM spaces").fetchone() != before:
+        if connection.execute("SELECT count(*) FROM spaces").fetchall() != before:
             _refresh_view(connection)
         for layer, values in vectors.items():
             _append(connection, ids[layer], segment_ids, values)
