@@ -1,0 +1,189 @@
+"""Students as registered encoders: the shipped one, the untrained one, those of a run.
+
+Their specs are read without torch; the architecture and its weights load when used.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usad_workbench.core.config import parse_config
+from usad_workbench.core.errors import CheckpointError, ConfigError
+from usad_workbench.core.models.sizes import SIZES, StudentConfig, count_parameters
+from usad_workbench.core.models.spec import EncoderSpec, Role
+
+if TYPE_CHECKING:
+    from usad_workbench.core.models.student import StudentEncoder
+
+SHIPPED_NAME = "usad-demo"
+UNTRAINED_NAME = "untrained-student"
+RUN_PREFIX = "run:"
+SHIPPED_FOLDER = Path(__file__).parent.parent / "models" / "shipped"
+
+_CITATION = "USAD 2.0 (arXiv 2606.06444); USAD (arXiv 2506.18843)"
+_LICENCE = "Apache-2.0"
+
+
+def student_spec(name: str, role: Role, config: StudentConfig, licence: str) -> EncoderSpec:
+    """The spec of a student of this architecture."""
+    n_spaces = config.n_layers + 1
+    return EncoderSpec(
+        name=name,
+        role=role,
+        domain=None,
+        n_layers=config.n_layers,
+        dims=(config.dim,) * n_spaces,
+        frame_rates_hz=(float(config.frame_rate_hz),) * n_spaces,
+        sample_rate_hz=16_000,
+        n_params=count_parameters(config).up_to_last_layer,
+        licence=licence,
+        citation=_CITATION,
+        pads=True,
+        has_ffn=True,
+    )
+
+
+def untrained_spec() -> EncoderSpec:
+    """The shipped student's architecture with random weights: what training adds to."""
+    return student_spec(UNTRAINED_NAME, "baseline", SIZES["demo"], _LICENCE)
+
+
+def shipped_spec() -> EncoderSpec:
+    """The student that comes with the package."""
+    try:
+        description = _read_description(SHIPPED_FOLDER)
+    except CheckpointError:
+        return student_spec(SHIPPED_NAME, "student", SIZES["demo"], _LICENCE)
+    config = parse_config(
+        StudentConfig, description["student"], source=str(SHIPPED_FOLDER / "config.json")
+    )
+    licence = str(description["provenance"].get("licence", _LICENCE))
+    return student_spec(SHIPPED_NAME, "student", config, licence)
+
+
+def shipped_missing_reason() -> str | None:
+    """Why the shipped student cannot be used, or nothing."""
+    if not (SHIPPED_FOLDER / "config.json").is_file():
+        return (
+            f"This installation ships no student: {SHIPPED_FOLDER} is empty. Train one "
+            f"(`usad train`) and name it {RUN_PREFIX}DIR."
+        )
+    try:
+        _read_description(SHIPPED_FOLDER)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def run_folder(name: str) -> Path:
+    """The checkpoint that ``run:DIR`` (the last one) or ``run:DIR@STEP`` names.
+
+    ``DIR`` may also be a student's own folder, e.g. an exported one.
+
+    Raises:
+        CheckpointError: no such run or step.
+    """
+    from usad_workbench.core.models.checkpoint import CONFIG_FILE, find_checkpoint
+
+    text = name.removeprefix(RUN_PREFIX)
+    folder, at, step = text.rpartition("@")
+    if not at or not step.isdecimal() or Path(text).is_dir():  # an @ in a folder's name
+        folder, step = text, ""
+    if not Path(folder).is_dir():
+        raise CheckpointError(
+            f"{name} names no folder: {folder or 'nothing'} does not exist. Expected the folder "
+            "of a run (`usad train … --run DIR`), optionally with @STEP."
+        )
+    if not step and (Path(folder) / CONFIG_FILE).is_file():
+        return Path(folder)
+    return find_checkpoint(folder, int(step) if step else None)
+
+
+def run_spec(name: str) -> EncoderSpec:
+    """The spec of a trained student, without its weights.
+
+    Raises:
+        CheckpointError: no such run or step, or a damaged one.
+    """
+    from usad_workbench.core.models.checkpoint import read_student_folder
+
+    described = read_student_folder(run_folder(name))
+    licence = str(described.provenance.get("licence", _LICENCE))
+    return student_spec(name, "student", described.config, licence)
+
+
+def load_untrained(spec: EncoderSpec) -> StudentEncoder:
+    """The untrained student; its random weights follow from a fixed seed."""
+    from usad_workbench.core.models.student import build_untrained_student
+
+    return _with_spec(build_untrained_student(), spec)
+
+
+def load_shipped(spec: EncoderSpec) -> StudentEncoder:
+    """The student that comes with the package.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    from usad_workbench.core.models.checkpoint import load_student
+
+    return _with_spec(load_student(SHIPPED_FOLDER, SHIPPED_NAME), spec)
+
+
+def load_run(spec: EncoderSpec) -> StudentEncoder:
+    """The trained student that the spec's name names.
+
+    Raises:
+        CheckpointError: no such run or step, or a damaged one.
+    """
+    from usad_workbench.core.models.checkpoint import load_student
+
+    return _with_spec(load_student(run_folder(spec.name), spec.name), spec)
+
+
+def recorded_teachers(name: str) -> list[tuple[str, str | None, int]]:
+    """Who taught a student: (teacher, domain, stage), as its checkpoint records.
+
+    The record is ``provenance["teachers"]``, a list of ``{teacher, domain, stage}``;
+    domain null for all domains.
+
+    Raises:
+        CheckpointError: no such student, or a damaged record.
+    """
+    folder = SHIPPED_FOLDER if name == SHIPPED_NAME else run_folder(name)
+    rows = _read_description(folder)["provenance"].get("teachers", [])
+    try:
+        return [(str(r["teacher"]), r.get("domain"), int(r.get("stage", 1))) for r in rows]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder} records its teachers as {rows!r}, expected a list of "
+            "{teacher, domain, stage}. Write the checkpoint again."
+        ) from error
+
+
+def _with_spec(encoder: StudentEncoder, spec: EncoderSpec) -> StudentEncoder:
+    """The encoder under the spec that it is listed with, which must describe it."""
+    if encoder.spec.dims != spec.dims or encoder.spec.n_params != spec.n_params:
+        raise CheckpointError(
+            f"{spec.name} is listed with {spec.n_layers} layers and {spec.n_params} parameters, "
+            f"found {encoder.spec.n_layers} and {encoder.spec.n_params}. Install the package anew."
+        )
+    encoder.spec = spec
+    return encoder
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    """What a student's ``config.json`` says; only what is used here is checked."""
+    path = folder / "config.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        parse_config(StudentConfig, description["student"], source=str(path))
+        description["provenance"].get("teachers")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path} does not describe a student: {error}. Expected what save_student writes."
+        ) from error
+    checked: dict[str, Any] = description
+    return checked
