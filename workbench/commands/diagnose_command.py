@@ -18,12 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Compares the student's layers with every other encoder's, per domain."""
+    from usad_workbench.core.nearest import encoder_roles
     from usad_workbench.core.storage.workspace import Workspace
-    from usad_workbench.core.teacher_similarity import (
-        SimilarityConfig,
-        compare_with_teachers,
-        encoder_roles,
-    )
+    from usad_workbench.core.teacher_similarity import SimilarityConfig, compare_with_teachers
 
     workspace = Workspace.open(args.workspace)
     teachers = names_of(args.teachers) if args.teachers else None

@@ -4,18 +4,30 @@ import argparse
 
 from usad_workbench.workbench.output import DONE, Output, table
 
-COLUMNS = ["size", "n_params", "dim", "n_layers", "n_heads", "frame_rate_hz"]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("action", choices=["sizes"])
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Lists the published sizes and the shipped one."""
-    from usad_workbench.core.models.student import published_sizes
+    """Lists the published sizes and the shipped one (``demo``).
 
-    rows = published_sizes()
-    output.result(rows, table(rows, COLUMNS))
+    ``n_params`` counts what the published totals count; ``n_params_with_norms`` adds the
+    LayerNorms that are ours.
+    """
+    from usad_workbench.core.models.sizes import SIZES, count_parameters
+
+    rows = [
+        {
+            "size": name,
+            "n_params": count_parameters(config).published,
+            "n_params_with_norms": count_parameters(config).total,
+            "dim": config.dim,
+            "n_layers": config.n_layers,
+            "n_heads": config.n_heads,
+            "frame_rate_hz": config.frame_rate_hz,
+        }
+        for name, config in SIZES.items()
+    ]
+    output.result(rows, table(rows, list(rows[0])))
     return DONE

@@ -1,0 +1,67 @@
+# Two commands: `make demo` and `make test`. Both set everything up themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKSPACE ?= demo-workspace
+PORT ?= 8501
+PACKAGES := usad_workbench.core usad_workbench.training usad_workbench.indexes usad_workbench.workbench usad_workbench.sample_data
+
+.PHONY: help setup demo test test-slow lint types browser weights screenshots clean
+
+help:
+	@echo "make demo    the main job on the sample data, then the app on port $(PORT)"
+	@echo "make test    every test but slow and gpu ones, browser tests included"
+	@echo "make setup   only .venv, the package and the pretrained weights (about 400 MB of downloads)"
+
+setup: .venv/.installed weights
+
+# The installed marker is newer than what decides the installation, or it is made again.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	# torch alone and first: as a mere requirement of others it may come with gigabytes of CUDA
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+# Fetches, verifies and converts what is not in the cache yet; a missing encoder is named
+# and the rest goes on.
+weights: .venv/.installed
+	@$(BIN)/usad encoders get --all || echo "Some encoders are missing (named above); everything else goes on without them."
+
+demo: setup
+	$(BIN)/usad demo --workspace $(WORKSPACE) --port $(PORT)
+
+# The type checkers cannot follow an editable install's import hook: a tree of links can.
+.links: .venv/.installed
+	mkdir -p .links/usad_workbench
+	for d in core training indexes workbench sample_data; do ln -sfn ../../$$d .links/usad_workbench/$$d; done
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/.installed .links
+	$(BIN)/mypy
+
+# The browser tests drive a Chromium of the system; it comes through the package manager.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	{ command -v apt-get >/dev/null && \
+	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && $$SUDO apt-get update -qq && \
+	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	echo "NO CHROMIUM FOUND and none could be installed: THE BROWSER TESTS WILL BE SKIPPED."
+
+test: setup lint types browser
+	$(BIN)/python -m pytest --quiet --doctest-modules --pyargs $(PACKAGES) -p no:cacheprovider
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup browser
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+screenshots: setup browser
+	$(BIN)/python -m usad_workbench.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots
+
+clean:
+	rm -rf .links .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,155 @@
+"""Import: what goes in, what is named, and that names are only data."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import write_tone
+from usad_workbench.core.errors import AudioError, ConfigError
+from usad_workbench.core.storage.importing import (
+    SourceClip,
+    find_sources,
+    import_clips,
+    read_manifest,
+)
+from usad_workbench.core.storage.segments import Segmentation
+from usad_workbench.core.storage.workspace import Workspace
+
+SCRIPT_NAME = "<script>window.hacked=1<'script>.wav"
+
+
+@pytest.fixture
+def bad_inputs(tmp_path: Path) -> Path:
+    """One folder with ten kinds of bad or odd input and one good file."""
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    noise = (0.1 * rng.normal(size=16_000)).astype(np.float32)
+    (folder / "zero_bytes.wav").write_bytes(b"")
+    soundfile.write(folder / "no_samples.wav", np.zeros(0), 16_000)
+    (folder / "text.wav").write_text("this is not audio")
+    soundfile.write(folder / "whole.flac", np.tile(noise, 4), 16_000)
+    whole = (folder / "whole.flac").read_bytes()
+    (folder / "truncated.flac").write_bytes(whole[: len(whole) // 2])
+    (folder / "whole.flac").unlink()
+    broken = noise.copy()
+    broken[100] = np.nan
+    soundfile.write(folder / "nan.wav", broken, 16_000, subtype="FLOAT")
+    soundfile.write(folder / "one_sample.wav", noise[:1], 16_000)
+    soundfile.write(folder / "eight_channels.wav", np.stack([noise] * 8, 1), 16_000)
+    soundfile.write(folder / "192khz.wav", np.tile(noise, 12), 192_000)
+    (folder / "folder.wav").mkdir()
+    write_tone(folder / SCRIPT_NAME, 300)
+    write_tone(folder / "good.wav", 440)
+    return folder
+
+
+HANDLED = {"eight_channels.wav", "192khz.wav", SCRIPT_NAME, "good.wav"}
+REFUSED = {
+    "zero_bytes.wav": "cannot be read",
+    "no_samples.wav": "0 samples",
+    "text.wav": "cannot be read",
+    "truncated.flac": "truncated|cannot be read",
+    "nan.wav": "not finite",
+    "one_sample.wav": "1 samples",
+    "folder.wav": "a folder",
+}
+
+
+def test_bad_inputs_are_handled_or_named(bad_inputs: Path, tmp_path: Path) -> None:
+    import re
+
+    workspace = Workspace.create(tmp_path / "w")
+    report = import_clips(workspace, find_sources(bad_inputs))
+    added = {Path(path).name for path in workspace.clips().path}
+    assert added == HANDLED
+    named = {Path(failure.path).name: failure.reason for failure in report.failed}
+    assert set(named) == set(REFUSED)
+    for name, pattern in REFUSED.items():
+        assert re.search(pattern, named[name]), (name, named[name])
+    assert int(workspace.sql("SELECT count(*) AS n FROM segments").n[0]) == len(HANDLED)
+
+
+def test_lengths_are_counted_at_the_files_own_rate(bad_inputs: Path, tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    import_clips(workspace, find_sources(bad_inputs))
+    clips = workspace.clips().set_index("dataset")
+    by_name = {
+        Path(p).name: (d, r) for p, d, r in clips[["path", "duration_s", "sample_rate_hz"]].values
+    }
+    assert by_name["192khz.wav"] == (1.0, 192_000)
+    assert by_name["eight_channels.wav"] == (1.0, 16_000)
+
+
+def test_ids_are_safe_whatever_the_file_is_called(bad_inputs: Path, tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    import_clips(workspace, find_sources(bad_inputs))
+    for clip_id in workspace.clips().clip_id:
+        assert clip_id.isascii()
+        assert not set(clip_id) & set("<>/\\'\"&")
+
+
+def test_second_import_skips_and_changed_audio_is_named(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    sources = [SourceClip(path=write_tone(tmp_path / "a.wav", 100), fields={"clip_id": "a"})]
+    assert import_clips(workspace, sources).n_added == 1
+    again = import_clips(workspace, sources)
+    assert (again.n_added, again.n_skipped) == (0, 1)
+    write_tone(tmp_path / "a.wav", 200)
+    changed = import_clips(workspace, sources)
+    assert changed.n_added == changed.n_skipped == 0
+    assert "already taken by other audio" in changed.failed[0].reason
+
+
+def test_manifest_fields_become_columns(tmp_path: Path) -> None:
+    write_tone(tmp_path / "a.wav", 100)
+    write_tone(tmp_path / "b.wav", 150)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(
+        'path,clip_id,domain,Pitch (MIDI),score,"x""; DROP TABLE clips; --"\n'
+        "a.wav,a,music,60,high,1\nb.wav,b,,61,low,2\n"
+    )
+    workspace = Workspace.create(tmp_path / "w")
+    report = import_clips(workspace, read_manifest(manifest), domain="sound")
+    assert report.n_added == 2
+    clips = workspace.clips()
+    assert clips.domain.tolist() == ["music", "sound"]
+    assert clips.pitch_midi.tolist() == ["60", "61"]
+    assert clips.meta_score.tolist() == ["high", "low"]
+    assert clips.x_drop_table_clips.tolist() == ["1", "2"]
+
+
+def test_manifest_errors(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_manifest(tmp_path / "none.csv")
+    (tmp_path / "m.csv").write_text("file\na.wav\n")
+    with pytest.raises(ConfigError, match="expected 'path'"):
+        read_manifest(tmp_path / "m.csv")
+    with pytest.raises(AudioError, match="does not exist"):
+        find_sources(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AudioError, match="without audio files"):
+        find_sources(tmp_path / "empty")
+
+
+def test_audio_inside_the_workspace_moves_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    workspace = Workspace.create(folder)
+    (folder / "audio").mkdir()
+    import_clips(workspace, [SourceClip(path=write_tone(folder / "audio" / "a.wav", 100))])
+    folder.rename(tmp_path / "moved")
+    moved = Workspace.open(tmp_path / "moved")
+    assert moved.audio_path(moved.clips().path[0]).is_file()
+
+
+@pytest.mark.parametrize("duration_s", [0.03, 9.99, 10.0, 10.5, 11.0, 20.0, 3600.25])
+def test_segments_cover_the_clip_without_gaps(duration_s: float) -> None:
+    cut = Segmentation(window_s=10.0, hop_s=10.0).cut(duration_s)
+    assert cut[0][0] == 0.0
+    assert math.isclose(cut[-1][1], duration_s)
+    assert all(math.isclose(a[1], b[0]) for a, b in itertools.pairwise(cut))
+    assert all(end - start <= 11.0 for start, end in cut)

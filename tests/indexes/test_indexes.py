@@ -1,0 +1,164 @@
+"""The contract of an index, and search against exact NumPy search."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import SpectrumEncoder, write_tone
+from usad_workbench.core.embedding import embed
+from usad_workbench.core.errors import ShapeError, StoreError
+from usad_workbench.core.storage.importing import SourceClip, import_clips
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.check import check_workspace
+from usad_workbench.indexes.evaluation import evaluate_index
+from usad_workbench.indexes.faiss_index import VectorIndex
+from usad_workbench.indexes.spaces import describe_hits, index_path, search, update_index
+
+KINDS = ("flat", "ivf", "ivfpq", "hnsw")
+
+
+def _clustered(n: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Vectors around 50 centres, as embeddings are, with an offset as theirs."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(50, dim))
+    return (centres[rng.integers(50, size=n)] + 0.5 * rng.normal(size=(n, dim)) + 0.5).astype(
+        np.float32
+    )
+
+
+def _exact(vectors: np.ndarray, ids: np.ndarray, query: np.ndarray, k: int) -> list[int]:
+    """The literal definition: cosine with every vector, best first."""
+    cosines = [
+        float(np.dot(v, query) / (np.linalg.norm(v) * np.linalg.norm(query)))
+        for v in vectors.astype(np.float64)
+    ]
+    return [int(ids[i]) for i in sorted(range(len(ids)), key=lambda i: -cosines[i])[:k]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_recall_and_own_vector_first(kind: str) -> None:
+    vectors = _clustered(12_000, 32)
+    ids = np.arange(12_000) * 7 + 3
+    index = VectorIndex.build(vectors, ids, kind)  # type: ignore[arg-type]
+    assert index.kind == kind
+    queries = vectors[::400]
+    hits = index.search(queries, 10)
+    truth = VectorIndex.build(vectors, ids, "flat").search(queries, 10)
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.ids, truth.ids, strict=True)])
+    floor = {"flat": 1.0, "hnsw": 0.95, "ivf": 0.95, "ivfpq": 0.4}[kind]
+    assert recall >= floor
+    if kind != "ivfpq":  # quantised vectors are not quite their own neighbours
+        np.testing.assert_array_equal(hits.ids[:, 0], ids[::400])
+        np.testing.assert_allclose(hits.scores[:, 0], 1.0, atol=1e-5)
+
+
+def test_exact_kind_equals_the_literal_definition() -> None:
+    vectors, ids = _clustered(300, 16), np.arange(300) + 1000
+    index = VectorIndex.build(vectors, ids)
+    for query in vectors[:20]:
+        assert index.search(query[None], 12).ids[0].tolist() == _exact(vectors, ids, query, 12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_selection_is_respected(kind: str) -> None:
+    vectors = _clustered(12_000, 32)
+    ids = np.arange(12_000)
+    among = ids[::5]
+    index = VectorIndex.build(vectors, ids, kind)  # type: ignore[arg-type]
+    hits = index.search(vectors[:5], 10, among)
+    assert set(hits.ids.ravel()) <= {*among, -1}
+    truth = VectorIndex.build(vectors, ids, "flat").search(vectors[:5], 10, among)
+    overlap = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.ids, truth.ids, strict=True)])
+    assert overlap >= (0.4 if kind == "ivfpq" else 0.9)
+
+
+def test_edges(tmp_path: Path) -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    index = VectorIndex.build(vectors, np.arange(4))
+    assert index.search(vectors[:1], 99).ids.shape == (1, 4)
+    assert index.search(vectors[:1], 3, np.array([], np.int64)).ids.shape == (1, 0)
+    with pytest.raises(ShapeError, match="same encoder and layer"):
+        index.search(np.ones((1, 5), np.float32), 1)
+    zero = index.search(np.zeros((1, 4), np.float32), 4)
+    np.testing.assert_allclose(zero.scores, 0.0)
+    index.save(tmp_path / "a" / "i.faiss")
+    again = VectorIndex.load(tmp_path / "a" / "i.faiss", "flat")
+    np.testing.assert_array_equal(again.search(vectors, 4).ids, index.search(vectors, 4).ids)
+    (tmp_path / "broken.faiss").write_bytes(b"broken")
+    with pytest.raises(StoreError, match="Build it again"):
+        VectorIndex.load(tmp_path / "broken.faiss", "flat")
+
+
+def test_duplicates_come_in_the_order_of_their_ids() -> None:
+    vectors = np.repeat(np.eye(3, dtype=np.float32), 3, axis=0)
+    hits = VectorIndex.build(vectors, np.arange(9)).search(vectors[4:5], 3)
+    assert hits.ids[0].tolist() == [3, 4, 5]
+
+
+@pytest.fixture
+def embedded(workspace: Workspace) -> Workspace:
+    embed(workspace, SpectrumEncoder())
+    for layer in (0, 1):
+        update_index(workspace, "spectrum", layer)
+    return workspace
+
+
+def test_workspace_search_equals_exact_search(embedded: Workspace) -> None:
+    for layer in (0, 1):
+        stored = embedded.embeddings("spectrum", layer)
+        for i in range(len(stored)):
+            hits = search(embedded, stored.vectors[i], "spectrum", layer, k=5)
+            assert hits.segment_ids[0] == stored.segment_ids[i]
+            assert abs(hits.scores[0] - 1) < 1e-5
+            expected = _exact(stored.vectors, stored.segment_ids, stored.vectors[i], 5)
+            assert hits.segment_ids.tolist() == expected
+            plain = embedded.search(stored.vectors[i], "spectrum", layer, k=5)
+            assert plain.segment_ids.tolist() == expected
+
+
+def test_hits_carry_the_columns_of_their_own_clips(embedded: Workspace) -> None:
+    stored = embedded.embeddings("spectrum", 1)
+    hits = search(embedded, stored.vectors[4], "spectrum", 1, k=8, where="domain = 'music'")
+    rows = describe_hits(embedded, hits)
+    assert rows["rank"].tolist() == list(range(1, 9))
+    assert rows.score.is_monotonic_decreasing
+    assert set(rows.domain) == {"music"}
+    assert all(int(clip_id[4:]) % 3 == 2 for clip_id in rows.clip_id)
+
+
+def test_index_is_brought_up_to_date_and_never_wrong_before(
+    embedded: Workspace, tmp_path: Path
+) -> None:
+    assert not update_index(embedded, "spectrum", 1).is_new
+    import_clips(
+        embedded, [SourceClip(path=write_tone(tmp_path / "new.wav", 77), fields={"clip_id": "new"})]
+    )
+    embed(embedded, SpectrumEncoder())
+    stored = embedded.embeddings("spectrum", 1)
+    query = stored.vectors[stored.clip_ids.tolist().index("new")]
+    for _ in range(2):  # before the update by exact search, after it by the index
+        hits = search(embedded, query, "spectrum", 1, k=3)
+        assert describe_hits(embedded, hits).clip_id[0] == "new"
+        report = update_index(embedded, "spectrum", 1)
+        assert report.n == 31
+    evaluation = evaluate_index(embedded, "spectrum", 1)
+    assert evaluation is not None
+    assert evaluation.recall_at_10 == 1.0
+    assert evaluation.n == 31
+
+
+def test_check_finds_what_is_planted(embedded: Workspace, tones: list) -> None:  # type: ignore[type-arg]
+    assert check_workspace(embedded) == []
+    space_id = embedded.space_id("spectrum", 1)
+    path = index_path(embedded, space_id)
+    path.write_bytes(path.read_bytes()[:-4] + b"oops")
+    write_tone(tones[3].path, 999)
+    tones[4].path.unlink()
+    with embedded.database.write() as connection:
+        connection.execute("DELETE FROM vectors_0 WHERE segment_id = 5")
+    problems = "\n".join(check_workspace(embedded))
+    assert "tone03 changed since its import" in problems
+    assert "tone04 is missing" in problems
+    assert "spectrum layer 0 (mean): the table says 30 vectors, 29" in problems
+    assert f"space_{space_id}.faiss is damaged" in problems
