@@ -1,0 +1,39 @@
+"""Frozen probes: small supervised readouts on stored embeddings.
+
+No models, no storage, no torch: everything here runs on stored vectors.
+"""
+
+from usad_workbench.core.probes.evaluate import (
+    ProbeResult,
+    Protocol,
+    evaluate_best_layer,
+    evaluate_probe,
+    resampling_units,
+    select_layer,
+)
+from usad_workbench.core.probes.folds import Fold, grouped_folds
+from usad_workbench.core.probes.knn import KnnProbe
+from usad_workbench.core.probes.linear import LinearProbe
+from usad_workbench.core.probes.metrics import Metric
+from usad_workbench.core.probes.paired import (
+    PairedTask,
+    mean_paired_difference,
+    paired_difference,
+)
+
+__all__ = [
+    "Fold",
+    "KnnProbe",
+    "LinearProbe",
+    "Metric",
+    "PairedTask",
+    "ProbeResult",
+    "Protocol",
+    "evaluate_best_layer",
+    "evaluate_probe",
+    "grouped_folds",
+    "mean_paired_difference",
+    "paired_difference",
+    "resampling_units",
+    "select_layer",
+]

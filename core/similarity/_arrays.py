@@ -69,12 +69,14 @@ def check_aligned(x: Vectors, y: Vectors, min_clips: int = 1) -> tuple[Matrix, M
 def cluster_codes(clusters: Ids | None, n_clips: int) -> Indices:
     """Clusters as numbers 0, 1, ... `[clip]`; without clusters every clip is its own.
 
+    Numbered by rising id, ids that are no integers as text.
+
     Raises:
         ShapeError: another number of ids than clips.
     """
     if clusters is None:
         return np.arange(n_clips)
-    ids = id_strings(clusters)
+    ids = id_array(clusters)
     if ids.shape != (n_clips,):
         raise ShapeError(
             f"There are {ids.shape} cluster ids for {n_clips} clips, expected one for each clip. "
@@ -83,8 +85,13 @@ def cluster_codes(clusters: Ids | None, n_clips: int) -> Indices:
     return np.unique(ids, return_inverse=True)[1].astype(np.intp)
 
 
-def id_strings(ids: Ids) -> NDArray[np.str_]:
-    """Ids as text, so that a column of mixed types is grouped by what it shows."""
+def id_array(ids: Ids) -> NDArray[Any]:
+    """Ids that sort: whole numbers as they are, anything else as text.
+
+    As text, a column of mixed types is grouped by what it shows.
+    """
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
+        return ids
     return np.asarray([str(item) for item in ids], dtype=np.str_)
 
 

@@ -77,7 +77,8 @@ class LayerMatrix:
     jackknife_values: NDArray[np.float64] | None
     """`[group, student_layer, teacher_layer]`, for intervals of differences.
 
-    Groups are the clusters in the order of their ids as text, above 100 clusters groups of
+    Groups are the clusters in the order of their ids (as text, if
+    they are no integers), above 100 clusters groups of
     them (``jackknife_groups``).
     """
 

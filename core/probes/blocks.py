@@ -1,0 +1,67 @@
+"""What goes into a probe: the embeddings of one encoder, or of several side by side.
+
+Blocks of several encoders are centred and scaled to equal mean square length with the
+training fold's statistics: unscaled, the block with the largest norm would be the only one
+that counts (an oracle of three specialists at 0.94 falls to the one at 0.48).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from usad_workbench.core.errors import ShapeError
+from usad_workbench.core.probes.folds import Codes
+from usad_workbench.core.similarity._arrays import Matrix, Vectors, as_vectors
+
+Features = Vectors | Sequence[Vectors]
+"""Embeddings `[clip, dim]`, or a list of them: the encoders of a concatenation."""
+
+
+def as_blocks(x: Features) -> list[Matrix]:
+    """One float64 array `[clip, dim]` for each encoder.
+
+    Raises:
+        ShapeError: no array `[clip, dim]`, or blocks of other numbers of clips.
+        DegenerateError: values that are not finite.
+    """
+    arrays = [x] if isinstance(x, np.ndarray) else list(x)
+    blocks = [as_vectors(block, f"block {place}") for place, block in enumerate(arrays)]
+    if not blocks or len({len(block) for block in blocks}) != 1:
+        raise ShapeError(
+            f"The blocks have {[len(block) for block in blocks]} clips, expected at least one "
+            "block and the same clips in each. Select the clips that all encoders have."
+        )
+    return blocks
+
+
+def scaled_features(blocks: list[Matrix], train: Codes) -> Matrix:
+    """The features of a linear probe, with mean square length 1 on the training rows.
+
+    One block: every dim standardised; a dim that is constant in training is dropped to 0.
+    Several: each block centred and scaled as a whole. The overall scale makes one grid of
+    penalties fit all encoders.
+
+    Args:
+        blocks: From ``as_blocks``.
+        train: Training rows.
+
+    Returns:
+        `[clip, dim]` for all rows.
+    """
+    if len(blocks) > 1:
+        scaled = np.hstack([_centred_block(block, train) for block in blocks])
+        return np.asarray(scaled / np.sqrt(len(blocks)))
+    x = blocks[0]
+    largest = np.abs(x).max(axis=0)
+    x = x / np.where(largest > 0, largest, 1.0)
+    centred = x - x[train].mean(axis=0)
+    deviation = np.sqrt(np.mean(centred[train] ** 2, axis=0))
+    # Below this, the deviation is the rounding of the mean.
+    scale = np.where(deviation > 1e-12, 1 / np.maximum(deviation, 1e-12), 0.0)
+    return np.asarray(centred * scale / np.sqrt(max(1, int(np.sum(scale > 0)))))
+
+
+def _centred_block(block: Matrix, train: Codes) -> Matrix:
+    centred = block - block[train].mean(axis=0)
+    length = np.sqrt(np.mean(np.sum(centred[train] ** 2, axis=1)))
+    return np.asarray(centred / length if length > 0 else centred)

@@ -1,0 +1,333 @@
+"""Frozen probes: how well a label can be read from embeddings of clips never trained on.
+
+Predictions are out of fold, folds keep groups whole, settings (penalty, layer) are chosen
+on folds within the training part: nothing that is tested has been looked at. The interval
+resamples whole clusters of tested clips; it does not hold the luck of the training part.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+from typing import Protocol as Interface
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usad_workbench.core.errors import ShapeError, UnknownNameError
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.probes.blocks import Features, as_blocks
+from usad_workbench.core.probes.folds import Codes, Fold, codes_of, grouped_folds
+from usad_workbench.core.probes.knn import KnnProbe
+from usad_workbench.core.probes.linear import PENALTIES, LinearProbe
+from usad_workbench.core.probes.metrics import (
+    Metric,
+    chance_level,
+    check_metric,
+    count_hits,
+    metric_of_counts,
+)
+from usad_workbench.core.similarity._arrays import Ids, Matrix
+from usad_workbench.core.similarity.resampling import (
+    bootstrap_limits,
+    cluster_bootstrap_counts,
+    too_few_clusters,
+)
+
+Protocol = Literal["knn", "linear"]
+"""Names of the probes as the command line has them."""
+N_INNER_FOLDS = 3
+N_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeResult:
+    """One label read from one encoder."""
+
+    protocol: Protocol
+    metric: Metric
+    value: float
+    """Mean over the seeds."""
+    ci_low: float
+    ci_high: float
+    """95%, bootstrap over clusters; NaN where ``reason`` says why."""
+    n_test: int
+    """Clips tested, each once per seed."""
+    n_classes: int
+    n_groups: int
+    """Units that folds keep whole."""
+    n_clusters: int
+    """Units that the interval resamples."""
+    n_unseen: int
+    """Tests whose class was in no training row, over all seeds: they count as wrong."""
+    chance: float
+    """What the class sizes alone give."""
+    predictions: NDArray[Any]
+    """Out-of-fold labels `[seed, clip]`."""
+    layers: Codes | None
+    """Layer used `[seed, fold]`, as a position; none where there was no choice."""
+    reason: str
+
+
+class Probe(Interface):
+    """Predictions for any split of one set of clips."""
+
+    def predict(self, train: Codes, test: Codes, n_settings: int = ...) -> Codes:
+        """Class numbers `[setting, test]` of the first settings."""
+
+
+def evaluate_probe(
+    x: Features,
+    labels: Ids,
+    groups: Ids,
+    clusters: Ids | None = None,
+    protocol: Protocol = "knn",
+    metric: Metric = "accuracy",
+    n_folds: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+) -> ProbeResult:
+    """A label read from one layer, or from several encoders side by side.
+
+    Args:
+        x: Embeddings `[clip, dim]`, or a list of such blocks, each centred and scaled with
+            the training fold's statistics.
+        labels: Class of each clip.
+        groups: What folds keep whole: the task's group column.
+        clusters: What the interval resamples; where groups hold whole clusters, the groups.
+        protocol: k-NN or linear.
+        metric: Accuracy or balanced accuracy.
+        n_folds: Folds, at most as many as groups.
+        seeds: One split of the clips for each.
+
+    Raises:
+        ShapeError: other numbers of clips, or a clip without label or group.
+        DegenerateError: one group only, or values that are not finite.
+        UnknownNameError: no such protocol or metric.
+
+    >>> labels = np.arange(40) % 2
+    >>> x = np.random.default_rng(0).normal(size=(40, 3)) + 9 * labels[:, None] * [1, 0, 0]
+    >>> found = evaluate_probe(x, labels, np.arange(40) // 4)
+    >>> found.value, found.chance, found.n_test
+    (1.0, 0.5, 40)
+    """
+    return _evaluate([x], labels, groups, clusters, protocol, metric, n_folds, seeds)
+
+
+def evaluate_best_layer(
+    layers: Sequence[Features],
+    labels: Ids,
+    groups: Ids,
+    clusters: Ids | None = None,
+    protocol: Protocol = "knn",
+    metric: Metric = "accuracy",
+    n_folds: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+) -> ProbeResult:
+    """A label read from the layer that ``select_layer`` takes, anew for each training part.
+
+    The value is that of the procedure, choice included: it is not too high by the best of
+    many layers. Every encoder gets the same budget: all its layers, the same inner folds.
+
+    Args:
+        layers: Embeddings of each layer; the rest as for ``evaluate_probe``.
+        labels: Class of each clip.
+        groups: What folds keep whole.
+        clusters: What the interval resamples.
+        protocol: k-NN or linear.
+        metric: Accuracy or balanced accuracy.
+        n_folds: Folds, at most as many as groups.
+        seeds: One split of the clips for each.
+
+    Raises:
+        ShapeError: no layers; the rest as for ``evaluate_probe``.
+        DegenerateError: as for ``evaluate_probe``.
+        UnknownNameError: as for ``evaluate_probe``.
+    """
+    return _evaluate(layers, labels, groups, clusters, protocol, metric, n_folds, seeds)
+
+
+def select_layer(
+    layers: Sequence[Features],
+    labels: Ids,
+    groups: Ids,
+    train: Codes,
+    protocol: Protocol = "knn",
+    metric: Metric = "accuracy",
+    seed: int = 0,
+) -> int:
+    """The position of the layer that is best on folds within the training rows.
+
+    Args:
+        layers: Embeddings of each layer, all clips.
+        labels: Class of each clip.
+        groups: What folds keep whole.
+        train: The only rows that are looked at.
+        protocol: k-NN or linear.
+        metric: What best means.
+        seed: Of the inner folds.
+
+    Raises:
+        ShapeError: no layers; the rest as for ``evaluate_probe``.
+        DegenerateError: values that are not finite.
+        UnknownNameError: no such protocol or metric.
+    """
+    codes = codes_of(labels, "label")
+    probes = [_build(layer, codes, protocol) for layer in _some(layers)]
+    check_metric(metric)
+    rows = np.asarray(train, dtype=np.intp)
+    return _choose(probes, codes, codes_of(groups, "group"), rows, protocol, metric, seed)[0]
+
+
+def _evaluate(
+    layers: Sequence[Features],
+    labels: Ids,
+    groups: Ids,
+    clusters: Ids | None,
+    protocol: Protocol,
+    metric: Metric,
+    n_folds: int,
+    seeds: Sequence[int],
+) -> ProbeResult:
+    check_metric(metric)
+    codes, members = codes_of(labels, "label"), codes_of(groups, "group")
+    units = resampling_units(members, clusters)
+    if not seeds:
+        raise ShapeError("There are no seeds, expected at least one. Pass seeds=(0,).")
+    probes = [_build(layer, codes, protocol) for layer in _some(layers)]
+    predicted = np.empty((len(seeds), len(codes)), dtype=np.intp)
+    chosen, n_unseen = [], 0
+    for place, seed in enumerate(seeds):
+        folds = grouped_folds(codes, members, n_folds, seed)
+        n_unseen += sum(len(fold.unseen) for fold in folds)
+        found = [_test(probes, codes, members, fold, protocol, metric, seed) for fold in folds]
+        for fold, (prediction, _) in zip(folds, found, strict=True):
+            predicted[place, fold.test] = prediction
+        chosen.append([layer for _, layer in found])
+    value, low, high, reason = _with_interval(codes, predicted, units, metric)
+    names = np.unique(
+        np.asarray(
+            labels if np.asarray(labels).dtype.kind in "iub" else [str(label) for label in labels]
+        )
+    )
+    return ProbeResult(
+        protocol=protocol,
+        metric=metric,
+        value=value,
+        ci_low=low,
+        ci_high=high,
+        n_test=len(codes),
+        n_classes=len(names),
+        n_groups=int(members.max()) + 1,
+        n_clusters=int(units.max()) + 1,
+        n_unseen=n_unseen,
+        chance=chance_level(codes, metric),
+        predictions=names[predicted],
+        layers=None if len(probes) == 1 else np.asarray(chosen, dtype=np.intp),
+        reason=reason,
+    )
+
+
+def resampling_units(groups: Codes, clusters: Ids | None) -> Codes:
+    """What the interval resamples: the coarser of groups and clusters, `[clip]`.
+
+    Where neither holds the other whole, as with speakers crossed with prompts, the clusters.
+
+    Raises:
+        ShapeError: other numbers of groups and clusters.
+
+    >>> resampling_units(np.array([0, 0, 1]), ["a", "b", "c"]).tolist()
+    [0, 0, 1]
+    >>> resampling_units(np.array([0, 1, 1]), ["a", "a", "a"]).tolist()
+    [0, 0, 0]
+    """
+    if clusters is None:
+        return groups
+    units = codes_of(clusters, "cluster")
+    if len(units) != len(groups):
+        raise ShapeError(
+            f"There are {len(units)} clusters for {len(groups)} clips, expected one for each. "
+            "Pass the cluster_id column in the order of the rows."
+        )
+    pairs = len(np.unique(np.stack([units, groups]), axis=1).T)
+    # As many pairs as clusters: every cluster lies within one group.
+    return groups if pairs == int(units.max()) + 1 else units
+
+
+def _build(x: Features, codes: Codes, protocol: Protocol) -> Probe:
+    blocks = as_blocks(x)
+    if len(blocks[0]) != len(codes):
+        raise ShapeError(
+            f"There are {len(blocks[0])} embeddings and {len(codes)} labels, expected one label "
+            "for each clip. Select the clips that have a label."
+        )
+    if protocol == "knn":
+        return KnnProbe(blocks, codes)
+    if protocol == "linear":
+        return LinearProbe(blocks, codes)
+    names = get_args(Protocol)
+    raise UnknownNameError(f"Unknown protocol {protocol!r}. {did_you_mean(protocol, names)}")
+
+
+def _some(layers: Sequence[Features]) -> Sequence[Features]:
+    if len(layers) == 0:
+        raise ShapeError("There are no layers, expected at least one. Embed the clips first.")
+    return layers
+
+
+def _test(
+    probes: list[Probe],
+    codes: Codes,
+    members: Codes,
+    fold: Fold,
+    protocol: Protocol,
+    metric: Metric,
+    seed: int,
+) -> tuple[Codes, int]:
+    """Predictions of the test rows, and the layer that was chosen without them."""
+    layer, setting = _choose(probes, codes, members, fold.train, protocol, metric, seed)
+    return probes[layer].predict(fold.train, fold.test, setting + 1)[setting], layer
+
+
+def _choose(
+    probes: list[Probe],
+    codes: Codes,
+    members: Codes,
+    train: Codes,
+    protocol: Protocol,
+    metric: Metric,
+    seed: int,
+) -> tuple[int, int]:
+    """Layer and setting with the best out-of-fold metric within the training rows.
+
+    Ties go to the lower layer and the stronger penalty.
+    """
+    n_settings = 1 if protocol == "knn" else len(PENALTIES)
+    if len(probes) * n_settings == 1:
+        return 0, 0
+    if len(np.unique(members[train])) < 2:
+        return 0, n_settings // 2  # nothing to choose by
+    inner = grouped_folds(codes[train], members[train], N_INNER_FOLDS, seed)
+    scores = np.empty((len(probes), n_settings))
+    together = np.zeros(len(train), dtype=np.intp)
+    for layer, probe in enumerate(probes):
+        predicted = np.empty((n_settings, len(train)), dtype=np.intp)
+        for fold in inner:
+            predicted[:, fold.test] = probe.predict(train[fold.train], train[fold.test], n_settings)
+        for setting in range(n_settings):
+            hits, clips = count_hits(codes[train], predicted[setting], together)
+            scores[layer, setting] = metric_of_counts(hits[0], clips[0], metric)
+    best = int(np.argmax(np.round(scores, 12)))
+    return best // n_settings, best % n_settings
+
+
+def _with_interval(
+    codes: Codes, predicted: Codes, units: Codes, metric: Metric
+) -> tuple[float, float, float, str]:
+    hits, clips = count_hits(codes, predicted, units)
+    value = float(metric_of_counts(hits.sum(axis=0), clips.sum(axis=0), metric))
+    reason = too_few_clusters(len(hits))
+    if reason:
+        return value, math.nan, math.nan, reason
+    counts: Matrix = cluster_bootstrap_counts(len(hits), N_RESAMPLES).astype(np.float64)
+    samples = metric_of_counts(counts @ hits, counts @ clips, metric)
+    return value, *bootstrap_limits(samples, len(hits)), ""

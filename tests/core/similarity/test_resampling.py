@@ -1,0 +1,109 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.similarity import benjamini_hochberg, jackknife_interval, strata
+from usad_workbench.core.similarity.resampling import (
+    bootstrap_limits,
+    cluster_bootstrap_counts,
+    exchange_warning,
+    jackknife_groups,
+    jackknife_limits,
+    permutation_p_value,
+    permutations_within,
+)
+
+
+def test_clusters_of_one_clip_are_one_stratum():
+    found = strata(["a", "x", "a", "y", "b", "b", "z"], 7)
+    assert len(set(found[[1, 3, 6]])) == 1
+    assert len(set(found)) == 3
+    assert found[0] == found[2] != found[4] == found[5]
+    assert len(set(strata(None, 5))) == 1
+
+
+def test_permutations_stay_within_their_stratum_and_reach_every_order():
+    stratum = np.array([0, 1, 0, 2, 1, 0])
+    orders = permutations_within(stratum, 500, seed=1)
+    assert (np.sort(orders, axis=1) == np.arange(6)).all()
+    assert (stratum[orders] == stratum).all()
+    assert len({tuple(order) for order in orders}) == 12  # 3! × 2!
+    counts = np.unique(orders[:, 0], return_counts=True)[1]
+    assert counts.min() > 120  # each of three places about a third of the time
+    np.testing.assert_array_equal(orders, permutations_within(stratum, 500, seed=1))
+    assert not np.array_equal(orders, permutations_within(stratum, 500, seed=2))
+
+
+def test_exchange_warning():
+    assert exchange_warning(np.zeros(50, dtype=int), 200) == ""
+    assert exchange_warning(np.repeat(np.arange(20), 5), 200) == ""
+    assert "50%" in exchange_warning(np.repeat(np.arange(20), 2), 200)
+    assert "only 4 different" in exchange_warning(np.array([0, 0, 1, 1]), 200)
+
+
+def test_p_value_counts_the_observed_one_in():
+    assert permutation_p_value(5.0, np.zeros(99)) == 0.01
+    assert permutation_p_value(0.0, np.zeros(99)) == 1.0
+
+
+def test_jackknife_of_a_mean_is_the_t_interval():
+    x = np.random.default_rng(0).normal(size=30)
+    found = jackknife_interval(lambda rows: x[rows].mean(), np.arange(30), n_clips=30)
+    low, high = stats.t.interval(0.95, 29, loc=x.mean(), scale=stats.sem(x))
+    assert (found.ci_low, found.ci_high) == pytest.approx((low, high))
+    assert found.n_clusters == 30
+
+
+def test_jackknife_needs_eight_clusters():
+    found = jackknife_interval(lambda rows: len(rows), list("aabbccdd"), n_clips=8)
+    assert math.isnan(found.ci_low)
+    assert found.reason == "no interval: 4 clusters, at least 8 are needed"
+    with pytest.raises(ShapeError, match="at least 2"):
+        jackknife_limits(np.array(1.0), np.array([1.0]))
+
+
+def test_jackknife_groups_are_even_and_keep_clusters_whole():
+    clusters = np.repeat(np.arange(250), np.random.default_rng(1).integers(1, 9, size=250))
+    groups = jackknife_groups(clusters, len(clusters))
+    assert groups.max() == 99
+    for cluster in range(250):
+        assert len(set(groups[clusters == cluster])) == 1
+    sizes = np.bincount(groups)
+    assert sizes.max() - sizes.min() <= 8
+    np.testing.assert_array_equal(jackknife_groups(["b", "a", "b"], 3), [1, 0, 1])
+
+
+def test_cluster_bootstrap_covers_where_the_clip_bootstrap_does_not():
+    rng = np.random.default_rng(2)
+    n_clusters, per_cluster = 15, 10
+    clusters = np.repeat(np.arange(n_clusters), per_cluster)
+    hits = {"cluster": [], "clip": []}
+    for trial in range(300):
+        x = rng.normal(size=n_clusters)[clusters] + rng.normal(size=len(clusters))
+        for kind, units in (("cluster", clusters), ("clip", np.arange(len(clusters)))):
+            n_units = units.max() + 1
+            counts = cluster_bootstrap_counts(n_units, 400, seed=trial)[:, units]
+            low, high = bootstrap_limits(counts @ x / counts.sum(axis=1), n_units)
+            hits[kind].append(low <= 0 <= high)
+    assert 0.90 <= np.mean(hits["cluster"]) <= 0.99
+    assert np.mean(hits["clip"]) < 0.85
+
+
+def test_bootstrap_without_clusters():
+    with pytest.raises(DegenerateError, match="no clusters"):
+        cluster_bootstrap_counts(0, 10)
+    assert math.isnan(bootstrap_limits(np.array([np.nan]), 9)[0])
+    assert math.isnan(bootstrap_limits(np.array([1.0]), 1)[0])
+
+
+def test_benjamini_hochberg_keeps_shape_and_nan():
+    p = np.array([[0.01, np.nan], [0.5, 0.02]])
+    q = benjamini_hochberg(p)
+    np.testing.assert_allclose(q, [[0.03, np.nan], [0.5, 0.03]])
+    assert benjamini_hochberg(np.array([np.nan])).shape == (1,)
+    assert benjamini_hochberg(np.array([])).shape == (0,)
+    with pytest.raises(ShapeError, match="outside"):
+        benjamini_hochberg(np.array([1.5]))
