@@ -56,8 +56,7 @@ class StudentConfig:
         for name, parts in (("n_heads", self.n_heads), ("pos_groups", self.pos_groups)):
             if parts < 1 or self.dim % parts:
                 raise ConfigError(
-                    f"dim = {self.dim} cannot be divided into {name} = {parts}. "
-                    "Choose a multiple."
+                    f"dim = {self.dim} cannot be divided into {name} = {parts}. Choose a multiple."
                 )
         if self.dim % 2 or self.n_layers < 1 or self.max_mel_frames % 4:
             raise ConfigError(
@@ -101,6 +100,11 @@ class ParameterCount:
         """All of them."""
         return self.published + sum(self.added.values())
 
+    @property
+    def up_to_last_layer(self) -> int:
+        """Without the norm behind the last layer: what ``EncoderSpec.n_params`` counts."""
+        return self.total - self.added.get("final_norm", 0)
+
 
 def count_parameters(config: StudentConfig) -> ParameterCount:
     """The number of parameters of ``Student(config)``, without building it.
@@ -134,3 +138,26 @@ N_BANDS = 31
 def position_kernel(config: StudentConfig) -> int:
     """Frames that one convolution of the positional encoding sees (data2vec 2.0)."""
     return max(3, config.pos_width // config.pos_depth)
+
+
+def published_sizes() -> list[dict[str, str | int]]:
+    """One row per published size, as ``usad student sizes`` shows them.
+
+    ``n_params`` is the published count, ``n_params_norms`` what our LayerNorms add.
+    """
+    rows: list[dict[str, str | int]] = []
+    for name in PUBLISHED_SIZES:
+        config = SIZES[name]
+        count = count_parameters(config)
+        rows.append(
+            {
+                "size": name,
+                "n_params": count.published,
+                "dim": config.dim,
+                "n_layers": config.n_layers,
+                "n_heads": config.n_heads,
+                "frame_rate_hz": config.frame_rate_hz,
+                "n_params_norms": count.total - count.published,
+            }
+        )
+    return rows

@@ -23,8 +23,24 @@ from usad_workbench.core.models.encoder import (
     frame_mask,
 )
 from usad_workbench.core.models.frontend import LogMel
-from usad_workbench.core.models.sizes import SIZES, StudentConfig, count_parameters
+from usad_workbench.core.models.sizes import (
+    SIZES,
+    StudentConfig,
+    count_parameters,
+    published_sizes,
+)
 from usad_workbench.core.models.stem import ConvPosition, ConvStem
+
+__all__ = [
+    "Student",
+    "StudentConfig",
+    "StudentEncoder",
+    "StudentOutput",
+    "build_student",
+    "build_untrained_student",
+    "hash_weights",
+    "published_sizes",
+]
 
 CITATION = "USAD 2.0 (arXiv 2606.06444); USAD (arXiv 2506.18843)"
 
@@ -151,7 +167,7 @@ class StudentEncoder(Encoder):
             dims=(config.dim,) * (config.n_layers + 1),
             frame_rates_hz=(float(config.frame_rate_hz),) * (config.n_layers + 1),
             sample_rate_hz=student.log_mel.config.sample_rate_hz,
-            n_params=count_parameters(config).total,
+            n_params=count_parameters(config).up_to_last_layer,
             licence=licence,
             citation=citation,
             pads=True,

@@ -1,0 +1,220 @@
+"""TOML files to frozen dataclasses, strictly.
+
+A wrong key, type or value is an error with the file, the dotted key, the value found
+and the nearest known key; nothing is guessed, converted or ignored. Values come from
+the defaults in code, then the file, then ``--set`` overrides, and from nowhere else.
+"""
+
+import dataclasses
+import tomllib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.names import did_you_mean
+
+T = TypeVar("T")
+
+
+def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
+    """A dataclass from a TOML file, with ``a.b=value`` overrides applied on top.
+
+    Raises:
+        ConfigError: no such file, not TOML, or a key or value that does not fit.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}. Give the path of a TOML file."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}. Correct that line.") from error
+    for override in overrides:
+        apply_override(table, override)
+    return parse_config(kind, table, source=path.name)
+
+
+def parse_config(kind: type[T], table: Mapping[str, Any], *, source: str) -> T:
+    """A dataclass from a table, checked key by key.
+
+    Args:
+        kind: A dataclass; fields may be dataclasses, tuples of one type, dictionaries
+            from text, literals, or optional.
+        table: What was read.
+        source: Named in errors: the file.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of another type.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Rate:
+    ...     rate_hz: float
+    >>> parse_config(Rate, {"rate_hz": 50.0}, source="example")
+    Rate(rate_hz=50.0)
+    """
+    built: T = _build(kind, table, source, "")
+    return built
+
+
+def apply_override(table: dict[str, Any], override: str) -> None:
+    """Sets ``a.b=value`` in a table; the value is TOML, or text where it is not.
+
+    A number addresses an entry of a list: ``teachers.0.name=ge2e``.
+
+    Raises:
+        ConfigError: no ``=``, or a key that leads through something else than a table.
+
+    >>> table = {"a": {"b": 1}}
+    >>> apply_override(table, "a.b=2.5")
+    >>> apply_override(table, "a.c=text")
+    >>> table
+    {'a': {'b': 2.5, 'c': 'text'}}
+    """
+    key, equals, text = override.partition("=")
+    names = [name.strip() for name in key.split(".")]
+    if not equals or not all(names):
+        raise ConfigError(f"Override {override!r} is not of the form key.subkey=value.")
+    at: Any = table
+    for position, name in enumerate(names):
+        is_last = position == len(names) - 1
+        if isinstance(at, list) and name.isdecimal() and int(name) < len(at):
+            index: Any = int(name)
+        elif isinstance(at, dict):
+            index = name
+            if not is_last:
+                at.setdefault(name, {})
+        else:
+            raise ConfigError(
+                f"Override {override!r}: {'.'.join(names[:position]) or 'the file'} has no "
+                f"entry {name!r}. Name a key of a table, or the number of an entry of a list."
+            )
+        if is_last:
+            at[index] = _parse_value(text.strip())
+        else:
+            at = at[index]
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """The resolved configuration as plain values that JSON and TOML can hold."""
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], at: str = "") -> list[str]:
+    """Dotted keys whose values differ, each with both values.
+
+    >>> differing_keys({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
+    ['a.b (1, 3)']
+    """
+    found: list[str] = []
+    for key in sorted({*one, *other}):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += differing_keys(left, right, f"{at}{key}.")
+        elif left != right:
+            found.append(f"{at}{key} ({left!r}, {right!r})")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return config_to_dict(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _build(kind: Any, table: Any, source: str, at: str) -> Any:
+    if not isinstance(table, Mapping):
+        raise _wrong_type(source, at, "a table", table)
+    hints = get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    for key in table:
+        if key not in fields:
+            raise ConfigError(
+                f"{source}: unknown key {_dotted(at, key)} = {table[key]!r}. "
+                f"{did_you_mean(key, fields)}"
+            )
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in table:
+            values[name] = _convert(hints[name], table[name], source, _dotted(at, name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(
+                f"{source}: key {_dotted(at, name)} is missing. Add it; it must be "
+                f"{_describe(hints[name])}."
+            )
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {at + ': ' if at else ''}{error}") from error
+
+
+def _convert(hint: Any, value: Any, source: str, at: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, source, at)
+    if origin in (Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        return _convert(inner[0], value, source, at)
+    if origin is Literal:
+        if value not in arguments or type(value) is not type(arguments[0]):
+            raise _wrong_type(source, at, _describe(hint), value)
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _wrong_type(source, at, "a list", value)
+        return tuple(
+            _convert(arguments[0], item, source, f"{at}.{i}") for i, item in enumerate(value)
+        )
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong_type(source, at, "a table", value)
+        return {
+            key: _convert(arguments[1], item, source, _dotted(at, key))
+            for key, item in value.items()
+        }
+    return _scalar(hint, value, source, at)
+
+
+def _scalar(hint: Any, value: Any, source: str, at: str) -> Any:
+    # bool is an int in Python, but `steps = true` is a mistake; 1 for 1.0 is none.
+    fits: Callable[[Any], bool] = {
+        float: lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
+        int: lambda v: isinstance(v, int) and not isinstance(v, bool),
+    }.get(hint, lambda v: isinstance(v, hint))
+    if not fits(value):
+        raise _wrong_type(source, at, _describe(hint), value)
+    return float(value) if hint is float else value
+
+
+def _wrong_type(source: str, at: str, expected: str, value: Any) -> ConfigError:
+    return ConfigError(
+        f"{source}: {at or 'the file'} must be {expected}, found {type(value).__name__} "
+        f"{value!r}. Correct the value."
+    )
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(repr(value) for value in get_args(hint))
+    if get_origin(hint) in (tuple, dict) or dataclasses.is_dataclass(hint):
+        return "a list" if get_origin(hint) is tuple else "a table"
+    names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+    return names.get(hint, str(hint))
+
+
+def _dotted(at: str, key: str) -> str:
+    return f"{at}.{key}" if at else key

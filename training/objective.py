@@ -1,0 +1,234 @@
+"""The objective: the student's layers predict the teachers' layers, frame by frame.
+
+Per frame, teacher m and distilled layer k, with z the teacher's feature of D dimensions
+and p the prediction of the head on the student's layer:
+
+    l = |p - z|_1 / D - log sigmoid(cos(p, z))      USAD (arXiv 2506.18843), sec. III-B
+
+averaged over the K layers and the frames, and summed over the teachers with weights
+that depend on the clip's domain (USAD 2.0, arXiv 2606.06444, eq. 2 and 3).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.models.encoder import LayerFeatures, frame_mask
+from usad_workbench.core.models.heads import Head, Heads
+from usad_workbench.core.models.student import StudentOutput
+from usad_workbench.training.recipe import Pooled
+
+
+def layer_map(
+    n_distilled: int, n_student: int, n_teacher: int, teacher_layers: Sequence[int] = ()
+) -> tuple[tuple[int, int], ...]:
+    """Pairs of student and teacher layer: round(k L / K) for k = 1 .. K on both sides.
+
+    Args:
+        n_distilled: K.
+        n_student: Depth of the student.
+        n_teacher: Depth of the teacher.
+        teacher_layers: Used instead of the rule where given.
+
+    Raises:
+        ConfigError: a layer that would be used twice or does not exist.
+
+    >>> layer_map(4, 12, 24)
+    ((3, 6), (6, 12), (9, 18), (12, 24))
+    """
+    steps = range(1, n_distilled + 1)
+    student = [round(k * n_student / n_distilled) for k in steps]
+    teacher = list(teacher_layers) or [round(k * n_teacher / n_distilled) for k in steps]
+    for whose, layers, depth in (("student", student, n_student), ("teacher", teacher, n_teacher)):
+        if len(set(layers)) < len(layers) or min(layers) < 1 or max(layers) > depth:
+            raise ConfigError(
+                f"{n_distilled} distilled layers fall on layers {layers} of a {whose} with "
+                f"{depth}; expected different ones from 1 to {depth}. Distil fewer layers, or "
+                "name the teacher's layers."
+            )
+    return tuple(zip(student, teacher, strict=True))
+
+
+def l1_cosine(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both terms of the loss per frame: mean absolute error, and -log sigmoid(cosine).
+
+    [..., dim] twice to [...] twice. The terms are added with weight 1 (as DistilHuBERT).
+    """
+    l1 = (predicted - target).abs().mean(-1)
+    return l1, -F.logsigmoid(F.cosine_similarity(predicted, target, dim=-1))
+
+
+def domain_weights(domains: Sequence[str], teacher_domains: Sequence[str], omega: float) -> Tensor:
+    """Weight of each teacher for each clip, shape [clip, teacher]; rows sum to 1.
+
+    omega / (omega + M - 1) for the teacher of the clip's domain, 1 / (omega + M - 1) for
+    each other, and 1 / M each where no teacher has it. Source: USAD 2.0 (arXiv
+    2606.06444), eq. 3.
+
+    >>> domain_weights(["speech", "birds"], ["speech", "music"], 3.0).tolist()
+    [[0.75, 0.25], [0.5, 0.5]]
+    """
+    match = torch.tensor([[d == t for t in teacher_domains] for d in domains])
+    weights = torch.where(match, float(omega), 1.0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def overlap(n_slow: int, slow_hz: float, n_fast: int, fast_hz: float) -> Tensor:
+    """Seconds that each slow frame shares with each fast one, shape [slow, fast].
+
+    Frame i of a side with f frames per second lasts from i / f to (i + 1) / f.
+
+    >>> overlap(2, 1.0, 3, 1.5).mul(3).round().tolist()
+    [[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]]
+    """
+    slow = torch.arange(n_slow, dtype=torch.float64).unsqueeze(1)
+    fast = torch.arange(n_fast, dtype=torch.float64)
+    end = torch.minimum((slow + 1) / slow_hz, (fast + 1) / fast_hz)
+    return (end - torch.maximum(slow / slow_hz, fast / fast_hz)).clamp(min=0.0).float()
+
+
+def pool_frames(
+    frames: Tensor, n_valid: Tensor, rate_hz: float, n_slow: int, slow_hz: float
+) -> tuple[Tensor, Tensor]:
+    """Means of the valid frames over the intervals of a slower side.
+
+    A frame that an interval covers in part counts for that part.
+
+    Args:
+        frames: Shape [clip, frame, dim].
+        n_valid: Shape [clip].
+        rate_hz: Of these frames.
+        n_slow: Frames of the slower side.
+        slow_hz: Their rate.
+
+    Returns:
+        Means [clip, slow frame, dim], and how many of them per clip have any valid frame.
+    """
+    is_valid = frame_mask(n_valid, frames.shape[1]).to(frames).unsqueeze(-1)
+    shared = overlap(n_slow, slow_hz, frames.shape[1], rate_hz).to(frames)
+    covered = shared @ is_valid
+    means = (shared @ (frames * is_valid)) / covered.clamp(min=torch.finfo(torch.float32).tiny)
+    # A sliver of a frame, from rounding in the rates, is not a frame.
+    return means, (covered.squeeze(-1) > 1e-6 / rate_hz).sum(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loss:
+    """The value that is minimised, and what it is made of."""
+
+    total: Tensor
+    per_clip: Tensor
+    """Shape [clip]; weighted as in ``total``, for finding the clip that broke a step."""
+    parts: dict[str, tuple[float, float]]
+    """By name, e.g. ``loss/aisfx/sound``: the sum over frames, and the number of frames.
+    Not weighted by domain; the named teacher's loss on clips of the named domain."""
+
+
+class Objective(nn.Module):
+    """Student output and targets of several teachers to one loss."""
+
+    def __init__(
+        self,
+        heads: Heads,
+        *,
+        teacher_domains: Mapping[str, str],
+        omega: float,
+        frame_rate_hz: float,
+        pooled: Pooled = "prediction",
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.teacher_domains = dict(teacher_domains)
+        self.omega, self.frame_rate_hz, self.pooled = omega, frame_rate_hz, pooled
+
+    def forward(
+        self,
+        output: StudentOutput,
+        targets: Mapping[str, LayerFeatures],
+        domains: Sequence[str],
+    ) -> Loss:
+        """The loss of a batch: the mean over its frames, weighted by domain.
+
+        Args:
+            output: The student's, for the same clips as the targets.
+            targets: By teacher, with the layers that the heads predict.
+            domains: Of each clip.
+        """
+        teachers = list(self.teacher_domains)
+        weights = domain_weights(domains, list(self.teacher_domains.values()), self.omega)
+        weights = weights.to(output.x.device)
+        total = torch.zeros((), device=output.x.device)
+        per_clip = torch.zeros(len(domains), device=output.x.device)
+        parts: dict[str, tuple[float, float]] = {}
+        for m, teacher in enumerate(teachers):
+            l1, cosine, n_frames = self._teacher_terms(teacher, output, targets[teacher])
+            # Sums over frames divided by all frames: long clips count for their length.
+            weighted = weights[:, m] * (l1 + cosine)
+            total = total + weighted.sum() / n_frames.sum()
+            per_clip = per_clip + weighted.detach() / n_frames.clamp(min=1)
+            _add_parts(parts, teacher, domains, (l1.detach(), cosine.detach(), n_frames))
+        return Loss(total=total, per_clip=per_clip, parts=parts)
+
+    def _teacher_terms(
+        self, teacher: str, output: StudentOutput, target: LayerFeatures
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums over frames of both terms, mean over layers, and frames; each [clip]."""
+        heads = [head for head in self.heads if head.spec.teacher == teacher]
+        sums = []
+        for head in heads:
+            predicted, wanted, n = self._align(head, output, target)
+            is_valid = frame_mask(n, wanted.shape[1])
+            terms = l1_cosine(predicted.float(), head.scale(wanted.float()))
+            l1, cosine = (term.masked_fill(~is_valid, 0.0).sum(1) for term in terms)
+            sums.append((l1 / n.clamp(min=1), cosine / n.clamp(min=1), n))
+        # Layers of a teacher may differ in rate (then in frames): each layer counts the
+        # same, and the frames of the clip are those of the first.
+        n_frames = sums[0][2]
+        l1 = torch.stack([s[0] for s in sums]).mean(0) * n_frames
+        cosine = torch.stack([s[1] for s in sums]).mean(0) * n_frames
+        return l1, cosine, n_frames
+
+    def _align(
+        self, head: Head, output: StudentOutput, target: LayerFeatures
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Prediction and target at the rate of the slower side, cut to the shorter."""
+        at = target.layers.index(head.spec.teacher_layer)
+        wanted, n_wanted, rate = target.frames[at], target.n_valid[at], target.frame_rates_hz[at]
+        hidden, n_hidden = output.layer(head.spec.student_layer), output.n_valid
+        mine = self.frame_rate_hz
+        if rate > mine * (1 + 1e-6):
+            wanted, n_wanted = pool_frames(wanted.float(), n_wanted, rate, hidden.shape[1], mine)
+            predicted = head(hidden)
+        elif rate < mine * (1 - 1e-6) and self.pooled == "hidden":
+            hidden, n_hidden = pool_frames(hidden.float(), n_hidden, mine, wanted.shape[1], rate)
+            predicted = head(hidden)
+        elif rate < mine * (1 - 1e-6):
+            predicted = head(hidden).float()
+            predicted, n_hidden = pool_frames(predicted, n_hidden, mine, wanted.shape[1], rate)
+        else:
+            predicted = head(hidden)
+        shortest = min(predicted.shape[1], wanted.shape[1])
+        n = torch.minimum(n_hidden, n_wanted.to(n_hidden))
+        return predicted[:, :shortest], wanted[:, :shortest], n
+
+
+def _add_parts(
+    parts: dict[str, tuple[float, float]],
+    teacher: str,
+    domains: Sequence[str],
+    sums: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    l1, cosine, n_frames = (value.double().cpu() for value in sums)
+    rows = {"": list(range(len(domains)))}
+    for row, domain in enumerate(domains):
+        rows.setdefault(f"/{domain}", []).append(row)
+    for where, which in rows.items():
+        n = float(n_frames[which].sum())
+        parts[f"loss/{teacher}{where}"] = (float((l1 + cosine)[which].sum()), n)
+    n = float(n_frames.sum())
+    parts[f"l1/{teacher}"] = (float(l1.sum()), n)
+    parts[f"cosine/{teacher}"] = (float(cosine.sum()), n)

@@ -1,0 +1,205 @@
+"""Recipes: one TOML file that says everything about a run.
+
+Each dataclass is one table of the file. Checks of a single table sit in it, checks
+between tables in ``Recipe``.
+"""
+
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from usad_workbench.core.clips import TEACHER_DOMAINS
+from usad_workbench.core.config import load_config
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.models.sizes import StudentConfig
+
+TargetScaling = Literal["none", "standardise"]
+Pooled = Literal["prediction", "hidden"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherRecipe:
+    """One teacher; ``[[teachers]]``."""
+
+    name: str
+    """As in ``usad encoders list``."""
+    domain: str
+    """The domain that it is the specialist of."""
+    target: Literal["auto", "ffn", "block"] = "auto"
+    """What the student predicts: the feed-forward output before the residual (USAD), or
+    what leaves the block. ``auto`` is ``ffn`` where the teacher has such blocks."""
+    layers: tuple[int, ...] = ()
+    """The teacher's layers, one per distilled layer; round(k L / K) where empty."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataRecipe:
+    """What is learned from; ``[data]``."""
+
+    manifest: str
+    """CSV with the columns clip_id, path, domain; paths are relative to its folder, it
+    itself to the current folder."""
+    domains: tuple[str, ...] = TEACHER_DOMAINS
+    """Clips of other domains are left out: what is meant to stay unseen, stays so."""
+    share: dict[str, float] = field(default_factory=dict)
+    """Relative amount of audio per domain, by repeating; as it comes where empty."""
+    exclude: tuple[str, ...] = ()
+    """Manifests whose recordings must not be learned from, found by their content."""
+    max_clip_s: float = 10.0
+    """Longer clips are cut into pieces of this length (USAD, sec. IV-B: 10 s)."""
+    min_clip_s: float = 0.5
+    """Shorter clips, and shorter remainders, are left out."""
+    batch_s: float = 100.0
+    """Seconds of audio in a batch, padding included."""
+    targets: Literal["cached", "online"] = "cached"
+    """Whether the teachers run once, their targets kept on disk, or at every step."""
+    cache: str = ""
+    """Folder for audio and targets, shared between runs; ``cache`` in the run where empty."""
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.min_clip_s <= self.max_clip_s <= self.batch_s:
+            raise ConfigError(
+                f"Found min_clip_s = {self.min_clip_s}, max_clip_s = {self.max_clip_s}, batch_s "
+                f"= {self.batch_s}; expected 0.1 <= min_clip_s <= max_clip_s <= batch_s."
+            )
+        wrong = [d for d, amount in self.share.items() if d not in self.domains or amount <= 0]
+        missing = [d for d in self.domains if self.share and d not in self.share]
+        if wrong or missing:
+            raise ConfigError(
+                f"share = {self.share} does not fit domains = {list(self.domains)}. Give each "
+                "domain a positive share, or none of them."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectiveRecipe:
+    """What is minimised; ``[objective]``."""
+
+    n_layers: int = 4
+    """Distilled layers K (USAD, sec. III-B)."""
+    omega: float = 10.0
+    """Weight of the teacher whose domain a clip has, over that of each other (USAD 2.0)."""
+    target_scaling: TargetScaling = "none"
+    """``none`` is the published formula. ``standardise`` brings each dimension of each
+    target to mean 0 and deviation 1 over the corpus, for teachers of unlike scale."""
+    pooled: Pooled = "prediction"
+    """*Reading*: what is averaged where a teacher has fewer frames than the student."""
+    head_dim: int = 0
+    """Width inside a head; the student's where 0."""
+
+    def __post_init__(self) -> None:
+        if self.n_layers < 1 or self.omega <= 0 or self.head_dim < 0:
+            raise ConfigError(
+                f"Found n_layers = {self.n_layers}, omega = {self.omega}, head_dim = "
+                f"{self.head_dim}; expected at least one layer, a positive omega, a width."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimiserRecipe:
+    """AdamW with linear warm-up and linear decay to zero; ``[optimiser]``."""
+
+    peak_lr: float
+    n_steps: int
+    warmup_steps: int
+    beta1: float = 0.9
+    beta2: float = 0.98
+    weight_decay: float = 0.01
+    """Of matrices; not of biases and norms."""
+    clip_norm: float = 1.0
+    """The gradient's norm is cut to this."""
+
+    def __post_init__(self) -> None:
+        if not (self.peak_lr > 0 and 0 <= self.warmup_steps < self.n_steps):
+            raise ConfigError(
+                f"Found peak_lr = {self.peak_lr}, warmup_steps = {self.warmup_steps}, n_steps = "
+                f"{self.n_steps}; expected a positive rate and 0 <= warmup_steps < n_steps."
+            )
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.clip_norm > 0):
+            raise ConfigError(
+                f"Found beta1 = {self.beta1}, beta2 = {self.beta2}, clip_norm = {self.clip_norm}; "
+                "expected betas from 0 to below 1 and a positive norm."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRecipe:
+    """How it is run; ``[run]``."""
+
+    seed: int = 0
+    device: str = "cpu"
+    """A torch device."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the student's matrix products; weights and loss are float32."""
+    log_every: int = 10
+    """Steps between two lines of the log; each line is the mean since the one before."""
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    """Older ones are deleted."""
+
+    def __post_init__(self) -> None:
+        if min(self.log_every, self.checkpoint_every, self.keep_checkpoints) < 1:
+            raise ConfigError(
+                f"Found log_every = {self.log_every}, checkpoint_every = "
+                f"{self.checkpoint_every}, keep_checkpoints = {self.keep_checkpoints}; "
+                "expected at least 1 each."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One stage of distillation."""
+
+    name: str
+    """Of the student."""
+    licence: str = "Apache-2.0"
+    """Of its weights."""
+    student: StudentConfig
+    teachers: tuple[TeacherRecipe, ...]
+    data: DataRecipe
+    objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
+    optimiser: OptimiserRecipe
+    run: RunRecipe = field(default_factory=RunRecipe)
+
+    def __post_init__(self) -> None:
+        names = [teacher.name for teacher in self.teachers]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"Found teachers {names}, expected one or more different ones.")
+        if self.objective.n_layers > self.student.n_layers:
+            raise ConfigError(
+                f"objective.n_layers = {self.objective.n_layers} needs as many different layers, "
+                f"the student has {self.student.n_layers}. Distil fewer, or make it deeper."
+            )
+        for teacher in self.teachers:
+            if teacher.layers and len(teacher.layers) != self.objective.n_layers:
+                raise ConfigError(
+                    f"{teacher.name} names {len(teacher.layers)} layers, objective.n_layers is "
+                    f"{self.objective.n_layers}. Name as many, or none."
+                )
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """The file of a recipe: a path, or the name of a shipped one.
+
+    Raises:
+        ConfigError: neither.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    shipped = Path(str(resources.files("usad_workbench.training"))) / "recipes"
+    named = shipped / f"{path.name.removesuffix('.toml')}.toml"
+    if path.name == str(recipe) and named.is_file():
+        return named
+    known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml"))) or "none"
+    raise ConfigError(f"{recipe} is no file and no shipped recipe. Shipped: {known}.")
+
+
+def load_recipe(recipe: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """A recipe from its file or name, with overrides applied.
+
+    Raises:
+        ConfigError: see ``load_config``.
+    """
+    return load_config(Recipe, find_recipe(recipe), overrides)

@@ -1,0 +1,249 @@
+"""``train``: from a recipe to a trained student.
+
+A run folder holds ``recipe.toml`` (as given), ``recipe.json`` (resolved), ``run.json``
+(provenance: teachers, data, versions), ``log.jsonl``, ``checkpoints/step-N`` and, at the
+end, ``student``: the half-precision weights without heads that one passes on.
+"""
+
+import logging
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from usad_workbench.core.config import config_to_dict, differing_keys
+from usad_workbench.core.errors import CheckpointError, ConfigError
+from usad_workbench.core.models.checkpoint import find_checkpoint, list_checkpoints, save_student
+from usad_workbench.core.models.encoder import Encoder, TargetKind
+from usad_workbench.core.models.heads import Heads, HeadSpec
+from usad_workbench.core.models.student import build_student
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.training.data import Corpus, load_corpus
+from usad_workbench.training.objective import layer_map
+from usad_workbench.training.recipe import Recipe, TeacherRecipe, find_recipe, load_recipe
+from usad_workbench.training.runlog import RunLog
+from usad_workbench.training.targets import (
+    OnlineTargets,
+    TargetSource,
+    cache_targets,
+    target_statistics,
+)
+from usad_workbench.training.trainer import Trainer, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+RECIPE_FILE, RESOLVED_FILE, PROVENANCE_FILE = "recipe.toml", "recipe.json", "run.json"
+STUDENT_FOLDER = "student"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainResult:
+    """What a run came to."""
+
+    run: str
+    """The run's folder."""
+    step: int
+    loss: float
+    """Of the last step."""
+    checkpoint: str
+    """The folder of the last checkpoint."""
+
+
+def train(
+    recipe_path: str | Path,
+    run_dir: str | Path,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    progress: Progress = no_progress,
+    *,
+    teachers: Mapping[str, Encoder] | None = None,
+) -> TrainResult:
+    """Distils a student as a recipe says.
+
+    Args:
+        recipe_path: A TOML file, or the name of a shipped recipe.
+        run_dir: Where everything of this run goes.
+        overrides: ``key.subkey=value``, on top of the file.
+        resume: Go on from the last checkpoint, from the start if there is none.
+        progress: Called after each piece of work; its text says how long is left.
+        teachers: Encoders to use instead of loading those that the recipe names.
+
+    Raises:
+        ConfigError: a recipe that cannot be used, or another one than the run's.
+        CheckpointError: a run that exists already, or a damaged checkpoint.
+        WeightsError: a teacher's weights have not been fetched.
+        TrainingError: a loss that is not finite.
+    """
+    run_dir = Path(run_dir)
+    recipe = load_recipe(recipe_path, tuple(overrides))
+    _open_run(run_dir, recipe, find_recipe(recipe_path), resume)
+    encoders = _load_teachers(recipe, teachers)
+    cache = Path(recipe.data.cache) if recipe.data.cache else run_dir / "cache"
+    corpus = load_corpus(recipe.data, cache, progress)
+    specs = _head_specs(recipe, encoders)
+    sources = {
+        teacher.name: _targets(teacher, encoders[teacher.name], recipe, corpus, cache, progress)
+        for teacher in recipe.teachers
+    }
+    torch.manual_seed(recipe.run.seed)
+    student, heads = build_student(recipe.student, recipe.run.seed), Heads(specs)
+    if recipe.objective.target_scaling == "standardise":
+        _set_scaling(heads, sources, len(corpus.pieces), progress)
+    provenance = _provenance(recipe, encoders, corpus)
+    write_json(run_dir / PROVENANCE_FILE, {**provenance, "failed": corpus.failed})
+    trainer = Trainer(
+        recipe,
+        run_dir,
+        student=student,
+        heads=heads,
+        corpus=corpus,
+        targets=sources,
+        provenance=provenance,
+    )
+    if resume and list_checkpoints(run_dir):
+        trainer.restore(find_checkpoint(run_dir))
+    checkpoint = trainer.run(RunLog(run_dir, trainer.state.step), progress)
+    final = {**provenance, "step": trainer.state.step, "audio_s": trainer.state.audio_s}
+    save_student(run_dir / STUDENT_FOLDER, trainer.student, None, final, "float16")
+    return TrainResult(
+        run=str(run_dir),
+        step=trainer.state.step,
+        loss=trainer.state.loss,
+        checkpoint=str(checkpoint),
+    )
+
+
+def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
+    resolved = config_to_dict(recipe)
+    known = run_dir / RESOLVED_FILE
+    if known.is_file():
+        if not resume:
+            raise CheckpointError(
+                f"{run_dir} holds a run already. Go on with it with --resume, or name another "
+                "folder."
+            )
+        differing = differing_keys(read_json(known), resolved)
+        if differing:
+            raise ConfigError(
+                f"{run_dir} was started with another recipe: {'; '.join(differing)} (then, "
+                "now). Use the same one, or start another run."
+            )
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, run_dir / RECIPE_FILE)
+    write_json(known, resolved)
+
+
+def _load_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> dict[str, Encoder]:
+    # The registry knows weights and packages; a run with encoders of its own needs neither.
+    encoders = {}
+    for teacher in recipe.teachers:
+        if given is not None and teacher.name in given:
+            encoders[teacher.name] = given[teacher.name]
+        else:
+            from usad_workbench.core.registry import load_encoder
+
+            encoders[teacher.name] = load_encoder(teacher.name, recipe.run.device)
+    return encoders
+
+
+def target_kind(teacher: TeacherRecipe, encoder: Encoder) -> TargetKind:
+    """What is predicted of a teacher: ``auto`` resolved.
+
+    Raises:
+        ConfigError: feed-forward outputs of a teacher that has none.
+    """
+    if teacher.target == "auto":
+        return "ffn" if encoder.spec.has_ffn else "block"
+    if teacher.target == "ffn" and not encoder.spec.has_ffn:
+        raise ConfigError(
+            f"{teacher.name} has no feed-forward blocks, so no target = 'ffn'. Use 'block'."
+        )
+    return teacher.target
+
+
+def _head_specs(recipe: Recipe, encoders: Mapping[str, Encoder]) -> tuple[HeadSpec, ...]:
+    student, specs = recipe.student, []
+    for teacher in recipe.teachers:
+        spec = encoders[teacher.name].spec
+        pairs = layer_map(
+            recipe.objective.n_layers, student.n_layers, spec.n_layers, teacher.layers
+        )
+        specs += [
+            HeadSpec(
+                teacher=teacher.name,
+                student_layer=student_layer,
+                teacher_layer=teacher_layer,
+                kind=target_kind(teacher, encoders[teacher.name]),
+                teacher_dim=spec.dims[teacher_layer],
+                student_dim=student.dim,
+                hidden_dim=recipe.objective.head_dim or student.dim,
+            )
+            for student_layer, teacher_layer in pairs
+        ]
+    return tuple(specs)
+
+
+def _targets(
+    teacher: TeacherRecipe,
+    encoder: Encoder,
+    recipe: Recipe,
+    corpus: Corpus,
+    cache: Path,
+    progress: Progress,
+) -> TargetSource:
+    pairs = layer_map(
+        recipe.objective.n_layers, recipe.student.n_layers, encoder.spec.n_layers, teacher.layers
+    )
+    layers = [teacher_layer for _, teacher_layer in pairs]
+    online = OnlineTargets(encoder, corpus, layers, target_kind(teacher, encoder))
+    return online if recipe.data.targets == "online" else cache_targets(online, cache, progress)
+
+
+def _set_scaling(
+    heads: Heads, sources: Mapping[str, TargetSource], n_pieces: int, progress: Progress
+) -> None:
+    for teacher, source in sources.items():
+        statistics = target_statistics(source, n_pieces, progress)
+        for head in heads:
+            if head.spec.teacher == teacher:
+                mean, std = statistics[head.spec.teacher_layer]
+                head.target_mean.copy_(mean)
+                head.target_std.copy_(std)
+
+
+def _provenance(recipe: Recipe, encoders: Mapping[str, Encoder], corpus: Corpus) -> dict[str, Any]:
+    try:
+        code_version = version("usad-workbench")
+    except PackageNotFoundError:
+        code_version = "not installed"
+    return {
+        "name": recipe.name,
+        "licence": recipe.licence,
+        "teachers": [
+            {
+                "name": teacher.name,
+                "domain": teacher.domain,
+                "target": target_kind(teacher, encoders[teacher.name]),
+                "weights_sha256": encoders[teacher.name].weights_sha256,
+                "licence": encoders[teacher.name].spec.licence,
+            }
+            for teacher in recipe.teachers
+        ],
+        "data": {
+            "corpus": corpus.key,
+            "n_clips": len({piece.clip_id for piece in corpus.pieces}),
+            "n_pieces": len(corpus.pieces),
+            "n_failed": len(corpus.failed),
+            "hours": {d: round(s / 3600, 3) for d, s in sorted(corpus.seconds().items())},
+        },
+        "objective": config_to_dict(recipe.objective),
+        "code_version": code_version,
+        "torch_version": torch.__version__,
+        "python_version": platform.python_version(),
+    }
