@@ -61,7 +61,9 @@ TABLES: dict[str, str] = {
     "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT",
     "probes": "encoder VARCHAR, layer INTEGER, task VARCHAR, protocol VARCHAR, metric VARCHAR, "
     "value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n_test INTEGER, n_classes INTEGER, "
-    "n_groups INTEGER, chance DOUBLE, transductive BOOLEAN, reason VARCHAR, fingerprint VARCHAR",
+    "n_groups INTEGER, n_clusters INTEGER, chance DOUBLE, layer_selection VARCHAR, "
+    "against VARCHAR, difference DOUBLE, difference_ci_low DOUBLE, difference_ci_high DOUBLE, "
+    "reason VARCHAR",
     "failures": "item VARCHAR, step VARCHAR, reason VARCHAR",
 }
 """Columns of each table, in the order of the contract, our own last."""

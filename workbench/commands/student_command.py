@@ -4,6 +4,7 @@ import argparse
 
 from usad_workbench.workbench.output import DONE, Output, table
 
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("action", choices=["sizes"])

@@ -1,0 +1,289 @@
+"""Frozen probes on the tasks of a workspace, for encoders and for teachers side by side.
+
+Each encoder gets the same budget: every layer of it is a candidate, and the one that is
+used on a test fold was chosen on folds within the training part alone. The teachers
+side by side are a system of their own: their layers of the same relative depth, each
+block centred and scaled with the training fold's statistics.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.probes import (
+    PairedTask,
+    ProbeResult,
+    Protocol,
+    evaluate_best_layer,
+    mean_paired_difference,
+    paired_difference,
+)
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.teacher_similarity import ClipVectors, clip_vectors
+
+CONCATENATION = "teachers-concatenated"
+"""The name of all teachers' layers side by side."""
+MEAN_OF_TASKS = "mean of tasks"
+DEPTHS = 4
+"""The concatenation offers layers at 0, 1/4, 1/2, 3/4 and the whole of each depth."""
+
+Candidates = dict[int, list[ClipVectors]]
+"""Layer (of the first block) to its blocks, each [clip, dim]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """How tasks are evaluated."""
+
+    protocols: tuple[Protocol, ...] = ("knn", "linear")
+    n_folds: int = 5
+    seeds: tuple[int, ...] = (0, 1, 2)
+    against: str | None = None
+    """Every system is also compared, clip by clip, with this encoder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Task:
+    name: str
+    metric: str
+    clip_ids: list[str]
+    labels: npt.NDArray[np.object_]
+    groups: npt.NDArray[np.object_]
+    clusters: npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Found:
+    """One system on one task under one protocol."""
+
+    system: str
+    task: _Task
+    protocol: Protocol
+    layer: int
+    result: ProbeResult
+
+
+def evaluate_tasks(
+    workspace: Workspace,
+    encoders: Sequence[str] | None = None,
+    *,
+    tasks: Sequence[str] | None = None,
+    config: EvaluationConfig | None = None,
+    progress: Progress = no_progress,
+) -> pd.DataFrame:
+    """Evaluates systems on tasks, stores the table ``probes`` and returns its new rows.
+
+    Args:
+        workspace: Holds embeddings, clips with labels, and tasks.
+        encoders: All of the workspace and the teachers side by side, where none.
+        tasks: All tasks where none.
+        config: Protocols, folds, seeds, and whom to compare with.
+        progress: Called after each system, task and protocol.
+
+    Returns:
+        One row per system, task and protocol, and the mean of the tasks. ``layer`` is the
+        one chosen most often. Differences are system minus ``against``.
+
+    Raises:
+        UnknownNameError: an encoder or task that the workspace does not have.
+        ConfigError: a workspace without tasks.
+    """
+    config = config or EvaluationConfig()
+    chosen = [_load_task(workspace, row) for row in _task_rows(workspace, tasks)]
+    systems = _systems(workspace, encoders, config.against)
+    found: list[_Found] = []
+    total = len(chosen) * len(systems) * len(config.protocols)
+    for task in chosen:
+        for system, members in systems.items():
+            candidates = _candidates(workspace, members, task.clip_ids)
+            for protocol in config.protocols:
+                found.append(_evaluate(system, task, candidates, protocol, config))
+                progress(len(found), total, "evaluate")
+    rows = _rows(found, config)
+    _store(workspace, rows)
+    return rows
+
+
+def _evaluate(
+    system: str,
+    task: _Task,
+    candidates: Candidates,
+    protocol: Protocol,
+    config: EvaluationConfig,
+) -> _Found:
+    result = evaluate_best_layer(
+        [blocks if len(blocks) > 1 else blocks[0] for blocks in candidates.values()],
+        task.labels.tolist(), task.groups.tolist(), task.clusters.tolist(), protocol,
+        task.metric, config.n_folds, config.seeds,  # type: ignore[arg-type]
+    )  # fmt: skip
+    layers = list(candidates)
+    positions = [0] if result.layers is None else result.layers.ravel()
+    most_chosen = int(np.bincount(np.asarray(positions, dtype=np.intp)).argmax())
+    return _Found(
+        system=system, task=task, protocol=protocol, layer=layers[most_chosen], result=result
+    )
+
+
+def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[dict[str, str]]:
+    rows = workspace.sql("SELECT * FROM tasks ORDER BY task").to_dict("records")
+    if not rows:
+        raise ConfigError(
+            "The workspace has no tasks. Expected rows in the table 'tasks'; `usad demo` has them."
+        )
+    known = {str(row["task"]): {str(k): v for k, v in row.items()} for row in rows}
+    for name in asked or []:
+        if name not in known:
+            raise UnknownNameError(f"There is no task {name!r}. {did_you_mean(name, known)}")
+    return [row for name, row in known.items() if not asked or name in asked]
+
+
+def _load_task(workspace: Workspace, row: Mapping[str, str]) -> _Task:
+    """The clips of a task: those of its domain with a label and a group."""
+    clips = workspace.clips()
+    if isinstance(row["domain"], str):
+        clips = clips[clips.domain == row["domain"]]
+    label, group = row["label_column"], row["group_column"]
+    clips = clips[clips[label].notna() & clips[group].notna()]
+    return _Task(
+        name=row["task"],
+        metric=row["metric"],
+        clip_ids=clips.clip_id.tolist(),
+        labels=clips[label].astype(str).to_numpy(dtype=object),
+        groups=clips[group].astype(str).to_numpy(dtype=object),
+        clusters=clips.cluster_id.to_numpy(dtype=object),
+    )
+
+
+def _systems(
+    workspace: Workspace, asked: Sequence[str] | None, against: str | None
+) -> dict[str, list[str]]:
+    """Systems by name, each with the encoders that it stands on."""
+    spaces = workspace.spaces()
+    present = list(dict.fromkeys(spaces[spaces.pooling == "mean"].encoder))
+    teachers = [
+        name
+        for name in dict.fromkeys(workspace.sql("SELECT teacher FROM distillation").teacher)
+        if name in present
+    ]
+    names = list(asked) if asked else [*present, *([CONCATENATION] if len(teachers) > 1 else [])]
+    if against and against not in names:
+        names.append(against)
+    systems = {}
+    for name in names:
+        if name == CONCATENATION:
+            systems[name] = teachers
+        else:
+            workspace.space_id(name, -1)
+            systems[name] = [name]
+    return systems
+
+
+def _candidates(
+    workspace: Workspace, encoders: Sequence[str], clip_ids: Sequence[str]
+) -> Candidates:
+    """Every layer of one encoder, or several encoders' layers at the same depths."""
+    depth = dict(workspace.encoders()[["encoder", "n_layers"]].values.tolist())
+    if len(encoders) == 1:
+        spaces = workspace.spaces()
+        mine = spaces[(spaces.encoder == encoders[0]) & (spaces.pooling == "mean")]
+        return {
+            int(layer): [clip_vectors(workspace, encoders[0], int(layer), clip_ids)]
+            for layer in mine.layer
+        }
+    return {
+        step: [
+            clip_vectors(workspace, name, round(step * int(depth[name]) / DEPTHS), clip_ids)
+            for name in encoders
+        ]
+        for step in range(DEPTHS + 1)
+    }
+
+
+def _rows(found: Sequence[_Found], config: EvaluationConfig) -> pd.DataFrame:
+    """The table: one row per system, task and protocol, then the means of the tasks."""
+    reference = {(f.task.name, f.protocol): f for f in found if f.system == config.against}
+    rows = []
+    for one in found:
+        other = reference.get((one.task.name, one.protocol))
+        rows.append(_row(one, other, config.against))
+    for system in dict.fromkeys(f.system for f in found):
+        for protocol in config.protocols:
+            mine = [f for f in found if f.system == system and f.protocol == protocol]
+            theirs = [reference[f.task.name, protocol] for f in mine] if reference else None
+            rows.append(_mean_row(mine, theirs, config.against))
+    return pd.DataFrame(rows)
+
+
+def _row(one: _Found, other: _Found | None, against: str | None) -> dict[str, object]:
+    result, task = one.result, one.task
+    difference = None
+    if other is not None and other is not one:
+        difference = paired_difference(
+            result.predictions, other.result.predictions, task.labels.tolist(),
+            task.clusters.tolist(), metric=result.metric,
+        )  # fmt: skip
+    return {
+        "encoder": one.system, "layer": one.layer, "task": task.name, "protocol": one.protocol,
+        "metric": result.metric, "value": result.value, "ci_low": result.ci_low,
+        "ci_high": result.ci_high, "n_test": result.n_test, "n_classes": result.n_classes,
+        "n_groups": result.n_groups, "n_clusters": result.n_clusters, "chance": result.chance,
+        "layer_selection": "on training folds", "against": against if difference else None,
+        "difference": difference.value if difference else np.nan,
+        "difference_ci_low": difference.ci_low if difference else np.nan,
+        "difference_ci_high": difference.ci_high if difference else np.nan,
+        "reason": result.reason,
+    }  # fmt: skip
+
+
+def _mean_row(
+    mine: Sequence[_Found], theirs: Sequence[_Found] | None, against: str | None
+) -> dict[str, object]:
+    """The mean of the tasks, each with the same weight, with a joint interval."""
+    never_right = [np.full_like(f.result.predictions, "") for f in mine]
+    mean = mean_paired_difference(
+        [_pair(f, wrong) for f, wrong in zip(mine, never_right, strict=True)]
+    )
+    difference = None
+    if theirs is not None and mine[0].system != theirs[0].system:
+        difference = mean_paired_difference(
+            [_pair(a, b.result.predictions) for a, b in zip(mine, theirs, strict=True)]
+        )
+    return {
+        "encoder": mine[0].system, "layer": None, "task": MEAN_OF_TASKS,
+        "protocol": mine[0].protocol, "metric": "mean", "value": mean.value,
+        "ci_low": mean.ci_low, "ci_high": mean.ci_high,
+        "n_test": sum(f.result.n_test for f in mine), "n_classes": None, "n_groups": None,
+        "n_clusters": mean.n_clusters, "chance": float(np.mean([f.result.chance for f in mine])),
+        "layer_selection": "on training folds", "against": against if difference else None,
+        "difference": difference.value if difference else np.nan,
+        "difference_ci_low": difference.ci_low if difference else np.nan,
+        "difference_ci_high": difference.ci_high if difference else np.nan,
+        "reason": mean.reason,
+    }  # fmt: skip
+
+
+def _pair(one: _Found, other_predictions: npt.NDArray[np.object_]) -> PairedTask:
+    return PairedTask(
+        pred_a=one.result.predictions,
+        pred_b=other_predictions,
+        labels=one.task.labels.tolist(),
+        clusters=one.task.clusters.tolist(),
+        metric=one.result.metric,
+    )
+
+
+def _store(workspace: Workspace, rows: pd.DataFrame) -> None:
+    with workspace.database.write() as connection:
+        connection.register("new_rows", pa.Table.from_pandas(rows, preserve_index=False))
+        connection.execute(
+            "DELETE FROM probes WHERE (encoder, task, protocol) IN "
+            "(SELECT encoder, task, protocol FROM new_rows)"
+        )
+        connection.execute("INSERT INTO probes BY NAME SELECT * FROM new_rows")
