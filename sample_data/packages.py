@@ -16,6 +16,8 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
+ARCHIVE_ENDINGS = (".zip", ".pk3")
+"""Zip archives that games keep their files in."""
 _AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".wav", ".flac", ".mp3")
 
 
@@ -131,7 +133,7 @@ def unpack_package(package: Package, work: Path) -> Path:
         raise BuildError(
             f"{deb}: could not be unpacked: {done.stderr.strip()}; delete the file and run again"
         )
-    for archive in [*part.rglob("*.zip"), *part.rglob("*.wz")]:
+    for archive in [file for file in part.rglob("*") if file.suffix in ARCHIVE_ENDINGS]:
         _unpack_audio(archive)
     part.rename(folder)
     return folder

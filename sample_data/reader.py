@@ -11,13 +11,13 @@ from usad_workbench.sample_data.audio import decode_bytes, resample
 from usad_workbench.sample_data.effects import read_catalogue
 from usad_workbench.sample_data.notes import RENDER_RATE_HZ, render_notes
 from usad_workbench.sample_data.packages import (
+    ARCHIVE_ENDINGS,
     BuildError,
     Package,
     archive_folder,
     unpack_package,
 )
 
-_ARCHIVES = (".zip", ".wz")
 NOTE_S = 1.0
 NOTE_CLIP_S = 1.25
 """One second of a held note and a quarter second of its release."""
@@ -61,7 +61,7 @@ class SourceReader:
     def _read(self, package: str, source_path: str) -> tuple[np.ndarray, int, str]:
         file, _, part = source_path.partition("#")
         path = self.folder(package) / file
-        if path.suffix in _ARCHIVES:
+        if path.suffix in ARCHIVE_ENDINGS:
             path, part = archive_folder(path) / part, ""
         if not path.is_file():
             version = self.package(package).version
