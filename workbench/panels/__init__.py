@@ -1,0 +1,1 @@
+"""Reusable pieces that draw with Streamlit."""

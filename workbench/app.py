@@ -1,0 +1,66 @@
+"""The app: which workspace, which pages. Run through ``usad workbench W``.
+
+Modules are imported by their full names only. Streamlit puts this folder on the import
+path, and a short import would load a second copy of a module beside the first.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from usad_workbench.core.errors import UsadError
+from usad_workbench.workbench import state
+from usad_workbench.workbench.presenters.text import plain
+
+HERE = Path(__file__).resolve().parent
+PAGES = ("Overview", "Map", "Search", "Layers", "Bias", "Probes", "Training", "Data")
+ICONS = {
+    "Overview": ":material/home:",
+    "Map": ":material/scatter_plot:",
+    "Search": ":material/search:",
+    "Layers": ":material/grid_on:",
+    "Bias": ":material/balance:",
+    "Probes": ":material/science:",
+    "Training": ":material/show_chart:",
+    "Data": ":material/table:",
+}
+
+
+def asked_folder(arguments: list[str]) -> Path:
+    """The workspace folder on the command line."""
+    parser = argparse.ArgumentParser(prog="app.py", description="USAD Workbench")
+    parser.add_argument("workspace", type=Path, help="the workspace folder")
+    folder: Path = parser.parse_args(arguments).workspace
+    return folder
+
+
+def main() -> None:
+    """Draws the navigation and the page that was asked for."""
+    st.set_page_config(
+        page_title="USAD Workbench", page_icon=":material/graphic_eq:", layout="wide"
+    )
+    st.logo(HERE / "assets" / "logo.svg", size="large")
+    pages = [
+        st.Page(
+            HERE / "views" / f"{name.lower()}.py",
+            title=name,
+            icon=ICONS[name],
+            default=name == PAGES[0],
+        )
+        for name in PAGES
+    ]
+    page = st.navigation(pages)
+    try:
+        folder = state.open_workspace(asked_folder(sys.argv[1:])).folder
+        with st.sidebar:
+            st.caption("Workspace")
+            st.text(folder.name, help=plain(folder))
+        page.run()
+    except UsadError as error:
+        st.error(plain(error), icon=":material/error:")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""How the app is started: the command line of the Streamlit process."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MAX_UPLOAD_MB = 500
+"""An hour of stereo WAV at 44.1 kHz is 630 MB; its FLAC or MP3 fits."""
+
+
+def streamlit_arguments() -> list[str]:
+    """Streamlit's options: no telemetry, no developer tools, our looks."""
+    return [
+        "--server.headless", "true",
+        "--server.fileWatcherType", "none",
+        "--server.runOnSave", "false",
+        "--server.showEmailPrompt", "false",
+        "--server.maxUploadSize", str(MAX_UPLOAD_MB),
+        "--browser.gatherUsageStats", "false",
+        "--client.toolbarMode", "minimal",
+        "--client.showErrorDetails", "none",
+        "--client.showErrorLinks", "false",
+        "--theme.base", str(HERE / "assets" / "theme.toml"),
+    ]  # fmt: skip
+
+
+def launch(workspace: Path, host: str = "127.0.0.1", port: int = 8501) -> list[str]:
+    """The command that serves the app on a workspace until it is stopped."""
+    return [
+        sys.executable, "-m", "streamlit", "run", str(HERE / "app.py"),
+        "--server.address", host, "--server.port", str(port),
+        *streamlit_arguments(), "--", str(workspace),
+    ]  # fmt: skip

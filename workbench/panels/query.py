@@ -1,0 +1,121 @@
+"""What is looked for: a segment of the collection, a file, or a recording."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from usad_workbench.core.audio import probe_audio, read_audio
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.errors import AudioError, UsadError
+from usad_workbench.core.storage.workspace import SearchHits
+from usad_workbench.indexes import search
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels.page import choose
+from usad_workbench.workbench.presenters import hits
+from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.text import duration, plain
+
+COLLECTION, UPLOAD, RECORD = "Clip of the collection", "File", "Recording"
+
+
+@dataclass(frozen=True, slots=True)
+class FromCollection:
+    """A segment that has its vector already."""
+
+    row: dict[str, Any]
+
+    @property
+    def segment_id(self) -> int:
+        """Which segment."""
+        return int(self.row["segment_id"])
+
+    def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
+        """The nearest segments to it, itself among them."""
+        workspace = state.workspace()
+        stored = workspace.sql(
+            f"SELECT vector FROM vectors_{workspace.space_id(encoder, layer)} WHERE segment_id = ?",
+            [self.segment_id],
+        )
+        if stored.empty:
+            raise UsadError(
+                f"This segment has no vector of {encoder} layer {layer}. `usad embed --encoders "
+                f"{encoder}` makes it."
+            )
+        return search(workspace, stored["vector"][0], encoder, layer, k=k, where=where)
+
+
+@dataclass(frozen=True, slots=True)
+class FromAudio:
+    """Audio that is not in the workspace."""
+
+    clip: Clip
+
+    def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
+        """The nearest segments to it."""
+        vector = state.embed(encoder, self.clip, layer, "mean")
+        return search(state.workspace(), vector, encoder, layer, k=k, where=where)
+
+
+Query = FromCollection | FromAudio
+
+
+def choose_query() -> Query | None:
+    """Lets choose what to look for; none while nothing usable is chosen."""
+    asked = state.asked_query()
+    if asked is not None:
+        st.session_state["search.source"] = COLLECTION
+        st.session_state["search.segment"] = asked
+    kind = st.segmented_control(
+        "Query", [COLLECTION, UPLOAD, RECORD], default=COLLECTION, key="search.source",
+        required=True, persist_state="session",
+    )  # fmt: skip
+    if kind == COLLECTION:
+        return _collection()
+    given: Any = (
+        st.file_uploader("Audio file (WAV, FLAC, OGG, Opus, MP3 or AIFF)", key="search.file")
+        if kind == UPLOAD
+        else st.audio_input("Record a sound", key="search.recording")
+    )
+    if given is None:
+        return None
+    try:
+        return FromAudio(_cut(given))
+    except UsadError as error:
+        said = str(error).replace("the given audio", "It", 1)
+        st.error(f"{plain(given.name)} cannot be used. {plain(said)}", icon=":material/error:")
+        return None
+
+
+def _collection() -> Query | None:
+    options = hits.query_options(state.sql)
+    if options.empty:
+        st.info("There are no clips yet.")
+        return None
+    texts = dict(zip(options["segment_id"].astype(int), options["text"], strict=True))
+    chosen = choose(
+        "Clip (type to search)", list(texts), key="search.segment", show=lambda i: texts[i]
+    )
+    row = segments(state.sql, [chosen]).iloc[0]
+    return FromCollection({str(name): value for name, value in row.items()})
+
+
+def _cut(given: Any) -> Clip:
+    """The chosen part of an upload; only that part is decoded.
+
+    Raises:
+        AudioError: not audio that an encoder can say something about.
+    """
+    length_s = probe_audio(given).duration_s
+    start_s, end_s = 0.0, length_s
+    window_s = state.workspace().segmentation.window_s
+    if length_s > window_s:
+        start_s, end_s = st.slider(
+            "Part to look for (seconds)", 0.0, round(length_s, 2), (0.0, window_s), step=0.1,
+            key=f"search.part.{given.file_id}",
+            help=f"At most {hits.LONGEST_QUERY_S:.0f} s; the file has {duration(length_s)}.",
+        )  # fmt: skip
+    start_s, end_s = hits.window(length_s, start_s, end_s)
+    if end_s <= 0:
+        raise AudioError("It has no samples. Choose another file.")
+    return read_audio(given, start_s=start_s, end_s=end_s if length_s > window_s else None)

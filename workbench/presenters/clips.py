@@ -1,0 +1,53 @@
+"""Segments with all that is known of their clips."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from usad_workbench.core.storage.schema import literal
+from usad_workbench.workbench.presenters.sql import Sql
+
+FIRST_COLUMNS = ("clip_id", "label", "domain", "dataset", "cluster_id", "start_s", "end_s")
+HIDDEN_COLUMNS = ("audio_sha256", "segment_id", "x", "y", "segmentation")
+
+
+def segments(sql: Sql, segment_ids: Sequence[int]) -> pd.DataFrame:
+    """Segments with their clips' columns, in the order in which they were asked for."""
+    if not len(segment_ids):
+        return sql(
+            "SELECT s.*, c.* EXCLUDE (clip_id) FROM segments s JOIN clips c USING (clip_id) LIMIT 0"
+        )
+    wanted = ", ".join(str(int(i)) for i in segment_ids)
+    found = sql(
+        "SELECT s.*, c.* EXCLUDE (clip_id) FROM segments s JOIN clips c USING (clip_id) "
+        f"WHERE s.segment_id IN ({wanted})"
+    )
+    return found.set_index("segment_id", drop=False).loc[[int(i) for i in segment_ids]]
+
+
+def column_order(frame: pd.DataFrame) -> list[str]:
+    """Columns of a clip table, the telling ones first, the technical ones left out."""
+    first = [name for name in FIRST_COLUMNS if name in frame]
+    rest = [n for n in frame if n not in first and n not in HIDDEN_COLUMNS]
+    filled = [n for n in rest if frame[n].notna().any()]
+    return first + filled
+
+
+def condition(domains: Sequence[str], datasets: Sequence[str] = ()) -> str | None:
+    """An SQL condition on ``clips`` for the chosen domains and data sets; none for all.
+
+    >>> condition(["speech", "o'hara"])
+    "domain IN ('speech', 'o''hara')"
+    """
+    parts = [
+        f"{column} IN ({', '.join(literal(value) for value in values)})"
+        for column, values in (("domain", domains), ("dataset", datasets))
+        if values
+    ]
+    return " AND ".join(parts) or None
+
+
+def distinct(sql: Sql, column: str) -> list[str]:
+    """The values of ``domain`` or ``dataset``."""
+    found = sql(f"SELECT DISTINCT {column} AS value FROM clips ORDER BY 1")
+    return [str(value) for value in found["value"]]

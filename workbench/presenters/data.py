@@ -1,0 +1,136 @@
+"""Tables of a workspace as they are, and counts that show whether they fit together."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.presenters.sql import Sql
+
+MAX_ROWS = 10_000
+"""More rows than this are neither read by people nor quickly sent to a browser."""
+EXAMPLES = {
+    "Clips per domain and label": (
+        "SELECT domain, label, count(*) AS clips, round(sum(duration_s), 1) AS seconds\n"
+        "FROM clips GROUP BY ALL ORDER BY clips DESC"
+    ),
+    "Best layer pair per teacher and domain": (
+        "SELECT domain, teacher, max(value) AS best,\n"
+        "       arg_max(student_layer, value) AS student_layer,\n"
+        "       arg_max(teacher_layer, value) AS teacher_layer,\n"
+        "       any_value(n_clips) AS n_clips, any_value(n_clusters) AS n_clusters\n"
+        "FROM teacher_similarity WHERE measure = 'debiased_linear_cka'\n"
+        "GROUP BY ALL ORDER BY domain, best DESC"
+    ),
+    "Length of vectors per layer": (
+        "SELECT encoder, layer, count(*) AS n,\n"
+        "       avg(sqrt(list_inner_product(vector, vector))) AS mean_length\n"
+        "FROM embeddings GROUP BY ALL ORDER BY ALL"
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing that should be zero."""
+
+    what: str
+    n: int
+    of: int
+    remedy: str
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.n == 0
+
+
+def spaces(sql: Sql) -> pd.DataFrame:
+    """Spaces with their provenance; hashes cut to what tells them apart."""
+    found = sql(
+        "SELECT s.*, e.role FROM spaces s LEFT JOIN encoders e USING (encoder) "
+        "ORDER BY s.encoder, s.pooling, s.layer"
+    )
+    found["weights_sha256"] = found["weights_sha256"].str[:12]
+    names = ["encoder", "role", "layer", "pooling", "n", "dim", "segmentation", "window_s",
+             "hop_s", "sample_rate_hz", "weights_sha256", "code_version"]  # fmt: skip
+    return found[names]
+
+
+def indexes(sql: Sql) -> pd.DataFrame:
+    """Indexes with what they give up and what they gain."""
+    return sql(
+        "SELECT s.encoder, s.layer, s.pooling, i.kind, i.n, s.n AS n_vectors, i.recall_at_10, "
+        "i.ms_per_query, i.bytes / 1e6 AS megabytes FROM indexes i JOIN spaces s USING (space_id) "
+        "ORDER BY ALL"
+    )
+
+
+def tasks(sql: Sql) -> pd.DataFrame:
+    """Tasks, and how many clips have a value in the task's label column."""
+    return sql("SELECT * FROM tasks ORDER BY task")
+
+
+def checks(sql: Sql, workspace: Workspace) -> list[Check]:
+    """Counts that should be zero: quick ones; ``usad check`` also reads what lies on disk."""
+    clips = sql("SELECT clip_id, path FROM clips")
+    missing = [p for p in clips["path"] if p and not workspace.audio_path(p).is_file()]
+    row = sql(
+        "SELECT (SELECT count(*) FROM segments) AS n_segments, "
+        "(SELECT count(*) FROM spaces) AS n_spaces, "
+        "(SELECT count(*) FROM indexes) AS n_indexes, "
+        "(SELECT count(*) FROM projection_quality) AS n_maps, "
+        "(SELECT count(*) FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM segments)) AS uncut, "
+        "(SELECT count(*) FROM spaces WHERE n < (SELECT count(*) FROM segments)) AS partial, "
+        "(SELECT count(*) FROM indexes i JOIN spaces s USING (space_id) WHERE i.n <> s.n) AS behind, "
+        "(SELECT count(*) FROM projection_quality q JOIN spaces s USING (encoder, layer, pooling) "
+        "WHERE q.n <> s.n) AS stale, "
+        "(SELECT count(*) FROM failures) AS failures"
+    ).iloc[0]
+    return [
+        Check(what="Clips whose audio file is gone", n=len(missing), of=len(clips),
+              remedy="Put the files back, or import them from where they are now."),
+        Check(what="Clips without segments", n=int(row.uncut), of=len(clips),
+              remedy="Import them again with `usad import`."),
+        Check(what="Spaces that miss segments", n=int(row.partial), of=int(row.n_spaces),
+              remedy="`usad embed` does what is missing."),
+        Check(what="Indexes behind their space", n=int(row.behind), of=int(row.n_indexes),
+              remedy="`usad index` brings them up to date."),
+        Check(what="Maps behind their space", n=int(row.stale), of=int(row.n_maps),
+              remedy="`usad project` makes them again."),
+        Check(what="Files and segments that failed", n=int(row.failures), of=int(row.n_segments),
+              remedy="See the table of failures."),
+    ]  # fmt: skip
+
+
+def check_table(found: list[Check]) -> pd.DataFrame:
+    """Checks as a table for people."""
+    return pd.DataFrame(
+        {
+            "check": [c.what for c in found],
+            "found": [f"{c.n:,} of {c.of:,}" for c in found],
+            "state": ["fine" if c.is_fine else "look" for c in found],
+            "what to do": ["" if c.is_fine else c.remedy.replace("`", "") for c in found],
+        }
+    )
+
+
+def find_segments(sql: Sql, where: str | None, text: str) -> pd.DataFrame:
+    """Segments of the clips that meet a condition and whose id or label has ``text`` in it."""
+    conditions = [c for c in (where, "(clip_id || ' ' || coalesce(label, '')) ILIKE ?") if c]
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return sql(
+        "SELECT s.segment_id, s.start_s, s.end_s, c.* FROM segments s JOIN clips c USING (clip_id) "
+        f"WHERE s.clip_id IN (SELECT clip_id FROM clips WHERE {' AND '.join(conditions)} "
+        f"ESCAPE '\\') ORDER BY s.clip_id, s.start_s LIMIT {MAX_ROWS}",
+        [f"%{escaped}%"],
+    )
+
+
+def run_query(sql: Sql, query: str) -> pd.DataFrame:
+    """The result of somebody's query.
+
+    Raises:
+        QueryError: SQL that DuckDB does not take.
+    """
+    return sql(query.strip().rstrip(";"))

@@ -1,0 +1,73 @@
+"""Encoders in the order and the words in which every page offers them."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from usad_workbench.workbench.presenters.colours import ROLES
+from usad_workbench.workbench.presenters.sql import Sql
+
+
+def encoder_table(sql: Sql) -> pd.DataFrame:
+    """Encoders by role, student first, with the number of layers that have vectors."""
+    found = sql(
+        "SELECT e.*, coalesce(s.n_spaces, 0) AS n_spaces FROM encoders e LEFT JOIN "
+        "(SELECT encoder, count(*) AS n_spaces FROM spaces WHERE n > 0 GROUP BY encoder) s "
+        "USING (encoder)"
+    )
+    order = {role: i for i, role in enumerate(ROLES)}
+    key = found["role"].map(lambda role: order.get(role, len(order)))
+    return found.assign(_key=key).sort_values(["_key", "encoder"]).drop(columns="_key")
+
+
+def roles_of(sql: Sql) -> dict[str, str]:
+    """The role of each encoder, in the order in which encoders are offered."""
+    table = encoder_table(sql)
+    return dict(zip(table["encoder"], table["role"], strict=True))
+
+
+def roles_for(sql: Sql, student: str) -> dict[str, str]:
+    """Roles as this student sees them: a teacher is who really taught it.
+
+    Another student's teacher did not teach this one, so it counts as a control here.
+    """
+    taught = set(sql("SELECT teacher FROM distillation WHERE student = ?", [student])["teacher"])
+    roles = roles_of(sql)
+    if not taught:
+        return roles
+    return {
+        name: "teacher" if name in taught else "control" if role == "teacher" else role
+        for name, role in roles.items()
+    }
+
+
+def named(encoder: str, roles: Mapping[str, str]) -> str:
+    """An encoder with its role, for lists to choose from.
+
+    >>> named("aisfx", {"aisfx": "teacher"})
+    'teacher · aisfx'
+    """
+    return f"{roles.get(encoder, 'encoder')} · {encoder}"
+
+
+def layers_of(sql: Sql, encoder: str, pooling: str = "mean") -> list[int]:
+    """Layers of an encoder that have vectors."""
+    found = sql(
+        "SELECT layer FROM spaces WHERE encoder = ? AND pooling = ? AND n > 0 ORDER BY layer",
+        [encoder, pooling],
+    )
+    return [int(layer) for layer in found["layer"]]
+
+
+def layer_names(sql: Sql, encoder: str) -> dict[int, str]:
+    """What each layer is, where the encoder says so; else by its number."""
+    found = sql("SELECT n_layers, layer_names FROM encoders WHERE encoder = ?", [encoder])
+    if found.empty:
+        return {}
+    names: Sequence[str] | None = found["layer_names"].iloc[0]
+    depth = int(found["n_layers"].iloc[0])
+    given = list(names) if names is not None else []
+    return {
+        layer: f"{layer} · {given[layer]}" if layer < len(given) else f"{layer} of {depth}"
+        for layer in range(depth + 1)
+    }

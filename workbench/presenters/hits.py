@@ -1,0 +1,102 @@
+"""Search results of two encoders side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from usad_workbench.core.errors import AudioError
+from usad_workbench.core.storage.workspace import SearchHits
+from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.text import count, plain, shorten
+
+LONGEST_QUERY_S = 30.0
+"""A longer cut is no single sound, and takes an encoder too long while somebody waits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """What two lists have in common."""
+
+    n_shared: int
+    n: int
+
+    @property
+    def words(self) -> str:
+        """In a sentence."""
+        if self.n == 0:
+            return "There is nothing to compare."
+        return (
+            f"{self.n_shared} of {self.n} hits are in both lists (marked ●): the query itself "
+            "does not count."
+        )
+
+
+def hit_rows(sql: Sql, hits: SearchHits) -> pd.DataFrame:
+    """Hits with rank, score and all columns of their segments and clips."""
+    found = segments(sql, [int(i) for i in hits.segment_ids])
+    return found.assign(rank=range(1, len(found) + 1), score=hits.scores[: len(found)])
+
+
+def shared(left: pd.DataFrame, right: pd.DataFrame, query: int | None) -> set[int]:
+    """Segments that both lists hold, the query itself left out."""
+    return (set(left["segment_id"]) & set(right["segment_id"])) - {query}
+
+
+def agreement(left: pd.DataFrame, right: pd.DataFrame, query: int | None) -> Agreement:
+    """How many hits both lists share."""
+    sizes = [len(set(side["segment_id"]) - {query}) for side in (left, right)]
+    return Agreement(n_shared=len(shared(left, right, query)), n=min(sizes))
+
+
+def query_options(sql: Sql, limit: int = 20_000) -> pd.DataFrame:
+    """Segments to choose a query from, with a line of text for each."""
+    found = sql(
+        "SELECT s.segment_id, s.clip_id, s.start_s, s.end_s, c.domain, c.label, "
+        "count(*) OVER (PARTITION BY s.clip_id) AS n_segments "
+        f"FROM segments s JOIN clips c USING (clip_id) ORDER BY s.clip_id, s.start_s LIMIT {limit}"
+    )
+    return found.assign(text=[option_text(row) for row in found.to_dict("records")])
+
+
+def option_text(row: dict[str, object]) -> str:
+    """One segment in a list to choose from."""
+    parts = [shorten(row["clip_id"], 48), str(row["domain"])]
+    if isinstance(row["label"], str):
+        parts.append(shorten(row["label"], 32))
+    if int(str(row["n_segments"])) > 1:
+        parts.append(f"{row['start_s']:.1f} to {row['end_s']:.1f} s")
+    return " · ".join(parts)
+
+
+def window(duration_s: float, start_s: float, end_s: float) -> tuple[float, float]:
+    """The part of a query that is embedded.
+
+    Raises:
+        AudioError: an empty part, or one longer than 30 s.
+
+    >>> window(12.0, 2.0, 14.0)
+    (2.0, 12.0)
+    """
+    end_s = min(end_s, duration_s)
+    if not 0 <= start_s < end_s:
+        raise AudioError(
+            f"The part from {start_s:.2f} s to {end_s:.2f} s of {duration_s:.2f} s is empty. "
+            "Choose a start before the end."
+        )
+    if end_s - start_s > LONGEST_QUERY_S + 1e-6:
+        raise AudioError(
+            f"The chosen part is {end_s - start_s:.1f} s long, at most {LONGEST_QUERY_S:.0f} s "
+            "are embedded at once. Choose a shorter part."
+        )
+    return start_s, end_s
+
+
+def in_words(names: Sequence[str], n_vectors: int, k: int) -> str:
+    """What was searched."""
+    return (
+        f"The {k} nearest of {count(n_vectors, 'segment')}"
+        + (f" in {plain(', '.join(names))}" if names else "")
+        + " by cosine: 1.000 is the same direction, 0 is unrelated."
+    )

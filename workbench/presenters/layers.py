@@ -1,0 +1,267 @@
+"""Which student layer lies near which layer of another encoder, domain by domain."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from usad_workbench.core.errors import DegenerateError
+from usad_workbench.core.similarity import neighbour_overlap
+from usad_workbench.core.storage.schema import literal
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.presenters.colours import INK, MUTED, RAMP, domain_order, scale
+from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.text import (
+    count,
+    hover,
+    interval,
+    is_known,
+    measure_words,
+    number,
+)
+
+TABLE_COLUMNS = (
+    "domain", "student_layer", "teacher_layer", "value", "ci_low", "ci_high", "null_q95",
+    "p_value", "q_value", "n_clips", "n_clusters", "reason",
+)  # fmt: skip
+COLUMNS_PER_ROW = 4
+N_FAITHFUL = 10
+MAX_CLIPS = 3000
+"""Neighbour lists of more clips than this take longer than a person waits for a click."""
+
+
+def similarity(sql: Sql, student: str, teacher: str, measure: str) -> pd.DataFrame:
+    """Rows of ``teacher_similarity`` for two encoders and one measure."""
+    return sql(
+        "SELECT * FROM teacher_similarity WHERE student = ? AND teacher = ? AND measure = ? "
+        "ORDER BY domain, student_layer, teacher_layer",
+        [student, teacher, measure],
+    )
+
+
+def compared(sql: Sql) -> pd.DataFrame:
+    """Which students were compared with which encoders by which measures."""
+    return sql("SELECT DISTINCT student, teacher, measure FROM teacher_similarity ORDER BY ALL")
+
+
+def top_of_scale(sql: Sql, student: str, measure: str) -> float:
+    """The end of the colour scale: the largest value over all encoders and domains.
+
+    One scale for all of them, so that maps of two teachers may be compared by eye.
+    """
+    found = sql(
+        "SELECT max(value) AS top FROM teacher_similarity WHERE student = ? AND measure = ? "
+        "AND isfinite(value)",
+        [student, measure],
+    )
+    top = found["top"].iloc[0]
+    return float(np.ceil(top * 20) / 20) if is_known(top) and top > 0 else 1.0
+
+
+def is_above_null(rows: pd.DataFrame) -> pd.Series:
+    """Whether a cell stands out from its null; cells without a null do not."""
+    known = rows["value"].notna() & rows["null_q95"].notna()
+    return known & (rows["value"] > rows["null_q95"])
+
+
+def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The row of the largest value of each domain."""
+    known = rows[rows["value"].notna()]
+    best = known.loc[known.groupby("domain")["value"].idxmax()]
+    return best.set_index("domain").loc[domain_order(best["domain"])].reset_index()
+
+
+def heatmaps(
+    rows: pd.DataFrame, *, student: str, teacher: str, measure: str, top: float
+) -> go.Figure:
+    """One heat map per domain, all on one colour scale; × marks cells not above their null.
+
+    A heat map takes no clicks in Streamlit, so an invisible marker lies on every cell and
+    carries (domain, student layer, teacher layer).
+    """
+    domains = domain_order(rows["domain"])
+    n_columns = min(len(domains), COLUMNS_PER_ROW)
+    n_rows = -(-len(domains) // n_columns)
+    titles = [_title(rows[rows["domain"] == domain], domain) for domain in domains]
+    figure = make_subplots(
+        rows=n_rows, cols=n_columns, subplot_titles=titles, shared_yaxes=True,
+        horizontal_spacing=0.03, vertical_spacing=0.2 / n_rows,
+    )  # fmt: skip
+    for i, domain in enumerate(domains):
+        at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
+        for trace in _panel(rows[rows["domain"] == domain], domain):
+            figure.add_trace(trace, **at)
+        figure.update_xaxes(title_text=hover(f"layer of {teacher}", 30), **at)
+        if at["col"] == 1:
+            figure.update_yaxes(title_text=hover(f"layer of {student}", 30), **at)
+    depth = rows["student_layer"].nunique()
+    figure.update_layout(
+        height=n_rows * (120 + 26 * max(depth, 5)), margin={"l": 60, "r": 8, "t": 64, "b": 52},
+        coloraxis={"colorscale": scale(RAMP), "cmin": 0, "cmax": top,
+                   "colorbar": {"title": {"text": hover(measure_words(measure)), "side": "right"},
+                                "thickness": 12, "outlinewidth": 0}},
+        font={"color": INK, "size": 13}, showlegend=False, dragmode=False,
+        plot_bgcolor="#FFFFFF", hoverlabel={"align": "left"},
+    )  # fmt: skip
+    figure.update_xaxes(dtick=1, showgrid=False, zeroline=False, color=MUTED, fixedrange=True)
+    figure.update_yaxes(dtick=1, showgrid=False, zeroline=False, color=MUTED, fixedrange=True)
+    figure.update_annotations(font_size=14)
+    return figure
+
+
+def _title(rows: pd.DataFrame, domain: str) -> str:
+    return (
+        f"<b>{hover(domain, 24)}</b><br>{count(rows['n_clips'].max(), 'clip')}, "
+        f"{count(rows['n_clusters'].max(), 'cluster')}"
+    )
+
+
+def _panel(rows: pd.DataFrame, domain: str) -> list[Any]:
+    grid = rows.pivot(index="student_layer", columns="teacher_layer", values="value")
+    texts = [cell_hover(row) for row in rows.to_dict("records")]
+    above = is_above_null(rows)
+    return [
+        go.Heatmap(
+            z=grid.to_numpy(), x=grid.columns, y=grid.index, coloraxis="coloraxis",
+            xgap=1, ygap=1, hoverinfo="skip",
+        ),
+        go.Scatter(
+            x=rows["teacher_layer"], y=rows["student_layer"], mode="markers",
+            customdata=[
+                [domain, int(s), int(t)]
+                for s, t in zip(rows["student_layer"], rows["teacher_layer"], strict=True)
+            ],
+            text=texts, hovertemplate="%{text}<extra></extra>",
+            # The mark is grey so that it shows on light and on dark cells alike.
+            marker={"symbol": ["square" if a else "x-thin" for a in above],
+                    "size": [20 if a else 9 for a in above],
+                    "color": "rgba(0,0,0,0)",
+                    "line": {"width": [0 if a else 2 for a in above], "color": "#8A8F98"}},
+            selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+        ),
+    ]  # fmt: skip
+
+
+def cell_hover(row: dict[str, Any]) -> str:
+    """What the pointer shows over a cell: value, interval, null and n."""
+    verdict = "above its null" if _stands_out(row) else "not above its null"
+    reason = row.get("reason")
+    return (
+        f"<b>student layer {row['student_layer']} × layer {row['teacher_layer']}</b><br>"
+        f"{number(row['value'])} {interval(row['ci_low'], row['ci_high'])}<br>"
+        f"null (95% of permutations) {number(row['null_q95'])}: {verdict}<br>"
+        f"p = {number(row['p_value'], 3)}, q = {number(row['q_value'], 3)}<br>"
+        f"n = {count(row['n_clips'], 'clip')}, {count(row['n_clusters'], 'cluster')}"
+        + (f"<br>{hover(reason, 70)}" if isinstance(reason, str) and reason else "")
+    )
+
+
+def _stands_out(row: dict[str, Any]) -> bool:
+    value, null = row["value"], row["null_q95"]
+    return is_known(value) and is_known(null) and float(value) > float(null)
+
+
+def cell_words(row: dict[str, Any], measure: str) -> str:
+    """A cell as a sentence."""
+    null = (
+        f"Exchanging clips within their clusters gives up to {number(row['null_q95'])} (95%), so "
+        f"this cell {'stands out' if _stands_out(row) else 'does not stand out'} from chance."
+        if is_known(row["null_q95"])
+        else "No null was computed."
+    )
+    return (
+        f"{measure_words(measure)} {number(row['value'])} "
+        f"{interval(row['ci_low'], row['ci_high'])}, n = {count(row['n_clips'], 'clip')} from "
+        f"{count(row['n_clusters'], 'cluster')}. {null}"
+    )
+
+
+def clip_faithfulness(
+    workspace: Workspace,
+    *,
+    student: str,
+    student_layer: int,
+    teacher: str,
+    teacher_layer: int,
+    domain: str,
+    k: int = 10,
+) -> pd.DataFrame:
+    """Per clip the share of nearest neighbours that both layers agree on, lowest first.
+
+    Columns ``clip_id``, ``segment_id`` (the clip's first) and ``value``.
+
+    Raises:
+        DegenerateError: fewer clips of other clusters than one neighbour needs, or more
+            clips than can be compared while somebody waits.
+    """
+    where = f"domain = {literal(domain)}"
+    left = _clip_vectors(workspace, student, student_layer, where)
+    right = _clip_vectors(workspace, teacher, teacher_layer, where)
+    both = left.index.intersection(right.index)
+    clusters = workspace.clips(where).set_index("clip_id")["cluster_id"].loc[both]
+    if len(both) > MAX_CLIPS:
+        raise DegenerateError(
+            f"{len(both):,} clips of {domain} are too many to compare on a click, at most "
+            f"{MAX_CLIPS:,} are. `usad diagnose` stores the value of every clip."
+        )
+    candidates = len(both) - int(clusters.value_counts().max()) if len(both) else 0
+    k = min(k, candidates // 2)
+    if k < 1:
+        raise DegenerateError(
+            f"{len(both)} clips of {domain} have vectors of both encoders, with {candidates} of "
+            "other clusters to be neighbours; at least 2 are needed. Add clips or embed the rest."
+        )
+    values = neighbour_overlap(
+        np.stack(list(left.loc[both, "vector"])),
+        np.stack(list(right.loc[both, "vector"])),
+        k=k,
+        clusters=clusters.tolist(),
+    )
+    found = pd.DataFrame(
+        {"clip_id": both, "segment_id": left.loc[both, "segment_id"].to_numpy(), "value": values}
+    )
+    found.attrs["k"] = k
+    return found.sort_values(["value", "clip_id"], ignore_index=True)
+
+
+def stored_faithfulness(
+    sql: Sql,
+    *,
+    student: str,
+    student_layer: int,
+    teacher: str,
+    teacher_layer: int,
+    domain: str,
+    measure: str,
+) -> pd.DataFrame:
+    """The same from ``clip_teacher_similarity``, empty where nothing is stored."""
+    return sql(
+        "SELECT t.clip_id, min(s.segment_id) AS segment_id, any_value(t.value) AS value "
+        "FROM clip_teacher_similarity t JOIN clips c USING (clip_id) "
+        "JOIN segments s USING (clip_id) WHERE t.student = ? AND t.student_layer = ? "
+        "AND t.teacher = ? AND t.teacher_layer = ? AND c.domain = ? AND t.measure = ? "
+        "GROUP BY t.clip_id ORDER BY value, t.clip_id",
+        [student, student_layer, teacher, teacher_layer, domain, measure],
+    )
+
+
+def extremes(found: pd.DataFrame, n: int = N_FAITHFUL) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The most and the least faithful clips, none of them in both lists."""
+    n = min(n, len(found) // 2)
+    return found.tail(n).iloc[::-1].reset_index(drop=True), found.head(n).reset_index(drop=True)
+
+
+def _clip_vectors(workspace: Workspace, encoder: str, layer: int, where: str) -> pd.DataFrame:
+    """One vector per clip: the mean over its segments."""
+    stored = workspace.embeddings(encoder, layer, where=where)
+    ids, first, codes = np.unique(
+        stored.clip_ids.astype(str), return_index=True, return_inverse=True
+    )
+    sums: npt.NDArray[np.float64] = np.zeros((len(ids), stored.vectors.shape[1]))
+    np.add.at(sums, codes, stored.vectors)
+    means: Sequence[npt.NDArray[np.float64]] = list(sums / np.bincount(codes)[:, None])
+    return pd.DataFrame({"segment_id": stored.segment_ids[first], "vector": means}, index=ids)

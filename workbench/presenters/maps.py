@@ -1,0 +1,211 @@
+"""The map of a space: points, their colours, and how far it can be trusted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from usad_workbench.workbench.presenters.clips import HIDDEN_COLUMNS
+from usad_workbench.workbench.presenters.colours import (
+    CATEGORY_COLOURS,
+    CONTEXT,
+    INK,
+    OTHER,
+    RAMP,
+    domain_colours,
+    domain_order,
+    scale,
+)
+from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.text import hover, is_missing, number, shorten
+
+MAX_POINTS = 50_000
+"""More travel to the browser as one JSON document than it can handle."""
+MAX_CATEGORIES = 20
+MIN_RAMP_VALUES = 13
+"""Numbers with fewer values than this (digits, counts) are told apart better by colour."""
+OTHER_NAME, MISSING_NAME = "other", "no value"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Faithfulness:
+    """What is known of a map."""
+
+    n: int
+    trustworthiness: float | None
+    n_judged: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Points of one colour."""
+
+    name: str
+    colour: str
+    rows: pd.Index
+
+
+def available_maps(sql: Sql) -> pd.DataFrame:
+    """Which spaces have a map: encoder, layer, pooling, method, n, trustworthiness."""
+    return sql("SELECT * FROM projection_quality ORDER BY encoder, layer, pooling, method")
+
+
+def map_points(sql: Sql, encoder: str, layer: int, pooling: str, method: str) -> pd.DataFrame:
+    """Points of a map with their segments' and clips' columns."""
+    return sql(
+        "SELECT p.segment_id, p.x, p.y, s.start_s, s.end_s, s.clip_id, c.* EXCLUDE (clip_id) "
+        "FROM projections p JOIN segments s USING (segment_id) JOIN clips c USING (clip_id) "
+        "WHERE p.encoder = ? AND p.layer = ? AND p.pooling = ? AND p.method = ? "
+        "ORDER BY p.segment_id",
+        [encoder, layer, pooling, method],
+    )
+
+
+def faithfulness(maps: pd.DataFrame, layer: int, pooling: str, method: str) -> Faithfulness | None:
+    """What is known of one map of the encoder that ``maps`` is about."""
+    found = maps[(maps.layer == layer) & (maps.pooling == pooling) & (maps.method == method)]
+    if found.empty:
+        return None
+    row = found.iloc[0]
+    score = None if is_missing(row.trustworthiness) else float(row.trustworthiness)
+    return Faithfulness(n=int(row.n), trustworthiness=score, n_judged=int(row.n_judged))
+
+
+def faithfulness_words(found: Faithfulness | None) -> str:
+    """How far a map can be trusted, in a sentence.
+
+    >>> faithfulness_words(Faithfulness(n=90, trustworthiness=0.914, n_judged=90))
+    'Trustworthiness 0.91, judged on 90 points: how far neighbours on the map are neighbours \
+in the space (1 is all of them).'
+    """
+    if found is None or found.trustworthiness is None:
+        return "Too few points to judge how faithful this map is."
+    return (
+        f"Trustworthiness {number(found.trustworthiness)}, judged on {found.n_judged:,} points: "
+        "how far neighbours on the map are neighbours in the space (1 is all of them)."
+    )
+
+
+def colour_columns(points: pd.DataFrame) -> list[str]:
+    """Columns that points can be coloured by: those of clips that say something."""
+    left_out = {*HIDDEN_COLUMNS, "path", "start_s", "end_s"}
+    names = [n for n in points if n not in left_out and points[n].notna().any()]
+    return sorted(names, key=lambda n: (n != "domain", n != "label", n != "dataset"))
+
+
+def as_numbers(values: pd.Series) -> pd.Series | None:
+    """The values as numbers where they look like measurements; none where like names."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    readable = numbers.notna().sum() >= 0.95 * max(int(values.notna().sum()), 1)
+    return numbers if readable and numbers.nunique() >= MIN_RAMP_VALUES else None
+
+
+def groups(points: pd.DataFrame, column: str) -> list[Group]:
+    """Points by the values of a column: at most 20 by size, the rest together."""
+    values = points[column].map(lambda v: MISSING_NAME if is_missing(v) else str(v))
+    if column == "domain":
+        colours = domain_colours(values.unique())
+        return [
+            Group(name=name, colour=colours[name], rows=points.index[values == name])
+            for name in domain_order(values.unique())
+        ]
+    sizes = values[values != MISSING_NAME].value_counts()
+    # By name within the chosen ones, so that a filter does not shuffle the legend.
+    shown = sorted(sizes.index[: MAX_CATEGORIES if len(sizes) <= MAX_CATEGORIES else 19])
+    found = [
+        Group(name=name, colour=CATEGORY_COLOURS[i], rows=points.index[values == name])
+        for i, name in enumerate(shown)
+    ]
+    rest = points.index[~values.isin([*shown, MISSING_NAME])]
+    if len(rest):
+        n_more = len(sizes) - len(shown)
+        found.append(Group(name=f"{OTHER_NAME} ({n_more} values)", colour=OTHER, rows=rest))
+    missing = points.index[values == MISSING_NAME]
+    if len(missing):
+        found.append(Group(name=MISSING_NAME, colour=CONTEXT, rows=missing))
+    return found
+
+
+def split(
+    points: pd.DataFrame, domains: Sequence[str], datasets: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Points that pass the filter, and the rest that stays as grey context."""
+    keep = pd.Series(True, index=points.index)
+    if domains:
+        keep &= points["domain"].isin(domains)
+    if datasets:
+        keep &= points["dataset"].isin(datasets)
+    return points[keep], points[~keep]
+
+
+def thin(points: pd.DataFrame, limit: int = MAX_POINTS) -> pd.DataFrame:
+    """At most ``limit`` points, always the same ones."""
+    return points if len(points) <= limit else points.sample(limit, random_state=0).sort_index()
+
+
+def map_figure(
+    shown: pd.DataFrame, context: pd.DataFrame, column: str, height: int = 620
+) -> go.Figure:
+    """The scatter: shown points coloured by a column, context behind them in grey."""
+    figure = go.Figure()
+    size = 8 if len(shown) < 1500 else 5 if len(shown) < 15_000 else 3
+    if len(context):
+        figure.add_trace(
+            go.Scattergl(
+                x=context["x"], y=context["y"], mode="markers", hoverinfo="skip",
+                name=f"not selected ({len(context):,})",
+                marker={"color": CONTEXT, "size": size - 2},
+            )
+        )  # fmt: skip
+    numbers = as_numbers(shown[column])
+    if numbers is not None:
+        figure.add_trace(_ramp(shown, numbers, column, size))
+    else:
+        for group in groups(shown, column):
+            figure.add_trace(_coloured(shown.loc[group.rows], group, size))
+    figure.update_layout(
+        height=height, margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode="select",
+        font={"color": INK, "size": 13}, plot_bgcolor="#FFFFFF", paper_bgcolor="#FFFFFF",
+        legend={"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top",
+                "x": 0, "title": {"text": f"{hover(column)}  "}},
+        hoverlabel={"align": "left"}, uirevision="map",
+    )  # fmt: skip
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(visible=False, zeroline=False, showgrid=False)
+    return figure
+
+
+def _coloured(points: pd.DataFrame, group: Group, size: int) -> go.Scattergl:
+    return go.Scattergl(
+        x=points["x"], y=points["y"], mode="markers",
+        name=f"{hover(group.name, 28)} ({len(points):,})",
+        customdata=points["segment_id"].to_numpy()[:, None], text=_texts(points),
+        hovertemplate="%{text}<extra></extra>",
+        marker={"color": group.colour, "size": size, "opacity": 0.85,
+                "line": {"width": 0.5, "color": "#FFFFFF"}},
+    )  # fmt: skip
+
+
+def _ramp(points: pd.DataFrame, values: pd.Series, column: str, size: int) -> go.Scattergl:
+    return go.Scattergl(
+        x=points["x"], y=points["y"], mode="markers", name=hover(column), showlegend=False,
+        customdata=points["segment_id"].to_numpy()[:, None], text=_texts(points, column),
+        hovertemplate="%{text}<extra></extra>",
+        marker={"color": values.astype(float), "colorscale": scale(RAMP[1:]), "size": size,
+                "line": {"width": 0.5, "color": "#FFFFFF"}, "showscale": True,
+                "colorbar": {"title": {"text": hover(column, 24)}, "thickness": 12}},
+    )  # fmt: skip
+
+
+def _texts(points: pd.DataFrame, column: str | None = None) -> list[str]:
+    extra = points[column] if column else [None] * len(points)
+    return [
+        f"<b>{hover(clip_id, 60)}</b><br>{hover(label, 60)}<br>{hover(domain)} · "
+        f"{start:.2f} to {end:.2f} s"
+        + (f"<br>{hover(column)}: {hover(shorten(value, 40))}" if column else "")
+        for clip_id, label, domain, start, end, value in zip(
+            points["clip_id"], points["label"], points["domain"], points["start_s"],
+            points["end_s"], extra, strict=True,
+        )
+    ]  # fmt: skip

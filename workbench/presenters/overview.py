@@ -1,0 +1,187 @@
+"""What is in a workspace, in words and numbers."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from usad_workbench.workbench.presenters.colours import domain_order
+from usad_workbench.workbench.presenters.encoders import encoder_table
+from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.text import (
+    count,
+    duration,
+    is_missing,
+    listing,
+    parameters,
+    sentence,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Totals:
+    """The size of a workspace."""
+
+    n_clips: int
+    n_segments: int
+    n_clusters: int
+    n_domains: int
+    seconds: float
+    n_encoders: int
+    n_spaces: int
+    n_failures: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Headline:
+    """What one domain says about the student's nearest teacher."""
+
+    student: str
+    domain: str
+    measure: str
+    statement: str
+    is_unseen: bool
+    """No teacher of this domain taught the student."""
+
+
+def totals(sql: Sql) -> Totals:
+    """The size of the workspace."""
+    row = sql(
+        "SELECT (SELECT count(*) FROM clips) AS n_clips, "
+        "(SELECT count(*) FROM segments) AS n_segments, "
+        "(SELECT count(DISTINCT (domain, cluster_id)) FROM clips) AS n_clusters, "
+        "(SELECT count(DISTINCT domain) FROM clips) AS n_domains, "
+        "(SELECT coalesce(sum(duration_s), 0) FROM clips) AS seconds, "
+        "(SELECT count(*) FROM encoders) AS n_encoders, "
+        "(SELECT count(*) FROM spaces WHERE n > 0) AS n_spaces, "
+        "(SELECT count(*) FROM failures) AS n_failures"
+    ).iloc[0]
+    return Totals(
+        n_clips=int(row.n_clips), n_segments=int(row.n_segments), n_clusters=int(row.n_clusters),
+        n_domains=int(row.n_domains), seconds=float(row.seconds), n_encoders=int(row.n_encoders),
+        n_spaces=int(row.n_spaces), n_failures=int(row.n_failures),
+    )  # fmt: skip
+
+
+def in_words(found: Totals) -> str:
+    """The size of the workspace as one sentence."""
+    return (
+        f"{count(found.n_clips, 'clip')} ({duration(found.seconds)} of audio) from "
+        f"{count(found.n_clusters, 'speaker, track or recording', 'speakers, tracks and recordings')} "
+        f"in {count(found.n_domains, 'domain')}, cut into {count(found.n_segments, 'segment')}; "
+        f"{count(found.n_encoders, 'encoder')} with {count(found.n_spaces, 'embedding space')} "
+        "(one for each layer)."
+    )
+
+
+def collections(sql: Sql) -> pd.DataFrame:
+    """Clips, minutes and clusters of each data set, by domain."""
+    found = sql(
+        "SELECT domain, dataset, count(*) AS clips, sum(duration_s) / 60 AS minutes, "
+        "count(DISTINCT cluster_id) AS clusters, count(DISTINCT label) AS labels "
+        "FROM clips GROUP BY domain, dataset"
+    )
+    order = {domain: i for i, domain in enumerate(domain_order(found["domain"]))}
+    key = found["domain"].map(order)
+    return found.assign(_key=key).sort_values(["_key", "dataset"]).drop(columns="_key")
+
+
+def domains(sql: Sql) -> pd.DataFrame:
+    """Clips, minutes and clusters of each domain."""
+    found = sql(
+        "SELECT domain, count(*) AS clips, sum(duration_s) / 60 AS minutes, "
+        "count(DISTINCT cluster_id) AS clusters FROM clips GROUP BY domain"
+    )
+    return found.set_index("domain").loc[domain_order(found["domain"])].reset_index()
+
+
+def encoder_rows(sql: Sql) -> pd.DataFrame:
+    """Encoders as a table for people."""
+    table = encoder_table(sql)
+    return pd.DataFrame(
+        {
+            "role": table["role"],
+            "encoder": table["encoder"],
+            "domain": table["domain"].map(lambda d: "any" if is_missing(d) else d),
+            "layers": table["n_layers"] + 1,
+            "with vectors": table["n_spaces"],
+            "width": [_range(dims) for dims in table["dims"]],
+            "frames per second": [_range(rates) for rates in table["frame_rates_hz"]],
+            "input rate (Hz)": table["sample_rate_hz"],
+            "parameters": table["n_params"].map(parameters),
+            "licence": table["licence"],
+            "source": table["citation"],
+        }
+    )
+
+
+def taught_words(sql: Sql) -> list[str]:
+    """Who taught each student, one sentence per student and stage."""
+    found = sql("SELECT * FROM distillation ORDER BY student, stage, domain, teacher")
+    sentences = []
+    for (student, stage), rows in found.groupby(["student", "stage"], sort=False):
+        teachers = [
+            f"{teacher} (any audio)" if is_missing(domain) else f"{teacher} ({domain})"
+            for teacher, domain in zip(rows["teacher"], rows["domain"], strict=True)
+        ]
+        sentences.append(f"{student} learned in stage {int(stage)} from {listing(teachers)}.")
+    return sentences
+
+
+def headlines(sql: Sql, measure: str | None = None) -> list[Headline]:
+    """Per student and domain what was found about the nearest teacher."""
+    found = sql("SELECT student, domain, measure, statement FROM nearest_teachers")
+    if measure is not None:
+        found = found[found["measure"] == measure]
+    seen = taught_domains(sql)
+    rank = {domain: i for i, domain in enumerate(domain_order(found["domain"]))}
+    rows = sorted(found.itertuples(), key=lambda r: (r.student, r.measure, rank[r.domain]))
+    return [
+        Headline(
+            student=row.student, domain=row.domain, measure=row.measure,
+            statement=sentence(row.statement or ""),
+            is_unseen=is_unseen(seen, row.student, row.domain),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+ANY_DOMAIN = "*"
+
+
+def taught_domains(sql: Sql) -> dict[str, set[str]]:
+    """The domains whose teachers taught each student; ``*`` for a teacher of any audio."""
+    found = sql("SELECT student, domain FROM distillation")
+    students: dict[str, set[str]] = {}
+    for student, domain in zip(found["student"], found["domain"], strict=True):
+        students.setdefault(student, set()).add(ANY_DOMAIN if is_missing(domain) else domain)
+    return students
+
+
+def is_unseen(taught: dict[str, set[str]], student: str, domain: str) -> bool:
+    """Whether no teacher of this domain taught the student.
+
+    >>> is_unseen({"s": {"speech"}}, "s", "whales"), is_unseen({}, "s", "whales")
+    (True, False)
+    """
+    return student in taught and not {domain, ANY_DOMAIN} & taught[student]
+
+
+def home(sql: Sql, encoder: str) -> str | None:
+    """The domain that an encoder is a specialist of."""
+    found = sql("SELECT domain FROM encoders WHERE encoder = ?", [encoder])["domain"]
+    return None if found.empty or is_missing(found.iloc[0]) else str(found.iloc[0])
+
+
+def measures(sql: Sql) -> list[str]:
+    """Measures that were computed, CKA first."""
+    found = sql("SELECT DISTINCT measure FROM teacher_similarity")
+    return sorted(found["measure"], key=lambda m: (m != "debiased_linear_cka", m))
+
+
+def _range(values: object) -> str:
+    """Smallest to largest of a list, for a table cell."""
+    numbers = sorted({float(v) for v in values})  # type: ignore[attr-defined]
+    if not numbers:
+        return ""
+    shown = [f"{n:g}" if n == int(n) else f"{n:.1f}" for n in (numbers[0], numbers[-1])]
+    return shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"

@@ -1,0 +1,136 @@
+"""A segment as sound and as a picture: both from the same samples.
+
+The samples are read exactly as for embedding (same file, same window, mixed down), at
+the file's own rate. The player gets them as 16-bit WAV without any change of level.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+from usad_workbench.core.audio import read_audio
+from usad_workbench.core.clips import Clip
+from usad_workbench.workbench.presenters.colours import INK, MUTED, SPECTRUM, scale
+
+FloatArray = npt.NDArray[np.float32]
+N_BANDS = 96
+MAX_COLUMNS = 480
+"""More columns than this do not fit on a screen."""
+RANGE_DB = 80.0
+"""Quieter than this below the loudest point is drawn as silence."""
+WINDOW_S = 0.032
+TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
+
+
+def read_segment(folder: Path, path: str, start_s: float, end_s: float) -> Clip:
+    """The samples that the embedding of a segment was made from, at the file's own rate.
+
+    Raises:
+        AudioError: the file is gone or cannot be read any more.
+    """
+    return read_audio(folder / path, start_s=start_s, end_s=end_s)
+
+
+def wav_bytes(clip: Clip) -> bytes:
+    """The clip as a 16-bit WAV file, level unchanged; beyond full scale it is cut off."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, clip.samples, clip.sample_rate_hz, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def spectrogram(
+    clip: Clip, *, n_bands: int = N_BANDS, max_columns: int = MAX_COLUMNS
+) -> FloatArray:
+    """Decibels below the loudest point in mel bands, shape [band, column], in [-80, 0]."""
+    size = min(1 << int(np.ceil(np.log2(WINDOW_S * clip.sample_rate_hz))), len(clip.samples))
+    size = max(size, 16)
+    hop = max(size // 4, -(-len(clip.samples) // max_columns))
+    half = size // 2
+    padded = np.pad(clip.samples.astype(np.float64), (half, half))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
+    bands = power @ _mel_weights(size, clip.sample_rate_hz, n_bands).T
+    loudest = max(float(bands.max(initial=0.0)), 1e-20)
+    decibels = 10 * np.log10(np.maximum(bands.T, 1e-20) / loudest)
+    picture: FloatArray = np.maximum(decibels, -RANGE_DB).astype(np.float32)
+    return picture
+
+
+def band_centres_hz(sample_rate_hz: int, n_bands: int = N_BANDS) -> npt.NDArray[np.float64]:
+    """The middle of each band in Hz: evenly spaced on the mel scale up to half the rate."""
+    edges = _mel_to_hz(np.linspace(0, _hz_to_mel(sample_rate_hz / 2), n_bands + 2))
+    centres: npt.NDArray[np.float64] = edges[1:-1]
+    return centres
+
+
+def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
+    """The spectrogram with seconds and Hz on its axes, seconds counted in the file."""
+    picture = spectrogram(clip)
+    centres = band_centres_hz(clip.sample_rate_hz)
+    times = clip.start_s + (np.arange(picture.shape[1]) + 0.5) * clip.duration_s / picture.shape[1]
+    ticks = [hz for hz in TICKS_HZ if hz < centres[-1]]
+    figure = go.Figure(
+        go.Heatmap(
+            z=picture, x=times, y=np.arange(len(centres)), zmin=-RANGE_DB, zmax=0,
+            colorscale=scale(SPECTRUM), customdata=np.repeat(centres[:, None], len(times), 1),
+            colorbar={"title": {"text": "dB", "side": "top"}, "thickness": 10, "len": 1.0,
+                      "tickvals": [-80, -40, 0]},
+            hovertemplate="%{x:.2f} s · %{customdata:.0f} Hz · %{z:.0f} dB<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_layout(
+        height=height, margin={"l": 56, "r": 8, "t": 8, "b": 40}, dragmode=False,
+        font={"color": INK, "size": 12}, paper_bgcolor="rgba(0,0,0,0)",
+    )  # fmt: skip
+    figure.update_xaxes(title={"text": "seconds in the file", "standoff": 6}, color=MUTED)
+    figure.update_yaxes(
+        title={"text": "Hz", "standoff": 4}, color=MUTED,
+        tickvals=np.interp(ticks, centres, np.arange(len(centres))),
+        ticktext=[f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks],
+    )  # fmt: skip
+    return figure
+
+
+def thumbnail(clip: Clip, width: int = 320, height: int = 64) -> bytes:
+    """The spectrogram as a small PNG without axes."""
+    from PIL import Image
+
+    picture = spectrogram(clip, n_bands=height, max_columns=width)
+    level = (picture[::-1] + RANGE_DB) / RANGE_DB
+    palette = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in SPECTRUM], float)
+    stops = np.linspace(0, 1, len(palette))
+    pixels = np.stack([np.interp(level, stops, palette[:, i]) for i in range(3)], axis=-1)
+    image = Image.fromarray(pixels.astype(np.uint8)).resize((width, height))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _mel_weights(size: int, rate_hz: int, n_bands: int) -> npt.NDArray[np.float64]:
+    """Triangles over the bins of an FFT, [band, bin]; a band narrower than a bin keeps one."""
+    edges = _mel_to_hz(np.linspace(0, _hz_to_mel(rate_hz / 2), n_bands + 2))
+    bins_hz = np.fft.rfftfreq(size, 1 / rate_hz)
+    width = rate_hz / size
+    left = np.minimum(edges[:-2], edges[1:-1] - width)[:, None]
+    right = np.maximum(edges[2:], edges[1:-1] + width)[:, None]
+    middle = edges[1:-1, None]
+    weights: npt.NDArray[np.float64] = np.clip(
+        np.minimum((bins_hz - left) / (middle - left), (right - bins_hz) / (right - middle)), 0, 1
+    )
+    total: npt.NDArray[np.float64] = weights.sum(1, keepdims=True)
+    return weights / np.where(total > 0, total, 1.0)
+
+
+def _hz_to_mel(hz: float) -> float:
+    # O'Shaughnessy's formula, as in HTK.
+    return float(2595.0 * np.log10(1.0 + hz / 700.0))
+
+
+def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    hz: npt.NDArray[np.float64] = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    return hz

@@ -1,0 +1,179 @@
+"""Pictures of every page, taken from the running app in a headless Chromium.
+
+``python -m usad_workbench.workbench.screenshots WORKSPACE OUTDIR``
+"""
+
+import argparse
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from usad_workbench.core.errors import MissingExtraError, StoreError, UsadError
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.launch import launch
+
+HOST = "127.0.0.1"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+"""WebGL in software and no traffic of the browser's own."""
+WIDTH, HEIGHT = 1440, 1000
+PAGES = ("Overview", "Map", "Search", "Layers", "Bias", "Probes", "Training", "Data")
+START_S = 90.0
+PAGE_MS = 90_000
+SETTLE_MS = 900
+"""Fonts, charts and spectrograms draw after the last element has arrived."""
+
+
+def find_browser() -> str | None:
+    """The Chromium of this machine, if there is one."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def served(workspace: Path, log: Path | None = None) -> Iterator[str]:
+    """The app on a workspace, served while the block runs; its address.
+
+    Raises:
+        StoreError: the server did not start.
+    """
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(log.open("w")) if log else subprocess.DEVNULL
+        process = subprocess.Popen(
+            launch(workspace, HOST, port), stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait(process, f"http://{HOST}:{port}")
+            yield f"http://{HOST}:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(process: "subprocess.Popen[bytes]", address: str) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise StoreError(
+                f"The app ended with code {process.returncode} before it answered. Start it by "
+                "hand with `usad workbench` and read what it says."
+            )
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read()
+            return
+        time.sleep(0.3)
+    raise StoreError(
+        f"The app did not answer within {START_S:.0f} s. Try again on a quiet machine."
+    )
+
+
+@contextlib.contextmanager
+def browser_page(width: int = WIDTH, height: int = HEIGHT) -> Iterator[Any]:
+    """A page of a headless Chromium.
+
+    Raises:
+        MissingExtraError: no Chromium, or no playwright to drive it.
+    """
+    path = find_browser()
+    if path is None:
+        raise MissingExtraError(
+            f"No Chromium was found under the names {', '.join(BROWSERS)}. Install one "
+            "(Debian: `apt-get install chromium`)."
+        )
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise MissingExtraError(
+            "Driving the browser needs the package playwright: `pip install 'usad-workbench[dev]'`."
+        ) from error
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=list(BROWSER_ARGUMENTS))
+        try:
+            yield browser.new_page(viewport={"width": width, "height": height})
+        finally:
+            browser.close()
+
+
+def settle(page: Any) -> None:
+    """Waits until the app has run and its charts are drawn."""
+    page.wait_for_selector(
+        "[data-testid='stApp'][data-test-script-state='notRunning']", timeout=PAGE_MS
+    )
+    page.wait_for_timeout(SETTLE_MS)
+    page.wait_for_selector(
+        "[data-testid='stApp'][data-test-script-state='notRunning']", timeout=PAGE_MS
+    )
+
+
+def open_by_link(page: Any, name: str) -> None:
+    """Opens a page by its link in the navigation and waits for its title."""
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("heading", name=name, exact=True).first.wait_for(timeout=PAGE_MS)
+    settle(page)
+
+
+def picture(page: Any, path: Path) -> None:
+    """A picture of the whole page, as tall as its content."""
+    tall = page.evaluate("() => document.querySelector('[data-testid=\"stMain\"]').scrollHeight")
+    page.set_viewport_size({"width": WIDTH, "height": min(max(int(tall), 600), 6000)})
+    page.wait_for_timeout(SETTLE_MS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(path))
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+
+
+def take(workspace: Path, folder: Path, names: tuple[str, ...] = PAGES) -> list[Path]:
+    """Takes a picture of each page; where they are."""
+    taken = []
+    with served(workspace) as address, browser_page() as page:
+        page.goto(address, timeout=PAGE_MS)
+        settle(page)
+        for name in names:
+            open_by_link(page, name)
+            taken.append(folder / f"{name.lower()}.png")
+            picture(page, taken[-1])
+    return taken
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description="Pictures of every page of the workbench.")
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("--pages", default=",".join(PAGES), help="which ones, by name")
+    options = parser.parse_args(arguments)
+    try:
+        folder = Workspace.open(options.workspace).folder
+        taken = take(folder, options.folder, tuple(options.pages.split(",")))
+    except UsadError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write("".join(f"{path}\n" for path in taken))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

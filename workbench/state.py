@@ -1,0 +1,167 @@
+"""What the app remembers: the workspace it shows, and what was chosen on the way.
+
+Other programs write to the workspace while it is shown. Every answer is cached under
+the state of its file (time and size), so a commit elsewhere shows on the next click
+and nothing is read twice in between.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.presenters import sound
+
+FOLDER, FOCUS, CELL, QUERY = "usad.folder", "usad.focus", "usad.cell", "usad.query"
+Stamp = tuple[tuple[int, int], ...]
+_embedding = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One student layer against one layer of another encoder, in one domain."""
+
+    student: str
+    student_layer: int
+    teacher: str
+    teacher_layer: int
+    domain: str
+    measure: str
+
+
+def open_workspace(folder: str | Path) -> Workspace:
+    """Opens the workspace that this session shows.
+
+    Raises:
+        StoreError: no workspace there.
+    """
+    resolved = str(Path(folder).resolve())
+    if st.session_state.get(FOLDER) != resolved:
+        Workspace.open(resolved)
+        st.session_state[FOLDER] = resolved
+    return workspace()
+
+
+def workspace() -> Workspace:
+    """The workspace that this session shows."""
+    return Workspace(st.session_state[FOLDER])
+
+
+def stamp() -> Stamp:
+    """Time and size of the workspace's file: another value means that something was written."""
+    return _stamp(workspace().database.path)
+
+
+def sql(query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
+    """The result of a read-only query, read again only after the workspace has changed."""
+    return _query(st.session_state[FOLDER], stamp(), query, tuple(parameters))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _query(folder: str, stamp: Stamp, query: str, parameters: tuple[Any, ...]) -> pd.DataFrame:
+    return Workspace(folder).sql(query, parameters)
+
+
+def _stamp(path: Path) -> Stamp:
+    files = [path, path.with_name(f"{path.name}.wal")]
+    found = [f.stat() for f in files if f.exists()]
+    return tuple((f.st_mtime_ns, f.st_size) for f in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A segment ready to be heard and seen."""
+
+    wav: bytes
+    thumbnail: bytes
+
+
+def segment_clip(path: str, start_s: float, end_s: float) -> Clip:
+    """The samples of a segment.
+
+    Raises:
+        AudioError: the file is gone or cannot be read any more.
+    """
+    folder = workspace().folder
+    return _clip(str(folder), path, start_s, end_s, _stamp(folder / path))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _clip(folder: str, path: str, start_s: float, end_s: float, stamp: Stamp) -> Clip:
+    return sound.read_segment(Path(folder), path, start_s, end_s)
+
+
+def segment_sound(path: str, start_s: float, end_s: float) -> Sound:
+    """WAV and small spectrogram of a segment.
+
+    Raises:
+        AudioError: the file is gone or cannot be read any more.
+    """
+    folder = workspace().folder
+    return _sound(str(folder), path, start_s, end_s, _stamp(folder / path))
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _sound(folder: str, path: str, start_s: float, end_s: float, stamp: Stamp) -> Sound:
+    clip = sound.read_segment(Path(folder), path, start_s, end_s)
+    return Sound(wav=sound.wav_bytes(clip), thumbnail=sound.thumbnail(clip))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Loading the encoder…")
+def encoder(name: str) -> Encoder:
+    """An encoder with its weights, kept for all sessions.
+
+    Raises:
+        UnknownNameError: no encoder of that name on this machine.
+        WeightsError: its weights have not been fetched.
+    """
+    from usad_workbench.core import load_encoder
+
+    return load_encoder(name)
+
+
+def embed(name: str, clip: Clip, layer: int, pooling: Pooling) -> FloatArray:
+    """The vector of a clip that is not in the workspace."""
+    loaded = encoder(name)
+    with _embedding:  # one forward pass at a time: they share the same cores
+        return loaded.embed(clip, None if pooling == "native" else layer, pooling)[0]
+
+
+def focus() -> int | None:
+    """The segment that was clicked last."""
+    found: int | None = st.session_state.get(FOCUS)
+    return found
+
+
+def set_focus(segment_id: int | None) -> None:
+    """Notes the segment that was clicked."""
+    st.session_state[FOCUS] = segment_id
+
+
+def asked_cell() -> Cell | None:
+    """The cell that another page asks ``Layers`` to show, asked once."""
+    found: Cell | None = st.session_state.pop(CELL, None)
+    return found
+
+
+def ask_cell(cell: Cell) -> None:
+    """Asks ``Layers`` to show a cell."""
+    st.session_state[CELL] = cell
+
+
+def asked_query() -> int | None:
+    """The segment that another page asks ``Search`` to look for, asked once."""
+    found: int | None = st.session_state.pop(QUERY, None)
+    return found
+
+
+def ask_query(segment_id: int) -> None:
+    """Asks ``Search`` to look for a segment."""
+    st.session_state[QUERY] = segment_id

@@ -1,0 +1,123 @@
+"""Bias: which teacher the student is nearest to, beside what controls reach."""
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels import page, table
+from usad_workbench.workbench.panels.cell import show_cell
+from usad_workbench.workbench.panels.legend import role_legend
+from usad_workbench.workbench.panels.scatter import custom_data
+from usad_workbench.workbench.presenters import bias, layers, overview
+from usad_workbench.workbench.presenters.encoders import roles_for
+from usad_workbench.workbench.presenters.text import (
+    MEASURE_HELP,
+    count,
+    measure_words,
+    plain,
+    sentence,
+    with_interval,
+)
+
+CHART = {"displayModeBar": False, "displaylogo": False}
+
+
+def view() -> None:
+    page.head(
+        "Bias",
+        "Whose geometry does the student have? Teachers beside controls that did not teach it, "
+        "domain by domain.",
+    )
+    compared = layers.compared(state.sql)
+    if compared.empty:
+        page.empty(
+            "The student has not been compared with its teachers yet.",
+            page.command("diagnose", "--student", "STUDENT"),
+        )
+        return
+    left, right = st.columns(2)
+    with left:
+        student = page.choose("Student", sorted(compared["student"].unique()), key="bias.student")
+    measures = overview.measures(state.sql)
+    with right:
+        measure = page.choose("Measure", measures, key="bias.measure", show=measure_words)
+    st.caption(MEASURE_HELP.get(measure, ""))
+    st.info(bias.CAUTION, icon=":material/info:")
+    statements(student, measure)
+    chart(student, measure)
+
+
+def statements(student: str, measure: str) -> None:
+    page.section("In words")
+    found = bias.nearest_rows(state.sql, student, measure)
+    if found.empty:
+        page.empty("No teacher has been compared yet.", page.command("diagnose"))
+        return
+    taught = overview.taught_domains(state.sql)
+    for row in found.to_dict("records"):
+        unseen = overview.is_unseen(taught, student, row["domain"])
+        with st.container(border=True):
+            st.markdown(
+                f"**{plain(row['domain'])}**: {bias.verdict(row)}"
+                + (" · unseen: no teacher of this domain taught the student" if unseen else "")
+            )
+            st.markdown(plain(sentence(str(row["statement"] or ""))))
+
+
+def chart(student: str, measure: str) -> None:
+    page.section(
+        "In numbers",
+        "Each dot is an encoder at the pair of layers where the student is nearest to it, with "
+        "its 95% interval; the grey tick is its null. Click a dot for the clips behind it.",
+    )
+    best = bias.best_per_encoder(state.sql, student, measure)
+    roles = roles_for(state.sql, student)
+    taught = overview.taught_domains(state.sql)
+    unseen = frozenset(d for d in best["domain"] if overview.is_unseen(taught, student, d))
+    role_legend(set(best["teacher"].map(roles)))
+    event = st.plotly_chart(
+        bias.dots(best, roles, unseen, measure), key=f"bias.chart.{student}.{measure}",
+        on_select="rerun", selection_mode="points", config=CHART, theme=None,
+        alt="Best value of each encoder with its interval, one panel per domain.",
+    )  # fmt: skip
+    clicked = custom_data(event)
+    if clicked:
+        domain, teacher, student_layer, teacher_layer = clicked[-1]
+        behind(
+            state.Cell(student, int(student_layer), teacher, int(teacher_layer), domain, measure)
+        )
+    means(best, roles)
+    with st.expander("These numbers as a table"):
+        table.show(
+            best.assign(role=best["teacher"].map(roles)).rename(columns={"teacher": "encoder"})[
+                ["domain", "encoder", "role", "value", "ci_low", "ci_high", "null_q95", "p_value",
+                 "student_layer", "teacher_layer", "n_pairs", "n_clips", "n_clusters"]
+            ]
+        )  # fmt: skip
+
+
+def behind(cell: state.Cell) -> None:
+    with st.container(border=True):
+        if st.button("All layers of this pair", icon=":material/grid_on:"):
+            state.ask_cell(cell)
+            st.switch_page("views/layers.py")
+        show_cell(cell)
+
+
+def means(best: pd.DataFrame, roles: dict[str, str]) -> None:
+    page.section(
+        "Mean over domains",
+        "The plain mean of the values above: every domain weighs the same, clips are never pooled "
+        "over domains.",
+    )
+    for row in bias.mean_over_domains(best).to_dict("records"):
+        st.markdown(
+            f"{plain(row['encoder'])} ({roles.get(row['encoder'], 'encoder')}): "
+            f"**{plain(with_interval(row['mean'], row['ci_low'], row['ci_high']))}**, "
+            f"{count(row['domains'], 'domain')}, {count(row['clips'], 'clip')}, "
+            f"{count(row['clusters'], 'cluster')}"
+        )
+
+
+if __name__ == "__main__":
+    view()

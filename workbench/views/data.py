@@ -1,0 +1,119 @@
+"""Data: the tables of the workspace as they are, and a box for SQL."""
+
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels import page, table
+from usad_workbench.workbench.panels.player import segment_player
+from usad_workbench.workbench.presenters import clips, data, maps
+from usad_workbench.workbench.presenters.text import count
+
+TABS = ("Clips", "Checks", "Failures", "Spaces", "Indexes", "Maps", "Tasks", "SQL")
+
+
+def view() -> None:
+    page.head("Data", "The tables of this workspace as they are.")
+    tabs = dict(zip(TABS, st.tabs(list(TABS)), strict=True))
+    for name, show in (
+        ("Clips", all_clips), ("Checks", checks), ("Failures", failures), ("Spaces", spaces),
+        ("Indexes", indexes), ("Maps", all_maps), ("Tasks", tasks), ("SQL", sql_box),
+    ):  # fmt: skip
+        with tabs[name], page.errors_in_words():
+            show()
+
+
+def all_clips() -> None:
+    left, middle, right = st.columns([2, 2, 3])
+    with left:
+        domains = page.choose_several(
+            "Domains", clips.distinct(state.sql, "domain"), key="data.domains"
+        )
+    with middle:
+        datasets = page.choose_several(
+            "Data sets", clips.distinct(state.sql, "dataset"), key="data.datasets"
+        )
+    with right:
+        text = st.text_input("Clip or label contains", key="data.text")
+    found = data.find_segments(state.sql, clips.condition(domains, datasets), text)
+    total = int(state.sql("SELECT count(*) AS n FROM segments")["n"][0])
+    st.caption(f"{count(len(found), 'segment')} of {total:,}. Click a row to hear it.")
+    picked = table.pick_row(found, key="data.clips", height=390)
+    if picked is not None:
+        with st.container(border=True):
+            segment_player(found.iloc[picked].to_dict(), key="data.spectrogram")
+
+
+def checks() -> None:
+    st.caption("Quick counts; `usad check` also verifies hashes, finiteness and indexes.")
+    table.show(data.check_table(data.checks(state.sql, state.workspace())))
+
+
+def failures() -> None:
+    found = state.sql("SELECT step, item, reason FROM failures ORDER BY ALL")
+    if found.empty:
+        page.empty("Nothing has failed.")
+        return
+    st.caption(f"{count(len(found), 'item')} could not be used, each with its reason.")
+    table.show(found)
+
+
+def spaces() -> None:
+    st.caption(
+        "A space is one layer of one encoder with one way of pooling frames into a vector. What "
+        "made it (weights, window, rate, code version) is stored, so that only vectors that fit "
+        "are ever compared."
+    )
+    table.show(data.spaces(state.sql))
+
+
+def indexes() -> None:
+    found = data.indexes(state.sql)
+    if found.empty:
+        page.empty("There are no indexes yet: search compares with every vector.",
+                   page.command("index"))  # fmt: skip
+        return
+    st.caption(
+        "Recall at 10: the share of the ten nearest that the index finds, against exact search "
+        "on up to 1,000 queries. Empty until `usad index test` has measured it."
+    )
+    table.show(found)
+
+
+def all_maps() -> None:
+    found = maps.available_maps(state.sql)
+    if found.empty:
+        page.empty("There are no maps yet.", page.command("project"))
+        return
+    st.caption("Trustworthiness: 1 where every neighbour on the map is one in the space.")
+    table.show(found)
+
+
+def tasks() -> None:
+    found = data.tasks(state.sql)
+    if found.empty:
+        page.empty("There are no tasks: a task names a label column that probes learn to read.")
+        return
+    table.show(found)
+
+
+def sql_box() -> None:
+    st.caption("Read-only DuckDB SQL over the tables of this workspace; it can reach nothing else.")
+    example = page.choose("Example", list(data.EXAMPLES), key="data.example")
+    query = st.text_area("Query", data.EXAMPLES[example], key=f"data.sql.{example}", height=130)
+    if not st.button("Run", type="primary"):
+        return
+    found = data.run_query(state.sql, query)
+    shown = found.head(data.MAX_ROWS)
+    st.caption(
+        count(len(found), "row")
+        + (f", the first {len(shown):,} of them shown" if len(shown) < len(found) else "")
+    )
+    table.show(shown)
+    st.download_button(
+        "Download as CSV", found.to_csv(index=False), "query.csv", "text/csv",
+        icon=":material/download:", on_click="ignore",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    view()

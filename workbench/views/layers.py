@@ -1,0 +1,118 @@
+"""Layers: every student layer against every layer of another encoder, per domain."""
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels import page, table
+from usad_workbench.workbench.panels.cell import show_cell
+from usad_workbench.workbench.panels.scatter import custom_data
+from usad_workbench.workbench.presenters import layers
+from usad_workbench.workbench.presenters.colours import domain_order
+from usad_workbench.workbench.presenters.encoders import named, roles_for
+from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_words
+
+CHART = {"displayModeBar": False, "displaylogo": False}
+
+
+def view() -> None:
+    page.head(
+        "Layers",
+        "Which student layer lies near which layer of another encoder, domain by domain. Click a "
+        "cell for the clips behind it.",
+    )
+    compared = layers.compared(state.sql)
+    if compared.empty:
+        page.empty(
+            "The student has not been compared with its teachers yet.",
+            page.command("diagnose", "--student", "STUDENT"),
+        )
+        return
+    take_over(state.asked_cell())
+    student, teacher, measure = choose(compared)
+    rows = layers.similarity(state.sql, student, teacher, measure)
+    maps(rows, student, teacher, measure)
+    detail(rows, student, teacher, measure)
+    with st.expander(f"All {len(rows):,} cells as a table"):
+        table.show(rows[list(layers.TABLE_COLUMNS)])
+
+
+def take_over(cell: state.Cell | None) -> None:
+    """Puts the choice of another page into this page's lists."""
+    if cell is None:
+        return
+    st.session_state["layers.student"] = cell.student
+    st.session_state["layers.teacher"] = cell.teacher
+    st.session_state["layers.measure"] = cell.measure
+    set_cell(cell.domain, cell.student_layer, cell.teacher_layer)
+
+
+def set_cell(domain: str, student_layer: int, teacher_layer: int) -> None:
+    st.session_state["layers.domain"] = domain
+    st.session_state["layers.student_layer"] = student_layer
+    st.session_state["layers.teacher_layer"] = teacher_layer
+
+
+def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
+    columns = st.columns(3)
+    with columns[0]:
+        student = page.choose("Student", sorted(compared["student"].unique()), key="layers.student")
+    mine = compared[compared["student"] == student]
+    roles = roles_for(state.sql, student)
+    names = [name for name in roles if name in set(mine["teacher"])]
+    with columns[1]:
+        teacher = page.choose(
+            "Compared with", names, key="layers.teacher", show=lambda n: named(n, roles)
+        )
+    measures = sorted(mine[mine["teacher"] == teacher]["measure"])
+    with columns[2]:
+        measure = page.choose("Measure", measures, key="layers.measure", show=measure_words)
+    st.caption(MEASURE_HELP.get(measure, ""))
+    return student, teacher, measure
+
+
+def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
+    top = layers.top_of_scale(state.sql, student, measure)
+    figure = layers.heatmaps(rows, student=student, teacher=teacher, measure=measure, top=top)
+    key = f"layers.chart.{student}.{teacher}.{measure}"
+
+    def clicked() -> None:
+        found = custom_data(st.session_state[key])
+        if found:
+            set_cell(str(found[-1][0]), int(found[-1][1]), int(found[-1][2]))
+
+    st.plotly_chart(
+        figure, key=key, on_select=clicked, selection_mode="points", config=CHART, theme=None,
+        alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
+    )  # fmt: skip
+    above, n = int(layers.is_above_null(rows).sum()), int(rows["value"].notna().sum())
+    st.caption(
+        f"× marks cells that are not above their null (95% of what the same clips give when "
+        f"exchanged within their cluster): {n - above} of {n}. One colour scale for all domains "
+        "and encoders of this measure."
+    )
+
+
+def detail(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
+    """The chosen cell; the best one of the first domain until somebody chooses."""
+    best = layers.best_rows(rows)
+    page.section("Behind a cell")
+    columns = st.columns(3)
+    with columns[0]:
+        domain = page.choose("Domain", domain_order(rows["domain"]), key="layers.domain")
+    top = best[best["domain"] == domain].iloc[0] if domain in set(best["domain"]) else rows.iloc[0]
+    with columns[1]:
+        student_layer = page.choose(
+            "Student layer", sorted(rows["student_layer"].unique().tolist()),
+            key="layers.student_layer", default=int(top["student_layer"]),
+        )  # fmt: skip
+    with columns[2]:
+        teacher_layer = page.choose(
+            "Other encoder's layer", sorted(rows["teacher_layer"].unique().tolist()),
+            key="layers.teacher_layer", default=int(top["teacher_layer"]),
+        )  # fmt: skip
+    show_cell(state.Cell(student, student_layer, teacher, teacher_layer, domain, measure))
+
+
+if __name__ == "__main__":
+    view()

@@ -1,0 +1,111 @@
+"""Map: one embedding space in two dimensions, the sound one click away."""
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels import page, table
+from usad_workbench.workbench.panels.player import segment_player
+from usad_workbench.workbench.panels.scatter import pick_points
+from usad_workbench.workbench.panels.space import choose_encoder, choose_layer
+from usad_workbench.workbench.presenters import clips, maps
+from usad_workbench.workbench.presenters.text import count, plain
+
+METHODS = {"umap": "UMAP", "pca": "PCA"}
+
+
+def view() -> None:
+    page.head(
+        "Map",
+        "Each point is a segment of a clip; near points are alike to this layer of this encoder. "
+        "Click a point to hear it, drag to select many.",
+    )
+    available = maps.available_maps(state.sql)
+    if available.empty:
+        page.empty("There are no maps yet.", page.command("project"))
+        return
+    points, found, column = choose(available)
+    domains, datasets = filters()
+    shown, context = maps.split(points, domains, datasets)
+    shown = maps.thin(shown)
+    n_all = int(state.sql("SELECT count(*) AS n FROM segments")["n"][0])
+    st.caption(
+        f"{len(shown):,} of {count(n_all, 'segment')} shown"
+        + (f", {len(context):,} in grey for context" if len(context) else "")
+        + f". {maps.faithfulness_words(found)}"
+    )
+    left, right = st.columns([8, 5], gap="medium")
+    with left:
+        ids = pick_points(maps.map_figure(shown, maps.thin(context), column), key="map.chart")
+    row = below(shown, ids)
+    with right:
+        listen(row)
+
+
+def choose(available: pd.DataFrame) -> tuple[pd.DataFrame, maps.Faithfulness | None, str]:
+    """The points of the chosen map, how faithful it is, and the colour column."""
+    columns = st.columns([4, 3, 2, 3])
+    with columns[0]:
+        encoder = choose_encoder("map.encoder", among=available["encoder"].unique().tolist())
+    mine = available[available["encoder"] == encoder]
+    with columns[1]:
+        layer = choose_layer("map.layer", encoder, among=sorted(mine["layer"].unique().tolist()))
+    mine = mine[mine["layer"] == layer]
+    with columns[2]:
+        names = list(dict.fromkeys(zip(mine["method"], mine["pooling"], strict=True)))
+        method, pooling = page.choose(
+            "Method",
+            sorted(names, key=lambda m: (m[0] != "umap", m[1])),
+            key="map.method",
+            show=lambda m: METHODS.get(m[0], m[0]) + ("" if m[1] == "mean" else f" · {m[1]}"),
+            note="UMAP keeps neighbourhoods, PCA keeps the directions of largest spread.",
+        )
+    points = maps.map_points(state.sql, encoder, layer, pooling, method)
+    with columns[3]:
+        column = page.choose("Colour", maps.colour_columns(points), key="map.colour")
+    return points, maps.faithfulness(mine, layer, pooling, method), column
+
+
+def filters() -> tuple[list[str], list[str]]:
+    left, right = st.columns(2)
+    with left:
+        domains = page.choose_several(
+            "Domains", clips.distinct(state.sql, "domain"), key="map.domains"
+        )
+    with right:
+        datasets = page.choose_several(
+            "Data sets", clips.distinct(state.sql, "dataset"), key="map.datasets"
+        )
+    return domains, datasets
+
+
+def below(shown: pd.DataFrame, ids: list[int]) -> dict[str, object] | None:
+    """The table of the selection; the row whose sound is asked for."""
+    chosen = shown[shown["segment_id"].isin(ids)] if ids else shown
+    page.section(
+        "Selected segments" if ids else "Segments on the map",
+        f"{len(chosen):,} of {len(shown):,}. Click a row to hear it"
+        + ("; double-click the map to select nothing." if ids else "."),
+    )
+    # Another selection is another table: a row clicked before has no meaning in it.
+    picked = table.pick_row(chosen, key=f"map.table.{hash(tuple(ids))}", height=300)
+    if picked is not None:
+        return dict(chosen.iloc[picked])
+    return dict(chosen.iloc[0]) if len(ids) == 1 and len(chosen) else None
+
+
+def listen(row: dict[str, object] | None) -> None:
+    with st.container(border=True):
+        if row is None:
+            st.markdown("**Nothing to hear yet**")
+            st.caption("Click a point of the map or a row of the table.")
+            return
+        segment_player(row, key="map.spectrogram")
+        st.caption(f"Exactly the {plain(row['clip_id'])} samples that were embedded.")
+        if st.button("Find similar", icon=":material/search:"):
+            state.ask_query(int(str(row["segment_id"])))
+            st.switch_page("views/search.py")
+
+
+if __name__ == "__main__":
+    view()

@@ -1,0 +1,87 @@
+"""Overview: what is in the workspace, and what was found."""
+
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels import page, table
+from usad_workbench.workbench.presenters import overview
+from usad_workbench.workbench.presenters.colours import ROLE_HELP
+from usad_workbench.workbench.presenters.text import measure_words, plain
+
+
+def view() -> None:
+    page.head("Overview", "What is in this workspace, and what was found in it.")
+    totals = overview.totals(state.sql)
+    if not totals.n_clips:
+        page.empty("There are no clips yet.", page.command("import", "FOLDER"))
+        return
+    st.markdown(overview.in_words(totals))
+    domain_metrics()
+    findings()
+    encoders()
+    collections(totals.n_failures)
+
+
+def domain_metrics() -> None:
+    domains = overview.domains(state.sql)
+    for row, column in zip(domains.itertuples(), st.columns(len(domains)), strict=True):
+        with column:
+            st.metric(
+                plain(row.domain),
+                f"{row.clips:,} clips",
+                delta=f"{row.minutes:.1f} min, {row.clusters:,} clusters",
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+            )
+
+
+def findings() -> None:
+    page.section(
+        "Which teacher is the student nearest to?",
+        "Per domain, at the pair of layers where the two are nearest. Cluster: one speaker, "
+        "track or recording. The page Bias has the charts and the comparison with controls.",
+    )
+    measures = overview.measures(state.sql)
+    found = overview.headlines(state.sql, measures[0]) if measures else []
+    if not found:
+        page.empty(
+            "The student has not been compared with its teachers yet.",
+            page.command("diagnose", "--student", "STUDENT"),
+        )
+        return
+    for headline in found:
+        with st.container(border=True):
+            unseen = " · unseen: no teacher of this domain taught the student"
+            st.markdown(
+                f"**{plain(headline.domain)}**{unseen if headline.is_unseen else ''}  \n"
+                f"{plain(headline.statement)}"
+            )
+    st.caption(f"Measure: {measure_words(measures[0])}. Similar is not inherited: see Bias.")
+
+
+def encoders() -> None:
+    page.section("Encoders")
+    rows = overview.encoder_rows(state.sql)
+    if rows.empty:
+        page.empty("There are no embeddings yet.", page.command("embed", "--encoders", "A,B"))
+        return
+    for words in overview.taught_words(state.sql):
+        st.markdown(plain(words))
+    table.show(rows)
+    used = [role for role in ROLE_HELP if role in set(rows["role"])]
+    st.caption(" · ".join(f"{role}: {ROLE_HELP[role]}" for role in used))
+
+
+def collections(n_failures: int) -> None:
+    page.section("Collections")
+    table.show(overview.collections(state.sql))
+    if n_failures:
+        st.caption(
+            f"{n_failures:,} files or segments could not be used; the page Data names each with "
+            "its reason."
+        )
+
+
+if __name__ == "__main__":
+    view()

@@ -1,0 +1,116 @@
+"""Search: the nearest segments to a sound, in two encoders side by side."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels import page
+from usad_workbench.workbench.panels.player import clip_player, segment_card, segment_player
+from usad_workbench.workbench.panels.query import FromCollection, Query, choose_query
+from usad_workbench.workbench.panels.space import choose_encoder, choose_layer
+from usad_workbench.workbench.presenters import clips, hits, overview
+from usad_workbench.workbench.presenters.encoders import layers_of, roles_for, roles_of
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two lists."""
+
+    encoder: str
+    layer: int
+    rows: pd.DataFrame
+
+
+def view() -> None:
+    page.head(
+        "Search",
+        "The segments nearest to a sound, as two encoders see it: one clip of the collection, "
+        "a file of yours, or a recording.",
+    )
+    if not len(roles_of(state.sql)):
+        page.empty("There are no embeddings yet.", page.command("embed", "--encoders", "A,B"))
+        return
+    query = choose_query()
+    if query is None:
+        return
+    show_query(query)
+    k, domains = settings()
+    where = clips.condition(domains)
+    left, right = st.columns(2, gap="medium")
+    sides = []
+    for column, name in ((left, "left"), (right, "right")):
+        with column, page.errors_in_words():
+            sides.append(one_side(name, query, k, where))
+    if len(sides) == 2:
+        show_sides(query, sides, (left, right), domains)
+
+
+def show_query(query: Query) -> None:
+    with st.container(border=True):
+        if isinstance(query, FromCollection):
+            segment_player(query.row, key="search.query")
+        else:
+            clip_player(query.clip, key="search.query")
+
+
+def settings() -> tuple[int, list[str]]:
+    left, right = st.columns([1, 3])
+    with left:
+        k = st.slider("Hits", 1, 30, 5, key="search.k", persist_state="session")
+    with right:
+        domains = page.choose_several(
+            "Domains to search", clips.distinct(state.sql, "domain"), key="search.domains"
+        )
+    return k, domains
+
+
+def one_side(name: str, query: Query, k: int, where: str | None) -> Side:
+    """Lets choose an encoder and a layer, and searches there."""
+    first, second = st.columns([3, 2])
+    with first:
+        encoder = choose_encoder(f"search.{name}.encoder", default=default_encoder(name, query))
+    with second:
+        layer = choose_layer(
+            f"search.{name}.layer", encoder, among=layers_of(state.sql, encoder) or [0]
+        )
+    found = query.search(encoder, layer, k, where)
+    return Side(encoder, layer, hits.hit_rows(state.sql, found))
+
+
+def default_encoder(name: str, query: Query) -> str | None:
+    """The student on the left, on the right the teacher of the query's domain."""
+    roles = roles_of(state.sql)
+    students = [encoder for encoder, role in roles.items() if role == "student"]
+    if name == "left":
+        return students[0] if students else None
+    seen = roles_for(state.sql, students[0]) if students else roles
+    teachers = [encoder for encoder, role in seen.items() if role == "teacher"]
+    domain = str(query.row["domain"]) if isinstance(query, FromCollection) else None
+    return next((t for t in teachers if overview.home(state.sql, t) == domain), None) or next(
+        iter(teachers), list(roles)[-1]
+    )
+
+
+def show_sides(query: Query, sides: list[Side], columns: tuple, domains: list[str]) -> None:  # type: ignore[type-arg]
+    own = query.segment_id if isinstance(query, FromCollection) else None
+    both = hits.shared(sides[0].rows, sides[1].rows, own)
+    for column, side in zip(columns, sides, strict=True):
+        with column:
+            n = int(
+                state.sql(
+                    "SELECT n FROM spaces WHERE encoder = ? AND layer = ? AND pooling = 'mean'",
+                    [side.encoder, side.layer],
+                )["n"].sum()
+            )
+            st.caption(hits.in_words(domains, n, len(side.rows)))
+            for row in side.rows.to_dict("records"):
+                mark = " ●" if row["segment_id"] in both else ""
+                note = "the query itself" if row["segment_id"] == own else ""
+                segment_card(row, f"**{row['rank']}**{mark} · score {row['score']:.3f}", note)
+    st.caption(hits.agreement(sides[0].rows, sides[1].rows, own).words)
+
+
+if __name__ == "__main__":
+    view()
