@@ -50,7 +50,10 @@ class ProbeResult:
     """Mean over the seeds."""
     ci_low: float
     ci_high: float
-    """95%, bootstrap over clusters; NaN where ``reason`` says why."""
+    """95%, bootstrap over clusters; NaN where ``reason`` says why.
+
+    Where all or none are right: Clopper-Pearson with each cluster as one trial.
+    """
     n_test: int
     """Clips tested, each once per seed."""
     n_classes: int
@@ -328,6 +331,10 @@ def _with_interval(
     reason = too_few_clusters(len(hits))
     if reason:
         return value, math.nan, math.nan, reason
+    if value in (0.0, 1.0):
+        # Every resample would say the same: Clopper and Pearson with clusters as the trials.
+        far = 0.025 ** (1 / len(hits))
+        return (value, far, 1.0, "") if value == 1.0 else (value, 0.0, 1 - far, "")
     counts: Matrix = cluster_bootstrap_counts(len(hits), N_RESAMPLES).astype(np.float64)
     samples = metric_of_counts(counts @ hits, counts @ clips, metric)
     return value, *bootstrap_limits(samples, len(hits)), ""

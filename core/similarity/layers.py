@@ -109,7 +109,7 @@ def layer_similarity(
 
     Args:
         student_layers: One array `[clip, dim]` for each layer.
-        teacher_layers: The same for the teacher (or control), same clips, same order.
+        teacher_layers: The same of a teacher or control, same clips, same order.
         clusters: Cluster id of each clip (speaker, track or recording).
         measure: Which measure.
         k: Neighbours per clip, for ``mutual_knn``.
@@ -134,35 +134,16 @@ def layer_similarity(
         raise UnknownNameError(
             f"Unknown measure {measure!r}. {did_you_mean(measure, get_args(Measure))}"
         )
-    student = _checked(student_layers, "student")
-    teacher = _checked(teacher_layers, "teacher")
-    if len(student[0]) != len(teacher[0]):
-        raise ShapeError(
-            f"The student has {len(student[0])} clips, the teacher {len(teacher[0])}, expected "
-            "the same clips in the same order. Select the clips that both have."
-        )
-    n_all = len(student[0])
+    n_all = _common_clips(student_layers, teacher_layers)
     codes = cluster_codes(clusters, n_all)
+    # Thinned before anything is converted: a domain may hold a million clips.
     rows = thin_clusters(codes, max_clips, seed)
+    notes = [] if len(rows) == n_all else [f"{len(rows)} of {n_all} clips, in whole clusters"]
+    student = _checked(student_layers, "student", rows)
+    teacher = _checked(teacher_layers, "teacher", rows)
     codes = np.unique(codes[rows], return_inverse=True)[1].astype(np.intp)
     work = _Work(measure=measure, k=k, codes=codes, groups=jackknife_groups(codes, len(rows)))
-    notes = [] if len(rows) == n_all else [f"{len(rows)} of {n_all} clips, in whole clusters"]
-    pairs = work.prepare([x[rows] for x in student], [x[rows] for x in teacher], notes)
-    null_q95, p_value = work.null(pairs, n_permutations, seed, notes)
-    values, left_out, low, high = work.interval(pairs, notes)
-    return LayerMatrix(
-        measure=measure,
-        values=pairs.spread(values),
-        ci_low=pairs.spread(low),
-        ci_high=pairs.spread(high),
-        null_q95=pairs.spread(null_q95),
-        p_value=pairs.spread(p_value),
-        n_clips=len(rows),
-        n_clusters=int(codes.max()) + 1,
-        null_kind=null_kind(n_permutations),
-        reason="; ".join(notes),
-        jackknife_values=left_out if left_out is None else pairs.spread(left_out),
-    )
+    return work.run(student, teacher, n_permutations, seed, notes)
 
 
 def null_kind(n_permutations: int) -> str:
@@ -264,6 +245,31 @@ class _Work:
     codes: Indices
     groups: Indices
 
+    def run(
+        self,
+        student: list[Matrix],
+        teacher: list[Matrix],
+        n_permutations: int,
+        seed: int,
+        notes: list[str],
+    ) -> LayerMatrix:
+        pairs = self.prepare(student, teacher, notes)
+        null_q95, p_value = self.null(pairs, n_permutations, seed, notes)
+        values, left_out, low, high = self.interval(pairs, notes)
+        return LayerMatrix(
+            measure=self.measure,
+            values=pairs.spread(values),
+            ci_low=pairs.spread(low),
+            ci_high=pairs.spread(high),
+            null_q95=pairs.spread(null_q95),
+            p_value=pairs.spread(p_value),
+            n_clips=len(self.codes),
+            n_clusters=int(self.codes.max()) + 1,
+            null_kind=null_kind(n_permutations),
+            reason="; ".join(notes),
+            jackknife_values=left_out if left_out is None else pairs.spread(left_out),
+        )
+
     def prepare(self, student: list[Matrix], teacher: list[Matrix], notes: list[str]) -> _Pairs:
         ready_s, places_s = self._side(student, "student", notes)
         ready_t, places_t = self._side(teacher, "teacher", notes)
@@ -329,13 +335,19 @@ class _Work:
         return values, left_out, *jackknife_limits(values, left_out)
 
 
-def _checked(layers: Sequence[Vectors], side: str) -> list[Matrix]:
-    checked = [
-        as_vectors(layer, f"{side} layer {place}", MIN_CLIPS) for place, layer in enumerate(layers)
-    ]
-    if not checked or len({len(layer) for layer in checked}) != 1:
+def _common_clips(student: Sequence[Vectors], teacher: Sequence[Vectors]) -> int:
+    """The number of clips that all layers have."""
+    sizes = [[len(layer) for layer in side] for side in (student, teacher)]
+    if not sizes[0] or not sizes[1] or len({*sizes[0], *sizes[1]}) != 1:
         raise ShapeError(
-            f"The {side}'s layers have {[len(layer) for layer in checked]} clips, expected at "
-            "least one layer and the same clips in each. Select the clips that all layers have."
+            f"The student's layers have {sizes[0]} clips, the teacher's {sizes[1]}, expected at "
+            "least one layer each and the same clips in all. Select the clips that all have."
         )
-    return checked
+    return sizes[0][0]
+
+
+def _checked(layers: Sequence[Vectors], side: str, rows: Indices) -> list[Matrix]:
+    return [
+        as_vectors(np.asarray(layer)[rows], f"{side} layer {place}", MIN_CLIPS)
+        for place, layer in enumerate(layers)
+    ]

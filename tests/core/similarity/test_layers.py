@@ -192,7 +192,7 @@ def test_wrong_input_is_refused(world):
         layer_similarity([student[0][:-1]], teacher, clusters)
     with pytest.raises(ShapeError, match="at least"):
         layer_similarity([], teacher, clusters)
-    with pytest.raises(ShapeError, match="same clips in each"):
+    with pytest.raises(ShapeError, match="same clips in all"):
         layer_similarity([student[0], student[1][:-1]], teacher, clusters)
     with pytest.raises(ShapeError, match="cluster_id"):
         layer_similarity(student, teacher, clusters[:-1])
