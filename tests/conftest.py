@@ -1,7 +1,12 @@
 """Fixtures and the report header; every test works on folders of its own."""
 
+import json
+import os
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,3 +110,23 @@ def workspace(tmp_path: Path, tones: list[SourceClip]) -> Workspace:
     made = Workspace.create(tmp_path / "workspace")
     import_clips(made, tones)
     return made
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The document that ``usad demo --no-serve --json`` prints, run once, as a user runs it.
+
+    With ``USAD_DEMO_WORKSPACE`` set, an existing demo workspace is brought up to date
+    instead of made: for working on the tests.
+    """
+    folder = os.environ.get("USAD_DEMO_WORKSPACE") or str(tmp_path_factory.mktemp("demo") / "w")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "usad_workbench.workbench.cli", "demo", "--no-serve", "--json",
+            "--workspace", folder,
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document

@@ -1,0 +1,225 @@
+"""The command line as a user types it: one JSON document, exit codes, no tracebacks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_tone
+from tests.core.storage.test_importing import HANDLED, REFUSED, SCRIPT_NAME, bad_inputs
+from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.cli import COMMANDS, main
+
+__all__ = ["bad_inputs"]  # the fixture
+
+
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0):  # type: ignore[no-untyped-def]
+    """Runs a command with --json and returns its one document."""
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def _usad(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "usad_workbench.workbench.cli", *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    """Forty-eight tones of two domains in twelve clusters, with a manifest."""
+    folder = tmp_path / "tones"
+    folder.mkdir()
+    lines = ["path,clip_id,domain,cluster_id,label,octave"]
+    for i in range(48):
+        write_tone(folder / f"t{i:02}.wav", 110 * 2 ** (i % 4) * (1 + i / 200), 0.4 + i / 100)
+        domain = ("speech", "music")[i % 2]
+        lines.append(f"t{i:02}.wav,t{i:02},{domain},c{i // 4},tone,o{i % 4}")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_help_of_every_command() -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main([name, "--help"])
+        assert stop.value.code == 0
+
+
+def test_unknown_command_is_wrong_use() -> None:
+    done = _usad("frobnicate")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("embed", "--workspace", "nowhere", "--encoders", "log-mel-statistics"),
+        ("import", "--workspace", "w"),
+        ("search", "--workspace", "nowhere", "--clip", "a", "--encoder", "x", "--layer", "0"),
+        ("train", "no-such-recipe.toml", "--run", "r"),
+        ("workbench", "nowhere"),
+        ("encoders", "get"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--json"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"usad {arguments[0]}: ")
+    assert "Traceback" not in shown.err
+
+
+def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    w = str(tmp_path / "w")
+    manifest = str(collection / "manifest.csv")
+    imported = _json(capsys, "import", "--workspace", w, "--manifest", manifest)
+    assert imported == {"n_added": 48, "n_skipped": 0, "failed": []}
+    encoders = "log-mel-statistics,mfcc-statistics,untrained-student"
+    done = _json(capsys, "embed", "--workspace", w, "--encoders", encoders)
+    assert (done["n_done"], done["n_skipped"], done["failed"]) == (144, 0, [])
+    assert done["audio_seconds"] > 0 < done["rtf"]
+    again = _json(capsys, "embed", "--workspace", w, "--encoders", encoders)
+    assert (again["n_done"], again["n_skipped"]) == (0, 144)
+
+    workspace = Workspace.open(w)
+    n_spaces = len(workspace.spaces())
+    built = _json(capsys, "index", "--workspace", w)
+    assert len(built) == n_spaces
+    assert {row["recall_at_10"] for row in built} == {1.0}
+    measured = _json(capsys, "index", "test", "--workspace", w)
+    assert [(r["encoder"], r["layer"], r["n"]) for r in measured] == [
+        (r["encoder"], r["layer"], 48) for r in built
+    ]
+
+    maps = _json(
+        capsys, "project", "--workspace", w, "--encoder", "untrained-student", "--layer", "-1"
+    )
+    (report,) = maps
+    assert report["layer"] == 8
+    assert report["n"] == 48
+    assert 0.5 < report["trustworthiness"] <= 1
+
+    compared = _json(
+        capsys, "diagnose", "--workspace", w, "--student", "untrained-student",
+        "--permutations", "19",
+    )  # fmt: skip
+    assert compared["domains"] == ["music", "speech"]
+    assert compared["n_clips"] == 48
+    assert len(compared["similarity"]) == 2 * 2 * 9 * 2  # measures, domains, layers, encoders
+    for row in compared["similarity"]:
+        assert -0.2 < row["value"] <= 1
+        assert row["p_value"] >= 1 / 20
+        assert row["q_value"] >= row["p_value"] - 1e-12
+        assert (row["ci_low"] is None) == (row["n_clusters"] < 8)
+    assert _json(capsys, "check", "--workspace", w) == {"ok": True, "problems": []}
+
+
+def test_search_finds_own_clip_and_file(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = str(tmp_path / "w")
+    manifest = str(collection / "manifest.csv")
+    _json(capsys, "import", "--workspace", w, "--manifest", manifest)
+    _json(capsys, "embed", "--workspace", w, "--encoders", "log-mel-statistics")
+    space = ("--encoder", "log-mel-statistics", "--layer", "0", "--workspace", w)
+    by_clip = _json(capsys, "search", "--clip", "t07", "-k", "5", *space)["hits"]
+    by_file = _json(capsys, "search", "--query", str(collection / "t07.wav"), "-k", "5", *space)
+    stored = Workspace.open(w).embeddings("log-mel-statistics", 0)
+    unit = stored.vectors / np.linalg.norm(stored.vectors, axis=1, keepdims=True)
+    cosines = unit @ unit[stored.clip_ids.tolist().index("t07")]
+    expected = stored.clip_ids[np.argsort(-cosines)[:5]].tolist()
+    for hits in (by_clip, by_file["hits"]):
+        assert [hit["clip_id"] for hit in hits] == expected
+        assert hits[0]["clip_id"] == "t07"
+        assert abs(hits[0]["score"] - 1) < 1e-5
+        assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    only = _json(capsys, "search", "--clip", "t07", "--where", "octave = 'o1'", *space)["hits"]
+    assert {int(hit["clip_id"][1:]) % 4 for hit in only} == {1}
+
+
+def test_evaluate_reads_planted_labels(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = str(tmp_path / "w")
+    _json(capsys, "import", "--workspace", w, "--manifest", str(collection / "manifest.csv"))
+    encoders = "log-mel-statistics,mfcc-statistics"
+    _json(capsys, "embed", "--workspace", w, "--encoders", encoders)
+    assert main(["evaluate", "--workspace", w]) == 2  # no tasks yet
+    task = {
+        "task": "octave", "label_column": "octave", "domain": "", "group_column": "cluster_id",
+        "metric": "accuracy",
+    }  # fmt: skip
+    set_tasks(Workspace.open(w), [task])
+    rows = _json(
+        capsys, "evaluate", "--workspace", w, "--protocol", "knn", "--seeds", "1",
+        "--against", "mfcc-statistics",
+    )  # fmt: skip
+    by_key = {(row["encoder"], row["task"]): row for row in rows}
+    best = by_key["log-mel-statistics", "octave"]
+    assert best["value"] > 0.9
+    assert best["n_test"] == 48
+    assert best["chance"] == pytest.approx(0.25, abs=0.05)
+    other = by_key["mfcc-statistics", "octave"]
+    assert best["difference"] == pytest.approx(best["value"] - other["value"], abs=1e-9)
+    stored = Workspace.open(w).sql("SELECT count(*) AS n FROM probes")
+    assert int(stored.n[0]) == len(rows)
+
+
+def test_bad_inputs_through_import_and_query(
+    bad_inputs: Path, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = str(tmp_path / "w")
+    report = _json(capsys, "import", str(bad_inputs), "--workspace", w, code=1)
+    assert report["n_added"] == len(HANDLED)
+    assert {Path(f["path"]).name for f in report["failed"]} == set(REFUSED)
+    _json(capsys, "embed", "--workspace", w, "--encoders", "log-mel-statistics")
+    space = ("--encoder", "log-mel-statistics", "--layer", "0", "--workspace", w)
+    for name in REFUSED:
+        assert main(["search", "--query", str(bad_inputs / name), *space]) == 2, name
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert name in shown.err
+        assert "Traceback" not in shown.err
+    for name in HANDLED:
+        hits = _json(capsys, "search", "--query", str(bad_inputs / name), "-k", "1", *space)["hits"]
+        assert Path(hits[0]["path"]).name == name
+        assert abs(hits[0]["score"] - 1) < 1e-5
+    assert SCRIPT_NAME in HANDLED
+
+
+def test_student_sizes_are_the_published_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """Source: the totals of the published checkpoints, to the digit."""
+    rows = {row["size"]: row for row in _json(capsys, "student", "sizes")}
+    assert {name: rows[name]["n_params"] for name in rows if name != "demo"} == {
+        "small": 24_749_504,
+        "base": 97_218_752,
+        "large": 335_825_600,
+        "xlarge": 694_501_568,
+        "xxlarge": 1_035_595_968,
+    }
+
+
+def test_encoders_list_needs_no_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("USAD_CACHE_DIR", str(tmp_path))
+    rows = {row["encoder"]: row for row in _json(capsys, "encoders", "list")}
+    assert not rows["aisfx"]["available"]
+    assert "usad encoders get aisfx" in rows["aisfx"]["reason"]
+    assert rows["log-mel-statistics"]["available"]
+    for row in rows.values():
+        assert len(row["dims"]) == len(row["frame_rates_hz"]) == row["n_layers"] + 1
+        assert row["licence"]
