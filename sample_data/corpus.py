@@ -3,7 +3,8 @@
 Hours of speech, sound and music from free Debian packages, in pieces of at most five seconds, 16 kHz mono FLAC.
 Nothing of the sample data is in it: no recording (by hash and by package and path), no track, no note program and no
 family of sounds; and nothing of the unseen domain's package. Voices are shared with the sample data, their
-utterances are not.
+utterances are not. ``OUT/manifest.csv`` lists the clips, ``OUT/recordings.csv`` the recordings; the latter of the
+corpus that the shipped students were distilled on is ``corpus_manifest.csv`` beside this module.
 """
 
 import argparse
@@ -36,6 +37,16 @@ logger = logging.getLogger(__name__)
 PIECE_S = 5.0
 MIN_PIECE_S = 1.0
 """The rest of a long recording is a piece of its own from this length on."""
+RECORDING_COLUMNS = (
+    "domain",
+    "dataset",
+    "cluster_id",
+    "source_package",
+    "source_path",
+    "n_clips",
+    "seconds",
+    "source_sha256",
+)
 _CLUSTERED_DOMAINS = ("sound", "music")
 """Here the whole cluster of a sample clip is left out; a speaker of the sample data may say other things."""
 
@@ -124,6 +135,8 @@ class CorpusWriter:
         self.rows: list[dict[str, str]] = []
         self.failed: list[tuple[str, str]] = []
         self.seconds: dict[str, float] = defaultdict(float)
+        self.recordings: dict[str, dict[str, str]] = {}
+        """By hash: what was used of every recording; small enough to commit, unlike the manifest."""
         self._out = out
         self._reader = reader
         self._seen = set(exclusions.hashes)
@@ -143,17 +156,31 @@ class CorpusWriter:
         if sha256 in self._seen:
             return
         self._seen.add(sha256)
+        n_clips, used_s = 0, 0.0
         for number, (start_s, piece) in enumerate(pieces(samples, rule.file_cap_s)):
             if audio.reason_to_drop(piece) is None:
-                self._cluster_s[key] += piece.size / audio.SAMPLE_RATE_HZ
-                self._write(source, number, start_s, piece, rate_hz, sha256)
+                clip = audio.limit_peak(audio.fill_up(piece))
+                self._write(source, number, start_s, clip, rate_hz, sha256)
+                n_clips, used_s = n_clips + 1, used_s + clip.size / audio.SAMPLE_RATE_HZ
+        self._cluster_s[key] += used_s
+        if n_clips:
+            self.recordings[sha256] = {
+                "domain": rule.domain,
+                "dataset": rule.dataset,
+                "cluster_id": source.cluster_id,
+                "source_package": rule.package,
+                "source_path": source.source_path,
+                "n_clips": str(n_clips),
+                "seconds": f"{used_s:.2f}",
+                "source_sha256": sha256,
+            }
 
     def _write(
         self,
         source: CorpusSource,
         number: int,
         start_s: float,
-        piece: np.ndarray,
+        clip: np.ndarray,
         rate_hz: int,
         sha256: str,
     ) -> None:
@@ -163,7 +190,6 @@ class CorpusWriter:
         clip_id = f"{rule.domain}_{rule.dataset}_{stem or 'x'}_{identity}_{number:02d}"
         path = f"clips/{rule.domain}/{rule.dataset}/{clip_id}.flac"
         (self._out / path).parent.mkdir(parents=True, exist_ok=True)
-        clip = audio.limit_peak(audio.fill_up(piece))
         audio.write_flac(self._out / path, clip)
         self.seconds[rule.domain] += clip.size / audio.SAMPLE_RATE_HZ
         row = {
@@ -218,6 +244,7 @@ def build(out: Path, work: Path) -> CorpusWriter:
             CorpusSource(rule=_NOTE_RULE, source_path=path, cluster_id=f"fluidr3_program-{program}")
         )
     write_csv(out / "manifest.csv", MANIFEST_COLUMNS, writer.rows)
+    write_csv(out / "recordings.csv", RECORDING_COLUMNS, writer.recordings.values())
     return writer
 
 
