@@ -11,7 +11,7 @@ from usad_workbench.core.probes import (
     resampling_units,
     select_layer,
 )
-from usad_workbench.core.probes.evaluate import _with_interval
+from usad_workbench.core.probes.evaluate import _choose, _with_interval
 from usad_workbench.core.probes.knn import KnnProbe
 from usad_workbench.core.probes.metrics import chance_level, count_hits, metric_of_counts
 
@@ -201,3 +201,27 @@ def test_wrong_input_is_refused():
     with pytest.raises(DegenerateError, match="not finite"):
         evaluate_probe(np.full_like(x, np.nan), labels, groups)
     assert KnnProbe(x, np.zeros(len(x), dtype=int)).predict(np.arange(5), np.arange(2)).sum() == 0
+
+
+class Spy:
+    """Records which rows it is trained and asked on."""
+
+    def __init__(self):
+        self.calls = []
+
+    def predict(self, train, test, n_settings=1):
+        self.calls.append((train, test))
+        return np.zeros((n_settings, len(test)), dtype=np.intp)
+
+
+def test_settings_are_chosen_on_rows_that_neither_train_nor_test_the_choice():
+    _, labels, groups = planted()
+    codes = np.unique(labels, return_inverse=True)[1]
+    train = grouped_folds(labels, groups)[0].train
+    spy = Spy()
+    assert _choose([spy], codes, groups, train, "linear", "accuracy", 0) == (0, 0)
+    assert len(spy.calls) == 3
+    assert sorted(np.concatenate([test for _, test in spy.calls])) == train.tolist()
+    for inner_train, inner_test in spy.calls:
+        assert set(inner_train) < set(train)
+        assert not set(groups[inner_train]) & set(groups[inner_test])

@@ -204,3 +204,19 @@ def test_wrong_input_is_refused(world):
 
 def test_null_kind_words():
     assert null_kind(0) == "none"
+
+
+def test_pairs_are_compared_by_their_own_null():
+    """One pair's null lies high and is not exceeded, another's lies low and is."""
+    rng = np.random.default_rng(7)
+    high = np.append(0.8, rng.normal(0.8, 0.02, size=199))
+    low = np.append(0.15, rng.normal(0.0, 0.02, size=199))
+    level, p_value = max_statistic(np.stack([high, low], axis=1)[:, None, :])
+    assert p_value[0, 1] == 0.005
+    assert p_value[0, 0] > 0.2
+    np.testing.assert_allclose(level, [[0.83, 0.03]], atol=0.015)
+
+
+def test_a_null_that_does_not_vary_rejects_nothing():
+    _, p_value = max_statistic(np.full((100, 2, 2), 0.5))
+    assert (p_value == 1).all()
