@@ -23,7 +23,9 @@ from usad_workbench.core.probes import (
     evaluate_best_layer,
     mean_paired_difference,
     paired_difference,
+    resampling_units,
 )
+from usad_workbench.core.probes.folds import codes_of
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.teacher_similarity import ClipVectors, clip_vectors
@@ -57,6 +59,7 @@ class _Task:
     labels: npt.NDArray[np.object_]
     groups: npt.NDArray[np.object_]
     clusters: npt.NDArray[np.object_]
+    """What intervals resample: the coarser of clusters and groups."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -151,13 +154,17 @@ def _load_task(workspace: Workspace, row: Mapping[str, str]) -> _Task:
         clips = clips[clips.domain == row["domain"]]
     label, group = row["label_column"], row["group_column"]
     clips = clips[clips[label].notna() & clips[group].notna()]
+    groups = clips[group].astype(str).to_numpy(dtype=object)
+    clusters = clips.cluster_id.to_numpy(dtype=object)
+    codes = codes_of(groups.tolist(), "group")
+    are_groups_coarser = np.array_equal(resampling_units(codes, clusters.tolist()), codes)
     return _Task(
         name=row["task"],
         metric=row["metric"],
         clip_ids=clips.clip_id.tolist(),
         labels=clips[label].astype(str).to_numpy(dtype=object),
-        groups=clips[group].astype(str).to_numpy(dtype=object),
-        clusters=clips.cluster_id.to_numpy(dtype=object),
+        groups=groups,
+        clusters=groups if are_groups_coarser else clusters,
     )
 
 

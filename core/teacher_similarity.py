@@ -43,8 +43,8 @@ class SimilarityConfig:
     n_permutations: int = 200
     """Groeger et al. 2026 (arXiv:2602.14486) use 200."""
     seed: int = 0
-    max_clips: int = 1500
-    """Larger domains are thinned to whole clusters."""
+    max_clips: int = 1000
+    """Larger domains are thinned to whole clusters; 1,500 need 2 GB, 1,000 half of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
