@@ -1,0 +1,86 @@
+"""The README says what is true: its commands parse, its Python prints what it shows."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from usad_workbench.workbench.cli import COMMANDS, build_parser
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def _blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(README) if kind == language]
+
+
+def _shell_lines() -> list[str]:
+    return [
+        line.split("#")[0].strip()
+        for block in _blocks("sh")
+        for line in block.splitlines()
+        if line.split("#")[0].strip()
+    ]
+
+
+def test_every_usad_command_parses() -> None:
+    lines = [line for line in _shell_lines() if line.startswith("usad ")]
+    assert len(lines) >= 8
+    parser = build_parser()
+    for line in lines:
+        parser.parse_args(shlex.split(line)[1:])
+
+
+def test_every_other_command_exists() -> None:
+    others = [line for line in _shell_lines() if not line.startswith("usad ")]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for line in others:
+        words = shlex.split(line)
+        if words[0] == "make":
+            assert words[1] in targets
+        else:
+            assert words[:2] == ["python", "-m"]
+            done = subprocess.run(
+                [sys.executable, "-m", words[2], "--help"],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert all(flag in done.stdout for flag in words if flag.startswith("--"))
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "@@" not in README
+
+
+def test_pictures_and_links_are_there() -> None:
+    local = [
+        target
+        for target in re.findall(r"\]\(([^)]+)\)", README)
+        if not target.startswith(("http://", "https://"))
+    ]
+    assert len(local) >= 4
+    assert [target for target in local if not (ROOT / target).is_file()] == []
+
+
+def test_every_command_is_in_the_help() -> None:
+    shown = build_parser().format_help()
+    for name in COMMANDS:
+        assert re.search(rf"^\s+{name}\b", shown, re.MULTILINE), name
+
+
+@pytest.mark.weights
+def test_python_prints_what_is_shown(demo: dict[str, Any]) -> None:
+    (code,) = _blocks("python")
+    (expected,) = _blocks("text")
+    code = code.replace('"demo-workspace"', repr(demo["workspace"]))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == expected.strip()
