@@ -1,9 +1,15 @@
 """What the packaging recipe promises."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 TREE_LIMIT_BYTES = 40 * 2**20
@@ -36,21 +42,54 @@ def test_tracked_tree_stays_small() -> None:
     assert 2**20 < total < TREE_LIMIT_BYTES
 
 
-def test_wheel_holds_every_module_and_data_file(tmp_path: Path) -> None:
-    """The wheel that ships has all modules, the sample clips, the student and the recipes."""
-    import zipfile
-
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that ships, built from a copy: building leaves folders behind."""
+    folder = tmp_path_factory.mktemp("wheel")
+    names = ("core", "training", "indexes", "workbench", "sample_data")
+    for name in names:
+        shutil.copytree(ROOT / name, folder / "source" / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "source" / name)
     subprocess.run(
         [
-            sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet",
-            "-w", str(tmp_path), str(ROOT),
+            sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(folder),
+            str(folder / "source"),
         ],
         check=True,
     )  # fmt: skip
-    (wheel,) = tmp_path.glob("*.whl")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
+    """All modules, the sample clips, the student and the recipes."""
     inside = set(zipfile.ZipFile(wheel).namelist())
+    suffixes = {".py", ".toml", ".ogg", ".csv", ".safetensors", ".typed", ".css", ".svg"}
     for folder in ("core", "training", "indexes", "workbench", "sample_data"):
         for file in (ROOT / folder).rglob("*"):
-            if file.suffix in {".py", ".toml", ".ogg", ".csv", ".safetensors", ".typed"}:
+            if file.suffix in suffixes:
                 name = f"usad_workbench/{file.relative_to(ROOT).as_posix()}"
                 assert name in inside, f"{name} is missing from the wheel"
+
+
+def test_installed_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    code = (
+        "import json, sys, usad_workbench.core as core\n"
+        "from usad_workbench.sample_data import sample_data_folder\n"
+        "from usad_workbench.core import load_encoder\n"
+        "clip = next((sample_data_folder() / 'clips').rglob('*.ogg'))\n"
+        "shape = load_encoder('usad-demo').embed(clip, -1)[0].shape\n"
+        "sys.stdout.write(json.dumps([core.__file__, str(clip), list(shape)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    module, clip, shape = json.loads(done.stdout)
+    assert module.startswith(str(site))
+    assert clip.startswith(str(site))
+    assert shape == [256]

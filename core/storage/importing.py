@@ -85,6 +85,11 @@ def find_sources(source: str | Path) -> list[SourceClip]:
     if not path.is_dir():
         raise AudioError(f"{path} does not exist. Expected an audio file or a folder of them.")
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not found and any(path.rglob("*.arrow")):
+        raise AudioError(
+            f"{path} looks like a Hugging Face data set on disk, which cannot be imported yet. "
+            "Write its audio to files and import those with a manifest."
+        )
     if not found:
         raise AudioError(
             f"{path} is a folder without audio files. Expected files that end in "
