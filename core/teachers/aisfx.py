@@ -39,6 +39,10 @@ _MEL = MelConfig(
 _MEL_MAX = 9.457798957824707
 """The largest log-mel of the training data, by which inputs are divided (aisfx 0.1.2)."""
 _POOLS = (2, 2, 2, 1)
+_CHUNK_FRAMES = 4096
+"""Mel frames at once (95 s): the first block needs 25 kB for each, several times over."""
+_REACH_FRAMES = 32
+"""Mel frames on either side that a frame of layer 4 depends on: 30, to a multiple of 8."""
 _BLOCK_FRAMES = 100 // 8
 """Frames of layer 4 in the 100 mel frames that one embedding was trained on."""
 
@@ -80,13 +84,28 @@ class AisfxNet(nn.Module):
         return torch.log10(power * 1e4 + 1.0) / _MEL_MAX
 
     def forward(self, samples: Tensor) -> dict[int, Tensor]:
-        """Frames of every layer, each [clip, frame, dim]."""
-        frames = {0: self.log_mel(samples)}
-        x = frames[0].unsqueeze(1)
-        for i, block in enumerate(self.blocks, start=1):
+        """Frames of every layer, each [clip, frame, dim], chunk by chunk with the same result."""
+        mel = self.log_mel(samples)
+        n_mel = mel.shape[1]
+        chunks = []
+        for start in range(0, n_mel, _CHUNK_FRAMES):
+            end = min(start + _CHUNK_FRAMES, n_mel)
+            before = min(start, _REACH_FRAMES)
+            around = mel[:, start - before : end + _REACH_FRAMES]
+            chunks.append(self._blocks(around, before, end - start))
+        layers = [torch.cat(parts, dim=1) for parts in zip(*chunks, strict=True)]
+        return dict(enumerate([mel, *layers]))
+
+    def _blocks(self, mel: Tensor, skip: int, n_mel: int) -> list[Tensor]:
+        """Layers 1 to 4 of ``n_mel`` mel frames behind the first ``skip``."""
+        layers = []
+        x, stride = mel.unsqueeze(1), 1
+        for block, pool in zip(self.blocks, _POOLS, strict=True):
             x = block(x)
-            frames[i] = x.mean(dim=3).transpose(1, 2)
-        return frames
+            stride *= pool
+            kept = x[:, :, skip // stride : (skip + n_mel) // stride]
+            layers.append(kept.mean(dim=3).transpose(1, 2))
+        return layers
 
 
 class AisfxEncoder(FrozenEncoder):

@@ -9,8 +9,9 @@ convolutions. ``native`` is the 200-d penultimate layer, which was trained on pa
 3 s and is computed on such patches and averaged over them.
 
 Choices:
-* The published front end casts the mel to half precision, in which loud clips overflow
-  to infinity. Here it stays in single precision and is clipped at 6e4, just below.
+* The published front end computes 1e4 times the mel in half precision, which overflows
+  to infinity where the mel exceeds 6.5: any loud long tone. Here it stays in single
+  precision; only what half precision cannot hold at all is clipped (6e4).
 * Edges are reflected, as librosa did when the network was trained (2019).
 """
 
@@ -38,6 +39,8 @@ _TEMPORAL = ((51, 128), (51, 64), (51, 32))
 """Filters and frames of the branches that look along time in one band."""
 _FRONT_DIM = 561
 _MID_DIM = 64
+_CHUNK_FRAMES = 2048
+"""Frames at once (33 s): the widest convolution needs 50 kB for each."""
 _N_MID = 3
 
 # fmt: off
@@ -64,9 +67,14 @@ class Branch(nn.Module):
         self.pad = (0, 0, (n_frames - 1) // 2, n_frames // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[clip, 1, frame, band] to [clip, frame, filter]."""
-        out: Tensor = self.bn(F.relu(self.conv(F.pad(x, self.pad))))
-        return out.amax(dim=3).transpose(1, 2)
+        """[clip, 1, frame, band] to [clip, frame, filter], chunk by chunk with the same result."""
+        n_frames, padded = x.shape[2], F.pad(x, self.pad)
+        reach = self.conv.kernel_size[0] - 1
+        chunks = [
+            self.bn(F.relu(self.conv(padded[:, :, start : start + _CHUNK_FRAMES + reach])))
+            for start in range(0, n_frames, _CHUNK_FRAMES)
+        ]
+        return torch.cat([chunk.amax(dim=3) for chunk in chunks], dim=2).transpose(1, 2)
 
 
 class MusicnnNet(nn.Module):

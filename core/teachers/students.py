@@ -91,7 +91,7 @@ def run_folder(name: str) -> Path:
     folder, at, step = text.rpartition("@")
     if not at or not step.isdecimal() or Path(text).is_dir():  # an @ in a folder's name
         folder, step = text, ""
-    if not Path(folder).is_dir():
+    if not folder or not Path(folder).is_dir():
         raise CheckpointError(
             f"{name} names no folder: {folder or 'nothing'} does not exist. Expected the folder "
             "of a run (`usad train … --run DIR`), optionally with @STEP."

