@@ -98,7 +98,7 @@ def storage(array: torch.Tensor) -> ctranslate2.StorageView:
 
 @pytest.mark.parametrize("name", WHISPERS)
 def test_the_encoder_equals_ctranslate2(name: str, tmp_path: Path) -> None:
-    """Measured: 3e-5 (tiny.en) and 5e-4 (base) at most, where values reach 12 and 24."""
+    """Measured: 3e-5 (tiny.en) and 6e-4 (base) at most, where values reach 12 and 24."""
     encoder = whisper(name, pad_to_window=True)
     samples = samples_of(speech())
     with torch.no_grad():
@@ -188,9 +188,9 @@ def test_a_clip_above_the_window_has_frames_near_those_of_its_parts() -> None:
 
 
 def test_un_padded_frames_stay_near_the_padded_ones() -> None:
-    """What running a clip at its own length costs: measured .94 mean cosine of the last layer."""
+    """What running a clip at its own length costs: measured .97 to .99 on twenty clips."""
     audio = speech()
     short = whisper("whisper-tiny.en").embed(audio, layers=-1)[0]
     padded = whisper("whisper-tiny.en", pad_to_window=True).embed(audio, layers=-1)[0]
     cosine = float(short @ padded / np.linalg.norm(short) / np.linalg.norm(padded))
-    assert cosine > 0.8
+    assert cosine > 0.95
