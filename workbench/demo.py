@@ -12,7 +12,12 @@ from pathlib import Path
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.registry import encoder_specs, encoder_status, load_encoder
+from usad_workbench.core.registry import (
+    encoder_specs,
+    encoder_status,
+    load_encoder,
+    student_teachers,
+)
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
 from usad_workbench.core.storage.tables import set_distillation, set_tasks
 from usad_workbench.core.storage.workspace import Workspace
@@ -53,7 +58,7 @@ def run_demo(folder: str | Path, progress: Progress = no_progress) -> DemoReport
     _index_and_project(workspace, progress)
     present = set(workspace.spaces().encoder)
     if STUDENT in present:
-        set_distillation(workspace, STUDENT, _taught(STUDENT))
+        set_distillation(workspace, STUDENT, student_teachers(STUDENT))
         compare_with_teachers(workspace, STUDENT, progress=progress)
     return DemoReport(
         workspace=workspace.folder,
@@ -91,10 +96,3 @@ def _index_and_project(workspace: Workspace, progress: Progress) -> None:
     for done, space in enumerate(spaces.itertuples(), start=1):
         project_space(workspace, str(space.encoder), int(space.layer), str(space.pooling))
         progress(done, len(spaces), "project")
-
-
-def _taught(student: str) -> list[tuple[str, str | None, int]]:
-    """(teacher, domain, stage) of the shipped student, from its own checkpoint."""
-    from usad_workbench.core.registry import student_teachers
-
-    return student_teachers(student)

@@ -46,9 +46,7 @@ def _list(output: Output) -> int:
 
 
 def _get(args: argparse.Namespace, output: Output) -> int:
-    from usad_workbench.core.registry import encoder_specs, encoder_status
-    from usad_workbench.core.teachers.builtin import BUILTIN
-    from usad_workbench.core.teachers.weights import fetch_weights
+    from usad_workbench.core.registry import encoder_specs, encoder_status, get_weights
 
     names = list(encoder_specs()) if args.all else args.names
     if not names:
@@ -56,10 +54,8 @@ def _get(args: argparse.Namespace, output: Output) -> int:
     rows = []
     for name in names:
         try:
+            get_weights(name, output.progress)
             status = encoder_status(name)
-            if BUILTIN[name].source is not None:  # the others have nothing to fetch
-                fetch_weights(name, output.progress)
-                status = encoder_status(name)
             rows.append({"encoder": name, "available": status.available, "reason": status.reason})
         except UsadError as error:
             output.note(f"failed: {name}: {error}")
