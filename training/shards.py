@@ -8,6 +8,7 @@ was written before a kill is kept, and reading maps the file instead of loading 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,7 @@ class Shards:
 
     def __init__(self, folder: Path, n_items: int) -> None:
         self.folder, self.n_items = folder, n_items
-        self._open: dict[int, tuple[safe_open, dict[str, list[int]]]] = {}
+        self._open: dict[int, tuple[Any, dict[str, list[int]]]] = {}
 
     def missing(self) -> list[range]:
         """The items of the shards that are not there yet."""
@@ -68,13 +69,13 @@ class Shards:
             found[name] = file.get_slice(name)[first:last]
         return found
 
-    def _file(self, start: int) -> "tuple[safe_open, dict[str, list[int]]]":
+    def _file(self, start: int) -> tuple[Any, dict[str, list[int]]]:
         if start not in self._open:
             if len(self._open) >= _MAX_OPEN:
                 self._open.pop(next(iter(self._open)))
             path = self._path(start)
             try:
-                file = safe_open(path, "pt")
+                file: Any = safe_open(path, "pt")
                 lengths = [name for name in file.keys() if name.startswith("n:")]  # noqa: SIM118
                 ends = {n[2:]: file.get_tensor(n).cumsum(0).tolist() for n in lengths}
             except (OSError, SafetensorError) as error:

@@ -1,0 +1,1 @@
+"""The encoder contract, and the student: its sizes, its network, its files."""

@@ -1,6 +1,7 @@
 """The transformer block of the student: relative attention and a feed-forward block."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,11 @@ from torch.nn import functional as F
 
 from usad_workbench.core.models.sizes import StudentConfig
 
-_ACTIVATIONS = {"swish": F.silu, "gelu": F.gelu, "relu": F.relu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "swish": F.silu,
+    "gelu": F.gelu,
+    "relu": F.relu,
+}
 
 
 def distance_table(n_frames: int, dim: int, device: torch.device) -> Tensor:
@@ -88,7 +93,9 @@ class RelativeAttention(nn.Module):
 
     def _heads(self, frames: Tensor) -> Tensor:
         # [clip, frame, dim] to [clip, head, frame, dim per head]
-        return frames.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+        n_clips, n_frames, width = frames.shape
+        heads = frames.view(n_clips, n_frames, self.n_heads, width // self.n_heads)
+        return heads.transpose(1, 2)
 
 
 class FeedForward(nn.Module):

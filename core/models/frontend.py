@@ -100,7 +100,8 @@ class LogMel(nn.Module):
         tapered = (windows - PREEMPHASIS * past) * self.taper
         power = torch.fft.rfft(tapered, n=self.n_fft).abs().square()
         energies = power[..., :-1] @ self.filters.T
-        return energies.clamp(min=LOG_FLOOR).log()
+        log_mel: Tensor = energies.clamp(min=LOG_FLOOR).log()
+        return log_mel
 
 
 def kaldi_mel_filters(config: FrontendConfig, n_fft: int) -> npt.NDArray[np.float32]:
@@ -118,4 +119,7 @@ def kaldi_mel_filters(config: FrontendConfig, n_fft: int) -> npt.NDArray[np.floa
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     bins = mel(np.arange(n_fft // 2) * config.sample_rate_hz / n_fft)
     rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    filters: npt.NDArray[np.float32] = np.maximum(0.0, np.minimum(rising, falling)).astype(
+        np.float32
+    )
+    return filters
