@@ -92,7 +92,9 @@ def train(
     }
     torch.manual_seed(recipe.run.seed)
     student, heads = build_student(recipe.student, recipe.run.seed), Heads(specs)
-    if recipe.objective.target_scaling == "standardise":
+    goes_on = resume and bool(list_checkpoints(run_dir))
+    # A checkpoint holds the statistics that it was trained with.
+    if recipe.objective.target_scaling == "standardise" and not goes_on:
         _set_scaling(heads, sources, len(corpus.pieces), progress)
     provenance = _provenance(recipe, encoders, corpus)
     write_json(run_dir / PROVENANCE_FILE, {**provenance, "failed": corpus.failed})
@@ -105,7 +107,7 @@ def train(
         targets=sources,
         provenance=provenance,
     )
-    if resume and list_checkpoints(run_dir):
+    if goes_on:
         trainer.restore(find_checkpoint(run_dir))
     checkpoint = trainer.run(RunLog(run_dir, trainer.state.step), progress)
     final = {**provenance, "step": trainer.state.step, "audio_s": trainer.state.audio_s}
@@ -227,8 +229,9 @@ def _provenance(recipe: Recipe, encoders: Mapping[str, Encoder], corpus: Corpus)
         "licence": recipe.licence,
         "teachers": [
             {
-                "name": teacher.name,
+                "teacher": teacher.name,
                 "domain": teacher.domain,
+                "stage": 1,
                 "target": target_kind(teacher, encoders[teacher.name]),
                 "weights_sha256": encoders[teacher.name].weights_sha256,
                 "licence": encoders[teacher.name].spec.licence,

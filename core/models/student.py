@@ -19,6 +19,7 @@ from usad_workbench.core.models.encoder import (
     Encoder,
     EncoderSpec,
     LayerFeatures,
+    Role,
     TargetKind,
     frame_mask,
 )
@@ -154,14 +155,14 @@ class StudentEncoder(Encoder):
         weights_sha256: str,
         licence: str = "Apache-2.0",
         citation: str = CITATION,
-        role: str = "student",
+        role: Role = "student",
     ) -> None:
         config = student.config
         self.student = student.eval().requires_grad_(False)
         self.weights_sha256 = weights_sha256
         self.spec = EncoderSpec(
             name=name,
-            role="control" if role == "control" else "student",
+            role=role,
             domain=None,
             n_layers=config.n_layers,
             dims=(config.dim,) * (config.n_layers + 1),
@@ -211,7 +212,7 @@ def build_untrained_student(seed: int = 0) -> StudentEncoder:
         student,
         name="untrained-student",
         weights_sha256=hash_weights(student),
-        role="control",
+        role="baseline",
     )
 
 

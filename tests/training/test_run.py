@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,10 @@ from tests.training.conftest import FakeTeacher, write_manifest
 from usad_workbench.core.errors import Cancelled, CheckpointError, ConfigError, TrainingError
 from usad_workbench.core.models.checkpoint import find_checkpoint, load_heads, load_student
 from usad_workbench.core.models.encoder import Encoder, LayerFeatures
+from usad_workbench.core.models.sizes import SIZES
 from usad_workbench.training import read_log, train
+from usad_workbench.training.recipe import load_recipe
+from usad_workbench.training.ship import ship
 
 Write = Callable[..., Path]
 Teachers = dict[str, Encoder]
@@ -142,3 +146,30 @@ def test_bad_files_are_listed_and_the_rest_is_learned_from(
     provenance = json.loads((tmp_path / "run/run.json").read_text())
     assert [name for name, _ in provenance["failed"]] == ["broken", "silent", "absent"]
     assert provenance["data"]["n_failed"] == 3
+
+
+def test_a_finished_run_is_passed_on(
+    tmp_path: Path, recipe_file: Write, teachers: Teachers
+) -> None:
+    with pytest.raises(CheckpointError, match="not finished"):
+        ship(tmp_path / "run", tmp_path / "shipped")
+    train(recipe_file(), tmp_path / "run", teachers=teachers)
+    ship(tmp_path / "run", tmp_path / "shipped", n_rows=3)
+    encoder = load_student(tmp_path / "shipped")
+    last = load_student(find_checkpoint(tmp_path / "run"))
+    for one, other in zip(encoder.student.parameters(), last.student.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+    with (tmp_path / "shipped/log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4", "6"] and float(rows[0]["loss"]) > 0
+    assert load_recipe(tmp_path / "shipped/recipe.toml").name == "tiny"
+
+
+def test_shipped_recipes_can_be_read() -> None:
+    recipe = load_recipe("demo-small")
+    assert recipe.student == SIZES["demo"].__class__(
+        dim=256, n_layers=8, n_heads=4, frame_rate_hz=25, dropout=recipe.student.dropout
+    )
+    assert recipe.objective.omega == 10.0 and "effects" not in recipe.data.domains
+    with pytest.raises(ConfigError, match="Shipped: demo-small"):
+        load_recipe("demo-smal")

@@ -214,7 +214,7 @@ def test_ffn_is_what_the_block_adds_last() -> None:
 def test_the_untrained_student_is_always_the_same() -> None:
     one, same, other = (build_untrained_student(seed) for seed in (0, 0, 1))
     assert one.weights_sha256 == same.weights_sha256 != other.weights_sha256
-    assert one.student.config == SIZES["demo"] and one.spec.role == "control"
+    assert one.student.config == SIZES["demo"] and one.spec.role == "baseline"
 
 
 @pytest.mark.parametrize(
