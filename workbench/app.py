@@ -38,10 +38,11 @@ def asked_folder(arguments: list[str]) -> Path:
 
 def main() -> None:
     """Draws the navigation and the page that was asked for."""
-    st.set_page_config(
-        page_title="USAD Workbench", page_icon=":material/graphic_eq:", layout="wide"
-    )
+    # A file of our own: Streamlit fetches a named icon for the tab from the web.
+    icon = HERE / "assets" / "icon.png"
+    st.set_page_config(page_title="USAD Workbench", page_icon=icon, layout="wide")
     st.logo(HERE / "assets" / "logo.svg", size="large")
+    st.html(HERE / "assets" / "style.css")
     pages = [
         st.Page(
             HERE / "views" / f"{name.lower()}.py",

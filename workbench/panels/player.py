@@ -9,15 +9,14 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import UsadError
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import sound
+from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.text import is_missing, plain, shorten, span
-
-CHART = {"displayModeBar": False, "displaylogo": False}
 
 
 def clip_player(clip: Clip, key: str, height: int = 250) -> None:
     """Spectrogram and player of a clip."""
     st.plotly_chart(
-        sound.spectrogram_figure(clip, height), key=key, config=CHART, theme=None,
+        sound.spectrogram_figure(clip, height), key=key, config=QUIET, theme=None,
         alt="Spectrogram: seconds across, frequency upwards, louder is brighter.",
     )  # fmt: skip
     st.audio(sound.wav_bytes(clip), format="audio/wav")
@@ -42,8 +41,7 @@ def segment_card(row: Mapping[str, Any], heading: str, note: str = "") -> None:
     with st.container(border=True):
         words, picture = st.columns([4, 5], vertical_alignment="center", gap="small")
         with words:
-            st.markdown(heading)
-            st.markdown(f"{plain(shorten(row['clip_id'], 44))}")
+            st.markdown(f"{heading}  \n{plain(shorten(row['clip_id'], 44))}")
             st.caption(_about(row) + (f"  \n{note}" if note else ""))
         with picture:
             if not _has_audio(row):

@@ -5,10 +5,13 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+# A click selects a point only while the pointer pans: Streamlit turns clicks off in box and
+# lasso mode. So panning is the default, and the bar with the other tools always shows.
 MAP_CHART = {
+    "displayModeBar": True,
     "displaylogo": False,
     "scrollZoom": True,
-    "modeBarButtonsToRemove": ["autoScale2d", "zoomIn2d", "zoomOut2d", "toImage"],
+    "modeBarButtonsToRemove": ["zoom2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "toImage"],
 }
 
 

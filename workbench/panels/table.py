@@ -1,12 +1,13 @@
 """Tables of clips whose rows lead to the sound."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench.presenters.clips import column_order
 
+Height = int | Literal["auto"]
 NUMBERS = {
     "start_s": ("start (s)", "%.2f"),
     "end_s": ("end (s)", "%.2f"),
@@ -53,23 +54,24 @@ WORDS = {
     "hop_s": "hop (s)",
     "label_column": "label column",
     "group_column": "folds by",
+    "layer_selection": "layer chosen",
 }
 
 
-def show(frame: pd.DataFrame, *, key: str | None = None, height: int | None = None) -> None:
+def show(frame: pd.DataFrame, *, key: str | None = None, height: Height = "auto") -> None:
     """A table to look at."""
     st.dataframe(
         frame, hide_index=True, key=key, column_config=columns(frame),
-        height=height or _height(len(frame)),
+        height=height,
     )  # fmt: skip
 
 
-def pick_row(frame: pd.DataFrame, *, key: str, height: int | None = None) -> int | None:
+def pick_row(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int | None:
     """A table of clips; the position of the row that was clicked, if any."""
     event: Any = st.dataframe(
         frame, hide_index=True, key=key, column_order=column_order(frame),
         column_config=columns(frame), on_select="rerun", selection_mode="single-row",
-        height=height or _height(len(frame)),
+        height=height,
     )  # fmt: skip
     rows = event.selection.rows if event else []
     return int(rows[0]) if rows and rows[0] < len(frame) else None
@@ -85,8 +87,3 @@ def columns(frame: pd.DataFrame) -> dict[str, Any]:
         elif name in WORDS:
             config[name] = st.column_config.Column(WORDS[name])
     return config
-
-
-def _height(n_rows: int) -> int:
-    # 35 px a row and the heading, as Streamlit draws them; more than ten rows scroll.
-    return 38 + 35 * min(max(n_rows, 1), 10)

@@ -6,17 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from usad_workbench.workbench.presenters.colours import (
-    GRID,
-    INK,
-    MUTED,
-    ROLE_SYMBOLS,
-    ROLES,
-    domain_order,
-    role_colour,
-)
+from usad_workbench.workbench.presenters.colours import domain_order
+from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import (
     count,
@@ -25,7 +17,6 @@ from usad_workbench.workbench.presenters.text import (
     is_known,
     measure_words,
     number,
-    shorten,
 )
 
 CAUTION = (
@@ -33,7 +24,6 @@ CAUTION = (
     "teacher counts only as far as it is nearer than controls, encoders of the same domain that "
     "did not teach the student. Even then it is evidence, not proof."
 )
-MAX_PER_ROW = 3
 
 
 def best_per_encoder(sql: Sql, student: str, measure: str) -> pd.DataFrame:
@@ -71,37 +61,28 @@ def mean_over_domains(best: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("mean", ascending=False, ignore_index=True)
 
 
-def encoder_order(best: pd.DataFrame, roles: Mapping[str, str]) -> list[str]:
-    """Encoders by role, teachers first, and by name: the same in every panel."""
-    rank = {role: i for i, role in enumerate(ROLES)}
-    names = set(best["teacher"])
-    return sorted(names, key=lambda n: (rank.get(roles.get(n, ""), len(rank)), n))
-
-
 def dots(
     best: pd.DataFrame, roles: Mapping[str, str], unseen: frozenset[str], measure: str
 ) -> go.Figure:
     """One panel per domain: best value of each encoder with its interval and its null."""
-    domains = domain_order(best["domain"])
-    names = encoder_order(best, roles)
-    n_columns = min(len(domains), MAX_PER_ROW if len(domains) != 4 else 2)
-    n_rows = -(-len(domains) // n_columns)
-    titles = [_title(best[best["domain"] == d], d, d in unseen) for d in domains]
-    figure = make_subplots(
-        rows=n_rows, cols=n_columns, subplot_titles=titles, shared_yaxes=True, shared_xaxes=False,
-        horizontal_spacing=0.04, vertical_spacing=0.30 / n_rows,
+    records = best.to_dict("records")
+    rows = pd.DataFrame(
+        {
+            "panel": best["domain"], "name": best["teacher"], "value": best["value"],
+            "ci_low": best["ci_low"], "ci_high": best["ci_high"], "reference": best["null_q95"],
+            "role": [roles.get(r["teacher"], "encoder") for r in records],
+            "text": [dot_hover(r, roles.get(r["teacher"], "encoder")) for r in records],
+            "data": [
+                [r["domain"], r["teacher"], int(r["student_layer"]), int(r["teacher_layer"])]
+                for r in records
+            ],
+        }
     )  # fmt: skip
-    for i, domain in enumerate(domains):
-        rows = best[best["domain"] == domain]
-        at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
-        figure.add_trace(_nulls(rows), **at)
-        for role in ROLES:
-            mine = rows[rows["teacher"].map(lambda n, role=role: roles.get(n) == role)]
-            if len(mine):
-                figure.add_trace(_dots_of(mine, role, domain), **at)
-    _tidy(figure, best, names, measure)
-    figure.update_layout(height=n_rows * (120 + 30 * len(names)) + 40)
-    return figure
+    titles = {
+        d: _title(best[best["domain"] == d], d, d in unseen) for d in domain_order(best["domain"])
+    }
+    names = order_by_role(best["teacher"].tolist(), roles)
+    return dot_panels(rows, titles, names, measure_words(measure))
 
 
 def _title(rows: pd.DataFrame, domain: str, is_unseen: bool) -> str:
@@ -110,58 +91,6 @@ def _title(rows: pd.DataFrame, domain: str, is_unseen: bool) -> str:
         f"<b>{hover(domain, 24)}</b>{note}<br>{count(rows['n_clips'].max(), 'clip')}, "
         f"{count(rows['n_clusters'].max(), 'cluster')}"
     )
-
-
-def _nulls(rows: pd.DataFrame) -> go.Scatter:
-    return go.Scatter(
-        x=rows["null_q95"], y=rows["teacher"].map(_short), mode="markers", hoverinfo="skip",
-        name="null: 95% of permutations", legendgroup="null", showlegend=False,
-        marker={"symbol": "line-ns", "size": 14, "line": {"width": 2, "color": MUTED}},
-    )  # fmt: skip
-
-
-def _dots_of(rows: pd.DataFrame, role: str, domain: str) -> go.Scatter:
-    records = rows.to_dict("records")
-    return go.Scatter(
-        x=rows["value"], y=rows["teacher"].map(_short), mode="markers", name=role,
-        legendgroup=role, showlegend=False,
-        customdata=[
-            [domain, row["teacher"], int(row["student_layer"]), int(row["teacher_layer"])]
-            for row in records
-        ],
-        text=[dot_hover(row, role) for row in records], hovertemplate="%{text}<extra></extra>",
-        marker={"symbol": ROLE_SYMBOLS.get(role, "circle"), "size": 11,
-                "color": role_colour(role)},
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
-        error_x={"type": "data", "symmetric": False, "thickness": 1.6, "width": 4,
-                 "array": (rows["ci_high"] - rows["value"]).fillna(0),
-                 "arrayminus": (rows["value"] - rows["ci_low"]).fillna(0),
-                 "color": role_colour(role)},
-    )  # fmt: skip
-
-
-def _tidy(figure: go.Figure, best: pd.DataFrame, names: list[str], measure: str) -> None:
-    low = min(0.0, float(np.nanmin([best["ci_low"].min(), best["value"].min()])))
-    high = float(np.nanmax([best["ci_high"].max(), best["value"].max(), best["null_q95"].max()]))
-    low, high = max(low, -0.5), min(high, 1.5)
-    pad = 0.04 * (high - low)
-    figure.update_xaxes(
-        range=[low - pad, high + pad], gridcolor=GRID, zerolinecolor=GRID, color=MUTED,
-        title={"text": hover(measure_words(measure)), "standoff": 4}, fixedrange=True,
-    )  # fmt: skip
-    figure.update_yaxes(
-        categoryorder="array", categoryarray=[_short(n) for n in reversed(names)],
-        range=[-0.6, len(names) - 0.4], gridcolor=GRID, automargin=True, fixedrange=True,
-    )  # fmt: skip
-    figure.update_layout(
-        margin={"l": 8, "r": 8, "t": 56, "b": 48}, font={"color": INK, "size": 13},
-        plot_bgcolor="#FFFFFF", dragmode=False, hoverlabel={"align": "left"},
-    )  # fmt: skip
-    figure.update_annotations(font_size=14)
-
-
-def _short(name: str) -> str:
-    return hover(shorten(name, 26))
 
 
 def dot_hover(row: dict[str, Any], role: str) -> str:

@@ -29,8 +29,8 @@ def column_order(frame: pd.DataFrame) -> list[str]:
     """Columns of a clip table, the telling ones first, the technical ones left out."""
     first = [name for name in FIRST_COLUMNS if name in frame]
     rest = [n for n in frame if n not in first and n not in HIDDEN_COLUMNS]
-    filled = [n for n in rest if frame[n].notna().any()]
-    return first + filled
+    filled = [n for n in rest if n != "path" and frame[n].notna().any()]
+    return [*first, *filled, *(["path"] if "path" in frame else [])]
 
 
 def condition(domains: Sequence[str], datasets: Sequence[str] = ()) -> str | None:

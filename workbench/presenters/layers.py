@@ -13,7 +13,8 @@ from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.similarity import neighbour_overlap
 from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench.presenters.colours import INK, MUTED, RAMP, domain_order, scale
+from usad_workbench.workbench.presenters import figures
+from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import (
     count,
@@ -93,22 +94,24 @@ def heatmaps(
     )  # fmt: skip
     for i, domain in enumerate(domains):
         at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
-        for trace in _panel(rows[rows["domain"] == domain], domain):
+        for trace in _panel(rows[rows["domain"] == domain], domain, top):
             figure.add_trace(trace, **at)
         figure.update_xaxes(title_text=hover(f"layer of {teacher}", 30), **at)
         if at["col"] == 1:
             figure.update_yaxes(title_text=hover(f"layer of {student}", 30), **at)
     depth = rows["student_layer"].nunique()
     figure.update_layout(
-        height=n_rows * (120 + 26 * max(depth, 5)), margin={"l": 60, "r": 8, "t": 64, "b": 52},
-        coloraxis={"colorscale": scale(RAMP), "cmin": 0, "cmax": top,
-                   "colorbar": {"title": {"text": hover(measure_words(measure)), "side": "right"},
-                                "thickness": 12, "outlinewidth": 0}},
-        font={"color": INK, "size": 13}, showlegend=False, dragmode=False,
-        plot_bgcolor="#FFFFFF", hoverlabel={"align": "left"},
+        figures.layout(
+            height=n_rows * (130 + 32 * max(depth, 5)),
+            margin={"l": 60, "r": 8, "t": 64, "b": 56}, showlegend=False,
+            coloraxis={"colorscale": scale(RAMP), "cmin": 0, "cmax": top,
+                       "colorbar": {"title": {"text": hover(measure_words(measure)),
+                                              "side": "right"},
+                                    "thickness": 12, "outlinewidth": 0}},
+        )
     )  # fmt: skip
-    figure.update_xaxes(dtick=1, showgrid=False, zeroline=False, color=MUTED, fixedrange=True)
-    figure.update_yaxes(dtick=1, showgrid=False, zeroline=False, color=MUTED, fixedrange=True)
+    figure.update_xaxes(figures.axis(dtick=1, showgrid=False))
+    figure.update_yaxes(figures.axis(dtick=1, showgrid=False))
     figure.update_annotations(font_size=14)
     return figure
 
@@ -120,10 +123,11 @@ def _title(rows: pd.DataFrame, domain: str) -> str:
     )
 
 
-def _panel(rows: pd.DataFrame, domain: str) -> list[Any]:
+def _panel(rows: pd.DataFrame, domain: str, top: float) -> list[Any]:
     grid = rows.pivot(index="student_layer", columns="teacher_layer", values="value")
     texts = [cell_hover(row) for row in rows.to_dict("records")]
     above = is_above_null(rows)
+    inks = ["#FFFFFF" if value > 0.45 * top else "#44505E" for value in rows["value"]]
     return [
         go.Heatmap(
             z=grid.to_numpy(), x=grid.columns, y=grid.index, coloraxis="coloraxis",
@@ -136,11 +140,10 @@ def _panel(rows: pd.DataFrame, domain: str) -> list[Any]:
                 for s, t in zip(rows["student_layer"], rows["teacher_layer"], strict=True)
             ],
             text=texts, hovertemplate="%{text}<extra></extra>",
-            # The mark is grey so that it shows on light and on dark cells alike.
             marker={"symbol": ["square" if a else "x-thin" for a in above],
-                    "size": [20 if a else 9 for a in above],
+                    "size": [20 if a else 10 for a in above],
                     "color": "rgba(0,0,0,0)",
-                    "line": {"width": [0 if a else 2 for a in above], "color": "#8A8F98"}},
+                    "line": {"width": [0 if a else 2 for a in above], "color": inks}},
             selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
         ),
     ]  # fmt: skip

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
+from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.clips import HIDDEN_COLUMNS
 from usad_workbench.workbench.presenters.colours import (
     CATEGORY_COLOURS,
     CONTEXT,
-    INK,
     OTHER,
     RAMP,
     domain_colours,
@@ -165,11 +165,11 @@ def map_figure(
         for group in groups(shown, column):
             figure.add_trace(_coloured(shown.loc[group.rows], group, size))
     figure.update_layout(
-        height=height, margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode="select",
-        font={"color": INK, "size": 13}, plot_bgcolor="#FFFFFF", paper_bgcolor="#FFFFFF",
-        legend={"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top",
-                "x": 0, "title": {"text": f"{hover(column)}  "}},
-        hoverlabel={"align": "left"}, uirevision="map",
+        figures.layout(
+            height=height, margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode="pan",
+            legend={"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top",
+                    "x": 0, "title": {"text": f"{hover(column)}  "}},
+        )
     )  # fmt: skip
     for update in (figure.update_xaxes, figure.update_yaxes):
         update(visible=False, zeroline=False, showgrid=False)
@@ -180,7 +180,7 @@ def _coloured(points: pd.DataFrame, group: Group, size: int) -> go.Scattergl:
     return go.Scattergl(
         x=points["x"], y=points["y"], mode="markers",
         name=f"{hover(group.name, 28)} ({len(points):,})",
-        customdata=points["segment_id"].to_numpy()[:, None], text=_texts(points),
+        customdata=_ids(points), text=_texts(points),
         hovertemplate="%{text}<extra></extra>",
         marker={"color": group.colour, "size": size, "opacity": 0.85,
                 "line": {"width": 0.5, "color": "#FFFFFF"}},
@@ -190,12 +190,17 @@ def _coloured(points: pd.DataFrame, group: Group, size: int) -> go.Scattergl:
 def _ramp(points: pd.DataFrame, values: pd.Series, column: str, size: int) -> go.Scattergl:
     return go.Scattergl(
         x=points["x"], y=points["y"], mode="markers", name=hover(column), showlegend=False,
-        customdata=points["segment_id"].to_numpy()[:, None], text=_texts(points, column),
+        customdata=_ids(points), text=_texts(points, column),
         hovertemplate="%{text}<extra></extra>",
         marker={"color": values.astype(float), "colorscale": scale(RAMP[1:]), "size": size,
                 "line": {"width": 0.5, "color": "#FFFFFF"}, "showscale": True,
                 "colorbar": {"title": {"text": hover(column, 24)}, "thickness": 12}},
     )  # fmt: skip
+
+
+def _ids(points: pd.DataFrame) -> list[list[int]]:
+    # Lists: an array would travel packed, and come back from a click without its values.
+    return [[int(i)] for i in points["segment_id"]]
 
 
 def _texts(points: pd.DataFrame, column: str | None = None) -> list[str]:

@@ -1,103 +1,147 @@
-"""Frozen probes: what a simple classifier reads out of each layer."""
+"""Frozen probes: what a simple classifier reads out of an encoder, task by task."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from usad_workbench.workbench.presenters.colours import (
-    CATEGORY_COLOURS,
-    GRID,
-    INK,
-    MUTED,
-    ROLE_COLOURS,
-    ROLES,
-)
+from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import count, hover, interval, is_known, number
+from usad_workbench.workbench.presenters.text import (
+    count,
+    hover,
+    interval,
+    is_known,
+    is_missing,
+    number,
+    plain,
+)
 
-TABLE_COLUMNS = (
-    "encoder", "layer", "value", "ci_low", "ci_high", "chance", "n_test", "n_classes",
-    "n_groups", "transductive", "reason",
+PROTOCOL_HELP = {
+    "knn": (
+        "k-NN: a clip gets the label of its nearest neighbours, with nothing trained. It shows "
+        "what the geometry has on offer."
+    ),
+    "linear": (
+        "Linear: a logistic regression on frozen vectors. It shows what can be read out with a "
+        "straight line."
+    ),
+}
+PROTOCOL_WORDS = {"knn": "k-NN", "linear": "Linear"}
+MEAN_OF_TASKS = "mean of tasks"
+TEACHERS_TOGETHER = "teachers-concatenated"
+COLUMNS = (
+    "task", "encoder", "role", "layer", "metric", "value", "ci_low", "ci_high", "chance",
+    "n_test", "n_classes", "n_groups", "n_clusters", "layer_selection", "transductive", "against",
+    "difference", "difference_ci_low", "difference_ci_high", "reason",
 )  # fmt: skip
-DASHES = {"student": "solid", "teacher": "solid", "control": "dash", "baseline": "dot"}
 
 
-def probe_keys(sql: Sql) -> pd.DataFrame:
-    """Tasks and protocols that have results."""
-    return sql("SELECT DISTINCT task, protocol, metric FROM probes ORDER BY ALL")
+def protocols(sql: Sql) -> list[str]:
+    """Protocols that have results."""
+    return list(sql("SELECT DISTINCT protocol FROM probes ORDER BY 1")["protocol"])
 
 
-def probe_rows(sql: Sql, task: str, protocol: str) -> pd.DataFrame:
-    """Results of one task and protocol."""
-    return sql(
-        "SELECT * FROM probes WHERE task = ? AND protocol = ? ORDER BY encoder, layer",
-        [task, protocol],
-    )
+def probe_rows(sql: Sql, protocol: str) -> pd.DataFrame:
+    """Results of one protocol; columns that nobody filled are left out."""
+    found = sql("SELECT * FROM probes WHERE protocol = ? ORDER BY task, encoder, layer", [protocol])
+    return found[[name for name in found if found[name].notna().any()]]
 
 
-def best_layers(rows: pd.DataFrame) -> pd.DataFrame:
-    """The best layer of each encoder, best encoder first."""
+def task_order(rows: pd.DataFrame) -> list[str]:
+    """Tasks by name, their mean last."""
+    return sorted(set(rows["task"]), key=lambda task: (task == MEAN_OF_TASKS, task))
+
+
+def roles_with_systems(roles: Mapping[str, str]) -> dict[str, str]:
+    """Roles, with the teachers side by side as one more teacher."""
+    return {**roles, TEACHERS_TOGETHER: "teacher"}
+
+
+def best_per_system(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per task and encoder: where several layers are stored, the largest value."""
     known = rows[rows["value"].notna()]
-    best = known.loc[known.groupby("encoder")["value"].idxmax()]
-    return best.sort_values("value", ascending=False, ignore_index=True)
+    return known.loc[known.groupby(["task", "encoder"])["value"].idxmax()].reset_index(drop=True)
+
+
+def probe_figure(rows: pd.DataFrame, roles: Mapping[str, str]) -> go.Figure:
+    """One panel per task: every encoder's value with its interval, and chance."""
+    best = best_per_system(rows)
+    records = best.to_dict("records")
+    dots = pd.DataFrame(
+        {
+            "panel": best["task"], "name": best["encoder"], "value": best["value"],
+            "ci_low": _column(best, "ci_low"), "ci_high": _column(best, "ci_high"),
+            "reference": _column(best, "chance"),
+            "role": [roles.get(r["encoder"], "encoder") for r in records],
+            "text": [dot_hover(r) for r in records],
+            "data": [[r["task"], r["encoder"]] for r in records],
+        }
+    )  # fmt: skip
+    titles = {task: _title(best[best["task"] == task]) for task in task_order(best)}
+    names = order_by_role(best["encoder"].tolist(), roles)
+    return dot_panels(dots, titles, names, "value on held-out clips")
+
+
+def _column(rows: pd.DataFrame, name: str) -> pd.Series:
+    return rows[name] if name in rows else pd.Series(float("nan"), index=rows.index)
+
+
+def _title(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    n = f"n = {count(rows['n_test'].max(), 'test clip')}"
+    classes = rows["n_classes"].max() if "n_classes" in rows else None
+    if is_known(classes):
+        n += f", {count(float(str(classes)), 'class', 'classes')}"
+    return f"<b>{hover(first['task'], 34)}</b> ({hover(first['metric'], 24)})<br>{n}"
+
+
+def dot_hover(row: Mapping[str, Any]) -> str:
+    """What the pointer shows over a dot."""
+    chosen = f", layer {number(row.get('layer'), 0)}" if is_known(row.get("layer")) else ""
+    selection = row.get("layer_selection")
+    lines = [
+        f"<b>{hover(row['encoder'], 40)}</b>{chosen}",
+        " ".join(
+            [
+                hover(row["metric"]),
+                number(row["value"]),
+                interval(row.get("ci_low"), row.get("ci_high")),
+            ]
+        ),
+        f"chance {number(row.get('chance'))}, n = {count(row['n_test'], 'test clip')}",
+    ]
+    if not is_missing(selection):
+        lines.append(f"layer chosen {hover(selection)}")
+    if is_known(row.get("difference")):
+        lines.append(
+            f"{number(row['difference'])} "
+            f"{interval(row.get('difference_ci_low'), row.get('difference_ci_high'))} against "
+            f"{hover(row.get('against'), 30)}"
+        )
+    if row.get("transductive") is True:
+        lines.append("transductive: it saw the unlabelled test clips")
+    if not is_missing(row.get("reason")) and row.get("reason"):
+        lines.append(hover(row["reason"], 70))
+    return "<br>".join(lines)
+
+
+def probe_table(rows: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
+    """The results as a table for people, tasks together, best encoder first."""
+    rank = {task: i for i, task in enumerate(task_order(rows))}
+    found = rows.assign(
+        role=rows["encoder"].map(lambda n: roles.get(n, "encoder")), _task=rows["task"].map(rank)
+    ).sort_values(["_task", "value"], ascending=[True, False])
+    return found[[name for name in COLUMNS if name in found]]
 
 
 def probe_words(rows: pd.DataFrame) -> str:
     """What the numbers are, in a sentence or two."""
-    first = rows.iloc[0]
-    words = (
-        f"{str(first['metric']).capitalize()} on held-out clips, n = "
-        f"{count(rows['n_test'].max(), 'test clip')}, {count(rows['n_classes'].max(), 'class', 'classes')}. "
-    )
-    if is_known(first["chance"]):
-        words += f"Guessing gives {number(first['chance'])} (dotted line). "
-    if rows["transductive"].fillna(False).astype(bool).any():
-        words += "Transductive: the probe saw unlabelled test clips of the same groups. "
-    return words + "Bars are 95% intervals; the best of several layers is too high by luck."
-
-
-def layer_figure(rows: pd.DataFrame, roles: Mapping[str, str]) -> go.Figure:
-    """Value by layer for each encoder; layers as a share of the depth, so that depths compare."""
-    figure = go.Figure()
-    order = {role: i for i, role in enumerate(ROLES)}
-    names = sorted(set(rows["encoder"]), key=lambda n: (order.get(roles.get(n, ""), 9), n))
-    for i, name in enumerate(names):
-        mine = rows[rows["encoder"] == name].sort_values("layer")
-        role = roles.get(name, "encoder")
-        depth = max(int(mine["layer"].max()), 1)
-        colour = ROLE_COLOURS["student"] if role == "student" else CATEGORY_COLOURS[i % 20]
-        figure.add_trace(
-            go.Scatter(
-                x=mine["layer"] / depth, y=mine["value"], mode="lines+markers",
-                name=f"{hover(name, 28)} ({role})",
-                line={"color": colour, "width": 3 if role == "student" else 1.8,
-                      "dash": DASHES.get(role, "solid")},
-                error_y={"type": "data", "symmetric": False, "thickness": 1, "width": 3,
-                         "array": (mine["ci_high"] - mine["value"]).fillna(0),
-                         "arrayminus": (mine["value"] - mine["ci_low"]).fillna(0)},
-                text=[
-                    f"<b>{hover(name, 40)}</b>, layer {row['layer']}<br>{number(row['value'])} "
-                    f"{interval(row['ci_low'], row['ci_high'])}<br>n = {row['n_test']} test clips"
-                    for row in mine.to_dict("records")
-                ],
-                hovertemplate="%{text}<extra></extra>",
-            )
-        )  # fmt: skip
-    chance = rows["chance"].dropna()
-    if len(chance):
-        figure.add_hline(y=float(chance.iloc[0]), line={"color": MUTED, "dash": "dot", "width": 1})
-    figure.update_layout(
-        height=420, margin={"l": 8, "r": 8, "t": 8, "b": 8}, font={"color": INK, "size": 13},
-        plot_bgcolor="#FFFFFF", dragmode=False, hoverlabel={"align": "left"},
-        legend={"orientation": "v", "x": 1.01, "y": 1},
-    )  # fmt: skip
-    figure.update_xaxes(
-        title="depth of the layer (0 enters the first block, 1 leaves the last)", color=MUTED,
-        gridcolor=GRID, zeroline=False, range=[-0.03, 1.03], fixedrange=True,
-    )  # fmt: skip
-    figure.update_yaxes(
-        title=hover(str(rows["metric"].iloc[0])), color=MUTED, gridcolor=GRID, zeroline=False,
-        fixedrange=True, automargin=True,
-    )  # fmt: skip
-    return figure
+    selection = rows["layer_selection"].dropna().unique() if "layer_selection" in rows else []
+    words = "Bars are 95% intervals over clusters, the grey tick is chance. "
+    if len(selection):
+        words += f"The layer was chosen {plain(selection[0])}, so its luck is not in the value. "
+    if "transductive" in rows and (rows["transductive"] == True).any():
+        words += "Some probes are transductive: they saw the unlabelled test clips. "
+    return words + "No clip is tested by a probe that was trained on a clip of its group."

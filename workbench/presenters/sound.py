@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip
-from usad_workbench.workbench.presenters.colours import INK, MUTED, SPECTRUM, scale
+from usad_workbench.workbench.presenters import figures
+from usad_workbench.workbench.presenters.colours import SPECTRUM, scale
 
 FloatArray = npt.NDArray[np.float32]
 N_BANDS = 96
@@ -22,7 +23,7 @@ MAX_COLUMNS = 480
 RANGE_DB = 80.0
 """Quieter than this below the loudest point is drawn as silence."""
 WINDOW_S = 0.032
-TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
+TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
 def read_segment(folder: Path, path: str, start_s: float, end_s: float) -> Clip:
@@ -83,16 +84,15 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
             hovertemplate="%{x:.2f} s · %{customdata:.0f} Hz · %{z:.0f} dB<extra></extra>",
         )
     )  # fmt: skip
-    figure.update_layout(
-        height=height, margin={"l": 56, "r": 8, "t": 8, "b": 40}, dragmode=False,
-        font={"color": INK, "size": 12}, paper_bgcolor="rgba(0,0,0,0)",
-    )  # fmt: skip
-    figure.update_xaxes(title={"text": "seconds in the file", "standoff": 6}, color=MUTED)
+    figure.update_layout(figures.layout(height=height, margin={"l": 56, "r": 8, "t": 8, "b": 44}))
+    figure.update_xaxes(figures.axis(title={"text": "seconds in the file", "standoff": 6}))
     figure.update_yaxes(
-        title={"text": "Hz", "standoff": 4}, color=MUTED,
-        tickvals=np.interp(ticks, centres, np.arange(len(centres))),
-        ticktext=[f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks],
-    )  # fmt: skip
+        figures.axis(
+            title={"text": "Hz", "standoff": 4},
+            tickvals=np.interp(ticks, centres, np.arange(len(centres))),
+            ticktext=[f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks],
+        )
+    )
     return figure
 
 

@@ -28,6 +28,11 @@ MEASURE_HELP = {
 }
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _BREAKS = re.compile(r"\s+")
+_ADDRESS = re.compile(r":(?=//)|www(?=\.)|[\w+.-](?=@)", re.IGNORECASE)
+JOINER = "\u2060"
+"""Shows nothing. Put into web and mail addresses, which Markdown makes links of even when
+every character is escaped."""
+NBSP = "\u00a0"
 
 
 def plain(text: object) -> str:
@@ -36,7 +41,11 @@ def plain(text: object) -> str:
     >>> plain("a_b <i> [x](y)")
     'a\\\\_b \\\\<i\\\\> \\\\[x\\\\]\\\\(y\\\\)'
     """
-    return _PUNCTUATION.sub(r"\\\1", _BREAKS.sub(" ", str(text)))
+    return _PUNCTUATION.sub(r"\\\1", _ADDRESS.sub(f"\\g<0>{JOINER}", _line(text)))
+
+
+def _line(text: object) -> str:
+    return " ".join(re.split(r"[^\S\u00a0]+", str(text)))
 
 
 def hover(text: object, limit: int = 80) -> str:
@@ -128,10 +137,10 @@ def duration(seconds: object) -> str:
 def span(start_s: object, end_s: object) -> str:
     """A window of a clip.
 
-    >>> span(0, 2.5)
+    >>> span(0, 2.5).replace(NBSP, " ")
     '0.00 to 2.50 s'
     """
-    return f"{number(start_s)} to {number(end_s)} s"
+    return NBSP.join([number(start_s), "to", number(end_s), "s"])
 
 
 def sentence(text: str) -> str:
@@ -140,7 +149,7 @@ def sentence(text: str) -> str:
     >>> sentence("in speech nothing is near")
     'In speech nothing is near.'
     """
-    text = text.strip()
+    text = text.strip().replace("n = ", f"n{NBSP}={NBSP}")
     if not text:
         return ""
     return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")

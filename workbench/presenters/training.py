@@ -7,7 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from usad_workbench.core.errors import StoreError
-from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS, GRID, INK, MUTED
+from usad_workbench.workbench.presenters import figures
+from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS, INK
 from usad_workbench.workbench.presenters.text import hover
 
 LOG_NAMES = ("log.jsonl", "log.csv")
@@ -79,12 +80,12 @@ def curve_figure(rows: pd.DataFrame, names: list[str], title: str) -> go.Figure:
             )
         )  # fmt: skip
     figure.update_layout(
-        height=400, margin={"l": 8, "r": 8, "t": 8, "b": 8}, font={"color": INK, "size": 13},
-        plot_bgcolor="#FFFFFF", dragmode=False, showlegend=len(names) > 1,
-        legend={"orientation": "v", "x": 1.01, "y": 1},
-    )  # fmt: skip
-    figure.update_xaxes(title="step", color=MUTED, gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(title=hover(title), color=MUTED, gridcolor=GRID, automargin=True)
+        figures.layout(
+            height=400, showlegend=len(names) > 1, legend={"orientation": "v", "x": 1.01, "y": 1}
+        )
+    )
+    figure.update_xaxes(figures.axis(title={"text": "step", "standoff": 8}))
+    figure.update_yaxes(figures.axis(title=hover(title), automargin=True))
     return figure
 
 

@@ -10,16 +10,13 @@ from usad_workbench.workbench.panels.legend import role_legend
 from usad_workbench.workbench.panels.scatter import custom_data
 from usad_workbench.workbench.presenters import bias, layers, overview
 from usad_workbench.workbench.presenters.encoders import roles_for
+from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.text import (
     MEASURE_HELP,
-    count,
     measure_words,
     plain,
     sentence,
-    with_interval,
 )
-
-CHART = {"displayModeBar": False, "displaylogo": False}
 
 
 def view() -> None:
@@ -77,7 +74,7 @@ def chart(student: str, measure: str) -> None:
     role_legend(set(best["teacher"].map(roles)))
     event = st.plotly_chart(
         bias.dots(best, roles, unseen, measure), key=f"bias.chart.{student}.{measure}",
-        on_select="rerun", selection_mode="points", config=CHART, theme=None,
+        on_select="rerun", selection_mode="points", config=QUIET, theme=None,
         alt="Best value of each encoder with its interval, one panel per domain.",
     )  # fmt: skip
     clicked = custom_data(event)
@@ -110,13 +107,9 @@ def means(best: pd.DataFrame, roles: dict[str, str]) -> None:
         "The plain mean of the values above: every domain weighs the same, clips are never pooled "
         "over domains.",
     )
-    for row in bias.mean_over_domains(best).to_dict("records"):
-        st.markdown(
-            f"{plain(row['encoder'])} ({roles.get(row['encoder'], 'encoder')}): "
-            f"**{plain(with_interval(row['mean'], row['ci_low'], row['ci_high']))}**, "
-            f"{count(row['domains'], 'domain')}, {count(row['clips'], 'clip')}, "
-            f"{count(row['clusters'], 'cluster')}"
-        )
+    found = bias.mean_over_domains(best)
+    found.insert(1, "role", found["encoder"].map(roles))
+    table.show(found)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ from usad_workbench.workbench.panels.scatter import custom_data
 from usad_workbench.workbench.presenters import layers
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.encoders import named, roles_for
+from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_words
-
-CHART = {"displayModeBar": False, "displaylogo": False}
 
 
 def view() -> None:
@@ -82,7 +81,7 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
             set_cell(str(found[-1][0]), int(found[-1][1]), int(found[-1][2]))
 
     st.plotly_chart(
-        figure, key=key, on_select=clicked, selection_mode="points", config=CHART, theme=None,
+        figure, key=key, on_select=clicked, selection_mode="points", config=QUIET, theme=None,
         alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
     )  # fmt: skip
     above, n = int(layers.is_above_null(rows).sum()), int(rows["value"].notna().sum())

@@ -9,7 +9,7 @@ from usad_workbench.workbench.panels.player import segment_player
 from usad_workbench.workbench.panels.scatter import pick_points
 from usad_workbench.workbench.panels.space import choose_encoder, choose_layer
 from usad_workbench.workbench.presenters import clips, maps
-from usad_workbench.workbench.presenters.text import count, plain
+from usad_workbench.workbench.presenters.text import count
 
 METHODS = {"umap": "UMAP", "pca": "PCA"}
 
@@ -18,7 +18,8 @@ def view() -> None:
     page.head(
         "Map",
         "Each point is a segment of a clip; near points are alike to this layer of this encoder. "
-        "Click a point to hear it, drag to select many.",
+        "Click a point to hear it. To select many, take the box or the lasso from the bar above "
+        "the map.",
     )
     available = maps.available_maps(state.sql)
     if available.empty:
@@ -101,7 +102,7 @@ def listen(row: dict[str, object] | None) -> None:
             st.caption("Click a point of the map or a row of the table.")
             return
         segment_player(row, key="map.spectrogram")
-        st.caption(f"Exactly the {plain(row['clip_id'])} samples that were embedded.")
+        st.caption("Picture and sound are exactly the part that was embedded.")
         if st.button("Find similar", icon=":material/search:"):
             state.ask_query(int(str(row["segment_id"])))
             st.switch_page("views/search.py")

@@ -6,7 +6,7 @@ from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.presenters import overview
 from usad_workbench.workbench.presenters.colours import ROLE_HELP
-from usad_workbench.workbench.presenters.text import measure_words, plain
+from usad_workbench.workbench.presenters.text import count, measure_words, plain
 
 
 def view() -> None:
@@ -78,8 +78,8 @@ def collections(n_failures: int) -> None:
     table.show(overview.collections(state.sql))
     if n_failures:
         st.caption(
-            f"{n_failures:,} files or segments could not be used; the page Data names each with "
-            "its reason."
+            f"{count(n_failures, 'file or segment', 'files or segments')} could not be used; the "
+            "page Data names each with its reason."
         )
 
 

@@ -7,9 +7,8 @@ import streamlit as st
 
 from usad_workbench.workbench.panels import page
 from usad_workbench.workbench.presenters import training
+from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.text import plain
-
-CHART = {"displayModeBar": False}
 
 
 def view() -> None:
@@ -36,14 +35,14 @@ def curves(log: Path) -> None:
     if names:
         st.caption(plain(training.log_words(rows, names[0])))
         st.plotly_chart(
-            training.curve_figure(rows, names, "loss"), key="training.loss", config=CHART,
+            training.curve_figure(rows, names, "loss"), key="training.loss", config=QUIET,
             theme=None, alt="Loss over steps.",
         )  # fmt: skip
     others = training.other_numbers(rows)
     if others:
         name = page.choose("Also logged", others, key="training.other")
         st.plotly_chart(
-            training.curve_figure(rows, [name], name), key="training.chart", config=CHART,
+            training.curve_figure(rows, [name], name), key="training.chart", config=QUIET,
             theme=None, alt="A logged number over steps.",
         )  # fmt: skip
 

@@ -1,0 +1,52 @@
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.screenshots import find_browser, served
+
+
+def _synthetic() -> ModuleType:
+    """The builder beside this file: tests are no package, so it is loaded by its path."""
+    name = "synthetic_workspace"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec and spec.loader
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    return _synthetic()
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> Workspace:
+    """A small workspace with everything the app shows; nobody may write to it."""
+    built: Workspace = synthetic.build(
+        tmp_path_factory.mktemp("workbench"), n_permutations=29, with_umap=False
+    )
+    return built
+
+
+@pytest.fixture(scope="session")
+def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace.create(tmp_path_factory.mktemp("empty") / "ws")
+
+
+@pytest.fixture(scope="session")
+def address(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app on the workspace, in a process of its own."""
+    if find_browser() is None:
+        if os.environ.get("CI"):
+            pytest.fail("No Chromium on this machine, and this is CI: install one.")
+        pytest.skip("NO BROWSER TESTS: no Chromium on this machine.")
+    with served(workspace.folder, tmp_path_factory.mktemp("server") / "log.txt") as found:
+        yield found

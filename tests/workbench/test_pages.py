@@ -1,0 +1,194 @@
+"""Every page through ``app.py``, each with one action."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench import app
+from usad_workbench.workbench.launch import launch
+
+APP = Path(app.__file__)
+TIMEOUT_S = 60
+
+
+@pytest.fixture
+def opened(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
+    return opener(workspace, monkeypatch)
+
+
+@pytest.fixture
+def opened_empty(empty_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
+    return opener(empty_workspace, monkeypatch)
+
+
+def opener(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sys, "argv", ["app.py", str(workspace.folder)])
+    test = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
+
+    def open_page(name: str) -> AppTest:
+        page = test.switch_page(f"views/{name.lower()}.py").run()
+        assert not page.exception, page.exception
+        return page
+
+    return open_page
+
+
+def texts(page: AppTest) -> str:
+    kinds = (page.markdown, page.caption, page.header, page.subheader, page.info, page.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def pick(page: AppTest, label: str, value: Any) -> AppTest:
+    box = next(box for box in page.selectbox if box.label == label)
+    changed = box.set_value(value).run()
+    assert not changed.exception, changed.exception
+    return changed
+
+
+@pytest.mark.parametrize("name", app.PAGES)
+def test_page_opens(opened: Any, name: str) -> None:
+    page = opened(name)
+    assert page.header[0].value == name
+    assert not page.error
+
+
+@pytest.mark.parametrize("name", app.PAGES)
+def test_page_of_an_empty_workspace_says_what_to_do(opened_empty: Any, name: str) -> None:
+    page = opened_empty(name)
+    assert not page.error
+    if name not in ("Data",):
+        assert any("usad" in code.value for code in page.code)
+
+
+def test_overview_counts_and_says_who_taught(opened: Any) -> None:
+    said = texts(opened("Overview"))
+    assert "109 clips" in said
+    assert "learned in stage 1" in said.replace("\\", "")
+    assert "unseen" in said
+
+
+def test_map_recolours_and_filters(opened: Any) -> None:
+    page = pick(opened("Map"), "Colour", "pitch")
+    boxes = [box for box in page.multiselect if box.label == "Domains"]
+    page = boxes[0].set_value(["speech"]).run()
+    assert not page.exception
+    assert "27 of 111 segments shown, 84 in grey" in texts(page)
+
+
+def test_map_keeps_its_choice_when_one_comes_back(opened: Any) -> None:
+    pick(opened("Map"), "Colour", "dataset")
+    opened("Data")
+    page = opened("Map")
+    assert next(b for b in page.selectbox if b.label == "Colour").value == "dataset"
+
+
+def test_search_changes_the_number_of_hits(opened: Any) -> None:
+    page = opened("Search")
+    page = page.slider[0].set_value(7).run()
+    assert not page.exception
+    said = texts(page)
+    assert said.count("score 1.000") >= 2
+    assert "The 7 nearest of 111 segments" in said
+
+
+def test_search_says_that_an_unknown_encoder_cannot_embed(opened: Any) -> None:
+    page = opened("Search")
+    page = page.segmented_control[0].set_value("File").run()
+    wav = Path(sys.argv[1]).parent / "audio" / "speech-000.wav"
+    page = page.file_uploader[0].upload(wav.name, wav.read_bytes(), "audio/wav").run()
+    assert not page.exception
+    assert any("no known encoder" in error.value.replace("\\", "") for error in page.error)
+
+
+def test_layers_shows_the_clips_behind_another_cell(opened: Any) -> None:
+    page = pick(opened("Layers"), "Domain", "music")
+    page = pick(page, "Other encoder's layer", 2)
+    said = texts(page).replace("\\", "")
+    assert "music: tiny-student layer" in said
+    assert "Most faithful clips" in said
+    assert "n = 27 clips from 9 clusters" in said
+
+
+def test_bias_by_the_other_measure(opened: Any) -> None:
+    page = pick(opened("Bias"), "Measure", "mutual_knn")
+    said = texts(page)
+    assert "Similar is not inherited" in said
+    assert "mutual k" in said
+
+
+def test_probes_by_the_other_protocol(opened: Any) -> None:
+    page = pick(opened("Probes"), "Protocol", "linear")
+    assert "logistic regression" in texts(page)
+    assert page.dataframe[0].value["n_test"].max() == 27
+
+
+def test_sql_box_answers_and_refuses(opened: Any) -> None:
+    page = opened("Data")
+    page = page.text_area[0].set_value("SELECT 41 + 1 AS answer").run()
+    run = next(b for b in page.button if b.label == "Run")
+    page = run.click().run()
+    assert not page.exception and not page.error
+    assert any(
+        "answer" in frame.value and frame.value["answer"][0] == 42 for frame in page.dataframe
+    )
+    page = page.text_area[0].set_value("DROP TABLE clips").run()
+    page = next(b for b in page.button if b.label == "Run").click().run()
+    assert not page.exception
+    assert page.error
+
+
+def test_a_folder_that_is_no_workspace_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path)])
+    page = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
+    assert not page.exception
+    assert "workspace" in page.error[0].value
+
+
+def test_a_commit_elsewhere_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synthetic: ModuleType
+) -> None:
+    workspace = Workspace.create(tmp_path / "ws")
+    monkeypatch.setattr(sys, "argv", ["app.py", str(workspace.folder)])
+    page = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
+    assert "There are no clips yet" in texts(page)
+    with workspace.database.write() as connection:
+        connection.execute(
+            "INSERT INTO clips (clip_id, path, domain, dataset, cluster_id, duration_s) "
+            "VALUES ('a', 'a.wav', 'speech', 'd', 'c', 2.0)"
+        )
+    assert "1 clip " in texts(page.run())
+
+
+def test_no_module_is_loaded_twice(workspace: Workspace) -> None:
+    """``core.audio`` beside ``usad_workbench.core.audio`` would be two of everything."""
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        f"sys.argv = ['app.py', {str(workspace.folder)!r}]\n"
+        f"test = AppTest.from_file({str(APP)!r}, default_timeout=60).run()\n"
+        f"for name in {app.PAGES!r}:\n"
+        "    test.switch_page(f'views/{name.lower()}.py').run()\n"
+        "    assert not test.exception\n"
+        "roots = ('core', 'training', 'indexes', 'workbench', 'views', 'panels', 'presenters',\n"
+        "         'state', 'launch')\n"
+        "twice = [m for m in sys.modules if m.split('.')[0] in roots]\n"
+        "assert not twice, twice\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_launch_hands_the_folder_after_the_dashes(tmp_path: Path) -> None:
+    command = launch(tmp_path, "127.0.0.1", 8123)
+    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert command[-2:] == ["--", str(tmp_path)]
+    assert command[command.index("--browser.gatherUsageStats") + 1] == "false"
+    assert command[command.index("--server.headless") + 1] == "true"
+    assert Path(command[command.index("--theme.base") + 1]).is_file()

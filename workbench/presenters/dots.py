@@ -1,0 +1,97 @@
+"""Dots with intervals, one panel per domain or task, encoders downwards by role.
+
+The frame that is drawn has a row per dot: ``panel, name, role, value, ci_low, ci_high,
+reference`` (the null or chance level), ``text`` for the pointer and ``data`` for a click.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from usad_workbench.workbench.presenters import figures
+from usad_workbench.workbench.presenters.colours import MUTED, ROLE_SYMBOLS, ROLES, role_colour
+from usad_workbench.workbench.presenters.text import hover, shorten
+
+MAX_PER_ROW = 3
+FARTHEST = (-0.5, 1.5)
+"""An interval from few clusters may reach far outside; the axis does not follow it there."""
+
+
+def order_by_role(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
+    """Names by role, students and teachers first: the same order in every panel.
+
+    >>> order_by_role(["b", "t", "s"], {"b": "baseline", "t": "teacher", "s": "student"})
+    ['s', 't', 'b']
+    """
+    rank = {role: i for i, role in enumerate(ROLES)}
+    return sorted(set(names), key=lambda n: (rank.get(roles.get(n, ""), len(rank)), n))
+
+
+def dot_panels(
+    rows: pd.DataFrame, titles: Mapping[str, str], names: Sequence[str], axis_title: str
+) -> go.Figure:
+    """One panel per entry of ``titles``, in its order; ``names`` from top to bottom."""
+    n_columns = min(len(titles), 2 if len(titles) in (2, 4) else MAX_PER_ROW)
+    n_rows = -(-len(titles) // n_columns)
+    row_height = 110 + 30 * len(names)
+    height = n_rows * row_height + 70
+    figure = make_subplots(
+        rows=n_rows, cols=n_columns, subplot_titles=list(titles.values()), shared_yaxes=True,
+        horizontal_spacing=0.03, vertical_spacing=104 / height if n_rows > 1 else 0,
+    )  # fmt: skip
+    for i, panel in enumerate(titles):
+        mine = rows[rows["panel"] == panel]
+        at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
+        figure.add_trace(_references(mine), **at)
+        for role, group in mine.groupby("role", sort=False):
+            figure.add_trace(_dots(group, str(role)), **at)
+        figure.update_xaxes(title={"text": hover(axis_title), "standoff": 4}, **at)
+    figure.update_xaxes(figures.axis(range=_range(rows)))
+    figure.update_yaxes(
+        figures.axis(
+            categoryorder="array", categoryarray=[_short(n) for n in reversed(names)],
+            range=[-0.6, len(names) - 0.4], automargin=True,
+        )
+    )  # fmt: skip
+    margin = {"l": 8, "r": 8, "t": 56, "b": 52}
+    figure.update_layout(figures.layout(height=height, margin=margin, showlegend=False))
+    figure.update_annotations(font_size=15)
+    return figure
+
+
+def _references(rows: pd.DataFrame) -> go.Scatter:
+    return go.Scatter(
+        x=rows["reference"], y=rows["name"].map(_short), mode="markers", hoverinfo="skip",
+        marker={"symbol": "line-ns", "size": 16, "line": {"width": 2, "color": MUTED}},
+    )  # fmt: skip
+
+
+def _dots(rows: pd.DataFrame, role: str) -> go.Scatter:
+    colour = role_colour(role)
+    return go.Scatter(
+        x=rows["value"], y=rows["name"].map(_short), mode="markers", name=hover(role),
+        customdata=rows["data"].tolist(), text=rows["text"],
+        hovertemplate="%{text}<extra></extra>",
+        marker={"symbol": ROLE_SYMBOLS.get(role, "circle"), "size": 11, "color": colour},
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+        error_x={"type": "data", "symmetric": False, "thickness": 1.6, "width": 4,
+                 "array": (rows["ci_high"] - rows["value"]).fillna(0),
+                 "arrayminus": (rows["value"] - rows["ci_low"]).fillna(0), "color": colour},
+    )  # fmt: skip
+
+
+def _range(rows: pd.DataFrame) -> list[float]:
+    shown = rows[["value", "ci_low", "ci_high", "reference"]].to_numpy(dtype=float)
+    if np.isnan(shown).all():
+        return [0.0, 1.0]
+    low = max(min(0.0, float(np.nanmin(shown))), FARTHEST[0])
+    high = min(float(np.nanmax(shown)), FARTHEST[1])
+    pad = 0.04 * (high - low)
+    return [low - pad, high + pad]
+
+
+def _short(name: str) -> str:
+    return hover(shorten(name, 26))
