@@ -29,12 +29,16 @@ class Output:
         sys.stderr.write(text + "\n")
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Draws a bar on standard error; a new job starts a new bar."""
-        if self._bar is None or self._bar.desc != what or done < self._bar.n:
+        """Draws a bar on standard error; a count that starts again is another job.
+
+        Within a job ``what`` may change from call to call, such as the loss of a run.
+        """
+        bar = self._bar
+        if bar is None or total != bar.total or done < bar.n:
             self._close()
-            self._bar = tqdm(total=total, desc=what, file=sys.stderr, leave=True)
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
+            bar = self._bar = tqdm(total=total, file=sys.stderr, leave=True)
+        bar.set_description(what, refresh=False)
+        bar.update(done - bar.n)
         if done >= total:
             self._close()
 
