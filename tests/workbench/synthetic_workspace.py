@@ -121,6 +121,7 @@ def build(
     clips_per_domain: int = 27,
     n_permutations: int = 99,
     with_umap: bool = True,
+    with_similarity: bool = True,
 ) -> Workspace:
     """Makes the workspace in ``folder``/ws, its audio beside it.
 
@@ -149,7 +150,8 @@ def build(
     for encoder in ENCODERS[:4]:
         project_space(workspace, encoder.spec.name, encoder.spec.n_layers, method="pca")
     _relations(workspace)
-    _similarity(workspace, n_permutations)
+    if with_similarity:
+        _similarity(workspace, n_permutations)
     _probes(workspace)
     return workspace
 

@@ -36,11 +36,11 @@ def dot_panels(
     """One panel per entry of ``titles``, in its order; ``names`` from top to bottom."""
     n_columns = min(len(titles), 2 if len(titles) in (2, 4) else MAX_PER_ROW)
     n_rows = -(-len(titles) // n_columns)
-    row_height = 110 + 30 * len(names)
+    row_height = 130 + 30 * len(names)
     height = n_rows * row_height + 70
     figure = make_subplots(
         rows=n_rows, cols=n_columns, subplot_titles=list(titles.values()), shared_yaxes=True,
-        horizontal_spacing=0.03, vertical_spacing=104 / height if n_rows > 1 else 0,
+        horizontal_spacing=0.03, vertical_spacing=128 / height if n_rows > 1 else 0,
     )  # fmt: skip
     for i, panel in enumerate(titles):
         mine = rows[rows["panel"] == panel]

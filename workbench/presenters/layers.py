@@ -49,6 +49,16 @@ def compared(sql: Sql) -> pd.DataFrame:
     return sql("SELECT DISTINCT student, teacher, measure FROM teacher_similarity ORDER BY ALL")
 
 
+def nearest(sql: Sql, student: str) -> str | None:
+    """The teacher with the largest value of all: the one to look at first."""
+    found = sql(
+        "SELECT teacher FROM nearest_teachers WHERE student = ? AND teacher IS NOT NULL "
+        "ORDER BY measure, value DESC LIMIT 1",
+        [student],
+    )
+    return None if found.empty else str(found["teacher"].iloc[0])
+
+
 def top_of_scale(sql: Sql, student: str, measure: str) -> float:
     """The end of the colour scale: the largest value over all encoders and domains.
 
@@ -66,7 +76,7 @@ def top_of_scale(sql: Sql, student: str, measure: str) -> float:
 def is_above_null(rows: pd.DataFrame) -> pd.Series:
     """Whether a cell stands out from its null; cells without a null do not."""
     known = rows["value"].notna() & rows["null_q95"].notna()
-    return known & (rows["value"] > rows["null_q95"])
+    return known & (rows["value"].astype(float) > rows["null_q95"].astype(float))
 
 
 def best_rows(rows: pd.DataFrame) -> pd.DataFrame:

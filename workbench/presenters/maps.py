@@ -168,7 +168,7 @@ def map_figure(
         figures.layout(
             height=height, margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode="pan",
             legend={"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top",
-                    "x": 0, "title": {"text": f"{hover(column)}  "}},
+                    "x": 0, "title": {"text": f"{hover(column)}  ", "font": {"size": 14}}},
         )
     )  # fmt: skip
     for update in (figure.update_xaxes, figure.update_yaxes):

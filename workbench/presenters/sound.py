@@ -52,7 +52,7 @@ def spectrogram(
     size = max(size, 16)
     hop = max(size // 4, -(-len(clip.samples) // max_columns))
     half = size // 2
-    padded = np.pad(clip.samples.astype(np.float64), (half, half))
+    padded = np.pad(clip.samples.astype(np.float64), half, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
     bands = power @ _mel_weights(size, clip.sample_rate_hz, n_bands).T

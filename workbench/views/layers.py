@@ -61,8 +61,9 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
     names = [name for name in roles if name in set(mine["teacher"])]
     with columns[1]:
         teacher = page.choose(
-            "Compared with", names, key="layers.teacher", show=lambda n: named(n, roles)
-        )
+            "Compared with", names, key="layers.teacher", show=lambda n: named(n, roles),
+            default=layers.nearest(state.sql, student),
+        )  # fmt: skip
     measures = sorted(mine[mine["teacher"] == teacher]["measure"])
     with columns[2]:
         measure = page.choose("Measure", measures, key="layers.measure", show=measure_words)

@@ -89,7 +89,7 @@ def below(shown: pd.DataFrame, ids: list[int]) -> dict[str, object] | None:
         + ("; double-click the map to select nothing." if ids else "."),
     )
     # Another selection is another table: a row clicked before has no meaning in it.
-    picked = table.pick_row(chosen, key=f"map.table.{hash(tuple(ids))}", height=300)
+    picked = table.pick_row(chosen, key=f"map.table.{hash(tuple(ids))}")
     if picked is not None:
         return dict(chosen.iloc[picked])
     return dict(chosen.iloc[0]) if len(ids) == 1 and len(chosen) else None

@@ -1,0 +1,383 @@
+"""Presenters as plain functions: planted rows in, words and figures out."""
+
+import io
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+from usad_workbench.core.audio import read_audio
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.errors import AudioError, DegenerateError, StoreError
+from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
+from usad_workbench.workbench.presenters import (
+    bias,
+    clips,
+    colours,
+    data,
+    encoders,
+    hits,
+    layers,
+    maps,
+    overview,
+    probes,
+    sound,
+    text,
+    training,
+)
+
+NASTY = "<img src=x onerror=alert(1)> [a](http://b.c) $x$ :red[y] www.d.e f@g.hi"
+
+
+def test_plain_text_leaves_nothing_for_markdown() -> None:
+    shown = text.plain(NASTY)
+    for character in "<>[]()$:*_`":
+        assert shown.count(character) == shown.count(f"\\{character}")
+    without_escapes = shown.replace("\\", "")
+    assert without_escapes.replace(text.JOINER, "") == NASTY
+    for address in ("http://", "www.d", "f@g"):
+        assert address not in without_escapes
+
+
+def test_hover_text_escapes_what_plotly_reads() -> None:
+    assert "<" not in text.hover(NASTY)
+    assert text.hover("a" * 200, 20).count("a") == 19
+
+
+def test_domain_colours_do_not_depend_on_what_else_is_there() -> None:
+    alone = colours.domain_colours(["speech"])
+    together = colours.domain_colours(["music", "whales", "speech", "bats"])
+    assert together["speech"] == alone["speech"]
+    assert len(set(together.values())) == 4
+    assert together == colours.domain_colours(["bats", "speech", "whales", "music"])
+
+
+def points(n: int, **columns: object) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "segment_id": range(n), "x": rng.normal(size=n), "y": rng.normal(size=n),
+            "start_s": 0.0, "end_s": 1.5, "clip_id": [f"c{i}" for i in range(n)],
+            "label": NASTY, "domain": "speech", "dataset": "d", **columns,
+        }
+    )  # fmt: skip
+
+
+def test_many_values_become_twenty_colours_at_most() -> None:
+    frame = points(300, label=[f"v{i % 30:02d}" for i in range(300)])
+    found = maps.groups(frame, "label")
+    assert len(found) == 20
+    assert found[-1].name == "other (11 values)"
+    assert sum(len(g.rows) for g in found) == 300
+    assert len({g.colour for g in found}) == 20
+
+
+def test_twenty_values_have_no_other() -> None:
+    frame = points(40, label=[f"v{i % 20:02d}" for i in range(40)])
+    assert not any(g.name.startswith("other") for g in maps.groups(frame, "label"))
+
+
+def test_numbers_become_a_ramp_and_digits_do_not() -> None:
+    many = pd.Series([str(40 + i) for i in range(30)])
+    few = pd.Series([str(i % 10) for i in range(30)])
+    assert maps.as_numbers(many) is not None
+    assert maps.as_numbers(few) is None
+    assert maps.as_numbers(pd.Series(["a", "b"])) is None
+
+
+def test_map_points_carry_their_ids_and_escaped_names() -> None:
+    frame = points(10)
+    shown, context = maps.split(frame.assign(dataset=["d"] * 6 + ["e"] * 4), [], ["d"])
+    figure = maps.map_figure(shown, context, "domain")
+    grey, coloured = figure.data
+    assert len(grey.x) == 4 and grey.marker.color == colours.CONTEXT
+    assert [list(i) for i in coloured.customdata] == [[i] for i in range(6)]
+    assert all("<img" not in t for t in coloured.text)
+    # Lists: Streamlit hands packed arrays back without their values.
+    assert json.loads(figure.to_json())["data"][1]["customdata"] == [[i] for i in range(6)]
+
+
+def test_thinning_is_stated_and_the_same_each_time() -> None:
+    frame = points(100)
+    assert maps.thin(frame, 30).index.tolist() == maps.thin(frame, 30).index.tolist()
+    assert len(maps.thin(frame, 30)) == 30
+
+
+def test_unjudged_maps_say_so() -> None:
+    found = maps.Faithfulness(n=5, trustworthiness=None, n_judged=5)
+    assert "Too few" in maps.faithfulness_words(found)
+
+
+def test_overview_of_the_workspace(workspace: Workspace) -> None:
+    found = overview.totals(workspace.sql)
+    assert (found.n_clips, found.n_segments, found.n_failures) == (109, 111, 1)
+    assert "109 clips" in overview.in_words(found)
+    rows = overview.encoder_rows(workspace.sql)
+    assert rows["role"].tolist()[:2] == ["student", "teacher"]
+    assert rows["layers"].iloc[0] == 5
+    assert overview.taught_words(workspace.sql)[0].endswith("speech-teacher (speech).")
+    unseen = {h.domain for h in overview.headlines(workspace.sql) if h.is_unseen}
+    assert unseen == {"effects"}
+    assert overview.collections(workspace.sql)["domain"].tolist()[0] == "speech"
+
+
+def test_another_students_teacher_is_a_control(workspace: Workspace) -> None:
+    roles = encoders.roles_for(workspace.sql, "tiny-student")
+    assert roles["speech-teacher"] == "teacher"
+    assert encoders.roles_for(workspace.sql, "nobody")["speech-teacher"] == "teacher"
+
+
+def matrix_rows(value: float = 0.4, null: float | None = 0.2) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "student": "s", "student_layer": i, "teacher": "t", "teacher_layer": j,
+                "domain": domain, "measure": "mutual_knn", "value": value + 0.1 * i,
+                "ci_low": value - 0.1, "ci_high": value + 0.3, "null_q95": null, "p_value": 0.01,
+                "q_value": 0.02, "n_clips": 30, "n_clusters": 9, "reason": "",
+            }
+            for domain in ("effects", "speech") for i in range(3) for j in range(2)
+        ]
+    )  # fmt: skip
+
+
+def test_heat_maps_share_one_scale_and_carry_their_cells() -> None:
+    figure = layers.heatmaps(matrix_rows(), student="s", teacher="<t>", measure="m", top=0.8)
+    boxes = [t for t in figure.data if t.type == "heatmap"]
+    assert {t.coloraxis for t in boxes} == {"coloraxis"}
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 0.8)
+    titles = [a.text for a in figure.layout.annotations]
+    assert titles[0].startswith("<b>speech</b>")
+    assert all("30 clips, 9 clusters" in t for t in titles)
+    cells = next(t for t in figure.data if t.type == "scatter")
+    assert list(cells.customdata[1]) == ["speech", 0, 1]
+    assert "&lt;t&gt;" in figure.layout.xaxis.title.text
+
+
+def test_cells_not_above_their_null_are_crossed_out() -> None:
+    rows = matrix_rows(value=0.1, null=0.25)
+    assert layers.is_above_null(rows).tolist() == [False, False, False, False, True, True] * 2
+    figure = layers.heatmaps(rows, student="s", teacher="t", measure="m", top=0.8)
+    cells = next(t for t in figure.data if t.type == "scatter")
+    assert list(cells.marker.symbol) == ["x-thin"] * 4 + ["square"] * 2
+    assert not layers.is_above_null(matrix_rows(null=None)).any()
+
+
+def test_cell_words_have_interval_null_and_n() -> None:
+    row = matrix_rows().iloc[0].to_dict()
+    for said in (layers.cell_words(row, "mutual_knn"), layers.cell_hover(row)):
+        assert "[0.30, 0.70]" in said
+        assert "30 clips" in said and "9 clusters" in said and "0.20" in said
+
+
+def test_clip_faithfulness_finds_the_clips_that_moved(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    workspace = synthetic.build(
+        tmp_path, clips_per_domain=9, n_permutations=0, with_umap=False, with_similarity=False
+    )
+    found = layers.clip_faithfulness(
+        workspace, student="tiny-student", student_layer=2, teacher="tiny-student",
+        teacher_layer=2, domain="music",
+    )  # fmt: skip
+    assert (found["value"] == 1).all()
+    assert len(found) == 10
+    most, least = layers.extremes(found, 10)
+    assert len(most) == len(least) == 5
+    assert not set(most["clip_id"]) & set(least["clip_id"])
+    with pytest.raises(DegenerateError, match="at least 2"):
+        layers.clip_faithfulness(
+            workspace, student="tiny-student", student_layer=2, teacher="tiny-student",
+            teacher_layer=2, domain="nothing",
+        )  # fmt: skip
+
+
+def best_rows() -> pd.DataFrame:
+    rows = []
+    for domain, shift in (("speech", 0.0), ("effects", 0.2)):
+        for teacher, value in (("t", 0.6), ("c", 0.5)):
+            rows.append(
+                {
+                    "domain": domain, "teacher": teacher, "value": value + shift,
+                    "ci_low": value + shift - 0.1, "ci_high": value + shift + 0.1,
+                    "null_q95": 0.3, "p_value": 0.01, "student_layer": 1, "teacher_layer": 2,
+                    "n_pairs": 12, "n_clips": 40, "n_clusters": 10,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_mean_over_domains_is_not_pooled() -> None:
+    found = bias.mean_over_domains(best_rows()).set_index("encoder")
+    assert found.loc["t", "mean"] == pytest.approx(0.7)
+    # Two independent half-widths of 0.1: the mean's is 0.1 * sqrt(2) / 2.
+    assert found.loc["t", "ci_high"] - 0.7 == pytest.approx(0.0707, abs=1e-4)
+    assert found.loc["t", "domains"] == 2
+    without = best_rows()
+    without.loc[0, ["ci_low", "ci_high"]] = np.nan
+    assert np.isnan(bias.mean_over_domains(without).set_index("encoder").loc["t", "ci_low"])
+
+
+def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
+    figure = bias.dots(
+        best_rows(), {"t": "teacher", "c": "control"}, frozenset({"effects"}), "mutual_knn"
+    )
+    titles = [a.text for a in figure.layout.annotations]
+    assert "unseen" in titles[1] and "unseen" not in titles[0]
+    assert all("40 clips, 10 clusters" in t for t in titles)
+    teacher = next(t for t in figure.data if t.name == "teacher")
+    assert teacher.marker.color == colours.ROLE_COLOURS["teacher"]
+    assert list(teacher.error_x.array) == pytest.approx([0.1])
+    assert list(teacher.customdata[0]) == ["speech", "t", 1, 2]
+    assert "12 layer pairs" in teacher.text[0] and "null" in teacher.text[0]
+    assert figure.data[0].x[0] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"control_value": None}, "no control"),
+        (
+            {"control_value": 0.5, "difference_ci_low": 0.1, "difference_ci_high": 0.3},
+            "nearer than",
+        ),
+        ({"control_value": 0.5, "difference_ci_low": -0.1, "difference_ci_high": 0.3}, "no nearer"),
+        ({"control_value": 0.5, "difference_ci_low": -0.3, "difference_ci_high": -0.1}, "farther"),
+        (
+            {"control_value": 0.5, "difference_ci_low": None, "difference_ci_high": None},
+            "not decided",
+        ),
+    ],
+)
+def test_verdict_follows_the_interval_of_the_difference(
+    row: dict[str, float | None], said: str
+) -> None:
+    assert said in bias.verdict(row)
+
+
+def test_best_per_encoder_takes_one_pair(workspace: Workspace) -> None:
+    found = bias.best_per_encoder(workspace.sql, "tiny-student", "debiased_linear_cka")
+    assert not found.duplicated(["domain", "teacher"]).any()
+    assert (found["n_pairs"] <= 20).all()
+    top = workspace.sql(
+        "SELECT max(value) AS v FROM teacher_similarity WHERE measure = 'debiased_linear_cka' "
+        "AND domain = 'music' AND teacher = 'music-teacher'"
+    )["v"][0]
+    mine = found[(found["domain"] == "music") & (found["teacher"] == "music-teacher")]
+    assert mine["value"].iloc[0] == top
+
+
+def test_probes_have_n_interval_and_chance(workspace: Workspace) -> None:
+    rows = probes.probe_rows(workspace.sql, "linear")
+    roles = encoders.roles_of(workspace.sql)
+    table = probes.probe_table(rows, roles)
+    assert {"value", "ci_low", "ci_high", "chance", "n_test", "role"} <= set(table)
+    figure = probes.probe_figure(rows, roles)
+    assert "27 test clips" in figure.layout.annotations[0].text
+    assert "transductive" in probes.dot_hover({**rows.iloc[0].to_dict(), "transductive": True})
+    mean = rows.assign(task=probes.MEAN_OF_TASKS, layer=None, n_classes=None)
+    assert probes.task_order(pd.concat([rows, mean]))[-1] == probes.MEAN_OF_TASKS
+    probes.probe_figure(pd.concat([rows, mean]), roles)
+
+
+def test_both_lists_of_hits_know_what_they_share(workspace: Workspace) -> None:
+    def rows(*ids: int) -> pd.DataFrame:
+        found = SearchHits(
+            segment_ids=np.array(ids), scores=np.linspace(1, 0.5, len(ids), dtype=np.float32)
+        )
+        return hits.hit_rows(workspace.sql, found)
+
+    left, right = rows(5, 3, 9), rows(5, 9, 11)
+    assert left["segment_id"].tolist() == [5, 3, 9]
+    assert left["rank"].tolist() == [1, 2, 3]
+    assert hits.shared(left, right, 5) == {9}
+    assert hits.agreement(left, right, 5).words.startswith("1 of 2 hits")
+
+
+@pytest.mark.parametrize("part", [(5.0, 5.0), (6.0, 5.0), (0.0, 31.0)])
+def test_parts_that_cannot_be_embedded_are_refused(part: tuple[float, float]) -> None:
+    with pytest.raises(AudioError):
+        hits.window(60.0, *part)
+
+
+def test_sound_is_exactly_the_segment(workspace: Workspace) -> None:
+    row = workspace.sql(
+        "SELECT s.*, c.path FROM segments s JOIN clips c USING (clip_id) "
+        "WHERE clip_id = 'music-long' ORDER BY start_s"
+    ).iloc[1]
+    clip = sound.read_segment(workspace.folder, row.path, row.start_s, row.end_s)
+    whole = read_audio(workspace.folder / row.path)
+    rate = whole.sample_rate_hz
+    expected = whole.samples[round(row.start_s * rate) : round(row.end_s * rate)]
+    assert np.array_equal(clip.samples, expected)
+    heard, heard_rate = sf.read(io.BytesIO(sound.wav_bytes(clip)), dtype="float32")
+    assert heard_rate == rate
+    assert np.abs(heard - expected).max() <= 1 / 32768
+    figure = sound.spectrogram_figure(clip)
+    assert figure.data[0].x[0] >= 10.0 and figure.data[0].x[-1] <= 20.0
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 192_000])
+def test_spectrogram_shows_a_tone_at_its_pitch(rate_hz: int) -> None:
+    time_s = np.arange(rate_hz) / rate_hz
+    clip = Clip(
+        samples=np.sin(2 * np.pi * 1000 * time_s).astype(np.float32), sample_rate_hz=rate_hz
+    )
+    picture = sound.spectrogram(clip)
+    loudest = sound.band_centres_hz(rate_hz)[picture.mean(axis=1).argmax()]
+    assert loudest == pytest.approx(1000, rel=0.12)
+    assert picture.max() == 0 and picture.min() >= -sound.RANGE_DB
+
+
+@pytest.mark.parametrize("n", [10, 401, 1600, 16_000 * 12])
+def test_spectrograms_of_any_length(n: int) -> None:
+    rng = np.random.default_rng(0)
+    clip = Clip(samples=rng.normal(size=n).astype(np.float32), sample_rate_hz=16_000)
+    picture = sound.spectrogram(clip)
+    assert picture.shape[0] == sound.N_BANDS and 1 <= picture.shape[1] <= sound.MAX_COLUMNS + 1
+    assert np.isfinite(picture).all()
+    assert sound.thumbnail(clip).startswith(b"\x89PNG")
+
+
+def test_training_logs(tmp_path: Path) -> None:
+    assert training.find_log(tmp_path) is None
+    lines = [json.dumps({"step": i, "loss": 2.0 / (i + 1), "lr": 0.1 * i}) for i in range(5)]
+    (tmp_path / "log.jsonl").write_text("\n".join([*lines, '{"step": 5, "lo']))
+    path = training.find_log(tmp_path)
+    assert path is not None
+    rows = training.read_log(path)
+    assert len(rows) == 5
+    assert training.curves(rows) == ["loss"]
+    assert training.other_numbers(rows) == ["lr"]
+    assert "from 2 to 0.4" in training.log_words(rows, "loss")
+    assert len(training.curve_figure(rows, ["loss"], "loss").data[0].x) == 5
+    (tmp_path / "log.jsonl").write_text("nothing")
+    with pytest.raises(StoreError):
+        training.read_log(path)
+
+
+def test_data_page_filters_text_as_text(workspace: Workspace) -> None:
+    assert len(data.find_segments(workspace.sql, None, "")) == 111
+    assert len(data.find_segments(workspace.sql, None, "<script>")) == 1
+    assert len(data.find_segments(workspace.sql, None, "%")) == 0
+    where = clips.condition(["speech"], ["o'hara"])
+    assert len(data.find_segments(workspace.sql, where, "")) == 0
+    assert len(data.find_segments(workspace.sql, clips.condition(["speech"]), "-001")) == 1
+
+
+def test_checks_count_what_is_wrong(workspace: Workspace) -> None:
+    found = {c.what: c for c in data.checks(workspace.sql, workspace)}
+    assert found["Clips whose audio file is gone"].is_fine
+    assert found["Files and segments that failed"].n == 1
+    assert set(data.check_table(list(found.values()))["state"]) == {"fine", "look"}
+
+
+def test_sql_cannot_write(workspace: Workspace) -> None:
+    with pytest.raises(QueryError):
+        data.run_query(workspace.sql, "DELETE FROM clips;")
+    for query in data.EXAMPLES.values():
+        assert len(data.run_query(workspace.sql, query))
