@@ -121,7 +121,6 @@ def build(
     clips_per_domain: int = 27,
     n_permutations: int = 99,
     with_umap: bool = True,
-    with_similarity: bool = True,
 ) -> Workspace:
     """Makes the workspace in ``folder``/ws, its audio beside it.
 
@@ -142,16 +141,14 @@ def build(
             )
     for encoder in (*ENCODERS, load_encoder("log-mel-statistics")):
         embed(workspace, encoder)
-        for layer in range(encoder.spec.n_layers + 1):
-            update_index(workspace, encoder.spec.name, layer)
+        update_index(workspace, encoder.spec.name, encoder.spec.n_layers)
     evaluate_index(workspace, STUDENT, 4)
     if with_umap:
         project_space(workspace, STUDENT, 4, method="umap")
     for encoder in ENCODERS[:4]:
         project_space(workspace, encoder.spec.name, encoder.spec.n_layers, method="pca")
     _relations(workspace)
-    if with_similarity:
-        _similarity(workspace, n_permutations)
+    _similarity(workspace, n_permutations)
     _probes(workspace)
     return workspace
 
@@ -195,30 +192,32 @@ def _relations(workspace: Workspace) -> None:
             )
 
 
-def _layers(
-    workspace: Workspace, encoder: str, domain: str
-) -> tuple[list[npt.NDArray[np.float32]], list[str]]:
-    """Vectors of the first segment of each clip, per layer, with the clip ids."""
+def _layers(workspace: Workspace, encoder: str) -> list[npt.NDArray[np.float32]]:
+    """Per layer the vectors of all short clips, in the order of their segments."""
     layers: Sequence[int] = workspace.spaces().query("encoder == @encoder").layer.tolist()
-    where = f"domain = '{domain}' AND clip_id <> 'music-long'"
-    found = [workspace.embeddings(encoder, layer, where=where) for layer in layers]
-    return [f.vectors for f in found], found[0].clip_ids.tolist()
+    where = "clip_id <> 'music-long'"
+    return [workspace.embeddings(encoder, layer, where=where).vectors for layer in layers]
 
 
 def _similarity(workspace: Workspace, n_permutations: int) -> None:
     rows: list[dict[str, object]] = []
     matrices: dict[tuple[str, str, str, str], LayerMatrix] = {}
-    clusters = workspace.clips().set_index("clip_id").cluster_id
+    clips = workspace.sql(
+        "SELECT domain, cluster_id FROM segments JOIN clips USING (clip_id) "
+        "WHERE clip_id <> 'music-long' ORDER BY segment_id"
+    )
     others = [e.spec for e in ENCODERS[1:]] + [load_encoder("log-mel-statistics").spec]
+    vectors = {name: _layers(workspace, name) for name in [STUDENT, *(s.name for s in others)]}
     for domain in DOMAINS:
-        student, ids = _layers(workspace, STUDENT, domain)
-        groups = clusters.loc[ids].tolist()
+        mine = (clips.domain == domain).to_numpy()
         for spec in others:
-            other, _ = _layers(workspace, spec.name, domain)
             for measure in MEASURES:
                 matrix = layer_similarity(
-                    student, other, groups, measure=measure, k=3, n_permutations=n_permutations
-                )
+                    [v[mine] for v in vectors[STUDENT]],
+                    [v[mine] for v in vectors[spec.name]],
+                    clips.cluster_id[mine].tolist(),
+                    measure=measure, k=3, n_permutations=n_permutations,
+                )  # fmt: skip
                 matrices[(STUDENT, spec.name, domain, measure)] = matrix
                 rows += _matrix_rows(spec.name, domain, matrix)
     _insert(workspace, "teacher_similarity", rows)

@@ -192,3 +192,30 @@ def test_launch_hands_the_folder_after_the_dashes(tmp_path: Path) -> None:
     assert command[command.index("--browser.gatherUsageStats") + 1] == "false"
     assert command[command.index("--server.headless") + 1] == "true"
     assert Path(command[command.index("--theme.base") + 1]).is_file()
+
+
+def test_one_side_answers_where_the_other_cannot(opened: Any) -> None:
+    page = opened("Search")
+    page = page.segmented_control[0].set_value("File").run()
+    wav = Path(sys.argv[1]).parent / "audio" / "speech-000.wav"
+    page = page.file_uploader[0].upload(wav.name, wav.read_bytes(), "audio/wav").run()
+    boxes = [box for box in page.selectbox if box.label == "Encoder"]
+    page = boxes[1].set_value("log-mel-statistics").run()
+    assert not page.exception
+    assert len(page.error) == 1
+    assert "speech\\-000" in texts(page)
+
+
+def test_search_counts_what_the_filter_leaves(opened: Any) -> None:
+    page = opened("Search")
+    boxes = [box for box in page.multiselect if box.label == "Domains to search"]
+    page = boxes[0].set_value(["effects"]).run()
+    assert "The 5 nearest of 27 segments in effects" in texts(page)
+
+
+def test_the_full_check_runs(opened: Any) -> None:
+    page = opened("Data")
+    run = next(b for b in page.button if b.label == "Run the full check")
+    page = run.click().run()
+    assert not page.exception
+    assert page.success or any("problem" in frame.value for frame in page.dataframe)

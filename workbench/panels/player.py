@@ -22,7 +22,7 @@ def clip_player(clip: Clip, key: str, height: int = 250) -> None:
     st.audio(sound.wav_bytes(clip), format="audio/wav")
 
 
-def segment_player(row: Mapping[str, Any], key: str) -> None:
+def segment_player(row: Mapping[Any, Any], key: str) -> None:
     """Who a segment is, its spectrogram and its sound."""
     st.markdown(f"**{plain(shorten(row['clip_id'], 60))}**")
     st.caption(_about(row))
@@ -36,12 +36,12 @@ def segment_player(row: Mapping[str, Any], key: str) -> None:
     clip_player(clip, key)
 
 
-def segment_card(row: Mapping[str, Any], heading: str, note: str = "") -> None:
+def segment_card(row: Mapping[Any, Any], heading: str, note: str = "") -> None:
     """A small card: heading, who it is, spectrogram, sound."""
-    with st.container(border=True):
+    with st.container(border=True, height="stretch"):
         words, picture = st.columns([4, 5], vertical_alignment="center", gap="small")
         with words:
-            st.markdown(f"{heading}  \n{plain(shorten(row['clip_id'], 44))}")
+            st.markdown(f"{heading}  \n{plain(shorten(row['clip_id'], 36))}")
             st.caption(_about(row) + (f"  \n{note}" if note else ""))
         with picture:
             if not _has_audio(row):
@@ -57,13 +57,13 @@ def segment_card(row: Mapping[str, Any], heading: str, note: str = "") -> None:
             st.audio(found.wav, format="audio/wav")
 
 
-def _about(row: Mapping[str, Any]) -> str:
+def _about(row: Mapping[Any, Any]) -> str:
     parts = [] if is_missing(row["label"]) else [plain(shorten(row["label"], 60))]
     parts += [plain(row["domain"]), plain(span(row["start_s"], row["end_s"]))]
     return " · ".join(parts)
 
 
-def _has_audio(row: Mapping[str, Any]) -> bool:
+def _has_audio(row: Mapping[Any, Any]) -> bool:
     if not is_missing(row["path"]) and row["path"]:
         return True
     st.caption("This clip was imported without audio.")

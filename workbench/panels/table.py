@@ -57,6 +57,12 @@ WORDS = {
     "layer_selection": "layer chosen",
 }
 
+WIDTHS: dict[str, Literal["small", "medium", "large"]] = {
+    "licence": "medium",
+    "source": "medium",
+    "reason": "large",
+}
+
 
 def show(frame: pd.DataFrame, *, key: str | None = None, height: Height = "auto") -> None:
     """A table to look at."""
@@ -84,6 +90,8 @@ def columns(frame: pd.DataFrame) -> dict[str, Any]:
         if name in NUMBERS:
             title, form = NUMBERS[name]
             config[name] = st.column_config.NumberColumn(title, format=form)
+        elif name in WIDTHS:
+            config[name] = st.column_config.Column(width=WIDTHS[name])
         elif name in WORDS:
             config[name] = st.column_config.Column(WORDS[name])
     return config

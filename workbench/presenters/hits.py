@@ -39,6 +39,22 @@ def hit_rows(sql: Sql, hits: SearchHits) -> pd.DataFrame:
     return found.assign(rank=range(1, len(found) + 1), score=hits.scores[: len(found)])
 
 
+def n_searched(sql: Sql, encoder: str, layer: int, where: str | None) -> int:
+    """How many segments were compared with the query."""
+    found = sql(
+        "SELECT space_id, n FROM spaces WHERE encoder = ? AND layer = ? AND pooling = 'mean'",
+        [encoder, layer],
+    )
+    if where is None:
+        return int(found["n"].iloc[0])
+    counted = sql(
+        f"SELECT count(*) AS n FROM vectors_{int(found['space_id'].iloc[0])} "
+        "JOIN segments USING (segment_id) "
+        f"WHERE clip_id IN (SELECT clip_id FROM clips WHERE {where})"
+    )
+    return int(counted["n"].iloc[0])
+
+
 def shared(left: pd.DataFrame, right: pd.DataFrame, query: int | None) -> set[int]:
     """Segments that both lists hold, the query itself left out."""
     return (set(left["segment_id"]) & set(right["segment_id"])) - {query}

@@ -116,7 +116,7 @@ def heatmaps(
             margin={"l": 60, "r": 8, "t": 64, "b": 56}, showlegend=False,
             coloraxis={"colorscale": scale(RAMP), "cmin": 0, "cmax": top,
                        "colorbar": {"title": {"text": hover(measure_words(measure)),
-                                              "side": "right"},
+                                              "side": "right", "font": {"size": 14}},
                                     "thickness": 12, "outlinewidth": 0}},
         )
     )  # fmt: skip

@@ -79,7 +79,7 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
         go.Heatmap(
             z=picture, x=times, y=np.arange(len(centres)), zmin=-RANGE_DB, zmax=0,
             colorscale=scale(SPECTRUM), customdata=np.repeat(centres[:, None], len(times), 1),
-            colorbar={"title": {"text": "dB", "side": "top"}, "thickness": 10, "len": 1.0,
+            colorbar={"title": {"text": "dB", "side": "top", "font": {"size": 13}}, "thickness": 10, "len": 1.0,
                       "tickvals": [-80, -40, 0]},
             hovertemplate="%{x:.2f} s · %{customdata:.0f} Hz · %{z:.0f} dB<extra></extra>",
         )

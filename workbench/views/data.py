@@ -1,7 +1,9 @@
 """Data: the tables of the workspace as they are, and a box for SQL."""
 
+import pandas as pd
 import streamlit as st
 
+from usad_workbench.indexes.check import check_workspace
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.player import segment_player
@@ -44,8 +46,16 @@ def all_clips() -> None:
 
 
 def checks() -> None:
-    st.caption("Quick counts; `usad check` also verifies hashes, finiteness and indexes.")
+    st.caption("Quick counts of what should fit together.")
     table.show(data.check_table(data.checks(state.sql, state.workspace())))
+    st.caption("The full check also verifies hashes, vectors and indexes, as `usad check` does.")
+    if st.button("Run the full check"):
+        with st.spinner("Reading everything…"):
+            problems = check_workspace(state.workspace())
+        if problems:
+            table.show(pd.DataFrame({"problem": problems}))
+        else:
+            st.success("Nothing is wrong.")
 
 
 def failures() -> None:

@@ -1,6 +1,8 @@
 """Search: the nearest segments to a sound, in two encoders side by side."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -37,14 +39,13 @@ def view() -> None:
         return
     show_query(query)
     k, domains = settings()
-    where = clips.condition(domains)
-    left, right = st.columns(2, gap="medium")
-    sides = []
-    for column, name in ((left, "left"), (right, "right")):
+    found: list[Side | None] = []
+    for column, name in zip(st.columns(2, gap="medium"), ("left", "right"), strict=True):
+        side = None
         with column, page.errors_in_words():
-            sides.append(one_side(name, query, k, where))
-    if len(sides) == 2:
-        show_sides(query, sides, (left, right), domains)
+            side = one_side(name, query, k, domains)
+        found.append(side)
+    show_hits(query, found)
 
 
 def show_query(query: Query) -> None:
@@ -66,7 +67,7 @@ def settings() -> tuple[int, list[str]]:
     return k, domains
 
 
-def one_side(name: str, query: Query, k: int, where: str | None) -> Side:
+def one_side(name: str, query: Query, k: int, domains: list[str]) -> Side:
     """Lets choose an encoder and a layer, and searches there."""
     first, second = st.columns([3, 2])
     with first:
@@ -75,8 +76,10 @@ def one_side(name: str, query: Query, k: int, where: str | None) -> Side:
         layer = choose_layer(
             f"search.{name}.layer", encoder, among=layers_of(state.sql, encoder) or [0]
         )
-    found = query.search(encoder, layer, k, where)
-    return Side(encoder, layer, hits.hit_rows(state.sql, found))
+    where = clips.condition(domains)
+    rows = hits.hit_rows(state.sql, query.search(encoder, layer, k, where))
+    st.caption(hits.in_words(domains, hits.n_searched(state.sql, encoder, layer, where), len(rows)))
+    return Side(encoder, layer, rows)
 
 
 def default_encoder(name: str, query: Query) -> str | None:
@@ -93,23 +96,25 @@ def default_encoder(name: str, query: Query) -> str | None:
     )
 
 
-def show_sides(query: Query, sides: list[Side], columns: tuple, domains: list[str]) -> None:  # type: ignore[type-arg]
+def show_hits(query: Query, found: list[Side | None]) -> None:
     own = query.segment_id if isinstance(query, FromCollection) else None
-    both = hits.shared(sides[0].rows, sides[1].rows, own)
-    for column, side in zip(columns, sides, strict=True):
-        with column:
-            n = int(
-                state.sql(
-                    "SELECT n FROM spaces WHERE encoder = ? AND layer = ? AND pooling = 'mean'",
-                    [side.encoder, side.layer],
-                )["n"].sum()
-            )
-            st.caption(hits.in_words(domains, n, len(side.rows)))
-            for row in side.rows.to_dict("records"):
-                mark = " ●" if row["segment_id"] in both else ""
-                note = "the query itself" if row["segment_id"] == own else ""
-                segment_card(row, f"**{row['rank']}**{mark} · score {row['score']:.3f}", note)
-    st.caption(hits.agreement(sides[0].rows, sides[1].rows, own).words)
+    sides = [side.rows for side in found if side is not None]
+    both: set[int] = set()
+    if len(sides) == 2:
+        both = hits.shared(sides[0], sides[1], own)
+        st.caption(hits.agreement(sides[0], sides[1], own).words)
+    for rank in range(max((len(rows) for rows in sides), default=0)):
+        # A row of two for each rank, so that equal ranks stand beside each other.
+        for column, side in zip(st.columns(2, gap="medium"), found, strict=True):
+            if side is not None and rank < len(side.rows):
+                with column:
+                    card(side.rows.iloc[rank].to_dict(), own, both)
+
+
+def card(row: dict[Hashable, Any], own: int | None, both: set[int]) -> None:
+    mark = " ●" if row["segment_id"] in both else ""
+    note = "the query itself" if row["segment_id"] == own else ""
+    segment_card(row, f"**{row['rank']}**{mark} · score {row['score']:.3f}", note)
 
 
 if __name__ == "__main__":
