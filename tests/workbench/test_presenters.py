@@ -352,10 +352,24 @@ def test_training_logs(tmp_path: Path) -> None:
     assert training.curves(rows) == ["loss"]
     assert training.other_numbers(rows) == ["lr"]
     assert "from 2 to 0.4" in training.log_words(rows, "loss")
-    assert len(training.curve_figure(rows, ["loss"], "loss").data[0].x) == 5
+    assert len(training.curve_figure(rows, {"loss": "all"}, "loss").data[0].x) == 5
     (tmp_path / "log.jsonl").write_text("nothing")
     with pytest.raises(StoreError):
         training.read_log(path)
+
+
+def test_losses_are_told_apart_by_teacher_and_domain() -> None:
+    rows = pd.DataFrame(
+        {"step": [1, 2], "loss": [2.0, 1.0], "loss/a": [2.0, 1.0], "loss/a/speech": [3.0, 1.0],
+         "cosine/a": [0.5, 0.6]}
+    )  # fmt: skip
+    assert training.curves(rows) == ["loss", "loss/a"]
+    assert training.curves_per_domain(rows) == {"a": {"speech": "loss/a/speech"}}
+    assert training.other_numbers(rows) == ["cosine/a"]
+    figure = training.curve_figure(
+        rows, {"loss/a/speech": "speech"}, "loss", colours.domain_colours(["speech"])
+    )
+    assert figure.data[0].line.color == colours.DOMAIN_COLOURS["speech"]
 
 
 def test_data_page_filters_text_as_text(workspace: Workspace) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from usad_workbench.core.errors import UsadError
 from usad_workbench.workbench import state
+from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.text import plain
 
 Option = TypeVar("Option")
@@ -39,6 +40,14 @@ def command(*words: str) -> str:
     folder = state.workspace().folder
     shown = f"'{folder}'" if " " in str(folder) else str(folder)
     return " ".join(["usad", *words, "--workspace", shown])
+
+
+def not_compared() -> None:
+    """Says that no student has been compared with its teachers, and how to do it."""
+    empty(
+        "The student has not been compared with its teachers yet.",
+        command("diagnose", "--student", student_of(state.sql) or "STUDENT"),
+    )
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def segment_card(row: Mapping[Any, Any], heading: str, note: str = "") -> None:
     with st.container(border=True, height="stretch"):
         words, picture = st.columns([4, 5], vertical_alignment="center", gap="small")
         with words:
-            st.markdown(f"{heading}  \n{plain(shorten(row['clip_id'], 36))}")
+            st.markdown(f"{heading}  \n{plain(shorten(row['clip_id'], 60))}")
             st.caption(_about(row) + (f"  \n{note}" if note else ""))
         with picture:
             if not _has_audio(row):

@@ -41,6 +41,15 @@ def roles_for(sql: Sql, student: str) -> dict[str, str]:
     }
 
 
+def student_of(sql: Sql) -> str | None:
+    """A student to name in a command: one of the workspace, else one that is said to exist."""
+    found = sql(
+        "SELECT encoder AS name, 0 AS rank FROM encoders WHERE role = 'student' "
+        "UNION ALL SELECT student, 1 FROM distillation ORDER BY rank, name LIMIT 1"
+    )
+    return None if found.empty else str(found["name"].iloc[0])
+
+
 def named(encoder: str, roles: Mapping[str, str]) -> str:
     """An encoder with its role, for lists to choose from.
 

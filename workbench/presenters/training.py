@@ -1,6 +1,7 @@
 """The log of a training run: whatever numbers it has, over steps."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -46,19 +47,33 @@ def read_log(path: Path) -> pd.DataFrame:
     return rows if STEP in rows else rows.assign(**{STEP: range(len(rows))})
 
 
-def curves(rows: pd.DataFrame, kind: str = "loss") -> list[str]:
-    """Numeric columns whose name has ``kind`` in it, the plain one first."""
+def curves(rows: pd.DataFrame) -> list[str]:
+    """The loss and its parts per teacher, the whole first; ``loss/TEACHER`` in the log."""
+    return [name for name in _losses(rows) if name.count("/") < 2]
+
+
+def curves_per_domain(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Teacher to domain to the column ``loss/TEACHER/DOMAIN``."""
+    found: dict[str, dict[str, str]] = {}
+    for name in _losses(rows):
+        parts = name.split("/")
+        if len(parts) == 3:
+            found.setdefault(parts[1], {})[parts[2]] = name
+    return found
+
+
+def _losses(rows: pd.DataFrame) -> list[str]:
     names = [
-        name
+        str(name)
         for name in rows.select_dtypes("number").columns
-        if kind in str(name).lower() and rows[name].notna().any()
+        if str(name).split("/")[0].endswith("loss") and rows[name].notna().any()
     ]
-    return sorted(names, key=lambda name: (name != kind, name))
+    return sorted(names, key=lambda name: (name.count("/"), name))
 
 
 def other_numbers(rows: pd.DataFrame) -> list[str]:
     """Numeric columns that are neither steps nor losses."""
-    losses = set(curves(rows))
+    losses = set(_losses(rows))
     return [
         name
         for name in rows.select_dtypes("number").columns
@@ -66,17 +81,24 @@ def other_numbers(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def curve_figure(rows: pd.DataFrame, names: list[str], title: str) -> go.Figure:
-    """Columns of the log over steps."""
+def curve_figure(
+    rows: pd.DataFrame,
+    names: Mapping[str, str],
+    title: str,
+    palette: Mapping[str, str] | None = None,
+) -> go.Figure:
+    """Columns of the log over steps; ``names`` says what each is called in the legend."""
     figure = go.Figure()
-    for i, name in enumerate(names):
+    for i, (name, label) in enumerate(names.items()):
         mine = rows[rows[name].notna()]
+        is_whole = "/" not in name
+        fallback = INK if is_whole else CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
         figure.add_trace(
             go.Scatter(
-                x=mine[STEP], y=mine[name], mode="lines", name=hover(name, 32),
-                line={"color": INK if i == 0 else CATEGORY_COLOURS[(i - 1) % 20],
-                      "width": 2.5 if i == 0 else 1.4},
-                hovertemplate="step %{x}: %{y:.4g}<extra>" + hover(name, 32) + "</extra>",
+                x=mine[STEP], y=mine[name], mode="lines", name=hover(label, 32),
+                line={"color": (palette or {}).get(label, fallback),
+                      "width": 2.6 if is_whole else 1.6},
+                hovertemplate="step %{x}: %{y:.4g}<extra>" + hover(label, 32) + "</extra>",
             )
         )  # fmt: skip
     figure.update_layout(
@@ -85,7 +107,7 @@ def curve_figure(rows: pd.DataFrame, names: list[str], title: str) -> go.Figure:
         )
     )
     figure.update_xaxes(figures.axis(title={"text": "step", "standoff": 8}))
-    figure.update_yaxes(figures.axis(title=hover(title), automargin=True))
+    figure.update_yaxes(figures.axis(title={"text": hover(title)}, automargin=True))
     return figure
 
 

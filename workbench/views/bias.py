@@ -27,10 +27,7 @@ def view() -> None:
     )
     compared = layers.compared(state.sql)
     if compared.empty:
-        page.empty(
-            "The student has not been compared with its teachers yet.",
-            page.command("diagnose", "--student", "STUDENT"),
-        )
+        page.not_compared()
         return
     left, right = st.columns(2)
     with left:
@@ -48,7 +45,7 @@ def statements(student: str, measure: str) -> None:
     page.section("In words")
     found = bias.nearest_rows(state.sql, student, measure)
     if found.empty:
-        page.empty("No teacher has been compared yet.", page.command("diagnose"))
+        page.not_compared()
         return
     taught = overview.taught_domains(state.sql)
     for row in found.to_dict("records"):

@@ -22,10 +22,7 @@ def view() -> None:
     )
     compared = layers.compared(state.sql)
     if compared.empty:
-        page.empty(
-            "The student has not been compared with its teachers yet.",
-            page.command("diagnose", "--student", "STUDENT"),
-        )
+        page.not_compared()
         return
     take_over(state.asked_cell())
     student, teacher, measure = choose(compared)

@@ -45,10 +45,7 @@ def findings() -> None:
     measures = overview.measures(state.sql)
     found = overview.headlines(state.sql, measures[0]) if measures else []
     if not found:
-        page.empty(
-            "The student has not been compared with its teachers yet.",
-            page.command("diagnose", "--student", "STUDENT"),
-        )
+        page.not_compared()
         return
     for headline in found:
         with st.container(border=True):

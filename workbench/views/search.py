@@ -82,18 +82,18 @@ def one_side(name: str, query: Query, k: int, domains: list[str]) -> Side:
     return Side(encoder, layer, rows)
 
 
-def default_encoder(name: str, query: Query) -> str | None:
+def default_encoder(name: str, query: Query) -> str:
     """The student on the left, on the right the teacher of the query's domain."""
     roles = roles_of(state.sql)
-    students = [encoder for encoder, role in roles.items() if role == "student"]
+    names = list(roles)
+    left = names[0]  # students come first
     if name == "left":
-        return students[0] if students else None
-    seen = roles_for(state.sql, students[0]) if students else roles
-    teachers = [encoder for encoder, role in seen.items() if role == "teacher"]
+        return left
+    seen = roles_for(state.sql, left)
+    teachers = [n for n in names[1:] if seen[n] == "teacher"]
     domain = str(query.row["domain"]) if isinstance(query, FromCollection) else None
-    return next((t for t in teachers if overview.home(state.sql, t) == domain), None) or next(
-        iter(teachers), list(roles)[-1]
-    )
+    at_home = [t for t in teachers if overview.home(state.sql, t) == domain]
+    return [*at_home, *teachers, names[-1]][0]
 
 
 def show_hits(query: Query, found: list[Side | None]) -> None:
