@@ -22,17 +22,17 @@ from usad_workbench.core.probes import (
     Protocol,
     evaluate_best_layer,
     mean_paired_difference,
-    paired_difference,
-    resampling_units,
 )
-from usad_workbench.core.probes.folds import codes_of
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.teacher_similarity import ClipVectors, clip_vectors
 
 CONCATENATION = "teachers-concatenated"
 """The name of all teachers' layers side by side."""
 MEAN_OF_TASKS = "mean of tasks"
+MEAN_WITH_INTERVAL = "mean of tasks with intervals"
+"""Tasks with fewer than 8 units to resample have no interval, nor has a mean with them."""
 DEPTHS = 4
 """The concatenation offers layers at 0, 1/4, 1/2, 3/4 and the whole of each depth."""
 
@@ -58,8 +58,8 @@ class _Task:
     clip_ids: list[str]
     labels: npt.NDArray[np.object_]
     groups: npt.NDArray[np.object_]
-    clusters: npt.NDArray[np.object_]
-    """What intervals resample: the coarser of clusters and groups."""
+    units: npt.NDArray[np.object_]
+    """What intervals resample: clusters, or groups where the label is the cluster itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -91,8 +91,9 @@ def evaluate_tasks(
         progress: Called after each system, task and protocol.
 
     Returns:
-        One row per system, task and protocol, and the mean of the tasks. ``layer`` is the
-        one chosen most often. Differences are system minus ``against``.
+        One row per system, task and protocol, and two means: of all tasks, and of those
+        with an interval. ``layer`` is the one chosen most often. Differences are system
+        minus ``against``.
 
     Raises:
         UnknownNameError: an encoder or task that the workspace does not have.
@@ -123,7 +124,7 @@ def _evaluate(
 ) -> _Found:
     result = evaluate_best_layer(
         [blocks if len(blocks) > 1 else blocks[0] for blocks in candidates.values()],
-        task.labels.tolist(), task.groups.tolist(), task.clusters.tolist(), protocol,
+        task.labels.tolist(), task.groups.tolist(), None, protocol,
         task.metric, config.n_folds, config.seeds,  # type: ignore[arg-type]
     )  # fmt: skip
     layers = list(candidates)
@@ -154,18 +155,23 @@ def _load_task(workspace: Workspace, row: Mapping[str, str]) -> _Task:
         clips = clips[clips.domain == row["domain"]]
     label, group = row["label_column"], row["group_column"]
     clips = clips[clips[label].notna() & clips[group].notna()]
+    labels = clips[label].astype(str).to_numpy(dtype=object)
     groups = clips[group].astype(str).to_numpy(dtype=object)
     clusters = clips.cluster_id.to_numpy(dtype=object)
-    codes = codes_of(groups.tolist(), "group")
-    are_groups_coarser = np.array_equal(resampling_units(codes, clusters.tolist()), codes)
     return _Task(
         name=row["task"],
         metric=row["metric"],
         clip_ids=clips.clip_id.tolist(),
-        labels=clips[label].astype(str).to_numpy(dtype=object),
+        labels=labels,
         groups=groups,
-        clusters=groups if are_groups_coarser else clusters,
+        units=groups if _is_one_to_one(labels, clusters) else clusters,
     )
+
+
+def _is_one_to_one(labels: npt.NDArray[np.object_], clusters: npt.NDArray[np.object_]) -> bool:
+    """Whether the label is the cluster itself, as for voice or track."""
+    pairs = len(set(zip(labels, clusters, strict=True)))
+    return pairs == len(set(labels)) == len(set(clusters))
 
 
 def _systems(
@@ -223,57 +229,76 @@ def _rows(found: Sequence[_Found], config: EvaluationConfig) -> pd.DataFrame:
     for system in dict.fromkeys(f.system for f in found):
         for protocol in config.protocols:
             mine = [f for f in found if f.system == system and f.protocol == protocol]
-            theirs = [reference[f.task.name, protocol] for f in mine] if reference else None
-            rows.append(_mean_row(mine, theirs, config.against))
+            rows.append(_mean_row(MEAN_OF_TASKS, mine, reference, config.against))
+            judged = [f for f in mine if len(set(f.task.units)) >= MIN_CLUSTERS]
+            if judged:
+                rows.append(_mean_row(MEAN_WITH_INTERVAL, judged, reference, config.against))
     return pd.DataFrame(rows)
 
 
 def _row(one: _Found, other: _Found | None, against: str | None) -> dict[str, object]:
-    result, task = one.result, one.task
-    difference = None
-    if other is not None and other is not one:
-        difference = paired_difference(
-            result.predictions, other.result.predictions, task.labels.tolist(),
-            task.clusters.tolist(), metric=result.metric,
-        )  # fmt: skip
-    return {
-        "encoder": one.system, "layer": one.layer, "task": task.name, "protocol": one.protocol,
-        "metric": result.metric, "value": result.value, "ci_low": result.ci_low,
-        "ci_high": result.ci_high, "n_test": result.n_test, "n_classes": result.n_classes,
-        "n_groups": result.n_groups, "n_clusters": result.n_clusters, "chance": result.chance,
-        "layer_selection": "on training folds", "against": against if difference else None,
-        "difference": difference.value if difference else np.nan,
-        "difference_ci_low": difference.ci_low if difference else np.nan,
-        "difference_ci_high": difference.ci_high if difference else np.nan,
-        "reason": result.reason,
-    }  # fmt: skip
+    result = one.result
+    row = _summary([one], None if other is one or other is None else [other], against)
+    return row | {
+        "encoder": one.system,
+        "layer": one.layer,
+        "task": one.task.name,
+        "protocol": one.protocol,
+        "metric": result.metric,
+        "value": result.value,
+        "n_classes": result.n_classes,
+        "n_groups": result.n_groups,
+    }
 
 
 def _mean_row(
+    name: str,
+    mine: Sequence[_Found],
+    reference: Mapping[tuple[str, Protocol], _Found],
+    against: str | None,
+) -> dict[str, object]:
+    """The mean of some tasks, each with the same weight, with a joint interval."""
+    theirs = [reference[f.task.name, f.protocol] for f in mine] if reference else None
+    is_itself = theirs is not None and theirs[0] is mine[0]
+    row = _summary(mine, None if is_itself else theirs, against)
+    return row | {
+        "encoder": mine[0].system,
+        "layer": None,
+        "task": name,
+        "protocol": mine[0].protocol,
+        "metric": "mean",
+        "n_classes": None,
+        "n_groups": None,
+    }
+
+
+def _summary(
     mine: Sequence[_Found], theirs: Sequence[_Found] | None, against: str | None
 ) -> dict[str, object]:
-    """The mean of the tasks, each with the same weight, with a joint interval."""
+    """Value, difference and their intervals over one task or several."""
     never_right = [np.full_like(f.result.predictions, "") for f in mine]
-    mean = mean_paired_difference(
+    value = mean_paired_difference(
         [_pair(f, wrong) for f, wrong in zip(mine, never_right, strict=True)]
     )
     difference = None
-    if theirs is not None and mine[0].system != theirs[0].system:
+    if theirs is not None:
         difference = mean_paired_difference(
             [_pair(a, b.result.predictions) for a, b in zip(mine, theirs, strict=True)]
         )
     return {
-        "encoder": mine[0].system, "layer": None, "task": MEAN_OF_TASKS,
-        "protocol": mine[0].protocol, "metric": "mean", "value": mean.value,
-        "ci_low": mean.ci_low, "ci_high": mean.ci_high,
-        "n_test": sum(f.result.n_test for f in mine), "n_classes": None, "n_groups": None,
-        "n_clusters": mean.n_clusters, "chance": float(np.mean([f.result.chance for f in mine])),
-        "layer_selection": "on training folds", "against": against if difference else None,
+        "value": value.value,
+        "ci_low": value.ci_low,
+        "ci_high": value.ci_high,
+        "n_test": sum(f.result.n_test for f in mine),
+        "n_clusters": value.n_clusters,
+        "chance": float(np.mean([f.result.chance for f in mine])),
+        "layer_selection": "on training folds",
+        "against": against if difference else None,
         "difference": difference.value if difference else np.nan,
         "difference_ci_low": difference.ci_low if difference else np.nan,
         "difference_ci_high": difference.ci_high if difference else np.nan,
-        "reason": mean.reason,
-    }  # fmt: skip
+        "reason": value.reason,
+    }
 
 
 def _pair(one: _Found, other_predictions: npt.NDArray[np.object_]) -> PairedTask:
@@ -281,7 +306,7 @@ def _pair(one: _Found, other_predictions: npt.NDArray[np.object_]) -> PairedTask
         pred_a=one.result.predictions,
         pred_b=other_predictions,
         labels=one.task.labels.tolist(),
-        clusters=one.task.clusters.tolist(),
+        clusters=one.task.units.tolist(),
         metric=one.result.metric,
     )
 
