@@ -9,7 +9,7 @@ import logging
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def train(
     if goes_on:
         trainer.restore(find_checkpoint(run_dir))
     checkpoint = trainer.run(RunLog(run_dir, trainer.state.step), progress)
-    final = {**provenance, "step": trainer.state.step, "audio_s": trainer.state.audio_s}
+    final = {**provenance, **asdict(trainer.state)}
     save_student(run_dir / STUDENT_FOLDER, trainer.student, None, final, "float16")
     return TrainResult(
         run=str(run_dir),

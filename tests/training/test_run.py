@@ -35,6 +35,7 @@ def test_a_run_leaves_what_it_promises(
     seen: list[str] = []
     result = train(
         recipe_file(), tmp_path / "run", teachers=teachers,
+        overrides=[f"data.cache={tmp_path / 'own'}"],  # so that it decodes, whoever ran before
         progress=lambda done, total, what: seen.append(what),
     )  # fmt: skip
     assert result.step == 6 and np.isfinite(result.loss)

@@ -1,0 +1,66 @@
+"""The student that comes with the package is what its folder says."""
+
+import csv
+
+import pytest
+import torch
+
+from usad_workbench.core.models.checkpoint import SHIPPED, load_student, read_student_folder
+from usad_workbench.core.models.sizes import SIZES
+from usad_workbench.core.models.student import build_untrained_student
+from usad_workbench.training.recipe import load_recipe
+
+MAX_BYTES = 17 * 2**20
+
+pytestmark = pytest.mark.skipif(
+    not (SHIPPED / "config.json").is_file(), reason="no student is shipped in this tree yet"
+)
+
+
+def test_the_folder_holds_what_it_should() -> None:
+    names = {path.name for path in SHIPPED.iterdir()}
+    assert names == {"model.safetensors", "config.json", "recipe.toml", "log.csv", "MODEL_CARD.md"}
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= MAX_BYTES
+
+
+def test_it_is_trained_and_has_the_untrained_one_as_its_control() -> None:
+    shipped, untrained = load_student(), build_untrained_student()
+    assert shipped.spec.name == "usad-demo" and shipped.spec.n_params <= 10_000_000
+    assert shipped.spec.dims == untrained.spec.dims
+    assert shipped.weights_sha256 != untrained.weights_sha256
+    samples = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    with torch.no_grad():
+        one, other = (e.student(samples).x for e in (shipped, untrained))
+    assert one.isfinite().all() and not torch.allclose(one, other, atol=0.1)
+
+
+def test_its_recipe_is_the_one_that_trains_it_again() -> None:
+    used = load_recipe(SHIPPED / "recipe.toml")
+    assert used == load_recipe("demo-small")
+    assert used.student.dim == SIZES["demo"].dim
+    described = read_student_folder(SHIPPED)
+    assert described.config == used.student
+    assert described.provenance["step"] == used.optimiser.n_steps
+
+
+def test_its_teachers_and_domains_are_recorded() -> None:
+    provenance = read_student_folder(SHIPPED).provenance
+    teachers = {row["teacher"]: (row["domain"], row["stage"]) for row in provenance["teachers"]}
+    assert teachers == {
+        "whisper-tiny.en": ("speech", 1), "aisfx": ("sound", 1), "musicnn": ("music", 1)
+    }  # fmt: skip
+    assert set(provenance["data"]["hours"]) == {"speech", "sound", "music"}
+
+
+def test_its_loss_fell() -> None:
+    with (SHIPPED / "log.csv").open(encoding="utf-8") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(losses) >= 50 and sum(losses[-5:]) < 0.75 * sum(losses[:5])
+
+
+def test_the_card_says_what_it_is() -> None:
+    card = (SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8")
+    names = ("Whisper tiny.en", "aiSFX", "MusiCNN", "CC BY 4.0", "omega = 10", "hours")
+    for words in (*names, "not a reproduction of the published checkpoints"):
+        assert words in card
+    assert f"{load_student().spec.n_params + 512:,} parameters" in card  # with the final norm
