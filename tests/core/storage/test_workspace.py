@@ -129,8 +129,9 @@ def test_bad_vectors_leave_nothing(workspace: Workspace) -> None:
     class Broken(SpectrumEncoder):
         def _forward(self, samples, n_valid, layers, kind):  # type: ignore[no-untyped-def]
             features = super()._forward(samples, n_valid, layers, kind)
-            for frames in features.frames:
-                frames[0] = float("nan")
+            if samples.shape[1] > 16_000:  # the longer half of the tones
+                for frames in features.frames:
+                    frames[:] = float("nan")
             return features
 
     report = embed(workspace, Broken())
