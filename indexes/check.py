@@ -1,9 +1,8 @@
 """Integrity of a workspace: what its tables say against what is there."""
 
-import hashlib
-
 import numpy as np
 
+from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -35,9 +34,8 @@ def _clip_problems(workspace: Workspace) -> list[str]:
         if not file.is_file():
             problems.append(f"the audio of clip {clip_id} is missing: {path}")
             continue
-        with file.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
-                problems.append(f"the audio of clip {clip_id} changed since its import: {path}")
+        if sha256_of_file(file) != digest:
+            problems.append(f"the audio of clip {clip_id} changed since its import: {path}")
     return problems
 
 
@@ -68,9 +66,8 @@ def _index_problems(workspace: Workspace) -> list[str]:
         if not path.is_file():
             problems.append(f"index file {file} is missing: `usad index` builds it again")
             continue
-        with path.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
-                problems.append(f"index file {file} is damaged: `usad index` after deleting it")
+        if sha256_of_file(path) != digest:
+            problems.append(f"index file {file} is damaged: `usad index` after deleting it")
         if n != n_stored:
             problems.append(f"index file {file} has {n} of {n_stored} vectors: run `usad index`")
     return problems

@@ -5,7 +5,6 @@ table ``indexes`` says what is in it. Where the file is missing or behind the ta
 search compares with every stored vector instead: slower, never wrong.
 """
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.storage.workspace import FloatArray, SearchHits, Workspace
 from usad_workbench.indexes.faiss_index import Kind, VectorIndex
 
@@ -127,8 +127,7 @@ def search(
 
 
 def _note(workspace: Workspace, space_id: int, index: VectorIndex, path: Path) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of_file(path)
     with workspace.database.write() as connection:
         connection.execute("DELETE FROM indexes WHERE space_id = ?", [space_id])
         connection.execute(

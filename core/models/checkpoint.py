@@ -8,7 +8,6 @@ refused rather than used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from usad_workbench.core.config import config_to_dict, parse_config
 from usad_workbench.core.errors import CheckpointError, ConfigError
+from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.student import Student, StudentEncoder
@@ -87,7 +87,7 @@ def save_student(
         "dtype": dtype,
         "student": config_to_dict(student.config),
         "heads": [config_to_dict(spec) for spec in heads.specs] if heads is not None else [],
-        "sha256": {p.name: _hash_file(p) for p in sorted(partial.glob("*.safetensors"))},
+        "sha256": {p.name: sha256_of_file(p) for p in sorted(partial.glob("*.safetensors"))},
         "provenance": dict(provenance),
     }
     text = json.dumps(description, indent=2, ensure_ascii=False)
@@ -180,7 +180,7 @@ def read_tensors(described: StudentFolder, name: str) -> dict[str, Tensor]:
             f"{described.folder} has no {name}. It was written without, or is incomplete; "
             "use another checkpoint."
         )
-    found = _hash_file(path)
+    found = sha256_of_file(path)
     if found != expected:
         raise CheckpointError(
             f"{path} has sha256 {found}, {CONFIG_FILE} expects {expected}. The file is damaged "
@@ -246,8 +246,3 @@ def _weights(module: nn.Module, dtype: DType) -> dict[str, Tensor]:
         name: tensor.detach().cpu().to(_DTYPES[dtype] if name in converted else tensor.dtype)
         for name, tensor in module.state_dict().items()
     }
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

