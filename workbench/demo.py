@@ -9,15 +9,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import UsadError
+from usad_workbench.core.parallel_embedding import embed_encoders
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.registry import (
-    encoder_specs,
-    encoder_status,
-    load_encoder,
-    student_teachers,
-)
+from usad_workbench.core.registry import encoder_specs, encoder_status, student_teachers
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
 from usad_workbench.core.storage.tables import set_distillation, set_tasks
 from usad_workbench.core.storage.workspace import Workspace
@@ -72,18 +67,17 @@ def run_demo(folder: str | Path, progress: Progress = no_progress) -> DemoReport
 
 def _embed_all(workspace: Workspace, progress: Progress) -> list[Failure]:
     """Embeds with every encoder that is available; names the others."""
-    failed: list[Failure] = []
-    for name in encoder_specs():
-        status = encoder_status(name)
-        if not status.available:
-            failed.append(Failure(path=name, reason=status.reason))
-            continue
-        try:
-            report = embed(workspace, load_encoder(name), progress=progress)
-        except UsadError as error:
-            failed.append(Failure(path=name, reason=str(error)))
-            continue
-        failed += report.failed
+    status = {name: encoder_status(name) for name in encoder_specs()}
+    failed = [Failure(path=n, reason=s.reason) for n, s in status.items() if not s.available]
+    # The largest first: the last process to end should have little to do.
+    specs = encoder_specs()
+    available = [name for name in status if status[name].available]
+    available.sort(key=lambda name: specs[name].n_params, reverse=True)
+    for name, outcome in embed_encoders(workspace, available, progress=progress).items():
+        if isinstance(outcome, UsadError):
+            failed.append(Failure(path=name, reason=str(outcome)))
+        else:
+            failed += outcome.failed
     return failed
 
 
