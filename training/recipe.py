@@ -109,6 +109,12 @@ class OptimiserRecipe:
     """Of matrices; not of biases and norms."""
     clip_norm: float = 1.0
     """The gradient's norm is cut to this."""
+    accumulate: int = 1
+    """Parts that a batch goes through the student in, for less memory; the loss and the
+    gradient stay those of the whole batch."""
+    ema_decay: float = 0.0
+    """Of the average of the student's weights, which is then what is kept: average = decay
+    average + (1 - decay) weights after each step. None where 0, as in the papers."""
 
     def __post_init__(self) -> None:
         if not (self.peak_lr > 0 and 0 <= self.warmup_steps < self.n_steps):
@@ -121,6 +127,11 @@ class OptimiserRecipe:
                 f"Found beta1 = {self.beta1}, beta2 = {self.beta2}, clip_norm = {self.clip_norm}; "
                 "expected betas from 0 to below 1 and a positive norm."
             )
+        if self.accumulate < 1 or not 0 <= self.ema_decay < 1:
+            raise ConfigError(
+                f"Found accumulate = {self.accumulate}, ema_decay = {self.ema_decay}; expected at "
+                "least one part and a decay from 0 to below 1."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +140,7 @@ class RunRecipe:
 
     seed: int = 0
     device: str = "cpu"
-    """A torch device."""
+    """A torch device; with several processes each takes the one of its LOCAL_RANK."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the student's matrix products; weights and loss are float32."""
     log_every: int = 10
@@ -137,6 +148,13 @@ class RunRecipe:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     """Older ones are deleted."""
+    compile: bool = False
+    """Whether torch.compile makes kernels of the student's blocks; takes minutes at first."""
+    activation_checkpointing: bool = False
+    """Whether the backward pass computes the blocks again, for less memory."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """With several processes (``torchrun``): a whole model in each, or one spread over all
+    of them (FSDP2), for students that one device cannot hold."""
 
     def __post_init__(self) -> None:
         if min(self.log_every, self.checkpoint_every, self.keep_checkpoints) < 1:
