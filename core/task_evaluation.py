@@ -10,27 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.errors import ConfigError, UnknownNameError
-from usad_workbench.core.names import did_you_mean
-from usad_workbench.core.probes import (
-    PairedTask,
-    ProbeResult,
-    Protocol,
-    evaluate_best_layer,
-    mean_paired_difference,
-)
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.tasks import (
+    MEAN_OF_TASKS,
+    Task,
+    choose_rows,
+    make_task,
+    mean_difference,
+    mean_value,
+)
 from usad_workbench.core.teacher_similarity import ClipVectors, clip_vectors
 
 CONCATENATION = "teachers-concatenated"
 """The name of all teachers' layers side by side."""
-MEAN_OF_TASKS = "mean of tasks"
 MEAN_WITH_INTERVAL = "mean of tasks with intervals"
 """Tasks with fewer than 8 units to resample have no interval, nor has a mean with them."""
 DEPTHS = 4
@@ -52,22 +51,11 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Task:
-    name: str
-    metric: str
-    clip_ids: list[str]
-    labels: npt.NDArray[np.object_]
-    groups: npt.NDArray[np.object_]
-    units: npt.NDArray[np.object_]
-    """What intervals resample: clusters, or groups where the label is the cluster itself."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Found:
     """One system on one task under one protocol."""
 
     system: str
-    task: _Task
+    task: Task
     protocol: Protocol
     layer: int
     result: ProbeResult
@@ -100,7 +88,8 @@ def evaluate_tasks(
         ConfigError: a workspace without tasks.
     """
     config = config or EvaluationConfig()
-    chosen = [_load_task(workspace, row) for row in _task_rows(workspace, tasks)]
+    clips = workspace.clips()
+    chosen = [make_task(row, clips) for row in _task_rows(workspace, tasks)]
     systems = _systems(workspace, encoders, config.against)
     found: list[_Found] = []
     total = len(chosen) * len(systems) * len(config.protocols)
@@ -117,7 +106,7 @@ def evaluate_tasks(
 
 def _evaluate(
     system: str,
-    task: _Task,
+    task: Task,
     candidates: Candidates,
     protocol: Protocol,
     config: EvaluationConfig,
@@ -125,7 +114,7 @@ def _evaluate(
     result = evaluate_best_layer(
         [blocks if len(blocks) > 1 else blocks[0] for blocks in candidates.values()],
         task.labels.tolist(), task.groups.tolist(), None, protocol,
-        task.metric, config.n_folds, config.seeds,  # type: ignore[arg-type]
+        task.metric, config.n_folds, config.seeds,
     )  # fmt: skip
     layers = list(candidates)
     positions = [0] if result.layers is None else result.layers.ravel()
@@ -135,43 +124,13 @@ def _evaluate(
     )
 
 
-def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[dict[str, str]]:
+def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mapping[str, str]]:
     rows = workspace.sql("SELECT * FROM tasks ORDER BY task").to_dict("records")
     if not rows:
         raise ConfigError(
             "The workspace has no tasks. Expected rows in the table 'tasks'; `usad demo` has them."
         )
-    known = {str(row["task"]): {str(k): v for k, v in row.items()} for row in rows}
-    for name in asked or []:
-        if name not in known:
-            raise UnknownNameError(f"There is no task {name!r}. {did_you_mean(name, known)}")
-    return [row for name, row in known.items() if not asked or name in asked]
-
-
-def _load_task(workspace: Workspace, row: Mapping[str, str]) -> _Task:
-    """The clips of a task: those of its domain with a label and a group."""
-    clips = workspace.clips()
-    if isinstance(row["domain"], str):
-        clips = clips[clips.domain == row["domain"]]
-    label, group = row["label_column"], row["group_column"]
-    clips = clips[clips[label].notna() & clips[group].notna()]
-    labels = clips[label].astype(str).to_numpy(dtype=object)
-    groups = clips[group].astype(str).to_numpy(dtype=object)
-    clusters = clips.cluster_id.to_numpy(dtype=object)
-    return _Task(
-        name=row["task"],
-        metric=row["metric"],
-        clip_ids=clips.clip_id.tolist(),
-        labels=labels,
-        groups=groups,
-        units=groups if _is_one_to_one(labels, clusters) else clusters,
-    )
-
-
-def _is_one_to_one(labels: npt.NDArray[np.object_], clusters: npt.NDArray[np.object_]) -> bool:
-    """Whether the label is the cluster itself, as for voice or track."""
-    pairs = len(set(zip(labels, clusters, strict=True)))
-    return pairs == len(set(labels)) == len(set(clusters))
+    return choose_rows([{str(k): v for k, v in row.items()} for row in rows], asked)
 
 
 def _systems(
@@ -276,14 +235,14 @@ def _summary(
     mine: Sequence[_Found], theirs: Sequence[_Found] | None, against: str | None
 ) -> dict[str, object]:
     """Value, difference and their intervals over one task or several."""
-    never_right = [np.full_like(f.result.predictions, "") for f in mine]
-    value = mean_paired_difference(
-        [_pair(f, wrong) for f, wrong in zip(mine, never_right, strict=True)]
-    )
+    value = mean_value([(f.task, f.result) for f in mine])
     difference = None
     if theirs is not None:
-        difference = mean_paired_difference(
-            [_pair(a, b.result.predictions) for a, b in zip(mine, theirs, strict=True)]
+        difference = mean_difference(
+            [
+                (a.task, a.result.predictions, b.result.predictions)
+                for a, b in zip(mine, theirs, strict=True)
+            ]
         )
     return {
         "value": value.value,
@@ -299,16 +258,6 @@ def _summary(
         "difference_ci_high": difference.ci_high if difference else np.nan,
         "reason": value.reason,
     }
-
-
-def _pair(one: _Found, other_predictions: npt.NDArray[np.object_]) -> PairedTask:
-    return PairedTask(
-        pred_a=one.result.predictions,
-        pred_b=other_predictions,
-        labels=one.task.labels.tolist(),
-        clusters=one.task.units.tolist(),
-        metric=one.result.metric,
-    )
 
 
 def _store(workspace: Workspace, rows: pd.DataFrame) -> None:

@@ -1,0 +1,123 @@
+"""Tasks: a label to be read from embeddings, and the grouping that keeps the test honest.
+
+Made from rows alone, so that a workspace and a training run judge encoders alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.probes import PairedTask, ProbeResult, mean_paired_difference
+from usad_workbench.core.probes.metrics import Metric
+from usad_workbench.core.similarity.resampling import Interval
+
+Strings = npt.NDArray[np.object_]
+MEAN_OF_TASKS = "mean of tasks"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Task:
+    """The clips of one task: those of its domain with a label and a group."""
+
+    name: str
+    metric: Metric
+    clip_ids: list[str]
+    labels: Strings
+    groups: Strings
+    """What folds keep whole."""
+    units: Strings
+    """What intervals resample: clusters, or groups where the label is the cluster itself."""
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "Task":
+        """The task on some of its clips."""
+        return Task(
+            name=self.name,
+            metric=self.metric,
+            clip_ids=[self.clip_ids[i] for i in rows],
+            labels=self.labels[rows],
+            groups=self.groups[rows],
+            units=self.units[rows],
+        )
+
+
+def choose_rows(
+    rows: Sequence[Mapping[str, str]], asked: Sequence[str] | None
+) -> list[Mapping[str, str]]:
+    """The rows of the table ``tasks`` that were asked for by name, all where none.
+
+    Raises:
+        UnknownNameError: a task that is not there.
+    """
+    known = {str(row["task"]): row for row in rows}
+    for name in asked or []:
+        if name not in known:
+            raise UnknownNameError(f"There is no task {name!r}. {did_you_mean(name, known)}")
+    return [row for name, row in known.items() if not asked or name in asked]
+
+
+def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
+    """A task from its row and the table of clips.
+
+    Args:
+        row: ``task, label_column, domain, group_column, metric``; any domain where missing.
+        clips: ``clip_id, domain, cluster_id`` and the columns that the row names.
+
+    Raises:
+        ConfigError: a column that the clips do not have.
+    """
+    label, group = row["label_column"], row["group_column"]
+    for column in (label, group):
+        if column not in clips:
+            raise ConfigError(
+                f"Task {row['task']!r} needs the column {column!r}, which the clips do not have. "
+                f"{did_you_mean(column, [str(name) for name in clips])}"
+            )
+    if isinstance(row["domain"], str):
+        clips = clips[clips.domain == row["domain"]]
+    clips = clips[clips[label].notna() & clips[group].notna()]
+    labels = clips[label].astype(str).to_numpy(dtype=object)
+    groups = clips[group].astype(str).to_numpy(dtype=object)
+    clusters = clips.cluster_id.to_numpy(dtype=object)
+    return Task(
+        name=row["task"],
+        metric=row["metric"],  # type: ignore[arg-type]
+        clip_ids=clips.clip_id.tolist(),
+        labels=labels,
+        groups=groups,
+        units=groups if _is_one_to_one(labels, clusters) else clusters,
+    )
+
+
+def _is_one_to_one(labels: Strings, clusters: Strings) -> bool:
+    """Whether the label is the cluster itself, as for voice or track."""
+    pairs = len(set(zip(labels, clusters, strict=True)))
+    return pairs == len(set(labels)) == len(set(clusters))
+
+
+def mean_value(found: Sequence[tuple[Task, ProbeResult]]) -> Interval:
+    """The mean of the metric over tasks, each with the same weight, with a joint interval."""
+    return mean_difference([(task, one.predictions, None) for task, one in found])
+
+
+def mean_difference(found: Sequence[tuple[Task, Strings, Strings | None]]) -> Interval:
+    """The mean over tasks of the metric of some predictions minus that of others.
+
+    ``None`` for the others are predictions that are never right: the value itself.
+    """
+    return mean_paired_difference(
+        [
+            PairedTask(
+                pred_a=one,
+                pred_b=np.full_like(one, "") if other is None else other,
+                labels=task.labels.tolist(),
+                clusters=task.units.tolist(),
+                metric=task.metric,
+            )
+            for task, one, other in found
+        ]
+    )
