@@ -155,6 +155,8 @@ class RunRecipe:
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes (``torchrun``): a whole model in each, or one spread over all
     of them (FSDP2), for students that one device cannot hold."""
+    tensorboard: bool = False
+    """Whether the log is also written for TensorBoard, to ``tensorboard`` in the run."""
 
     def __post_init__(self) -> None:
         if min(self.log_every, self.checkpoint_every, self.keep_checkpoints) < 1:
@@ -162,6 +164,44 @@ class RunRecipe:
                 f"Found log_every = {self.log_every}, checkpoint_every = "
                 f"{self.checkpoint_every}, keep_checkpoints = {self.keep_checkpoints}; "
                 "expected at least 1 each."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationRecipe:
+    """Probes of the student while it trains; ``[evaluation]``.
+
+    One split into folds and few clips, so that an evaluation takes seconds: good for
+    curves, not for the table of a paper. That is what ``usad evaluate`` is for.
+    """
+
+    every: int = 0
+    """Steps between two evaluations, the untrained student's the first; 0 for none."""
+    manifest: str = "sample_data"
+    """CSV with clip_id, path, domain, cluster_id and the columns that the tasks name;
+    ``sample_data`` for the clips that come with this program."""
+    tasks: str = "sample_data"
+    """CSV with task, label_column, domain, group_column, metric."""
+    names: tuple[str, ...] = ()
+    """Which of the tasks; all where empty."""
+    layers: tuple[int, ...] = (-1,)
+    """Of the student; with several, the layer is chosen on the training folds."""
+    protocols: tuple[Literal["knn", "linear"], ...] = ("knn", "linear")
+    max_clips: int = 200
+    """Clips of a task, taken in turn from each cluster, the same ones in every run."""
+    max_clip_s: float = 10.0
+    """Of a longer clip only this much is heard, from its beginning."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.max_clips < 2 or self.max_clip_s <= 0:
+            raise ConfigError(
+                f"Found every = {self.every}, max_clips = {self.max_clips}, max_clip_s = "
+                f"{self.max_clip_s}; expected a number of steps or 0, 2 clips or more, a length."
+            )
+        if not (self.layers and self.protocols):
+            raise ConfigError(
+                f"Found layers = {list(self.layers)}, protocols = {list(self.protocols)}; "
+                "expected one or more of each. Set every = 0 for no evaluation."
             )
 
 
@@ -178,6 +218,7 @@ class Recipe:
     data: DataRecipe
     objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
     optimiser: OptimiserRecipe
+    evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
 
     def __post_init__(self) -> None:
