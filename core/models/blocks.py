@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from usad_workbench.core.models.sizes import StudentConfig
 
@@ -17,30 +18,30 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def distance_table(n_frames: int, dim: int, device: torch.device) -> Tensor:
-    """Sinusoids of the distances n - 1, n - 2, ..., -(n - 1), shape [2 n - 1, dim].
+    """Sinusoids of the distances n, n - 1, ..., -n, shape [2 n + 1, dim].
 
     Signed, sine and cosine interleaved, base 10000 (Transformer-XL, arXiv 1901.02860,
-    sec. 3.3, for attention in both directions). In float32 at any precision.
+    sec. 3.3, for attention in both directions). In float32 at any precision. The two
+    farthest are never used; with them ``shift_to_keys`` needs no copy.
     """
-    distance = torch.arange(n_frames - 1, -n_frames, -1, device=device, dtype=torch.float32)
+    distance = torch.arange(n_frames, -n_frames - 1, -1, device=device, dtype=torch.float32)
     exponent = torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim
     angle = distance.unsqueeze(1) * torch.exp(-math.log(10_000.0) * exponent)
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
 
 
 def shift_to_keys(scores: Tensor) -> Tensor:
-    """From one score per distance to one per key: [..., n, 2 n - 1] to [..., n, n].
+    """From one score per distance to one per key: [..., n, 2 n + 1] to [..., n, n].
 
-    Entry (i, j) of the result is the score of query i at distance i - j. The trick of
-    Transformer-XL (arXiv 1901.02860, appendix B): pad, read as another shape, cut.
+    Entry (i, j) of the result is the score of query i at distance i - j, which stands in
+    column n - (i - j), so that a row begins 2 n places behind the one before. That is
+    the trick of Transformer-XL (arXiv 1901.02860, appendix B) as a view.
 
-    >>> shift_to_keys(torch.tensor([[1, 0, -1], [1, 0, -1]])).tolist()
+    >>> shift_to_keys(torch.tensor([[2, 1, 0, -1, -2], [2, 1, 0, -1, -2]])).tolist()
     [[0, -1], [1, 0]]
     """
     n = scores.shape[-2]
-    padded = F.pad(scores, (1, 0))
-    rows = padded.reshape(*scores.shape[:-2], 2 * n, n)[..., 1:, :]
-    return rows.reshape(*scores.shape[:-2], n, 2 * n - 1)[..., :n]
+    return scores.flatten(-2)[..., n:].view(*scores.shape[:-2], n, 2 * n)[..., :n]
 
 
 class RelativeAttention(nn.Module):
@@ -75,21 +76,27 @@ class RelativeAttention(nn.Module):
         query, key, value = (
             self._heads(projection(frames)) for projection in (self.query, self.key, self.value)
         )
-        position = self._heads(self.position(distances.to(frames.dtype)).unsqueeze(0))
-        with_position = (query + self.position_bias.unsqueeze(1)) @ position.transpose(2, 3)
-        bias = shift_to_keys(with_position) / math.sqrt(query.shape[-1])
+        bias = self._position_scores(query, distances)
         if is_valid is not None:
             bias = bias.masked_fill(~is_valid[:, None, None, :], float("-inf"))
-        query = query + self.content_bias.unsqueeze(1)
         mixed = F.scaled_dot_product_attention(
-            query.to(value.dtype),
+            query + self.content_bias.to(query.dtype).unsqueeze(1),
             key,
             value,
-            attn_mask=bias.to(value.dtype),
+            attn_mask=bias,
             dropout_p=self.dropout if self.training else 0.0,
         )
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
+
+    def _position_scores(self, query: Tensor, distances: Tensor) -> Tensor:
+        # [clip, head, frame, dim per head] to [clip, head, frame, frame]; scaled here, where
+        # the factor meets the fewest numbers.
+        position = self._heads(self.position(distances.to(query.dtype)).unsqueeze(0))
+        query = (query + self.position_bias.to(query.dtype).unsqueeze(1)) / math.sqrt(
+            query.shape[-1]
+        )
+        return shift_to_keys(query @ position.transpose(2, 3))
 
     def _heads(self, frames: Tensor) -> Tensor:
         # [clip, frame, dim] to [clip, head, frame, dim per head]
@@ -134,11 +141,22 @@ class Block(nn.Module):
         self.ffn = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.dim) if config.block_norm else nn.Identity()
+        self.checkpoints_activations = False
 
     def forward(
         self, frames: Tensor, is_valid: Tensor | None, distances: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What leaves the block, and its feed-forward output before the residual."""
+        if self.checkpoints_activations and torch.is_grad_enabled():
+            outputs: tuple[Tensor, Tensor] = checkpoint(
+                self._forward, frames, is_valid, distances, use_reentrant=False
+            )
+            return outputs
+        return self._forward(frames, is_valid, distances)
+
+    def _forward(
+        self, frames: Tensor, is_valid: Tensor | None, distances: Tensor
+    ) -> tuple[Tensor, Tensor]:
         attended = self.attention(self.attention_norm(frames), is_valid, distances)
         frames = frames + self.dropout(attended)
         ffn = self.ffn(self.ffn_norm(frames))

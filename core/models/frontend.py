@@ -6,7 +6,9 @@ function takes one clip at a time; this one takes a batch and gives each clip th
 it would have alone.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +63,8 @@ class LogMel(nn.Module):
 
     def n_frames(self, n_samples: Tensor) -> Tensor:
         """Frames of clips with this many samples."""
-        return 1 + (n_samples - self.config.window).div(self.config.hop, rounding_mode="floor")
+        n_hops = (n_samples - self.config.window).div(self.config.hop, rounding_mode="floor")
+        return (1 + n_hops).clamp(min=0)
 
     def forward(self, samples: Tensor, n_valid: Tensor) -> tuple[Tensor, Tensor]:
         """The bands and the number of valid frames per clip; frames behind are zero.
@@ -73,17 +76,24 @@ class LogMel(nn.Module):
         Raises:
             ShapeError: a clip shorter than one window.
         """
-        if samples.shape[1] < self.config.window or int(n_valid.min()) < self.config.window:
-            raise ShapeError(
-                f"The shortest clip has {min(samples.shape[1], int(n_valid.min()))} samples, at "
-                f"least {self.config.window} (one window) are needed. Pad it with zeros."
-            )
-        with torch.autocast(samples.device.type, enabled=False):
+        self._check(samples, n_valid)
+        with without_autocast(samples.device):
             log_mel = self._log_mel(self._without_offset(samples.float(), n_valid))
         normalised = (log_mel - self.config.mean) / (2 * self.config.std)
         n_frames = self.n_frames(n_valid)
         is_valid = frame_mask(n_frames, normalised.shape[1]).unsqueeze(-1)
         return normalised.masked_fill(~is_valid, 0.0), n_frames
+
+    def _check(self, samples: Tensor, n_valid: Tensor) -> None:
+        # Reading a value would make an accelerator wait and break a compiled graph: there
+        # a clip that is too short has no frames.
+        reads = n_valid.device.type == "cpu" and not torch.compiler.is_compiling()
+        shortest = min(samples.shape[1], int(n_valid.min()) if reads else samples.shape[1])
+        if shortest < self.config.window:
+            raise ShapeError(
+                f"The shortest clip has {shortest} samples, at least {self.config.window} (one "
+                "window) are needed. Pad it with zeros."
+            )
 
     def _without_offset(self, samples: Tensor, n_valid: Tensor) -> Tensor:
         # The mean over the valid samples only, or a clip would change with its neighbours.
@@ -98,10 +108,17 @@ class LogMel(nn.Module):
         # Pre-emphasis within the window; Kaldi takes the first sample as its own past.
         past = F.pad(windows, (1, 0), mode="replicate")[..., :-1]
         tapered = (windows - PREEMPHASIS * past) * self.taper
-        power = torch.fft.rfft(tapered, n=self.n_fft).abs().square()
+        power = torch.view_as_real(torch.fft.rfft(tapered, n=self.n_fft)).square().sum(-1)
         energies = power[..., :-1] @ self.filters.T
         log_mel: Tensor = energies.clamp(min=LOG_FLOOR).log()
         return log_mel
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A context in which operations keep their precision, on any device."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def kaldi_mel_filters(config: FrontendConfig, n_fft: int) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from usad_workbench.core.clips import ClipBatch
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.models.blocks import RelativeAttention, distance_table, shift_to_keys
 from usad_workbench.core.models.sizes import (
     PUBLISHED_SIZES,
@@ -71,6 +71,22 @@ def test_counts_of_other_readings(config: StudentConfig) -> None:
     assert count_parameters(config).total == sum(p.numel() for p in student.parameters())
 
 
+@pytest.mark.parametrize("size", PUBLISHED_SIZES)
+def test_each_published_size_runs_forward_and_backward(size: str) -> None:
+    """Shapes of everything, on a device that holds no values."""
+    config = SIZES[size]
+    with torch.device("meta"):
+        student = Student(config)
+        output = student(torch.zeros(2, 32_000), torch.full((2,), 32_000))
+        loss = output.x.sum() + sum(frames.sum() for frames in output.ffn)
+        loss.backward()
+    n_frames = 2 * config.frame_rate_hz - (config.frame_rate_hz == 50)
+    assert {frames.shape for frames in output.ffn} == {(2, n_frames, config.dim)}
+    assert len(output.hidden_states) == len(output.ffn) == config.n_layers
+    for parameter in student.parameters():
+        assert parameter.grad is not None and parameter.grad.shape == parameter.shape
+
+
 def test_the_shipped_size_is_small() -> None:
     assert count_parameters(SIZES["demo"]).total <= 10_000_000
 
@@ -100,6 +116,23 @@ def test_the_output_has_the_published_parts() -> None:
     assert output.layer(0) is output.stem and output.layer(3) is output.hidden_states[2]
     for frames in (output.x, output.stem, *output.hidden_states, *output.ffn):
         assert frames.shape == (2, 49, 32)
+
+
+@pytest.mark.parametrize(("target_layer", "depth"), [(0, 0), (2, 2), (-2, 2), (3, 3), (-1, 3)])
+def test_nothing_runs_behind_the_target_layer(target_layer: int, depth: int) -> None:
+    student = build_student(tiny()).eval()
+    samples = torch.randn(2, 16_000) * 0.1
+    whole = student(samples)
+    ran = []
+    for block in student.blocks:
+        block.register_forward_hook(lambda *_: ran.append(1))
+    output = student(samples, target_layer=target_layer)
+    assert len(ran) == len(output.hidden_states) == len(output.ffn) == depth
+    for layer in range(depth + 1):
+        torch.testing.assert_close(output.layer(layer), whole.layer(layer))
+    torch.testing.assert_close(output.x, whole.x if depth == 3 else whole.layer(depth))
+    with pytest.raises(UnknownNameError, match="from 0 to 3"):
+        student(samples, target_layer=4)
 
 
 @pytest.mark.parametrize("rate_hz", [50, 25])
@@ -179,11 +212,11 @@ def test_relative_attention_is_its_formula() -> None:
 
 def test_shift_to_keys_takes_the_score_of_the_distance() -> None:
     n = 5
-    scores = torch.randn(2, 3, n, 2 * n - 1)
+    scores = torch.randn(2, 3, n, 2 * n + 1)
     shifted = shift_to_keys(scores)
     for i in range(n):
         for j in range(n):
-            assert torch.equal(shifted[..., i, j], scores[..., i, n - 1 - (i - j)])
+            assert torch.equal(shifted[..., i, j], scores[..., i, n - (i - j)])
 
 
 def test_the_encoder_meets_the_contract() -> None:
