@@ -37,7 +37,10 @@ def ship(run_dir: str | Path, folder: str | Path, n_rows: int = 150) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     for source in (student / MODEL_FILE, student / CONFIG_FILE, run_dir / RECIPE_FILE):
         shutil.copyfile(source, folder / source.name)
-    rows = thin(read_log(run_dir), n_rows)
+    log = read_log(run_dir)
+    rows = thin([row for row in log if "loss" in row], n_rows)
+    rows += [row for row in log if "loss" not in row]  # evaluations, few and no means
+    rows.sort(key=lambda row: row["step"])
     names = list(dict.fromkeys(name for row in rows for name in row))
     with (folder / CURVE_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="", lineterminator="\n")

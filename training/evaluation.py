@@ -1,0 +1,266 @@
+"""Probes of the student while it trains: the tasks of ``usad evaluate`` on few clips.
+
+Nothing here touches the training: the student is read through a view that shares its
+weights, the clips of a task follow from their names, and no random generator is used
+but one that is put back.
+"""
+
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from usad_workbench.core.audio import read_audio
+from usad_workbench.core.clips import Clip, ClipBatch
+from usad_workbench.core.errors import AudioError, ConfigError
+from usad_workbench.core.models.encoder import Encoder, FloatArray, plan_batches, resolve_layers
+from usad_workbench.core.models.frontend import FrontendConfig
+from usad_workbench.core.models.sizes import StudentConfig
+from usad_workbench.core.models.student import Student, StudentEncoder
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
+from usad_workbench.core.probes.metrics import check_metric
+from usad_workbench.core.tasks import MEAN_OF_TASKS, Task, choose_rows, make_task, mean_value
+from usad_workbench.training.recipe import EvaluationRecipe
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_DATA = "sample_data"
+CLIP_COLUMNS = ("clip_id", "path", "domain", "cluster_id")
+TASK_COLUMNS = ("task", "label_column", "domain", "group_column", "metric")
+SAMPLE_RATE_HZ = FrontendConfig().sample_rate_hz
+SEEDS = (0,)
+"""One split into folds: an evaluation is a point of a curve."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeValue:
+    """What one probe read from a student."""
+
+    task: str
+    protocol: Protocol
+    value: float
+    ci_low: float
+    ci_high: float
+    """95%, bootstrap over clusters; NaN with fewer than 8 of them."""
+    n_test: int
+    n_clusters: int
+    """Units that the interval resamples."""
+    chance: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evaluation:
+    """Tasks with their clips, decoded once and kept in memory."""
+
+    recipe: EvaluationRecipe
+    tasks: tuple[Task, ...]
+    clips: dict[str, Clip] = field(repr=False)
+    failed: tuple[tuple[str, str], ...] = ()
+    """Clips that cannot be read, each with the reason."""
+
+    def of_weights(
+        self, config: StudentConfig, weights: Mapping[str, Tensor], device: torch.device
+    ) -> dict[str, float]:
+        """The row of the log for a student with some weights, which stay as they are.
+
+        Keys: ``probe/PROTOCOL/TASK`` with ``/ci_low``, ``/ci_high`` (where there is an
+        interval), ``/n``, ``/n_clusters`` and ``/chance``, and ``evaluation_s``.
+        """
+        started = time.monotonic()
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            found = evaluate_student(
+                view_student(config, weights, device), self.clips, self.tasks,
+                layers=self.recipe.layers, protocols=self.recipe.protocols,
+            )  # fmt: skip
+        return log_row(found) | {"evaluation_s": round(time.monotonic() - started, 3)}
+
+
+def view_student(
+    config: StudentConfig, weights: Mapping[str, Tensor], device: torch.device
+) -> StudentEncoder:
+    """A frozen student that shares the given weights: neither copied nor changed."""
+    with torch.device("meta"):
+        student = Student(config)
+    student.load_state_dict({name: t.detach() for name, t in weights.items()}, assign=True)
+    # The front end has no weights, so the meta device left it without values.
+    student.log_mel = type(student.log_mel)(student.log_mel.config)
+    return StudentEncoder(student, name="student", weights_sha256="in training").to(device)
+
+
+def evaluate_student(
+    encoder: Encoder,
+    clips: Mapping[str, Clip],
+    tasks: Sequence[Task],
+    *,
+    layers: Sequence[int] = (-1,),
+    protocols: Sequence[Protocol] = ("knn", "linear"),
+) -> list[ProbeValue]:
+    """Frozen probes of an encoder on some tasks.
+
+    Args:
+        encoder: Any encoder.
+        clips: Every clip that a task names, by its id, at the encoder's rate.
+        tasks: Labels, groups and clusters of their clips.
+        layers: With several, the layer is chosen anew on each training part.
+        protocols: k-NN, linear or both.
+
+    Returns:
+        One value per protocol and task, then the mean of the tasks where there are several.
+    """
+    asked = sorted({name for task in tasks for name in task.clip_ids})
+    row = {name: i for i, name in enumerate(asked)}
+    vectors = embed_clips(encoder, [clips[name] for name in asked], layers)
+    values = []
+    for protocol in protocols:
+        found: list[tuple[Task, ProbeResult]] = []
+        for task in tasks:
+            mine = [row[name] for name in task.clip_ids]
+            result = evaluate_best_layer(
+                [layer[mine] for layer in vectors], task.labels.tolist(), task.groups.tolist(),
+                task.units.tolist(), protocol, task.metric, seeds=SEEDS,
+            )  # fmt: skip
+            found.append((task, result))
+            values.append(_value(task.name, protocol, [(task, result)]))
+        if len(tasks) > 1:
+            values.append(_value(MEAN_OF_TASKS, protocol, found))
+    return values
+
+
+def embed_clips(encoder: Encoder, clips: Sequence[Clip], layers: Sequence[int]) -> list[FloatArray]:
+    """Mean-pooled vectors of clips: one array [clip, dim] for each layer."""
+    resolved = resolve_layers(layers, encoder.spec.n_layers)
+    vectors = [np.empty((len(clips), encoder.spec.dims[i]), np.float32) for i in resolved]
+    lengths = [len(clip.samples) for clip in clips]
+    for batch in plan_batches(lengths, encoder.spec.sample_rate_hz, encoder.spec.pads):
+        features = encoder.features(ClipBatch.from_clips([clips[i] for i in batch]), resolved)
+        for array, pooled in zip(vectors, features.pooled(), strict=True):
+            array[batch] = pooled.float().cpu().numpy()
+    return vectors
+
+
+def log_row(values: Sequence[ProbeValue]) -> dict[str, float]:
+    """Values as keys of the log; an interval only where there is one."""
+    row: dict[str, float] = {}
+    for one in values:
+        key = f"probe/{one.protocol}/{one.task}"
+        row[key] = one.value
+        if np.isfinite(one.ci_low):
+            row |= {f"{key}/ci_low": one.ci_low, f"{key}/ci_high": one.ci_high}
+        row |= {f"{key}/n": one.n_test, f"{key}/n_clusters": one.n_clusters}
+        row[f"{key}/chance"] = one.chance
+    return row
+
+
+def load_evaluation(recipe: EvaluationRecipe, n_layers: int) -> Evaluation:
+    """The tasks of a recipe with their clips.
+
+    Args:
+        recipe: What is evaluated.
+        n_layers: The student's depth, so that a wrong layer is refused before the training.
+
+    Raises:
+        ConfigError: a file, column or task that is not there, or a task without anything
+            to tell apart.
+        UnknownNameError: a task, layer or metric that does not exist.
+    """
+    resolve_layers(recipe.layers, n_layers)
+    manifest = _path(recipe.manifest, "manifest.csv")
+    clips = _read_table(manifest, CLIP_COLUMNS)
+    rows = _read_table(_path(recipe.tasks, "tasks.csv"), TASK_COLUMNS).to_dict("records")
+    chosen = choose_rows([{str(k): v for k, v in row.items()} for row in rows], recipe.names)
+    wanted = [thin_task(make_task(row, clips), recipe.max_clips) for row in chosen]
+    paths = dict(zip(clips.clip_id, clips.path, strict=True))
+    decoded: dict[str, Clip] = {}
+    failed: dict[str, str] = {}
+    for name in dict.fromkeys(name for task in wanted for name in task.clip_ids):
+        try:
+            clip = read_audio(manifest.parent / paths[name], sample_rate_hz=SAMPLE_RATE_HZ,
+                              end_s=recipe.max_clip_s)  # fmt: skip
+            decoded[name] = replace(clip, samples=np.ascontiguousarray(clip.samples))
+        except AudioError as error:
+            failed[name] = str(error)
+            logger.warning("not evaluated: %s", error)
+    tasks = tuple(_readable(task, decoded) for task in wanted)
+    return Evaluation(recipe=recipe, tasks=tasks, clips=decoded, failed=tuple(failed.items()))
+
+
+def thin_task(task: Task, max_clips: int) -> Task:
+    """At most this many clips of a task: in turn one of each cluster, as long as they last.
+
+    Which ones follows from their names alone, so that runs, and files with other rows or
+    another order, are judged on the same clips.
+    """
+    if len(task.clip_ids) <= max_clips:
+        return task
+    order = sorted(range(len(task.clip_ids)), key=lambda i: _digest(task.clip_ids[i]))
+    seen: Counter[str] = Counter()
+    turns = []
+    for i in order:
+        turns.append(seen[task.units[i]])
+        seen[task.units[i]] += 1
+    first = np.argsort(turns, kind="stable")[:max_clips]
+    return task.take(np.sort(np.asarray(order)[first]))
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _value(name: str, protocol: Protocol, found: Sequence[tuple[Task, ProbeResult]]) -> ProbeValue:
+    interval = mean_value(found)
+    return ProbeValue(
+        task=name,
+        protocol=protocol,
+        value=interval.value,
+        ci_low=interval.ci_low,
+        ci_high=interval.ci_high,
+        n_test=sum(result.n_test for _, result in found),
+        n_clusters=interval.n_clusters,
+        chance=float(np.mean([result.chance for _, result in found])),
+    )
+
+
+def _readable(task: Task, clips: Mapping[str, Clip]) -> Task:
+    check_metric(task.metric)
+    kept = task.take(np.flatnonzero([name in clips for name in task.clip_ids]))
+    n_labels, n_groups = len(set(kept.labels)), len(set(kept.groups))
+    if n_labels < 2 or n_groups < 2:
+        raise ConfigError(
+            f"Task {task.name!r} has {len(kept.clip_ids)} readable clips with {n_labels} labels "
+            f"in {n_groups} groups, expected two of both. Leave it out of evaluation.names, or "
+            "give it more clips."
+        )
+    return kept
+
+
+def _path(given: str, name: str) -> Path:
+    if given != SAMPLE_DATA:
+        return Path(given)
+    from usad_workbench.sample_data import sample_data_folder
+
+    return sample_data_folder() / name
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"The table {path} of [evaluation] cannot be read: {error}. Give a CSV with the "
+            f"columns {', '.join(columns)}."
+        ) from error
+    for column in columns:
+        if column not in table:
+            known = [str(name) for name in table]
+            raise ConfigError(f"{path} has no column {column}. {did_you_mean(column, known)}")
+    return table
