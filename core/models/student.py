@@ -126,7 +126,7 @@ class Student(nn.Module):
         mel, n_mel = self.log_mel(samples, n_valid)
         size = self.config.max_mel_frames
         parts = [
-            self._part(mel[:, start : start + size], (n_mel - start).clamp(0, size), depth)
+            self.part(mel[:, start : start + size], (n_mel - start).clamp(0, size), depth)
             for start in range(0, mel.shape[1], size)
         ]
         # size is a multiple of the stride, so only the last part has frames left over.
@@ -147,9 +147,19 @@ class Student(nn.Module):
             n_valid=n_frames,
         )
 
-    def _part(
+    def part(
         self, mel: Tensor, n_mel: Tensor, depth: int
     ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+        """What ``forward`` does with at most ``max_mel_frames`` of the bands.
+
+        Args:
+            mel: Shape [clip, mel frame, mel].
+            n_mel: Valid mel frames per clip; none is allowed.
+            depth: The last layer that is computed.
+
+        Returns:
+            Layer 0, layers 1 to ``depth``, their feed-forward outputs, valid frames per clip.
+        """
         frames, n_valid = self.stem(mel, n_mel)
         frames = stem = self.position(frames, n_valid)
         n_frames = frames.shape[1]
