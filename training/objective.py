@@ -22,6 +22,9 @@ from usad_workbench.core.models.heads import Head, Heads
 from usad_workbench.core.models.student import StudentOutput
 from usad_workbench.training.recipe import Pooled
 
+_SAME_RATE = 1 + 1e-6
+"""Rates whose ratio is nearer to 1 than this are the same, but for rounding."""
+
 
 def layer_map(
     n_distilled: int, n_student: int, n_teacher: int, teacher_layers: Sequence[int] = ()
@@ -109,11 +112,22 @@ def pool_frames(
         Means [clip, slow frame, dim], and how many of them per clip have any valid frame.
     """
     is_valid = frame_mask(n_valid, frames.shape[1]).to(frames).unsqueeze(-1)
-    shared = overlap(n_slow, slow_hz, frames.shape[1], rate_hz).to(frames)
+    shared = overlap(n_slow, slow_hz, frames.shape[1], rate_hz)
+    shared = shared.to(frames, non_blocking=True)
     covered = shared @ is_valid
     means = (shared @ (frames * is_valid)) / covered.clamp(min=torch.finfo(torch.float32).tiny)
-    # A sliver of a frame, from rounding in the rates, is not a frame.
-    return means, (covered.squeeze(-1) > 1e-6 / rate_hz).sum(1)
+    return means, n_covered(n_valid, rate_hz, slow_hz).clamp(max=n_slow)
+
+
+def n_covered(n_valid: Tensor, rate_hz: float, slow_hz: float) -> Tensor:
+    """How many frames of a slower side the first frames of a faster side reach.
+
+    A sliver of a frame, from rounding in the rates, is not a frame.
+
+    >>> n_covered(torch.tensor([0, 4, 5]), 50.0, 25.0).tolist()
+    [0, 2, 3]
+    """
+    return ((n_valid.double() - 1e-6) * (slow_hz / rate_hz)).ceil().clamp(min=0).long()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,9 +137,9 @@ class Loss:
     total: Tensor
     per_clip: Tensor
     """Shape [clip]; weighted as in ``total``, for finding the clip that broke a step."""
-    parts: dict[str, tuple[float, float]]
-    """By name, e.g. ``loss/aisfx/sound``: the sum over frames, and the number of frames.
-    Not weighted by domain; the named teacher's loss on clips of the named domain."""
+    sums: Tensor
+    """Shape [clip, teacher, 3]: both terms of ``l1_cosine`` summed over frames, not weighted
+    by domain, and the number of frames; teachers in the order of the objective."""
 
 
 class Objective(nn.Module):
@@ -150,6 +164,7 @@ class Objective(nn.Module):
         output: StudentOutput,
         targets: Mapping[str, LayerFeatures],
         domains: Sequence[str],
+        n_frames: Tensor | None = None,
     ) -> Loss:
         """The loss of a batch: the mean over its frames, weighted by domain.
 
@@ -157,21 +172,45 @@ class Objective(nn.Module):
             output: The student's, for the same clips as the targets.
             targets: By teacher, with the layers that the heads predict.
             domains: Of each clip.
+            n_frames: Shape [teacher]; what the sums over frames are divided by where the
+                clips are a part of a larger batch, so that the losses of the parts add up
+                to the one of the batch. The frames of these clips where none.
         """
         teachers = list(self.teacher_domains)
         weights = domain_weights(domains, list(self.teacher_domains.values()), self.omega)
-        weights = weights.to(output.x.device)
+        weights = weights.to(output.x.device, non_blocking=True)
         total = torch.zeros((), device=output.x.device)
         per_clip = torch.zeros(len(domains), device=output.x.device)
-        parts: dict[str, tuple[float, float]] = {}
+        sums = []
         for m, teacher in enumerate(teachers):
-            l1, cosine, n_frames = self._teacher_terms(teacher, output, targets[teacher])
+            l1, cosine, n = self._teacher_terms(teacher, output, targets[teacher])
             # Sums over frames divided by all frames: long clips count for their length.
             weighted = weights[:, m] * (l1 + cosine)
-            total = total + weighted.sum() / n_frames.sum()
-            per_clip = per_clip + weighted.detach() / n_frames.clamp(min=1)
-            _add_parts(parts, teacher, domains, (l1.detach(), cosine.detach(), n_frames))
-        return Loss(total=total, per_clip=per_clip, parts=parts)
+            total = total + weighted.sum() / (n.sum() if n_frames is None else n_frames[m])
+            per_clip = per_clip + weighted.detach() / n.clamp(min=1)
+            sums.append(torch.stack((l1.detach(), cosine.detach(), n.to(l1)), dim=1))
+        return Loss(total=total, per_clip=per_clip, sums=torch.stack(sums, dim=1))
+
+    def count_frames(self, n_valid: Tensor, targets: Mapping[str, LayerFeatures]) -> Tensor:
+        """Frames that the loss of each teacher is a mean over, shape [teacher].
+
+        Args:
+            n_valid: Frames of the student per clip, shape [clip].
+            targets: As in ``forward``, for the same clips.
+        """
+        return torch.stack(
+            [self._n_aligned(n_valid, targets[t]).sum() for t in self.teacher_domains]
+        )
+
+    def _n_aligned(self, n_valid: Tensor, target: LayerFeatures) -> Tensor:
+        """Frames per clip that student and teacher share, at the slower one's rate."""
+        # Layers of a teacher may differ in rate; the frames of a clip are the first one's.
+        n_wanted, rate, mine = target.n_valid[0], target.frame_rates_hz[0], self.frame_rate_hz
+        if rate > mine * _SAME_RATE:
+            n_wanted = n_covered(n_wanted, rate, mine)
+        elif rate < mine / _SAME_RATE:
+            n_valid = n_covered(n_valid, mine, rate)
+        return torch.minimum(n_valid, n_wanted.to(n_valid))
 
     def _teacher_terms(
         self, teacher: str, output: StudentOutput, target: LayerFeatures
@@ -200,13 +239,13 @@ class Objective(nn.Module):
         wanted, n_wanted, rate = target.frames[at], target.n_valid[at], target.frame_rates_hz[at]
         hidden, n_hidden = output.layer(head.spec.student_layer), output.n_valid
         mine = self.frame_rate_hz
-        if rate > mine * (1 + 1e-6):
+        if rate > mine * _SAME_RATE:
             wanted, n_wanted = pool_frames(wanted.float(), n_wanted, rate, hidden.shape[1], mine)
             predicted = head(hidden)
-        elif rate < mine * (1 - 1e-6) and self.pooled == "hidden":
+        elif rate < mine / _SAME_RATE and self.pooled == "hidden":
             hidden, n_hidden = pool_frames(hidden.float(), n_hidden, mine, wanted.shape[1], rate)
             predicted = head(hidden)
-        elif rate < mine * (1 - 1e-6):
+        elif rate < mine / _SAME_RATE:
             predicted = head(hidden).float()
             predicted, n_hidden = pool_frames(predicted, n_hidden, mine, wanted.shape[1], rate)
         else:
@@ -214,21 +253,3 @@ class Objective(nn.Module):
         shortest = min(predicted.shape[1], wanted.shape[1])
         n = torch.minimum(n_hidden, n_wanted.to(n_hidden))
         return predicted[:, :shortest], wanted[:, :shortest], n
-
-
-def _add_parts(
-    parts: dict[str, tuple[float, float]],
-    teacher: str,
-    domains: Sequence[str],
-    sums: tuple[Tensor, Tensor, Tensor],
-) -> None:
-    l1, cosine, n_frames = (value.double().cpu() for value in sums)
-    rows = {"": list(range(len(domains)))}
-    for row, domain in enumerate(domains):
-        rows.setdefault(f"/{domain}", []).append(row)
-    for where, which in rows.items():
-        n = float(n_frames[which].sum())
-        parts[f"loss/{teacher}{where}"] = (float((l1 + cosine)[which].sum()), n)
-    n = float(n_frames.sum())
-    parts[f"l1/{teacher}"] = (float(l1.sum()), n)
-    parts[f"cosine/{teacher}"] = (float(cosine.sum()), n)

@@ -15,18 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from usad_workbench.core.config import config_to_dict, differing_keys
 from usad_workbench.core.errors import CheckpointError, ConfigError
-from usad_workbench.core.models.checkpoint import find_checkpoint, list_checkpoints, save_student
+from usad_workbench.core.models.checkpoint import (
+    delete_partial,
+    find_checkpoint,
+    list_checkpoints,
+    save_student,
+)
 from usad_workbench.core.models.encoder import Encoder, TargetKind
 from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.models.student import build_student
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus, load_corpus
+from usad_workbench.training.distributed import Processes, join_processes
 from usad_workbench.training.objective import layer_map
 from usad_workbench.training.recipe import Recipe, TeacherRecipe, find_recipe, load_recipe
-from usad_workbench.training.runlog import RunLog
 from usad_workbench.training.targets import (
     OnlineTargets,
     TargetSource,
@@ -81,23 +87,56 @@ def train(
     """
     run_dir = Path(run_dir)
     recipe = load_recipe(recipe_path, tuple(overrides))
-    _open_run(run_dir, recipe, find_recipe(recipe_path), resume)
-    encoders = _load_teachers(recipe, teachers)
+    with join_processes(recipe.run.device) as processes:
+        processes.first(lambda: _open_run(run_dir, recipe, find_recipe(recipe_path), resume))
+        reports = progress if processes.is_first else no_progress
+        trainer = _prepare(run_dir, recipe, teachers, processes, reports)
+        checkpoint = trainer.run(reports)
+        student, _ = trainer.snapshot()
+        final = {**trainer.provenance, **asdict(trainer.state)}
+        if processes.is_first:
+            save_student(run_dir / STUDENT_FOLDER, student, None, final, "float16")
+    return TrainResult(
+        run=str(run_dir),
+        step=trainer.state.step,
+        loss=trainer.state.loss,
+        checkpoint=str(checkpoint),
+    )
+
+
+def _prepare(
+    run_dir: Path,
+    recipe: Recipe,
+    teachers: Mapping[str, Encoder] | None,
+    processes: Processes,
+    progress: Progress,
+) -> Trainer:
+    """The trainer where the run stands: at its start, or at its last checkpoint."""
+    encoders = _load_teachers(recipe, teachers, processes.device)
     cache = Path(recipe.data.cache) if recipe.data.cache else run_dir / "cache"
-    corpus = load_corpus(recipe.data, cache, progress)
-    specs = _head_specs(recipe, encoders)
-    sources = {
-        teacher.name: _targets(teacher, encoders[teacher.name], recipe, corpus, cache, progress)
-        for teacher in recipe.teachers
-    }
+    # The first process decodes, then the others find it done.
+    processes.first(lambda: load_corpus(recipe.data, cache, progress).key)
+    corpus = load_corpus(recipe.data, cache)
+    sources = {}
+    for teacher in recipe.teachers:
+        online = _online_targets(teacher, encoders[teacher.name], recipe, corpus)
+        is_online = recipe.data.targets == "online"
+        sources[teacher.name] = (
+            online if is_online else cache_targets(online, cache, progress, processes)
+        )
     torch.manual_seed(recipe.run.seed)
-    student, heads = build_student(recipe.student, recipe.run.seed), Heads(specs)
-    goes_on = resume and bool(list_checkpoints(run_dir))
+    student, heads = (
+        build_student(recipe.student, recipe.run.seed),
+        Heads(_head_specs(recipe, encoders)),
+    )
+    steps_done = list_checkpoints(run_dir)
     # A checkpoint holds the statistics that it was trained with.
-    if recipe.objective.target_scaling == "standardise" and not goes_on:
-        _set_scaling(heads, sources, len(corpus.pieces), progress)
+    if recipe.objective.target_scaling == "standardise" and not steps_done:
+        n_pieces = len(corpus.pieces)
+        _set_scaling(heads, processes.first(lambda: _statistics(sources, n_pieces, progress)))
     provenance = _provenance(recipe, encoders, corpus)
-    write_json(run_dir / PROVENANCE_FILE, {**provenance, "failed": corpus.failed})
+    if processes.is_first:
+        write_json(run_dir / PROVENANCE_FILE, {**provenance, "failed": corpus.failed})
     trainer = Trainer(
         recipe,
         run_dir,
@@ -106,18 +145,13 @@ def train(
         corpus=corpus,
         targets=sources,
         provenance=provenance,
+        processes=processes,
     )
-    if goes_on:
+    if steps_done:
         trainer.restore(find_checkpoint(run_dir))
-    checkpoint = trainer.run(RunLog(run_dir, trainer.state.step), progress)
-    final = {**provenance, **asdict(trainer.state)}
-    save_student(run_dir / STUDENT_FOLDER, trainer.student, None, final, "float16")
-    return TrainResult(
-        run=str(run_dir),
-        step=trainer.state.step,
-        loss=trainer.state.loss,
-        checkpoint=str(checkpoint),
-    )
+    else:
+        trainer.log.open(0)
+    return trainer
 
 
 def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
@@ -135,13 +169,16 @@ def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
                 f"{run_dir} was started with another recipe: {'; '.join(differing)} (then, "
                 "now). Use the same one, or start another run."
             )
+        delete_partial(run_dir)
         return
     run_dir.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, run_dir / RECIPE_FILE)
     write_json(known, resolved)
 
 
-def _load_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> dict[str, Encoder]:
+def _load_teachers(
+    recipe: Recipe, given: Mapping[str, Encoder] | None, device: torch.device
+) -> dict[str, Encoder]:
     # The registry knows weights and packages; a run with encoders of its own needs neither.
     encoders = {}
     for teacher in recipe.teachers:
@@ -150,7 +187,7 @@ def _load_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> dict[
         else:
             from usad_workbench.core.registry import load_encoder
 
-            encoders[teacher.name] = load_encoder(teacher.name, recipe.run.device)
+            encoders[teacher.name] = load_encoder(teacher.name, str(device))
     return encoders
 
 
@@ -191,32 +228,32 @@ def _head_specs(recipe: Recipe, encoders: Mapping[str, Encoder]) -> tuple[HeadSp
     return tuple(specs)
 
 
-def _targets(
-    teacher: TeacherRecipe,
-    encoder: Encoder,
-    recipe: Recipe,
-    corpus: Corpus,
-    cache: Path,
-    progress: Progress,
-) -> TargetSource:
+def _online_targets(
+    teacher: TeacherRecipe, encoder: Encoder, recipe: Recipe, corpus: Corpus
+) -> OnlineTargets:
     pairs = layer_map(
         recipe.objective.n_layers, recipe.student.n_layers, encoder.spec.n_layers, teacher.layers
     )
     layers = [teacher_layer for _, teacher_layer in pairs]
-    online = OnlineTargets(encoder, corpus, layers, target_kind(teacher, encoder))
-    return online if recipe.data.targets == "online" else cache_targets(online, cache, progress)
+    return OnlineTargets(encoder, corpus, layers, target_kind(teacher, encoder))
+
+
+def _statistics(
+    sources: Mapping[str, TargetSource], n_pieces: int, progress: Progress
+) -> dict[str, dict[int, tuple[Tensor, Tensor]]]:
+    return {
+        teacher: target_statistics(source, n_pieces, progress)
+        for teacher, source in sources.items()
+    }
 
 
 def _set_scaling(
-    heads: Heads, sources: Mapping[str, TargetSource], n_pieces: int, progress: Progress
+    heads: Heads, statistics: Mapping[str, Mapping[int, tuple[Tensor, Tensor]]]
 ) -> None:
-    for teacher, source in sources.items():
-        statistics = target_statistics(source, n_pieces, progress)
-        for head in heads:
-            if head.spec.teacher == teacher:
-                mean, std = statistics[head.spec.teacher_layer]
-                head.target_mean.copy_(mean)
-                head.target_std.copy_(std)
+    for head in heads:
+        mean, std = statistics[head.spec.teacher][head.spec.teacher_layer]
+        head.target_mean.copy_(mean)
+        head.target_std.copy_(std)
 
 
 def _provenance(recipe: Recipe, encoders: Mapping[str, Encoder], corpus: Corpus) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The log of a run: one JSON object per line, so that any tool can read it."""
 
 import json
-import math
-from collections import defaultdict
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from usad_workbench.training.objective import Loss
+import numpy as np
+import numpy.typing as npt
+
+from usad_workbench.training.steps import StepValues
 
 if TYPE_CHECKING:
     from usad_workbench.training.trainer import TrainState
@@ -19,41 +22,82 @@ class RunLog:
 
     Keys: ``step``, ``loss`` (what is minimised), ``loss/TEACHER``,
     ``loss/TEACHER/DOMAIN``, ``l1/TEACHER``, ``cosine/TEACHER`` (means over frames, not
-    weighted by domain), ``lr``, ``gradient_norm``, ``audio_s`` and ``wall_s`` (both since
-    the run began).
+    weighted by domain), ``lr``, ``gradient_norm`` (of the last step), ``audio_s`` and
+    ``wall_s`` (both since the run began).
     """
 
-    def __init__(self, run_dir: Path, resume_step: int = 0) -> None:
-        """Starts a log, or cuts one off behind the step that a run goes on from."""
-        self.path = run_dir / LOG_FILE
-        kept = [row for row in read_log(run_dir) if row["step"] <= resume_step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        self._totals: list[float] = []
-        self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    def __init__(
+        self,
+        run_dir: Path,
+        teachers: Sequence[str],
+        domains: Sequence[str],
+        *,
+        writes: bool = True,
+    ) -> None:
+        """The log of a run's folder; only one process ``writes`` it."""
+        self.path, self.writes = run_dir / LOG_FILE, writes
+        self.teachers, self.domains = list(teachers), list(domains)
+        self._losses: list[float] = []
+        self._sums = np.zeros((len(self.teachers), len(self.domains), 3))
+        self._norm = 0.0
 
-    def add(self, loss: Loss) -> None:
+    def open(self, step: int, window: Mapping[str, Any] | None = None) -> None:
+        """Starts a log, or cuts one off behind the step that a run goes on from.
+
+        Args:
+            step: Later lines are deleted.
+            window: Of the checkpoint, see ``window``.
+        """
+        if window is not None:
+            self._losses = [float(loss) for loss in window["losses"]]
+            self._sums = np.asarray(window["sums"], dtype=np.float64)
+        if self.writes:
+            kept = [row for row in read_log(self.path.parent) if row["step"] <= step]
+            partial = self.path.with_name(f".{LOG_FILE}.partial")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            os.replace(partial, self.path)
+
+    def window(self) -> dict[str, Any]:
+        """The steps since the last line, for a checkpoint: the next line needs them."""
+        return {"losses": self._losses, "sums": self._sums.tolist()}
+
+    def add(self, values: StepValues) -> None:
         """Adds a step."""
-        self._totals.append(float(loss.total.detach()))
-        for name, (total, n_frames) in loss.parts.items():
-            self._sums[name][0] += total
-            self._sums[name][1] += n_frames
+        self._losses.append(values.loss)
+        self._sums = self._sums + values.sums
+        self._norm = values.norm
 
-    def write(self, state: "TrainState", *, lr: float, gradient_norm: float) -> None:
+    def write(self, state: "TrainState", lr: float) -> None:
         """Writes the line of the steps added since the last one."""
-        parts = {name: s / n if n else math.nan for name, (s, n) in sorted(self._sums.items())}
         row = {
             "step": state.step,
-            "loss": sum(self._totals) / len(self._totals),
-            **parts,
+            "loss": sum(self._losses) / len(self._losses),
+            **self._parts(),
             "lr": lr,
-            "gradient_norm": gradient_norm,
+            "gradient_norm": self._norm,
             "audio_s": round(state.audio_s, 3),
             "wall_s": round(state.wall_s, 3),
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        self._totals.clear()
-        self._sums.clear()
+        if self.writes:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        self._losses, self._sums = [], np.zeros_like(self._sums)
+
+    def _parts(self) -> dict[str, float]:
+        parts: dict[str, float] = {}
+        for teacher, sums in zip(self.teachers, self._sums, strict=True):
+            l1, cosine = _means(sums.sum(0))
+            parts |= {f"l1/{teacher}": l1, f"cosine/{teacher}": cosine}
+            parts[f"loss/{teacher}"] = l1 + cosine
+            for domain, of_domain in zip(self.domains, sums, strict=True):
+                if of_domain[2]:
+                    parts[f"loss/{teacher}/{domain}"] = sum(_means(of_domain))
+        return dict(sorted(parts.items()))
+
+
+def _means(sums: npt.NDArray[np.float64]) -> tuple[float, float]:
+    # Both terms over their frames; there are some wherever a step was made.
+    return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
 
 def read_log(run_dir: str | Path) -> list[dict[str, float]]:

@@ -26,6 +26,7 @@ from usad_workbench.core.models.encoder import (
 )
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus
+from usad_workbench.training.distributed import Processes
 from usad_workbench.training.shards import Shards
 
 _STATISTICS_BATCH = 32
@@ -102,9 +103,12 @@ class CachedTargets:
 
 
 def cache_targets(
-    source: OnlineTargets, folder: Path, progress: Progress = no_progress
+    source: OnlineTargets,
+    folder: Path,
+    progress: Progress = no_progress,
+    processes: Processes | None = None,
 ) -> CachedTargets:
-    """Computes what is not on disk yet, and reads from there.
+    """Computes what is not on disk yet, and reads from there; several processes share it.
 
     The folder's name holds the teacher's weights, the layers, the kind and the corpus:
     targets of anything else are never found there.
@@ -122,12 +126,14 @@ def cache_targets(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "provenance.json").write_text(json.dumps(key, indent=2), encoding="utf-8")
     shards = Shards(folder, len(corpus.pieces))
-    missing = shards.missing()
+    processes = processes or Processes()
+    missing = processes.first(shards.missing)[processes.rank :: processes.n]
     for done, items in enumerate(missing, start=1):
         per_piece = source.per_piece(items)
         names = [str(layer) for layer in source.layers]
         shards.write(items.start, [dict(zip(names, layers, strict=True)) for layers in per_piece])
         progress(done, len(missing), f"targets of {spec.name}")
+    processes.gather(None)  # until all have written theirs
     return CachedTargets(shards, source.layers, source.frame_rates_hz)
 
 

@@ -1,45 +1,65 @@
 """The loop of one run: batches, steps, log and checkpoints.
 
-One process. Everything random in a step follows from the seed and the step's number, so
-a run that goes on from a checkpoint gives the losses that it would have given.
+Everything random in a step follows from the seed, the step's number and which part of
+the batch a process has in hand; no state of a generator has to be kept. So a run that
+goes on from a checkpoint gives the losses that it would have given, and any number of
+processes and parts gives those of one (but for dropout, whose masks are the parts' own).
+
+A step does not wait for the device: on an accelerator its values are read where a line
+of the log or a checkpoint needs them. A loss that is not finite is then found some steps
+late, but always named with its own step and clips, and before anything is written.
 """
 
 import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usad_workbench.core.clips import ClipBatch
 from usad_workbench.core.errors import CheckpointError, TrainingError
 from usad_workbench.core.models.checkpoint import (
     CHECKPOINTS,
     HEADS_FILE,
     MODEL_FILE,
+    assign_weights,
+    delete_checkpoint,
     list_checkpoints,
     read_student_folder,
     read_tensors,
-    restore_weights,
     save_student,
 )
-from usad_workbench.core.models.encoder import LayerFeatures
 from usad_workbench.core.models.heads import Heads
 from usad_workbench.core.models.student import Student
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.training.batches import read_part, split_batch
 from usad_workbench.training.data import Corpus
-from usad_workbench.training.objective import Loss, Objective
+from usad_workbench.training.distiller import Distiller
+from usad_workbench.training.distributed import (
+    Processes,
+    fill,
+    reduce_gradients,
+    share,
+    spread,
+    whole,
+)
+from usad_workbench.training.ema import WeightAverage
+from usad_workbench.training.objective import Objective
 from usad_workbench.training.recipe import Recipe
 from usad_workbench.training.runlog import RunLog
 from usad_workbench.training.sampler import BatchSampler
 from usad_workbench.training.schedule import learning_rate
+from usad_workbench.training.steps import PartRecord, StepRecord, read_steps
 from usad_workbench.training.targets import TargetSource
 
 OPTIMISER_FILE = "optimiser.safetensors"
+LIVE_FILE = "live.safetensors"
+"""The weights that the optimiser moves, where the student that is kept is their average."""
 
 
 @dataclass(slots=True)
@@ -53,11 +73,11 @@ class TrainState:
     wall_s: float = 0.0
     """Seconds of work, those before a resume included."""
     loss: float = math.nan
-    """Of the last step."""
+    """Of the last step whose values were read."""
 
 
 class Trainer:
-    """One student, its heads and its optimiser."""
+    """One student, its heads and its optimiser, or this process's share of them."""
 
     def __init__(
         self,
@@ -69,19 +89,30 @@ class Trainer:
         corpus: Corpus,
         targets: Mapping[str, TargetSource],
         provenance: Mapping[str, Any],
+        processes: Processes | None = None,
     ) -> None:
         self.recipe, self.run_dir, self.corpus, self.targets = recipe, run_dir, corpus, targets
-        self.device = torch.device(recipe.run.device)
-        self.student = student.to(self.device)
-        self.objective = Objective(
-            heads,
-            teacher_domains={teacher.name: teacher.domain for teacher in recipe.teachers},
-            omega=recipe.objective.omega,
-            frame_rate_hz=recipe.student.frame_rate_hz,
-            pooled=recipe.objective.pooled,
-        ).to(self.device)
-        self.heads, self.provenance = heads, dict(provenance)
+        self.processes = processes or Processes(device=torch.device(recipe.run.device))
+        self.student, self.heads, self.provenance = student, heads, dict(provenance)
+        self.distiller = Distiller(
+            student,
+            Objective(
+                heads,
+                teacher_domains={teacher.name: teacher.domain for teacher in recipe.teachers},
+                omega=recipe.objective.omega,
+                frame_rate_hz=recipe.student.frame_rate_hz,
+                pooled=recipe.objective.pooled,
+            ),
+            is_half=recipe.run.precision == "bfloat16",
+        ).to(self.processes.device)
+        student.checkpoint_activations(recipe.run.activation_checkpointing)
+        if recipe.run.compile:
+            for block in student.blocks:
+                block.compile()
+        self.model = spread(self.distiller, student.blocks, recipe.run.parallel, self.processes)
         self.optimiser = build_optimiser(recipe, student, heads)
+        decay = recipe.optimiser.ema_decay
+        self.average = WeightAverage(list(student.parameters()), decay) if decay else None
         self.sampler = BatchSampler(
             [piece.duration_s for piece in corpus.pieces],
             [piece.domain for piece in corpus.pieces],
@@ -89,9 +120,16 @@ class Trainer:
             share=recipe.data.share or None,
             seed=recipe.run.seed,
         )
+        self.log = RunLog(
+            run_dir,
+            [teacher.name for teacher in recipe.teachers],
+            sorted({piece.domain for piece in corpus.pieces}),
+            writes=self.processes.is_first,
+        )
         self.state = TrainState()
+        self._unread: list[StepRecord] = []
 
-    def run(self, log: RunLog, progress: Progress = no_progress) -> Path:
+    def run(self, progress: Progress = no_progress) -> Path:
         """Trains to the last step; the last checkpoint.
 
         Raises:
@@ -100,84 +138,130 @@ class Trainer:
         run, n_steps = self.recipe.run, self.recipe.optimiser.n_steps
         first, started, before_s = self.state.step, time.monotonic(), self.state.wall_s
         checkpoint = self.run_dir / CHECKPOINTS / f"step-{self.state.step}"
+        reads_always = self.processes.device.type == "cpu"
+        self.model.train()
         while self.state.step < n_steps:
-            loss, rate, norm = self.step()
+            rate = self.step()
+            done, is_last = self.state.step, self.state.step == n_steps
+            writes = is_last or done % run.log_every == 0
+            saves = is_last or done % run.checkpoint_every == 0
+            if writes or saves or reads_always:
+                self.read()
             elapsed = time.monotonic() - started
             self.state.wall_s = before_s + elapsed
-            log.add(loss)
-            done, is_last = self.state.step, self.state.step == n_steps
-            if done % run.log_every == 0 or is_last:
-                log.write(self.state, lr=rate, gradient_norm=norm)
-            if done % run.checkpoint_every == 0 or is_last:
+            if writes:
+                self.log.write(self.state, lr=rate)
+            if saves:
                 checkpoint = self.save()
             left_s = elapsed / (done - first) * (n_steps - done)
             progress(done, n_steps, f"loss {self.state.loss:.3f}, {_minutes(left_s)} left")
         return checkpoint
 
-    def step(self) -> tuple[Loss, float, float]:
-        """One step: the loss, the learning rate and the norm of the gradient."""
-        optimiser = self.recipe.optimiser
+    def step(self) -> float:
+        """One step of the optimiser; the learning rate. Values wait for ``read``."""
+        optimiser, step = self.recipe.optimiser, self.state.step
         rate = learning_rate(
-            self.state.step,
+            step,
             peak=optimiser.peak_lr,
             warmup_steps=optimiser.warmup_steps,
             n_steps=optimiser.n_steps,
         )
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        # Dropout follows from the step too; no state of a generator has to be kept.
-        torch.manual_seed(self.recipe.run.seed * 1_000_003 + self.state.step)
-        pieces = self.sampler.batch(self.state.step)
-        loss = self.loss(pieces)
-        self._check(loss.per_clip, loss.total, pieces)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self._parameters(), optimiser.clip_norm)
-        self._check(torch.zeros(len(pieces)), norm, pieces)
+        pieces = self.sampler.batch(step)
+        records = self.backward(pieces)
+        norm = whole(nn.utils.clip_grad_norm_(self._parameters(), optimiser.clip_norm))
+        self._unread.append(StepRecord(step=step, norm=norm, parts=tuple(records)))
         self.optimiser.step()
+        if self.average is not None:
+            self.average.update()
         self.state.step += 1
-        self.state.loss = float(loss.total.detach())
         self.state.audio_s += sum(self.corpus.pieces[i].duration_s for i in pieces)
-        return loss, rate, float(norm)
+        return rate
 
-    def loss(self, pieces: list[int]) -> Loss:
-        """The loss of some pieces, with the graph that its gradient needs."""
-        self.student.train()
-        batch = ClipBatch.from_clips(self.corpus.clips(pieces))
-        samples = torch.from_numpy(batch.samples).to(self.device)
-        n_valid = torch.from_numpy(batch.n_valid).to(self.device)
-        targets = {
-            name: _move(source.features(pieces), self.device)
-            for name, source in self.targets.items()
-        }
-        domains = [self.corpus.pieces[i].domain for i in pieces]
-        is_half = self.recipe.run.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
-            output = self.student(samples, n_valid)
-            loss: Loss = self.objective(output, targets, domains)
-        return loss
+    def backward(self, pieces: list[int]) -> list[PartRecord]:
+        """Adds the gradient of a batch; what its parts in this process came to."""
+        shares = split_batch(
+            pieces, self.processes.rank, self.processes.n, self.recipe.optimiser.accumulate
+        )
+        parts = [read_part(self.corpus, self.targets, *share) for share in shares]
+        # Sums over the frames of all parts and processes are divided by all their frames.
+        counts = [self.distiller.count_frames(part) * part.counts for part in parts]
+        n_frames = self.processes.sum(torch.stack(counts).sum(0))
+        n_frames = n_frames.to(self.processes.device, non_blocking=True)
+        records = []
+        for at, part in enumerate(parts):
+            torch.manual_seed(_seed(self.recipe.run.seed, self.state.step, at, self.processes))
+            with reduce_gradients(self.model, at == len(parts) - 1):
+                values = self.model(part.to(self.processes.device), n_frames)
+                # DDP and FSDP2 divide the sum over processes by their number.
+                scaled = values[0] * (self.processes.n * part.counts)
+                scaled.backward()
+            if part.counts:
+                records.append(PartRecord.of(part, values))
+        return records
+
+    def read(self) -> None:
+        """Takes in the values of the steps since the last call.
+
+        Raises:
+            TrainingError: one is not finite, naming the clips; in all processes.
+        """
+        unread, self._unread = self._unread, []
+        log = self.log
+        values = read_steps(unread, len(log.teachers), log.domains, self.processes)
+        for record, of_step in zip(unread, values, strict=True):
+            if not (math.isfinite(of_step.loss) and math.isfinite(of_step.norm)):
+                raise self._not_finite(record)
+            self.log.add(of_step)
+            self.state.loss = of_step.loss
 
     def save(self) -> Path:
         """Writes a checkpoint, then deletes those that are no longer kept."""
-        state = self.state
-        folder = self.run_dir / CHECKPOINTS / f"step-{state.step}"
-        tensors = {}
-        for name, parameter in self._named_parameters():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"{name}:{key}"] = value
-        progress = {"step": state.step, "audio_s": state.audio_s, "wall_s": state.wall_s}
+        folder = self.run_dir / CHECKPOINTS / f"step-{self.state.step}"
+        student, heads = self.snapshot()
+        extra = {OPTIMISER_FILE: self._optimiser_tensors()}
+        if self.average is not None:
+            extra[LIVE_FILE] = {name: whole(t).cpu() for name, t in _kept(self.student).items()}
+        if not self.processes.is_first:
+            return folder
+        self._check_weights([student, heads])
+        trainer = {
+            "seed": self.recipe.run.seed,
+            "next_step": self.state.step,
+            "random": "generators, dropout and order of pieces follow from seed and next_step",
+            "n_processes": self.processes.n,
+            "log": self.log.window(),
+        }
         save_student(
             folder,
-            self.student,
-            self.heads,
-            {**self.provenance, **progress, "loss": state.loss},
-            extra={OPTIMISER_FILE: tensors},
+            student,
+            heads,
+            {**self.provenance, **asdict(self.state), "trainer": trainer},
+            extra=extra,
         )
         kept = sorted(list_checkpoints(self.run_dir))[-self.recipe.run.keep_checkpoints :]
         for step, path in list_checkpoints(self.run_dir).items():
             if step not in kept:
-                _delete(path)
+                delete_checkpoint(path)
         return folder
+
+    def snapshot(self) -> tuple[Student, Heads]:
+        """The student as it is kept (the average, where there is one) and its heads.
+
+        On the CPU, apart from the modules that are trained; to be called by all processes,
+        and used before the next step, as one process alone copies nothing.
+        """
+        weights = _kept(self.student)
+        if self.average is not None:
+            names = [name for name, _ in self.student.named_parameters()]
+            weights |= dict(zip(names, self.average.average, strict=True))
+        with torch.device("meta"):
+            student, heads = Student(self.student.config), Heads(self.heads.specs)
+        assign_weights(student, {name: whole(t).cpu() for name, t in weights.items()})
+        assign_weights(heads, {name: whole(t).cpu() for name, t in _kept(self.heads).items()})
+        return student, heads
 
     def restore(self, folder: Path) -> None:
         """Goes on from a checkpoint of this run.
@@ -186,18 +270,19 @@ class Trainer:
             CheckpointError: damaged, or of another architecture.
         """
         described = read_student_folder(folder)
-        restore_weights(self.student, described, MODEL_FILE)
-        restore_weights(self.heads, described, HEADS_FILE)
-        self.student.to(self.device)
-        self.heads.to(self.device)
-        # Loading replaced the parameters, so the optimiser has to hold the new ones.
-        self.optimiser = build_optimiser(self.recipe, self.student, self.heads)
+        live = MODEL_FILE if self.average is None else LIVE_FILE
+        fill(_kept(self.student), read_tensors(described, live), f"{folder / live}")
+        fill(_kept(self.heads), read_tensors(described, HEADS_FILE), f"{folder / HEADS_FILE}")
+        if self.average is not None:
+            names = [name for name, _ in self.student.named_parameters()]
+            averages = dict(zip(names, self.average.average, strict=True))
+            fill(averages, read_tensors(described, MODEL_FILE), f"{folder / MODEL_FILE}")
         tensors = read_tensors(described, OPTIMISER_FILE)
         for name, parameter in self._named_parameters():
-            keys = [key for key in tensors if key.startswith(f"{name}:")]
-            if keys:
+            state = {key: t for key, t in tensors.items() if key.startswith(f"{name}:")}
+            if state:
                 self.optimiser.state[parameter] = {
-                    key.rpartition(":")[2]: _place(tensors[key], parameter) for key in keys
+                    key.rpartition(":")[2]: _place(t, parameter) for key, t in state.items()
                 }
         recorded = described.provenance
         try:
@@ -207,8 +292,16 @@ class Trainer:
                 wall_s=float(recorded["wall_s"]),
                 loss=float(recorded["loss"]),
             )
+            self.log.open(self.state.step, recorded["trainer"]["log"])
         except KeyError as error:
             raise CheckpointError(f"{folder} does not say its {error}. Use another.") from error
+
+    def _optimiser_tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{name}:{key}": whole(value).cpu()
+            for name, parameter in self._named_parameters()
+            for key, value in self.optimiser.state.get(parameter, {}).items()
+        }
 
     def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         modules: tuple[tuple[str, nn.Module], ...] = (
@@ -219,17 +312,26 @@ class Trainer:
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for _, parameter in self._named_parameters()]
 
-    def _check(self, per_clip: Tensor, value: Tensor, pieces: list[int]) -> None:
-        if bool(value.isfinite()):
-            return
-        bad = (~per_clip.isfinite()).nonzero().flatten().tolist()
-        clips = [self.corpus.pieces[pieces[i]] for i in (bad or range(len(pieces)))]
+    def _not_finite(self, record: StepRecord) -> TrainingError:
+        mine = [piece for part in record.parts for piece in part.bad_pieces()]
+        bad = [piece for pieces in self.processes.gather(mine) for piece in pieces]
+        clips = [self.corpus.pieces[i] for i in (bad or self.sampler.batch(record.step))]
         names = ", ".join(f"{clip.clip_id} from {clip.start_s:g} s" for clip in clips)
-        what = "loss" if bad else "gradient"
-        raise TrainingError(
-            f"The {what} of step {self.state.step} is not finite for {names}. Listen to these "
-            "clips, lower optimiser.peak_lr, or go on from the last checkpoint with --resume."
+        return TrainingError(
+            f"The {'loss' if bad else 'gradient'} of step {record.step} is not finite for {names}. "
+            "Listen to these clips, lower optimiser.peak_lr, or go on from the last checkpoint "
+            "with --resume."
         )
+
+    def _check_weights(self, modules: list[nn.Module]) -> None:
+        for module in modules:
+            for name, tensor in module.state_dict().items():
+                if not bool(tensor.isfinite().all()):
+                    raise TrainingError(
+                        f"{name} is not finite after step {self.state.step - 1}, so no checkpoint "
+                        "was written. Lower optimiser.peak_lr, or go on from the last checkpoint "
+                        "with --resume."
+                    )
 
 
 def build_optimiser(recipe: Recipe, student: nn.Module, heads: nn.Module) -> torch.optim.AdamW:
@@ -240,27 +342,24 @@ def build_optimiser(recipe: Recipe, student: nn.Module, heads: nn.Module) -> tor
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimiser.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=optimiser.peak_lr, betas=(optimiser.beta1, optimiser.beta2))
+    betas = (optimiser.beta1, optimiser.beta2)
+    return torch.optim.AdamW(groups, lr=optimiser.peak_lr, betas=betas, fused=True)
 
 
-def _move(features: LayerFeatures, device: torch.device) -> LayerFeatures:
-    return replace(
-        features,
-        frames=tuple(frames.to(device) for frames in features.frames),
-        n_valid=tuple(n.to(device) for n in features.n_valid),
-    )
+def _kept(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers that a file holds, by name; the tensors themselves."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: named[name] for name in module.state_dict()}
 
 
-def _place(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
-    # AdamW keeps the number of steps on the CPU, moments beside their parameter.
-    return tensor if tensor.ndim == 0 else tensor.to(parameter.device)
+def _place(value: Tensor, parameter: nn.Parameter) -> Tensor:
+    # The number of steps is one value, which every process has.
+    return value.to(parameter.device) if value.ndim == 0 else share(value, parameter)
 
 
-def _delete(folder: Path) -> None:
-    # The description goes first: without it the folder is no checkpoint any more.
-    for path in sorted(folder.iterdir(), key=lambda p: p.suffix != ".json"):
-        path.unlink()
-    folder.rmdir()
+def _seed(seed: int, step: int, part: int, processes: Processes) -> int:
+    words = np.random.SeedSequence([seed, step, part, processes.rank]).generate_state(2)
+    return int(words[0]) << 31 | int(words[1]) >> 1
 
 
 def _minutes(seconds: float) -> str:

@@ -201,9 +201,18 @@ def restore_weights(module: nn.Module, described: StudentFolder, name: str) -> N
     """
     tensors = {key: tensor.float() for key, tensor in read_tensors(described, name).items()}
     try:
-        module.load_state_dict(tensors, assign=True)
+        assign_weights(module, tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{described.folder / name} does not fit: {error}") from error
+
+
+def assign_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Makes tensors the weights of a module, which may be on the meta device; no copy.
+
+    Raises:
+        RuntimeError: other names or shapes than the module's.
+    """
+    module.load_state_dict(tensors, assign=True)
     if isinstance(module, Student):
         # The front end has no weights, so a meta device left it without values.
         module.log_mel = type(module.log_mel)(module.log_mel.config)
@@ -237,6 +246,26 @@ def list_checkpoints(run_dir: str | Path) -> dict[int, Path]:
         for path in found
         if path.name.removeprefix("step-").isdecimal() and (path / CONFIG_FILE).is_file()
     }
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Deletes a checkpoint; killed on the way, what is left is no checkpoint any more."""
+    for path in sorted(folder.iterdir(), key=lambda p: p.name != CONFIG_FILE):
+        path.unlink()
+    folder.rmdir()
+
+
+def delete_partial(run_dir: str | Path) -> None:
+    """Deletes what killed processes left of folders that they wrote or deleted.
+
+    For a run that no other process is working on.
+    """
+    folder = Path(run_dir) / CHECKPOINTS
+    complete = set(list_checkpoints(run_dir).values())
+    left = [*folder.glob("step-*"), *folder.glob(".*-*"), *Path(run_dir).glob(".*.partial-*")]
+    for path in left:
+        if path.is_dir() and path not in complete:
+            shutil.rmtree(path)
 
 
 def _weights(module: nn.Module, dtype: DType) -> dict[str, Tensor]:

@@ -49,6 +49,10 @@ class ConvStem(nn.Module):
         self.norm = nn.LayerNorm(width) if width else nn.Identity()
         self.norm_first = config.stem_norm == "bands"
 
+    def n_frames(self, n_mel: Tensor) -> Tensor:
+        """Frames of clips with this many mel frames."""
+        return n_strided(n_strided(n_mel, self.time_strides[0]), self.time_strides[1])
+
     def forward(self, mel: Tensor, n_valid: Tensor) -> tuple[Tensor, Tensor]:
         """Frames [clip, frame, dim] and valid frames of mel bands [clip, mel frame, mel]."""
         maps = zero_padding(mel, n_valid).unsqueeze(1)

@@ -1,0 +1,176 @@
+"""Several processes with one model: what ``torchrun`` starts.
+
+One process needs nothing of this: ``Processes()`` is alone, and its collectives give
+back what they are given.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from usad_workbench.core.errors import CheckpointError, ConfigError, UsadError
+
+T = TypeVar("T")
+Parallel = Literal["ddp", "fsdp"]
+
+_TIMEOUT = timedelta(hours=12)
+"""Others wait while the first process reads the corpus; torchrun itself sees who died."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Processes:
+    """This process among those of a run."""
+
+    rank: int = 0
+    n: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes and reports."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes of a tensor on the CPU."""
+        if self.n > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def gather(self, value: T) -> list[T]:
+        """What each process gave, by rank."""
+        gathered: list[Any] = [value]
+        if self.n > 1:
+            gathered = [None] * self.n
+            torch.distributed.all_gather_object(gathered, value)
+        return gathered
+
+    def first(self, work: Callable[[], T]) -> T:
+        """What the first process gets from some work, given to all.
+
+        Raises:
+            UsadError: what the work raised there, in all processes.
+        """
+        if self.n == 1:
+            return work()
+        outcome: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                outcome[0] = work()
+            except UsadError as error:
+                outcome[1] = error
+        torch.distributed.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        result: T = outcome[0]
+        return result
+
+
+@contextmanager
+def join_processes(device: str) -> Iterator[Processes]:
+    """Joins the processes that torchrun started; alone where it did not.
+
+    Communication is gloo for what lies on the CPU and nccl on CUDA.
+
+    Raises:
+        ConfigError: several processes with the same numbered device.
+    """
+    n = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = torch.device(device)
+    if n == 1:
+        yield Processes(device=chosen)
+        return
+    if chosen.index is not None:
+        raise ConfigError(
+            f"run.device = {device} in {n} processes, expected a kind of device such as "
+            f"{chosen.type}: each process takes the one of its LOCAL_RANK."
+        )
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, timeout=_TIMEOUT)
+    try:
+        yield Processes(rank=torch.distributed.get_rank(), n=n, device=chosen)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def spread(
+    model: nn.Module, blocks: nn.ModuleList, parallel: Parallel, processes: Processes
+) -> nn.Module:
+    """A model that computes with those of the other processes; itself where alone.
+
+    Args:
+        model: On this process's device, with the same weights in all processes.
+        blocks: Of the model; what FSDP2 gathers and lets go of at once.
+        parallel: ``ddp`` or ``fsdp``.
+        processes: Those of the run.
+    """
+    if processes.n == 1:
+        return model
+    if parallel == "ddp":
+        ids = [processes.device.index] if processes.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(processes.device.type, (processes.n,))
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+@contextmanager
+def reduce_gradients(model: nn.Module, is_last: bool) -> Iterator[None]:
+    """For one backward pass of several: DDP adds up gradients over processes in the last.
+
+    FSDP2 adds them up in each, as a process has room for its own share only.
+    """
+    if isinstance(model, nn.parallel.DistributedDataParallel) and not is_last:
+        with model.no_sync():
+            yield
+    else:
+        yield
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with the shares of all processes; to be called by all of them."""
+    gather = getattr(tensor, "full_tensor", None)
+    full: Tensor = tensor if gather is None else gather()
+    return full.detach()
+
+
+def fill(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor], source: str) -> None:
+    """Puts whole values into tensors of which this process may hold a share only.
+
+    Raises:
+        CheckpointError: other names or shapes.
+    """
+    for name, tensor in tensors.items():
+        value = values.get(name)
+        if value is None or value.shape != tensor.shape or len(values) != len(tensors):
+            found = "nothing" if value is None else tuple(value.shape)
+            raise CheckpointError(
+                f"{source} has {len(values)} tensors and {found} for {name}, expected "
+                f"{len(tensors)} and {tuple(tensor.shape)}. It belongs to another recipe."
+            )
+        with torch.no_grad():
+            tensor.copy_(share(value, tensor))
+
+
+def share(value: Tensor, like: Tensor) -> Tensor:
+    """This process's share of a whole value that all have, placed like another tensor."""
+    mesh = getattr(like, "device_mesh", None)
+    if mesh is None:
+        return value.to(like.device)
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    placements = like.placements if isinstance(like, DTensor) else None
+    return distribute_tensor(value.to(like.device), mesh, placements, src_data_rank=None)
