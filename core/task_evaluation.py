@@ -16,10 +16,10 @@ import pyarrow as pa
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.tasks import (
     MEAN_OF_TASKS,
+    MEAN_WITH_INTERVAL,
     Task,
     choose_rows,
     make_task,
@@ -30,8 +30,6 @@ from usad_workbench.core.teacher_similarity import ClipVectors, clip_vectors
 
 CONCATENATION = "teachers-concatenated"
 """The name of all teachers' layers side by side."""
-MEAN_WITH_INTERVAL = "mean of tasks with intervals"
-"""Tasks with fewer than 8 units to resample have no interval, nor has a mean with them."""
 DEPTHS = 4
 """The concatenation offers layers at 0, 1/4, 1/2, 3/4 and the whole of each depth."""
 
@@ -189,7 +187,7 @@ def _rows(found: Sequence[_Found], config: EvaluationConfig) -> pd.DataFrame:
         for protocol in config.protocols:
             mine = [f for f in found if f.system == system and f.protocol == protocol]
             rows.append(_mean_row(MEAN_OF_TASKS, mine, reference, config.against))
-            judged = [f for f in mine if len(set(f.task.units)) >= MIN_CLUSTERS]
+            judged = [f for f in mine if f.task.has_interval]
             if judged:
                 rows.append(_mean_row(MEAN_WITH_INTERVAL, judged, reference, config.against))
     return pd.DataFrame(rows)

@@ -14,10 +14,13 @@ from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.probes import PairedTask, ProbeResult, mean_paired_difference
 from usad_workbench.core.probes.metrics import Metric
+from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.similarity.resampling import Interval
 
 Strings = npt.NDArray[np.object_]
 MEAN_OF_TASKS = "mean of tasks"
+MEAN_WITH_INTERVAL = "mean of tasks with intervals"
+"""Tasks with fewer than 8 units to resample have no interval, nor has a mean with them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,6 +35,11 @@ class Task:
     """What folds keep whole."""
     units: Strings
     """What intervals resample: clusters, or groups where the label is the cluster itself."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are enough units to resample."""
+        return len(set(self.units)) >= MIN_CLUSTERS
 
     def take(self, rows: npt.NDArray[np.intp]) -> "Task":
         """The task on some of its clips."""

@@ -28,7 +28,14 @@ from usad_workbench.core.models.student import Student, StudentEncoder
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
 from usad_workbench.core.probes.metrics import check_metric
-from usad_workbench.core.tasks import MEAN_OF_TASKS, Task, choose_rows, make_task, mean_value
+from usad_workbench.core.tasks import (
+    MEAN_OF_TASKS,
+    MEAN_WITH_INTERVAL,
+    Task,
+    choose_rows,
+    make_task,
+    mean_value,
+)
 from usad_workbench.training.recipe import EvaluationRecipe
 
 logger = logging.getLogger(__name__)
@@ -115,7 +122,8 @@ def evaluate_student(
         protocols: k-NN, linear or both.
 
     Returns:
-        One value per protocol and task, then the mean of the tasks where there are several.
+        One value per protocol and task, then the mean of the tasks where there are several,
+        and of those with an interval where others have none.
     """
     asked = sorted({name for task in tasks for name in task.clip_ids})
     row = {name: i for i, name in enumerate(asked)}
@@ -131,8 +139,11 @@ def evaluate_student(
             )  # fmt: skip
             found.append((task, result))
             values.append(_value(task.name, protocol, [(task, result)]))
-        if len(tasks) > 1:
+        if len(found) > 1:
             values.append(_value(MEAN_OF_TASKS, protocol, found))
+        judged = [(task, result) for task, result in found if task.has_interval]
+        if 1 < len(judged) < len(found):
+            values.append(_value(MEAN_WITH_INTERVAL, protocol, judged))
     return values
 
 
