@@ -22,6 +22,8 @@ setup: .venv/.installed weights
 	# torch alone and first: as a mere requirement of others it may come with gigabytes of CUDA
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	# The checkers of HEAR and X-ARES: their packages require tensorflow and torchaudio, the checks do not.
+	$(BIN)/python -m pip install --quiet --no-deps hearvalidator==2021.0.2 xares==0.1.3
 	touch $@
 
 # Fetches, verifies and converts what is not in the cache yet; a missing encoder is named
