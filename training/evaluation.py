@@ -1,8 +1,7 @@
 """Probes of the student while it trains: the tasks of ``usad evaluate`` on few clips.
 
-Nothing here touches the training: the student is read through a view that shares its
-weights, the clips of a task follow from their names, and no random generator is used
-but one that is put back.
+Nothing here touches the training: what is evaluated is a frozen snapshot, the clips of a
+task follow from their names, and the state of torch's random generators is put back.
 """
 
 import hashlib
@@ -16,14 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import AudioError, ConfigError
 from usad_workbench.core.models.encoder import Encoder, FloatArray, plan_batches, resolve_layers
 from usad_workbench.core.models.frontend import FrontendConfig
-from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.student import Student, StudentEncoder
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
@@ -74,34 +71,21 @@ class Evaluation:
     failed: tuple[tuple[str, str], ...] = ()
     """Clips that cannot be read, each with the reason."""
 
-    def of_weights(
-        self, config: StudentConfig, weights: Mapping[str, Tensor], device: torch.device
-    ) -> dict[str, float]:
-        """The row of the log for a student with some weights, which stay as they are.
+    def of_student(self, student: Student, device: torch.device) -> dict[str, float]:
+        """The row of the log for a student, which is frozen and may share its weights.
 
         Keys: ``probe/PROTOCOL/TASK`` with ``/ci_low``, ``/ci_high`` (where there is an
         interval), ``/n``, ``/n_clusters`` and ``/chance``, and ``evaluation_s``.
         """
         started = time.monotonic()
+        encoder = StudentEncoder(student, name="student", weights_sha256="in training")
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             found = evaluate_student(
-                view_student(config, weights, device), self.clips, self.tasks,
+                encoder.to(device), self.clips, self.tasks,
                 layers=self.recipe.layers, protocols=self.recipe.protocols,
             )  # fmt: skip
         return log_row(found) | {"evaluation_s": round(time.monotonic() - started, 3)}
-
-
-def view_student(
-    config: StudentConfig, weights: Mapping[str, Tensor], device: torch.device
-) -> StudentEncoder:
-    """A frozen student that shares the given weights: neither copied nor changed."""
-    with torch.device("meta"):
-        student = Student(config)
-    student.load_state_dict({name: t.detach() for name, t in weights.items()}, assign=True)
-    # The front end has no weights, so the meta device left it without values.
-    student.log_mel = type(student.log_mel)(student.log_mel.config)
-    return StudentEncoder(student, name="student", weights_sha256="in training").to(device)
 
 
 def evaluate_student(

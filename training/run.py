@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -39,7 +39,11 @@ from usad_workbench.training.targets import (
     cache_targets,
     target_statistics,
 )
+from usad_workbench.training.tensorboard import check_tensorboard
 from usad_workbench.training.trainer import Trainer, read_json, write_json
+
+if TYPE_CHECKING:
+    from usad_workbench.training.evaluation import Evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +88,17 @@ def train(
         CheckpointError: a run that exists already, or a damaged checkpoint.
         WeightsError: a teacher's weights have not been fetched.
         TrainingError: a loss that is not finite.
+        MissingExtraError: TensorBoard is wanted and not installed.
     """
     run_dir = Path(run_dir)
     recipe = load_recipe(recipe_path, tuple(overrides))
+    if recipe.run.tensorboard:
+        check_tensorboard()
+    evaluation = _evaluation(recipe)
     with join_processes(recipe.run.device) as processes:
         processes.first(lambda: _open_run(run_dir, recipe, find_recipe(recipe_path), resume))
         reports = progress if processes.is_first else no_progress
-        trainer = _prepare(run_dir, recipe, teachers, processes, reports)
+        trainer = _prepare(run_dir, recipe, teachers, evaluation, processes, reports)
         checkpoint = trainer.run(reports)
         student, _ = trainer.snapshot()
         final = {**trainer.provenance, **asdict(trainer.state)}
@@ -108,6 +116,7 @@ def _prepare(
     run_dir: Path,
     recipe: Recipe,
     teachers: Mapping[str, Encoder] | None,
+    evaluation: "Evaluation | None",
     processes: Processes,
     progress: Progress,
 ) -> Trainer:
@@ -147,6 +156,7 @@ def _prepare(
         provenance=provenance,
         processes=processes,
     )
+    trainer.evaluation = evaluation
     if steps_done:
         trainer.restore(find_checkpoint(run_dir))
     else:
@@ -174,6 +184,16 @@ def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, run_dir / RECIPE_FILE)
     write_json(known, resolved)
+
+
+def _evaluation(recipe: Recipe) -> "Evaluation | None":
+    """Tasks and clips of the probes, read before anything that takes long."""
+    if recipe.evaluation.every == 0:
+        return None
+    # A training without probes needs neither scikit-learn nor pandas.
+    from usad_workbench.training.evaluation import load_evaluation
+
+    return load_evaluation(recipe.evaluation, recipe.student.n_layers)
 
 
 def _load_teachers(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from usad_workbench.training.steps import StepValues
+from usad_workbench.training.tensorboard import TensorBoardWriter
 
 if TYPE_CHECKING:
     from usad_workbench.training.trainer import TrainState
@@ -23,7 +24,8 @@ class RunLog:
     Keys: ``step``, ``loss`` (what is minimised), ``loss/TEACHER``,
     ``loss/TEACHER/DOMAIN``, ``l1/TEACHER``, ``cosine/TEACHER`` (means over frames, not
     weighted by domain), ``lr``, ``gradient_norm`` (of the last step), ``audio_s`` and
-    ``wall_s`` (both since the run began).
+    ``wall_s`` (both since the run began). Evaluations are lines of their own, without
+    ``loss``: see ``Evaluation.of_student``.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class RunLog:
         domains: Sequence[str],
         *,
         writes: bool = True,
+        tensorboard: bool = False,
     ) -> None:
         """The log of a run's folder; only one process ``writes`` it."""
-        self.path, self.writes = run_dir / LOG_FILE, writes
+        self.path, self.writes, self.wants_tensorboard = run_dir / LOG_FILE, writes, tensorboard
+        self._tensorboard: TensorBoardWriter | None = None
         self.teachers, self.domains = list(teachers), list(domains)
         self._losses: list[float] = []
         self._sums = np.zeros((len(self.teachers), len(self.domains), 3))
@@ -45,17 +49,19 @@ class RunLog:
         """Starts a log, or cuts one off behind the step that a run goes on from.
 
         Args:
-            step: Later lines are deleted.
+            step: Later lines are deleted; all of them where 0.
             window: Of the checkpoint, see ``window``.
         """
         if window is not None:
             self._losses = [float(loss) for loss in window["losses"]]
             self._sums = np.asarray(window["sums"], dtype=np.float64)
         if self.writes:
-            kept = [row for row in read_log(self.path.parent) if row["step"] <= step]
+            kept = [row for row in read_log(self.path.parent) if step and row["step"] <= step]
             partial = self.path.with_name(f".{LOG_FILE}.partial")
             partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
             os.replace(partial, self.path)
+            if self.wants_tensorboard:
+                self._tensorboard = TensorBoardWriter(self.path.parent, step)
 
     def window(self) -> dict[str, Any]:
         """The steps since the last line, for a checkpoint: the next line needs them."""
@@ -78,10 +84,17 @@ class RunLog:
             "audio_s": round(state.audio_s, 3),
             "wall_s": round(state.wall_s, 3),
         }
-        if self.writes:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+        self.append(row)
         self._losses, self._sums = [], np.zeros_like(self._sums)
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Writes one line as it is."""
+        if not self.writes:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._tensorboard is not None:
+            self._tensorboard.write(row)
 
     def _parts(self) -> dict[str, float]:
         parts: dict[str, float] = {}

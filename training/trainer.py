@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -57,6 +57,9 @@ from usad_workbench.training.schedule import learning_rate
 from usad_workbench.training.steps import PartRecord, StepRecord, read_steps
 from usad_workbench.training.targets import TargetSource
 
+if TYPE_CHECKING:
+    from usad_workbench.training.evaluation import Evaluation
+
 OPTIMISER_FILE = "optimiser.safetensors"
 LIVE_FILE = "live.safetensors"
 """The weights that the optimiser moves, where the student that is kept is their average."""
@@ -94,6 +97,7 @@ class Trainer:
         self.recipe, self.run_dir, self.corpus, self.targets = recipe, run_dir, corpus, targets
         self.processes = processes or Processes(device=torch.device(recipe.run.device))
         self.student, self.heads, self.provenance = student, heads, dict(provenance)
+        self.evaluation: Evaluation | None = None
         self.distiller = Distiller(
             student,
             Objective(
@@ -125,6 +129,7 @@ class Trainer:
             [teacher.name for teacher in recipe.teachers],
             sorted({piece.domain for piece in corpus.pieces}),
             writes=self.processes.is_first,
+            tensorboard=recipe.run.tensorboard,
         )
         self.state = TrainState()
         self._unread: list[StepRecord] = []
@@ -140,17 +145,22 @@ class Trainer:
         checkpoint = self.run_dir / CHECKPOINTS / f"step-{self.state.step}"
         reads_always = self.processes.device.type == "cpu"
         self.model.train()
+        if first == 0:
+            self.evaluate()
         while self.state.step < n_steps:
             rate = self.step()
             done, is_last = self.state.step, self.state.step == n_steps
             writes = is_last or done % run.log_every == 0
             saves = is_last or done % run.checkpoint_every == 0
-            if writes or saves or reads_always:
+            evaluates = is_last or done % (self.recipe.evaluation.every or n_steps) == 0
+            if writes or saves or evaluates or reads_always:
                 self.read()
             elapsed = time.monotonic() - started
             self.state.wall_s = before_s + elapsed
             if writes:
                 self.log.write(self.state, lr=rate)
+            if evaluates:
+                self.evaluate()  # before the checkpoint: a run killed in between would lack it
             if saves:
                 checkpoint = self.save()
             left_s = elapsed / (done - first) * (n_steps - done)
@@ -216,6 +226,15 @@ class Trainer:
                 raise self._not_finite(record)
             self.log.add(of_step)
             self.state.loss = of_step.loss
+
+    def evaluate(self) -> None:
+        """Logs what probes read from the student as it is kept, where the recipe wants them."""
+        if self.evaluation is None:
+            return
+        student, _ = self.snapshot()
+        evaluation, device = self.evaluation, self.processes.device
+        row = self.processes.first(lambda: evaluation.of_student(student, device))
+        self.log.append({"step": self.state.step, **row})
 
     def save(self) -> Path:
         """Writes a checkpoint, then deletes those that are no longer kept."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,19 @@ import torch
 
 from tests.training.conftest import FakeTeacher
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.errors import (
+    Cancelled,
+    ConfigError,
+    MissingExtraError,
+    UnknownNameError,
+)
+from usad_workbench.core.models.checkpoint import find_checkpoint, load_student
+from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.student import StudentEncoder, build_student
 from usad_workbench.core.probes import evaluate_probe
 from usad_workbench.core.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL, Task
+from usad_workbench.training import read_log, train
 from usad_workbench.training.evaluation import (
     Evaluation,
     embed_clips,
@@ -101,15 +111,15 @@ def test_the_clips_of_a_task_are_taken_in_turn_from_each_cluster() -> None:
     assert thin_task(task, 60) is task
 
 
-def test_an_evaluation_leaves_no_trace_in_weights_mode_or_random_state(tasks: list[Task]) -> None:
+def test_an_evaluation_leaves_no_trace_in_weights_or_random_state(tasks: list[Task]) -> None:
     student = build_student(SMALL, 0).train()
     before = {name: value.clone() for name, value in student.state_dict().items()}
     states = (torch.random.get_rng_state(), random.getstate(), str(np.random.get_state()))
     recipe = EvaluationRecipe(every=1, layers=(1, -1), protocols=("knn",))
     evaluation = Evaluation(recipe=recipe, tasks=tuple(tasks), clips=bursts())
-    row = evaluation.of_weights(student.config, student.state_dict(), torch.device("cpu"))
+    row = evaluation.of_student(student, torch.device("cpu"))
     assert row["probe/knn/pitch"] == 1.0 and row["probe/knn/pitch/n"] == 48
-    assert student.training and all(p.requires_grad for p in student.parameters())
+    assert not student.training
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
     assert torch.equal(states[0], torch.random.get_rng_state())
     assert states[1:] == (random.getstate(), str(np.random.get_state()))
@@ -166,3 +176,130 @@ def test_what_cannot_be_evaluated_is_refused_before_the_training(tmp_path: Path)
         load_evaluation(EvaluationRecipe(every=1, manifest=str(table), tasks=str(asked)), 4)
     with pytest.raises(ConfigError, match="max_clips"):
         EvaluationRecipe(max_clips=1)
+
+
+@pytest.fixture
+def probes(tmp_path: Path, manifest: Path) -> list[str]:
+    """Overrides for probes of the corpus itself: each clip's domain, in pairs of clips."""
+    names = [line.split(",")[0] for line in manifest.read_text().splitlines()[1:]]
+    clips = ["clip_id,path,domain,cluster_id,kind"]
+    for name in names:
+        kind, _, i = name.partition("-")
+        clips.append(f"{name},{manifest.parent / name}.wav,any,{kind}-{int(i) // 2},{kind}")
+    (tmp_path / "clips.csv").write_text("\n".join(clips))
+    (tmp_path / "tasks.csv").write_text(
+        "task,label_column,domain,group_column,metric\n"
+        "kind of sound,kind,any,cluster_id,balanced_accuracy\n"
+    )
+    return [
+        "evaluation.every=2", f"evaluation.manifest={tmp_path / 'clips.csv'}",
+        f"evaluation.tasks={tmp_path / 'tasks.csv'}", 'evaluation.protocols=["knn"]',
+    ]  # fmt: skip
+
+
+Write = Callable[..., Path]
+PROBE = "probe/knn/kind of sound"
+
+
+def trained(run: Path) -> list[dict[str, float]]:
+    """The lines of steps, without the time they took."""
+    return [
+        {name: value for name, value in row.items() if name != "wall_s"}
+        for row in read_log(run)
+        if "loss" in row
+    ]
+
+
+def test_a_training_with_probes_is_bitwise_the_one_without(
+    tmp_path: Path, recipe_file: Write, teachers: dict[str, Encoder], probes: list[str]
+) -> None:
+    recipe = recipe_file(n_steps=5, dropout=0.2)
+    train(recipe, tmp_path / "without", teachers=teachers)
+    train(recipe, tmp_path / "with", probes, teachers=teachers)
+    assert trained(tmp_path / "with") == trained(tmp_path / "without")
+    of = [load_student(find_checkpoint(tmp_path / n)).student for n in ("with", "without")]
+    assert all(torch.equal(a, b) for a, b in zip(of[0].parameters(), of[1].parameters()))  # noqa: B905
+    rows = [row for row in read_log(tmp_path / "with") if "loss" not in row]
+    assert [row["step"] for row in rows] == [0, 2, 4, 5]
+    assert all(row[f"{PROBE}/n"] == 18 and 0 <= row[PROBE] <= 1 for row in rows)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_what_is_logged_is_read_from_the_student_that_is_kept(
+    tmp_path: Path,
+    recipe_file: Write,
+    teachers: dict[str, Encoder],
+    probes: list[str],
+    ema_decay: float,
+) -> None:
+    overrides = [*probes, f"optimiser.ema_decay={ema_decay}", "optimiser.peak_lr=0.05"]
+    train(recipe_file(n_steps=4), tmp_path / "run", overrides, teachers=teachers)
+    kept = load_student(find_checkpoint(tmp_path / "run"))
+    recipe = EvaluationRecipe(
+        every=1, manifest=str(tmp_path / "clips.csv"), tasks=str(tmp_path / "tasks.csv")
+    )
+    again = load_evaluation(recipe, 4)
+    found = evaluate_student(kept, again.clips, again.tasks, protocols=("knn",))
+    assert read_log(tmp_path / "run")[-1][PROBE] == found[0].value
+
+
+def events(run: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard itself reads from a run: tag to step to value."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    reader = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    reader.Reload()
+    found = {}
+    for tag in reader.Tags()["scalars"]:
+        steps = [event.step for event in reader.Scalars(tag)]
+        assert len(set(steps)) == len(steps), f"{tag} has a step twice"
+        found[tag] = {event.step: event.value for event in reader.Scalars(tag)}
+    return found
+
+
+def test_tensorboard_shows_the_log_also_after_a_resume(
+    tmp_path: Path, recipe_file: Write, teachers: dict[str, Encoder], probes: list[str]
+) -> None:
+    recipe, overrides = recipe_file(n_steps=7), [*probes, "run.tensorboard=true"]
+
+    def stop_at_five(done: int, total: int, what: str) -> None:
+        if what.startswith("loss") and done == 5:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "run", overrides, progress=stop_at_five, teachers=teachers)
+    assert max(events(tmp_path / "run")["loss"]) == 5
+    train(recipe, tmp_path / "run", overrides, resume=True, teachers=teachers)
+    log = read_log(tmp_path / "run")
+    assert [row["step"] for row in log if "loss" in row] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row["step"] for row in log if "loss" not in row] == [0, 2, 4, 6, 7]
+    expected: dict[str, dict[int, float]] = {}
+    for row in log:
+        for name in row.keys() - {"step"}:
+            expected.setdefault(name, {})[int(row["step"])] = pytest.approx(row[name], rel=1e-6)
+    assert events(tmp_path / "run") == expected
+
+
+def test_a_run_that_starts_over_has_no_line_twice(
+    tmp_path: Path, recipe_file: Write, teachers: dict[str, Encoder], probes: list[str]
+) -> None:
+    def stop_at_once(done: int, total: int, what: str) -> None:
+        if what.startswith("loss"):
+            raise Cancelled("stopped")
+
+    recipe, overrides = recipe_file(n_steps=3), [*probes, "run.tensorboard=true"]
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "run", overrides, progress=stop_at_once, teachers=teachers)
+    train(recipe, tmp_path / "run", overrides, resume=True, teachers=teachers)
+    assert [row["step"] for row in read_log(tmp_path / "run")] == [0, 1, 2, 2, 3, 3]
+    found = events(tmp_path / "run")
+    assert list(found["loss"]) == [1, 2, 3] and list(found[PROBE]) == [0, 2, 3]
+
+
+def test_without_tensorboard_nothing_begins(
+    tmp_path: Path, recipe_file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
+    with pytest.raises(MissingExtraError, match="pip install"):
+        train(recipe_file(), tmp_path / "run", ["run.tensorboard=true"])
+    assert not (tmp_path / "run").exists()
