@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from usad_workbench.core.errors import ShapeError
-from usad_workbench.core.models.encoder import frame_mask
+from usad_workbench.core.models.stem import zero_padding
 
 PREEMPHASIS = 0.97  # Kaldi's default
 LOG_FLOOR = float(np.finfo(np.float32).eps)  # Kaldi floors the energies here before the log
@@ -66,12 +66,15 @@ class LogMel(nn.Module):
         n_hops = (n_samples - self.config.window).div(self.config.hop, rounding_mode="floor")
         return (1 + n_hops).clamp(min=0)
 
-    def forward(self, samples: Tensor, n_valid: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, samples: Tensor, n_valid: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """The bands and the number of valid frames per clip; frames behind are zero.
 
         Args:
             samples: Shape [clip, sample], in [-1, 1].
-            n_valid: Valid samples per clip, shape [clip].
+            n_valid: Valid samples per clip, shape [clip]; all where none, then all frames
+                are valid too and none is said.
 
         Raises:
             ShapeError: a clip shorter than one window.
@@ -79,28 +82,30 @@ class LogMel(nn.Module):
         self._check(samples, n_valid)
         with without_autocast(samples.device):
             log_mel = self._log_mel(self._without_offset(samples.float(), n_valid))
-        normalised = (log_mel - self.config.mean) / (2 * self.config.std)
-        n_frames = self.n_frames(n_valid)
-        is_valid = frame_mask(n_frames, normalised.shape[1]).unsqueeze(-1)
-        return normalised.masked_fill(~is_valid, 0.0), n_frames
+            normalised = (log_mel - self.config.mean) / (2 * self.config.std)
+        n_frames = None if n_valid is None else self.n_frames(n_valid)
+        return zero_padding(normalised, n_frames), n_frames
 
-    def _check(self, samples: Tensor, n_valid: Tensor) -> None:
+    def _check(self, samples: Tensor, n_valid: Tensor | None) -> None:
+        shortest = samples.shape[1]
         # Reading a value would make an accelerator wait and break a compiled graph: there
         # a clip that is too short has no frames.
-        reads = n_valid.device.type == "cpu" and not torch.compiler.is_compiling()
-        shortest = min(samples.shape[1], int(n_valid.min()) if reads else samples.shape[1])
+        reads = not torch.compiler.is_compiling()
+        if n_valid is not None and n_valid.device.type == "cpu" and reads:
+            shortest = min(shortest, int(n_valid.min()))
         if shortest < self.config.window:
             raise ShapeError(
                 f"The shortest clip has {shortest} samples, at least {self.config.window} (one "
                 "window) are needed. Pad it with zeros."
             )
 
-    def _without_offset(self, samples: Tensor, n_valid: Tensor) -> Tensor:
+    def _without_offset(self, samples: Tensor, n_valid: Tensor | None) -> Tensor:
         # The mean over the valid samples only, or a clip would change with its neighbours.
-        is_valid = frame_mask(n_valid, samples.shape[1])
-        valid = samples.masked_fill(~is_valid, 0.0)
+        if n_valid is None:
+            return samples - samples.double().mean(1, keepdim=True).float()
+        valid = zero_padding(samples, n_valid)
         mean = valid.double().sum(1, keepdim=True) / n_valid.unsqueeze(1)
-        return (valid - mean.float()).masked_fill(~is_valid, 0.0)
+        return zero_padding(valid - mean.float(), n_valid)
 
     def _log_mel(self, samples: Tensor) -> Tensor:
         windows = samples.unfold(1, self.config.window, self.config.hop)

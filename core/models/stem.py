@@ -13,8 +13,10 @@ from usad_workbench.core.models.encoder import frame_mask
 from usad_workbench.core.models.sizes import N_BANDS, StudentConfig, position_kernel
 
 
-def zero_padding(frames: Tensor, n_valid: Tensor) -> Tensor:
+def zero_padding(frames: Tensor, n_valid: Tensor | None) -> Tensor:
     """Frames with zeros behind the end of each clip, shape [clip, frame, ...]."""
+    if n_valid is None:
+        return frames
     is_valid = frame_mask(n_valid, frames.shape[1])
     return frames.masked_fill(~is_valid.view(*is_valid.shape, *[1] * (frames.ndim - 2)), 0.0)
 
@@ -53,21 +55,24 @@ class ConvStem(nn.Module):
         """Frames of clips with this many mel frames."""
         return n_strided(n_strided(n_mel, self.time_strides[0]), self.time_strides[1])
 
-    def forward(self, mel: Tensor, n_valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames [clip, frame, dim] and valid frames of mel bands [clip, mel frame, mel]."""
-        maps = zero_padding(mel, n_valid).unsqueeze(1)
-        n_valid = n_strided(n_valid, self.time_strides[0])
-        maps = F.relu(self.conv1(maps))
-        is_valid = frame_mask(n_valid, maps.shape[2])[:, None, :, None]
-        maps = F.relu(self.conv2(maps.masked_fill(~is_valid, 0.0)))
-        n_valid = n_strided(n_valid, self.time_strides[1])
+    def forward(self, mel: Tensor, n_valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Frames [clip, frame, dim] and valid frames, none where all are.
+
+        Args:
+            mel: Bands, shape [clip, mel frame, mel].
+            n_valid: Valid mel frames per clip, shape [clip]; all where none.
+        """
+        between = None if n_valid is None else n_strided(n_valid, self.time_strides[0])
+        maps = F.relu(self.conv1(zero_padding(mel, n_valid).unsqueeze(1)))
+        maps = zero_padding(maps.transpose(1, 2), between).transpose(1, 2)
+        maps = F.relu(self.conv2(maps))
         bands = maps.transpose(1, 2).flatten(2)
         frames: Tensor
         if self.norm_first:
             frames = self.projection(self.norm(bands))
         else:
             frames = self.norm(self.projection(bands))
-        return frames, n_valid
+        return frames, None if n_valid is None else self.n_frames(n_valid)
 
 
 class ConvPosition(nn.Module):
@@ -86,7 +91,7 @@ class ConvPosition(nn.Module):
             for _ in range(config.pos_depth)
         )
 
-    def forward(self, frames: Tensor, n_valid: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, n_valid: Tensor | None) -> Tensor:
         """Frames of the same shape [clip, frame, dim]."""
         n_frames, width = frames.shape[1:]
         position = frames

@@ -121,12 +121,14 @@ class Student(nn.Module):
         """
         n_layers = self.config.n_layers
         depth = n_layers if target_layer is None else resolve_layers(target_layer, n_layers)[0]
-        if n_valid is None:
-            n_valid = torch.full((len(samples),), samples.shape[1], device=samples.device)
         mel, n_mel = self.log_mel(samples, n_valid)
         size = self.config.max_mel_frames
         parts = [
-            self.part(mel[:, start : start + size], (n_mel - start).clamp(0, size), depth)
+            self.part(
+                mel[:, start : start + size],
+                None if n_mel is None else (n_mel - start).clamp(0, size),
+                depth,
+            )
             for start in range(0, mel.shape[1], size)
         ]
         # size is a multiple of the stride, so only the last part has frames left over.
@@ -148,13 +150,13 @@ class Student(nn.Module):
         )
 
     def part(
-        self, mel: Tensor, n_mel: Tensor, depth: int
+        self, mel: Tensor, n_mel: Tensor | None, depth: int
     ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """What ``forward`` does with at most ``max_mel_frames`` of the bands.
 
         Args:
             mel: Shape [clip, mel frame, mel].
-            n_mel: Valid mel frames per clip; none is allowed.
+            n_mel: Valid mel frames per clip, shape [clip], 0 allowed; all where none.
             depth: The last layer that is computed.
 
         Returns:
@@ -163,14 +165,18 @@ class Student(nn.Module):
         frames, n_valid = self.stem(mel, n_mel)
         frames = stem = self.position(frames, n_valid)
         n_frames = frames.shape[1]
-        # At least one key, or a clip that has ended before this part would give NaN.
-        is_valid = frame_mask(n_valid.clamp(min=1), n_frames)
+        is_valid = None
+        if n_valid is not None:
+            # At least one key, or a clip that has ended before this part would give NaN.
+            is_valid = frame_mask(n_valid.clamp(min=1), n_frames)
         distances = distance_table(n_frames, self.config.dim, frames.device)
         states, ffn = [], []
         for block in self.blocks[:depth]:
             frames, ffn_output = block(frames, is_valid, distances)
             states.append(frames)
             ffn.append(ffn_output)
+        if n_valid is None:
+            n_valid = torch.full((len(mel),), n_frames, device=mel.device)
         return stem, states, ffn, n_valid
 
 
@@ -209,7 +215,9 @@ class StudentEncoder(Encoder):
     def _forward(
         self, samples: Tensor, n_valid: Tensor, layers: tuple[int, ...], kind: TargetKind
     ) -> LayerFeatures:
-        output = self.student(samples, n_valid, target_layer=max(layers))
+        # Without padding there is nothing to mask, which is quicker.
+        is_full = bool((n_valid == samples.shape[1]).all())
+        output = self.student(samples, None if is_full else n_valid, target_layer=max(layers))
         if kind == "ffn":
             frames = tuple(output.ffn[layer - 1] for layer in layers)
         else:
