@@ -20,7 +20,7 @@ from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.encoder import LayerFeatures, frame_mask
 from usad_workbench.core.models.heads import Head, Heads
 from usad_workbench.core.models.student import StudentOutput
-from usad_workbench.training.recipe import Pooled
+from usad_workbench.training.recipe import ALL_DOMAINS, MultiDomain, Pooled
 
 _SAME_RATE = 1 + 1e-6
 """Rates whose ratio is nearer to 1 than this are the same, but for rounding."""
@@ -65,19 +65,39 @@ def l1_cosine(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return l1, -F.logsigmoid(F.cosine_similarity(predicted, target, dim=-1))
 
 
-def domain_weights(domains: Sequence[str], teacher_domains: Sequence[str], omega: float) -> Tensor:
-    """Weight of each teacher for each clip, shape [clip, teacher]; rows sum to 1.
+def domain_weights(
+    domains: Sequence[str],
+    teacher_domains: Sequence[str],
+    omega: float,
+    multi_domain: MultiDomain = "matched",
+) -> Tensor:
+    """Weight of each teacher for each clip, shape [clip, teacher].
 
     omega / (omega + M - 1) for the teacher of the clip's domain, 1 / (omega + M - 1) for
     each other, and 1 / M each where no teacher has it. Source: USAD 2.0 (arXiv
-    2606.06444), eq. 3.
+    2606.06444), eq. 3; M = 3 and omega = 10 give 10 / 12 and 1 / 12.
+
+    A teacher of domain ``all`` (stage 2) is "treated equally on all domains"; the formula
+    for it is not published, so there are two readings. ``matched``: it matches every
+    clip, and the weights (omega for a match, 1 for none) are divided by their sum.
+    ``constant``: it weighs 1 / M always, and the others as if it were a teacher that never
+    matches; rows then need not sum to 1.
 
     >>> domain_weights(["speech", "birds"], ["speech", "music"], 3.0).tolist()
     [[0.75, 0.25], [0.5, 0.5]]
+    >>> domain_weights(["speech", "music"], ["speech", "all"], 3.0).tolist()
+    [[0.5, 0.5], [0.25, 0.75]]
+    >>> domain_weights(["speech", "music"], ["speech", "all"], 3.0, "constant").tolist()
+    [[0.75, 0.5], [0.25, 0.5]]
     """
-    match = torch.tensor([[d == t for t in teacher_domains] for d in domains])
-    weights = torch.where(match, float(omega), 1.0)
-    return weights / weights.sum(1, keepdim=True)
+    is_multi = torch.tensor([t == ALL_DOMAINS for t in teacher_domains])
+    is_own = torch.tensor([[d == t for t in teacher_domains] for d in domains])
+    if multi_domain == "matched" or not is_multi.any():
+        weights = torch.where(is_own | is_multi, float(omega), 1.0)
+        return weights / weights.sum(1, keepdim=True)
+    n_teachers = len(teacher_domains)
+    weights = torch.where(is_own, float(omega), 1.0) / (omega + n_teachers - 1)
+    return weights.masked_fill(is_multi, 1 / n_teachers)
 
 
 def overlap(n_slow: int, slow_hz: float, n_fast: int, fast_hz: float) -> Tensor:
@@ -153,11 +173,13 @@ class Objective(nn.Module):
         omega: float,
         frame_rate_hz: float,
         pooled: Pooled = "prediction",
+        multi_domain: MultiDomain = "matched",
     ) -> None:
         super().__init__()
         self.heads = heads
         self.teacher_domains = dict(teacher_domains)
-        self.omega, self.frame_rate_hz, self.pooled = omega, frame_rate_hz, pooled
+        self.omega, self.multi_domain = omega, multi_domain
+        self.frame_rate_hz, self.pooled = frame_rate_hz, pooled
 
     def forward(
         self,
@@ -177,7 +199,9 @@ class Objective(nn.Module):
                 to the one of the batch. The frames of these clips where none.
         """
         teachers = list(self.teacher_domains)
-        weights = domain_weights(domains, list(self.teacher_domains.values()), self.omega)
+        weights = domain_weights(
+            domains, list(self.teacher_domains.values()), self.omega, self.multi_domain
+        )
         weights = weights.to(output.x.device, non_blocking=True)
         total = torch.zeros((), device=output.x.device)
         per_clip = torch.zeros(len(domains), device=output.x.device)

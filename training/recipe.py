@@ -12,10 +12,13 @@ from typing import Literal
 from usad_workbench.core.clips import TEACHER_DOMAINS
 from usad_workbench.core.config import load_config
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.models.sizes import StudentConfig
+from usad_workbench.core.models.sizes import Depth, StudentConfig
 
+ALL_DOMAINS = "all"
+"""The domain of a teacher that knows several: a match for every clip (USAD 2.0, stage 2)."""
 TargetScaling = Literal["none", "standardise"]
 Pooled = Literal["prediction", "hidden"]
+MultiDomain = Literal["matched", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +28,7 @@ class TeacherRecipe:
     name: str
     """As in ``usad encoders list``."""
     domain: str
-    """The domain that it is the specialist of."""
+    """The domain that it is the specialist of; ``all`` for a teacher of several."""
     target: Literal["auto", "ffn", "block"] = "auto"
     """What the student predicts: the feed-forward output before the residual (USAD), or
     what leaves the block. ``auto`` is ``ffn`` where the teacher has such blocks."""
@@ -80,6 +83,8 @@ class ObjectiveRecipe:
     """Distilled layers K (USAD, sec. III-B)."""
     omega: float = 10.0
     """Weight of the teacher whose domain a clip has, over that of each other (USAD 2.0)."""
+    multi_domain: MultiDomain = "matched"
+    """*Reading*: the weight of a teacher with domain ``all``, see ``domain_weights``."""
     target_scaling: TargetScaling = "none"
     """``none`` is the published formula. ``standardise`` brings each dimension of each
     target to mean 0 and deviation 1 over the corpus, for teachers of unlike scale."""
@@ -206,6 +211,24 @@ class EvaluationRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StartRecipe:
+    """What the student begins as; ``[start]``."""
+
+    student: str = ""
+    """A run's folder, ``DIR@STEP`` for an earlier checkpoint of it, or the folder of a
+    student; random weights where empty."""
+    depth: Depth = "same"
+    """How more layers than that student has are made; see ``source_layers``."""
+
+    def __post_init__(self) -> None:
+        if self.depth != "same" and not self.student:
+            raise ConfigError(
+                f"start.depth = '{self.depth}' scales a trained student, but start.student is "
+                "empty. Name one, or leave start.depth out."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """One stage of distillation."""
 
@@ -213,6 +236,11 @@ class Recipe:
     """Of the student."""
     licence: str = "Apache-2.0"
     """Of its weights."""
+    stage: int = 1
+    """1 distils specialists, 2 supervised encoders into a student of stage 1 (or, with an
+    empty ``start.student``, from scratch: the paper's comparison). Recorded with the
+    teachers; what is done follows from the rest of the recipe."""
+    start: StartRecipe = field(default_factory=StartRecipe)
     student: StudentConfig
     teachers: tuple[TeacherRecipe, ...]
     data: DataRecipe
@@ -225,6 +253,8 @@ class Recipe:
         names = [teacher.name for teacher in self.teachers]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"Found teachers {names}, expected one or more different ones.")
+        if self.stage < 1:
+            raise ConfigError(f"Found stage = {self.stage}, expected 1 or 2.")
         if self.objective.n_layers > self.student.n_layers:
             raise ConfigError(
                 f"objective.n_layers = {self.objective.n_layers} needs as many different layers, "

@@ -27,12 +27,18 @@ from usad_workbench.core.models.checkpoint import (
 )
 from usad_workbench.core.models.encoder import Encoder, TargetKind
 from usad_workbench.core.models.heads import Heads, HeadSpec
-from usad_workbench.core.models.student import build_student
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus, load_corpus
 from usad_workbench.training.distributed import Processes, join_processes
 from usad_workbench.training.objective import layer_map
-from usad_workbench.training.recipe import Recipe, TeacherRecipe, find_recipe, load_recipe
+from usad_workbench.training.recipe import (
+    ALL_DOMAINS,
+    Recipe,
+    TeacherRecipe,
+    find_recipe,
+    load_recipe,
+)
+from usad_workbench.training.start import Start, start_student
 from usad_workbench.training.targets import (
     OnlineTargets,
     TargetSource,
@@ -134,22 +140,19 @@ def _prepare(
             online if is_online else cache_targets(online, cache, progress, processes)
         )
     torch.manual_seed(recipe.run.seed)
-    student, heads = (
-        build_student(recipe.student, recipe.run.seed),
-        Heads(_head_specs(recipe, encoders)),
-    )
+    start, heads = start_student(recipe), Heads(_head_specs(recipe, encoders))
     steps_done = list_checkpoints(run_dir)
     # A checkpoint holds the statistics that it was trained with.
     if recipe.objective.target_scaling == "standardise" and not steps_done:
         n_pieces = len(corpus.pieces)
         _set_scaling(heads, processes.first(lambda: _statistics(sources, n_pieces, progress)))
-    provenance = _provenance(recipe, encoders, corpus)
+    provenance = _provenance(recipe, start, encoders, corpus)
     if processes.is_first:
         write_json(run_dir / PROVENANCE_FILE, {**provenance, "failed": corpus.failed})
     trainer = Trainer(
         recipe,
         run_dir,
-        student=student,
+        student=start.student,
         heads=heads,
         corpus=corpus,
         targets=sources,
@@ -276,7 +279,9 @@ def _set_scaling(
         head.target_std.copy_(std)
 
 
-def _provenance(recipe: Recipe, encoders: Mapping[str, Encoder], corpus: Corpus) -> dict[str, Any]:
+def _provenance(
+    recipe: Recipe, start: Start, encoders: Mapping[str, Encoder], corpus: Corpus
+) -> dict[str, Any]:
     try:
         code_version = version("usad-workbench")
     except PackageNotFoundError:
@@ -284,16 +289,21 @@ def _provenance(recipe: Recipe, encoders: Mapping[str, Encoder], corpus: Corpus)
     return {
         "name": recipe.name,
         "licence": recipe.licence,
+        "stage": recipe.stage,
+        "start": start.source,
         "teachers": [
-            {
-                "teacher": teacher.name,
-                "domain": teacher.domain,
-                "stage": 1,
-                "target": target_kind(teacher, encoders[teacher.name]),
-                "weights_sha256": encoders[teacher.name].weights_sha256,
-                "licence": encoders[teacher.name].spec.licence,
-            }
-            for teacher in recipe.teachers
+            *start.taught,
+            *(
+                {
+                    "teacher": teacher.name,
+                    "domain": None if teacher.domain == ALL_DOMAINS else teacher.domain,
+                    "stage": recipe.stage,
+                    "target": target_kind(teacher, encoders[teacher.name]),
+                    "weights_sha256": encoders[teacher.name].weights_sha256,
+                    "licence": encoders[teacher.name].spec.licence,
+                }
+                for teacher in recipe.teachers
+            ),
         ],
         "data": {
             "corpus": corpus.key,

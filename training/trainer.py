@@ -104,6 +104,7 @@ class Trainer:
                 heads,
                 teacher_domains={teacher.name: teacher.domain for teacher in recipe.teachers},
                 omega=recipe.objective.omega,
+                multi_domain=recipe.objective.multi_domain,
                 frame_rate_hz=recipe.student.frame_rate_hz,
                 pooled=recipe.objective.pooled,
             ),

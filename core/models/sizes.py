@@ -11,6 +11,8 @@ from usad_workbench.core.errors import ConfigError
 
 Activation = Literal["swish", "gelu", "relu"]
 StemNorm = Literal["projected", "bands", "none"]
+Depth = Literal["same", "upscale", "duplicate", "top"]
+"""How a deeper student is made from a trained one, see ``core/models/depth.py``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
