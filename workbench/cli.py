@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "frozen probes on the workspace's tasks",
     "student": "sizes of the USAD student",
     "train": "one stage of distillation from a recipe",
+    "export": "a student as Hugging Face folder or ONNX; vectors and clips as Parquet, CSV, WAV",
     "check": "integrity of a workspace",
     "workbench": "open the app",
 }
@@ -39,7 +40,7 @@ EPILOG = """first steps:
   usad embed --workspace W --encoders usad-demo,whisper-tiny.en
   usad workbench W
 
-not there yet: import-embeddings, export, bench, published benchmarks in evaluate,
+not there yet: import-embeddings, bench, published benchmarks in evaluate,
 and in diagnose everything but the similarity panel."""
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 from usad_workbench.core.models.sizes import StudentConfig
 
 
-class UsadConfig(PreTrainedConfig):  # type: ignore[misc]
+class UsadConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """The fields of ``StudentConfig``, under the same names.
 
     ``model_type`` is not ``usad``: that one names the published checkpoints, whose keys

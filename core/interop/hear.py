@@ -43,7 +43,7 @@ class HearModel(nn.Module):
                 f"Found audio of shape {tuple(audio.shape)}, expected [clip, sample] with samples."
             )
         n_clips = max(1, int(MAX_BATCH_S * self.sample_rate) // audio.shape[1])
-        return torch.cat([self._frames(batch) for batch in audio.split(n_clips)])
+        return torch.cat([self._frames(batch) for batch in torch.split(audio, n_clips)])
 
     def _frames(self, audio: Tensor) -> Tensor:
         frames = frames_of(self.student, audio.float(), self.layers)[0]

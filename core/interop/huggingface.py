@@ -17,7 +17,7 @@ from usad_workbench.core.interop.card import model_card
 from usad_workbench.core.interop.configuration_usad import UsadConfig
 from usad_workbench.core.interop.modeling_usad import UsadModel
 from usad_workbench.core.interop.source import LoadedStudent
-from usad_workbench.core.interop.targets import new_folder
+from usad_workbench.core.new_folder import new_folder
 
 AUTO_MAP = {
     "AutoConfig": "configuration_usad.UsadConfig",
@@ -35,8 +35,9 @@ def to_transformers(source: LoadedStudent) -> UsadModel:
     """The student as a model of transformers, with weights of its own."""
     config = UsadConfig(**asdict(source.student.config), provenance=source.provenance)
     config.auto_map = AUTO_MAP
-    model = UsadModel(config).eval()
+    model = UsadModel(config)
     model.student.load_state_dict(source.student.state_dict())
+    model.train(False)
     return model
 
 
@@ -65,7 +66,7 @@ def export_huggingface(source: LoadedStudent, folder: str | Path) -> list[Path]:
 
 def feature_extractor() -> Wav2Vec2FeatureExtractor:
     """Pads clips behind their end and masks the padding; changes no sample."""
-    return Wav2Vec2FeatureExtractor(
+    return Wav2Vec2FeatureExtractor(  # type: ignore[no-untyped-call]
         feature_size=1,
         sampling_rate=16_000,
         padding_value=0.0,

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.errors import ShapeError
@@ -19,7 +19,7 @@ from usad_workbench.core.models.student import Student
 
 
 @dataclass
-class UsadOutput(ModelOutput):  # type: ignore[misc]
+class UsadOutput(ModelOutput):
     """Names as in the published models; frames behind ``n_valid`` mean nothing."""
 
     x: Tensor | None = None
@@ -41,7 +41,7 @@ class UsadOutput(ModelOutput):  # type: ignore[misc]
         return self.x
 
 
-class UsadModel(PreTrainedModel):  # type: ignore[misc]
+class UsadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
     """Waveform in, frames of every layer out."""
 
     config_class = UsadConfig
@@ -51,7 +51,7 @@ class UsadModel(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: UsadConfig) -> None:
         super().__init__(config)
         self.student = Student(config.student_config())
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
         self,

@@ -19,9 +19,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from usad_workbench.core.errors import MissingExtraError
 from usad_workbench.core.interop.card import model_card
 from usad_workbench.core.interop.source import LoadedStudent
-from usad_workbench.core.interop.targets import new_folder
 from usad_workbench.core.models.encoder import resolve_layers
 from usad_workbench.core.models.student import Student
+from usad_workbench.core.new_folder import new_folder
 
 OPSET = 20
 """The first with a discrete Fourier transform whose axis is an input, as the exporter writes it."""
@@ -61,11 +61,13 @@ def split_into_parts(mel: Tensor, n_mel: Tensor, longest: int) -> tuple[Tensor, 
     A part has ``longest`` mel frames, or as many as there are where there are fewer.
     """
     total = mel.shape[1]
-    size = torch.full((), total).clamp(max=longest).item()
-    torch._check(size >= 1)
-    torch._check(size <= longest)
-    n_parts = torch.full((), (total + longest - 1) // longest).item()
-    torch._check(n_parts >= 1)
+    # Through a tensor, so that the tracer carries a name through all layers, not a formula.
+    size: Any = torch.full((), total).clamp(max=longest).item()
+    n_parts: Any = torch.full((), (total + longest - 1) // longest).item()
+    check: Any = torch._check
+    check(size >= 1)
+    check(size <= longest)
+    check(n_parts >= 1)
     parts = F.pad(mel, (0, 0, 0, n_parts * size - total)).reshape(-1, size, mel.shape[2])
     starts = torch.arange(n_parts, device=mel.device) * size
     return parts, (n_mel.unsqueeze(1) - starts).clamp(min=0).clamp(max=longest).reshape(-1)

@@ -1,0 +1,219 @@
+"""Out of a workspace: vectors as Parquet or CSV, clips as WAV, in pieces of bounded size.
+
+Everything lands in one new folder under names that are made here: what a clip or an
+encoder is called is data and decides no path.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.new_folder import new_folder
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.importing import Failure
+from usad_workbench.core.storage.workspace import QueryError, Workspace, matrix_of
+
+PAGE_ROWS = 4096
+"""Vectors in memory at a time; between pages the workspace is free for writers."""
+BLOCK_SAMPLES = 1 << 18
+TableFormat = Literal["parquet", "csv"]
+
+
+def export_space(
+    workspace: Workspace,
+    encoder: str,
+    layer: int,
+    folder: str | Path,
+    kind: TableFormat = "parquet",
+    *,
+    where: str | None = None,
+    progress: Progress = no_progress,
+) -> list[Path]:
+    """Writes the vectors of one space with pooling ``mean``.
+
+    Columns are ``clip_id, encoder, layer, segment_id, start_s, end_s`` and ``vector``
+    (CSV: ``v0, v1, ...``). ``space.json`` beside it, and the metadata of the Parquet
+    file, hold the space's provenance.
+
+    Args:
+        workspace: Where the vectors are.
+        encoder: Name of the encoder.
+        layer: 0 enters the first block, negative counts from the end.
+        folder: A new or empty folder.
+        kind: Of the table.
+        where: SQL condition on the columns of ``clips``.
+        progress: Told the rows that are done.
+
+    Raises:
+        UnknownNameError: no such space.
+        QueryError: a condition that is not SQL.
+        ConfigError: something is in the folder already.
+    """
+    space_id = workspace.space_id(encoder, layer)
+    record = workspace.sql("SELECT * FROM spaces WHERE space_id = ?", [space_id]).iloc[0].to_dict()
+    record = json.loads(json.dumps(record, default=_plain))
+    pages = _vector_pages(workspace, record, where)
+    with new_folder(folder) as partial:
+        path = partial / f"vectors.{kind}"
+        write = _write_parquet if kind == "parquet" else _write_csv
+        write(path, _reported(pages, record, progress), record)
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        (partial / "space.json").write_text(text + "\n", encoding="utf-8")
+    return sorted(Path(folder).iterdir())
+
+
+def export_clips(
+    workspace: Workspace,
+    where: str,
+    folder: str | Path,
+    kind: Literal["wav", "parquet", "csv"] = "wav",
+    *,
+    progress: Progress = no_progress,
+) -> tuple[list[Path], list[Failure]]:
+    """Writes a selection of clips: their audio, or the table of them.
+
+    Audio keeps its rate and channels, as 32-bit floats, which hold every sample that was
+    decoded. ``manifest.csv`` names each file's clip and can be imported again.
+
+    Args:
+        workspace: Where the clips are.
+        where: SQL condition on the columns of ``clips``; ``true`` for all.
+        folder: A new or empty folder.
+        kind: ``wav``, or the table alone.
+        progress: Told the clips that are done.
+
+    Returns:
+        The files, and the clips whose audio could not be read.
+
+    Raises:
+        QueryError: a condition that is not SQL.
+        ConfigError: nothing was selected, or something is in the folder already.
+    """
+    clips = workspace.clips(where)
+    if clips.empty:
+        raise ConfigError(f"No clip fulfils {where!r}. Ask for something that `clips` holds.")
+    failed: list[Failure] = []
+    with new_folder(folder) as partial:
+        if kind == "parquet":
+            clips.to_parquet(partial / "clips.parquet", index=False)
+        elif kind == "csv":
+            clips.to_csv(partial / "clips.csv", index=False)
+        else:
+            failed = _write_audio(workspace, clips, partial, progress)
+    return sorted(Path(folder).iterdir()), failed
+
+
+def file_name_of(number: int, clip_id: str) -> str:
+    """A file name for a clip, whatever its id holds.
+
+    >>> file_name_of(3, "../../etc/passwd"), file_name_of(4, "voice é 1")
+    ('000003-etc-passwd.wav', '000004-voice-1.wav')
+    """
+    slug = re.sub(r"[^A-Za-z0-9_]+", "-", clip_id)[:80].strip("-")
+    return f"{number:06d}-{slug}.wav" if slug else f"{number:06d}.wav"
+
+
+def _write_audio(
+    workspace: Workspace, clips: pd.DataFrame, folder: Path, progress: Progress
+) -> list[Failure]:
+    written, failed = [], []
+    for number, row in enumerate(clips.to_dict("records")):
+        name = file_name_of(number, str(row["clip_id"]))
+        try:
+            _copy_as_wav(workspace.audio_path(str(row["path"])), folder / name)
+            written.append({**row, "path": name})
+        except (soundfile.LibsndfileError, OSError, ValueError) as error:
+            (folder / name).unlink(missing_ok=True)
+            failed.append(Failure(path=str(row["path"]), reason=str(error)))
+        progress(number + 1, len(clips), "clips")
+    pd.DataFrame(written, columns=clips.columns).to_csv(folder / "manifest.csv", index=False)
+    return failed
+
+
+def _copy_as_wav(source: Path, target: Path) -> None:
+    with (
+        soundfile.SoundFile(str(source)) as file,
+        soundfile.SoundFile(
+            str(target), "w", file.samplerate, file.channels, subtype="FLOAT", format="WAV"
+        ) as copy,
+    ):
+        for block in file.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True):
+            copy.write(block)
+
+
+def _vector_pages(
+    workspace: Workspace, record: dict[str, Any], where: str | None
+) -> Iterator[pa.Table]:
+    # One query a page: nothing keeps the database open while files are written.
+    condition = f"WHERE ({where})" if where else ""
+    query = (
+        "SELECT s.clip_id, $encoder AS encoder, $layer::INTEGER AS layer, v.segment_id, "
+        f"s.start_s, s.end_s, v.vector FROM vectors_{record['space_id']} v "
+        "JOIN segments s USING (segment_id) "
+        f"WHERE s.clip_id IN (SELECT clip_id FROM clips {condition}) AND v.segment_id > $last "
+        f"ORDER BY v.segment_id LIMIT {PAGE_ROWS}"
+    )
+    values = {"encoder": record["encoder"], "layer": record["layer"], "last": -(2**62)}
+    while True:
+        try:
+            with workspace.database.read() as connection:
+                page: Any = connection.sql(query, params=values).to_arrow_table()
+        except duckdb.Error as error:
+            raise QueryError(
+                f"The condition was not understood: {error} Expected an SQL condition on the "
+                "columns of `clips`, such as domain = 'speech'."
+            ) from error
+        if page.num_rows or values["last"] == -(2**62):
+            yield page
+        if page.num_rows < PAGE_ROWS:
+            return
+        values["last"] = page["segment_id"][-1].as_py()
+
+
+def _reported(
+    pages: Iterator[pa.Table], record: dict[str, Any], progress: Progress
+) -> Iterator[pa.Table]:
+    done = 0
+    for page in pages:
+        yield page
+        done += page.num_rows
+        progress(done, max(done, int(record["n"])), "vectors")
+
+
+def _write_parquet(path: Path, pages: Iterator[pa.Table], record: dict[str, Any]) -> None:
+    first = next(pages)
+    schema = first.schema.with_metadata({"usad_space": json.dumps(record)})
+    with pq.ParquetWriter(path, schema) as writer:
+        writer.write_table(first.cast(schema))
+        for page in pages:
+            writer.write_table(page.cast(schema))
+
+
+def _write_csv(path: Path, pages: Iterator[pa.Table], record: dict[str, Any]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns: list[str] = []
+        for page in pages:
+            if not columns:
+                columns = [name for name in page.column_names if name != "vector"]
+                writer.writerow([*columns, *(f"v{i}" for i in range(int(record["dim"])))])
+            rows = page.select(columns).to_pylist()
+            for row, vector in zip(rows, matrix_of(page["vector"]), strict=True):
+                # Nine digits give back the same float32.
+                writer.writerow([*row.values(), *(f"{value:.9g}" for value in vector)])
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,94 @@
+"""``usad export``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.workbench.commands.arguments import layers_of
+from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
+
+if TYPE_CHECKING:
+    from usad_workbench.core.storage.importing import Failure
+
+FORMATS = {
+    "student": ("huggingface", "onnx"),
+    "space": ("parquet", "csv"),
+    "clips": ("wav", "parquet", "csv"),
+}
+"""What can be written as what."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--student", metavar="S", help="usad-demo, run:DIR, run:DIR@STEP or a student's folder"
+    )
+    what.add_argument("--space", metavar="ENCODER/LAYER", help="vectors of a workspace")
+    what.add_argument("--clips", metavar="SQL", help="clips of a workspace; true for all")
+    parser.add_argument("--format", required=True, choices=sorted({*sum(FORMATS.values(), ())}))
+    parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    parser.add_argument("--workspace", metavar="DIR", help="for --space and --clips")
+    parser.add_argument(
+        "--where", metavar="SQL", help="for --space: condition on the columns of clips"
+    )
+    parser.add_argument(
+        "--layers", metavar="0,6,-1",
+        help="for onnx: layers to give beside the output x; all, or numbers",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Writes one folder, which appears only when complete."""
+    what = next(name for name in FORMATS if getattr(args, name) is not None)
+    if args.format not in FORMATS[what]:
+        raise ConfigError(
+            f"--{what} cannot be written as {args.format}. Use {' or '.join(FORMATS[what])}."
+        )
+    if what != "student" and not args.workspace:
+        raise ConfigError(f"--{what} needs --workspace DIR, the folder it is read from.")
+    files, failed = _student(args) if what == "student" else _from_workspace(args, output)
+    output.failures(failed)
+    names = [str(path) for path in files]
+    output.result({"files": names, "failed": failed}, "\n".join(names))
+    return SOME_FAILED if failed else DONE
+
+
+def _student(args: argparse.Namespace) -> tuple[list[Path], list[Failure]]:
+    from usad_workbench.core.interop.source import open_student
+
+    if args.format == "huggingface":
+        from usad_workbench.core.interop.huggingface import export_huggingface
+
+        return export_huggingface(open_student(args.student), args.out), []
+    from usad_workbench.core.interop.onnx_model import export_onnx
+
+    source = open_student(args.student)
+    layers: list[int] | None = layers_of(args.layers) if args.layers else []
+    if layers is None:
+        layers = list(range(source.student.config.n_layers + 1))
+    return export_onnx(source, args.out, layers), []
+
+
+def _from_workspace(args: argparse.Namespace, output: Output) -> tuple[list[Path], list[Failure]]:
+    from usad_workbench.core.storage.exporting import export_clips, export_space
+    from usad_workbench.core.storage.workspace import Workspace
+
+    workspace = Workspace.open(args.workspace)
+    if args.clips is not None:
+        return export_clips(workspace, args.clips, args.out, args.format, progress=output.progress)
+    encoder, slash, layer = args.space.rpartition("/")
+    try:
+        number = int(layer)
+    except ValueError as error:
+        raise ConfigError(f"Found --space {args.space}, expected ENCODER/LAYER.") from error
+    if not slash or not encoder:
+        raise ConfigError(f"Found --space {args.space}, expected ENCODER/LAYER.")
+    files = export_space(
+        workspace, encoder, number, args.out, args.format,
+        where=args.where, progress=output.progress,
+    )  # fmt: skip
+    return files, []
