@@ -28,12 +28,13 @@ ICONS = {
 }
 
 
-def asked_folder(arguments: list[str]) -> Path:
-    """The workspace folder on the command line."""
+def asked_folders(arguments: list[str]) -> tuple[Path, list[Path]]:
+    """The workspace folder and the folders of runs on the command line."""
     parser = argparse.ArgumentParser(prog="app.py", description="USAD Workbench")
     parser.add_argument("workspace", type=Path, help="the workspace folder")
-    folder: Path = parser.parse_args(arguments).workspace
-    return folder
+    parser.add_argument("--runs", type=Path, action="append", default=[])
+    options = parser.parse_args(arguments)
+    return options.workspace, options.runs
 
 
 def main() -> None:
@@ -54,7 +55,9 @@ def main() -> None:
     ]
     page = st.navigation(pages)
     try:
-        folder = state.open_workspace(asked_folder(sys.argv[1:])).folder
+        workspace, runs = asked_folders(sys.argv[1:])
+        folder = state.open_workspace(workspace).folder
+        state.set_run_folders(runs)
         with st.sidebar:
             st.caption("Workspace")
             st.text(folder.name, help=plain(folder))

@@ -1,6 +1,7 @@
 """How the app is started: the command line of the Streamlit process."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,10 +25,20 @@ def streamlit_arguments() -> list[str]:
     ]  # fmt: skip
 
 
-def launch(workspace: Path, host: str = "127.0.0.1", port: int = 8501) -> list[str]:
-    """The command that serves the app on a workspace until it is stopped."""
+def launch(
+    workspace: Path, host: str = "127.0.0.1", port: int = 8501, runs: Sequence[Path] = ()
+) -> list[str]:
+    """The command that serves the app on a workspace until it is stopped.
+
+    Args:
+        workspace: Its folder.
+        host: The address that is listened on.
+        port: Of that address.
+        runs: Folders of training runs; where none, ``runs`` beside the workspace.
+    """
     return [
         sys.executable, "-m", "streamlit", "run", str(HERE / "app.py"),
         "--server.address", host, "--server.port", str(port),
         *streamlit_arguments(), "--", str(workspace),
+        *(word for folder in runs for word in ("--runs", str(folder))),
     ]  # fmt: skip

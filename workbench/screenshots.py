@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(workspace: Path, log: Path | None = None) -> Iterator[str]:
+def served(workspace: Path, log: Path | None = None, runs: Sequence[Path] = ()) -> Iterator[str]:
     """The app on a workspace, served while the block runs; its address.
 
     Raises:
@@ -59,7 +59,7 @@ def served(workspace: Path, log: Path | None = None) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("w")) if log else subprocess.DEVNULL
         process = subprocess.Popen(
-            launch(workspace, HOST, port), stdout=output, stderr=subprocess.STDOUT
+            launch(workspace, HOST, port, runs), stdout=output, stderr=subprocess.STDOUT
         )
         try:
             _wait(process, f"http://{HOST}:{port}")

@@ -18,8 +18,10 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import sound
+from usad_workbench.workbench.presenters.runs import LOG_FILE, LogTail
 
 FOLDER, FOCUS, CELL, QUERY = "usad.folder", "usad.focus", "usad.cell", "usad.query"
+RUNS = "usad.runs"
 Stamp = tuple[tuple[int, int], ...]
 _embedding = threading.Lock()
 
@@ -52,6 +54,36 @@ def open_workspace(folder: str | Path) -> Workspace:
 def workspace() -> Workspace:
     """The workspace that this session shows."""
     return Workspace(st.session_state[FOLDER])
+
+
+def set_run_folders(folders: Sequence[Path]) -> None:
+    """Notes where training runs are, beside the usual places."""
+    st.session_state[RUNS] = list(folders)
+
+
+def run_folders() -> list[Path]:
+    """Where training runs are looked for: as given, or ``runs`` beside the workspace or here."""
+    given: list[Path] = st.session_state.get(RUNS, [])
+    usual = [workspace().folder.parent / "runs", Path("runs").resolve()]
+    return list(dict.fromkeys(given or usual))
+
+
+def log_of(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The steps and evaluations that a run has logged so far."""
+    return _tail(str(run)).read()
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _tail(run: str) -> LogTail:
+    return LogTail(Path(run) / LOG_FILE)
+
+
+def shipped_teachers() -> dict[str, str]:
+    """Teacher to domain of the student that comes with this program."""
+    from usad_workbench.core.models.checkpoint import SHIPPED, read_student_folder
+
+    taught = read_student_folder(SHIPPED).provenance.get("teachers", [])
+    return {str(row["teacher"]): str(row["domain"]) for row in taught}
 
 
 def stamp() -> Stamp:

@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ import soundfile as sf
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.errors import AudioError, DegenerateError, StoreError
+from usad_workbench.core.errors import AudioError, DegenerateError
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
 from usad_workbench.workbench.presenters import (
     bias,
@@ -26,7 +25,6 @@ from usad_workbench.workbench.presenters import (
     probes,
     sound,
     text,
-    training,
 )
 
 NASTY = "<img src=x onerror=alert(1)> [a](http://b.c) $x$ :red[y] www.d.e f@g.hi"
@@ -339,37 +337,6 @@ def test_spectrograms_of_any_length(n: int) -> None:
     assert picture.shape[0] == sound.N_BANDS and 1 <= picture.shape[1] <= sound.MAX_COLUMNS + 1
     assert np.isfinite(picture).all()
     assert sound.thumbnail(clip).startswith(b"\x89PNG")
-
-
-def test_training_logs(tmp_path: Path) -> None:
-    assert training.find_log(tmp_path) is None
-    lines = [json.dumps({"step": i, "loss": 2.0 / (i + 1), "lr": 0.1 * i}) for i in range(5)]
-    (tmp_path / "log.jsonl").write_text("\n".join([*lines, '{"step": 5, "lo']))
-    path = training.find_log(tmp_path)
-    assert path is not None
-    rows = training.read_log(path)
-    assert len(rows) == 5
-    assert training.curves(rows) == ["loss"]
-    assert training.other_numbers(rows) == ["lr"]
-    assert "from 2 to 0.4" in training.log_words(rows, "loss")
-    assert len(training.curve_figure(rows, {"loss": "all"}, "loss").data[0].x) == 5
-    (tmp_path / "log.jsonl").write_text("nothing")
-    with pytest.raises(StoreError):
-        training.read_log(path)
-
-
-def test_losses_are_told_apart_by_teacher_and_domain() -> None:
-    rows = pd.DataFrame(
-        {"step": [1, 2], "loss": [2.0, 1.0], "loss/a": [2.0, 1.0], "loss/a/speech": [3.0, 1.0],
-         "cosine/a": [0.5, 0.6]}
-    )  # fmt: skip
-    assert training.curves(rows) == ["loss", "loss/a"]
-    assert training.curves_per_domain(rows) == {"a": {"speech": "loss/a/speech"}}
-    assert training.other_numbers(rows) == ["cosine/a"]
-    figure = training.curve_figure(
-        rows, {"loss/a/speech": "speech"}, "loss", colours.domain_colours(["speech"])
-    )
-    assert figure.data[0].line.color == colours.DOMAIN_COLOURS["speech"]
 
 
 def test_data_page_filters_text_as_text(workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import subprocess
+from collections.abc import Sequence
 
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
@@ -11,21 +12,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workspace", metavar="W", help="the workspace folder")
     parser.add_argument("--port", type=int, default=8501)
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--runs", action="append", default=[], metavar="DIR",
+        help="a training run, or a folder of some; by default the folder runs beside the "
+        "workspace, or here",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Opens the app on a workspace and serves it until stopped."""
     from usad_workbench.core.storage.workspace import Workspace
 
-    return serve(Workspace.open(args.workspace).folder, args.host, args.port, output)
+    folder = Workspace.open(args.workspace).folder
+    return serve(folder, args.host, args.port, output, args.runs)
 
 
-def serve(folder: object, host: str, port: int, output: Output) -> int:
+def serve(folder: object, host: str, port: int, output: Output, runs: Sequence[str] = ()) -> int:
     """Serves the app on a folder until it is stopped."""
     from pathlib import Path
 
     from usad_workbench.workbench.launch import launch
 
     output.note(f"The workbench is at http://{host}:{port} (stop with Ctrl-C).")
-    finished = subprocess.run(launch(Path(str(folder)), host, port), check=False)
+    finished = subprocess.run(
+        launch(Path(str(folder)), host, port, [Path(run).resolve() for run in runs]), check=False
+    )
     return DONE if finished.returncode == 0 else SOME_FAILED

@@ -1,71 +1,88 @@
-"""Training: how the shipped student's loss went down."""
+"""Training: runs as they go on, and how the shipped student was trained."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
-from usad_workbench.workbench.panels import page
-from usad_workbench.workbench.presenters import training
-from usad_workbench.workbench.presenters.colours import domain_colours, domain_order
-from usad_workbench.workbench.presenters.figures import QUIET
-from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels import page, run, table
+from usad_workbench.workbench.presenters import runs, training
+from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
+from usad_workbench.workbench.presenters.runs import Run
+from usad_workbench.workbench.presenters.text import listing, plain
+
+REFRESH_S = 2.0
+N_SHOWN = 4  # compared without being asked to
 
 
 def view() -> None:
-    page.head("Training", "How the loss of a distilled student went down while it was trained.")
-    page.section("The student that comes with this program")
-    folder = Path(str(files("usad_workbench.core"))) / "models" / "shipped"
-    log = training.find_log(folder)
-    if log is None:
-        page.empty("No training log comes with this version.")
+    page.head("Training", "Distillation runs, live while they train: losses, probes, time left.")
+    found = runs.find_runs(state.run_folders())
+    page.section("Runs")
+    if not found:
+        folders = listing([f"`{plain(folder)}`" for folder in state.run_folders()])
+        page.empty(
+            f"There is no run in {folders}. A run that is started there shows here while it "
+            "trains; `usad workbench … --runs DIR` looks elsewhere.",
+            "usad train RECIPE.toml --run runs/NAME",
+        )
     else:
         with page.errors_in_words():
-            curves(log)
-    page.section("Runs of your own")
-    page.empty(
-        "A run writes its log into its folder while it trains. Following it here live comes "
-        "later; until then read `log.jsonl` in the run's folder.",
-        "usad train RECIPE.toml --run DIR",
-    )
+            follow(found)
+    st.divider()
+    page.section("The student that comes with this program")
+    with page.errors_in_words(), st.expander("Its curves", expanded=not found):
+        shipped()
 
 
-def curves(log: Path) -> None:
-    rows = training.read_log(log)
-    names = training.curves(rows)
-    if names:
-        st.caption(
-            f"{plain(training.log_words(rows, names[0]))} The thick line is the "
-            "whole loss, the thin ones are what each teacher adds to it."
-        )
-        labels = {name: name.partition("/")[2] or "all teachers" for name in names}
-        draw(rows, labels, "loss", "training.loss")
-    per_domain = training.curves_per_domain(rows)
-    if per_domain:
-        page.section("By domain of the audio")
-        teacher = page.choose("Teacher", sorted(per_domain), key="training.teacher")
-        domains = domain_order(per_domain[teacher])
-        labels = {per_domain[teacher][domain]: domain for domain in domains}
-        draw(rows, labels, "loss", "training.domains", domain_colours(domains))
-    others = training.other_numbers(rows)
-    if others:
-        page.section("Also logged")
-        name = page.choose("Number", others, key="training.other")
-        draw(rows, {name: name}, name, "training.number")
-
-
-def draw(
-    rows: pd.DataFrame,
-    labels: dict[str, str],
-    title: str,
-    key: str,
-    palette: dict[str, str] | None = None,
-) -> None:
-    st.plotly_chart(
-        training.curve_figure(rows, labels, title, palette), key=key, config=QUIET, theme=None,
-        alt=f"{title} over steps.",
+def follow(found: list[Run]) -> None:
+    names = [one.name for one in found]
+    logs = {one.name: state.log_of(one.folder) for one in found}
+    live = [one.name for one in found if runs.status_of(one, *logs[one.name]).is_live]
+    chosen = page.choose_several(
+        "Runs to compare", names, key="training.runs",
+        placeholder="those that are running" if live else "the last one",
     )  # fmt: skip
+    shown = [one for one in found if one.name in (chosen or live[:N_SHOWN] or names[:1])]
+    one = shown[0]
+    if len(shown) > 1:
+        name = page.choose("Details of", [run.name for run in shown], key="training.run")
+        one = next(run for run in shown if run.name == name)
+    # Nothing is asked again and again once no run is going.
+    st.fragment(watch, run_every=REFRESH_S if live else None)(shown, one, sorted(names), bool(live))
+    run.origin(one)
+
+
+def watch(shown: Sequence[Run], one: Run, names: list[str], was_live: bool) -> None:
+    """What changes while runs go on."""
+    found = runs.find_runs(state.run_folders())
+    logs = {each.name: state.log_of(each.folder) for each in found}
+    statuses = [runs.status_of(each, *logs[each.name]) for each in found]
+    is_live = any(status.is_live for status in statuses)
+    if sorted(logs) != names or (was_live and not is_live):
+        st.rerun()
+    table.show(runs.run_table(found, statuses))
+    if is_live:
+        st.caption(f"Read again every {REFRESH_S:.0f} s while a run is going.")
+    palette = {each.name: CATEGORY_COLOURS[i] for i, each in enumerate(shown[:20])}
+    together = {each.name: logs[each.name] for each in shown if len(logs[each.name][0])}
+    if len(together) > 1:
+        run.compare(together, palette)
+    steps, probes = logs[one.name]
+    st.divider()
+    run.headline(one, statuses[[each.name for each in found].index(one.name)])
+    if steps.empty:
+        page.empty("No step has been logged yet: audio is decoded and teachers run first.")
+    else:
+        run.curves(steps, probes, one.teachers, "training")
+
+
+def shipped() -> None:
+    log = Path(str(files("usad_workbench.core"))) / "models" / "shipped" / "log.csv"
+    steps, probes = training.read_curve(log)
+    run.curves(steps, probes, state.shipped_teachers(), "training.shipped")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,223 @@
+"""The page Training: logs are read while they grow, and a browser sees it."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from usad_workbench.core.errors import StoreError
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench import app
+from usad_workbench.workbench.presenters import runs, training
+from usad_workbench.workbench.presenters.colours import DOMAIN_COLOURS
+from usad_workbench.workbench.screenshots import browser_page, open_by_link, settle
+
+PAGE_MS = 60_000
+
+
+def line(step: int) -> dict[str, float]:
+    """A line as a run writes it: 4 s of audio and half a second of work for each step."""
+    loss = 1 + 1 / step
+    return {
+        "step": step, "loss": loss, "cosine/a": 0.4, "l1/a": loss - 0.4, "loss/a": loss,
+        "loss/a/music": loss, "loss/a/speech": 2 * loss, "lr": 1e-3, "gradient_norm": 0.5,
+        "audio_s": 4.0 * step, "wall_s": 0.5 * step,
+    }  # fmt: skip
+
+
+def probe(step: int) -> dict[str, float]:
+    at = "probe/knn/digit"
+    return {
+        "step": step, at: 0.2 + step / 1000, f"{at}/n": 40, f"{at}/n_clusters": 9,
+        f"{at}/ci_low": 0.1, f"{at}/ci_high": 0.5, f"{at}/chance": 0.1, "evaluation_s": 1.0,
+    }  # fmt: skip
+
+
+def append(folder: Path, *rows: dict[str, float], end: str = "\n") -> None:
+    with (folder / "log.jsonl").open("a") as file:
+        file.write("\n".join(json.dumps(row) for row in rows) + end)
+
+
+def make_run(folder: Path, seed: int = 0, stage: int = 1) -> Path:
+    folder.mkdir(parents=True)
+    recipe = {
+        "name": "s", "teachers": [{"name": "a", "domain": "music"}], "run": {"seed": seed},
+        "optimiser": {"n_steps": 100, "peak_lr": 0.5}, "stage": stage,
+        "start": {"student": "runs/first" if stage == 2 else ""},
+    }  # fmt: skip
+    provenance = {
+        "teachers": [
+            {"teacher": "a", "domain": "music", "target": "ffn", "licence": "ISC",
+             "weights_sha256": "f" * 64}
+        ],
+        "data": {"n_clips": 7, "n_pieces": 9, "hours": {"music": 0.5, "speech": 0.25}},
+        "failed": [["broken-clip", "not audio"]],
+    }  # fmt: skip
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    (folder / "recipe.toml").write_text('name = "s"\n[optimiser]\nn_steps = 100\npeak_lr = 0.1\n')
+    (folder / "run.json").write_text(json.dumps(provenance))
+    return folder
+
+
+def test_a_log_is_read_once_and_only_where_it_grew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = runs.LogTail(tmp_path / "log.jsonl")
+    assert tail.read()[0].empty
+    append(tmp_path, probe(0), *[line(i) for i in (1, 2, 3)])
+    assert tail.read()[0]["step"].tolist() == [1, 2, 3]
+    parsed: list[str] = []
+    loads = json.loads
+    monkeypatch.setattr(runs.json, "loads", lambda text: parsed.append(text) or loads(text))  # type: ignore[attr-defined,func-returns-value]
+    whole = json.dumps(line(4))
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write(whole[:30])
+    assert tail.read()[0]["step"].tolist() == [1, 2, 3] and parsed == []
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write(whole[30:] + "\n")
+    steps, probes = tail.read()
+    assert steps["step"].tolist() == [1, 2, 3, 4] and len(parsed) == 1
+    pd.testing.assert_frame_equal(steps, pd.DataFrame([line(i) for i in (1, 2, 3, 4)]))
+    assert probes["step"].tolist() == [0]
+
+
+def test_a_log_that_a_resume_cut_off_is_read_anew(tmp_path: Path) -> None:
+    tail = runs.LogTail(tmp_path / "log.jsonl")
+    append(tmp_path, *[line(i) for i in range(1, 9)])
+    tail.read()
+    rows = [line(i) | {"loss": 9.0} for i in range(1, 13)]  # longer than what was read before
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert tail.read()[0]["loss"].tolist() == [9.0] * 12
+    (tmp_path / "log.jsonl").write_text(json.dumps(line(1)) + "\n")
+    assert tail.read()[0]["step"].tolist() == [1]
+
+
+def test_the_state_of_a_run_follows_from_its_log_and_its_age(tmp_path: Path) -> None:
+    (run,) = runs.find_runs([make_run(tmp_path / "x").parent])
+    nothing = pd.DataFrame()
+    now = (run.folder / "run.json").stat().st_mtime
+    assert runs.status_of(run, nothing, nothing, now).state == "starting"
+    steps = pd.DataFrame([line(i) for i in range(10, 41, 10)])
+    going = runs.status_of(run, steps, nothing, now + 10)
+    assert (going.state, going.step, going.n_steps) == ("running", 40, 100)
+    assert going.left_s == pytest.approx(30.0)  # 60 steps of half a second
+    assert going.audio_per_s == pytest.approx(8.0)
+    stopped = runs.status_of(run, steps, nothing, now + 100)
+    assert stopped.words == "stopped at step 40" and stopped.left_s is None
+    slow = steps.assign(wall_s=steps["wall_s"] * 100)  # 500 s between lines
+    assert runs.status_of(run, slow, nothing, now + 1000).state == "running"
+    done = pd.DataFrame([line(100)])
+    assert runs.status_of(run, done, nothing, now + 1e6).state == "finished"
+
+
+def test_evaluations_do_not_count_as_work() -> None:
+    steps = pd.DataFrame([line(10), line(20), line(30)])
+    steps["wall_s"] += [0.0, 0.0, 1.0]  # the evaluation at step 20
+    probes = pd.DataFrame([probe(20)])
+    assert runs.speed(steps, probes).tolist()[1:] == pytest.approx([8.0, 8.0])
+
+
+def test_runs_are_found_where_they_are_and_named_apart(tmp_path: Path) -> None:
+    for place in ("a/one", "b/one", "b/deep/two"):
+        make_run(tmp_path / place)
+    found = runs.find_runs([tmp_path / "a", tmp_path / "b", tmp_path / "a/one", tmp_path / "no"])
+    assert sorted(run.name for run in found) == ["a/one", "b/one", "deep/two"]
+    assert runs.overridden(found[0]) == ["optimiser.peak_lr = 0.5"]
+
+
+def test_curves_are_found_by_teacher_and_domain() -> None:
+    steps = pd.DataFrame([line(i) for i in range(1, 11)])
+    assert training.loss_columns(steps) == {"all teachers": "loss", "a": "loss/a"}
+    panels = training.domain_panels(steps)
+    assert list(panels["a"].items()) == [("speech", "loss/a/speech"), ("music", "loss/a/music")]
+    figure = training.panel_figure(steps, panels, DOMAIN_COLOURS, shares_y=True)
+    assert figure.data[1].line.color == DOMAIN_COLOURS["music"]
+    assert list(figure.data[1].y) == steps["loss/a/music"].tolist()
+    assert set(training.term_panels(steps)) == {"L1 distance", "−log σ(cosine)"}
+    assert training.teacher_palette({"a": "music", "b": "music", "c": "sound"})["c"] == "#D55E00"
+    probes = pd.DataFrame([probe(0), probe(100)])
+    assert training.comparable([steps], [probes])[:2] == ["loss", "probe/knn/digit"]
+    drawn = training.probe_figure(probes)
+    assert "n = 40 clips" in drawn.layout.annotations[0].text
+    value = next(trace for trace in drawn.data if trace.name == "k-NN")
+    assert list(value.y) == pytest.approx([0.2, 0.3])
+
+
+def test_a_long_log_is_drawn_as_means() -> None:
+    steps = pd.DataFrame([line(i) for i in range(1, 1002)])
+    rows, size = training.thin(steps, 500)
+    assert size == 3 and len(rows) == 334
+    assert rows["loss"].iloc[0] == pytest.approx(steps["loss"].iloc[:3].mean())
+    assert rows["step"].iloc[[0, -1]].tolist() == [3, 1001]
+    assert "mean of 3 lines" in training.lines_words(1001, size)
+
+
+def test_a_curve_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(StoreError, match="expected step, loss"):
+        training.read_curve(tmp_path / "log.csv")
+
+
+def texts(page: AppTest) -> str:
+    kinds = (page.markdown, page.caption, page.header, page.subheader, page.error)
+    return "\n".join(str(e.value) for kind in kinds for e in kind).replace("\\", "")
+
+
+def test_the_page_shows_runs_side_by_side_and_where_they_come_from(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i, name in enumerate(("first", "second")):
+        run = make_run(tmp_path / name, seed=i, stage=i + 1)
+        append(run, probe(0), *[line(step) for step in (10, 20, 30)])
+        os.utime(run / "recipe.json", (i + 1, i + 1))
+    monkeypatch.setattr(sys, "argv", ["app.py", str(workspace.folder), "--runs", str(tmp_path)])
+    opened = AppTest.from_file(str(Path(app.__file__)), default_timeout=60).run()
+    page = opened.switch_page("views/training.py").run()
+    assert not page.exception and not page.error, page.exception
+    rows = page.dataframe[0].value
+    assert rows["run"].tolist() == ["second", "first"]
+    assert rows["state"].tolist() == ["running", "running"] and rows["seed"].tolist() == [1, 0]
+    said = texts(page)
+    assert "Compared" in said and "Points drawn: second: 3, first: 3" in said
+    assert "stage 2, started from runs/first" in said
+    assert "0.75 hours of audio (0.50 h of music, 0.25 h of speech), 7 clips in 9 pieces" in said
+    assert any("broken-clip" in str(frame.value) for frame in page.dataframe)
+    number = next(box for box in page.selectbox if box.label == "Number")
+    page = number.set_value("probe/knn/digit").run()
+    assert "Points drawn: second: 1, first: 1" in texts(page)
+
+
+@pytest.fixture
+def growing(workspace: Workspace, address: str) -> Iterator[Path]:
+    """A run beside the workspace that the app in the other process shows."""
+    folder = workspace.folder.parent / "runs"
+    yield make_run(folder / "growing")
+    shutil.rmtree(folder)
+
+
+@pytest.mark.browser
+def test_the_browser_follows_a_run_without_reload(growing: Path, address: str) -> None:
+    append(growing, probe(0), line(10))
+    with browser_page() as page:
+        page.goto(address, timeout=PAGE_MS)
+        settle(page)
+        page.evaluate("window.loaded_once = true")
+        open_by_link(page, "Training")
+        bar: Any = page.get_by_test_id("stProgress").first
+        assert "step 10 of 100, running" in bar.inner_text()
+        append(growing, line(20), line(30), end="\n" + json.dumps(line(40))[:25])
+        page.get_by_text("step 30 of 100, running").first.wait_for(timeout=PAGE_MS)
+        assert page.get_by_text("35.0 s").first.is_visible()  # 70 steps of half a second
+        with (growing / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line(40))[25:] + "\n" + json.dumps(line(100)) + "\n")
+        page.get_by_text("step 100 of 100, finished").first.wait_for(timeout=PAGE_MS)
+        page.get_by_text("Read again every").wait_for(state="detached", timeout=PAGE_MS)
+        assert page.evaluate("window.loaded_once") is True
+        assert page.get_by_test_id("stException").count() == 0
