@@ -109,7 +109,7 @@ class UsadModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         # constants, which from_pretrained leaves without values.
         if isinstance(module, LogMel):
             for name, value in LogMel(module.config).named_buffers():
-                getattr(module, name).copy_(value)
+                setattr(module, name, value.to(getattr(module, name).device))
         elif isinstance(module, RelativeAttention):
             nn.init.zeros_(module.content_bias)
             nn.init.zeros_(module.position_bias)

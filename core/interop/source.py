@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -91,11 +90,10 @@ def frames_of(
         layers: From 0 to L.
         n_valid: Valid samples per clip; all where none.
     """
-    if n_valid is None:
-        n_valid = torch.full((len(samples),), samples.shape[1], device=samples.device)
-    else:
-        samples = samples.masked_fill(~frame_mask(n_valid, samples.shape[1]), 0.0)
     window = student.log_mel.config.window
+    if n_valid is not None:
+        samples = samples.masked_fill(~frame_mask(n_valid, samples.shape[1]), 0.0)
+        n_valid = n_valid.clamp(min=window)
     samples = F.pad(samples, (0, max(0, window - samples.shape[1])))
-    output = student(samples, n_valid.clamp(min=window), target_layer=max(layers))
+    output = student(samples, n_valid, target_layer=max(layers))
     return tuple(output.layer(layer) for layer in layers), output.n_valid

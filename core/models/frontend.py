@@ -6,9 +6,10 @@ function takes one clip at a time; this one takes a batch and gives each clip th
 it would have alone.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,15 @@ class LogMel(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
         taper = torch.hann_window(self.config.window, periodic=False, dtype=torch.float64)
         self.register_buffer("taper", taper.float(), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # A model brought to half precision keeps these: they would lose five digits.
+        exact = dict(self.named_buffers())
+        moved = super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers():
+            if buffer.dtype != torch.float32:
+                setattr(self, name, exact[name].to(buffer.device))
+        return moved
 
     def n_frames(self, n_samples: Tensor) -> Tensor:
         """Frames of clips with this many samples."""

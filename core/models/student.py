@@ -162,7 +162,7 @@ class Student(nn.Module):
         Returns:
             Layer 0, layers 1 to ``depth``, their feed-forward outputs, valid frames per clip.
         """
-        frames, n_valid = self.stem(mel, n_mel)
+        frames, n_valid = self.stem(mel.to(self.stem.conv1.weight.dtype), n_mel)
         frames = stem = self.position(frames, n_valid)
         n_frames = frames.shape[1]
         is_valid = None
@@ -221,7 +221,9 @@ class StudentEncoder(Encoder):
         if kind == "ffn":
             frames = tuple(output.ffn[layer - 1] for layer in layers)
         else:
-            frames = tuple(output.layer(layer) for layer in layers)
+            # x is the last layer behind the final norm, where that layer was computed.
+            last = self.spec.n_layers if kind == "output" else None
+            frames = tuple(output.x if i == last else output.layer(i) for i in layers)
         return LayerFeatures(
             layers=layers,
             frames=frames,

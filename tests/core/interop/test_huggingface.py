@@ -134,6 +134,20 @@ def test_feature_extractor_pads_and_masks(folder: Path) -> None:
     assert torch.equal(model(**inputs).x, model(samples, lengths=lengths).x)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_keeps_the_front_end(folder: Path, dtype: torch.dtype) -> None:
+    samples, lengths = clips(16_000, 9_000)
+    expected = UsadModel.from_pretrained(folder)(samples, lengths=lengths)
+    loaded = UsadModel.from_pretrained(folder, dtype=dtype)
+    converted = UsadModel.from_pretrained(folder).to(dtype)
+    for model in (loaded, converted):
+        found = model(samples, lengths=lengths)
+        assert found.x.dtype == dtype
+        assert torch.equal(found.mel, expected.mel)
+        assert torch.nn.functional.mse_loss(found.x.float(), expected.x) < 1e-2 * expected.x.var()
+
+
 def test_wrong_input_is_named(folder: Path) -> None:
     model = UsadModel.from_pretrained(folder)
     samples, lengths = clips(1_000, 800)
