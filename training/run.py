@@ -106,7 +106,7 @@ def train(
         reports = progress if processes.is_first else no_progress
         trainer = _prepare(run_dir, recipe, teachers, evaluation, processes, reports)
         checkpoint = trainer.run(reports)
-        student, _ = trainer.snapshot()
+        student, _ = trainer.weights.snapshot()
         final = {**trainer.provenance, **asdict(trainer.state)}
         if processes.is_first:
             save_student(run_dir / STUDENT_FOLDER, student, None, final, "float16")
@@ -140,13 +140,13 @@ def _prepare(
             online if is_online else cache_targets(online, cache, progress, processes)
         )
     torch.manual_seed(recipe.run.seed)
-    start, heads = start_student(recipe), Heads(_head_specs(recipe, encoders))
+    start, heads = start_student(recipe), Heads(head_specs(recipe, encoders))
     steps_done = list_checkpoints(run_dir)
     # A checkpoint holds the statistics that it was trained with.
     if recipe.objective.target_scaling == "standardise" and not steps_done:
         n_pieces = len(corpus.pieces)
         _set_scaling(heads, processes.first(lambda: _statistics(sources, n_pieces, progress)))
-    provenance = _provenance(recipe, start, encoders, corpus)
+    provenance = provenance_of(recipe, start, encoders, corpus)
     if processes.is_first:
         write_json(run_dir / PROVENANCE_FILE, {**provenance, "failed": corpus.failed})
     trainer = Trainer(
@@ -229,7 +229,8 @@ def target_kind(teacher: TeacherRecipe, encoder: Encoder) -> TargetKind:
     return teacher.target
 
 
-def _head_specs(recipe: Recipe, encoders: Mapping[str, Encoder]) -> tuple[HeadSpec, ...]:
+def head_specs(recipe: Recipe, encoders: Mapping[str, Encoder]) -> tuple[HeadSpec, ...]:
+    """What the heads of a run predict, teacher by teacher."""
     student, specs = recipe.student, []
     for teacher in recipe.teachers:
         spec = encoders[teacher.name].spec
@@ -279,9 +280,10 @@ def _set_scaling(
         head.target_std.copy_(std)
 
 
-def _provenance(
+def provenance_of(
     recipe: Recipe, start: Start, encoders: Mapping[str, Encoder], corpus: Corpus
 ) -> dict[str, Any]:
+    """What a student says about how it was made."""
     try:
         code_version = version("usad-workbench")
     except PackageNotFoundError:

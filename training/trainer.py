@@ -20,18 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from usad_workbench.core.errors import CheckpointError, TrainingError
 from usad_workbench.core.models.checkpoint import (
     CHECKPOINTS,
-    HEADS_FILE,
-    MODEL_FILE,
-    assign_weights,
     delete_checkpoint,
     list_checkpoints,
     read_student_folder,
-    read_tensors,
     save_student,
 )
 from usad_workbench.core.models.heads import Heads
@@ -40,15 +35,7 @@ from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.batches import read_part, split_batch
 from usad_workbench.training.data import Corpus
 from usad_workbench.training.distiller import Distiller
-from usad_workbench.training.distributed import (
-    Processes,
-    fill,
-    reduce_gradients,
-    share,
-    spread,
-    whole,
-)
-from usad_workbench.training.ema import WeightAverage
+from usad_workbench.training.distributed import Processes, reduce_gradients, spread
 from usad_workbench.training.objective import Objective
 from usad_workbench.training.recipe import Recipe
 from usad_workbench.training.runlog import RunLog
@@ -56,13 +43,10 @@ from usad_workbench.training.sampler import BatchSampler
 from usad_workbench.training.schedule import learning_rate
 from usad_workbench.training.steps import PartRecord, StepRecord, read_steps
 from usad_workbench.training.targets import TargetSource
+from usad_workbench.training.weights import Weights, check_finite
 
 if TYPE_CHECKING:
     from usad_workbench.training.evaluation import Evaluation
-
-OPTIMISER_FILE = "optimiser.safetensors"
-LIVE_FILE = "live.safetensors"
-"""The weights that the optimiser moves, where the student that is kept is their average."""
 
 
 @dataclass(slots=True)
@@ -96,7 +80,7 @@ class Trainer:
     ) -> None:
         self.recipe, self.run_dir, self.corpus, self.targets = recipe, run_dir, corpus, targets
         self.processes = processes or Processes(device=torch.device(recipe.run.device))
-        self.student, self.heads, self.provenance = student, heads, dict(provenance)
+        self.provenance = dict(provenance)
         self.evaluation: Evaluation | None = None
         self.distiller = Distiller(
             student,
@@ -115,9 +99,7 @@ class Trainer:
             for block in student.blocks:
                 block.compile()
         self.model = spread(self.distiller, student.blocks, recipe.run.parallel, self.processes)
-        self.optimiser = build_optimiser(recipe, student, heads)
-        decay = recipe.optimiser.ema_decay
-        self.average = WeightAverage(list(student.parameters()), decay) if decay else None
+        self.weights = Weights(recipe.optimiser, student, heads)
         self.sampler = BatchSampler(
             [piece.duration_s for piece in corpus.pieces],
             [piece.domain for piece in corpus.pieces],
@@ -177,16 +159,10 @@ class Trainer:
             warmup_steps=optimiser.warmup_steps,
             n_steps=optimiser.n_steps,
         )
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
         pieces = self.sampler.batch(step)
         records = self.backward(pieces)
-        norm = whole(nn.utils.clip_grad_norm_(self._parameters(), optimiser.clip_norm))
+        norm = self.weights.step(rate, optimiser.clip_norm)
         self._unread.append(StepRecord(step=step, norm=norm, parts=tuple(records)))
-        self.optimiser.step()
-        if self.average is not None:
-            self.average.update()
         self.state.step += 1
         self.state.audio_s += sum(self.corpus.pieces[i].duration_s for i in pieces)
         return rate
@@ -232,56 +208,36 @@ class Trainer:
         """Logs what probes read from the student as it is kept, where the recipe wants them."""
         if self.evaluation is None:
             return
-        student, _ = self.snapshot()
+        student, _ = self.weights.snapshot()
         evaluation, device = self.evaluation, self.processes.device
         row = self.processes.first(lambda: evaluation.of_student(student, device))
         self.log.append({"step": self.state.step, **row})
 
     def save(self) -> Path:
-        """Writes a checkpoint, then deletes those that are no longer kept."""
+        """Writes a checkpoint, then deletes those that are no longer kept.
+
+        Raises:
+            TrainingError: weights that are not finite; in all processes.
+        """
         folder = self.run_dir / CHECKPOINTS / f"step-{self.state.step}"
-        student, heads = self.snapshot()
-        extra = {OPTIMISER_FILE: self._optimiser_tensors()}
-        if self.average is not None:
-            extra[LIVE_FILE] = {name: whole(t).cpu() for name, t in _kept(self.student).items()}
+        kept, extra = self.weights.snapshot(), self.weights.rest()
+        check_finite(kept, self.state.step)
         if not self.processes.is_first:
             return folder
-        self._check_weights([student, heads])
         trainer = {
             "seed": self.recipe.run.seed,
             "next_step": self.state.step,
-            "random": "generators, dropout and order of pieces follow from seed and next_step",
+            "random": "order of pieces, crops and dropout follow from seed and next_step alone",
             "n_processes": self.processes.n,
             "log": self.log.window(),
         }
-        save_student(
-            folder,
-            student,
-            heads,
-            {**self.provenance, **asdict(self.state), "trainer": trainer},
-            extra=extra,
-        )
-        kept = sorted(list_checkpoints(self.run_dir))[-self.recipe.run.keep_checkpoints :]
+        provenance = {**self.provenance, **asdict(self.state), "trainer": trainer}
+        save_student(folder, *kept, provenance, extra=extra)
+        last = sorted(list_checkpoints(self.run_dir))[-self.recipe.run.keep_checkpoints :]
         for step, path in list_checkpoints(self.run_dir).items():
-            if step not in kept:
+            if step not in last:
                 delete_checkpoint(path)
         return folder
-
-    def snapshot(self) -> tuple[Student, Heads]:
-        """The student as it is kept (the average, where there is one) and its heads.
-
-        On the CPU, apart from the modules that are trained; to be called by all processes,
-        and used before the next step, as one process alone copies nothing.
-        """
-        weights = _kept(self.student)
-        if self.average is not None:
-            names = [name for name, _ in self.student.named_parameters()]
-            weights |= dict(zip(names, self.average.average, strict=True))
-        with torch.device("meta"):
-            student, heads = Student(self.student.config), Heads(self.heads.specs)
-        assign_weights(student, {name: whole(t).cpu() for name, t in weights.items()})
-        assign_weights(heads, {name: whole(t).cpu() for name, t in _kept(self.heads).items()})
-        return student, heads
 
     def restore(self, folder: Path) -> None:
         """Goes on from a checkpoint of this run.
@@ -290,20 +246,7 @@ class Trainer:
             CheckpointError: damaged, or of another architecture.
         """
         described = read_student_folder(folder)
-        live = MODEL_FILE if self.average is None else LIVE_FILE
-        fill(_kept(self.student), read_tensors(described, live), f"{folder / live}")
-        fill(_kept(self.heads), read_tensors(described, HEADS_FILE), f"{folder / HEADS_FILE}")
-        if self.average is not None:
-            names = [name for name, _ in self.student.named_parameters()]
-            averages = dict(zip(names, self.average.average, strict=True))
-            fill(averages, read_tensors(described, MODEL_FILE), f"{folder / MODEL_FILE}")
-        tensors = read_tensors(described, OPTIMISER_FILE)
-        for name, parameter in self._named_parameters():
-            state = {key: t for key, t in tensors.items() if key.startswith(f"{name}:")}
-            if state:
-                self.optimiser.state[parameter] = {
-                    key.rpartition(":")[2]: _place(t, parameter) for key, t in state.items()
-                }
+        self.weights.restore(described)
         recorded = described.provenance
         try:
             self.state = TrainState(
@@ -316,22 +259,6 @@ class Trainer:
         except KeyError as error:
             raise CheckpointError(f"{folder} does not say its {error}. Use another.") from error
 
-    def _optimiser_tensors(self) -> dict[str, Tensor]:
-        return {
-            f"{name}:{key}": whole(value).cpu()
-            for name, parameter in self._named_parameters()
-            for key, value in self.optimiser.state.get(parameter, {}).items()
-        }
-
-    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        modules: tuple[tuple[str, nn.Module], ...] = (
-            ("student", self.student), ("heads", self.heads)
-        )  # fmt: skip
-        return [(f"{of}.{n}", p) for of, module in modules for n, p in module.named_parameters()]
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for _, parameter in self._named_parameters()]
-
     def _not_finite(self, record: StepRecord) -> TrainingError:
         mine = [piece for part in record.parts for piece in part.bad_pieces()]
         bad = [piece for pieces in self.processes.gather(mine) for piece in pieces]
@@ -342,39 +269,6 @@ class Trainer:
             "Listen to these clips, lower optimiser.peak_lr, or go on from the last checkpoint "
             "with --resume."
         )
-
-    def _check_weights(self, modules: list[nn.Module]) -> None:
-        for module in modules:
-            for name, tensor in module.state_dict().items():
-                if not bool(tensor.isfinite().all()):
-                    raise TrainingError(
-                        f"{name} is not finite after step {self.state.step - 1}, so no checkpoint "
-                        "was written. Lower optimiser.peak_lr, or go on from the last checkpoint "
-                        "with --resume."
-                    )
-
-
-def build_optimiser(recipe: Recipe, student: nn.Module, heads: nn.Module) -> torch.optim.AdamW:
-    """AdamW; matrices decay, vectors (biases, norms) do not."""
-    optimiser = recipe.optimiser
-    parameters = [*student.parameters(), *heads.parameters()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimiser.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    betas = (optimiser.beta1, optimiser.beta2)
-    return torch.optim.AdamW(groups, lr=optimiser.peak_lr, betas=betas, fused=True)
-
-
-def _kept(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers that a file holds, by name; the tensors themselves."""
-    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: named[name] for name in module.state_dict()}
-
-
-def _place(value: Tensor, parameter: nn.Parameter) -> Tensor:
-    # The number of steps is one value, which every process has.
-    return value.to(parameter.device) if value.ndim == 0 else share(value, parameter)
 
 
 def _seed(seed: int, step: int, part: int, processes: Processes) -> int:

@@ -155,13 +155,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
-def teachers() -> dict[str, Encoder]:
+def make_teachers() -> dict[str, Encoder]:
     return {
         "voice": FakeTeacher("voice", 50.0, 12, has_ffn=True),
         "noise": FakeTeacher("noise", 20.0, 10, pads=True),
         "tune": FakeTeacher("tune", 62.5, 14),
     }
+
+
+@pytest.fixture
+def teachers() -> dict[str, Encoder]:
+    return make_teachers()
 
 
 @pytest.fixture
