@@ -31,6 +31,11 @@ def layer_map(
 ) -> tuple[tuple[int, int], ...]:
     """Pairs of student and teacher layer: round(k L / K) for k = 1 .. K on both sides.
 
+    The published depths and K = 4 need no rounding, so how a half is rounded is not
+    published; here it goes to the even layer, as Python's ``round`` does. Rounding halves
+    up gives other layers for depths such as 6 and K = 4 (2, 3, 5, 6, not 2, 3, 4, 6).
+    K = 1 pairs the last layers (stage 2 of USAD 2.0).
+
     Args:
         n_distilled: K.
         n_student: Depth of the student.
@@ -80,14 +85,19 @@ def domain_weights(
     A teacher of domain ``all`` (stage 2) is "treated equally on all domains"; the formula
     for it is not published, so there are two readings. ``matched``: it matches every
     clip, and the weights (omega for a match, 1 for none) are divided by their sum.
-    ``constant``: it weighs 1 / M always, and the others as if it were a teacher that never
-    matches; rows then need not sum to 1.
+    With a specialist and one such teacher: 1 / 2 each in the specialist's domain,
+    1 / (omega + 1) and omega / (omega + 1) elsewhere. ``half``: it weighs 1 / M always,
+    the half that the name says for M = 2, and each specialist what it would weigh in
+    eq. 3 if no teacher were for all domains: omega / (omega + M - 1) in its domain,
+    1 / (omega + M - 1) in each other one, known or not. The sum then is above 1 where a
+    specialist matches and below 1 elsewhere, so that domains differ in step size too.
+    Without such a teacher both are eq. 3.
 
     >>> domain_weights(["speech", "birds"], ["speech", "music"], 3.0).tolist()
     [[0.75, 0.25], [0.5, 0.5]]
     >>> domain_weights(["speech", "music"], ["speech", "all"], 3.0).tolist()
     [[0.5, 0.5], [0.25, 0.75]]
-    >>> domain_weights(["speech", "music"], ["speech", "all"], 3.0, "constant").tolist()
+    >>> domain_weights(["speech", "music"], ["speech", "all"], 3.0, "half").tolist()
     [[0.75, 0.5], [0.25, 0.5]]
     """
     is_multi = torch.tensor([t == ALL_DOMAINS for t in teacher_domains])

@@ -18,7 +18,7 @@ ALL_DOMAINS = "all"
 """The domain of a teacher that knows several: a match for every clip (USAD 2.0, stage 2)."""
 TargetScaling = Literal["none", "standardise"]
 Pooled = Literal["prediction", "hidden"]
-MultiDomain = Literal["matched", "constant"]
+MultiDomain = Literal["matched", "half"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,9 +29,11 @@ class TeacherRecipe:
     """As in ``usad encoders list``."""
     domain: str
     """The domain that it is the specialist of; ``all`` for a teacher of several."""
-    target: Literal["auto", "ffn", "block"] = "auto"
-    """What the student predicts: the feed-forward output before the residual (USAD), or
-    what leaves the block. ``auto`` is ``ffn`` where the teacher has such blocks."""
+    target: Literal["auto", "ffn", "block", "output"] = "auto"
+    """What the student predicts: the feed-forward output before the residual (USAD), what
+    leaves the block, or the same with the last layer behind the teacher's final norm.
+    ``auto`` is ``ffn`` where the teacher has such blocks. *Reading*: which of them stage 2
+    predicts is not published."""
     layers: tuple[int, ...] = ()
     """The teacher's layers, one per distilled layer; round(k L / K) where empty."""
 

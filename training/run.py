@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from usad_workbench.core.config import config_to_dict, differing_keys
-from usad_workbench.core.errors import CheckpointError, ConfigError
+from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError
 from usad_workbench.core.models.checkpoint import (
     delete_partial,
     find_checkpoint,
@@ -27,6 +27,7 @@ from usad_workbench.core.models.checkpoint import (
 )
 from usad_workbench.core.models.encoder import Encoder, TargetKind
 from usad_workbench.core.models.heads import Heads, HeadSpec
+from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus, load_corpus
 from usad_workbench.training.distributed import Processes, join_processes
@@ -38,7 +39,7 @@ from usad_workbench.training.recipe import (
     find_recipe,
     load_recipe,
 )
-from usad_workbench.training.start import Start, start_student
+from usad_workbench.training.start import Start, resumed_start, start_student
 from usad_workbench.training.targets import (
     OnlineTargets,
     TargetSource,
@@ -91,6 +92,7 @@ def train(
 
     Raises:
         ConfigError: a recipe that cannot be used, or another one than the run's.
+        UnknownNameError: a teacher that is no known encoder.
         CheckpointError: a run that exists already, or a damaged checkpoint.
         WeightsError: a teacher's weights have not been fetched.
         TrainingError: a loss that is not finite.
@@ -100,6 +102,7 @@ def train(
     recipe = load_recipe(recipe_path, tuple(overrides))
     if recipe.run.tensorboard:
         check_tensorboard()
+    _check_teachers(recipe, teachers)
     evaluation = _evaluation(recipe)
     with join_processes(recipe.run.device) as processes:
         processes.first(lambda: _open_run(run_dir, recipe, find_recipe(recipe_path), resume))
@@ -140,8 +143,9 @@ def _prepare(
             online if is_online else cache_targets(online, cache, progress, processes)
         )
     torch.manual_seed(recipe.run.seed)
-    start, heads = start_student(recipe), Heads(head_specs(recipe, encoders))
     steps_done = list_checkpoints(run_dir)
+    start = resumed_start(recipe, run_dir) if steps_done else start_student(recipe)
+    heads = Heads(head_specs(recipe, encoders))
     # A checkpoint holds the statistics that it was trained with.
     if recipe.objective.target_scaling == "standardise" and not steps_done:
         n_pieces = len(corpus.pieces)
@@ -197,6 +201,22 @@ def _evaluation(recipe: Recipe) -> "Evaluation | None":
     from usad_workbench.training.evaluation import load_evaluation
 
     return load_evaluation(recipe.evaluation, recipe.student.n_layers)
+
+
+def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None:
+    names = [teacher.name for teacher in recipe.teachers if teacher.name not in (given or {})]
+    if not names:
+        return
+    from usad_workbench.core.registry import RUN_PREFIX, encoder_specs
+
+    known = encoder_specs()
+    unknown = [name for name in names if name not in known and not name.startswith(RUN_PREFIX)]
+    if unknown:
+        raise UnknownNameError(
+            f"The teachers {', '.join(unknown)} of recipe {recipe.name} are no known encoders: "
+            "this version cannot run them. "
+            f"{did_you_mean(unknown[0], known)} Name known ones as `teachers`."
+        )
 
 
 def _load_teachers(

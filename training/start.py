@@ -2,17 +2,28 @@
 
 The second stage of USAD 2.0 begins as a student of the first; a scaled student begins as
 a shallower one. Heads always begin anew: the second stage has other teachers, and a
-scaled student's layers stand for others than before.
+scaled student's layers stand for others than before. All of the student goes on
+learning, in the second stage too: its one loss, at the last layer, reaches every block
+(whether the paper freezes any is not published).
 """
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from usad_workbench.core.models.checkpoint import MODEL_FILE, read_student_folder, read_tensors
+from usad_workbench.core.models.checkpoint import (
+    MODEL_FILE,
+    find_checkpoint,
+    read_student_folder,
+    read_tensors,
+)
 from usad_workbench.core.models.depth import check_scalable, scale_weights, source_layers
 from usad_workbench.core.models.student import Student, build_student
 from usad_workbench.core.teachers.students import run_folder
 from usad_workbench.training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +46,13 @@ def start_student(recipe: Recipe) -> Start:
     """
     student = build_student(recipe.student, recipe.run.seed)
     if not recipe.start.student:
+        if recipe.stage > 1:
+            logger.warning(
+                "Stage %s of %s begins with random weights, as start.student is empty. Name "
+                "a student of the stage before, unless that is meant.",
+                recipe.stage,
+                recipe.name,
+            )
         return Start(student=student)
     described = read_student_folder(run_folder(recipe.start.student))
     method = recipe.start.depth
@@ -55,4 +73,22 @@ def start_student(recipe: Recipe) -> Start:
             "audio_s": described.provenance.get("audio_s"),
             "start": described.provenance.get("start"),
         },
+    )
+
+
+def resumed_start(recipe: Recipe, run_dir: Path) -> Start:
+    """The beginning of a run that has a checkpoint, as recorded there.
+
+    The student that the run began as is not read again: it may have been trained on, or
+    deleted. Weights are those of an untrained student, for the checkpoint to replace.
+
+    Raises:
+        CheckpointError: a damaged checkpoint.
+    """
+    recorded = read_student_folder(find_checkpoint(run_dir)).provenance
+    teachers = list(recorded.get("teachers", ()))
+    return Start(
+        student=build_student(recipe.student, recipe.run.seed),
+        taught=tuple(teachers[: len(teachers) - len(recipe.teachers)]),
+        source=recorded.get("start"),
     )

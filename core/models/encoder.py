@@ -44,8 +44,9 @@ __all__ = [
 ]
 
 Pooling = Literal["mean", "native"]
-TargetKind = Literal["block", "ffn"]
-"""``block``: what leaves the block. ``ffn``: the feed-forward output before the residual."""
+TargetKind = Literal["block", "ffn", "output"]
+"""``block``: what leaves the block. ``ffn``: the feed-forward output before the residual.
+``output``: as ``block``, the last layer behind the encoder's final norm, if it has one."""
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -1,7 +1,8 @@
 """Whisper encoders: speech recognition, supervised (Radford et al. 2022, arXiv:2212.04356).
 
 Layer 0 is the convolutional stem with positions added, layer i leaves transformer block
-i; the final layer norm belongs to no layer (``final_output`` applies it).
+i; the final layer norm belongs to no layer (``final_output`` and targets of kind
+``output`` apply it).
 
 Choices:
 * A clip is run at its own length, not padded to 30 s as in training: 30 s of frames for
@@ -137,8 +138,7 @@ class WhisperEncoder(FrozenEncoder):
     def final_output(self, samples: Tensor) -> Tensor:
         """What Whisper's decoder reads: the last layer normalised, [clip, frame, dim]."""
         last = self.spec.n_layers
-        normed: Tensor = self.net.final_norm(self._frames(samples, (last,), "block")[last])
-        return normed
+        return self._frames(samples, (last,), "output")[last]
 
     def _frames(
         self, samples: Tensor, layers: tuple[int, ...], kind: TargetKind
@@ -151,9 +151,13 @@ class WhisperEncoder(FrozenEncoder):
         for start, keep_from, keep_to in stitch_plan(log_mel.shape[2]):
             outs, ffns = self.net(log_mel[:, :, start : start + _WINDOW], max(layers))
             for layer in layers:
-                piece = outs[layer] if kind == "block" else ffns[layer - 1]
+                piece = ffns[layer - 1] if kind == "ffn" else outs[layer]
                 pieces[layer].append(piece[:, keep_from:keep_to])
-        return {layer: torch.cat(parts, dim=1) for layer, parts in pieces.items()}
+        frames = {layer: torch.cat(parts, dim=1) for layer, parts in pieces.items()}
+        last = self.spec.n_layers
+        if kind == "output" and last in frames:
+            frames[last] = self.net.final_norm(frames[last])
+        return frames
 
 
 def stitch_plan(n_mel: int) -> list[tuple[int, int, int]]:
