@@ -65,11 +65,11 @@ class LogMel(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # A model brought to half precision keeps these: they would lose five digits.
         exact = dict(self.named_buffers())
-        moved = super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, buffer in self.named_buffers():
             if buffer.dtype != torch.float32:
                 setattr(self, name, exact[name].to(buffer.device))
-        return moved
+        return self
 
     def n_frames(self, n_samples: Tensor) -> Tensor:
         """Frames of clips with this many samples."""
