@@ -194,7 +194,7 @@ class EvaluationRecipe:
     layers: tuple[int, ...] = (-1,)
     """Of the student; with several, the layer is chosen on the training folds."""
     protocols: tuple[Literal["knn", "linear"], ...] = ("knn", "linear")
-    max_clips: int = 200
+    max_clips: int = 100
     """Clips of a task, taken in turn from each cluster, the same ones in every run."""
     max_clip_s: float = 10.0
     """Of a longer clip only this much is heard, from its beginning."""
