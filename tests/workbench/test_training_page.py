@@ -187,7 +187,7 @@ def test_the_page_shows_runs_side_by_side_and_where_they_come_from(
     said = texts(page)
     assert "Compared" in said and "Points drawn: second: 3, first: 3" in said
     assert "stage 2, started from runs/first" in said
-    assert "0.75 hours of audio (0.50 h of music, 0.25 h of speech), 7 clips in 9 pieces" in said
+    assert "45.0 min of audio (30.0 min of music, 15.0 min of speech), 7 clips in 9 pieces" in said
     assert any("broken-clip" in str(frame.value) for frame in page.dataframe)
     number = next(box for box in page.selectbox if box.label == "Number")
     page = number.set_value("probe/knn/digit").run()

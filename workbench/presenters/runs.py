@@ -252,9 +252,9 @@ def data_words(run: Run) -> str:
     hours: Mapping[str, float] = data.get("hours", {})
     if not hours:
         return "What it learns from is not recorded yet."
-    parts = ", ".join(f"{number(h, 2)} h of {domain}" for domain, h in hours.items())
+    parts = ", ".join(f"{duration(3600 * h)} of {domain}" for domain, h in hours.items())
     return (
-        f"{number(sum(hours.values()), 2)} hours of audio ({parts}), "
+        f"{duration(3600 * sum(hours.values()))} of audio ({parts}), "
         f"{count(data.get('n_clips', 0), 'clip')} in {count(data.get('n_pieces', 0), 'piece')}."
     )
 

@@ -229,7 +229,7 @@ def _probe_traces(
         traces.append(
             go.Scatter(
                 x=[*known[STEP], *known[STEP][::-1]], y=[*known[high], *known[low][::-1]],
-                fill="toself", fillcolor=colour, opacity=0.13, line={"width": 0},
+                mode="lines", fill="toself", fillcolor=colour, opacity=0.13, line={"width": 0},
                 hoverinfo="skip", showlegend=False, legendgroup=label,
             )
         )  # fmt: skip
