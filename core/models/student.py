@@ -122,23 +122,10 @@ class Student(nn.Module):
         n_layers = self.config.n_layers
         depth = n_layers if target_layer is None else resolve_layers(target_layer, n_layers)[0]
         mel, n_mel = self.log_mel(samples, n_valid)
-        size = self.config.max_mel_frames
-        parts = [
-            self.part(
-                mel[:, start : start + size],
-                None if n_mel is None else (n_mel - start).clamp(0, size),
-                depth,
-            )
-            for start in range(0, mel.shape[1], size)
-        ]
-        # size is a multiple of the stride, so only the last part has frames left over.
-        if len(parts) == 1:
-            stem, states, ffn, n_frames = parts[0]
+        if mel.shape[1] <= self.config.max_mel_frames:
+            stem, states, ffn, n_frames = self.part(mel, n_mel, depth)
         else:
-            stem = torch.cat([part[0] for part in parts], dim=1)
-            states = [torch.cat(layer, dim=1) for layer in zip(*(p[1] for p in parts), strict=True)]
-            ffn = [torch.cat(layer, dim=1) for layer in zip(*(p[2] for p in parts), strict=True)]
-            n_frames = torch.stack([part[3] for part in parts]).sum(0)
+            stem, states, ffn, n_frames = self._parts(mel, n_mel, depth)
         last = states[-1] if states else stem
         return StudentOutput(
             x=self.final_norm(last) if depth == n_layers else last,
@@ -147,6 +134,29 @@ class Student(nn.Module):
             hidden_states=tuple(states),
             ffn=tuple(ffn),
             n_valid=n_frames,
+        )
+
+    def _parts(
+        self, mel: Tensor, n_mel: Tensor | None, depth: int
+    ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+        # The size is a multiple of the stride, so only the last part has frames left over.
+        size = self.config.max_mel_frames
+        stems, states, ffns, n_frames = zip(
+            *(
+                self.part(
+                    mel[:, start : start + size],
+                    None if n_mel is None else (n_mel - start).clamp(0, size),
+                    depth,
+                )
+                for start in range(0, mel.shape[1], size)
+            ),
+            strict=True,
+        )
+        return (
+            torch.cat(stems, dim=1),
+            [torch.cat(layer, dim=1) for layer in zip(*states, strict=True)],
+            [torch.cat(layer, dim=1) for layer in zip(*ffns, strict=True)],
+            torch.stack(n_frames).sum(0),
         )
 
     def part(

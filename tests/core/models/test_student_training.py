@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
 from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.student import Student, StudentOutput, build_student
@@ -68,3 +70,64 @@ def test_checkpointing_keeps_much_less() -> None:
             student(SAMPLES, LENGTHS)
         kept[enabled] = total[0]
     assert kept[True] < 0.3 * kept[False]
+
+
+def test_one_graph_serves_every_length() -> None:
+    """No break, and no compilation for a new length, number of clips or valid length."""
+    student = build_student(tiny(n_layers=1, dropout=0.0)).eval()
+    counter = CompileCounter()
+    compiled = torch.compile(student, backend=counter, fullgraph=True, dynamic=True)
+    for n_clips, n_samples in ((3, 24_000), (2, 16_000), (5, 20_001)):
+        samples = torch.randn(n_clips, n_samples) * 0.1
+        n_valid = torch.full((n_clips,), n_samples - 777)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                compiled(samples, n_valid).x, student(samples, n_valid).x, atol=1e-5, rtol=0
+            )
+    assert counter.frame_count == 1
+
+
+@pytest.mark.slow  # a minute of compiling
+def test_compiled_equals_eager_forward_and_backward() -> None:
+    student = build_student(tiny(n_layers=1, dropout=0.0)).train()
+    plain = gradients(student)
+    for enabled in (False, True):
+        student.checkpoint_activations(enabled)
+        torch._dynamo.reset()
+        compiled = torch.compile(student, fullgraph=True, dynamic=True)
+        for name, gradient in gradients(compiled).items():
+            name = name.removeprefix("_orig_mod.")
+            torch.testing.assert_close(gradient, plain[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["whole", "autocast"])
+def test_half_precision_is_near(precision: str) -> None:
+    """bfloat16 rounds to 2^-9 = 0.002 of a value; 4 layers of about 10 roundings each, if
+    these are independent, come to sqrt(40) x 0.002 = 0.012, here with a factor of 2 to spare.
+    """
+    student = build_student(tiny(dropout=0.0)).eval()
+    with torch.no_grad():
+        exact = student(SAMPLES, LENGTHS)
+        if precision == "whole":
+            half = student.to(torch.bfloat16)(SAMPLES, LENGTHS)
+            assert half.x.dtype == half.hidden_states[0].dtype == torch.bfloat16
+        else:
+            with torch.autocast("cpu", torch.bfloat16):
+                half = student(SAMPLES, LENGTHS)
+    assert half.mel.dtype == torch.float32
+    torch.testing.assert_close(half.mel, exact.mel, atol=1e-5, rtol=0)
+    mask = torch.arange(exact.x.shape[1]) < exact.n_valid[:, None]
+    pairs = zip((half.x, *half.hidden_states), (exact.x, *exact.hidden_states), strict=True)
+    for ours, wanted in pairs:
+        error = (ours[mask].float() - wanted[mask]).norm() / wanted[mask].norm()
+        assert 1e-5 < error < 0.024
+
+
+def test_a_padded_clip_equals_itself_alone_in_half_precision() -> None:
+    """Within the rounding of the test above: other shapes round at other places."""
+    student = build_student(tiny(dropout=0.0)).eval().to(torch.bfloat16)
+    with torch.no_grad():
+        together = student(SAMPLES, LENGTHS).x[1, : int(student(SAMPLES, LENGTHS).n_valid[1])]
+        alone = student(SAMPLES[1:2, : int(LENGTHS[1])]).x[0]
+    error = (together.float() - alone.float()).norm() / alone.float().norm()
+    assert error < 0.024
