@@ -22,6 +22,7 @@ from usad_workbench.training.objective import (
     overlap,
     pool_frames,
 )
+from usad_workbench.training.recipe import MultiDomain
 from usad_workbench.training.schedule import learning_rate
 
 
@@ -31,7 +32,8 @@ from usad_workbench.training.schedule import learning_rate
         ((12, 24), ((3, 6), (6, 12), (9, 18), (12, 24))),  # usual sizes, USAD sec. III-B
         ((32, 48), ((8, 12), (16, 24), (24, 36), (32, 48))),
         ((8, 4), ((2, 1), (4, 2), (6, 3), (8, 4))),
-        ((5, 6), ((1, 2), (2, 3), (4, 4), (5, 6))),  # halves go to the even layer
+        ((5, 6), ((1, 2), (2, 3), (4, 4), (5, 6))),  # halves go to the even layer: 1.5, 4.5
+        ((10, 14), ((2, 4), (5, 7), (8, 10), (10, 14))),  # 2.5, 7.5 and 3.5, 10.5
     ],
 )
 def test_layer_map(depths: tuple[int, int], expected: tuple[tuple[int, int], ...]) -> None:
@@ -45,6 +47,11 @@ def test_layer_map(depths: tuple[int, int], expected: tuple[tuple[int, int], ...
 def test_a_layer_is_never_used_twice(arguments: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="different ones"):
         layer_map(*arguments)  # type: ignore[arg-type]
+
+
+def test_one_layer_is_the_last() -> None:
+    """Stage 2 of USAD 2.0: final layer to final layer."""
+    assert layer_map(1, 24, 32) == ((24, 32),)
 
 
 def test_a_teacher_without_a_stack_names_its_layers() -> None:
@@ -62,6 +69,56 @@ def test_domain_weights() -> None:
             np.testing.assert_allclose(weights.sum(1), 1.0, rtol=1e-6)
             assert weights[0, 0] == pytest.approx(omega / (omega + n - 1))
             np.testing.assert_allclose(weights[1], 1 / n, rtol=1e-6)
+
+
+def literal_weights(
+    domain: str, teachers: list[str], omega: float, multi_domain: str = "matched"
+) -> list[float]:
+    """USAD 2.0, eq. 3, and both readings of stage 2, teacher by teacher."""
+    n = len(teachers)
+    if "all" not in teachers:
+        if domain not in teachers:
+            return [1 / n] * n
+        return [(omega if t == domain else 1.0) / (omega + n - 1) for t in teachers]
+    if multi_domain == "half":
+        return [
+            1 / n if t == "all" else (omega if t == domain else 1.0) / (omega + n - 1)
+            for t in teachers
+        ]
+    raw = [omega if t in (domain, "all") else 1.0 for t in teachers]
+    return [weight / sum(raw) for weight in raw]
+
+
+def test_weights_of_the_second_stage_by_hand() -> None:
+    """A specialist of speech and a teacher of all domains, omega = 10 (USAD 2.0, stage 2)."""
+    domains, teachers = ["speech", "music"], ["speech", "all"]
+    matched = domain_weights(domains, teachers, 10.0, "matched")
+    np.testing.assert_allclose(matched, [[1 / 2, 1 / 2], [1 / 11, 10 / 11]], rtol=1e-6)
+    half = domain_weights(domains, teachers, 10.0, "half")
+    np.testing.assert_allclose(half, [[10 / 11, 1 / 2], [1 / 11, 1 / 2]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("multi_domain", ["matched", "half"])
+@pytest.mark.parametrize("omega", [0.5, 1.0, 10.0, 50.0])
+@pytest.mark.parametrize(
+    "teachers",
+    [
+        ["a"],
+        ["all"],
+        ["a", "b"],
+        ["b", "all"],
+        ["all", "c", "a"],
+        ["all", "all", "b"],
+        list("abcd"),
+    ],
+)
+def test_weights_are_their_definition(
+    teachers: list[str], omega: float, multi_domain: MultiDomain
+) -> None:
+    domains = ["a", "b", "c", "unknown", "a"]
+    weights = domain_weights(domains, teachers, omega, multi_domain)
+    literal = [literal_weights(domain, teachers, omega, multi_domain) for domain in domains]
+    np.testing.assert_allclose(weights, literal, rtol=1e-6)
 
 
 def literal_l1_cosine(predicted: np.ndarray, target: np.ndarray) -> float:
@@ -120,42 +177,52 @@ def test_pooling_by_two_is_the_published_one() -> None:
     assert n.tolist() == [4]
 
 
+Problem = tuple[Objective, StudentOutput, dict[str, LayerFeatures]]
 TEACHERS = {"slow": ("sound", 10.0, 3), "same": ("speech", 25.0, 4), "fast": ("music", 62.5, 5)}
+"""Domain, frames per second and width of each."""
 
 
-def make_problem(pooled: str) -> tuple[Objective, StudentOutput, dict[str, LayerFeatures]]:
+def make_problem(
+    pooled: str,
+    teachers: dict[str, tuple[str, float, int]] = TEACHERS,
+    student_hz: float = 25.0,
+    n_more: int = 0,
+    multi_domain: MultiDomain = "matched",
+) -> Problem:
+    """Three clips of different lengths; teachers may have a frame more or less."""
     torch.manual_seed(0)
     specs = tuple(
         HeadSpec(
             teacher=name, student_layer=s, teacher_layer=t, kind="block",
             teacher_dim=dim, student_dim=8, hidden_dim=6,
         )
-        for name, (_, _, dim) in TEACHERS.items()
+        for name, (_, _, dim) in teachers.items()
         for s, t in ((1, 2), (2, 4))
     )  # fmt: skip
     heads = Heads(specs)
     for head in heads:
         head.target_mean.normal_()
         head.target_std.uniform_(0.5, 2.0)
-    n_valid = torch.tensor([25, 13, 20])
-    states = tuple(torch.randn(3, 25, 8) for _ in range(2))
+    n_valid = (torch.tensor([1.0, 0.52, 0.8]) * student_hz).long()
+    states = tuple(torch.randn(3, int(n_valid.max()), 8) for _ in range(2))
     output = StudentOutput(
         x=states[1], mel=torch.zeros(0), stem=states[0], hidden_states=states, ffn=(),
         n_valid=n_valid,
     )  # fmt: skip
     targets = {}
-    for name, (_, rate, dim) in TEACHERS.items():
-        n = (n_valid / 25 * rate).long()
+    for name, (_, rate, dim) in teachers.items():
+        n = (n_valid / student_hz * rate).long() + n_more
         frames = tuple(torch.randn(3, int(n.max()), dim) for _ in range(2))
         targets[name] = LayerFeatures(
             layers=(2, 4), frames=frames, n_valid=(n, n), frame_rates_hz=(rate, rate)
         )
     objective = Objective(
         heads,
-        teacher_domains={name: domain for name, (domain, _, _) in TEACHERS.items()},
+        teacher_domains={name: domain for name, (domain, _, _) in teachers.items()},
         omega=10.0,
-        frame_rate_hz=25.0,
+        frame_rate_hz=student_hz,
         pooled=pooled,  # type: ignore[arg-type]
+        multi_domain=multi_domain,
     )
     return objective, output, targets
 
@@ -165,13 +232,12 @@ def literal_objective(
     domains: list[str], pooled: str,
 ) -> float:  # fmt: skip
     """Clip by clip, layer by layer, frame by frame."""
-    total = 0.0
-    for name, (domain, rate, _) in TEACHERS.items():
-        weighted, n_all = 0.0, 0
+    total, mine = 0.0, objective.frame_rate_hz
+    of_teachers = list(objective.teacher_domains.values())
+    for m, name in enumerate(objective.teacher_domains):
+        weighted, n_all, rate = 0.0, 0, targets[name].frame_rates_hz[0]
         for clip in range(3):
-            weight = (10 if domains[clip] == domain else 1) / 12
-            if domains[clip] not in ("speech", "sound", "music"):
-                weight = 1 / 3
+            weight = literal_weights(domains[clip], of_teachers, 10.0, objective.multi_domain)[m]
             layers = []
             for head in (h for h in objective.heads if h.spec.teacher == name):
                 n = int(output.n_valid[clip])
@@ -180,15 +246,15 @@ def literal_objective(
                 n_target = int(targets[name].n_valid[at][clip])
                 wanted = head.scale(targets[name].frames[at][clip, :n_target]).numpy()
                 predicted: Tensor | np.ndarray
-                if rate < 25.0 and pooled == "hidden":
-                    mean = literal_pool(hidden.numpy(), n, 25.0, n_target, rate)
+                if rate < mine and pooled == "hidden":
+                    mean = literal_pool(hidden.numpy(), n, mine, n_target, rate)
                     predicted = head(torch.from_numpy(mean).float()).numpy()
-                elif rate < 25.0:
-                    predicted = literal_pool(head(hidden).numpy(), n, 25.0, n_target, rate)
+                elif rate < mine:
+                    predicted = literal_pool(head(hidden).numpy(), n, mine, n_target, rate)
                 else:
                     predicted = head(hidden).numpy()
-                    if rate > 25.0:
-                        wanted = literal_pool(wanted, n_target, rate, n, 25.0)
+                    if rate > mine:
+                        wanted = literal_pool(wanted, n_target, rate, n, mine)
                 n_frames = min(len(predicted), len(wanted))
                 frames = [literal_l1_cosine(predicted[t], wanted[t]) for t in range(n_frames)]
                 layers.append(np.mean(frames))
@@ -219,6 +285,59 @@ def test_the_objective_is_its_definition(pooled: str, domains: list[str]) -> Non
             for rows in parts
         ]  # fmt: skip
     assert float(sum(part.total for part in of_parts)) == pytest.approx(literal, rel=1e-4)
+
+
+AISFX_HZ = 44_100 / 1024
+
+
+@pytest.mark.parametrize("n_more", [-1, 0, 1])
+@pytest.mark.parametrize(
+    ("student_hz", "rate"),
+    [
+        (25.0, 50.0), (50.0, 25.0), (25.0, 25.0), (50.0, 50.0),  # the papers' students, teachers
+        (25.0, 62.5), (50.0, 62.5),  # MusiCNN
+        *((mine, AISFX_HZ / by) for mine in (25.0, 50.0) for by in (1, 2, 4, 8)),  # aiSFX
+    ],
+)  # fmt: skip
+def test_rates_are_aligned_as_defined(student_hz: float, rate: float, n_more: int) -> None:
+    teachers = {"one": ("speech", rate, 4), "all": ("all", rate, 3)}
+    problem = make_problem("prediction", teachers, student_hz, n_more, "half")
+    domains = ["speech", "music", "unknown"]
+    with torch.no_grad():
+        total = float(problem[0](problem[1], problem[2], domains).total)
+        literal = literal_objective(*problem, domains, "prediction")
+    assert total == pytest.approx(literal, rel=1e-4)
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(25, 50), (50, 25)])
+def test_twice_the_frames_are_averaged_in_pairs(mine: int, theirs: int) -> None:
+    """Stride and kernel of two, whoever is faster (USAD sec. IV-A), by hand."""
+    spec = HeadSpec(
+        teacher="t", student_layer=1, teacher_layer=1, kind="ffn",
+        teacher_dim=2, student_dim=2, hidden_dim=2,
+    )  # fmt: skip
+    heads = Heads((spec,))
+    for layer in (next(iter(heads)).inner, next(iter(heads)).output):
+        torch.nn.init.eye_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    fast = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [0.0, 6.0]]])
+    slow = torch.tensor([[[2.0, 1.0], [0.0, 1.0]]])  # against means (2, 0) and (0, 4)
+    hidden, wanted = (slow, fast) if mine < theirs else (fast, slow)
+    n_mine, n_theirs = torch.tensor([hidden.shape[1]]), torch.tensor([wanted.shape[1]])
+    output = StudentOutput(
+        x=hidden, mel=hidden, stem=hidden, hidden_states=(hidden,), ffn=(), n_valid=n_mine
+    )
+    target = LayerFeatures(
+        layers=(1,), frames=(wanted,), n_valid=(n_theirs,), frame_rates_hz=(float(theirs),)
+    )
+    objective = Objective(
+        heads, teacher_domains={"t": "speech"}, omega=10.0, frame_rate_hz=float(mine)
+    )
+    with torch.no_grad():
+        loss = objective(output, {"t": target}, ["speech"])
+    cosines = 2 / math.sqrt(5), 1.0
+    terms = [math.log(1 + math.exp(-c)) for c in cosines]
+    assert float(loss.total) == pytest.approx((0.5 + terms[0] + 1.5 + terms[1]) / 2, rel=1e-6)
 
 
 def take_output(output: StudentOutput, rows: list[int]) -> StudentOutput:
