@@ -24,6 +24,10 @@ SILENCE_PEAK = 1e-5
 ESTIMATED_LENGTH = frozenset({"MP3", "MPEG"})
 """Formats whose header only estimates the length."""
 SCAN_BLOCK_SAMPLES = 1 << 20
+AUDIO_SUFFIXES = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .au .caf .w64 .rf64".split()
+)
+"""Files of a folder that are taken for audio; a file named outright is always tried."""
 MAX_CHANNELS = 64
 """More than this is taken for a damaged header."""
 

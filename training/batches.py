@@ -4,15 +4,17 @@ Which clips a step learns from follows from the seed and the step alone. Neither
 number of processes nor that of parts changes it, only who computes what.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from usad_workbench.core.clips import ClipBatch
+from usad_workbench.core.clips import Clip, ClipBatch, Samples
+from usad_workbench.core.errors import AudioError
 from usad_workbench.core.models.encoder import LayerFeatures
-from usad_workbench.training.data import Corpus
+from usad_workbench.training.data import SAMPLE_RATE_HZ, Corpus
 from usad_workbench.training.targets import TargetSource
 
 
@@ -24,14 +26,40 @@ class BatchPart:
     domains: tuple[str, ...]
     """Of each piece."""
     samples: Tensor
-    """Shape [clip, sample]."""
+    """What the student hears, shape [clip, sample]."""
+    clean: Tensor | None = None
+    """What the teachers hear, where that is something else."""
     n_valid: Tensor
     """Valid samples, shape [clip]."""
     targets: dict[str, LayerFeatures]
     """By teacher."""
     counts: bool = True
-    """False where another process has these pieces and this one has none left; all
-    processes go through the student equally often."""
+    """False where this process has no piece for this part; all processes go through the
+    student equally often."""
+    failed: tuple[tuple[str, str], ...] = ()
+    """Clips that belong here and cannot be read, with the reason."""
+
+    def clips(self, corpus: Corpus) -> list[Clip]:
+        """What the teachers hear, without padding."""
+        samples = self.samples if self.clean is None else self.clean
+        return [
+            Clip(
+                samples=row[:n].numpy(),
+                sample_rate_hz=SAMPLE_RATE_HZ,
+                path=corpus.pieces[piece].clip_id,
+                start_s=corpus.pieces[piece].start_s,
+            )
+            for row, n, piece in zip(samples, self.n_valid.tolist(), self.pieces, strict=True)
+        ]
+
+    def pin_memory(self) -> "BatchPart":
+        """The same where it can be copied to a device without waiting."""
+        return replace(
+            self,
+            samples=self.samples.pin_memory(),
+            n_valid=self.n_valid.pin_memory(),
+            targets={name: _pin(features) for name, features in self.targets.items()},
+        )
 
     def to(self, device: torch.device) -> "BatchPart":
         """The same on a device, without waiting for it."""
@@ -39,6 +67,7 @@ class BatchPart:
             self,
             samples=self.samples.to(device, non_blocking=True),
             n_valid=self.n_valid.to(device, non_blocking=True),
+            clean=None,
             targets={name: _to(features, device) for name, features in self.targets.items()},
         )
 
@@ -64,23 +93,69 @@ def split_batch(
 
 
 def read_part(
-    corpus: Corpus, targets: Mapping[str, TargetSource], pieces: Sequence[int], counts: bool = True
+    corpus: Corpus,
+    targets: Mapping[str, TargetSource],
+    pieces: Sequence[int],
+    counts: bool = True,
+    hear: Callable[[Samples, int], Samples] | None = None,
 ) -> BatchPart:
-    """Audio and targets of some pieces, on the CPU."""
-    batch = ClipBatch.from_clips(corpus.clips(pieces))
+    """Audio and targets of some pieces, on the CPU; without those that cannot be read.
+
+    Args:
+        corpus: What the numbers of pieces mean.
+        targets: By teacher.
+        pieces: What belongs here.
+        counts: See ``BatchPart``; False where no piece can be read.
+        hear: What the student hears of a piece's samples; those themselves where none.
+    """
+    clips: dict[int, Clip] = {}
+    failed: dict[int, str] = {}
+    for piece in pieces:
+        try:
+            clips[piece] = corpus.clip(piece)
+        except AudioError as error:
+            failed[piece] = str(error)
+    readable = [piece for piece in pieces if piece in clips]
+    if not readable:
+        readable, counts = [pieces[0]], False
+        clips[pieces[0]] = _noise(corpus.pieces[pieces[0]].n_samples)
+    batch = ClipBatch.from_clips([clips[piece] for piece in readable])
+    clean = heard = torch.from_numpy(batch.samples)
+    if hear is not None:
+        heard = clean.clone()
+        for row, piece in enumerate(readable):
+            samples = clips[piece].samples
+            heard[row, : len(samples)] = torch.from_numpy(hear(samples, piece))
     return BatchPart(
-        pieces=tuple(pieces),
-        domains=tuple(corpus.pieces[piece].domain for piece in pieces),
-        samples=torch.from_numpy(batch.samples),
+        pieces=tuple(readable),
+        domains=tuple(corpus.pieces[piece].domain for piece in readable),
+        samples=heard,
+        clean=None if hear is None else clean,
         n_valid=torch.from_numpy(batch.n_valid),
-        targets={name: source.features(pieces) for name, source in targets.items()},
+        targets={name: source.features(readable) for name, source in targets.items()},
         counts=counts,
+        failed=tuple((corpus.pieces[piece].clip_id, why) for piece, why in failed.items()),
     )
 
 
+def _noise(n_samples: int) -> Clip:
+    # Goes through the networks without counting; silence might not be finite in a teacher.
+    noise = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32) * 1e-2
+    return Clip(samples=noise, sample_rate_hz=SAMPLE_RATE_HZ)
+
+
 def _to(features: LayerFeatures, device: torch.device) -> LayerFeatures:
+    # Half the bytes go to the device, float32 is made there.
     return replace(
         features,
-        frames=tuple(frames.to(device, non_blocking=True) for frames in features.frames),
+        frames=tuple(f.to(device, non_blocking=True).float() for f in features.frames),
         n_valid=tuple(n.to(device, non_blocking=True) for n in features.n_valid),
+    )
+
+
+def _pin(features: LayerFeatures) -> LayerFeatures:
+    return replace(
+        features,
+        frames=tuple(frames.pin_memory() for frames in features.frames),
+        n_valid=tuple(n.pin_memory() for n in features.n_valid),
     )

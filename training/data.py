@@ -1,43 +1,33 @@
-"""What is learned from: a manifest of recordings, cut to pieces, at 16 kHz on disk.
+"""What is learned from: recordings cut to pieces, at 16 kHz.
 
-Each recording is decoded once. The pieces, resampled to the student's rate, are what the
-student and every teacher hear, so that no teacher knows of a bandwidth that the student
-never sees. A recording that cannot be read is counted and listed, and left out.
+Each recording is decoded once and kept on disk, or, where that is too much for the disk,
+at every step. The pieces, resampled to the student's rate, are what the student and every
+teacher hear, so that no teacher knows of a bandwidth that the student never sees. A
+recording that cannot be read is counted and listed, and left out.
 """
 
-import csv
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from usad_workbench.core.audio import probe_audio, read_audio
-from usad_workbench.core.clips import Clip
+from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.errors import AudioError, ConfigError
 from usad_workbench.core.models.frontend import FrontendConfig
-from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.recipe import DataRecipe
 from usad_workbench.training.shards import Shards
+from usad_workbench.training.sources import Recording, find_recordings, hash_of
 
 SAMPLE_RATE_HZ = FrontendConfig().sample_rate_hz
-COLUMNS = ("clip_id", "path", "domain")
 PIECES_FILE = "pieces.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recording:
-    """One row of a manifest."""
-
-    clip_id: str
-    path: Path
-    domain: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,97 +46,126 @@ class Piece:
         return self.n_samples / SAMPLE_RATE_HZ
 
 
+class Audio(Protocol):
+    """Where the samples of pieces come from."""
+
+    def samples(self, index: int) -> Samples:
+        """Of one piece, float32 at 16 kHz."""
+
+
+class CachedAudio:
+    """Audio that was decoded once."""
+
+    def __init__(self, shards: Shards) -> None:
+        self.shards = shards
+
+    def samples(self, index: int) -> Samples:
+        """Of one piece, float32 at 16 kHz."""
+        samples: Samples = self.shards.read(index, ["samples"])["samples"].numpy()
+        return samples
+
+
+class DecodedAudio:
+    """Audio that is decoded whenever it is asked for."""
+
+    def __init__(self, pieces: Sequence[Piece], paths: Sequence[Path]) -> None:
+        self.pieces, self.paths = pieces, paths
+
+    def samples(self, index: int) -> Samples:
+        """Of one piece, float32 at 16 kHz.
+
+        Raises:
+            AudioError: the file cannot be read there.
+        """
+        piece = self.pieces[index]
+        return _read_piece(self.paths[index], piece.start_s, piece.duration_s, piece.n_samples)
+
+
+class SelectedAudio:
+    """Audio of some pieces, numbered anew."""
+
+    def __init__(self, audio: Audio, rows: Sequence[int]) -> None:
+        self.audio, self.rows = audio, rows
+
+    def samples(self, index: int) -> Samples:
+        """Of one piece, float32 at 16 kHz."""
+        return self.audio.samples(self.rows[index])
+
+
 class Corpus:
-    """The pieces of a manifest, with their audio."""
+    """The pieces of all recordings, with their audio."""
 
     def __init__(
-        self, pieces: tuple[Piece, ...], failed: tuple[tuple[str, str], ...], audio: Shards
+        self,
+        pieces: tuple[Piece, ...],
+        audio: Audio,
+        *,
+        key: str,
+        failed: Sequence[tuple[str, str]] = (),
+        sources: Sequence[int] | None = None,
     ) -> None:
-        self.pieces, self.failed, self._audio = pieces, failed, audio
-        self.key = audio.folder.name
+        self.pieces, self.audio, self.failed = pieces, audio, tuple(failed)
+        self.sources = tuple(sources or [0] * len(pieces))
+        """Position of each piece's source in the recipe."""
+        self.key = key
         """Of the recordings' content and how they were cut."""
 
+    def clip(self, index: int) -> Clip:
+        """The audio of a piece, float32 at 16 kHz.
+
+        Raises:
+            AudioError: its file cannot be read; never where audio is cached.
+        """
+        return Clip(
+            samples=self.audio.samples(index),
+            sample_rate_hz=SAMPLE_RATE_HZ,
+            path=self.pieces[index].clip_id,
+            start_s=self.pieces[index].start_s,
+        )
+
     def clips(self, indices: Sequence[int]) -> list[Clip]:
-        """The audio of some pieces, float32 at 16 kHz."""
-        return [
-            Clip(
-                samples=self._audio.read(i, ["samples"])["samples"].numpy(),
-                sample_rate_hz=SAMPLE_RATE_HZ,
-                path=self.pieces[i].clip_id,
-                start_s=self.pieces[i].start_s,
-            )
-            for i in indices
-        ]
+        """The audio of some pieces, see ``clip``."""
+        return [self.clip(index) for index in indices]
 
     def seconds(self) -> dict[str, float]:
         """Seconds of audio per domain."""
-        total: Counter[str] = Counter()
+        total: dict[str, float] = {}
         for piece in self.pieces:
-            total[piece.domain] += piece.duration_s  # type: ignore[assignment]
-        return dict(total)
-
-
-def read_manifest(path: str | Path) -> list[Recording]:
-    """The rows of a manifest.
-
-    Raises:
-        ConfigError: no such file, a column missing, or a clip_id that occurs twice.
-    """
-    path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = [name for name in COLUMNS if name not in columns]
-            if missing:
-                raise ConfigError(
-                    f"{path} has no column {missing[0]}. {did_you_mean(missing[0], columns)}"
-                )
-            rows = [
-                Recording(
-                    clip_id=row["clip_id"], path=path.parent / row["path"], domain=row["domain"]
-                )
-                for row in reader
-            ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The manifest {path} cannot be read: {error}. Give a CSV with the columns "
-            f"{', '.join(COLUMNS)}."
-        ) from error
-    twice = [name for name, n in Counter(row.clip_id for row in rows).items() if n > 1]
-    if twice:
-        raise ConfigError(f"{path}: clip_id {twice[0]} occurs twice. Give each its own.")
-    return rows
+            total[piece.domain] = total.get(piece.domain, 0.0) + piece.duration_s
+        return total
 
 
 def load_corpus(recipe: DataRecipe, cache: Path, progress: Progress = no_progress) -> Corpus:
-    """The pieces of the recipe's manifest, decoding what the cache does not hold.
+    """The pieces of the recipe's sources, decoding what the cache does not hold.
 
     Raises:
-        ConfigError: an unusable manifest, or one without any usable recording.
+        ConfigError: an unusable source, or a domain without any usable recording.
     """
-    rows = [row for row in read_manifest(recipe.manifest) if row.domain in recipe.domains]
-    excluded = {
-        digest
-        for manifest in recipe.exclude
-        for digest in map(_hash_file, (row.path for row in read_manifest(manifest)))
-        if digest
-    }
-    hashed = [(row, _hash_file(row.path)) for row in rows]
-    kept = [(row, digest) for row, digest in hashed if digest not in excluded]
-    folder = cache / f"audio-{_corpus_key(recipe, kept)}"
+    rows = find_recordings(recipe)
+    is_cached = recipe.audio == "cached"
+    version = hash_of if is_cached else _version
+    key = _corpus_key(recipe, [(row, version(row.path)) for row in rows])
+    folder = cache / f"{'audio' if is_cached else 'headers'}-{key}"
     if not (folder / PIECES_FILE).is_file():
-        _decode(recipe, [row for row, _ in kept], folder, progress)
+        _list_pieces(recipe, rows, folder, progress)
     listed = json.loads((folder / PIECES_FILE).read_text(encoding="utf-8"))
     pieces = tuple(Piece(**piece) for piece in listed["pieces"])
     missing = [d for d in recipe.domains if d not in {piece.domain for piece in pieces}]
-    if missing:
+    empty = {row.source for row in rows} ^ set(range(len(recipe.sources)))
+    if missing or empty:
+        what = f"domain {missing[0]}" if missing else f"data.sources.{min(empty)}"
         raise ConfigError(
-            f"{recipe.manifest} has no usable clip of domain {missing[0]}. "
-            f"{len(listed['failed'])} clips could not be used. Correct data.domains or the manifest."
+            f"data.sources have no usable clip of {what}. {len(listed['failed'])} clips could "
+            "not be used. Correct data.domains or the sources."
         )
+    by_name = {row.clip_id: row for row in rows}
+    paths = [by_name[piece.clip_id].path for piece in pieces]
     return Corpus(
-        pieces, tuple((name, why) for name, why in listed["failed"]), Shards(folder, len(pieces))
+        pieces,
+        CachedAudio(Shards(folder, len(pieces))) if is_cached else DecodedAudio(pieces, paths),
+        key=folder.name,
+        failed=[(name, why) for name, why in listed["failed"]],
+        sources=[by_name[piece.clip_id].source for piece in pieces],
     )
 
 
@@ -163,33 +182,73 @@ def cut_points(duration_s: float, max_s: float, min_s: float) -> list[tuple[floa
     return cuts
 
 
-def _decode(
+def _cuts(row: Recording, recipe: DataRecipe) -> list[tuple[float, float]]:
+    duration_s = probe_audio(row.path).duration_s
+    cuts = cut_points(duration_s, recipe.max_clip_s, recipe.min_clip_s)
+    if not cuts:
+        raise AudioError(
+            f"{row.path} has {duration_s:.2f} s, data.min_clip_s is {recipe.min_clip_s}. "
+            "It is left out."
+        )
+    if recipe.cut == "random" and duration_s > recipe.max_clip_s:
+        name = int.from_bytes(hashlib.sha256(row.clip_id.encode()).digest()[:8], "little")
+        start_s = np.random.default_rng(name).uniform(0, duration_s - recipe.max_clip_s)
+        cuts = [(float(start_s), float(start_s + recipe.max_clip_s))]
+    return cuts
+
+
+def _read_piece(path: Path, start_s: float, duration_s: float, n_samples: int) -> Samples:
+    clip = read_audio(
+        path, sample_rate_hz=SAMPLE_RATE_HZ, start_s=start_s, end_s=start_s + duration_s
+    )
+    # Pieces of one length share batches also where an encoder must not pad.
+    return np.ascontiguousarray(clip.samples[:n_samples])
+
+
+def _read_recording(row: Recording, recipe: DataRecipe) -> list[tuple[Piece, Samples | None]]:
+    """The pieces of a recording, with their audio where that is to be kept."""
+    found: list[tuple[Piece, Samples | None]] = []
+    silent, n_longest = None, round(recipe.max_clip_s * SAMPLE_RATE_HZ)
+    for start_s, end_s in _cuts(row, recipe):
+        samples, n_samples = None, min(round((end_s - start_s) * SAMPLE_RATE_HZ), n_longest)
+        if recipe.audio == "cached":
+            try:
+                samples = _read_piece(row.path, start_s, end_s - start_s, n_longest)
+            except AudioError as error:
+                # A silent stretch of a recording says nothing against the rest of it.
+                silent = error
+                continue
+            n_samples = len(samples)
+        piece = Piece(clip_id=row.clip_id, domain=row.domain, start_s=start_s, n_samples=n_samples)
+        found.append((piece, samples))
+    if silent is not None and not found:
+        raise silent
+    return found
+
+
+def _list_pieces(
     recipe: DataRecipe, rows: Sequence[Recording], folder: Path, progress: Progress
 ) -> None:
+    """Writes which pieces there are, and their audio where that is to be kept."""
     pieces: list[Piece] = []
     failed: list[tuple[str, str]] = []
     shard: list[dict[str, torch.Tensor]] = []
     writer = Shards(folder, 0)
     for done, row in enumerate(rows, start=1):
         try:
-            cuts = _read_pieces(row, recipe)
+            found = _read_recording(row, recipe)
         except AudioError as error:
             failed.append((row.clip_id, str(error)))
-            cuts = []
-        for clip in cuts:
-            pieces.append(
-                Piece(
-                    clip_id=row.clip_id,
-                    domain=row.domain,
-                    start_s=clip.start_s,
-                    n_samples=len(clip.samples),
-                )
-            )
-            shard.append({"samples": torch.from_numpy(clip.samples)})
+            found = []
+        for piece, samples in found:
+            pieces.append(piece)
+            if samples is None:
+                continue
+            shard.append({"samples": torch.from_numpy(samples)})
             if not writer.is_part(len(shard)):
                 writer.write(len(pieces) - len(shard), shard)
                 shard = []
-        progress(done, len(rows), "decoding")
+        progress(done, len(rows), "decoding" if recipe.audio == "cached" else "reading headers")
     if shard:
         writer.write(len(pieces) - len(shard), shard)
     folder.mkdir(parents=True, exist_ok=True)
@@ -199,47 +258,18 @@ def _decode(
     os.replace(partial, folder / PIECES_FILE)
 
 
-def _read_pieces(row: Recording, recipe: DataRecipe) -> list[Clip]:
-    duration_s = probe_audio(row.path).duration_s
-    cuts = cut_points(duration_s, recipe.max_clip_s, recipe.min_clip_s)
-    if not cuts:
-        raise AudioError(
-            f"{row.path} has {duration_s:.2f} s, data.min_clip_s is {recipe.min_clip_s}. "
-            "It is left out."
-        )
-    clips, silent = [], None
-    for start_s, end_s in cuts:
-        try:
-            clip = read_audio(row.path, sample_rate_hz=SAMPLE_RATE_HZ, start_s=start_s, end_s=end_s)
-        except AudioError as error:
-            # A silent stretch of a recording says nothing against the rest of it.
-            silent = error
-            continue
-        # Pieces of one length share batches also where an encoder must not pad.
-        n_samples = round(recipe.max_clip_s * SAMPLE_RATE_HZ)
-        clips.append(
-            Clip(
-                samples=np.ascontiguousarray(clip.samples[:n_samples]),
-                sample_rate_hz=SAMPLE_RATE_HZ,
-                path=clip.path,
-                start_s=start_s,
-            )
-        )
-    if silent is not None and not clips:
-        raise silent
-    return clips
-
-
 def _corpus_key(recipe: DataRecipe, rows: Sequence[tuple[Recording, str]]) -> str:
-    digest = hashlib.sha256(f"{recipe.max_clip_s} {recipe.min_clip_s} v1".encode())
+    cut = "" if recipe.cut == "consecutive" else f" {recipe.cut}"
+    digest = hashlib.sha256(f"{recipe.max_clip_s} {recipe.min_clip_s} v1{cut}".encode())
     for row, content in rows:
         digest.update(f"{row.clip_id}\0{row.domain}\0{content}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _hash_file(path: Path) -> str:
+def _version(path: Path) -> str:
+    """What changes when a file does, without reading it."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        status = path.stat()
     except OSError:
-        return ""  # decoding names the file and the reason
+        return ""  # reading its header names the file and the reason
+    return f"{path} {status.st_size} {status.st_mtime_ns}"

@@ -39,26 +39,55 @@ class TeacherRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SourceRecipe:
+    """A manifest or a folder; ``[[data.sources]]``."""
+
+    path: str
+    """CSV with the columns clip_id, path, domain, paths relative to its folder; or a folder
+    of audio. Relative to the current folder."""
+    domain: str = ""
+    """Of a folder's files and of a manifest's rows that name none; rows of other domains
+    are left out, so that a manifest can be named once per domain, each with its share."""
+    share: float = 0.0
+    """Relative seconds of audio, by repeating or leaving out; all sources or none have one.
+    As it comes where none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataRecipe:
     """What is learned from; ``[data]``."""
 
-    manifest: str
-    """CSV with the columns clip_id, path, domain; paths are relative to its folder, it
-    itself to the current folder."""
+    sources: tuple[SourceRecipe, ...]
+    """Their clip_ids must differ."""
     domains: tuple[str, ...] = TEACHER_DOMAINS
     """Clips of other domains are left out: what is meant to stay unseen, stays so."""
-    share: dict[str, float] = field(default_factory=dict)
-    """Relative amount of audio per domain, by repeating; as it comes where empty."""
     exclude: tuple[str, ...] = ()
     """Manifests whose recordings must not be learned from, found by their content."""
     max_clip_s: float = 10.0
     """Longer clips are cut into pieces of this length (USAD, sec. IV-B: 10 s)."""
+    cut: Literal["consecutive", "random"] = "consecutive"
+    """Whether all of a longer recording is learned from, or one piece from a random place,
+    the same one in every epoch and run."""
     min_clip_s: float = 0.5
     """Shorter clips, and shorter remainders, are left out."""
     batch_s: float = 100.0
     """Seconds of audio in a batch, padding included."""
     targets: Literal["cached", "online"] = "cached"
     """Whether the teachers run once, their targets kept on disk, or at every step."""
+    audio: Literal["cached", "decoded"] = "cached"
+    """Whether all audio is decoded once and kept on disk, or from its files at every step:
+    for corpora that the disk cannot hold twice, so only with online targets."""
+    n_loaders: int = 0
+    """Processes that read ahead, in each training process; none where 0. Batches and their
+    order are the same for any number."""
+    gain_db: float = 0.0
+    """The student hears each clip louder or softer by up to this, while targets stay those
+    of the clip itself; 0 for none, as in the papers."""
+    mix_probability: float = 0.0
+    """How often the student hears another clip of the batch mixed in (WavLM, sec. III-A),
+    while targets stay those of the clip itself; 0 for none, as in the papers."""
+    mix_snr_db: tuple[float, ...] = (0.0, 20.0)
+    """Lowest and highest ratio of a clip's power to that of what is mixed in."""
     cache: str = ""
     """Folder for audio and targets, shared between runs; ``cache`` in the run where empty."""
 
@@ -68,12 +97,25 @@ class DataRecipe:
                 f"Found min_clip_s = {self.min_clip_s}, max_clip_s = {self.max_clip_s}, batch_s "
                 f"= {self.batch_s}; expected 0.1 <= min_clip_s <= max_clip_s <= batch_s."
             )
-        wrong = [d for d, amount in self.share.items() if d not in self.domains or amount <= 0]
-        missing = [d for d in self.domains if self.share and d not in self.share]
-        if wrong or missing:
+        shares = [source.share for source in self.sources]
+        if not shares or min(shares) < 0 or min(shares) == 0 < max(shares):
             raise ConfigError(
-                f"share = {self.share} does not fit domains = {list(self.domains)}. Give each "
-                "domain a positive share, or none of them."
+                f"Found shares {shares} of data.sources, expected one source or more, and "
+                "a positive share for each or for none."
+            )
+        if self.audio == "decoded" and self.targets == "cached":
+            raise ConfigError(
+                "data.audio = 'decoded' with data.targets = 'cached': targets take more room "
+                "than the audio that is too much for the disk. Set data.targets = 'online'."
+            )
+        if self.n_loaders < 0 or self.gain_db < 0 or not 0 <= self.mix_probability <= 1:
+            raise ConfigError(
+                f"Found n_loaders = {self.n_loaders}, gain_db = {self.gain_db}, mix_probability "
+                f"= {self.mix_probability}; expected none below 0, and a probability."
+            )
+        if len(self.mix_snr_db) != 2 or self.mix_snr_db[0] > self.mix_snr_db[1]:
+            raise ConfigError(
+                f"Found mix_snr_db = {list(self.mix_snr_db)}, expected lowest and highest."
             )
 
 

@@ -84,6 +84,8 @@ class RunLog:
             "audio_s": round(state.audio_s, 3),
             "wall_s": round(state.wall_s, 3),
         }
+        if state.n_unreadable:
+            row["n_unreadable"] = state.n_unreadable
         self.append(row)
         self._losses, self._sums = [], np.zeros_like(self._sums)
 

@@ -28,6 +28,10 @@ class Shards:
         self.folder, self.n_items = folder, n_items
         self._open: dict[int, tuple[Any, dict[str, list[int]]]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process opens files of its own."""
+        return {**self.__dict__, "_open": {}}
+
     def missing(self) -> list[range]:
         """The items of the shards that are not there yet."""
         starts = range(0, self.n_items, ITEMS_PER_SHARD)

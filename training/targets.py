@@ -38,7 +38,7 @@ class TargetSource(Protocol):
     """Targets of pieces, wherever they come from."""
 
     def features(self, pieces: Sequence[int]) -> LayerFeatures:
-        """The teacher's layers for these pieces, padded to a batch, on the CPU."""
+        """The teacher's layers for these pieces, half precision, padded to a batch."""
 
 
 class OnlineTargets:
@@ -53,37 +53,45 @@ class OnlineTargets:
         self.frame_rates_hz = tuple(rates[layer] for layer in self.layers)
 
     def features(self, pieces: Sequence[int]) -> LayerFeatures:
-        """The teacher's layers for these pieces, padded to a batch, on the CPU.
+        """The teacher's layers for these pieces, half precision, padded to a batch.
 
         Raises:
+            AudioError: a piece that cannot be read.
             TrainingError: a value that is not finite in half precision.
         """
-        return collate(self.per_piece(pieces), self.layers, self.frame_rates_hz)
+        return self.of_clips(self.corpus.clips(pieces))
 
-    def per_piece(self, pieces: Sequence[int]) -> list[tuple[Tensor, ...]]:
-        """Valid frames in half precision: per piece one [frame, dim] per layer."""
+    def of_clips(self, clips: Sequence[Clip]) -> LayerFeatures:
+        """The teacher's layers for these clips, on its device, see ``features``."""
+        return collate(self.per_clip(clips), self.layers, self.frame_rates_hz)
+
+    def per_clip(self, clips: Sequence[Clip]) -> list[tuple[Tensor, ...]]:
+        """Valid frames in half precision: per clip one [frame, dim] per layer."""
         spec = self.encoder.spec
-        clips = [resample(clip, spec.sample_rate_hz) for clip in self.corpus.clips(pieces)]
+        clips = [resample(clip, spec.sample_rate_hz) for clip in clips]
         found: list[tuple[Tensor, ...]] = [()] * len(clips)
         # One resampled piece may be a sample longer than its neighbour.
         lengths = [len(clip.samples) for clip in clips]
         for rows in plan_batches(lengths, spec.sample_rate_hz, spec.pads, BatchPlan()):
             batch = ClipBatch.from_clips([clips[row] for row in rows])
             features = self.encoder.features(batch, self.layers, self.kind)
+            n_valid = [n.tolist() for n in features.n_valid]
             for at, row in enumerate(rows):
                 found[row] = tuple(
-                    frames[at, : int(n[at])].to("cpu", torch.float16)
-                    for frames, n in zip(features.frames, features.n_valid, strict=True)
+                    frames[at, : n[at]].to(torch.float16)
+                    for frames, n in zip(features.frames, n_valid, strict=True)
                 )
-                self._check(found[row], clips[row])
+        self._check(found, clips)
         return found
 
-    def _check(self, layers: tuple[Tensor, ...], clip: Clip) -> None:
-        if not all(bool(frames.isfinite().all()) for frames in layers):
-            raise TrainingError(
-                f"{self.encoder.spec.name} gives values that half precision cannot hold for "
-                f"{clip.path} from {clip.start_s} s. Leave that clip out of the manifest."
-            )
+    def _check(self, found: Sequence[tuple[Tensor, ...]], clips: Sequence[Clip]) -> None:
+        checks = [torch.stack([f.isfinite().all() for f in layers]).all() for layers in found]
+        for clip, is_finite in zip(clips, torch.stack(checks).tolist(), strict=True):
+            if not is_finite:
+                raise TrainingError(
+                    f"{self.encoder.spec.name} gives values that half precision cannot hold for "
+                    f"{clip.path} from {clip.start_s} s. Leave that clip out of the manifest."
+                )
 
 
 class CachedTargets:
@@ -95,7 +103,7 @@ class CachedTargets:
         self.shards, self.layers, self.frame_rates_hz = shards, layers, frame_rates_hz
 
     def features(self, pieces: Sequence[int]) -> LayerFeatures:
-        """The teacher's layers for these pieces, padded to a batch, on the CPU."""
+        """The teacher's layers for these pieces, half precision, padded to a batch."""
         names = [str(layer) for layer in self.layers]
         read = [self.shards.read(piece, names) for piece in pieces]
         per_piece = [tuple(item[name] for name in names) for item in read]
@@ -129,9 +137,12 @@ def cache_targets(
     processes = processes or Processes()
     missing = processes.first(shards.missing)[processes.rank :: processes.n]
     for done, items in enumerate(missing, start=1):
-        per_piece = source.per_piece(items)
         names = [str(layer) for layer in source.layers]
-        shards.write(items.start, [dict(zip(names, layers, strict=True)) for layers in per_piece])
+        per_piece = [
+            {name: frames.cpu() for name, frames in zip(names, layers, strict=True)}
+            for layers in source.per_clip(corpus.clips(items))
+        ]
+        shards.write(items.start, per_piece)
         progress(done, len(missing), f"targets of {spec.name}")
     processes.gather(None)  # until all have written theirs
     return CachedTargets(shards, source.layers, source.frame_rates_hz)
@@ -142,12 +153,12 @@ def collate(
     layers: tuple[int, ...],
     frame_rates_hz: tuple[float, ...],
 ) -> LayerFeatures:
-    """Frames of several pieces as one padded batch of float32."""
+    """Frames of several pieces as one padded batch."""
     frames, n_valid = [], []
     for at in range(len(layers)):
         of_layer = [piece[at] for piece in per_piece]
         n_valid.append(torch.tensor([len(piece) for piece in of_layer]))
-        frames.append(torch.nn.utils.rnn.pad_sequence(of_layer, batch_first=True).float())
+        frames.append(torch.nn.utils.rnn.pad_sequence(of_layer, batch_first=True))
     return LayerFeatures(
         layers=layers, frames=tuple(frames), n_valid=tuple(n_valid), frame_rates_hz=frame_rates_hz
     )
@@ -167,7 +178,7 @@ def target_statistics(
         for layer, frames, n in zip(
             features.layers, features.frames, features.n_valid, strict=True
         ):
-            valid = frames[frame_mask(n, frames.shape[1])].double()
+            valid = frames.cpu()[frame_mask(n, frames.shape[1])].double()
             new = [torch.tensor(float(len(valid))), valid.sum(0), valid.square().sum(0)]
             old = sums.get(layer)
             sums[layer] = new if old is None else [a + b for a, b in zip(old, new, strict=True)]

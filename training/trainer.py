@@ -13,7 +13,7 @@ late, but always named with its own step and clips, and before anything is writt
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,14 +32,14 @@ from usad_workbench.core.models.checkpoint import (
 from usad_workbench.core.models.heads import Heads
 from usad_workbench.core.models.student import Student
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.training.batches import read_part, split_batch
+from usad_workbench.training.batches import BatchPart
 from usad_workbench.training.data import Corpus
 from usad_workbench.training.distiller import Distiller
 from usad_workbench.training.distributed import Processes, reduce_gradients, spread
+from usad_workbench.training.loader import Loader
 from usad_workbench.training.objective import Objective
 from usad_workbench.training.recipe import Recipe
 from usad_workbench.training.runlog import RunLog
-from usad_workbench.training.sampler import BatchSampler
 from usad_workbench.training.schedule import learning_rate
 from usad_workbench.training.steps import PartRecord, StepRecord, read_steps
 from usad_workbench.training.targets import TargetSource
@@ -61,6 +61,8 @@ class TrainState:
     """Seconds of work, those before a resume included."""
     loss: float = math.nan
     """Of the last step whose values were read."""
+    n_unreadable: int = 0
+    """Clips that steps went without, as they could not be decoded."""
 
 
 class Trainer:
@@ -78,7 +80,7 @@ class Trainer:
         provenance: Mapping[str, Any],
         processes: Processes | None = None,
     ) -> None:
-        self.recipe, self.run_dir, self.corpus, self.targets = recipe, run_dir, corpus, targets
+        self.recipe, self.run_dir, self.corpus = recipe, run_dir, corpus
         self.processes = processes or Processes(device=torch.device(recipe.run.device))
         self.provenance = dict(provenance)
         self.evaluation: Evaluation | None = None
@@ -100,13 +102,7 @@ class Trainer:
                 block.compile()
         self.model = spread(self.distiller, student.blocks, recipe.run.parallel, self.processes)
         self.weights = Weights(recipe.optimiser, student, heads)
-        self.sampler = BatchSampler(
-            [piece.duration_s for piece in corpus.pieces],
-            [piece.domain for piece in corpus.pieces],
-            batch_s=recipe.data.batch_s,
-            share=recipe.data.share or None,
-            seed=recipe.run.seed,
-        )
+        self.loader = Loader(recipe, corpus, targets, self.processes)
         self.log = RunLog(
             run_dir,
             [teacher.name for teacher in recipe.teachers],
@@ -116,6 +112,7 @@ class Trainer:
         )
         self.state = TrainState()
         self._unread: list[StepRecord] = []
+        self._n_unreadable = 0
 
     def run(self, progress: Progress = no_progress) -> Path:
         """Trains to the last step; the last checkpoint.
@@ -159,24 +156,22 @@ class Trainer:
             warmup_steps=optimiser.warmup_steps,
             n_steps=optimiser.n_steps,
         )
-        pieces = self.sampler.batch(step)
-        records = self.backward(pieces)
+        batch = self.loader.read(step)
+        records = self.backward(batch.parts)
         norm = self.weights.step(rate, optimiser.clip_norm)
         self._unread.append(StepRecord(step=step, norm=norm, parts=tuple(records)))
         self.state.step += 1
-        self.state.audio_s += sum(self.corpus.pieces[i].duration_s for i in pieces)
+        self.state.audio_s += sum(self.corpus.pieces[i].duration_s for i in batch.pieces)
+        self._n_unreadable += sum(len(part.failed) for part in batch.parts)
         return rate
 
-    def backward(self, pieces: list[int]) -> list[PartRecord]:
+    def backward(self, parts: Sequence[BatchPart]) -> list[PartRecord]:
         """Adds the gradient of a batch; what its parts in this process came to."""
-        shares = split_batch(
-            pieces, self.processes.rank, self.processes.n, self.recipe.optimiser.accumulate
-        )
-        parts = [read_part(self.corpus, self.targets, *share) for share in shares]
         # Sums over the frames of all parts and processes are divided by all their frames.
         counts = [self.distiller.count_frames(part) * part.counts for part in parts]
         n_frames = self.processes.sum(torch.stack(counts).sum(0))
-        n_frames = n_frames.to(self.processes.device, non_blocking=True)
+        # None at all where not one clip of the batch can be read.
+        n_frames = n_frames.clamp(min=1).to(self.processes.device, non_blocking=True)
         records = []
         for at, part in enumerate(parts):
             torch.manual_seed(_seed(self.recipe.run.seed, self.state.step, at, self.processes))
@@ -197,6 +192,8 @@ class Trainer:
         """
         unread, self._unread = self._unread, []
         log = self.log
+        self.state.n_unreadable += int(self.processes.sum(torch.tensor(self._n_unreadable)))
+        self._n_unreadable = 0
         values = read_steps(unread, len(log.teachers), log.domains, self.processes)
         for record, of_step in zip(unread, values, strict=True):
             if not (math.isfinite(of_step.loss) and math.isfinite(of_step.norm)):
@@ -254,6 +251,7 @@ class Trainer:
                 audio_s=float(recorded["audio_s"]),
                 wall_s=float(recorded["wall_s"]),
                 loss=float(recorded["loss"]),
+                n_unreadable=int(recorded.get("n_unreadable", 0)),
             )
             self.log.open(self.state.step, recorded["trainer"]["log"])
         except KeyError as error:
@@ -262,7 +260,7 @@ class Trainer:
     def _not_finite(self, record: StepRecord) -> TrainingError:
         mine = [piece for part in record.parts for piece in part.bad_pieces()]
         bad = [piece for pieces in self.processes.gather(mine) for piece in pieces]
-        clips = [self.corpus.pieces[i] for i in (bad or self.sampler.batch(record.step))]
+        clips = [self.corpus.pieces[i] for i in (bad or self.loader.pieces(record.step))]
         names = ", ".join(f"{clip.clip_id} from {clip.start_s:g} s" for clip in clips)
         return TrainingError(
             f"The {'loss' if bad else 'gradient'} of step {record.step} is not finite for {names}. "

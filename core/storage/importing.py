@@ -14,30 +14,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from usad_workbench.core.audio import scan_audio
+from usad_workbench.core.audio import AUDIO_SUFFIXES, scan_audio
 from usad_workbench.core.errors import AudioError, ConfigError, UsadError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
 from usad_workbench.core.storage.workspace import Workspace
 
-AUDIO_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".au",
-        ".caf",
-        ".w64",
-        ".rf64",
-    ]
-)
-"""Files of a folder that are taken for audio; a file named outright is always tried."""
 UNKNOWN_DOMAIN = "unknown"
 BATCH_CLIPS = 256
 MEASURED = frozenset({"path", "duration_s", "sample_rate_hz", "audio_sha256"})

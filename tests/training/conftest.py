@@ -125,11 +125,13 @@ name = "tune"
 domain = "music"
 
 [data]
-manifest = "{manifest}"
 max_clip_s = 1.0
 min_clip_s = 0.3
 batch_s = 4.0
 cache = "{cache}"
+
+[[data.sources]]
+path = "{manifest}"
 
 [objective]
 target_scaling = "standardise"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import torch
 from tests.training.conftest import FakeTeacher, write_manifest
 from usad_workbench.core.errors import CheckpointError, ConfigError, TrainingError
 from usad_workbench.core.models.encoder import Encoder
-from usad_workbench.training.data import Corpus, load_corpus, read_manifest
-from usad_workbench.training.recipe import DataRecipe
-from usad_workbench.training.sampler import BatchSampler
+from usad_workbench.training.data import Corpus, load_corpus
+from usad_workbench.training.recipe import DataRecipe, SourceRecipe
 from usad_workbench.training.shards import ITEMS_PER_SHARD, Shards
+from usad_workbench.training.sources import read_manifest
 from usad_workbench.training.targets import (
     CachedTargets,
     OnlineTargets,
@@ -29,7 +28,7 @@ from usad_workbench.training.targets import (
 
 @pytest.fixture
 def recipe(manifest: Path) -> DataRecipe:
-    return DataRecipe(manifest=str(manifest), max_clip_s=1.0, min_clip_s=0.3, batch_s=4.0)
+    return DataRecipe(sources=(SourceRecipe(path=str(manifest)),), max_clip_s=1.0, min_clip_s=0.3, batch_s=4.0)
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_other_domains_need_to_be_asked_for(
         row["path"] = str(manifest.parent / row["path"])
     rows[1]["domain"] = "effects"
     other = str(write_manifest(tmp_path / "other.csv", rows))
-    corpus = load_corpus(replace(recipe, manifest=other), tmp_path)
+    corpus = load_corpus(replace(recipe, sources=(SourceRecipe(path=other),)), tmp_path)
     assert rows[1]["clip_id"] not in {piece.clip_id for piece in corpus.pieces}
 
 
@@ -92,39 +91,6 @@ def test_manifests_that_cannot_be_used(tmp_path: Path) -> None:
     path.write_text("clip_id,path,domain\na,b,c\na,d,c\n")
     with pytest.raises(ConfigError, match="clip_id a occurs twice"):
         read_manifest(path)
-
-
-def test_batches_follow_from_seed_and_step_alone() -> None:
-    rng = np.random.default_rng(0)
-    durations = rng.uniform(0.5, 10, 300)
-    domains = ["speech"] * 200 + ["sound"] * 70 + ["music"] * 30
-
-    def sampler(seed: int) -> BatchSampler:
-        return BatchSampler(durations, domains, batch_s=40.0, seed=seed)
-
-    one, other = sampler(0), sampler(0)
-    ahead = {step: other.batch(step) for step in (150, 40, 3)}
-    assert all(one.batch(step) == batch for step, batch in ahead.items())
-    assert any(one.batch(s) != sampler(1).batch(s) for s in range(5))
-    for step in range(80):
-        batch = one.batch(step)
-        assert batch and len(batch) * max(durations[batch]) <= 40.0
-    epoch: Sequence[int] = []
-    step = 0
-    while len(epoch) < 300:
-        epoch, step = [*epoch, *one.batch(step)], step + 1
-    assert sorted(epoch) == list(range(300))  # each piece once before any twice
-
-
-def test_shares_of_domains_are_kept_in_seconds() -> None:
-    durations = [5.0] * 100 + [1.0] * 100
-    domains = ["long"] * 100 + ["short"] * 100
-    sampler = BatchSampler(durations, domains, batch_s=20.0, share={"long": 1, "short": 3})
-    seconds = {"long": 0.0, "short": 0.0}
-    for step in range(300):
-        for piece in sampler.batch(step):
-            seconds[domains[piece]] += durations[piece]
-    assert seconds["short"] / seconds["long"] == pytest.approx(3.0, rel=0.1)
 
 
 def test_shards_keep_what_was_written(tmp_path: Path) -> None:
