@@ -29,6 +29,7 @@ from usad_workbench.core.models.encoder import Encoder, TargetKind
 from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.teachers.students import RUN_PREFIX
 from usad_workbench.training.data import Corpus, load_corpus
 from usad_workbench.training.distributed import Processes, join_processes
 from usad_workbench.training.objective import layer_map
@@ -207,7 +208,7 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
     names = [teacher.name for teacher in recipe.teachers if teacher.name not in (given or {})]
     if not names:
         return
-    from usad_workbench.core.registry import RUN_PREFIX, encoder_specs
+    from usad_workbench.core.registry import encoder_specs
 
     known = encoder_specs()
     unknown = [name for name in names if name not in known and not name.startswith(RUN_PREFIX)]

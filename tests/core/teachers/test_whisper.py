@@ -152,6 +152,18 @@ def test_block_minus_ffn_is_what_enters_the_feed_forward_part(name: str) -> None
         torch.testing.assert_close(block - ffn, residual, rtol=1e-4, atol=1e-4)
 
 
+def test_the_output_as_a_target_is_what_the_decoder_reads() -> None:
+    """The last layer alone is behind the final norm; the others are the blocks'."""
+    encoder = whisper("whisper-base")
+    batch = ClipBatch.from_clips([speech()])
+    outputs = encoder.features(batch, (3, 6), kind="output")
+    blocks = encoder.features(batch, (3, 6))
+    torch.testing.assert_close(outputs.of(3), blocks.of(3), rtol=0, atol=0)
+    expected = encoder.final_output(samples_of(speech()))
+    torch.testing.assert_close(outputs.of(6), expected, rtol=0, atol=0)
+    assert not torch.allclose(outputs.of(6), blocks.of(6), atol=0.1)
+
+
 def test_padding_to_the_window_gives_all_frames_and_counts_the_valid_ones() -> None:
     encoder = whisper("whisper-tiny.en", pad_to_window=True)
     features = encoder.encode(speech(), layers=-1)
