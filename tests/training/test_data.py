@@ -28,7 +28,9 @@ from usad_workbench.training.targets import (
 
 @pytest.fixture
 def recipe(manifest: Path) -> DataRecipe:
-    return DataRecipe(sources=(SourceRecipe(path=str(manifest)),), max_clip_s=1.0, min_clip_s=0.3, batch_s=4.0)
+    return DataRecipe(
+        sources=(SourceRecipe(path=str(manifest)),), max_clip_s=1.0, min_clip_s=0.3, batch_s=4.0
+    )
 
 
 @pytest.fixture
