@@ -230,6 +230,9 @@ def test_the_encoder_meets_the_contract() -> None:
     # Residual: layer i is what enters the feed-forward block, plus its output.
     assert not torch.allclose(ffn.of(3), blocks.of(3))
     assert [n.tolist() for n in ffn.n_valid] == [[27, 1], [27, 1]]
+    output = encoder.features(batch, [1, -1], kind="output")  # only the last is normed
+    torch.testing.assert_close(output.of(1), blocks.of(1))
+    torch.testing.assert_close(output.of(3), encoder.student.final_norm(blocks.of(3)))
     assert all(not p.requires_grad for p in encoder.student.parameters())
 
 
