@@ -18,7 +18,9 @@ from torch import Tensor
 from usad_workbench.core.errors import CheckpointError
 
 ITEMS_PER_SHARD = 64
-_MAX_OPEN = 64
+_MAX_OPEN = 4096
+"""Opening maps a whole file, which takes a thousand times as long as reading an item, and
+batches are random: what is open stays so. An open file is a mapping, no descriptor."""
 
 
 class Shards:
