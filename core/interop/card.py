@@ -5,6 +5,11 @@ import json
 from usad_workbench.core.interop.source import LoadedStudent
 from usad_workbench.core.models.sizes import count_parameters
 
+HUB_LICENCES = frozenset(
+    ["apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"]
+)
+"""Names that model hubs know; any other licence is ``other`` with its own name."""
+
 
 def model_card(source: LoadedStudent, usage: str) -> str:
     """The text of README.md, with the front matter that model hubs read.
@@ -58,8 +63,8 @@ def _frame_times(frame_rate_hz: int) -> str:
 
 
 def _hub_licence(licence: str) -> str:
-    # Hubs take SPDX names in small letters.
-    return licence.lower().replace(" ", "-")
+    name = licence.lower().replace(" ", "-")
+    return name if name in HUB_LICENCES else "other"
 
 
 def _cell(value: object) -> str:

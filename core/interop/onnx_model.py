@@ -6,8 +6,10 @@ The front end is inside. Clips longer than ``max_mel_frames`` go through in part
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +122,7 @@ def trace(student: Student, layers: tuple[int, ...]) -> Any:
     time = torch.export.Dim("time", min=student.log_mel.config.window)
     example = (torch.zeros(2, 24_000), torch.tensor([24_000, 18_000]))
     # The fused attention of the CPU has strides of its own that its decomposition lacks.
-    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-        warnings.simplefilter("ignore", (FutureWarning, UserWarning))
+    with sdpa_kernel(SDPBackend.MATH), _quiet():
         return export(
             TraceableStudent(student, layers).eval(),
             example,
@@ -132,6 +133,21 @@ def trace(student: Student, layers: tuple[int, ...]) -> Any:
             dynamo=True,
             verbose=False,
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # The exporter warns of torchvision and of its own deprecations; nobody can act on it.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for kind in (FutureWarning, UserWarning, DeprecationWarning):
+                warnings.simplefilter("ignore", kind)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _exporter() -> Callable[..., Any]:

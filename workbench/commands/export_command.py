@@ -50,14 +50,14 @@ def run(args: argparse.Namespace, output: Output) -> int:
         )
     if what != "student" and not args.workspace:
         raise ConfigError(f"--{what} needs --workspace DIR, the folder it is read from.")
-    files, failed = _student(args) if what == "student" else _from_workspace(args, output)
+    files, failed = _student(args, output) if what == "student" else _from_workspace(args, output)
     output.failures(failed)
     names = [str(path) for path in files]
     output.result({"files": names, "failed": failed}, "\n".join(names))
     return SOME_FAILED if failed else DONE
 
 
-def _student(args: argparse.Namespace) -> tuple[list[Path], list[Failure]]:
+def _student(args: argparse.Namespace, output: Output) -> tuple[list[Path], list[Failure]]:
     from usad_workbench.core.interop.source import open_student
 
     if args.format == "huggingface":
@@ -65,11 +65,13 @@ def _student(args: argparse.Namespace) -> tuple[list[Path], list[Failure]]:
 
         return export_huggingface(open_student(args.student), args.out), []
     from usad_workbench.core.interop.onnx_model import export_onnx
+    from usad_workbench.core.models.encoder import resolve_layers
 
     source = open_student(args.student)
-    layers: list[int] | None = layers_of(args.layers) if args.layers else []
-    if layers is None:
-        layers = list(range(source.student.config.n_layers + 1))
+    layers: tuple[int, ...] = ()
+    if args.layers:
+        layers = resolve_layers(layers_of(args.layers), source.student.config.n_layers)
+    output.note("The student is traced, which takes a minute for 8 blocks and longer for more.")
     return export_onnx(source, args.out, layers), []
 
 
