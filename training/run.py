@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from usad_workbench.core.config import config_to_dict, differing_keys
+from usad_workbench.core.config import config_to_dict, differing_keys, parse_config
 from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError
 from usad_workbench.core.models.checkpoint import (
     delete_partial,
@@ -181,7 +181,7 @@ def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
                 f"{run_dir} holds a run already. Go on with it with --resume, or name another "
                 "folder."
             )
-        differing = differing_keys(read_json(known), resolved)
+        differing = differing_keys(_resolved(known), resolved)
         if differing:
             raise ConfigError(
                 f"{run_dir} was started with another recipe: {'; '.join(differing)} (then, "
@@ -218,6 +218,15 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
             "this version cannot run them. "
             f"{did_you_mean(unknown[0], known)} Name known ones as `teachers`."
         )
+
+
+def _resolved(path: Path) -> dict[str, Any]:
+    # A key that came with a later version has its default in an earlier run.
+    found: dict[str, Any] = read_json(path)
+    try:
+        return config_to_dict(parse_config(Recipe, found, source=str(path)))
+    except ConfigError:
+        return found
 
 
 def _load_teachers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -85,6 +86,12 @@ def test_a_stopped_run_goes_on_bit_by_bit(
     train(recipe, tmp_path / "part", ODD, resume=True, teachers=teachers)
     assert_same_end(tmp_path / "whole", tmp_path / "part")
     assert sorted(path.name for path in checkpoints.iterdir()) == ["step-6", "step-8"]
+    # A recipe of before there was a key: its default was in force.
+    resolved = tmp_path / "part/recipe.json"
+    recorded = json.loads(resolved.read_text())
+    del recorded["run"]["compile"]
+    resolved.write_text(json.dumps(recorded))
+    train(recipe, tmp_path / "part", ODD, resume=True, teachers=teachers)
     with pytest.raises(ConfigError, match=r"optimiser.accumulate \(2, 1\).*run.seed \(0, 5\)"):
         train(
             recipe, tmp_path / "part", [*ODD, "optimiser.accumulate=1", "run.seed=5"],

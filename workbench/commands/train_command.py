@@ -4,9 +4,16 @@ import argparse
 
 from usad_workbench.workbench.output import DONE, Output
 
+EPILOG = """on several devices or machines, the same loss curve as on one:
+  torchrun --nproc-per-node N -m usad_workbench.workbench.cli train RECIPE.toml --run DIR
+run.parallel says whether each process has a whole model (ddp) or a share of it (fsdp). The
+folders of the run and of data.cache are shared by all. --resume may have another N."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "recipe", metavar="RECIPE.toml", help="a file, or the name of a shipped one"
     )
