@@ -54,7 +54,11 @@ def bench_encode() -> list[Row]:
 
 
 def bench_training_throughput(n_steps: int = 6, repeats: int = 2) -> list[Row]:
-    """Training of the shipped student's recipe, over the same in float32, teachers online."""
+    """Training of the shipped student's recipe, over the same in float32, teachers online.
+
+    Operations are counted for the student on clips of 5 s, heads left out, so their rate is
+    an approximation.
+    """
     kinds = {
         "cached": ("data.targets=cached", "run.precision=bfloat16"),
         "online": ("data.targets=online", "run.precision=float32"),
