@@ -189,6 +189,16 @@ def load_evaluation(recipe: EvaluationRecipe, n_layers: int) -> Evaluation:
     return Evaluation(recipe=recipe, tasks=tasks, clips=decoded, failed=tuple(failed.items()))
 
 
+def task_domains(recipe: EvaluationRecipe) -> dict[str, str]:
+    """The domain of each task of the recipe's table.
+
+    Raises:
+        ConfigError: a file or column that is not there.
+    """
+    table = _read_table(_path(recipe.tasks, "tasks.csv"), TASK_COLUMNS)
+    return dict(zip(table.task, table.domain.fillna(""), strict=True))
+
+
 def thin_task(task: Task, max_clips: int) -> Task:
     """At most this many clips of a task: in turn one of each cluster, as long as they last.
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "frozen probes on the workspace's tasks",
     "student": "sizes of the USAD student",
     "train": "one stage of distillation from a recipe",
+    "ablate": "the papers' ablation in small: a grid of runs, its table beside the published one",
     "export": "a student as Hugging Face folder or ONNX; vectors and clips as Parquet, CSV, WAV",
     "check": "integrity of a workspace",
     "workbench": "open the app",
