@@ -5,7 +5,7 @@ import argparse
 from usad_workbench.workbench.output import DONE, Output
 
 EPILOG = """on several devices or machines, the same loss curve as on one:
-  torchrun --nproc-per-node N -m usad_workbench.workbench.cli train RECIPE.toml --run DIR
+  torchrun --nproc-per-node N -m -- usad_workbench.workbench.cli train RECIPE.toml --run DIR
 run.parallel says whether each process has a whole model (ddp) or a share of it (fsdp). The
 folders of the run and of data.cache are shared by all. --resume may have another N."""
 
