@@ -1,8 +1,9 @@
 """Encoders by name: what exists, what is usable here, and how to get one.
 
 A name is a built-in encoder (``usad encoders list``), the shipped student
-``usad-demo``, or ``run:DIR`` or ``run:DIR@STEP`` for a trained student. Neither torch
-nor any weights are imported to answer what exists.
+``usad-demo``, or ``run:DIR`` or ``run:DIR@STEP`` for a trained student. The students of
+``CONTROLS`` are known by name only: no list holds them, so nothing embeds with them
+unasked. Neither torch nor any weights are imported to answer what exists.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.teachers.builtin import BUILTIN, BuiltinEncoder
 from usad_workbench.core.teachers.students import (
+    CONTROLS,
     RUN_PREFIX,
     SHIPPED_NAME,
     UNTRAINED_NAME,
+    control_spec,
     recorded_teachers,
     run_spec,
     shipped_missing_reason,
@@ -125,7 +128,7 @@ def student_teachers(name: str) -> list[tuple[str, str | None, int]]:
         CheckpointError: no such student.
         UnknownNameError: an encoder that is no trained student.
     """
-    if name != SHIPPED_NAME and not name.startswith(RUN_PREFIX):
+    if name not in (SHIPPED_NAME, *CONTROLS) and not name.startswith(RUN_PREFIX):
         raise UnknownNameError(
             f"{name} is no trained student. Name {SHIPPED_NAME} or a run as {RUN_PREFIX}DIR."
         )
@@ -142,10 +145,12 @@ def _table() -> dict[str, BuiltinEncoder]:
 def _row(name: str) -> BuiltinEncoder:
     if name.startswith(RUN_PREFIX):
         return BuiltinEncoder(spec=run_spec(name), loader=f"{_STUDENTS}:load_run")
+    if name in CONTROLS:
+        return BuiltinEncoder(spec=control_spec(name), loader=f"{_STUDENTS}:load_control")
     table = _table()
     if name not in table:
         raise UnknownNameError(
-            f"{name} is no known encoder. {did_you_mean(name, table)} "
+            f"{name} is no known encoder. {did_you_mean(name, [*table, *CONTROLS])} "
             f"A trained student is named {RUN_PREFIX}DIR or {RUN_PREFIX}DIR@STEP."
         )
     return table[name]

@@ -21,6 +21,15 @@ SHIPPED_NAME = "usad-demo"
 UNTRAINED_NAME = "untrained-student"
 RUN_PREFIX = "run:"
 SHIPPED_FOLDER = Path(__file__).parent.parent / "models" / "shipped"
+CONTROL_FOLDER = SHIPPED_FOLDER.parent / "counterfactuals"
+CONTROLS = {
+    "usad-ablation-full": "full",
+    "usad-without-whisper": "without-whisper",
+    "usad-without-aisfx": "without-aisfx",
+    "usad-without-musicnn": "without-musicnn",
+}
+"""Small students of one ablation and their folders: the first has all three teachers, each
+other lacks one, so that what it has cannot be inherited from that one."""
 
 _CITATION = "USAD 2.0 (arXiv 2606.06444); USAD (arXiv 2506.18843)"
 _LICENCE = "Apache-2.0"
@@ -114,6 +123,18 @@ def run_spec(name: str) -> EncoderSpec:
     return student_spec(name, "student", described.config, licence)
 
 
+def control_spec(name: str) -> EncoderSpec:
+    """The spec of one of ``CONTROLS``, without its weights.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    folder = CONTROL_FOLDER / CONTROLS[name]
+    described = _read_description(folder)
+    config = parse_config(StudentConfig, described["student"], source=str(folder / "config.json"))
+    return student_spec(name, "control", config, str(described["provenance"]["licence"]))
+
+
 def load_untrained(spec: EncoderSpec) -> StudentEncoder:
     """The untrained student; its random weights follow from a fixed seed."""
     from usad_workbench.core.models.student import build_untrained_student
@@ -130,6 +151,17 @@ def load_shipped(spec: EncoderSpec) -> StudentEncoder:
     from usad_workbench.core.models.checkpoint import load_student
 
     return _with_spec(load_student(SHIPPED_FOLDER, SHIPPED_NAME), spec)
+
+
+def load_control(spec: EncoderSpec) -> StudentEncoder:
+    """The student of ``CONTROLS`` that the spec names.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    from usad_workbench.core.models.checkpoint import load_student
+
+    return _with_spec(load_student(CONTROL_FOLDER / CONTROLS[spec.name], spec.name), spec)
 
 
 def load_run(spec: EncoderSpec) -> StudentEncoder:
@@ -152,7 +184,10 @@ def recorded_teachers(name: str) -> list[tuple[str, str | None, int]]:
     Raises:
         CheckpointError: no such student, or a damaged record.
     """
-    folder = SHIPPED_FOLDER if name == SHIPPED_NAME else run_folder(name)
+    if name in CONTROLS:
+        folder = CONTROL_FOLDER / CONTROLS[name]
+    else:
+        folder = SHIPPED_FOLDER if name == SHIPPED_NAME else run_folder(name)
     rows = _read_description(folder)["provenance"].get("teachers", [])
     try:
         return [(str(r["teacher"]), r.get("domain"), int(r.get("stage", 1))) for r in rows]
