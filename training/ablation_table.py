@@ -159,6 +159,41 @@ def result_rows(
                 }  # fmt: skip
 
 
+def judged_tasks(tasks: Sequence[Task], domains: Mapping[str, str]) -> dict[str, list[Task]]:
+    """The tasks of each domain, and of all three, that have clusters enough for an interval."""
+    return {
+        scope: [
+            task for task in tasks
+            if task.has_interval
+            and domains[task.name] in (SCOPES[:-1] if scope == OVERALL else (scope,))
+        ]
+        for scope in SCOPES
+    }  # fmt: skip
+
+
+def mean_values(
+    results: Mapping[tuple[int, str], Any],
+    tasks: Sequence[Task],
+    domains: Mapping[str, str],
+    protocols: Sequence[Protocol],
+) -> Iterator[dict[str, Any]]:
+    """One line per row and protocol: the mean over tasks and seeds in each domain."""
+    judged = judged_tasks(tasks, domains)
+    for protocol in protocols:
+        for row in dict.fromkeys(row for _, row in results):
+            mine = [of[protocol] for (_, name), of in results.items() if name == row]
+            yield {
+                "row": row,
+                "protocol": protocol,
+                "n_seeds": len(mine),
+                **{
+                    scope: float(np.mean([[one[t.name]["value"] for t in of] for one in mine]))
+                    for scope, of in judged.items()
+                    if of
+                },
+            }
+
+
 def compare(
     results: Mapping[tuple[int, str], Any],
     tasks: Sequence[Task],
@@ -174,13 +209,7 @@ def compare(
         domains: Of each task.
         protocols: Of the probes.
     """
-    judged = {
-        scope: [
-            t for t in tasks
-            if t.has_interval and domains[t.name] in (SCOPES[:-1] if scope == OVERALL else (scope,))
-        ]
-        for scope in SCOPES
-    }  # fmt: skip
+    judged = judged_tasks(tasks, domains)
     findings = []
     for protocol in protocols:
         for one in _comparisons(dict.fromkeys(row for _, row in results)):

@@ -18,7 +18,13 @@ from usad_workbench.core.similarity.resampling import Interval
 from usad_workbench.core.tasks import Task
 from usad_workbench.training import train
 from usad_workbench.training.ablation import EVALUATION_FILE, choose, make_grid, run_ablation
-from usad_workbench.training.ablation_table import COMPARISONS, compare, verdict, with_seeds
+from usad_workbench.training.ablation_table import (
+    COMPARISONS,
+    compare,
+    mean_values,
+    verdict,
+    with_seeds,
+)
 from usad_workbench.training.recipe import load_recipe
 from usad_workbench.workbench.cli import main
 
@@ -245,6 +251,9 @@ def test_a_planted_difference_is_found_with_its_value() -> None:
     assert -0.4 < sound.ci_low < -0.3 < sound.ci_high < -0.2
     assert (sound.n_seeds, sound.n_clusters, sound.verdict) == (3, 20, "reproduced")
     assert {f.domain for f in found} == {"sound", "overall"}
+    values = {v["row"]: v for v in mean_values(results, [task], {"planted": "sound"}, ["linear"])}
+    assert values["full"]["sound"] == pytest.approx(0.8) and values["full"]["n_seeds"] == 3
+    assert "speech" not in values["full"]
 
 
 def test_pairs_have_the_same_seed() -> None:

@@ -52,7 +52,12 @@ def write_table(
 ) -> list[dict[str, Any]]:
     """Writes results.csv, findings.csv and TABLE.md into the grid's folder; the findings."""
     from usad_workbench.training.ablation import make_grid
-    from usad_workbench.training.ablation_table import compare, read_results, result_rows
+    from usad_workbench.training.ablation_table import (
+        compare,
+        mean_values,
+        read_results,
+        result_rows,
+    )
     from usad_workbench.training.evaluation import load_evaluation, task_domains
     from usad_workbench.training.recipe import load_recipe
     from usad_workbench.workbench.presenters.ablation import ablation_page
@@ -62,7 +67,8 @@ def write_table(
     evaluation = load_evaluation(recipe.evaluation, recipe.student.n_layers)
     domains = task_domains(recipe.evaluation)
     results = read_results(folder, seeds, [row.name for row in rows])
-    found = compare(results, evaluation.tasks, domains, recipe.evaluation.protocols)
+    judged = (results, evaluation.tasks, domains, recipe.evaluation.protocols)
+    found = compare(*judged)
     findings = [asdict(one) for one in found]
     _write_csv(folder / RESULTS_FILE, list(result_rows(results, domains)))
     _write_csv(folder / FINDINGS_FILE, findings)
@@ -73,7 +79,9 @@ def write_table(
         if results
         else "No run is finished."
     )
-    (folder / PAGE_FILE).write_text(ablation_page(found, about), encoding="utf-8")
+    (folder / PAGE_FILE).write_text(
+        ablation_page(found, mean_values(*judged), about), encoding="utf-8"
+    )
     return findings
 
 

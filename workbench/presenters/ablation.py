@@ -1,7 +1,7 @@
 """The ablation as a page of Markdown: what was found beside what is published."""
 
-from collections.abc import Mapping, Sequence
-from statistics import mean
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from usad_workbench.training.ablation_table import OVERALL, SCOPES, Finding
 
@@ -10,11 +10,14 @@ PRIMARY = "linear"
 _NONE = "–"
 
 
-def ablation_page(findings: Sequence[Finding], about: str) -> str:
+def ablation_page(
+    findings: Sequence[Finding], values: Iterable[Mapping[str, Any]], about: str
+) -> str:
     """All of it: what this is, each comparison with its verdict, and how often which.
 
     Args:
         findings: Of ``ablation_table.compare``.
+        values: Of ``ablation_table.mean_values``.
         about: What was trained, on how much, in a sentence or two.
     """
     judged = [f for f in findings if f.protocol == PRIMARY]
@@ -29,8 +32,8 @@ def ablation_page(findings: Sequence[Finding], about: str) -> str:
         "Row minus reference, 95% interval over seeds and clusters.",
         difference_table(findings),
         "## Values",
-        "Mean over the tasks of the domain and over the seeds.",
-        value_table(findings),
+        "Mean over the tasks of the domain and over the seeds; rows of fewer seeds do not compare.",
+        value_table(values),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -78,22 +81,16 @@ def difference_table(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def value_table(findings: Sequence[Finding]) -> str:
-    """One line per row and protocol, its mean value in each domain."""
-    values: dict[tuple[str, str], dict[str, float]] = {}
-    for f in findings:
-        # A row that is compared twice may have been so over other seeds; the first counts.
-        values.setdefault((f.reference, f.protocol), {}).setdefault(f.domain, f.reference_value)
-        values.setdefault((f.row, f.protocol), {}).setdefault(f.domain, f.value)
-    lines = [f"| row | probe | {' | '.join(SCOPES)} |", f"|---|---|{'---|' * len(SCOPES)}"]
-    for (row, protocol), of in sorted(values.items(), key=lambda item: (item[0][1], _rank(item))):
+def value_table(values: Iterable[Mapping[str, Any]]) -> str:
+    """One line per row and protocol, its mean value in each domain; the best overall first."""
+    lines = [
+        f"| row | probe | {' | '.join(SCOPES)} | seeds |",
+        f"|---|---|{'---|' * len(SCOPES)}---|",
+    ]
+    for of in sorted(values, key=lambda of: (of["protocol"], -of.get(OVERALL, 0.0))):
         cells = [f"{of[scope]:.3f}" if scope in of else _NONE for scope in SCOPES]
-        lines.append(f"| {row} | {protocol} | {' | '.join(cells)} |")
+        lines.append(f"| {of['row']} | {of['protocol']} | {' | '.join(cells)} | {of['n_seeds']} |")
     return "\n".join(lines)
-
-
-def _rank(item: tuple[tuple[str, str], Mapping[str, float]]) -> float:
-    return -item[1].get(OVERALL, mean(item[1].values()))
 
 
 def _count(findings: Sequence[Finding]) -> str:
