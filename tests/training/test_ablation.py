@@ -286,6 +286,20 @@ def test_intervals_hold_the_truth_with_three_seeds_and_few_clusters() -> None:
     assert np.mean(held) >= 0.92
 
 
+@pytest.mark.parametrize(("of_seeds", "of_clusters"), [(1.0, 0.2), (1.0, 1.0), (0.2, 1.0)])
+def test_intervals_hold_the_truth_whatever_varies_more(of_seeds: float, of_clusters: float) -> None:
+    rng, n_clusters, n_seeds, n_times, n_held = np.random.default_rng(1), 20, 3, 2000, 0
+    t = 2.093  # of 19 degrees
+    for _ in range(n_times):
+        differences = rng.normal(0, of_clusters) + rng.normal(0, of_seeds, n_seeds)
+        half = t * of_clusters * np.sqrt(rng.chisquare(n_clusters - 1) / (n_clusters - 1))
+        middle = float(differences.mean())
+        alone = Interval(value=middle, ci_low=middle - half, ci_high=middle + half, n_clusters=20)
+        low, high = with_seeds(differences, alone)
+        n_held += low <= 0 <= high
+    assert 0.915 <= n_held / n_times <= 0.97
+
+
 def test_seeds_and_clusters_both_widen_an_interval() -> None:
     # Welch and Satterthwaite by hand: variances 0.01 / 3 (2 degrees) and 0.0004 (9 degrees).
     of_clusters = Interval(
@@ -310,6 +324,7 @@ def test_seeds_and_clusters_both_widen_an_interval() -> None:
         (0.1, 0.2, 0, 3, "not reproduced"),
         (-0.2, -0.1, 0, 3, "not reproduced"),
         (0.1, 0.2, 1, 1, "undecided (one seed)"),
+        (0.1, 0.2, 1, 2, "undecided (2 seeds)"),
         (0.1, 0.2, None, 3, "nothing published"),
         (float("nan"), float("nan"), 1, 3, "undecided"),
     ],
