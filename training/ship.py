@@ -1,10 +1,11 @@
-"""A finished run as a folder to pass on: weights, recipe, loss curve.
+"""A finished run as a folder to pass on: weights, recipes, loss curves.
 
 ``core/models/shipped`` is such a folder; its model card is written by hand.
 """
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from usad_workbench.core.errors import CheckpointError
@@ -15,13 +16,21 @@ from usad_workbench.training.runlog import read_log
 CURVE_FILE = "log.csv"
 
 
-def ship(run_dir: str | Path, folder: str | Path, n_rows: int = 150) -> list[Path]:
+def ship(
+    run_dir: str | Path,
+    folder: str | Path,
+    n_rows: int = 150,
+    *,
+    earlier: Sequence[str | Path] = (),
+) -> list[Path]:
     """Copies what a run leaves to a folder; the files that it wrote.
 
     Args:
         run_dir: A finished run.
         folder: Where to; other files in it stay.
         n_rows: The log is thinned to at most this many rows, each the mean of its part.
+        earlier: The runs of the stages before, the first one first: their recipes and
+            curves go beside, as ``stage-1.recipe.toml``, ``stage-1.log.csv``.
 
     Raises:
         CheckpointError: the run is not finished.
@@ -35,19 +44,29 @@ def ship(run_dir: str | Path, folder: str | Path, n_rows: int = 150) -> list[Pat
         )
     read_student_folder(student)
     folder.mkdir(parents=True, exist_ok=True)
-    for source in (student / MODEL_FILE, student / CONFIG_FILE, run_dir / RECIPE_FILE):
-        shutil.copyfile(source, folder / source.name)
+    written = [folder / MODEL_FILE, folder / CONFIG_FILE]
+    for path in written:
+        shutil.copyfile(student / path.name, path)
+    stages = [(f"stage-{n}.", Path(run)) for n, run in enumerate(earlier, start=1)]
+    for prefix, run in [*stages, ("", run_dir)]:
+        recipe, curve = folder / f"{prefix}{RECIPE_FILE}", folder / f"{prefix}{CURVE_FILE}"
+        shutil.copyfile(run / RECIPE_FILE, recipe)
+        _write_curve(run, curve, n_rows)
+        written += [recipe, curve]
+    return written
+
+
+def _write_curve(run_dir: Path, path: Path, n_rows: int) -> None:
     log = read_log(run_dir)
     rows = thin([row for row in log if "loss" in row], n_rows)
     rows += [row for row in log if "loss" not in row]  # evaluations, few and no means
     rows.sort(key=lambda row: row["step"])
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with (folder / CURVE_FILE).open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
-    return [folder / name for name in (MODEL_FILE, CONFIG_FILE, RECIPE_FILE, CURVE_FILE)]
 
 
 def thin(rows: list[dict[str, float]], n_rows: int) -> list[dict[str, float]]:

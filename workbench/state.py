@@ -78,12 +78,17 @@ def _tail(run: str) -> LogTail:
     return LogTail(Path(run) / LOG_FILE)
 
 
-def shipped_teachers() -> dict[str, str]:
-    """Teacher to domain of the student that comes with this program."""
+def shipped_teachers(stage: int) -> dict[str, str]:
+    """Teacher to domain, ``all`` included, in a stage of the student that comes with this
+    program."""
     from usad_workbench.core.models.checkpoint import SHIPPED, read_student_folder
 
     taught = read_student_folder(SHIPPED).provenance.get("teachers", [])
-    return {str(row["teacher"]): str(row["domain"]) for row in taught}
+    return {
+        str(row["teacher"]): str(row["domain"] or "all")
+        for row in taught
+        if row.get("stage", 1) == stage
+    }
 
 
 def stamp() -> Stamp:

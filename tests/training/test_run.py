@@ -155,7 +155,12 @@ def test_a_finished_run_is_passed_on(
     with pytest.raises(CheckpointError, match="not finished"):
         ship(tmp_path / "run", tmp_path / "shipped")
     train(recipe_file(), tmp_path / "run", teachers=teachers)
-    ship(tmp_path / "run", tmp_path / "shipped", n_rows=3)
+    written = ship(tmp_path / "run", tmp_path / "shipped", n_rows=3, earlier=[tmp_path / "run"])
+    assert {path.name for path in written} == {
+        "model.safetensors", "config.json", "recipe.toml", "log.csv", "stage-1.recipe.toml",
+        "stage-1.log.csv",
+    }  # fmt: skip
+    assert sorted(written) == sorted((tmp_path / "shipped").iterdir())
     encoder = load_student(tmp_path / "shipped")
     last = load_student(find_checkpoint(tmp_path / "run"))
     for one, other in zip(encoder.student.parameters(), last.student.parameters(), strict=True):

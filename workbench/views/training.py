@@ -80,9 +80,17 @@ def watch(shown: Sequence[Run], one: Run, names: list[str], was_live: bool) -> N
 
 
 def shipped() -> None:
-    log = Path(str(files("usad_workbench.core"))) / "models" / "shipped" / "log.csv"
-    steps, probes = training.read_curve(log)
-    run.curves(steps, probes, state.shipped_teachers(), "training.shipped")
+    folder = Path(str(files("usad_workbench.core"))) / "models" / "shipped"
+    logs = [*sorted(folder.glob("stage-*.log.csv")), folder / "log.csv"]
+    names = [f"stage {n}" for n in range(1, len(logs) + 1)]
+    at = 0
+    if len(logs) > 1:
+        chosen = st.segmented_control(
+            "Stage", names, default=names[-1], key="training.shipped.stage"
+        )
+        at = names.index(chosen or names[-1])
+    steps, probes = training.read_curve(logs[at])
+    run.curves(steps, probes, state.shipped_teachers(at + 1), "training.shipped")
 
 
 if __name__ == "__main__":
