@@ -25,7 +25,20 @@ ESTIMATED_LENGTH = frozenset({"MP3", "MPEG"})
 """Formats whose header only estimates the length."""
 SCAN_BLOCK_SAMPLES = 1 << 20
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .au .caf .w64 .rf64".split()
+    [
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".au",
+        ".caf",
+        ".w64",
+        ".rf64",
+    ]
 )
 """Files of a folder that are taken for audio; a file named outright is always tried."""
 MAX_CHANNELS = 64

@@ -8,6 +8,7 @@ store takes several writers; each process loses at most its own portion when kil
 import multiprocessing
 import os
 import queue
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -68,6 +69,15 @@ def _start_worker(reports: Any) -> None:
     global _reports
     _reports = reports
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed tells nobody; its workers would go on to the end of a clip list.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _embed_one(

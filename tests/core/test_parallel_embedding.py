@@ -1,5 +1,10 @@
 """Two processes at once leave what one encoder after the other leaves."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +49,41 @@ def test_done_work_is_not_done_again(workspace: Workspace) -> None:
     (again,) = embed_encoders(workspace, NAMES[:1]).values()
     assert isinstance(again, EmbedReport)
     assert (again.n_done, again.n_skipped) == (0, len(workspace.clips()))
+
+
+def test_workers_end_with_the_process_that_started_them(workspace: Workspace) -> None:
+    """A killed demo leaves nobody who goes on embedding."""
+    code = (
+        "import sys\n"
+        "from usad_workbench.core.parallel_embedding import embed_encoders\n"
+        "from usad_workbench.core.storage.workspace import Workspace\n"
+        "if __name__ == '__main__':\n"
+        f"    embed_encoders(Workspace.open({str(workspace.folder)!r}), ['untrained-student'])\n"
+    )
+    script = workspace.folder.parent / "run.py"
+    script.write_text(code, encoding="utf-8")
+    parent = subprocess.Popen([sys.executable, str(script)])
+    children: list[int] = []
+    while not children:
+        children = _workers(parent.pid)
+        time.sleep(0.2)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for _ in range(300):
+        if not any(Path(f"/proc/{child}").is_dir() for child in children):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"The workers {children} of a killed process still run.")
+
+
+def _workers(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    found = path.read_text().split() if path.is_file() else []
+    return [int(child) for child in found if _is_worker(int(child))]
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes() and os.getpid() != pid
+    except OSError:
+        return False
