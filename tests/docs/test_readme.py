@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed.run import parse_args as parse_torchrun
 
 from usad_workbench.workbench.cli import COMMANDS, build_parser
 
@@ -44,6 +45,10 @@ def test_every_other_command_exists() -> None:
         words = shlex.split(line)
         if words[0] == "make":
             assert words[1] in targets
+        elif words[0] == "torchrun":
+            launched = parse_torchrun(words[1:])
+            assert launched.module and launched.training_script == "usad_workbench.workbench.cli"
+            build_parser().parse_args(launched.training_script_args)
         else:
             assert words[:2] == ["python", "-m"]
             done = subprocess.run(
