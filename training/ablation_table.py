@@ -291,8 +291,8 @@ def with_seeds(
     >>> round(low, 3), round(high, 3)
     (0.05, 0.15)
     >>> low, high = with_seeds([0.0, 0.1, 0.2], alone)
-    >>> round(low, 2), round(high, 2)
-    (-0.1, 0.3)
+    >>> round(low, 3), round(high, 3)
+    (-0.107, 0.307)
     """
     n = len(differences)
     if n < 2 or not math.isfinite(clusters.ci_low):
