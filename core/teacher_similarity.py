@@ -88,7 +88,7 @@ def compare_with_teachers(
     """
     config = config or SimilarityConfig()
     names = _encoders(workspace, student, teachers, controls)
-    clips = _common_clips(workspace, [student, *names])
+    clips = common_clips(workspace, [student, *names])
     counts = clips.domain.value_counts()
     domains = sorted(counts.index[counts >= MIN_CLIPS])
     warnings = [
@@ -265,7 +265,7 @@ def _embedded(workspace: Workspace) -> set[str]:
     return set(spaces[spaces.pooling == "mean"].encoder)
 
 
-def _common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
+def common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
     """Clips whose every segment every encoder has, with domain and cluster."""
     spaces = workspace.spaces()
     asked = spaces[spaces.encoder.isin(encoders) & (spaces.pooling == "mean")]

@@ -1,0 +1,1 @@
+"""Teacher-bias diagnostics: from the embeddings of a workspace to tables, verdicts and a report."""

@@ -1,0 +1,248 @@
+"""What every panel is computed from: one student, its teachers and controls, the clips all have.
+
+A panel reads vectors and labels here and nowhere else, so that a filter or a list of clips
+(``where``, ``clip_ids``) holds for every number of a diagnosis.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
+from usad_workbench.core.nearest import encoder_roles
+from usad_workbench.core.similarity import EncoderRole
+from usad_workbench.core.similarity._arrays import Indices
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.teacher_similarity import (
+    MIN_CLIPS,
+    ClipVectors,
+    clip_vectors,
+    common_clips,
+)
+
+SMALL_SELECTION = 100
+"""Below this many clips of a domain a warning goes with every number."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiagnosisConfig:
+    """How the panels are computed; the defaults are those of the report."""
+
+    seed: int = 0
+    n_permutations: int = 200
+    """Groeger et al. 2026 (arXiv:2602.14486) use 200."""
+    k: int = 10
+    """Neighbours per clip; Huh et al. 2024 (arXiv:2405.07987) use 10."""
+    max_clips: int = 1000
+    """Nulls and n × n measures take at most this many clips of a domain, in whole clusters."""
+    layers: tuple[int, ...] = ()
+    """Student layers of the panels that take few; a quarter, half, three quarters and all of
+    the depth where empty."""
+    where: str = ""
+    """SQL condition on the columns of ``clips``."""
+    clip_ids: tuple[str, ...] = ()
+    """Only these clips, where not empty."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Material:
+    """Vectors, labels and roles of one diagnosis. Made by ``gather``."""
+
+    workspace: Workspace
+    student: str
+    roles: Mapping[str, EncoderRole]
+    """Role and home domain of every encoder that takes part, to this student."""
+    taught: Mapping[str, tuple[str, ...]]
+    """Teacher to the domains that it taught on; empty: on all."""
+    clips: pd.DataFrame
+    """The clips that all encoders have, all columns, in the order of their ids."""
+    config: DiagnosisConfig
+    warnings: list[str]
+    _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict)
+
+    @property
+    def teachers(self) -> list[str]:
+        """Encoders that taught the student."""
+        return [name for name, role in self.roles.items() if role.role == "teacher"]
+
+    @property
+    def controls(self) -> list[str]:
+        """Encoders that did not, made for one domain or for any."""
+        return [name for name, role in self.roles.items() if role.role == "control"]
+
+    @property
+    def baselines(self) -> list[str]:
+        """What needs no training: statistics, untrained networks."""
+        return [name for name, role in self.roles.items() if role.role == "baseline"]
+
+    @property
+    def encoders(self) -> list[str]:
+        """The student first, then teachers, controls, baselines and other students."""
+        order = ("teacher", "control", "baseline", "student")
+        others = [n for role in order for n, r in self.roles.items() if r.role == role]
+        return [self.student, *[name for name in others if name != self.student]]
+
+    @property
+    def domains(self) -> list[str]:
+        """Domains with enough clips to be compared."""
+        counts = self.clips.domain.value_counts()
+        return sorted(str(name) for name in counts.index[counts >= MIN_CLIPS])
+
+    def is_unseen(self, domain: str) -> bool:
+        """Whether no teacher owns the domain."""
+        owned = {self.roles[name].domain for name in self.teachers}
+        taught = {one for name in self.teachers for one in self.taught.get(name, ())}
+        return domain not in owned | taught
+
+    def rows(self, domain: str) -> Indices:
+        """Row numbers of a domain's clips."""
+        return np.flatnonzero((self.clips.domain == domain).to_numpy())
+
+    def clusters(self, rows: Indices | None = None) -> list[str]:
+        """Cluster id of each clip."""
+        ids = self.clips.cluster_id.to_numpy()
+        return [str(one) for one in (ids if rows is None else ids[rows])]
+
+    def layers(self, encoder: str) -> list[int]:
+        """Layers of an encoder that have vectors."""
+        spaces = self.workspace.spaces()
+        mine = spaces[(spaces.encoder == encoder) & (spaces.pooling == "mean")]
+        return sorted(int(layer) for layer in mine.layer)
+
+    @property
+    def student_layers(self) -> list[int]:
+        """The student layers that panels of few layers take."""
+        present = self.layers(self.student)
+        if self.config.layers:
+            asked = [one + present[-1] + 1 if one < 0 else one for one in self.config.layers]
+            missing = [one for one in asked if one not in present]
+            if missing:
+                raise UnknownNameError(
+                    f"{self.student} has no vectors of layer {missing[0]}, expected one of "
+                    f"{present}. Embed it with `usad embed --layers`."
+                )
+            return asked
+        return sorted({present[round(part * (len(present) - 1) / 4)] for part in (1, 2, 3, 4)})
+
+    def matching_layer(self, encoder: str, student_layer: int) -> int:
+        """The layer of another encoder at the same relative depth as the student's.
+
+        Distillation pairs layers by depth; no choice by the largest value, no winner's curse.
+        """
+        mine, theirs = self.layers(self.student), self.layers(encoder)
+        depth = mine.index(student_layer) / max(1, len(mine) - 1)
+        return theirs[round(depth * (len(theirs) - 1))]
+
+    def vectors(self, encoder: str, layer: int, rows: Indices | None = None) -> ClipVectors:
+        """One vector per clip `[clip, dim]`, float32, in the order of ``clips``."""
+        key = (encoder, layer)
+        if key not in self._vectors:
+            self._vectors[key] = clip_vectors(
+                self.workspace, encoder, layer, self.clips.clip_id.tolist()
+            )
+        return self._vectors[key] if rows is None else self._vectors[key][rows]
+
+
+def gather(
+    workspace: Workspace,
+    student: str,
+    *,
+    teachers: Sequence[str] | None = None,
+    controls: Sequence[str] | None = None,
+    config: DiagnosisConfig | None = None,
+) -> Material:
+    """Everything that the panels of one student are computed from.
+
+    Args:
+        workspace: Holds the embeddings.
+        student: Who is diagnosed.
+        teachers: Who taught it; the table ``distillation`` where none.
+        controls: Who did not; every other encoder but baselines and students where none.
+        config: Seed, sizes, selection.
+
+    Raises:
+        UnknownNameError: an encoder without embeddings in the workspace.
+        ConfigError: a teacher that is a control too, or the student among either.
+        DegenerateError: fewer clips than one domain needs.
+    """
+    config = config or DiagnosisConfig()
+    roles = _roles(workspace, student, teachers, controls)
+    workspace.space_id(student, -1)
+    for name in roles:
+        workspace.space_id(name, -1)
+    shared = common_clips(workspace, [student, *roles])
+    clips = workspace.clips(config.where or None)
+    clips = clips[clips.clip_id.isin(shared.clip_id)]
+    if config.clip_ids:
+        clips = clips[clips.clip_id.isin(config.clip_ids)]
+    clips = clips.reset_index(drop=True)
+    counts = clips.domain.value_counts()
+    if not (counts >= MIN_CLIPS).any():
+        raise DegenerateError(
+            f"{len(clips)} clips are left that all encoders have, none of the domains has "
+            f"{MIN_CLIPS}. Widen the filter, or embed more clips with every encoder."
+        )
+    return Material(
+        workspace=workspace, student=student, roles=roles,
+        taught=_taught(workspace, student, roles), clips=clips, config=config,
+        warnings=_warnings(counts),
+    )  # fmt: skip
+
+
+def _roles(
+    workspace: Workspace,
+    student: str,
+    teachers: Sequence[str] | None,
+    controls: Sequence[str] | None,
+) -> dict[str, EncoderRole]:
+    """Who takes part, with the role that it has to this student."""
+    both = set(teachers or ()) & set(controls or ())
+    asked = [*(teachers or ()), *(controls or ())]
+    if both or student in asked:
+        wrong = student if student in asked else min(both)
+        raise ConfigError(
+            f"{wrong} has two roles, expected one: the student, a teacher of it, or a control. "
+            "Name it once."
+        )
+    spaces = workspace.spaces()
+    present = set(spaces[spaces.pooling == "mean"].encoder)
+    known = encoder_roles(workspace, student, teachers)
+    for name in asked:
+        if name not in known:
+            workspace.space_id(name, -1)
+    roles = {}
+    for name, role in known.items():
+        if name == student or name not in present:
+            continue
+        if controls is not None and name in controls:
+            role = EncoderRole(role="control", domain=role.domain)
+        elif controls is not None and role.role == "control":
+            continue
+        if role.role != "student":
+            roles[name] = role
+    return roles
+
+
+def _taught(
+    workspace: Workspace, student: str, roles: Mapping[str, EncoderRole]
+) -> dict[str, tuple[str, ...]]:
+    rows = workspace.sql("SELECT teacher, domain FROM distillation WHERE student = ?", [student])
+    taught = {}
+    for name, role in roles.items():
+        if role.role == "teacher":
+            mine = rows[rows.teacher == name].domain
+            named = tuple(sorted({str(one) for one in mine if isinstance(one, str)}))
+            taught[name] = () if mine.isna().any() else named
+    return taught
+
+
+def _warnings(counts: "pd.Series[int]") -> list[str]:
+    found = []
+    for domain, n in counts.items():
+        if n < MIN_CLIPS:
+            found.append(f"domain {domain} has {n} clips, fewer than {MIN_CLIPS}: left out")
+        elif n < SMALL_SELECTION:
+            found.append(f"domain {domain} has {n} clips: too few for small differences")
+    return found

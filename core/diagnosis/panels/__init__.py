@@ -1,0 +1,1 @@
+"""The panels of ``usad diagnose``, one file each."""
