@@ -1,1 +1,5 @@
-"""The panels of ``usad diagnose``, one file each."""
+"""The panels of ``usad diagnose``, one file each, in the order of the report."""
+
+from usad_workbench.core.diagnosis.panel import PanelKind
+
+PANELS: tuple[PanelKind, ...] = ()

@@ -1,0 +1,81 @@
+"""The decision rules, read from TOML, so that a report can quote what decided."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from usad_workbench.core.config import load_config
+from usad_workbench.core.errors import ConfigError
+
+RULES_FILE = Path(__file__).with_name("rules.toml")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixtureRules:
+    """When a student counts as a mixture of its teachers' biases."""
+
+    explained: float
+    min_error_domains: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneralRules:
+    """When a student counts as more general than its teachers."""
+
+    unseen_share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FalsifiedRules:
+    """When the claim of a universal encoder counts as falsified."""
+
+    unseen_share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """All thresholds of the verdicts."""
+
+    alpha: float
+    margin: float
+    min_clips: int
+    mixture: MixtureRules
+    general: GeneralRules
+    falsified: FalsifiedRules
+
+    def __post_init__(self) -> None:
+        """Refuses thresholds that no number could meet or miss.
+
+        Raises:
+            ConfigError: a share or a level outside 0 to 1, or a negative margin.
+        """
+        shares = {
+            "alpha": self.alpha,
+            "mixture.explained": self.mixture.explained,
+            "general.unseen_share": self.general.unseen_share,
+            "falsified.unseen_share": self.falsified.unseen_share,
+        }
+        for name, value in shares.items():
+            if not 0 < value <= 1:
+                raise ConfigError(f"{name} is {value}, expected more than 0 and at most 1.")
+        if self.margin < 0 or self.min_clips < 1:
+            raise ConfigError(
+                f"margin is {self.margin} and min_clips {self.min_clips}, expected no negative "
+                "margin and at least 1 clip."
+            )
+
+
+def load_rules(path: str | Path | None = None) -> tuple[Rules, str]:
+    """The rules and the text they were read from.
+
+    Args:
+        path: A TOML file with all keys of the shipped one, which is read where none is given.
+
+    Raises:
+        ConfigError: no such file, an unknown or missing key, or a value out of range.
+
+    >>> load_rules()[0].alpha
+    0.05
+    """
+    file = Path(path) if path else RULES_FILE
+    rules = load_config(Rules, file)
+    return rules, file.read_text(encoding="utf-8")

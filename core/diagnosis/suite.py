@@ -1,0 +1,122 @@
+"""The suite: every panel of one student, then the verdicts that follow from them."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.panel import Panel, PanelKind
+from usad_workbench.core.diagnosis.panels import PANELS
+from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.progress import Progress, no_progress
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "duckdb", "torch")
+"""Versions that a report names: what the numbers were computed with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Diagnosis:
+    """All panels of one student on one selection of clips."""
+
+    student: str
+    layers: list[int]
+    domains: list[str]
+    unseen_domains: list[str]
+    teachers: list[str]
+    controls: list[str]
+    baselines: list[str]
+    n_clips: int
+    n_clusters: int
+    seed: int
+    selection: str
+    """The filter and the list of clips in words; empty for the whole workspace."""
+    panels: dict[str, Panel]
+    warnings: list[str]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Versions, weights of each encoder, settings."""
+
+
+def panel_kinds(asked: Sequence[str] | None = None) -> list[PanelKind]:
+    """The panels by name, all where none is asked for.
+
+    Raises:
+        UnknownNameError: a panel that does not exist.
+    """
+    known = {kind.name: kind for kind in PANELS}
+    for name in asked or ():
+        if name not in known:
+            raise UnknownNameError(f"There is no panel {name!r}. {did_you_mean(name, known)}")
+    return [kind for name, kind in known.items() if not asked or name in asked]
+
+
+def diagnose(
+    material: Material,
+    panels: Sequence[str] | None = None,
+    *,
+    progress: Progress = no_progress,
+) -> Diagnosis:
+    """Computes panels one after the other.
+
+    Args:
+        material: Made by ``gather``.
+        panels: Names; all where none.
+        progress: Called after each panel, and by panels that take long.
+
+    Raises:
+        UnknownNameError: a panel that does not exist.
+    """
+    kinds = panel_kinds(panels)
+    found: dict[str, Panel] = {}
+    for done, kind in enumerate(kinds):
+        progress(done, len(kinds), kind.name)
+        found[kind.name] = kind.compute(material, progress)
+    progress(len(kinds), len(kinds), "diagnose")
+    domains = material.domains
+    used = material.clips[material.clips.domain.isin(domains)]
+    return Diagnosis(
+        student=material.student, layers=material.student_layers, domains=domains,
+        unseen_domains=[domain for domain in domains if material.is_unseen(domain)],
+        teachers=material.teachers, controls=material.controls, baselines=material.baselines,
+        n_clips=len(used), n_clusters=int(used.cluster_id.nunique()),
+        seed=material.config.seed, selection=selection_words(material), panels=found,
+        warnings=[*material.warnings, *(w for panel in found.values() for w in panel.warnings)],
+        provenance=provenance(material),
+    )  # fmt: skip
+
+
+def selection_words(material: Material) -> str:
+    """The filter and the number of listed clips; empty for the whole workspace."""
+    config = material.config
+    parts = [config.where] if config.where else []
+    if config.clip_ids:
+        parts.append(f"{len(config.clip_ids)} listed clips")
+    return ", ".join(parts)
+
+
+def provenance(material: Material) -> dict[str, Any]:
+    """What the numbers were made from: versions, weights, settings."""
+    spaces = material.workspace.spaces()
+    mine = spaces[spaces.encoder.isin(material.encoders)]
+    weights = mine.groupby("encoder").weights_sha256.first().to_dict()
+    config = material.config
+    return {
+        "usad_workbench": metadata.version("usad-workbench"),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES if _is_installed(name)},
+        "weights_sha256": {str(name): str(value) for name, value in weights.items()},
+        "settings": {
+            "seed": config.seed, "n_permutations": config.n_permutations, "k": config.k,
+            "max_clips": config.max_clips, "layers": material.student_layers,
+        },
+    }  # fmt: skip
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

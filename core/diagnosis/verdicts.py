@@ -1,0 +1,278 @@
+"""Verdicts: the three questions and the falsifiers, decided by rules fixed beforehand.
+
+A verdict needs evidence on every condition of its rule. Where one is missing or its
+interval reaches over the threshold, the verdict is "undecided", and the evidence says what
+is missing. Sources of the rules: ``rules.toml``, quoted in every report.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from usad_workbench.core.diagnosis.rules import Rules
+
+UNDECIDED = "undecided"
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """The answer to one question, the rule that gave it, and the numbers behind it."""
+
+    question: str
+    """general-or-mixture, universal-or-routing, falsified or inherited."""
+    verdict: str
+    rule: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A number with its interval as the rules read it."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n_clips: int
+
+    def is_above(self, level: float) -> bool:
+        """Whether the whole interval lies above the level."""
+        return math.isfinite(self.ci_low) and self.ci_low > level
+
+    def is_below(self, level: float) -> bool:
+        """Whether the whole interval lies below the level."""
+        return math.isfinite(self.ci_high) and self.ci_high < level
+
+    def words(self) -> str:
+        """The number as evidence.
+
+        >>> Estimate(value=.1, ci_low=0., ci_high=.2, n_clips=90).words()
+        '+0.100 [+0.000, +0.200], n = 90'
+        """
+        if not (math.isfinite(self.ci_low) and math.isfinite(self.ci_high)):
+            return f"{self.value:+.3f}, no interval, n = {self.n_clips}"
+        return f"{self.value:+.3f} [{self.ci_low:+.3f}, {self.ci_high:+.3f}], n = {self.n_clips}"
+
+
+Estimates = Mapping[str, Estimate]
+"""By domain."""
+
+
+def general_or_mixture(
+    explained: Estimates,
+    gains: Estimates,
+    error_excess: Estimates,
+    specificity: Estimate | None,
+    rules: Rules,
+) -> Verdict:
+    """Whether the student is more general than its teachers, or a mixture of them.
+
+    Args:
+        explained: Share of the student that the teachers explain (corrected R2), per domain.
+        gains: Student minus mixture baseline on the tasks of each unseen domain.
+        error_excess: Shared errors with its teacher above the controls, per domain.
+        specificity: What it gains over its best teacher on taught domains minus the same on
+            unseen ones.
+        rules: Thresholds.
+
+    >>> from usad_workbench.core.diagnosis.rules import load_rules
+    >>> found = general_or_mixture({}, {}, {}, None, load_rules()[0])
+    >>> found.verdict, found.evidence["explained share"]
+    ('undecided', 'not measured')
+    """
+    mixture, general = rules.mixture, rules.general
+    judged = {d: g for d, g in gains.items() if g.n_clips >= rules.min_clips}
+    better = [d for d, g in judged.items() if g.is_above(0.0)]
+    no_gain = [d for d, g in judged.items() if g.ci_high <= rules.margin]
+    shared = [d for d, e in error_excess.items() if e.is_above(0.0)]
+    is_explained = bool(explained) and all(e.value >= mixture.explained for e in explained.values())
+    verdict = UNDECIDED
+    if specificity is not None and specificity.is_above(0.0):
+        verdict = "benchmark-optimised"
+    elif (
+        is_explained
+        and judged
+        and len(no_gain) == len(judged)
+        and len(shared) >= mixture.min_error_domains
+    ):
+        verdict = "mostly mixture"
+    elif (
+        judged and len(better) >= general.unseen_share * len(judged) and error_excess and not shared
+    ):
+        verdict = "more general"
+    rule = (
+        f"mostly mixture: the teachers explain at least {mixture.explained:.0%} of the student in "
+        f"every domain, its gain over the mixture baseline on unseen domains is at most "
+        f"{rules.margin:.0%} (upper limit), and it shares errors above the controls in at least "
+        f"{mixture.min_error_domains} domains; more general: a gain above 0 in at least "
+        f"{general.unseen_share:.0%} of the unseen domains and no shared errors above the "
+        f"controls; benchmark-optimised: its lead over the best teacher is larger on taught than "
+        f"on unseen domains; domains with fewer than {rules.min_clips} test clips decide nothing"
+    )
+    return Verdict(
+        question="general-or-mixture", verdict=verdict, rule=rule,
+        evidence={
+            "explained share": _words(explained),
+            "gain over the mixture on unseen domains": _words(gains),
+            "shared errors above controls": _words(error_excess),
+            "lead on taught minus lead on unseen domains":
+                NOT_MEASURED if specificity is None else specificity.words(),
+        },
+    )  # fmt: skip
+
+
+def universal_or_routing(
+    against_router: Estimates,
+    cost_ratio: float,
+    break_even: float,
+    router_accuracy: Estimate | None,
+    rules: Rules,
+) -> Verdict:
+    """One universal encoder, or routing the input to the specialists.
+
+    Args:
+        against_router: Student minus the oracle domain router, per domain.
+        cost_ratio: Parameters in use of the student divided by those of the routed
+            specialist, mean over domains; NaN if unknown.
+        break_even: Accuracy at which a router is as good as the student; NaN if unknown.
+        router_accuracy: How often the learned router is right about the domain.
+        rules: Thresholds.
+    """
+    judged = {d: e for d, e in against_router.items() if e.n_clips >= rules.min_clips}
+    is_as_good = bool(judged) and all(e.is_above(-rules.margin) for e in judged.values())
+    is_worse = any(e.is_below(-rules.margin) for e in judged.values())
+    is_cheaper = math.isfinite(cost_ratio) and cost_ratio < 1.0
+    router_fails = router_accuracy is not None and router_accuracy.is_below(break_even)
+    router_pays = router_accuracy is not None and router_accuracy.is_above(break_even)
+    verdict = UNDECIDED
+    if (is_as_good and is_cheaper) or router_fails:
+        verdict = "universal"
+    elif is_worse and router_pays:
+        verdict = "routing"
+    rule = (
+        f"universal: not worse than the domain router by {rules.margin:.0%} in any domain (lower "
+        "limit) at fewer parameters in use, or the learned router is right less often than the "
+        "break-even accuracy; routing: worse by more than that in a domain, and the learned "
+        "router is right more often than the break-even accuracy"
+    )
+    return Verdict(
+        question="universal-or-routing", verdict=verdict, rule=rule,
+        evidence={
+            "student minus oracle domain router": _words(against_router),
+            "parameters in use, student / specialist":
+                round(cost_ratio, 3) if math.isfinite(cost_ratio) else NOT_MEASURED,
+            "break-even accuracy of a router":
+                round(break_even, 3) if math.isfinite(break_even) else NOT_MEASURED,
+            "learned router's accuracy":
+                NOT_MEASURED if router_accuracy is None else router_accuracy.words(),
+        },
+    )  # fmt: skip
+
+
+def falsified(
+    unseen: Estimates,
+    stage_2: Mapping[str, str] | None,
+    llm: str,
+    supervised: Mapping[str, Mapping[str, Estimate]],
+    rules: Rules,
+) -> Verdict:
+    """Whether one of the named falsifiers holds.
+
+    Args:
+        unseen: Student minus the best single teacher, per unseen domain.
+        stage_2: What the second stage made worse, by domain; none where it is not compared.
+        llm: The imported result of an LLM benchmark, or empty.
+        supervised: For each supervised encoder, it minus the student per domain.
+        rules: Thresholds.
+    """
+    judged = {d: e for d, e in unseen.items() if e.n_clips >= rules.min_clips}
+    worse = [d for d, e in judged.items() if e.is_below(-rules.margin)]
+    on_unseen = bool(judged) and len(worse) > rules.falsified.unseen_share * len(judged)
+    winners = [
+        name
+        for name, domains in supervised.items()
+        if domains and all(e.is_above(0.0) for e in domains.values())
+    ]
+    by_stage_2 = bool(stage_2)
+    reasons = [
+        *(["fails on unseen domains"] if on_unseen else []),
+        *(["the second stage makes it worse"] if by_stage_2 else []),
+        *([f"{winners[0]} is better everywhere"] if winners else []),
+    ]
+    measured = bool(judged) and stage_2 is not None and bool(supervised)
+    verdict = "falsified: " + ", ".join(reasons) if reasons else UNDECIDED
+    if not reasons and measured and _none_open(judged, supervised, rules):
+        verdict = "not falsified"
+    rule = (
+        f"falsified if the student is worse than its best single teacher by more than "
+        f"{rules.margin:.0%} (upper limit) in more than {rules.falsified.unseen_share:.0%} of the "
+        "unseen domains, or the second stage is worse in a domain, or one supervised encoder is "
+        "better in every domain (each interval above 0: an intersection-union test)"
+    )
+    return Verdict(
+        question="falsified", verdict=verdict, rule=rule,
+        evidence={
+            "student minus best teacher on unseen domains": _words(unseen),
+            "second stage": NOT_MEASURED if stage_2 is None else (dict(stage_2) or "no loss found"),
+            "after alignment to an LLM": llm or NOT_MEASURED,
+            "supervised encoder minus student":
+                {name: _words(domains) for name, domains in supervised.items()} or NOT_MEASURED,
+        },
+    )  # fmt: skip
+
+
+def _none_open(judged: Estimates, supervised: Mapping[str, Estimates], rules: Rules) -> bool:
+    """Whether every falsifier is ruled out, rather than only not shown."""
+    unseen_fine = all(e.is_above(-rules.margin) for e in judged.values())
+    beaten = all(any(e.is_below(0.0) for e in domains.values()) for domains in supervised.values())
+    return unseen_fine and beaten
+
+
+def inherited(rows: Sequence[Mapping[str, Any]]) -> Verdict:
+    """What the student took from its teachers beyond what controls show.
+
+    Args:
+        rows: Of the panel ``inheritance``.
+
+    >>> row = {"teacher": "t", "domain": "speech", "layer": 3, "inherited": "yes",
+    ...     "excess": .1, "ci_low": .05, "ci_high": .15, "n_clips": 200}
+    >>> inherited([row]).verdict
+    'inherited: t in speech'
+    """
+    answers: dict[str, dict[str, set[str]]] = {}
+    for row in rows:
+        place = answers.setdefault(str(row["teacher"]), {}).setdefault(str(row["domain"]), set())
+        place.add(str(row["inherited"]))
+    found = [
+        f"{teacher} in {', '.join(d for d, a in domains.items() if 'yes' in a)}"
+        for teacher, domains in answers.items()
+        if any("yes" in a for a in domains.values())
+    ]
+    is_tested = any("no" in a for domains in answers.values() for a in domains.values())
+    verdict = "inherited: " + "; ".join(found) if found else UNDECIDED
+    if not found and is_tested:
+        verdict = "no inheritance found"
+    elif not found and answers:
+        verdict = "not testable"
+    return Verdict(
+        question="inherited", verdict=verdict,
+        rule="yes where similarity to the teacher exceeds that of exchangeable controls with a "
+        "q-value at or below 0.05 (Benjamini-Hochberg over the panel); not testable where a domain "
+        "has no exchangeable control",
+        evidence={
+            teacher: {d: _answer(a) for d, a in domains.items()}
+            for teacher, domains in answers.items()
+        },
+    )  # fmt: skip
+
+
+def _answer(answers: set[str]) -> str:
+    for word in ("yes", "no"):
+        if word in answers:
+            return word
+    return "not testable"
+
+
+def _words(estimates: Estimates) -> dict[str, str] | str:
+    return {name: one.words() for name, one in estimates.items()} or NOT_MEASURED
