@@ -153,7 +153,7 @@ class _Job:
             max_clips=config.max_clips,
         )  # fmt: skip
         stamp = self._fingerprint(name)
-        table = _rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
+        table = similarity_rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
         _store(self.workspace, "teacher_similarity", table, self.student, name, domain, measure)
         if measure == "mutual_knn":
             self._store_clips(name, domain, rows, mine, theirs)
@@ -277,7 +277,7 @@ def common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _rows(
+def similarity_rows(
     student: str,
     student_layers: Sequence[int],
     teacher: str,
@@ -286,6 +286,7 @@ def _rows(
     matrix: LayerMatrix,
     stamp: str,
 ) -> pd.DataFrame:
+    """Rows of ``teacher_similarity`` from one matrix, q-values not yet known."""
     rows = [
         (
             student, a, teacher, b, domain, matrix.measure, matrix.values[i, j],

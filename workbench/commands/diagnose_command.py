@@ -1,8 +1,10 @@
-"""``usad diagnose``: for now its similarity panel."""
+"""``usad diagnose``: the teacher-bias suite, its verdicts, tables and report."""
 
 import argparse
+from pathlib import Path
 
-from usad_workbench.workbench.commands.arguments import add_workspace, names_of
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.workbench.commands.arguments import add_workspace, layers_of, names_of
 from usad_workbench.workbench.output import DONE, Output
 
 
@@ -12,50 +14,76 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--student", required=True, metavar="S")
     parser.add_argument("--teachers", metavar="A,B", help="default: the table distillation")
     parser.add_argument("--controls", metavar="A,B", help="default: every other encoder")
-    parser.add_argument("--permutations", type=int, default=200, help="size of the null")
+    parser.add_argument(
+        "--layer",
+        metavar="L",
+        help="student layers, such as 8 or 4,8; default: four over the depth",
+    )
+    parser.add_argument("--where", metavar="SQL", help="only clips for which this holds")
+    parser.add_argument(
+        "--clips", metavar="FILE", help="only the clip ids in this file, one a line"
+    )
+    parser.add_argument("--panels", metavar="A,B", help="default: all")
+    parser.add_argument("--rules", metavar="TOML", help="decision rules; default: the shipped ones")
+    parser.add_argument("--permutations", type=int, default=200, help="size of the nulls")
     parser.add_argument("--seed", type=int, default=0)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Compares the student's layers with every other encoder's, per domain."""
-    from usad_workbench.core.nearest import encoder_roles
+    """Computes the panels, decides by the rules, and keeps all of it in the workspace."""
+    from usad_workbench.core.diagnosis.decision import decide
+    from usad_workbench.core.diagnosis.document import document
+    from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+    from usad_workbench.core.diagnosis.rules import load_rules
+    from usad_workbench.core.diagnosis.store import store_diagnosis
+    from usad_workbench.core.diagnosis.suite import diagnose, panel_kinds
     from usad_workbench.core.storage.workspace import Workspace
-    from usad_workbench.core.teacher_similarity import SimilarityConfig, compare_with_teachers
 
+    panels = names_of(args.panels) if args.panels else None
+    panel_kinds(panels)  # a wrong name is refused before anything is computed
+    rules, rules_text = load_rules(args.rules)
     workspace = Workspace.open(args.workspace)
-    teachers = names_of(args.teachers) if args.teachers else None
-    report = compare_with_teachers(
-        workspace,
-        args.student,
-        teachers=teachers,
+    config = DiagnosisConfig(
+        seed=args.seed, n_permutations=args.permutations, where=args.where or "",
+        layers=tuple(layers_of(args.layer) or ()) if args.layer else (),
+        clip_ids=_listed(args.clips),
+    )  # fmt: skip
+    material = gather(
+        workspace, args.student, config=config,
+        teachers=names_of(args.teachers) if args.teachers else None,
         controls=names_of(args.controls) if args.controls else None,
-        config=SimilarityConfig(n_permutations=args.permutations, seed=args.seed),
-        progress=output.progress,
-    )
-    roles = encoder_roles(workspace, args.student, teachers)
-    rows = workspace.sql(
-        "SELECT * EXCLUDE (fingerprint) FROM teacher_similarity WHERE student = ? "
-        "ORDER BY domain, measure, teacher, student_layer, teacher_layer",
-        [args.student],
-    )
-    rows = rows[rows.teacher.isin(report.encoders)]
-    statements = workspace.sql(
-        "SELECT * FROM nearest_teachers WHERE student = ? ORDER BY measure, domain",
-        [args.student],
-    )
-    document = {
-        "student": args.student,
-        "layers": sorted(int(layer) for layer in set(rows.student_layer)),
-        "domains": report.domains,
-        "teachers": [name for name in report.encoders if roles[name].role == "teacher"],
-        "controls": [name for name in report.encoders if roles[name].role == "control"],
-        "baselines": [name for name in report.encoders if roles[name].role == "baseline"],
-        "n_clips": report.n_clips,
-        "n_clusters": report.n_clusters,
-        "seed": args.seed,
-        "warnings": [*report.warnings, "only the similarity panel exists so far"],
-        "nearest": statements.to_dict("records"),
-        "similarity": rows.to_dict("records"),
-    }
-    output.result(document, "\n".join(statements.statement))
+    )  # fmt: skip
+    found = diagnose(material, panels, progress=output.progress)
+    verdicts = decide(found, rules)
+    store_diagnosis(workspace, found, verdicts, rules_text)
+    answer = document(found, verdicts)
+    lines = [f"{v.question}: {v.verdict}" for v in verdicts]
+    if "similarity" in found.panels and not found.selection:
+        nearest = workspace.sql(
+            "SELECT * FROM nearest_teachers WHERE student = ? ORDER BY measure, domain",
+            [args.student],
+        )
+        answer["nearest"] = nearest.to_dict("records")
+        lines += list(nearest.statement)
+    output.result(answer, "\n".join(lines))
     return DONE
+
+
+def _listed(path: str | None) -> tuple[str, ...]:
+    """The clip ids in a text file, one a line.
+
+    Raises:
+        ConfigError: a file that cannot be read, or has no ids.
+    """
+    if path is None:
+        return ()
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}. Give a text file of clip ids."
+        ) from error
+    ids = tuple(line.strip() for line in lines if line.strip())
+    if not ids:
+        raise ConfigError(f"{path} is empty, expected clip ids, one a line.")
+    return ids

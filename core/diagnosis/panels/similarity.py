@@ -1,0 +1,102 @@
+"""Similarity: every student layer against every layer of every other encoder, per domain."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.panel import Panel, PanelKind
+from usad_workbench.core.progress import Progress
+from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
+from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.teacher_similarity import (
+    MEASURES,
+    SimilarityConfig,
+    compare_with_teachers,
+    similarity_rows,
+)
+
+NAME = "similarity"
+COLUMNS = {
+    name: kind
+    for name, kind in (column.split(" ", 1) for column in TABLES["teacher_similarity"].split(", "))
+    if name not in ("student", "fingerprint")
+}
+
+
+def compute(material: Material, progress: Progress) -> Panel:
+    """The table ``teacher_similarity``; of a selection its own, which leaves the table alone."""
+    warnings: list[str] = []
+    if material.config.where or material.config.clip_ids:
+        rows = _of_selection(material, progress)
+    else:
+        rows, warnings = _of_workspace(material, progress)
+    return Panel(
+        name=NAME,
+        columns=COLUMNS,
+        rows=[{str(key): value for key, value in row.items()} for row in rows.to_dict("records")],
+        warnings=warnings,
+    )
+
+
+def _of_workspace(material: Material, progress: Progress) -> tuple[pd.DataFrame, list[str]]:
+    others = [name for name in material.encoders if name not in material.teachers]
+    report = compare_with_teachers(
+        material.workspace, material.student, teachers=material.teachers,
+        controls=[name for name in others if name != material.student],
+        config=_config(material), progress=progress,
+    )  # fmt: skip
+    rows = material.workspace.sql(
+        "SELECT * EXCLUDE (student, fingerprint) FROM teacher_similarity WHERE student = ? "
+        "ORDER BY domain, measure, teacher, student_layer, teacher_layer",
+        [material.student],
+    )
+    return rows[rows.teacher.isin(report.encoders)], report.warnings
+
+
+def _of_selection(material: Material, progress: Progress) -> pd.DataFrame:
+    config = _config(material)
+    found: list[pd.DataFrame] = []
+    others = material.encoders[1:]
+    jobs = [(d, o, m) for d in material.domains for o in others for m in MEASURES]
+    for done, (domain, other, measure) in enumerate(jobs, start=1):
+        rows = material.rows(domain)
+        layers = {name: material.layers(name) for name in (material.student, other)}
+        sides: dict[str, list[Any]] = {
+            name: [material.vectors(name, layer, rows) for layer in layers[name]] for name in layers
+        }
+        matrix = layer_similarity(
+            sides[material.student], sides[other], material.clusters(rows), measure=measure,
+            k=config.k, n_permutations=config.n_permutations, seed=config.seed,
+            max_clips=config.max_clips,
+        )  # fmt: skip
+        found.append(
+            similarity_rows(
+                material.student, layers[material.student], other, layers[other], domain, matrix, ""
+            )
+        )
+        progress(done, len(jobs), NAME)
+    table = pd.concat(found, ignore_index=True)
+    for measure in MEASURES:
+        mine = (table.measure == measure).to_numpy()
+        table.loc[mine, "q_value"] = benjamini_hochberg(
+            np.asarray(table.p_value[mine], dtype=float)
+        )
+    return table.drop(columns=["student", "fingerprint"])
+
+
+def _config(material: Material) -> SimilarityConfig:
+    config = material.config
+    return SimilarityConfig(
+        k=config.k, n_permutations=config.n_permutations, seed=config.seed,
+        max_clips=config.max_clips,
+    )  # fmt: skip
+
+
+PANEL = PanelKind(
+    name=NAME,
+    question="Which layer of which encoder has the geometry of which student layer?",
+    columns=COLUMNS,
+    compute=compute,
+)
