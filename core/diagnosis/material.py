@@ -15,6 +15,7 @@ from usad_workbench.core.nearest import encoder_roles
 from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity._arrays import Indices
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.tasks import Task, make_task
 from usad_workbench.core.teacher_similarity import (
     MIN_CLIPS,
     ClipVectors,
@@ -99,6 +100,30 @@ class Material:
     def rows(self, domain: str) -> Indices:
         """Row numbers of a domain's clips."""
         return np.flatnonzero((self.clips.domain == domain).to_numpy())
+
+    def places(self, clip_ids: Sequence[str]) -> Indices:
+        """Row number of each clip.
+
+        Raises:
+            UnknownNameError: a clip that is not part of this diagnosis.
+        """
+        found = pd.Index(self.clips.clip_id).get_indexer(list(clip_ids))
+        if (found < 0).any():
+            missing = [one for one, place in zip(clip_ids, found, strict=True) if place < 0]
+            raise UnknownNameError(
+                f"{len(missing)} clips are not part of this diagnosis, such as {missing[0]!r}. "
+                "Choose clips that all encoders have."
+            )
+        return np.asarray(found, dtype=np.intp)
+
+    def tasks(self) -> list[Task]:
+        """The workspace's tasks on these clips; those that can be asked of them.
+
+        A task needs two classes and two groups: what folds must keep apart.
+        """
+        rows = self.workspace.sql("SELECT * FROM tasks ORDER BY task").to_dict("records")
+        found = [make_task({str(k): v for k, v in row.items()}, self.clips) for row in rows]
+        return [one for one in found if len(set(one.labels)) > 1 and len(set(one.groups)) > 1]
 
     def clusters(self, rows: Indices | None = None) -> list[str]:
         """Cluster id of each clip."""
