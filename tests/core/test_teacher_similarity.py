@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from usad_workbench.core.models.spec import EncoderSpec, Role
+from tests.planted import add_clips, add_encoder
 from usad_workbench.core.similarity import debiased_linear_cka
-from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors, register_encoder
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.teacher_similarity import (
@@ -19,42 +18,19 @@ DOMAINS = ("speech", "music")
 CONFIG = SimilarityConfig(n_permutations=39)
 
 
-def _record(name: str, role: Role, domain: str | None, n_layers: int) -> EncoderRecord:
-    spec = EncoderSpec(
-        name=name, role=role, domain=domain, n_layers=n_layers, dims=(DIM,) * (n_layers + 1),
-        frame_rates_hz=(50.0,) * (n_layers + 1), sample_rate_hz=16_000, n_params=1,
-        licence="CC0", citation="this test",
-    )  # fmt: skip
-    return EncoderRecord(spec=spec, weights_sha256=name)
-
-
-def _add(
-    workspace: Workspace, name: str, role: Role, domain: str | None, layers: list[np.ndarray]
-) -> None:
-    record = _record(name, role, domain, len(layers) - 1)
-    register_encoder(workspace, record)
-    ids = np.arange(len(layers[0]), dtype=np.int64)
-    vectors = {i: x.astype(np.float32) for i, x in enumerate(layers)}
-    append_vectors(workspace, record, "mean", ids, vectors)
-
-
 @pytest.fixture
 def planted(tmp_path) -> Workspace:  # type: ignore[no-untyped-def]
     """In speech the student's layer 1 is teacher a's layer 2 turned; in music teacher b's."""
     rng = np.random.default_rng(0)
     workspace = Workspace.create(tmp_path / "w")
     n = N_CLIPS * len(DOMAINS)
-    with workspace.database.write() as connection:
-        for i in range(n):
-            domain = DOMAINS[i // N_CLIPS]
-            connection.execute(
-                "INSERT INTO clips (clip_id, path, domain, dataset, cluster_id) "
-                "VALUES (?, '', ?, 'made', ?)",
-                [f"c{i:03}", domain, f"{domain}{i % N_CLUSTERS}"],
-            )
-            connection.execute(
-                "INSERT INTO segments VALUES (?, ?, 0, 1, '10s/10s')", [i, f"c{i:03}"]
-            )
+    add_clips(
+        workspace,
+        {
+            "domain": [DOMAINS[i // N_CLIPS] for i in range(n)],
+            "cluster_id": [f"{DOMAINS[i // N_CLIPS]}{i % N_CLUSTERS}" for i in range(n)],
+        },
+    )
 
     def noise() -> np.ndarray:
         return rng.normal(size=(n, DIM))
@@ -63,10 +39,10 @@ def planted(tmp_path) -> Workspace:  # type: ignore[no-untyped-def]
     turn = np.linalg.qr(rng.normal(size=(DIM, DIM)))[0]
     in_speech = (np.arange(n) < N_CLIPS)[:, None]
     copied = np.where(in_speech, a[2] @ turn, b[0] @ turn) + 0.3 * noise()
-    _add(workspace, "s", "student", None, [noise(), copied])
-    _add(workspace, "a", "teacher", "speech", a)
-    _add(workspace, "b", "teacher", "music", b)
-    _add(workspace, "k", "control", "speech", control)
+    add_encoder(workspace, "s", "student", None, [noise(), copied])
+    add_encoder(workspace, "a", "teacher", "speech", a)
+    add_encoder(workspace, "b", "teacher", "music", b)
+    add_encoder(workspace, "k", "control", "speech", control)
     set_distillation(workspace, "s", [("a", "speech", 1), ("b", "music", 1)])
     return workspace
 
