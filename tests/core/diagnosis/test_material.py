@@ -1,0 +1,79 @@
+"""Who takes part in a diagnosis, on which clips, at which layers."""
+
+import numpy as np
+import pytest
+
+from tests.core.diagnosis.conftest import N_CLIPS
+from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
+from usad_workbench.core.storage.workspace import QueryError, Workspace
+
+
+def test_roles_follow_the_distillation_table(copied: Workspace) -> None:
+    material = gather(copied, "s")
+    assert (material.teachers, material.controls) == (["a", "b"], ["k"])
+    assert material.taught == {"a": ("speech",), "b": ("music",)}
+    assert material.encoders == ["s", "a", "b", "k"]  # the twin is another student
+    assert [d for d in material.domains if material.is_unseen(d)] == ["machines"]
+
+
+def test_teachers_by_name_make_the_others_controls(copied: Workspace) -> None:
+    material = gather(copied, "s", teachers=["a"])
+    assert (material.teachers, sorted(material.controls)) == (["a"], ["b", "k"])
+    alone = gather(copied, "s", teachers=["a"], controls=["k"])
+    assert alone.controls == ["k"]
+
+
+def test_a_filter_and_a_list_hold_for_every_number(copied: Workspace) -> None:
+    config = DiagnosisConfig(
+        where="domain <> 'music'", clip_ids=tuple(f"c{i:03}" for i in range(60))
+    )
+    material = gather(copied, "s", config=config)
+    assert material.domains == ["speech"]
+    assert len(material.clips) == 60
+    stored = copied.embeddings("a", 2).vectors[:60]
+    assert np.array_equal(material.vectors("a", 2), stored)
+    assert "domain speech has 60 clips: too few for small differences" in material.warnings
+
+
+def test_layers_are_matched_by_depth(copied: Workspace) -> None:
+    material = gather(copied, "s")
+    assert material.student_layers == [0, 1, 2]
+    assert [material.matching_layer("a", layer) for layer in (0, 1, 2)] == [0, 1, 2]
+    asked = gather(copied, "s", config=DiagnosisConfig(layers=(-1,)))
+    assert asked.student_layers == [2]
+    with pytest.raises(UnknownNameError, match="no vectors of layer 7"):
+        _ = gather(copied, "s", config=DiagnosisConfig(layers=(7,))).student_layers
+
+
+def test_tasks_are_those_of_the_selection(copied: Workspace) -> None:
+    task = gather(copied, "s").tasks()[0]
+    assert (task.name, len(task.clip_ids)) == ("word", N_CLIPS)
+    config = DiagnosisConfig(where="domain = 'music'")
+    assert gather(copied, "s", config=config).tasks() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"teachers": ["a"], "controls": ["a"]}, ConfigError, "a has two roles"),
+        ({"teachers": ["s"]}, ConfigError, "s has two roles"),
+        ({"teachers": ["nobody"]}, UnknownNameError, "no embeddings of 'nobody'"),
+        ({"config": DiagnosisConfig(where="domain = 'none'")}, DegenerateError, "0 clips are left"),
+        ({"config": DiagnosisConfig(where="no sql")}, QueryError, "not understood"),
+    ],
+)
+def test_what_cannot_be_diagnosed_is_named(copied, arguments, error, words) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=words):
+        gather(copied, "s", **arguments)
+
+
+def test_encoders_on_different_clips_are_refused(copied: Workspace) -> None:
+    space = copied.space_id("k", 0)
+    with copied.database.write() as connection:
+        connection.execute(
+            f"DELETE FROM vectors_{space} WHERE segment_id % 5 < 4 AND segment_id < 80"
+        )
+        connection.execute(f"DELETE FROM vectors_{space} WHERE segment_id >= 80")
+    with pytest.raises(DegenerateError, match="16 clips are left that all encoders have"):
+        gather(copied, "s")

@@ -1,0 +1,72 @@
+"""What a diagnosis leaves in the workspace: tables anybody can query, replaced as a whole."""
+
+import duckdb
+import numpy as np
+
+from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.panel import Panel, cell_name, drivers_of
+from usad_workbench.core.diagnosis.store import clips_behind, store_diagnosis, stored_panels
+from usad_workbench.core.diagnosis.suite import Diagnosis, diagnose
+from usad_workbench.core.diagnosis.verdicts import Verdict
+from usad_workbench.core.storage.workspace import Workspace
+
+COLUMNS = {"domain": "VARCHAR", "value": "DOUBLE", "shares": "MAP(VARCHAR, DOUBLE)",
+           "layers": "INTEGER[]"}  # fmt: skip
+VERDICT = Verdict(question="inherited", verdict="undecided", rule="r", evidence={"a": "b"})
+
+
+def _diagnosis(workspace: Workspace, value: float, where: str = "") -> Diagnosis:
+    material = gather(workspace, "s", config=DiagnosisConfig(where=where, n_permutations=19))
+    found = diagnose(material, ["similarity"])
+    rows = [
+        {"domain": "speech", "value": value, "shares": {"a": 0.5, "b": np.nan}, "layers": [1, 2]}
+    ]
+    ids = material.clips.clip_id.tolist()
+    drivers = [drivers_of(cell_name(domain="speech"), ids, np.arange(len(ids)) / 10, "jackknife")]
+    found.panels["made"] = Panel(name="made", columns=COLUMNS, rows=rows, drivers=drivers)
+    return found
+
+
+def test_plain_duckdb_reads_the_panels(copied: Workspace) -> None:
+    store_diagnosis(copied, _diagnosis(copied, 0.25), [VERDICT], "alpha = 0.05")
+    with duckdb.connect(str(copied.database.path), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT value, shares['a'], shares['b'], layers FROM diagnosis_made"
+        ).fetchall()
+        assert rows == [(0.25, 0.5, None, [1, 2])]
+        assert connection.execute(
+            "SELECT question, evidence FROM diagnosis_verdicts"
+        ).fetchall() == [("inherited", '{"a": "b"}')]
+
+
+def test_the_same_again_replaces_and_a_selection_stands_beside(copied: Workspace) -> None:
+    for value in (0.25, 0.5):
+        store_diagnosis(copied, _diagnosis(copied, value), [VERDICT], "")
+    store_diagnosis(copied, _diagnosis(copied, 0.75, "domain = 'speech'"), [], "")
+    assert stored_panels(copied, "s")["made"].value.tolist() == [0.5]
+    selected = stored_panels(copied, "s", "domain = 'speech'")
+    assert selected["made"].value.tolist() == [0.75]
+    assert set(selected["similarity"].domain) == {"speech"}
+    assert len(stored_panels(copied, "s")["verdicts"]) == 1
+
+
+def test_the_ends_of_a_cell_are_kept(copied: Workspace) -> None:
+    store_diagnosis(copied, _diagnosis(copied, 0.25), [], "")
+    behind = clips_behind(copied, "s", "made", "domain=speech")
+    assert len(behind) == 200
+    assert behind.clip_id.iloc[0] == "c239"
+    assert behind.clip_id.iloc[-1] == "c000"
+    assert clips_behind(copied, "s", "made", "domain=nowhere").empty
+
+
+def test_a_selection_leaves_the_whole_table_alone(copied: Workspace) -> None:
+    diagnose(gather(copied, "s", config=DiagnosisConfig(n_permutations=19)), ["similarity"])
+    before = copied.sql("SELECT * FROM teacher_similarity")
+    panel = _diagnosis(copied, 0.0, "domain = 'speech'").panels["similarity"]
+    after = copied.sql("SELECT * FROM teacher_similarity")
+    assert before.equals(after)
+    whole = before[(before.domain == "speech") & (before.teacher == "a")]
+    mine = {(r["student_layer"], r["teacher_layer"], r["measure"]): r["value"]
+            for r in panel.rows if r["teacher"] == "a"}  # fmt: skip
+    for row in whole.itertuples():
+        assert mine[row.student_layer, row.teacher_layer, row.measure] == row.value
