@@ -1,0 +1,328 @@
+"""Inheritance: similarity to each teacher above that of exchangeable controls."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from usad_workbench.core.diagnosis.exchangeable import MATCHED_ACCURACY, MatchTable, controls_for
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.progress import Progress
+from usad_workbench.core.similarity import (
+    LayerMatrix,
+    Measure,
+    benjamini_hochberg,
+    layer_similarity,
+)
+from usad_workbench.core.similarity._arrays import Indices, Matrix
+from usad_workbench.core.similarity._shares import clip_shares
+from usad_workbench.core.similarity.excess import (
+    Excess,
+    Place,
+    difference_of_excesses,
+    excess_in,
+)
+from usad_workbench.core.similarity.layers import thin_clusters
+from usad_workbench.core.teacher_similarity import MEASURES
+
+NAME = "inheritance"
+ALPHA = 0.05
+PLACES: tuple[Place, ...] = ("student", "teacher")
+FORMS = {"student": "controls for the student", "teacher": "controls for the teacher"}
+ENOUGH_CONTROLS = 4
+"""With fewer, one case against them has little power (module ``similarity.excess``)."""
+COLUMNS = {
+    "teacher": "VARCHAR",
+    "domain": "VARCHAR",
+    "layer": "INTEGER",
+    "teacher_layer": "INTEGER",
+    "measure": "VARCHAR",
+    "form": "VARCHAR",
+    "excess": "DOUBLE",
+    "ci_low": "DOUBLE",
+    "ci_high": "DOUBLE",
+    "p_value": "DOUBLE",
+    "p_kind": "VARCHAR",
+    "q_value": "DOUBLE",
+    "inherited": "VARCHAR",
+    "similarity": "DOUBLE",
+    "control_similarity": "DOUBLE",
+    "controls": "VARCHAR[]",
+    "clips_ci_low": "DOUBLE",
+    "clips_ci_high": "DOUBLE",
+    "home_minus_others": "DOUBLE",
+    "home_minus_others_ci_low": "DOUBLE",
+    "home_minus_others_ci_high": "DOUBLE",
+    "home_minus_others_p_value": "DOUBLE",
+    "accuracy": "DOUBLE",
+    "control_accuracy": "DOUBLE",
+    "dim": "DOUBLE",
+    "control_dim": "DOUBLE",
+    "n_params": "DOUBLE",
+    "control_n_params": "DOUBLE",
+    "is_matched": "BOOLEAN",
+    "n_clips": "INTEGER",
+    "n_clusters": "INTEGER",
+    "reason": "VARCHAR",
+}
+Row = dict[str, Any]
+Controls = Mapping[tuple[str, Place], Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Setting:
+    """One student layer in one domain by one measure: everyone against everyone."""
+
+    domain: str
+    layer: int
+    measure: Measure
+    clip_ids: Sequence[str]
+    clusters: Sequence[str]
+    vectors: Mapping[str, Matrix]
+    in_student_place: Sequence[str]
+    in_teacher_place: Sequence[str]
+    matrix: LayerMatrix | None
+    reason: str
+    k: int
+
+    def excess(self, teacher: str, place: Place, controls: Sequence[str]) -> Excess:
+        """The excess of student and teacher over the controls in one place."""
+        if self.matrix is None:
+            raise DegenerateError(self.reason)
+        order = self.in_student_place if place == "student" else self.in_teacher_place
+        places = [order.index(name) for name in controls]
+        cell = (0, self.in_teacher_place.index(teacher))
+        return excess_in(self.matrix, cell, places, place)
+
+    def similarity(self, teacher: str) -> float:
+        """Of student and teacher."""
+        if self.matrix is None:
+            return math.nan
+        return float(self.matrix.values[0, self.in_teacher_place.index(teacher)])
+
+    def influence(self, teacher: str, place: Place, controls: Sequence[str]) -> Matrix:
+        """What each clip adds to the excess `[clip]`; the mean over clips is the excess."""
+        student = self.in_student_place[0]
+        pairs = [(c, teacher) if place == "student" else (student, c) for c in controls]
+        return self._shares(student, teacher) - np.mean([self._shares(*p) for p in pairs], axis=0)
+
+    def _shares(self, a: str, b: str) -> Matrix:
+        x, y = self.vectors[a], self.vectors[b]
+        return clip_shares(x, y, self.clusters, measure=self.measure, k=self.k)
+
+
+def compute(material: Material, progress: Progress) -> Panel:
+    """Every teacher in every domain, home or not, at each of the few student layers."""
+    controls: dict[tuple[str, Place], list[str]] = {
+        (teacher, place): controls_for(material, teacher, place)
+        for teacher in material.teachers
+        for place in PLACES
+    }
+    matches = MatchTable(material)
+    rows: list[Row] = []
+    drivers: list[Drivers] = []
+    known: dict[tuple[Any, ...], Excess] = {}
+    jobs = [(d, n) for d in material.domains for n in material.student_layers]
+    for done, (domain, layer) in enumerate(jobs, start=1):
+        chosen = _thinned(material, domain)
+        for measure in MEASURES:
+            setting = _setting(material, domain, layer, measure, chosen, controls)
+            for teacher in material.teachers:
+                found, behind = _cells(material, setting, teacher, controls, matches, known)
+                rows += found
+                drivers += behind
+        progress(done, len(jobs), NAME)
+    _compare_home(material, rows, known)
+    _answer(rows)
+    return Panel(
+        name=NAME, columns=COLUMNS, rows=rows, drivers=drivers,
+        warnings=_warnings(material, controls, rows),
+    )  # fmt: skip
+
+
+def _thinned(material: Material, domain: str) -> Indices:
+    rows = material.rows(domain)
+    config = material.config
+    return rows[thin_clusters(material.clusters(rows), config.max_clips, config.seed)]
+
+
+def _setting(
+    material: Material,
+    domain: str,
+    layer: int,
+    measure: Measure,
+    rows: Indices,
+    controls: Controls,
+) -> _Setting:
+    def all_in(place: Place) -> list[str]:
+        return sorted(
+            {name for (_, one), names in controls.items() if one == place for name in names}
+        )
+
+    mine = [material.student, *all_in("student")]
+    theirs = [*material.teachers, *all_in("teacher")]
+    vectors = {
+        name: material.vectors(name, material.matching_layer(name, layer), rows)
+        for name in (*mine, *theirs)
+    }
+    clusters = material.clusters(rows)
+    matrix, reason = None, ""
+    try:
+        matrix = layer_similarity(
+            [vectors[name] for name in mine], [vectors[name] for name in theirs], clusters,
+            measure=measure, k=material.config.k, n_permutations=0, seed=material.config.seed,
+            max_clips=len(rows),
+        )  # fmt: skip
+    except (ShapeError, DegenerateError) as error:
+        reason = str(error)
+    return _Setting(
+        domain=domain, layer=layer, measure=measure, clusters=clusters,
+        clip_ids=material.clips.clip_id.to_numpy()[rows].tolist(), vectors=vectors,
+        in_student_place=mine, in_teacher_place=theirs, matrix=matrix, reason=reason,
+        k=material.config.k,
+    )  # fmt: skip
+
+
+def _cells(
+    material: Material,
+    setting: _Setting,
+    teacher: str,
+    controls: Controls,
+    matches: MatchTable,
+    known: dict[tuple[Any, ...], Excess],
+) -> tuple[list[Row], list[Drivers]]:
+    """One teacher's rows in one setting: one for each place that has controls."""
+    rows: list[Row] = []
+    drivers: list[Drivers] = []
+    for place in PLACES:
+        names = controls[teacher, place]
+        if not names:
+            continue
+        row = _empty(material, setting, teacher) | {"form": FORMS[place], "controls": list(names)}
+        instead_of = material.student if place == "student" else teacher
+        match = matches.match(instead_of, names, setting.layer, setting.domain)
+        row |= {key: getattr(match, key) for key in MATCH_KEYS}
+        rows.append(row)
+        try:
+            found = setting.excess(teacher, place, names)
+        except (ShapeError, DegenerateError) as error:
+            row["reason"] = str(error)
+            continue
+        row |= _numbers(found)
+        known[_key(row)] = found
+        cell = cell_name(**{name: row[name] for name in CELL_KEYS})
+        influence = setting.influence(teacher, place, names)
+        kind = "overlap" if setting.measure == "mutual_knn" else "attribution"
+        drivers.append(drivers_of(cell, setting.clip_ids, influence, kind))
+    if not rows:
+        home = material.roles[teacher].domain or "any"
+        reason = (
+            f"no exchangeable control: no student without {teacher}, and no encoder of home "
+            f"domain {home} that did not teach"
+        )
+        rows.append(_empty(material, setting, teacher) | {"form": "none", "reason": reason})
+    return rows, drivers
+
+
+MATCH_KEYS = (
+    "accuracy", "control_accuracy", "dim", "control_dim", "n_params", "control_n_params",
+    "is_matched",
+)  # fmt: skip
+CELL_KEYS = ("teacher", "domain", "layer", "measure", "form")
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in CELL_KEYS)
+
+
+def _empty(material: Material, setting: _Setting, teacher: str) -> Row:
+    row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
+    return row | {
+        "teacher": teacher, "domain": setting.domain, "layer": setting.layer,
+        "teacher_layer": material.matching_layer(teacher, setting.layer),
+        "measure": setting.measure, "p_kind": "none", "inherited": "not testable",
+        "similarity": setting.similarity(teacher), "controls": [],
+        "n_clips": len(setting.clip_ids), "n_clusters": len(set(setting.clusters)), "reason": "",
+    }  # fmt: skip
+
+
+def _numbers(found: Excess) -> Row:
+    return {
+        "excess": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high,
+        "p_value": found.p_value, "p_kind": found.p_kind,
+        "control_similarity": float(found.control_values.mean()),
+        "clips_ci_low": found.clips_low, "clips_ci_high": found.clips_high,
+        "reason": found.reason,
+    }  # fmt: skip
+
+
+def _compare_home(
+    material: Material, rows: list[Row], known: Mapping[tuple[Any, ...], Excess]
+) -> None:
+    """Adds to each row of a teacher's home domain its excess minus that of other domains."""
+    for row in rows:
+        if row["domain"] != material.roles[row["teacher"]].domain or _key(row) not in known:
+            continue
+        others = [
+            known[key]
+            for domain in material.domains
+            if domain != row["domain"] and (key := _key(row | {"domain": domain})) in known
+        ]
+        if others:
+            found = difference_of_excesses(known[_key(row)], others)
+            row |= {
+                "home_minus_others": found.value,
+                "home_minus_others_ci_low": found.ci_low,
+                "home_minus_others_ci_high": found.ci_high,
+                "home_minus_others_p_value": found.p_value,
+            }
+
+
+def _answer(rows: list[Row]) -> None:
+    """q over the panel, then yes or no for what has one.
+
+    Yes needs both: an excess that other encoders do not show (q), and that holds on other
+    clips (the jackknife's interval), in case the controls happen to lie close together.
+    """
+    q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
+    for row, value in zip(rows, q.tolist(), strict=True):
+        row["q_value"] = value
+        if math.isfinite(value):
+            is_above = row["excess"] > 0 and row["clips_ci_low"] > 0
+            row["inherited"] = "yes" if value <= ALPHA and is_above else "no"
+        if row["is_matched"] is False:
+            gap = row["accuracy"] - row["control_accuracy"]
+            note = f"controls not matched: accuracy differs by {gap:+.2f}"
+            row["reason"] = "; ".join(filter(None, (row["reason"], note)))
+
+
+def _warnings(material: Material, controls: Controls, rows: Sequence[Row]) -> list[str]:
+    found = []
+    for teacher in material.teachers:
+        counts = [len(controls[teacher, place]) for place in PLACES]
+        if max(counts) < ENOUGH_CONTROLS:
+            found.append(
+                f"{teacher} has {counts[0]} controls for the student and {counts[1]} for the "
+                f"teacher: fewer than {ENOUGH_CONTROLS} show only very large excesses, one shows none"
+            )
+    unmatched = sorted(
+        {f"{r['teacher']} in {r['domain']}" for r in rows if r["is_matched"] is False}
+    )
+    if unmatched:
+        found.append(
+            f"controls differ by more than {MATCHED_ACCURACY:.0%} in accuracy from those they "
+            f"stand for: {', '.join(unmatched)}"
+        )
+    return found
+
+
+PANEL = PanelKind(
+    name=NAME,
+    question="What did the student take from each teacher, beyond what controls show?",
+    columns=COLUMNS,
+    compute=compute,
+)
