@@ -62,6 +62,7 @@ class Material:
     config: DiagnosisConfig
     warnings: list[str]
     _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict)
+    _layers: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def teachers(self) -> list[str]:
@@ -132,9 +133,11 @@ class Material:
 
     def layers(self, encoder: str) -> list[int]:
         """Layers of an encoder that have vectors."""
-        spaces = self.workspace.spaces()
-        mine = spaces[(spaces.encoder == encoder) & (spaces.pooling == "mean")]
-        return sorted(int(layer) for layer in mine.layer)
+        if not self._layers:
+            spaces = self.workspace.spaces()
+            for name, rows in spaces[spaces.pooling == "mean"].groupby("encoder"):
+                self._layers[str(name)] = sorted(int(layer) for layer in rows.layer)
+        return self._layers.get(encoder, [])
 
     @property
     def student_layers(self) -> list[int]:
