@@ -1,0 +1,114 @@
+"""A panel's rows as the marks of its figure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from usad_workbench.workbench.presenters import panel_rows
+from usad_workbench.workbench.presenters.panels_in_words import PanelView
+from usad_workbench.workbench.presenters.text import is_known
+
+WEAK_FIT = 0.5
+"""Below this fit R² the shares of an attribution say little (measured on planted mixtures)."""
+
+
+def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.DataFrame:
+    """One row per mark: ``panel, name, role, layer, value, ci_low, ci_high, reference, lines,
+    is_out, row`` (``row`` is the position in the panel). Rows without a number are left out.
+    """
+    records = frame.to_dict("records")
+    keys = panel_rows.key_columns(frame)
+    facets = panel_rows.facet_columns(frame, view)
+    found = []
+    for i, row in enumerate(records):
+        if not is_known(row.get(view.value)):
+            continue
+        name = str(row.get(view.series) or panel_rows.ALL)
+        found.append(
+            {
+                "panel": panel_rows.facet_words(row, facets), "name": name,
+                "role": roles.get(name, "encoder"), "layer": panel_rows.layer_of(row),
+                "value": _float(row[view.value]), "ci_low": _float(row.get("ci_low")),
+                "ci_high": _float(row.get("ci_high")),
+                "reference": _float(panel_rows.reference_of(row, view)),
+                "lines": panel_rows.row_lines(row, view, keys),
+                "is_out": panel_rows.stands_out(row, view), "row": i,
+            }
+        )  # fmt: skip
+    columns = (
+        [
+            "panel",
+            "name",
+            "role",
+            "layer",
+            "value",
+            "ci_low",
+            "ci_high",
+            "reference",
+            "lines",
+            "is_out",
+            "row",
+        ]
+        if not found
+        else None
+    )
+    return pd.DataFrame(found, columns=columns)
+
+
+def n_layers_of(drawn: pd.DataFrame) -> int:
+    """How many layers the marks have."""
+    return int(drawn["layer"].nunique())
+
+
+def last_layers(drawn: pd.DataFrame) -> pd.DataFrame:
+    """One mark per panel and name: that of the last layer, as dots have no axis for layers."""
+    if drawn.empty or not drawn["layer"].notna().any():
+        return drawn
+    order = drawn.assign(_layer=drawn["layer"].fillna(-1)).sort_values("_layer", kind="stable")
+    return order.groupby(["panel", "name"], sort=False).tail(1).sort_index().drop(columns="_layer")
+
+
+def shares(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
+    """Stacked shares: ``panel, layer, part, share, is_weak, row``, parts in one order."""
+    facets = panel_rows.facet_columns(frame, view)
+    found: list[dict[str, Any]] = []
+    for i, row in enumerate(frame.to_dict("records")):
+        for part, share in parts_of(row, view.parts):
+            found.append(
+                {
+                    "panel": panel_rows.facet_words(row, facets),
+                    "layer": panel_rows.layer_of(row), "part": part, "share": share,
+                    "is_weak": is_known(row.get("fit_r2")) and row["fit_r2"] < WEAK_FIT, "row": i,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(found, columns=["panel", "layer", "part", "share", "is_weak", "row"])
+
+
+def parts_of(row: Mapping[Any, Any], parts: Sequence[str]) -> list[tuple[str, float]]:
+    """The shares of one row by name, those without a number left out.
+
+    >>> parts_of({"shares": {"a": .5, "b": None}, "novel": .2}, ("shares", "novel"))
+    [('a', 0.5), ('novel', 0.2)]
+    """
+    found: list[tuple[str, float]] = []
+    for part in parts:
+        value = row.get(part)
+        given = value.items() if isinstance(value, Mapping) else [(part, value)]
+        found += [(str(name), float(str(one))) for name, one in given if is_known(one)]
+    return found
+
+
+def part_order(names: Sequence[str]) -> list[str]:
+    """Encoders by name, then what several share, then what is new.
+
+    >>> part_order(["residual", "b", "shared", "a"])
+    ['a', 'b', 'shared', 'residual']
+    """
+    rank = {"shared": 1, "novel": 2, "residual": 2}
+    return sorted(set(names), key=lambda name: (rank.get(name, 0), name))
+
+
+def _float(value: object) -> float:
+    return float(str(value)) if is_known(value) else np.nan

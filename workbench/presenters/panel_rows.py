@@ -1,0 +1,199 @@
+"""The rows of a panel: what each is about, whether it stands out, which cell it is."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from usad_workbench.core.diagnosis.panel import Panel, cell_name
+from usad_workbench.workbench.presenters.headings import heading
+from usad_workbench.workbench.presenters.panels_in_words import NOT_KEYS, PanelView
+from usad_workbench.workbench.presenters.text import (
+    count,
+    interval,
+    is_known,
+    is_missing,
+    number,
+    shorten,
+)
+
+ALPHA = 0.05
+"""False discovery rate below which a row stands out (Benjamini-Hochberg within its panel)."""
+ALL = "all"
+HIDDEN = ("student", "selection", "fingerprint")
+Row = Mapping[Any, Any]
+
+
+def frame_of(panel: Panel) -> pd.DataFrame:
+    """The rows of a panel as a table with its columns, empty ones included."""
+    return pd.DataFrame(list(panel.rows), columns=list(panel.columns))
+
+
+def visible(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that say something: not the diagnosis' own key, not empty ones."""
+    kept = [
+        name
+        for name in frame
+        if name not in HIDDEN and (frame[name].notna() & (frame[name].astype(str) != "")).any()
+    ]
+    return frame[kept]
+
+
+def key_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns that together say what a row is about: names, layers, settings."""
+    found = []
+    for name in frame:
+        known = frame[name].dropna()
+        is_key = name in ("layer", "student_layer", "teacher_layer", "k") or (
+            not known.empty and all(isinstance(value, str) for value in known)
+        )
+        if is_key and name not in NOT_KEYS and name not in HIDDEN:
+            found.append(str(name))
+    return found
+
+
+def facet_columns(frame: pd.DataFrame, view: PanelView) -> list[str]:
+    """What splits the figure: as the view says, then whatever else tells rows apart."""
+    mine = [name for name in view.facets if name in frame]
+    others = [
+        name
+        for name in key_columns(frame)
+        if name not in (*mine, view.series) and not name.endswith("layer")
+    ]
+    found = list(mine)
+    for name in others:
+        if frame[name].nunique(dropna=False) > 1:
+            found.append(name)
+    return found or mine
+
+
+def facet_words(row: Row, columns: Sequence[str]) -> str:
+    """The title of the small panel that a row belongs to."""
+    parts = [ALL if is_missing(row[name]) else str(row[name]) for name in columns]
+    return " · ".join(parts) or ALL
+
+
+def layer_of(row: Row) -> int | None:
+    """The layer that a row is about, if it is about one."""
+    for name in ("layer", "student_layer"):
+        if is_known(row.get(name)):
+            return int(float(str(row[name])))
+    return None
+
+
+def reference_of(row: Row, view: PanelView) -> float | None:
+    """The level of no effect for a row."""
+    if isinstance(view.reference, str):
+        found = row.get(view.reference)
+        return float(str(found)) if is_known(found) else None
+    return view.reference
+
+
+def stands_out(row: Row, view: PanelView) -> bool:
+    """Whether a row differs from no effect: by its q-value, else by its interval.
+
+    >>> from usad_workbench.workbench.presenters.panels_in_words import PanelView
+    >>> view = PanelView(title="", value="v", axis="")
+    >>> stands_out({"v": .2, "q_value": .01}, view), stands_out({"v": .2}, view)
+    (True, False)
+    """
+    if not is_known(row.get(view.value)):
+        return False
+    if is_known(row.get("q_value")):
+        return float(str(row["q_value"])) <= ALPHA
+    reference = reference_of(row, view)
+    low, high = row.get("ci_low"), row.get("ci_high")
+    if reference is None or not (is_known(low) and is_known(high)):
+        return False
+    return float(str(low)) > reference or float(str(high)) < reference
+
+
+def n_words(row: Row) -> str:
+    """How many clips and clusters are behind a row.
+
+    >>> n_words({"n_clips": 90, "n_clusters": 30})
+    'n = 90 clips, 30 clusters'
+    """
+    names = (
+        ("n_clips", "clip"), ("n_test", "test clip"), ("n_clusters", "cluster"),
+        ("n_groups", "group"),
+    )  # fmt: skip
+    parts = [count(float(str(row[k])), word) for k, word in names if is_known(row.get(k))]
+    return f"n = {', '.join(parts)}" if parts else "n not said"
+
+
+def subject(row: Row, keys: Sequence[str]) -> str:
+    """What a row is about.
+
+    >>> subject({"teacher": "t", "layer": 3, "domain": None}, ["teacher", "domain", "layer"])
+    't · layer 3'
+    """
+    parts = []
+    for name in keys:
+        if is_missing(row.get(name)) or row[name] == "":
+            continue
+        value = row[name]
+        is_count = name.endswith("layer") or name == "k"
+        shown = f"{heading(name)} {int(float(str(value)))}" if is_count else shorten(value, 60)
+        parts.append(shown)
+    return " · ".join(parts)
+
+
+def row_lines(row: Row, view: PanelView, keys: Sequence[str]) -> list[str]:
+    """What the pointer shows over a mark: subject, value, interval, test, n, reason."""
+    value, low, high = row.get(view.value), row.get("ci_low"), row.get("ci_high")
+    lines = [subject(row, keys), f"{view.axis}: {number(value, 3)} {interval(low, high, 3)}"]
+    tests = [
+        f"{word} = {number(row[name], 3)}"
+        for name, word in (("p_value", "p"), ("q_value", "q"))
+        if is_known(row.get(name))
+    ]
+    lines += [", ".join(tests)] if tests else []
+    lines.append(n_words(row))
+    reason = row.get("reason")
+    return [*lines, *([str(reason)] if not is_missing(reason) and reason else [])]
+
+
+def cells_of_rows(rows: Sequence[Row], cells: Collection[str]) -> list[str | None]:
+    """The cell of each row among those that have clips stored; none where there is none.
+
+    The parts of a cell's name are columns of its row (``cell_name``), in the panel's order.
+    """
+    known = set(cells)
+    shapes = list(dict.fromkeys(tuple(re.findall(r"(?:^|\|)(\w+)=", cell)) for cell in cells))
+    found: list[str | None] = []
+    for row in rows:
+        names = (
+            cell_name(**{part: _part(row[part]) for part in shape})
+            for shape in shapes
+            if all(part in row for part in shape)
+        )
+        found.append(next((name for name in names if name in known), None))
+    return found
+
+
+def _part(value: object) -> object:
+    """A value as it stands in a cell's name: whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def extreme_rows(rows: Sequence[Row], view: PanelView, n: int) -> list[int]:
+    """Positions of the rows that stand out most, largest first, then the smallest.
+
+    Where none stands out, the one with the largest value alone.
+    """
+    known = [i for i, row in enumerate(rows) if is_known(row.get(view.value))]
+    ordered = sorted(known, key=lambda i: -float(str(rows[i][view.value])))
+    out = [i for i in ordered if stands_out(rows[i], view)]
+    if not out:
+        return ordered[:1]
+    above = [i for i in out if _above(rows[i], view)]
+    below = [i for i in out if not _above(rows[i], view)]
+    return [*above[:n], *below[len(below) - min(n, len(below)) :]]
+
+
+def _above(row: Row, view: PanelView) -> bool:
+    return float(str(row[view.value])) >= (reference_of(row, view) or 0.0)

@@ -1,0 +1,170 @@
+"""How each panel of a diagnosis is read and drawn: one description for app and report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["curves", "dots", "shares", "maps"]
+SERIES = ("teacher", "encoder", "system", "name", "other")
+"""Columns that say who a row is about, the first that is there."""
+NOT_VALUES = frozenset(
+    {
+        "ci_low", "ci_high", "p_value", "q_value", "chance", "null_q95", "fit_r2", "n_params",
+        "rtf", "n_clips", "n_clusters", "n_test",
+    }
+)  # fmt: skip
+NOT_KEYS = frozenset(
+    {"reason", "p_kind", "null_kind", "inherited", "flag", "metric", "warning", "statement"}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PanelView:
+    """How one panel is shown."""
+
+    title: str
+    value: str
+    """Column with the number that is drawn."""
+    axis: str
+    """What that number is, in words."""
+    figure: Kind = "dots"
+    series: str = ""
+    """Column that says who a row is about."""
+    facets: tuple[str, ...] = ()
+    """Columns that make the small panels of the figure."""
+    reference: str | float | None = 0.0
+    """Level of no effect: a number, or the column that has it."""
+    reading: str = ""
+    """How to read the figure, and what it does not show."""
+    parts: tuple[str, ...] = ()
+    """Columns of shares that are stacked: maps by name, or numbers."""
+
+
+VIEWS: dict[str, PanelView] = {
+    "similarity": PanelView(
+        title="Similarity", value="value", axis="debiased linear CKA", figure="maps",
+        series="teacher", facets=("domain",), reference="null_q95",
+        reading="Each small map is one encoder in one domain: the student's layers upwards, the "
+        "other encoder's layers across, darker is more alike. Similar is not inherited: encoders "
+        "trained apart on the same kind of audio grow alike too.",
+    ),
+    "inheritance": PanelView(
+        title="Inheritance", value="excess", axis="similarity above the controls",
+        figure="curves", series="teacher", facets=("domain",),
+        reading="How much nearer the student is to a teacher than encoders of the same domain "
+        "that did not teach it. Zero: no nearer than the controls. A filled mark is significant "
+        "after correction over the panel; where a domain has no exchangeable control there is no "
+        "mark, and the table says why.",
+    ),
+    "attribution": PanelView(
+        title="Attribution", value="fit_r2", axis="share of the student's geometry",
+        figure="shares", facets=("domain",), parts=("shares", "novel"),
+        reading="The student's geometry as a mixture of its teachers'. Pale bars fit badly "
+        "(R² below 0.5): there the shares say little.",
+    ),
+    "variance": PanelView(
+        title="Variance", value="residual", axis="share of the student's variance",
+        figure="shares", facets=("domain",), parts=("unique", "shared", "residual"),
+        reading="What a linear map from the teachers predicts of the student on clips of other "
+        "speakers, tracks or recordings: from one teacher alone, from several, from none. The "
+        "residual is an upper bound of what is new, as few clips and curved maps add to it.",
+    ),
+    "errors": PanelView(
+        title="Shared errors", value="excess", axis="κ above the controls", series="teacher",
+        facets=("task",),
+        reading="Whether the student is wrong on the same clips as a teacher, above what controls "
+        "share with it. All encoders share what is hard; only the excess speaks of copying.",
+    ),
+    "routing": PanelView(
+        title="One encoder or routing", value="value", axis="value on held-out clips",
+        series="system", facets=("task",), reference="chance",
+        reading="One universal encoder beside specialists, mixtures and routers, on the same "
+        "folds. The table has what each costs.",
+    ),
+    "nuisance": PanelView(
+        title="Nuisance factors", value="accuracy", axis="accuracy of a linear probe",
+        series="encoder", facets=("factor",), reference="chance",
+        reading="What can be read out that a task does not need. Selectivity is the accuracy "
+        "above that on random labels of the same structure; after erasure a probe should fall to "
+        "chance.",
+    ),
+    "associations": PanelView(
+        title="Associations", value="d", axis="effect size d", series="encoder",
+        facets=("test",),
+        reading="Whether one group of clips lies nearer to one kind of sound than another group "
+        "does, in standard deviations. Groups may differ in how they were recorded.",
+    ),
+    "subgroups": PanelView(
+        title="Subgroups", value="gap", axis="gap between groups", series="encoder",
+        facets=("task",),
+        reading="How much worse the worst served group is. The largest of many differences is "
+        "above zero by chance alone, so the mean of permutations is taken off.",
+    ),
+    "neighbourhoods": PanelView(
+        title="Neighbourhoods", value="purity", axis="share", series="encoder",
+        facets=("domain",),
+        reading="Whether a clip's neighbours share its label, whether some clips are everybody's "
+        "neighbours, and whether neighbours come from other domains.",
+    ),
+    "shortcuts": PanelView(
+        title="Shortcuts", value="excess", axis="above chance", series="encoder",
+        facets=("factor",),
+        reading="Whether neighbours share what is not content: corpus, loudness, bandwidth, "
+        "length.",
+    ),
+    "partial": PanelView(
+        title="Partial similarity", value="value", axis="partial similarity", figure="curves",
+        series="teacher", facets=("domain",),
+        reading="What is left of the similarity to one teacher once the other teachers are held "
+        "fixed. It tells teachers apart; it is no test of inheritance.",
+    ),
+    "disagreements": PanelView(
+        title="Where measures disagree", value="value", axis="value", series="teacher",
+        facets=("domain",),
+        reading="Secondary readings of the same pairs. Where they contradict each other, no "
+        "single number should be believed.",
+    ),
+    "interventions": PanelView(
+        title="Interventions", value="displacement", axis="displacement / spread",
+        series="encoder", facets=("intervention",),
+        reading="Each clip is changed in one known way and embedded again: how far it moves, "
+        "against how far clips of one class lie apart. 0: the change is not noticed.",
+    ),
+    "comparison": PanelView(
+        title="Comparison of two students", value="difference", axis="first minus second",
+        series="name", facets=("quantity", "domain"),
+        reading="Paired differences on the same clips. Zero: no difference.",
+    ),
+}  # fmt: skip
+
+
+def view_of(name: str, columns: Mapping[str, str]) -> PanelView:
+    """How a panel is shown: as described above where its columns are there, else by its columns.
+
+    >>> view_of("new", {"encoder": "VARCHAR", "task": "VARCHAR", "gain": "DOUBLE"}).value
+    'gain'
+    """
+    known = VIEWS.get(name)
+    numbers = [c for c, kind in columns.items() if kind == "DOUBLE" and c not in NOT_VALUES]
+    series = next((c for c in SERIES if c in columns), "")
+    title = known.title if known else name.replace("_", " ").capitalize()
+    reading = known.reading if known else ""
+    if known and {known.value, *known.facets, *known.parts} <= set(columns):
+        wanted = known.series if known.series in columns else series
+        return known if wanted == known.series or not known.series else _with(known, wanted)
+    value = next(iter(numbers), "value")
+    facet = next(
+        (c for c in ("task", "factor", "test", "domain", "kind") if c in columns and c != series),
+        "",
+    )
+    return PanelView(
+        title=title, value=value, axis=value.replace("_", " "), series=series, reading=reading,
+        facets=(facet,) if facet else (), reference="chance" if "chance" in columns else 0.0,
+    )  # fmt: skip
+
+
+def _with(view: PanelView, series: str) -> PanelView:
+    return PanelView(
+        title=view.title, value=view.value, axis=view.axis, figure=view.figure, series=series,
+        facets=view.facets, reference=view.reference, reading=view.reading, parts=view.parts,
+    )  # fmt: skip

@@ -1,0 +1,200 @@
+"""One panel of the report: its question, its figure, the clips behind it, its table."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pandas as pd
+
+from usad_workbench.core.diagnosis.panel import Drivers, Panel
+from usad_workbench.workbench.presenters import panel_marks, panel_rows
+from usad_workbench.workbench.presenters.colours import ROLE_SYMBOLS
+from usad_workbench.workbench.presenters.dots import order_by_role
+from usad_workbench.workbench.presenters.panels_in_words import PanelView, view_of
+from usad_workbench.workbench.presenters.text import count, is_known, shorten
+from usad_workbench.workbench.report import area_charts, charts, svg
+from usad_workbench.workbench.report.markup import Html, join, tag
+from usad_workbench.workbench.report.sounds import Sounds
+from usad_workbench.workbench.report.tables import MAX_ROWS, panel_table
+
+CELLS_PER_END = 2
+"""Cells with their clips, of those above and of those below no effect."""
+CLIPS_PER_SIDE = 2
+FIRST_MEASURE = "debiased_linear_cka"
+MAX_REASONS = 6
+KINDS = {
+    "jackknife": "what the value loses when the clip's cluster is left out",
+    "overlap": "the share of the clip's neighbours that both encoders agree on",
+    "attribution": "the clip's own share",
+    "error": "whether the encoders err on the clip together",
+}
+
+
+def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds: Sounds) -> Html:
+    """The section of one panel."""
+    frame = panel_rows.frame_of(panel)
+    view = view_of(panel.name, panel.columns)
+    parts: list[object] = [
+        tag("h2", view.title),
+        tag("p", question, class_="question"),
+        tag("p", view.reading, class_="lead") if view.reading else None,
+        [tag("p", one, class_="warning") for one in panel.warnings],
+    ]
+    if frame.empty:
+        parts.append(tag("p", "This panel has no row on these clips.", class_="none"))
+    else:
+        parts += [
+            figure(frame, view, roles),
+            reasons(frame, view),
+            behind(panel, frame, view, sounds),
+            folded_table(panel.name, frame, view),
+        ]
+    return tag("section", *parts, id=f"panel-{panel.name}", class_="panel-section")
+
+
+def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Html:
+    """The panel's figure with what is on it; nothing where no row has a number."""
+    if view.figure == "maps":
+        return _maps(frame, view, roles)
+    if view.figure == "shares":
+        parts = panel_marks.shares(frame, view)
+        if parts.empty:
+            return join([])
+        return _framed(
+            area_charts.stacked(parts, view.axis, colours_of(roles)), _out_words(frame, view)
+        )
+    drawn = panel_marks.marks(frame, view, roles)
+    if drawn.empty:
+        return join([])
+    note = _out_words(frame, view)
+    is_curves = (
+        view.figure == "curves"
+        and drawn["layer"].notna().all()
+        and panel_marks.n_layers_of(drawn) > 1
+        and drawn["name"].nunique() <= svg.N_SERIES
+        and set(drawn["name"]) <= set(roles)
+    )
+    if drawn["panel"].nunique() > charts.MAX_PANELS:
+        note += f" The first {charts.MAX_PANELS} of {drawn['panel'].nunique()} parts are drawn."
+    if is_curves:
+        return _framed(charts.curves(drawn, view.axis, colours_of(roles)), note)
+    shown = panel_marks.last_layers(drawn)
+    if len(shown) < len(drawn):
+        note += " Drawn is the last layer of each; the table has all."
+    return _framed(join([role_legend(set(shown["role"])), charts.dots(shown, view.axis)]), note)
+
+
+def _maps(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Html:
+    measures = frame["measure"].unique().tolist()
+    measure = FIRST_MEASURE if FIRST_MEASURE in measures else str(measures[0])
+    rows = frame[(frame["measure"] == measure) & frame["value"].notna()]
+    if rows.empty:
+        return join([])
+    names = order_by_role(rows["teacher"].tolist(), roles)
+    drawn = area_charts.maps(rows, names, view.axis)
+    note = _out_words(rows, view)
+    if len(measures) > 1:
+        note += f" Drawn is one of {len(measures)} measures; the table has all."
+    return _framed(drawn, note)
+
+
+def role_legend(roles: set[str]) -> Html:
+    """What the marks' shapes mean."""
+    named = [role for role in ROLE_SYMBOLS if role in roles]
+    return charts.legend([(role, ROLE_SYMBOLS[role], role) for role in named])
+
+
+def colours_of(roles: Mapping[str, str]) -> dict[str, int]:
+    """The number of each encoder's colour: teachers first, the same in every figure."""
+    return {
+        name: i % svg.N_SERIES for i, name in enumerate(n for n in roles if roles[n] != "student")
+    }
+
+
+def _framed(drawn: Html, note: str) -> Html:
+    return tag("figure", tag("div", drawn, class_="scroll"), tag("figcaption", note))
+
+
+def _out_words(frame: pd.DataFrame, view: PanelView) -> str:
+    """How many rows there are, have a number, and stand out."""
+    records = frame.to_dict("records")
+    known = [row for row in records if is_known(row.get(view.value))]
+    words = f"{count(len(records), 'row')}"
+    if len(known) < len(records):
+        words += f", {len(known):,} with a number"
+    if view.figure == "shares":
+        return f"{words}."
+    n_out = sum(panel_rows.stands_out(row, view) for row in known)
+    rule = (
+        f"q ≤ {panel_rows.ALPHA:g} after Benjamini-Hochberg over the panel"
+        if "q_value" in frame and frame["q_value"].notna().any()
+        else "their 95% interval leaves out the reference"
+    )
+    filled = "" if view.figure == "maps" else ", drawn filled"
+    return f"{words}; {n_out:,} stand out ({rule}){filled}."
+
+
+def reasons(frame: pd.DataFrame, view: PanelView) -> Html:
+    """Why numbers or intervals are missing, most frequent first."""
+    if "reason" not in frame:
+        return join([])
+    found = Counter(str(one) for one in frame["reason"].dropna() if str(one))
+    if not found:
+        return join([])
+    lines = [
+        tag("li", f"{count(n, 'row')}: {reason}") for reason, n in found.most_common(MAX_REASONS)
+    ]
+    more = len(found) - MAX_REASONS
+    lines += [tag("li", f"{count(more, 'other reason')}, in the table")] if more > 0 else []
+    return tag("div", tag("h3", "What could not be said, and why"), tag("ul", *lines))
+
+
+def behind(panel: Panel, frame: pd.DataFrame, view: PanelView, sounds: Sounds) -> Html:
+    """The clips behind the most extreme cells that have any."""
+    by_cell = {one.cell: one for one in panel.drivers if len(one.clip_ids)}
+    if not by_cell:
+        return join([])
+    records = frame.to_dict("records")
+    cells = panel_rows.cells_of_rows(records, by_cell)
+    with_clips = [i for i, cell in enumerate(cells) if cell is not None]
+    picked = panel_rows.extreme_rows([records[i] for i in with_clips], view, CELLS_PER_END)
+    keys = panel_rows.key_columns(frame)
+    blocks = []
+    for at in dict.fromkeys(picked):
+        i = with_clips[at]
+        lines = panel_rows.row_lines(records[i], view, keys)
+        blocks.append(_cell(lines, by_cell[str(cells[i])], sounds))
+    if not blocks:
+        return join([])
+    return tag("div", tag("h3", "The clips behind the extremes"), *blocks, class_="behind")
+
+
+def _cell(lines: list[str], drivers: Drivers, sounds: Sounds) -> Html:
+    ids, influence = list(drivers.clip_ids), drivers.influence.tolist()
+    sounds.fetch(ids[:CLIPS_PER_SIDE] + ids[-CLIPS_PER_SIDE:])
+    n = min(CLIPS_PER_SIDE, -(-len(ids) // 2))
+    high = [sounds.card(ids[i], influence[i]) for i in range(n)]
+    low = [sounds.card(ids[i], influence[i]) for i in range(max(n, len(ids) - n), len(ids))]
+    return tag(
+        "div",
+        tag("h4", shorten(lines[0], 160)),
+        tag("p", "; ".join(lines[1:]), class_="numbers"),
+        tag("p", f"Influence: {KINDS.get(drivers.kind, drivers.kind)}.", class_="note"),
+        tag("div",
+            tag("div", tag("h5", "Most"), *high), tag("div", tag("h5", "Least"), *low),
+            class_="sides"),
+        class_="cell",
+    )  # fmt: skip
+
+
+def folded_table(name: str, frame: pd.DataFrame, view: PanelView) -> Html:
+    """The rows, folded away; where there are too many, the first and where the rest is."""
+    words = f"All {count(len(frame), 'row')} as a table"
+    note = None
+    if len(frame) > MAX_ROWS:
+        words = f"{MAX_ROWS} of {count(len(frame), 'row')} as a table"
+        note = tag(
+            "p", f"The {MAX_ROWS} with the smallest q-value, else the largest value. All of them "
+            f"are in the table diagnosis_{name} of workspace.duckdb.", class_="note",
+        )  # fmt: skip
+    table = tag("div", panel_table(frame, view), class_="scroll")
+    return tag("details", tag("summary", words), note, table)

@@ -1,0 +1,165 @@
+"""Clips inside the report: sound and a small spectrogram as data, each clip once.
+
+The room for sound is limited, since a report is a file that people mail. It is shared out
+panel by panel, so that the last one has sound as well as the first.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.errors import UsadError
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.presenters import sound
+from usad_workbench.workbench.presenters.text import is_missing, shorten, span
+from usad_workbench.workbench.report.markup import Html, tag
+
+LIMIT_BYTES = 6_000_000
+"""Room for all sounds and pictures of a report, as they stand in the file."""
+MAX_S = 10.0
+"""Longer segments are cut here, and the card says so."""
+BLOCK = 16_384
+"""Samples per call: libsndfile's Vorbis encoder overflows its stack on long ones
+(libsndfile issue 396)."""
+THUMBNAIL = (240, 48)
+
+
+class Sounds:
+    """What the report has of each clip, and how much room is left."""
+
+    def __init__(self, workspace: Workspace, limit_bytes: int = LIMIT_BYTES) -> None:
+        self.used_bytes = 0
+        self.n_heard = 0
+        self.n_left_out = 0
+        self._folder = workspace.folder
+        self._limit = limit_bytes
+        self._allowed = limit_bytes
+        self._workspace = workspace
+        self._rows: dict[str, Mapping[Any, Any]] = {}
+        self._places: dict[str, str] = {}
+
+    def share_out(self, n_panels_left: int) -> None:
+        """Gives the next panel its part of the room that is left."""
+        self._allowed = self.used_bytes + (self._limit - self.used_bytes) // max(1, n_panels_left)
+
+    def fetch(self, clip_ids: Sequence[str]) -> None:
+        """Reads what is known of these clips, all at once."""
+        wanted = sorted(set(clip_ids) - set(self._rows))
+        if wanted:
+            self._rows |= {row["clip_id"]: row for row in _first_segments(self._workspace, wanted)}
+
+    def room_words(self) -> str:
+        """How much sound the report has, in a sentence."""
+        left_out = f", {self.n_left_out} left out for lack of room" if self.n_left_out else ""
+        return (
+            f"Sounds of {self.n_heard} clips are inside this file ({self.used_bytes / 1e6:.1f} MB "
+            f"of at most {self._limit / 1e6:.0f} MB{left_out})."
+        )
+
+    def card(self, clip_id: str, influence: float) -> Html:
+        """A clip: what it adds to the cell, who it is, its picture and its sound."""
+        self.fetch([clip_id])
+        row = self._rows.get(clip_id)
+        head = tag(
+            "div", tag("b", f"{influence:+.3f}".replace("-", "−"), class_="influence"), " ",
+            tag("span", shorten(clip_id, 60), class_="clip"),
+        )  # fmt: skip
+        if row is None:
+            return tag("div", head, tag("small", "no longer in the workspace"), class_="card")
+        about = tag("small", _about(row))
+        if clip_id in self._places:
+            link = tag("a", "hear it where it stands first", href=f"#{self._places[clip_id]}")
+            return tag("div", head, about, tag("small", link), class_="card")
+        media, problem = self._media(row)
+        if media is None:
+            return tag("div", head, about, tag("small", problem, class_="note"), class_="card")
+        place = f"clip-{len(self._places) + 1}"
+        self._places[clip_id] = place
+        return tag("div", head, about, media, class_="card", id=place)
+
+    def _media(self, row: Mapping[Any, Any]) -> tuple[Html | None, str]:
+        """Picture and player, or why there is none."""
+        if is_missing(row["path"]) or not row["path"]:
+            return None, "imported without audio"
+        try:
+            start_s = float(row["start_s"])
+            end_s = min(float(row["end_s"]), start_s + MAX_S)
+            clip = sound.read_segment(self._folder, str(row["path"]), start_s, end_s)
+        except UsadError as error:
+            return None, f"no sound: {error}"
+        audio, image = ogg_bytes(clip), small_picture(clip)
+        size = 4 * (len(audio) + len(image)) // 3
+        if self.used_bytes + size > self._allowed:
+            self.n_left_out += 1
+            return None, "no room for its sound here; open it in the workbench"
+        self.used_bytes += size
+        self.n_heard += 1
+        return tag(
+            "div",
+            tag("img", src=data_uri(image, "image/webp"), alt="Spectrogram",
+                width=THUMBNAIL[0], height=THUMBNAIL[1]),
+            tag("audio", src=data_uri(audio, "audio/ogg"), controls="", preload="none"),
+            class_="media",
+        ), ""  # fmt: skip
+
+
+def _first_segments(workspace: Workspace, clip_ids: Sequence[str]) -> list[dict[Any, Any]]:
+    marks = ", ".join("?" for _ in clip_ids)
+    found: pd.DataFrame = workspace.sql(
+        "SELECT c.clip_id, c.path, c.domain, c.dataset, c.label, c.cluster_id, s.start_s, s.end_s, "
+        f"n.n FROM clips c JOIN segments s USING (clip_id) JOIN (SELECT clip_id, count(*) AS n "
+        f"FROM segments GROUP BY clip_id) n USING (clip_id) WHERE clip_id IN ({marks}) "
+        "QUALIFY row_number() OVER (PARTITION BY clip_id ORDER BY s.start_s, s.end_s) = 1",
+        list(clip_ids),
+    )
+    return [dict(row) for row in found.to_dict("records")]
+
+
+def _about(row: Mapping[Any, Any]) -> str:
+    parts = [
+        None if is_missing(row["label"]) else shorten(row["label"], 60),
+        row["domain"],
+        None if is_missing(row["dataset"]) else shorten(row["dataset"], 30),
+        span(row["start_s"], row["end_s"]),
+    ]
+    if float(row["end_s"]) - float(row["start_s"]) > MAX_S:
+        parts.append(f"first {MAX_S:.0f} s of it")
+    if int(row["n"]) > 1:
+        parts.append(f"first of {int(row['n'])} segments")
+    return " · ".join(str(part) for part in parts if part)
+
+
+def ogg_bytes(clip: Clip) -> bytes:
+    """The clip as Ogg Vorbis, level unchanged."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(
+        buffer, "w", samplerate=clip.sample_rate_hz, channels=1, format="OGG", subtype="VORBIS"
+    ) as file:
+        for start in range(0, len(clip.samples), BLOCK):
+            file.write(clip.samples[start : start + BLOCK])
+    return buffer.getvalue()
+
+
+def small_picture(clip: Clip) -> bytes:
+    """The spectrogram as a small lossy picture: a tenth of the PNG of the app."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    png = sound.thumbnail(clip, *THUMBNAIL)
+    Image.open(io.BytesIO(png)).save(buffer, format="WEBP", quality=50)
+    return buffer.getvalue()
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes as an address that needs no network.
+
+    >>> data_uri(b"abc", "image/webp")
+    'data:image/webp;base64,YWJj'
+    """
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

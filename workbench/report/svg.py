@@ -1,0 +1,131 @@
+"""Drawing in SVG: scales, axes, marks. Colours are classes, so that the page's style decides.
+
+Figures are drawn here and not by plotly: its script alone is 4.8 MB and needs scripts to
+be allowed, while a figure of these is some 20 kB, prints, follows dark mode and can be read
+without any script. What the pointer shows is a ``title`` of each mark.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from usad_workbench.workbench.report.markup import Html, join, tag
+
+WIDTH = 960
+N_SERIES = 8
+"""Colours that can be told apart; more series than this are not drawn as curves."""
+SYMBOLS = {
+    "circle": "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",
+    "diamond": "M0 -5.6L5.6 0L0 5.6L-5.6 0z",
+    "square": "M-4.2 -4.2H4.2V4.2H-4.2z",
+    "star": "M0 -6.5L1.9 -2.1L6.6 -1.8L3 1.3L4.1 6L0 3.4L-4.1 6L-3 1.3L-6.6 -1.8L-1.9 -2.1z",
+    "triangle": "M0 -5.4L5 4H-5z",
+}
+SERIES_SYMBOLS = ("circle", "square", "diamond", "triangle", "star")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From numbers to places on the page."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """The place of a value, kept inside the panel."""
+        part = (value - self.low) / (self.high - self.low or 1.0)
+        return round(self.start + min(max(part, -0.02), 1.02) * (self.end - self.start), 1)
+
+    def ticks(self, n: int = 4) -> list[float]:
+        """Round values inside the scale.
+
+        >>> Scale(0, 1, 0, 100).ticks()
+        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+        """
+        span = self.high - self.low
+        raw = 10.0 ** math.floor(math.log10(span / n))
+        step = next(raw * m for m in (1, 2, 5, 10) if span / (raw * m) <= n + 1)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [round(i * step, 10) + 0.0 for i in range(first, last + 1)]
+
+
+def spread(values: Iterable[float], start: float, end: float, floor: float = 0.02) -> Scale:
+    """A scale over all finite values with a little room, at least ``floor`` wide."""
+    known = [float(v) for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = min(known), max(known)
+    room = max(0.06 * (high - low), floor / 2)
+    return Scale(low - room, high + room, start, end)
+
+
+def picture(height: float, words: str, *parts: object) -> Html:
+    """The whole figure with a name for those who cannot see it."""
+    return tag(
+        "svg", tag("title", words), *parts, viewBox=f"0 0 {WIDTH} {round(height)}", role="img",
+        class_="figure",
+    )  # fmt: skip
+
+
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
+    """A straight line."""
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+
+
+def words(
+    x: float, y: float, content: str, class_: str = "", anchor: str = "start", full: str = ""
+) -> Html:
+    """Words at a place; ``full`` is shown by the pointer where the words are shortened."""
+    hint = tag("title", full) if full and full != content else None
+    return tag(
+        "text", hint, content, x=round(x, 1), y=round(y, 1), class_=class_ or None,
+        text_anchor=None if anchor == "start" else anchor,
+    )  # fmt: skip
+
+
+def mark(
+    x: float, y: float, symbol: str, class_: str, is_filled: bool, lines: Sequence[str]
+) -> Html:
+    """A mark with what the pointer shows over it."""
+    return tag(
+        "path", tag("title", "\n".join(lines)), d=SYMBOLS[symbol], class_=f"mark {class_}"
+        + ("" if is_filled else " hollow"), transform=f"translate({x} {y})",
+    )  # fmt: skip
+
+
+def upright_axis(scale: Scale, left: float, right: float, with_numbers: bool) -> Html:
+    """Lines across at round values, their numbers at the left."""
+    return join(
+        [
+            [
+                line(left, scale(value), right, scale(value), "grid"),
+                words(left - 6, scale(value) + 4, tick_words(value), "tick", "end")
+                if with_numbers
+                else None,
+            ]
+            for value in scale.ticks()
+        ]
+    )
+
+
+def level_axis(scale: Scale, top: float, bottom: float) -> Html:
+    """Lines upwards at round values, their numbers below."""
+    return join(
+        [
+            [
+                line(scale(value), top, scale(value), bottom, "grid"),
+                words(scale(value), bottom + 15, tick_words(value), "tick", "middle"),
+            ]
+            for value in scale.ticks()
+        ]
+    )
+
+
+def tick_words(value: float) -> str:
+    """A number on an axis.
+
+    >>> tick_words(0.25), tick_words(-2.0)
+    ('0.25', '−2')
+    """
+    return f"{value:g}".replace("-", "−")
