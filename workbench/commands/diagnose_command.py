@@ -25,12 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--panels", metavar="A,B", help="default: all")
     parser.add_argument("--rules", metavar="TOML", help="decision rules; default: the shipped ones")
+    parser.add_argument(
+        "--compare", metavar="S2", help="a second student, or another checkpoint or stage of it"
+    )
+    parser.add_argument("--report", metavar="OUT.html", help="one HTML file, opens with no network")
     parser.add_argument("--permutations", type=int, default=200, help="size of the nulls")
     parser.add_argument("--seed", type=int, default=0)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Computes the panels, decides by the rules, and keeps all of it in the workspace."""
+    from usad_workbench.core.diagnosis.comparison import compare_students
     from usad_workbench.core.diagnosis.decision import decide
     from usad_workbench.core.diagnosis.document import document
     from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
@@ -38,6 +43,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.diagnosis.store import store_diagnosis
     from usad_workbench.core.diagnosis.suite import diagnose, panel_kinds
     from usad_workbench.core.storage.workspace import Workspace
+    from usad_workbench.workbench.report import write_report
 
     panels = names_of(args.panels) if args.panels else None
     panel_kinds(panels)  # a wrong name is refused before anything is computed
@@ -54,9 +60,14 @@ def run(args: argparse.Namespace, output: Output) -> int:
         controls=names_of(args.controls) if args.controls else None,
     )  # fmt: skip
     found = diagnose(material, panels, progress=output.progress)
+    if args.compare:
+        found.panels["comparison"] = compare_students(material, args.compare, output.progress)
     verdicts = decide(found, rules)
     store_diagnosis(workspace, found, verdicts, rules_text)
     answer = document(found, verdicts)
+    if args.report:
+        write_report(args.report, found, verdicts, rules_text, workspace)
+        answer["report"] = str(args.report)
     lines = [f"{v.question}: {v.verdict}" for v in verdicts]
     if "similarity" in found.panels and not found.selection:
         nearest = workspace.sql(
