@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench.presenters.clips import column_order
-from usad_workbench.workbench.presenters.headings import NUMBERS, WORDS
+from usad_workbench.workbench.presenters.headings import NUMBERS, WORDS, heading
 
 Height = int | Literal["auto"]
 WIDTHS: dict[str, Literal["small", "medium", "large"]] = {
@@ -33,6 +33,26 @@ def pick_row(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int |
     )  # fmt: skip
     rows = event.selection.rows if event else []
     return int(rows[0]) if rows and rows[0] < len(frame) else None
+
+
+def pick_any(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int | None:
+    """A table of any rows; the position of the one that was clicked, if any."""
+    event: Any = st.dataframe(
+        frame, hide_index=True, key=key, column_config=number_columns(frame) | columns(frame),
+        on_select="rerun", selection_mode="single-row", height=height,
+    )  # fmt: skip
+    rows = event.selection.rows if event else []
+    return int(rows[0]) if rows and rows[0] < len(frame) else None
+
+
+def number_columns(frame: pd.DataFrame) -> dict[str, Any]:
+    """Headings for all columns, three digits for those with fractions."""
+    return {
+        str(name): st.column_config.NumberColumn(heading(str(name)), format="%.3f")
+        if pd.api.types.is_float_dtype(frame[name]) and not str(name).startswith("n_")
+        else st.column_config.Column(heading(str(name)))
+        for name in frame
+    }
 
 
 def columns(frame: pd.DataFrame) -> dict[str, Any]:

@@ -16,13 +16,13 @@ WEAK_FIT = 0.5
 
 def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.DataFrame:
     """One row per mark: ``panel, name, role, layer, value, ci_low, ci_high, reference, lines,
-    is_out, row`` (``row`` is the position in the panel). Rows without a number are left out.
+    is_out, row`` (``row`` is its place in the panel: the index of the table). Rows without a number are left out.
     """
     records = frame.to_dict("records")
-    keys = panel_rows.key_columns(frame)
-    facets = panel_rows.facet_columns(frame, view)
+    keys = panel_rows.key_columns(frame, view)
+    facets = [name for name in view.facets if name in frame]
     found = []
-    for i, row in enumerate(records):
+    for i, row in zip(frame.index.tolist(), records, strict=True):
         if not is_known(row.get(view.value)):
             continue
         name = str(row.get(view.series) or panel_rows.ALL)
@@ -72,9 +72,9 @@ def last_layers(drawn: pd.DataFrame) -> pd.DataFrame:
 
 def shares(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
     """Stacked shares: ``panel, layer, part, share, is_weak, row``, parts in one order."""
-    facets = panel_rows.facet_columns(frame, view)
+    facets = [name for name in view.facets if name in frame]
     found: list[dict[str, Any]] = []
-    for i, row in enumerate(frame.to_dict("records")):
+    for i, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True):
         for part, share in parts_of(row, view.parts):
             found.append(
                 {

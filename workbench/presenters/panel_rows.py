@@ -8,7 +8,7 @@ import pandas as pd
 
 from usad_workbench.core.diagnosis.panel import Panel, cell_name
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.panels_in_words import NOT_KEYS, PanelView
+from usad_workbench.workbench.presenters.panels_in_words import PanelView
 from usad_workbench.workbench.presenters.text import (
     count,
     interval,
@@ -21,6 +21,13 @@ from usad_workbench.workbench.presenters.text import (
 ALPHA = 0.05
 """False discovery rate below which a row stands out (Benjamini-Hochberg within its panel)."""
 ALL = "all"
+INFLUENCE = {
+    "jackknife": "what the value loses when the clip's cluster is left out",
+    "overlap": "the share of the clip's neighbours that both encoders agree on",
+    "attribution": "the clip's own share",
+    "error": "whether the encoders err on the clip together",
+}
+"""What the influence of a clip on a cell is, by the kind of drivers."""
 HIDDEN = ("student", "selection", "fingerprint")
 Row = Mapping[Any, Any]
 
@@ -40,32 +47,31 @@ def visible(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[kept]
 
 
-def key_columns(frame: pd.DataFrame) -> list[str]:
-    """Columns that together say what a row is about: names, layers, settings."""
-    found = []
-    for name in frame:
-        known = frame[name].dropna()
-        is_key = name in ("layer", "student_layer", "teacher_layer", "k") or (
-            not known.empty and all(isinstance(value, str) for value in known)
-        )
-        if is_key and name not in NOT_KEYS and name not in HIDDEN:
-            found.append(str(name))
+def key_columns(frame: pd.DataFrame, view: PanelView) -> list[str]:
+    """Columns that together say what a row is about: names, settings, layers."""
+    wanted = [view.series, *view.facets, *view.choices, "layer", "student_layer", "teacher_layer"]
+    return [name for name in dict.fromkeys(wanted) if name in frame]
+
+
+def choices_of(frame: pd.DataFrame, view: PanelView) -> dict[str, list[str]]:
+    """Columns of which a figure draws one value at a time, with their values as they come."""
+    found = {}
+    for name in view.choices:
+        values = [str(one) for one in frame[name].dropna().unique()] if name in frame else []
+        if len(values) > 1:
+            found[name] = values
     return found
 
 
-def facet_columns(frame: pd.DataFrame, view: PanelView) -> list[str]:
-    """What splits the figure: as the view says, then whatever else tells rows apart."""
-    mine = [name for name in view.facets if name in frame]
-    others = [
-        name
-        for name in key_columns(frame)
-        if name not in (*mine, view.series) and not name.endswith("layer")
-    ]
-    found = list(mine)
-    for name in others:
-        if frame[name].nunique(dropna=False) > 1:
-            found.append(name)
-    return found or mine
+def chosen(frame: pd.DataFrame, choice: Mapping[str, str]) -> pd.DataFrame:
+    """The rows with the chosen values; those that have none in a column stay.
+
+    >>> chosen(pd.DataFrame({"a": ["x", "y", None]}), {"a": "x"}).index.tolist()
+    [0, 2]
+    """
+    for name, value in choice.items():
+        frame = frame[frame[name].isna() | (frame[name].astype(str) == value)]
+    return frame
 
 
 def facet_words(row: Row, columns: Sequence[str]) -> str:

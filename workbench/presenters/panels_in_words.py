@@ -1,10 +1,10 @@
 """How each panel of a diagnosis is read and drawn: one description for app and report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["curves", "dots", "shares", "maps"]
+Kind = Literal["curves", "dots", "shares", "maps", "table"]
 SERIES = ("teacher", "encoder", "system", "name", "other")
 """Columns that say who a row is about, the first that is there."""
 NOT_VALUES = frozenset(
@@ -32,6 +32,8 @@ class PanelView:
     """Column that says who a row is about."""
     facets: tuple[str, ...] = ()
     """Columns that make the small panels of the figure."""
+    choices: tuple[str, ...] = ()
+    """Columns of which the figure draws one value at a time, such as the measure."""
     reference: str | float | None = 0.0
     """Level of no effect: a number, or the column that has it."""
     reading: str = ""
@@ -43,14 +45,14 @@ class PanelView:
 VIEWS: dict[str, PanelView] = {
     "similarity": PanelView(
         title="Similarity", value="value", axis="debiased linear CKA", figure="maps",
-        series="teacher", facets=("domain",), reference="null_q95",
+        series="teacher", facets=("domain",), choices=("measure",), reference="null_q95",
         reading="Each small map is one encoder in one domain: the student's layers upwards, the "
         "other encoder's layers across, darker is more alike. Similar is not inherited: encoders "
         "trained apart on the same kind of audio grow alike too.",
     ),
     "inheritance": PanelView(
         title="Inheritance", value="excess", axis="similarity above the controls",
-        figure="curves", series="teacher", facets=("domain",),
+        figure="curves", series="teacher", facets=("domain",), choices=("measure", "form"),
         reading="How much nearer the student is to a teacher than encoders of the same domain "
         "that did not teach it. Zero: no nearer than the controls. A filled mark is significant "
         "after correction over the panel; where a domain has no exchangeable control there is no "
@@ -119,10 +121,10 @@ VIEWS: dict[str, PanelView] = {
         "fixed. It tells teachers apart; it is no test of inheritance.",
     ),
     "disagreements": PanelView(
-        title="Where measures disagree", value="value", axis="value", series="teacher",
-        facets=("domain",),
-        reading="Secondary readings of the same pairs. Where they contradict each other, no "
-        "single number should be believed.",
+        title="Where measures disagree", value="n_nearest", axis="teachers named nearest",
+        figure="table", facets=("domain",), reference=None,
+        reading="The nearest teacher by each family of measures. Where they name different ones, "
+        "what one of them says is no finding.",
     ),
     "interventions": PanelView(
         title="Interventions", value="displacement", axis="displacement / spread",
@@ -151,20 +153,15 @@ def view_of(name: str, columns: Mapping[str, str]) -> PanelView:
     reading = known.reading if known else ""
     if known and {known.value, *known.facets, *known.parts} <= set(columns):
         wanted = known.series if known.series in columns else series
-        return known if wanted == known.series or not known.series else _with(known, wanted)
+        return replace(known, series=wanted) if known.series else known
     value = next(iter(numbers), "value")
     facet = next(
         (c for c in ("task", "factor", "test", "domain", "kind") if c in columns and c != series),
         "",
     )
+    texts = [c for c, kind in columns.items() if kind == "VARCHAR" and c not in NOT_KEYS]
     return PanelView(
+        choices=tuple(c for c in texts if c not in (series, facet)),
         title=title, value=value, axis=value.replace("_", " "), series=series, reading=reading,
         facets=(facet,) if facet else (), reference="chance" if "chance" in columns else 0.0,
-    )  # fmt: skip
-
-
-def _with(view: PanelView, series: str) -> PanelView:
-    return PanelView(
-        title=view.title, value=view.value, axis=view.axis, figure=view.figure, series=series,
-        facets=view.facets, reference=view.reference, reading=view.reading, parts=view.parts,
     )  # fmt: skip

@@ -9,8 +9,9 @@ from usad_workbench.core.diagnosis.panel import Drivers, Panel
 from usad_workbench.workbench.presenters import panel_marks, panel_rows
 from usad_workbench.workbench.presenters.colours import ROLE_SYMBOLS
 from usad_workbench.workbench.presenters.dots import order_by_role
+from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.panels_in_words import PanelView, view_of
-from usad_workbench.workbench.presenters.text import count, is_known, shorten
+from usad_workbench.workbench.presenters.text import count, is_known, listing, shorten
 from usad_workbench.workbench.report import area_charts, charts, svg
 from usad_workbench.workbench.report.markup import Html, join, tag
 from usad_workbench.workbench.report.sounds import Sounds
@@ -19,14 +20,7 @@ from usad_workbench.workbench.report.tables import MAX_ROWS, panel_table
 CELLS_PER_END = 2
 """Cells with their clips, of those above and of those below no effect."""
 CLIPS_PER_SIDE = 2
-FIRST_MEASURE = "debiased_linear_cka"
 MAX_REASONS = 6
-KINDS = {
-    "jackknife": "what the value loses when the clip's cluster is left out",
-    "overlap": "the share of the clip's neighbours that both encoders agree on",
-    "attribution": "the clip's own share",
-    "error": "whether the encoders err on the clip together",
-}
 
 
 def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds: Sounds) -> Html:
@@ -53,19 +47,30 @@ def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds:
 
 def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Html:
     """The panel's figure with what is on it; nothing where no row has a number."""
+    note = _out_words(frame, view)
+    choices = panel_rows.choices_of(frame, view)
+    choice = {name: values[0] for name, values in choices.items()}
+    shown = panel_rows.chosen(frame, choice)
+    if choice:
+        drawn_words = listing([f"{heading(name)} {value}" for name, value in choice.items()])
+        note += f" Drawn: {drawn_words}; the table has the others."
+    if view.figure == "table":
+        return tag("div", panel_table(frame, view), class_="scroll")
     if view.figure == "maps":
-        return _maps(frame, view, roles)
+        return _maps(shown, view, roles, note)
     if view.figure == "shares":
-        parts = panel_marks.shares(frame, view)
+        parts = panel_marks.shares(shown, view)
         if parts.empty:
             return join([])
-        return _framed(
-            area_charts.stacked(parts, view.axis, colours_of(roles)), _out_words(frame, view)
-        )
-    drawn = panel_marks.marks(frame, view, roles)
-    if drawn.empty:
-        return join([])
-    note = _out_words(frame, view)
+        return _framed(area_charts.stacked(parts, view.axis, colours_of(roles)), note)
+    drawn = panel_marks.marks(shown, view, roles)
+    return join([]) if drawn.empty else _marks(drawn, view, roles, note)
+
+
+def _marks(drawn: pd.DataFrame, view: PanelView, roles: Mapping[str, str], note: str) -> Html:
+    n_panels = drawn["panel"].nunique()
+    if n_panels > charts.MAX_PANELS:
+        note += f" The first {charts.MAX_PANELS} of {n_panels} parts are drawn."
     is_curves = (
         view.figure == "curves"
         and drawn["layer"].notna().all()
@@ -73,8 +78,6 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Ht
         and drawn["name"].nunique() <= svg.N_SERIES
         and set(drawn["name"]) <= set(roles)
     )
-    if drawn["panel"].nunique() > charts.MAX_PANELS:
-        note += f" The first {charts.MAX_PANELS} of {drawn['panel'].nunique()} parts are drawn."
     if is_curves:
         return _framed(charts.curves(drawn, view.axis, colours_of(roles)), note)
     shown = panel_marks.last_layers(drawn)
@@ -83,18 +86,12 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Ht
     return _framed(join([role_legend(set(shown["role"])), charts.dots(shown, view.axis)]), note)
 
 
-def _maps(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Html:
-    measures = frame["measure"].unique().tolist()
-    measure = FIRST_MEASURE if FIRST_MEASURE in measures else str(measures[0])
-    rows = frame[(frame["measure"] == measure) & frame["value"].notna()]
+def _maps(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str], note: str) -> Html:
+    rows = frame[frame["value"].notna()]
     if rows.empty:
         return join([])
     names = order_by_role(rows["teacher"].tolist(), roles)
-    drawn = area_charts.maps(rows, names, view.axis)
-    note = _out_words(rows, view)
-    if len(measures) > 1:
-        note += f" Drawn is one of {len(measures)} measures; the table has all."
-    return _framed(drawn, note)
+    return _framed(area_charts.maps(rows, names, view.axis), note)
 
 
 def role_legend(roles: set[str]) -> Html:
@@ -157,7 +154,7 @@ def behind(panel: Panel, frame: pd.DataFrame, view: PanelView, sounds: Sounds) -
     cells = panel_rows.cells_of_rows(records, by_cell)
     with_clips = [i for i, cell in enumerate(cells) if cell is not None]
     picked = panel_rows.extreme_rows([records[i] for i in with_clips], view, CELLS_PER_END)
-    keys = panel_rows.key_columns(frame)
+    keys = panel_rows.key_columns(frame, view)
     blocks = []
     for at in dict.fromkeys(picked):
         i = with_clips[at]
@@ -178,7 +175,7 @@ def _cell(lines: list[str], drivers: Drivers, sounds: Sounds) -> Html:
         "div",
         tag("h4", shorten(lines[0], 160)),
         tag("p", "; ".join(lines[1:]), class_="numbers"),
-        tag("p", f"Influence: {KINDS.get(drivers.kind, drivers.kind)}.", class_="note"),
+        tag("p", f"Influence: {panel_rows.INFLUENCE.get(drivers.kind, drivers.kind)}.", class_="note"),
         tag("div",
             tag("div", tag("h5", "Most"), *high), tag("div", tag("h5", "Least"), *low),
             class_="sides"),

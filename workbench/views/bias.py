@@ -1,4 +1,4 @@
-"""Bias: which teacher the student is nearest to, beside what controls reach."""
+"""Bias: what was decided, and every panel of the diagnosis down to the sound."""
 
 import pandas as pd
 import streamlit as st
@@ -6,11 +6,13 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.cell import show_cell
+from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel, show_verdicts
 from usad_workbench.workbench.panels.legend import role_legend
 from usad_workbench.workbench.panels.scatter import custom_data
-from usad_workbench.workbench.presenters import bias, layers, overview
+from usad_workbench.workbench.presenters import bias, layers, overview, stored
 from usad_workbench.workbench.presenters.encoders import roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.panels_in_words import VIEWS
 from usad_workbench.workbench.presenters.text import (
     MEASURE_HELP,
     measure_words,
@@ -22,9 +24,27 @@ from usad_workbench.workbench.presenters.text import (
 def view() -> None:
     page.head(
         "Bias",
-        "Whose geometry does the student have? Teachers beside controls that did not teach it, "
-        "domain by domain.",
+        "What did the student take from its teachers? Teachers beside controls that did not teach "
+        "it, domain by domain.",
     )
+    run = choose_run("bias")
+    if run is None:
+        similarity()
+        return
+    show_verdicts(run)
+    names = stored.panel_names(state.sql)
+    name = page.choose(
+        "Panel", names, key="bias.panel", default="inheritance",
+        show=lambda one: VIEWS[one].title if one in VIEWS else one,
+    )  # fmt: skip
+    if name == "similarity" and not run.selection:
+        similarity()
+    else:
+        show_panel(run, name, f"bias.{name}.{run.student}.{run.selection}")
+
+
+def similarity() -> None:
+    """Whom the student is nearest to, beside what controls reach."""
     compared = layers.compared(state.sql)
     if compared.empty:
         page.not_compared()

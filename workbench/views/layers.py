@@ -6,12 +6,16 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.cell import show_cell
+from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel
 from usad_workbench.workbench.panels.scatter import custom_data
-from usad_workbench.workbench.presenters import layers
+from usad_workbench.workbench.presenters import layers, stored
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.encoders import named, roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.panels_in_words import VIEWS
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_words
+
+LAYER_PANELS = ("inheritance", "attribution", "variance", "partial")
 
 
 def view() -> None:
@@ -31,6 +35,24 @@ def view() -> None:
     detail(rows, student, teacher, measure)
     with st.expander(f"All {len(rows):,} cells as a table"):
         table.show(rows[list(layers.TABLE_COLUMNS)])
+    along(student)
+
+
+def along(student: str) -> None:
+    """What the diagnosis found layer by layer."""
+    page.section(
+        "Along the student's layers",
+        "What each teacher is to each layer: inherited, attributed, explained.",
+    )
+    run = choose_run("layers.run", student)
+    if run is None:
+        return
+    names = [name for name in LAYER_PANELS if name in stored.panel_names(state.sql)]
+    if not names:
+        page.empty("The panels along layers were not computed.", page.command("diagnose"))
+        return
+    name = page.choose("Panel", names, key="layers.panel", show=lambda one: VIEWS[one].title)
+    show_panel(run, name, f"layers.{name}.{run.student}.{run.selection}")
 
 
 def take_over(cell: state.Cell | None) -> None:

@@ -4,10 +4,18 @@ import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
+from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel
 from usad_workbench.workbench.panels.legend import role_legend
-from usad_workbench.workbench.presenters import probes
+from usad_workbench.workbench.presenters import panel_figures, probes, stored
 from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.figures import QUIET
+
+COSTS = {
+    "n_params": "parameters in use",
+    "resident_params": "parameters in memory",
+    "flops_per_second": "operations per second of audio",
+    "rtf": "seconds of computing per second of audio",
+}
 
 
 def view() -> None:
@@ -15,6 +23,34 @@ def view() -> None:
         "Probes",
         "How much of each task a simple classifier reads out of frozen embeddings.",
     )
+    probed()
+    page.section(
+        "One encoder or routing",
+        "The student beside its teachers, their mixture and routers: what each reads, what each "
+        "costs.",
+    )
+    routing()
+
+
+def routing() -> None:
+    """Systems with cost beside accuracy, from the diagnosis."""
+    run = choose_run("probes.run")
+    if run is None:
+        return
+    rows = stored.panel(state.sql, "routing", run)
+    costs = [name for name in COSTS if name in rows and rows[name].notna().any()]
+    if costs and not rows.empty:
+        cost = page.choose("Cost", costs, key="probes.cost", show=lambda one: COSTS[one])
+        roles = probes.roles_with_systems({**run.roles, "student": "student"})
+        st.plotly_chart(
+            panel_figures.cost_figure(rows, cost, COSTS[cost], roles), key="probes.routing",
+            theme=None, config=QUIET, alt="Value of each system against its cost, per task.",
+        )  # fmt: skip
+    show_panel(run, "routing", f"probes.routing.{run.student}.{run.selection}", with_head=False)
+
+
+def probed() -> None:
+    """Values of every encoder on every task."""
     protocols = probes.protocols(state.sql)
     if not protocols:
         page.empty(

@@ -1,0 +1,213 @@
+"""A stored diagnosis on a page: its verdicts, one panel at a time, the clips behind a row."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.panels import page, table
+from usad_workbench.workbench.panels.legend import role_legend
+from usad_workbench.workbench.panels.player import segment_card
+from usad_workbench.workbench.panels.scatter import custom_data
+from usad_workbench.workbench.presenters import panel_figures, panel_marks, panel_rows, stored
+from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
+from usad_workbench.workbench.presenters.encoders import student_of
+from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.headings import heading
+from usad_workbench.workbench.presenters.panels_in_words import PanelView, view_of
+from usad_workbench.workbench.presenters.text import is_missing, number, plain, shorten
+from usad_workbench.workbench.presenters.verdicts import is_open, meaning, question_words
+
+N_CLIPS = 6
+MAX_SERIES = 8
+
+
+def choose_run(key: str, student: str | None = None) -> stored.Run | None:
+    """The diagnosis to show; says how to make one where there is none."""
+    found = [run for run in stored.runs(state.sql) if student in (None, run.student)]
+    if not found:
+        page.empty(
+            "Not diagnosed yet: no verdicts and no panels are stored.",
+            page.command("diagnose", "--student", student or student_of(state.sql) or "STUDENT"),
+        )
+        return None
+    left, right = st.columns(2)
+    with left:
+        students = list(dict.fromkeys(run.student for run in found))
+        chosen = student or page.choose("Diagnosed student", students, key=f"{key}.student")
+    mine = {run.selection: run for run in found if run.student == chosen}
+    with right:
+        selection = page.choose(
+            "Clips", list(mine), key=f"{key}.selection",
+            show=lambda one: shorten(one, 90) if one else "all clips that every encoder has",
+        )  # fmt: skip
+    run = mine[selection]
+    for warning in run.warnings:
+        st.caption(f":material/warning: {plain(warning)}")
+    return run
+
+
+def show_verdicts(run: stored.Run) -> None:
+    """One card per question, evidence and rule below it."""
+    page.section("Verdicts", "Decided by rules that were fixed before any number was looked at.")
+    for i, verdict in enumerate(stored.verdicts(state.sql, run)):
+        if i % 2 == 0:
+            columns = st.columns(2)
+        answer = str(verdict["verdict"])
+        with columns[i % 2], st.container(border=True, height="stretch"):
+            st.caption(question_words(str(verdict["question"])))
+            colour = "orange" if is_open(answer) else "blue"
+            st.markdown(f"#### :{colour}[{plain(answer[:1].upper() + answer[1:])}]")
+            st.markdown(meaning(answer))
+            with st.expander("Evidence and rule"):
+                st.markdown("\n".join(_evidence(verdict["evidence"])))
+                st.caption(plain(verdict["rule"]))
+
+
+def _evidence(values: Mapping[str, Any], depth: int = 0) -> list[str]:
+    lines = []
+    for name, value in values.items():
+        head = f"{'    ' * depth}- {plain(name)}: "
+        if isinstance(value, Mapping):
+            lines += [head, *_evidence(value, depth + 1)]
+        else:
+            lines.append(head + plain(value))
+    return lines
+
+
+def show_panel(run: stored.Run, name: str, key: str, *, with_head: bool = True) -> None:
+    """One panel: question, figure, table; a click on either opens the clips behind it."""
+    frame = stored.panel(state.sql, name, run)
+    if frame.empty:
+        page.empty(
+            f"The panel {plain(name)} has no row for this student and these clips.",
+            page.command("diagnose", "--student", run.student, "--panels", name),
+        )
+        return
+    view = view_of(name, stored.columns_of(frame))
+    if with_head:
+        page.section(view.title, view.reading)
+    shown = _choose(frame, view, key)
+    clicked = _figure(shown, view, run, key)
+    position = _table(shown, key)
+    picked = clicked if clicked is not None else position
+    if picked is None:
+        st.caption("Click a mark or a row for the clips behind it.")
+    elif picked in frame.index:
+        behind(run, name, frame, view, picked)
+
+
+def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
+    """The rows of the chosen measure and the like: one at a time is drawn."""
+    choices = panel_rows.choices_of(frame, view)
+    if not choices:
+        return frame
+    picked = {}
+    for column, (name, values) in zip(
+        st.columns(max(2, len(choices))), choices.items(), strict=False
+    ):
+        with column:
+            picked[name] = page.choose(heading(name).capitalize(), values, key=f"{key}.{name}")
+    return panel_rows.chosen(frame, picked)
+
+
+def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> int | None:
+    """Draws the rows; the place of the one that was clicked."""
+    colours = {
+        name: CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
+        for i, name in enumerate(n for n in run.roles if n != run.student)
+    }
+    is_curves = False
+    if view.figure in ("maps", "table"):
+        return None
+    if view.figure == "shares":
+        parts = panel_marks.shares(frame, view)
+        if parts.empty:
+            return None
+        figure = panel_figures.panel_shares(parts, view, colours)
+    else:
+        drawn = panel_marks.marks(frame, view, run.roles)
+        if drawn.empty:
+            st.caption("No row has a number; the table says why.")
+            return None
+        is_curves = (
+            view.figure == "curves"
+            and drawn["layer"].notna().all()
+            and panel_marks.n_layers_of(drawn) > 1
+            and drawn["name"].nunique() <= MAX_SERIES
+            and set(drawn["name"]) <= set(colours)
+        )
+        if not is_curves:
+            role_legend(set(drawn["role"]))
+        figure = (
+            panel_figures.panel_curves(drawn, view, colours)
+            if is_curves
+            else panel_figures.panel_dots(drawn, view, run.roles)
+        )
+    event = st.plotly_chart(
+        figure, key=f"{key}.chart", on_select="rerun", selection_mode="points", config=QUIET,
+        theme=None, alt=f"{view.title}: {view.axis}, with 95% intervals.",
+    )  # fmt: skip
+    st.caption(
+        "Bars are 95% intervals; filled marks stand out after correction over the panel."
+        if is_curves
+        else "Bars are 95% intervals, the grey tick is the level of no effect."
+        if view.figure != "shares"
+        else "Pale bars fit badly: their shares say little."
+    )
+    clicked = custom_data(event)
+    return int(clicked[-1][0]) if clicked else None
+
+
+def _table(frame: pd.DataFrame, key: str) -> int | None:
+    """The rows as a table; the place of the one that was clicked."""
+    shown = panel_rows.visible(frame)
+    position = table.pick_any(shown.map(_flat), key=f"{key}.table")
+    return None if position is None else int(shown.index[position])
+
+
+def _flat(value: Any) -> Any:
+    """Shares and lists as words: a table cell holds one value."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {number(one)}" for name, one in value.items())
+    if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
+        return ", ".join(str(one) for one in value) if not is_missing(value) else ""
+    return value
+
+
+def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, picked: int) -> None:
+    """The clips that drive one row, with their sound."""
+    row = frame.loc[picked].to_dict()
+    lines = panel_rows.row_lines(row, view, panel_rows.key_columns(frame, view))
+    with st.container(border=True):
+        st.subheader(f"Behind {plain(lines[0])}", anchor=False)
+        st.markdown(plain("; ".join(lines[1:])))
+        cells = stored.cells_of(state.sql, run, name)
+        cell = panel_rows.cells_of_rows([row], cells)[0]
+        if cell is None:
+            st.caption(
+                "No clips are stored for this row: its number does not rest on single clips."
+            )
+            return
+        clips = stored.clips_of(state.sql, run, name, cell)
+        n = min(N_CLIPS, -(-len(clips) // 2))
+        st.caption(
+            f"Influence of a clip: {plain(panel_rows.INFLUENCE.get(clips['kind'].iloc[0], ''))}. "
+            f"{n} of {len(clips):,} stored clips at each end."
+        )
+        left, right = st.columns(2, gap="medium")
+        with left:
+            st.markdown("**Most**")
+            _cards(clips.head(n))
+        with right:
+            st.markdown("**Least**")
+            _cards(clips.iloc[max(n, len(clips) - n) :].iloc[::-1])
+
+
+def _cards(side: pd.DataFrame) -> None:
+    rows = segments(state.sql, side["segment_id"].tolist())
+    for value, (_, row) in zip(side["influence"], rows.iterrows(), strict=True):
+        segment_card(row.to_dict(), f"**{plain(f'{value:+.3f}')}**")
