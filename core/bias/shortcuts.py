@@ -1,0 +1,158 @@
+"""Shortcuts: do clips lie together for how they were recorded rather than for what they hold?
+
+Neighbours of other clusters are looked at. A corpus that has only some of the labels makes
+same-corpus neighbours by content alone; so the null exchanges the attribute between
+clusters of the same label (or between clips of a cluster, where it varies there), which
+leaves that much in place. What is above the null is not content as far as labels tell.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from usad_workbench.core.bias.factors import (
+    VARYING_SHARE,
+    Factor,
+    cluster_orders,
+    varying_share,
+)
+from usad_workbench.core.bias.neighbourhoods import N_RESAMPLES
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.probes.folds import Codes, codes_of
+from usad_workbench.core.similarity._arrays import Ids, Indices, Matrix
+from usad_workbench.core.similarity.resampling import (
+    bootstrap_limits,
+    cluster_bootstrap_counts,
+    exchange_warning,
+    permutation_p_value,
+    permutations_within,
+    too_few_clusters,
+)
+
+N_PERMUTATIONS = 199
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShortcutResult:
+    """How much neighbours share one attribute."""
+
+    value: float
+    """Share of neighbours with the clip's class; of values, Moran's I of their ranks: the
+    mean product of a clip's rank and the mean rank of its neighbours, 1 at most."""
+    null: float
+    """The same with the attribute exchanged among clips of the same label, mean."""
+    excess: float
+    """Value minus null."""
+    ci_low: float
+    ci_high: float
+    """Of the excess, 95% bootstrap over clusters, neighbours as they are."""
+    p_value: float
+    """One-sided, permutation of whole clusters, or within clusters where it varies there."""
+    n_clips: int
+    n_clusters: int
+    influence: Matrix
+    """What each clip adds to the excess `[clip]`."""
+    reason: str
+
+
+def neighbour_attribute(
+    neighbours: Indices,
+    attribute: Factor,
+    clusters: Ids,
+    labels: Ids | None = None,
+    *,
+    n_permutations: int = N_PERMUTATIONS,
+    seed: int = 0,
+) -> ShortcutResult:
+    """How much more neighbours share an attribute than their labels explain.
+
+    Args:
+        neighbours: `[clip, k]`, clips of the own cluster excluded.
+        attribute: Classes, or values, of which ranks are compared.
+        clusters: Cluster id of each clip.
+        labels: Content label of each clip; one label for all where none.
+        n_permutations: Size of the null.
+        seed: Of the permutations.
+
+    Raises:
+        ShapeError: other numbers of clips.
+        DegenerateError: nothing can be exchanged: each label lies in one cluster.
+
+    >>> near = np.array([[1], [0], [3], [2]] * 3) + 4 * np.repeat(np.arange(3), 4)[:, None]
+    >>> from usad_workbench.core.bias.factors import categorical
+    >>> found = neighbour_attribute(near, categorical(list("aabb") * 3), np.arange(12))
+    >>> found.value, found.null < 0.7, found.p_value < 0.05
+    (1.0, True, True)
+    """
+    n = len(neighbours)
+    units = codes_of(clusters, "cluster")
+    content = np.zeros(n, dtype=np.intp) if labels is None else codes_of(labels, "label")
+    if not len(attribute) == len(units) == len(content) == n:
+        raise ShapeError(
+            f"There are neighbours of {n} clips, {len(attribute)} attributes, {len(units)} clusters "
+            f"and {len(content)} labels, expected one of each for each clip."
+        )
+    values = _ranks(attribute.values) if attribute.is_continuous else attribute.values
+    orders, weak = _orders(values, units, content, n_permutations, seed)
+    per_clip = _agreement(values, neighbours, attribute.is_continuous)
+    null = np.array(
+        [_agreement(values[order], neighbours, attribute.is_continuous).mean() for order in orders]
+    )
+    value, middle = float(per_clip.mean()), float(null.mean())
+    n_clusters = int(units.max()) + 1
+    reason = too_few_clusters(n_clusters)
+    low = high = float("nan")
+    if not reason:
+        counts = cluster_bootstrap_counts(n_clusters, N_RESAMPLES, seed).astype(np.float64)
+        samples = (counts @ np.bincount(units, per_clip)) / (counts @ np.bincount(units))
+        low, high = (one - middle for one in bootstrap_limits(samples, n_clusters))
+    return ShortcutResult(
+        value=value, null=middle, excess=value - middle, ci_low=low, ci_high=high,
+        p_value=permutation_p_value(value - 1e-12, null), n_clips=n, n_clusters=n_clusters,
+        influence=per_clip - middle, reason="; ".join(one for one in (reason, weak) if one),
+    )  # fmt: skip
+
+
+def _agreement(values: Matrix, neighbours: Indices, is_continuous: bool) -> Matrix:
+    """Share of neighbours of the same class, or own rank times mean rank of neighbours."""
+    near = values[neighbours]
+    if is_continuous:
+        return np.asarray(values * near.mean(axis=1))
+    return np.asarray(np.mean(near == values[:, None], axis=1))
+
+
+def _ranks(values: Matrix) -> Matrix:
+    """Ranks, ties in the middle, mean 0 and variance 1."""
+    ranks = rankdata(values)
+    return np.asarray((ranks - ranks.mean()) / ranks.std())
+
+
+def _orders(
+    values: Matrix, units: Codes, content: Codes, n_permutations: int, seed: int
+) -> tuple[Indices, str]:
+    """Rows that the attribute is taken from `[permutation, clip]`, and what weakens the null."""
+    if varying_share(values, units) >= VARYING_SHARE:
+        pairs = np.unique(np.stack([content, units]), axis=1, return_inverse=True)[1].ravel()
+        alone = np.bincount(pairs)[pairs] == 1
+        # Single clips exchange with the single clips of their label.
+        stratum = np.unique(np.where(alone, content, len(pairs) + pairs), return_inverse=True)[
+            1
+        ].astype(np.intp)
+        orders = permutations_within(stratum, n_permutations, seed)
+    else:
+        stratum = _majority(content, units)
+        orders = cluster_orders(units, stratum, n_permutations, seed)
+    if len(np.unique(stratum)) == len(stratum):
+        raise DegenerateError(
+            f"Each of {len(stratum)} labels lies in one cluster, expected labels with several: "
+            "attribute and content cannot be told apart. Choose another label column."
+        )
+    return orders, exchange_warning(stratum, n_permutations)
+
+
+def _majority(content: Codes, units: Codes) -> Codes:
+    """The most frequent label of each cluster `[cluster]`."""
+    counts = np.zeros((int(units.max()) + 1, int(content.max()) + 1))
+    np.add.at(counts, (units, content), 1.0)
+    return np.unique(counts.argmax(axis=1), return_inverse=True)[1].astype(np.intp)
