@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +8,14 @@ from types import ModuleType
 
 import pytest
 
+from usad_workbench.core.diagnosis.rules import load_rules
+from usad_workbench.core.diagnosis.store import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.screenshots import find_browser, served
 
 
-def _synthetic() -> ModuleType:
-    """The builder beside this file: tests are no package, so it is loaded by its path."""
-    name = "synthetic_workspace"
+def _beside(name: str) -> ModuleType:
+    """A builder beside this file: tests are no package, so it is loaded by its path."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         assert spec and spec.loader
@@ -24,7 +26,12 @@ def _synthetic() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def synthetic() -> ModuleType:
-    return _synthetic()
+    return _beside("synthetic_workspace")
+
+
+@pytest.fixture(scope="session")
+def synthetic_diagnosis() -> ModuleType:
+    return _beside("synthetic_diagnosis")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +41,20 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -
         tmp_path_factory.mktemp("workbench"), n_permutations=29, with_umap=False
     )
     return built
+
+
+@pytest.fixture(scope="session")
+def diagnosed(
+    workspace: Workspace, synthetic_diagnosis: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> Workspace:
+    """A copy of it that holds two diagnoses: of all clips, and of a selection."""
+    folder = tmp_path_factory.mktemp("diagnosed")
+    shutil.copytree(workspace.folder.parent, folder / "all")
+    copy = Workspace.open(folder / "all" / workspace.folder.name)
+    for selection in ("", "domain = 'speech'"):
+        found = synthetic_diagnosis.diagnosis(copy, selection)
+        store_diagnosis(copy, found, synthetic_diagnosis.verdicts(found), load_rules()[1])
+    return copy
 
 
 @pytest.fixture(scope="session")

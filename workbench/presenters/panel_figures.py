@@ -82,7 +82,7 @@ def panel_shares(
 ) -> go.Figure:
     """Shares stacked per layer, one small panel per facet; weak fits are pale."""
     panels = _panels(parts)
-    names = part_order(parts["part"].tolist())
+    names = part_order(parts["part"].tolist(), colours)
     given = colours or {n: CATEGORY_COLOURS[i % 20] for i, n in enumerate(names)}
     figure = _grid(panels)
     for at, panel in enumerate(panels):

@@ -57,6 +57,13 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
     return pd.DataFrame(found, columns=columns)
 
 
+def panels_without_number(frame: pd.DataFrame, view: PanelView, drawn: pd.DataFrame) -> list[str]:
+    """Small panels that a figure would have, had any of their rows a number."""
+    facets = [name for name in view.facets if name in frame]
+    asked = {panel_rows.facet_words(row, facets) for row in frame.to_dict("records")}
+    return sorted(asked - set(drawn["panel"]))
+
+
 def n_layers_of(drawn: pd.DataFrame) -> int:
     """How many layers the marks have."""
     return int(drawn["layer"].nunique())
@@ -100,14 +107,17 @@ def parts_of(row: Mapping[Any, Any], parts: Sequence[str]) -> list[tuple[str, fl
     return found
 
 
-def part_order(names: Sequence[str]) -> list[str]:
-    """Encoders by name, then what several share, then what is new.
+def part_order(names: Sequence[str], colours: Mapping[str, object] | None = None) -> list[str]:
+    """Encoders in the order of their colours, then what several share, then what is new.
 
     >>> part_order(["residual", "b", "shared", "a"])
     ['a', 'b', 'shared', 'residual']
     """
     rank = {"shared": 1, "novel": 2, "residual": 2}
-    return sorted(set(names), key=lambda name: (rank.get(name, 0), name))
+    place = {name: i for i, name in enumerate(colours or ())}
+    return sorted(
+        set(names), key=lambda name: (rank.get(name, 0), place.get(name, len(place)), name)
+    )
 
 
 def _float(value: object) -> float:

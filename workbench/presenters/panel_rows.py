@@ -151,7 +151,7 @@ def row_lines(row: Row, view: PanelView, keys: Sequence[str]) -> list[str]:
     value, low, high = row.get(view.value), row.get("ci_low"), row.get("ci_high")
     lines = [subject(row, keys), f"{view.axis}: {number(value, 3)} {interval(low, high, 3)}"]
     tests = [
-        f"{word} = {number(row[name], 3)}"
+        f"{word} < 0.001" if float(str(row[name])) < 0.001 else f"{word} = {number(row[name], 3)}"
         for name, word in (("p_value", "p"), ("q_value", "q"))
         if is_known(row.get(name))
     ]
@@ -189,16 +189,25 @@ def _part(value: object) -> object:
 def extreme_rows(rows: Sequence[Row], view: PanelView, n: int) -> list[int]:
     """Positions of the rows that stand out most, largest first, then the smallest.
 
-    Where none stands out, the one with the largest value alone.
+    Of rows that differ in layer or measure only, the most extreme one. Where none stands
+    out, the one with the largest value alone.
     """
     known = [i for i, row in enumerate(rows) if is_known(row.get(view.value))]
     ordered = sorted(known, key=lambda i: -float(str(rows[i][view.value])))
     out = [i for i in ordered if stands_out(rows[i], view)]
     if not out:
         return ordered[:1]
-    above = [i for i in out if _above(rows[i], view)]
-    below = [i for i in out if not _above(rows[i], view)]
-    return [*above[:n], *below[len(below) - min(n, len(below)) :]]
+    above = _one_each([i for i in out if _above(rows[i], view)], rows, view)
+    below = _one_each([i for i in reversed(out) if not _above(rows[i], view)], rows, view)
+    return [*above[:n], *reversed(below[:n])]
+
+
+def _one_each(order: Sequence[int], rows: Sequence[Row], view: PanelView) -> list[int]:
+    """The first of all rows about the same thing."""
+    kept: dict[tuple[str, ...], int] = {}
+    for i in order:
+        kept.setdefault(tuple(str(rows[i].get(n)) for n in (view.series, *view.facets)), i)
+    return list(kept.values())
 
 
 def _above(row: Row, view: PanelView) -> bool:

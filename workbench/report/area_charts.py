@@ -20,7 +20,7 @@ def stacked(parts_of: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Ht
     """Stacked bars, one per layer, one small panel per facet; negative shares go below zero."""
     panels = domain_order(parts_of["panel"])[:MAX_PANELS]
     shown = parts_of[parts_of["panel"].isin(panels)]
-    names = part_order(shown["part"].tolist())
+    names = part_order(shown["part"].tolist(), colours)
     classes = {name: COMMON_PARTS.get(name, f"s{colours.get(name, 7)}") for name in names}
     n_columns = min(len(panels), 4)
     left, width = 52.0, (svg.WIDTH - 52) / n_columns

@@ -85,7 +85,7 @@ def curves(drawn: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Html:
     """
     panels = domain_order(drawn["panel"])[:MAX_PANELS]
     drawn = drawn[drawn["panel"].isin(panels)]
-    names = sorted(set(drawn["name"]))
+    names = sorted(set(drawn["name"]), key=lambda name: colours[name])
     layers = sorted({int(layer) for layer in drawn["layer"]})
     n_columns = min(len(panels), 4)
     left, width = 52.0, (svg.WIDTH - 52) / n_columns

@@ -64,7 +64,11 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Ht
             return join([])
         return _framed(area_charts.stacked(parts, view.axis, colours_of(roles)), note)
     drawn = panel_marks.marks(shown, view, roles)
-    return join([]) if drawn.empty else _marks(drawn, view, roles, note)
+    if drawn.empty:
+        return join([])
+    empty = panel_marks.panels_without_number(shown, view, drawn)
+    note += f" No number for {listing(empty)}; why is said below." if empty else ""
+    return _marks(drawn, view, roles, note)
 
 
 def _marks(drawn: pd.DataFrame, view: PanelView, roles: Mapping[str, str], note: str) -> Html:
@@ -170,7 +174,9 @@ def _cell(lines: list[str], drivers: Drivers, sounds: Sounds) -> Html:
     sounds.fetch(ids[:CLIPS_PER_SIDE] + ids[-CLIPS_PER_SIDE:])
     n = min(CLIPS_PER_SIDE, -(-len(ids) // 2))
     high = [sounds.card(ids[i], influence[i]) for i in range(n)]
-    low = [sounds.card(ids[i], influence[i]) for i in range(max(n, len(ids) - n), len(ids))]
+    low = [
+        sounds.card(ids[i], influence[i]) for i in reversed(range(max(n, len(ids) - n), len(ids)))
+    ]
     return tag(
         "div",
         tag("h4", shorten(lines[0], 160)),

@@ -121,7 +121,7 @@ def _first_segments(workspace: Workspace, clip_ids: Sequence[str]) -> list[dict[
 
 def _about(row: Mapping[Any, Any]) -> str:
     parts = [
-        None if is_missing(row["label"]) else shorten(row["label"], 60),
+        None if is_missing(row["label"]) else shorten(row["label"], 90),
         row["domain"],
         None if is_missing(row["dataset"]) else shorten(row["dataset"], 30),
         span(row["start_s"], row["end_s"]),
