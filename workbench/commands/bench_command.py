@@ -37,6 +37,11 @@ BENCHMARKS = {
         function="bench_training_throughput",
         measures="training with cached targets against float32 with teachers online",
     ),
+    "similarity-cube": Benchmark(
+        module="similarity",
+        function="bench_similarity_cube",
+        measures="CKA of all layer pairs and domains against full Gram matrices",
+    ),
     "large-training": Benchmark(
         module="accelerator",
         function="bench_large_training",
