@@ -152,7 +152,7 @@ def test_degenerate_clips_are_named(one: Intervention) -> None:
             changed(one, bad.astype(np.float32))
     with pytest.raises(ShapeError):
         changed(one, np.ones((2, RATE_HZ), dtype=np.float32))
-    assert np.isfinite(changed(one, noise(0.03))).all()
+    assert np.isfinite(changed(one, noise(0.04))).all()
 
 
 def test_noise_differs_between_clips() -> None:
