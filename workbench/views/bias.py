@@ -32,7 +32,7 @@ def view() -> None:
         similarity()
         return
     show_verdicts(run)
-    names = stored.panel_names(state.sql)
+    names = list(dict.fromkeys([*stored.panel_names(state.sql), "similarity"]))
     name = page.choose(
         "Panel", names, key="bias.panel", default="inheritance",
         show=lambda one: VIEWS[one].title if one in VIEWS else one,

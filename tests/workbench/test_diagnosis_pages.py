@@ -1,0 +1,151 @@
+"""Bias, Layers and Probes on a workspace that holds diagnoses."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench import app
+from usad_workbench.workbench.presenters import stored
+from usad_workbench.workbench.screenshots import (
+    browser_page,
+    find_browser,
+    open_by_link,
+    picture,
+    served,
+    settle,
+)
+
+APP = Path(app.__file__)
+TIMEOUT_S = 60
+PAGE_MS = 60_000
+
+
+@pytest.fixture
+def opened(diagnosed: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sys, "argv", ["app.py", str(diagnosed.folder)])
+    test = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
+
+    def open_page(name: str) -> AppTest:
+        page = test.switch_page(f"views/{name.lower()}.py").run()
+        assert not page.exception, page.exception
+        assert not page.error
+        return page
+
+    return open_page
+
+
+def texts(page: AppTest) -> str:
+    kinds = (page.markdown, page.caption, page.header, page.subheader)
+    return "\n".join(str(e.value) for kind in kinds for e in kind).replace("\\", "")
+
+
+def pick(page: AppTest, label: str, value: Any) -> AppTest:
+    box = next(box for box in page.selectbox if box.label == label)
+    changed = box.set_value(value).run()
+    assert not changed.exception, changed.exception
+    return changed
+
+
+def test_bias_has_the_verdicts_with_evidence_and_rule(opened: Any) -> None:
+    said = texts(opened("Bias"))
+    assert "Inherited: speech-teacher in speech" in said
+    assert "- sound-teacher: " in said
+    assert "    - speech: yes" in said
+    assert "q-value at or below 0.05" in said
+    assert "domain effects has 27 clips: too few" in said
+
+
+@pytest.mark.parametrize("name", ["inheritance", "attribution", "errors", "routing", "novelty"])
+def test_bias_shows_each_panel(opened: Any, name: str) -> None:
+    page = pick(opened("Bias"), "Panel", name)
+    assert not page.error
+    assert any("clips behind it" in caption.value for caption in page.caption)
+
+
+def test_a_panel_without_rows_says_how_to_make_them(opened: Any) -> None:
+    page = pick(opened("Bias"), "Panel", "partial")
+    assert "has no row for this student" in texts(page)
+    assert any("--panels partial" in code.value for code in page.code)
+
+
+def test_bias_still_has_the_similarities(opened: Any) -> None:
+    page = pick(opened("Bias"), "Panel", "similarity")
+    assert "Mean over domains" in texts(page)
+
+
+def test_a_selection_is_another_diagnosis(opened: Any) -> None:
+    page = pick(opened("Bias"), "Clips", "domain = 'speech'")
+    assert "Inherited: speech-teacher in speech" in texts(page)
+
+
+def test_layers_and_probes_show_their_panels(opened: Any) -> None:
+    said = texts(opened("Layers"))
+    assert "Along the student's layers" in said
+    page = pick(opened("Layers"), "Panel", "attribution")
+    assert "Pale bars fit badly" in texts(page)
+    page = opened("Probes")
+    boxes = [box.options for box in page.selectbox if box.label == "Cost"]
+    assert boxes == [["parameters in use", "seconds of computing per second of audio"]]
+
+
+def test_clips_of_a_cell_are_the_stored_ones(diagnosed: Workspace) -> None:
+    run = next(run for run in stored.runs(diagnosed.sql) if not run.selection)
+    cells = stored.cells_of(diagnosed.sql, run, "inheritance")
+    assert len(cells) == 27
+    cell = "teacher=speech-teacher|domain=speech|layer=4"
+    clips = stored.clips_of(diagnosed.sql, run, "inheritance", cell)
+    assert clips.clip_id.iloc[0] == "speech-000"
+    assert clips.influence.is_monotonic_decreasing
+    assert clips.influence.iloc[0] == pytest.approx(0.1)
+    assert run.roles["speech-control"] == "control"
+
+
+@pytest.fixture(scope="module")
+def page(diagnosed: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if find_browser() is None:
+        pytest.skip("NO BROWSER TESTS: no Chromium on this machine.")
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with served(diagnosed.folder, log) as address, browser_page() as found:
+        found.errors = []
+        found.on("pageerror", lambda error: found.errors.append(str(error)))
+        found.goto(address, timeout=PAGE_MS)
+        settle(found)
+        yield found
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["Bias", "Layers"])
+def test_a_mark_opens_the_clips_behind_it(page: Any, tmp_path: Path, name: str) -> None:
+    open_by_link(page, name)
+    place = page.evaluate(
+        """() => {
+          const charts = [...document.querySelectorAll('.js-plotly-plot')];
+          const chart = charts.find((c) => c._fullData.some((t) => t.error_y && t.mode
+            && t.mode.includes('lines')));
+          chart.scrollIntoView({block: 'center'});
+          const trace = chart._fullData.find((t) => t.name === 'speech-teacher');
+          const box = chart.getBoundingClientRect();
+          const [x, y] = [chart._fullLayout.xaxis, chart._fullLayout.yaxis];
+          return {x: box.left + x._offset + x.d2p(trace.x[2]),
+                  y: box.top + y._offset + y.d2p(trace.y[2]), row: trace.customdata[2][0]};
+        }"""
+    )
+    page.mouse.move(place["x"], place["y"])
+    page.wait_for_timeout(300)
+    page.mouse.click(place["x"], place["y"])
+    page.get_by_role("heading", name="Behind speech-teacher · speech · layer 4").wait_for(
+        timeout=PAGE_MS
+    )
+    settle(page)
+    behind = page.get_by_test_id("stMain")
+    assert "0.240 [0.190, 0.290]" in behind.inner_text()
+    assert page.get_by_text("speech-000", exact=False).first.is_visible()
+    assert page.locator("audio").count() >= 12
+    picture(page, tmp_path / f"{name}.png")
+    assert page.evaluate("window.executed") is None
+    assert page.errors == []
