@@ -39,7 +39,7 @@ class ShortcutResult:
 
     value: float
     """Share of neighbours with the clip's class; of values, Moran's I of their ranks: the
-    mean product of a clip's rank and the mean rank of its neighbours, 1 at most."""
+    mean product of a clip's rank and the mean rank of its neighbours, about 1 where equal."""
     null: float
     """The same with the attribute exchanged among clips of the same label, mean."""
     excess: float

@@ -110,7 +110,7 @@ VIEWS: dict[str, PanelView] = {
     ),
     "shortcuts": PanelView(
         title="Shortcuts", value="excess", axis="above chance", series="encoder",
-        facets=("factor",),
+        facets=("attribute",),
         reading="Whether neighbours share what is not content: corpus, loudness, bandwidth, "
         "length.",
     ),

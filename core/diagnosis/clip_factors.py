@@ -1,0 +1,200 @@
+"""Which columns of ``clips`` are factors that content should not depend on, and loudness.
+
+Rules, the same for every workspace: a column is a factor of a domain if it is neither the
+label nor a task's label there, nor says the same as one of these, as the cluster or as an
+earlier column, nor is bookkeeping (ids, paths, hashes, licences). Classes need 2 to 20 levels with at least
+2 clusters each, and 8 clusters in all. Duration, source sampling rate and loudness are
+continuous.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from usad_workbench.core.audio import read_audio
+from usad_workbench.core.bias.factors import Factor, categorical, continuous
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.errors import UsadError
+from usad_workbench.core.similarity import MIN_CLUSTERS
+from usad_workbench.core.similarity._arrays import Indices
+
+CONTINUOUS = ("duration_s", "source_sample_rate_hz", "loudness_db")
+BOOKKEEPING = frozenset(
+    [
+        "clip_id",
+        "path",
+        "domain",
+        "cluster_id",
+        "label",
+        "split",
+        "sample_rate_hz",
+        "audio_sha256",
+        "source_version",
+        "source_path",
+        "source_start_s",
+        "source_sha256",
+        "author",
+        "licence",
+    ]
+)
+MIN_LEVELS, MAX_LEVELS = 2, 20
+LOUDNESS_TABLE = "clip_loudness"
+MAX_DECODED_S = 7200.0
+"""More audio than two hours is not decoded for its loudness."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ClipFactor:
+    """One factor on the clips of one domain that have it."""
+
+    name: str
+    rows: Indices
+    factor: Factor | None
+    """None where ``reason`` says why it cannot be asked."""
+    reason: str = ""
+
+
+def clip_factors(material: Material, domain: str) -> list[ClipFactor]:
+    """The factors of one domain, classes first, in the order of the columns."""
+    rows = material.rows(domain)
+    clips = material.clips.iloc[rows]
+    content = content_columns(material, domain)
+    seen = [pd.factorize(clips[name])[0] for name in (*content, "cluster_id")]
+    found = []
+    for name in clips.columns:
+        column = clips[name]
+        if name in (*content, *CONTINUOUS) or name in BOOKKEEPING:
+            continue
+        if not MIN_LEVELS <= column.nunique() <= MAX_LEVELS:
+            continue
+        codes = pd.factorize(column)[0]
+        if any(_is_same(codes, other) for other in seen):
+            continue
+        seen.append(codes)
+        found.append(_categorical(name, column, clips.cluster_id, rows))
+    return [*found, *_continuous(material, rows)]
+
+
+def content_columns(material: Material, domain: str) -> list[str]:
+    """The label, and the labels of the tasks of the domain."""
+    tasks = material.workspace.sql(
+        "SELECT label_column FROM tasks WHERE domain IS NULL OR domain = ? ORDER BY task", [domain]
+    )
+    names = dict.fromkeys(["label", *tasks.label_column])
+    return [name for name in names if name in material.clips]
+
+
+def content_label(material: Material, domain: str) -> tuple[str, list[str]]:
+    """The column that says what the clips hold, and its value for each clip of the domain.
+
+    The first content column whose levels mostly have two clusters or more; no column, and
+    one label for all, where there is none. Clips without a label get one of their own.
+    """
+    rows = material.rows(domain)
+    clips = material.clips.iloc[rows]
+    for name in content_columns(material, domain):
+        values = clips[name].dropna()
+        clusters = clips.cluster_id[values.index].groupby(values).nunique()
+        if len(values) * 2 > len(clips) and (values.map(clusters) >= 2).mean() > 0.5:
+            return name, [str(one) for one in clips[name].fillna("no label")]
+    return "", ["any"] * len(clips)
+
+
+def loudness_db(material: Material) -> "pd.Series[float]":
+    """Level of each clip in dB re full scale (root mean square), NaN where there is no audio.
+
+    Decoded once: kept in the table ``clip_loudness``.
+    """
+    workspace, clips = material.workspace, material.clips
+    tables = set(workspace.sql("SHOW TABLES").iloc[:, 0])
+    known: dict[str, float] = {}
+    if LOUDNESS_TABLE in tables:
+        table = workspace.sql(f"SELECT * FROM {LOUDNESS_TABLE}")
+        known = dict(zip(table.clip_id, table.loudness_db.astype(float), strict=True))
+    missing = clips[~clips.clip_id.isin(list(known))]
+    missing = missing[missing.path.astype(bool)]
+    if len(missing) and missing.duration_s.sum() <= MAX_DECODED_S:
+        new = [_level(material, path) for path in missing.path]
+        known |= dict(zip(missing.clip_id, new, strict=True))
+        rows = pa.table({"clip_id": missing.clip_id.tolist(), "loudness_db": new})
+        with workspace.database.write() as connection:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {LOUDNESS_TABLE} (clip_id VARCHAR, loudness_db DOUBLE)"
+            )
+            connection.register("new_loudness", rows)
+            connection.execute(f"INSERT INTO {LOUDNESS_TABLE} SELECT * FROM new_loudness")
+            connection.unregister("new_loudness")
+    return clips.clip_id.map(known).astype(float)
+
+
+def continuous_columns(material: Material) -> pd.DataFrame:
+    """The continuous factors that the clips have, as numbers; NaN where missing."""
+    columns = {
+        name: pd.to_numeric(material.clips[name], errors="coerce")
+        for name in CONTINUOUS
+        if name in material.clips
+    }
+    if "loudness_db" not in columns:
+        columns["loudness_db"] = loudness_db(material)
+    return pd.DataFrame(columns)
+
+
+def _level(material: Material, path: str) -> float:
+    try:
+        samples = read_audio(material.workspace.audio_path(path)).samples.astype(np.float64)
+    except (UsadError, OSError):
+        return float("nan")  # the clip has no level; its other factors stand
+    return float(10 * np.log10(np.mean(samples**2)))
+
+
+def _is_same(a: Indices, b: Indices) -> bool:
+    """Whether two columns part the clips alike, missing values as a level of their own."""
+    pairs = len(np.unique(np.stack([a, b]), axis=1).T)
+    return pairs == len(np.unique(a)) == len(np.unique(b))
+
+
+def _categorical(
+    name: str, column: "pd.Series[str]", clusters: "pd.Series[str]", rows: Indices
+) -> ClipFactor:
+    column = column.dropna().astype(str)
+    per_level = clusters[column.index].groupby(column).nunique()
+    n_clusters = clusters[column.index].nunique()
+    kept = column[column.map(per_level) >= 2]
+    places = rows[clusters.index.get_indexer(kept.index)]
+    reason = ""
+    if n_clusters < MIN_CLUSTERS:
+        reason = f"{n_clusters} clusters have it, at least {MIN_CLUSTERS} are needed"
+    elif kept.nunique() < MIN_LEVELS:
+        reason = f"{kept.nunique()} levels have 2 clusters or more, at least {MIN_LEVELS} needed"
+    factor = None if reason else categorical(kept.tolist())
+    return ClipFactor(name=name, rows=places, factor=factor, reason=reason)
+
+
+def _continuous(material: Material, rows: Indices) -> Sequence[ClipFactor]:
+    found = []
+    clusters = np.asarray(material.clusters())
+    for name, column in continuous_columns(material).items():
+        values = column.to_numpy()[rows]
+        known = np.isfinite(values)
+        places = rows[known]
+        if len(places) < 2 or np.ptp(values[known]) == 0:
+            continue
+        n_clusters = len(np.unique(clusters[places]))
+        reason = ""
+        if n_clusters < MIN_CLUSTERS:
+            reason = f"{n_clusters} clusters have it, at least {MIN_CLUSTERS} are needed"
+        factor = None if reason else continuous(values[known])
+        found.append(ClipFactor(name=str(name), rows=places, factor=factor, reason=reason))
+    return found
+
+
+def spaces_of(material: Material) -> list[tuple[str, int]]:
+    """Student layers, and of each other encoder the layer at the depth of the last one."""
+    layers = material.student_layers
+    return [
+        *((material.student, layer) for layer in layers),
+        *((name, material.matching_layer(name, layers[-1])) for name in material.encoders[1:]),
+    ]

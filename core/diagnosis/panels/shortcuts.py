@@ -1,0 +1,95 @@
+"""Shortcuts: do neighbours share corpus, recorder, loudness, bandwidth or duration?"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from usad_workbench.core.bias.neighbourhoods import centred_neighbours
+from usad_workbench.core.bias.shortcuts import neighbour_attribute
+from usad_workbench.core.diagnosis.clip_factors import (
+    ClipFactor,
+    clip_factors,
+    content_label,
+    spaces_of,
+)
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.progress import Progress
+from usad_workbench.core.similarity import benjamini_hochberg
+
+NAME = "shortcuts"
+COLUMNS = {
+    "domain": "VARCHAR", "encoder": "VARCHAR", "layer": "INTEGER", "attribute": "VARCHAR",
+    "value": "DOUBLE", "null": "DOUBLE", "excess": "DOUBLE", "ci_low": "DOUBLE",
+    "ci_high": "DOUBLE", "p_value": "DOUBLE", "q_value": "DOUBLE", "measure": "VARCHAR",
+    "label_column": "VARCHAR", "n_clips": "INTEGER", "n_clusters": "INTEGER", "reason": "VARCHAR",
+}  # fmt: skip
+"""The interval is of the excess: value minus null."""
+
+Row = dict[str, Any]
+
+
+def compute(material: Material, progress: Progress) -> Panel:
+    """One row per domain, space and attribute; drivers: clips that share it most."""
+    rows: list[Row] = []
+    drivers: list[Drivers] = []
+    spaces = spaces_of(material)
+    for done, domain in enumerate(material.domains, start=1):
+        factors = clip_factors(material, domain)
+        for encoder, layer in spaces:
+            for one in factors:
+                row, influence = _row(material, domain, encoder, layer, one)
+                rows.append(row)
+                if influence is not None:
+                    cell = cell_name(
+                        domain=domain, encoder=encoder, layer=layer, attribute=one.name
+                    )
+                    ids = material.clips.clip_id.iloc[one.rows].tolist()
+                    drivers.append(drivers_of(cell, ids, influence, "overlap"))
+        progress(done, len(material.domains), NAME)
+    q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
+    for row, value in zip(rows, q.tolist(), strict=True):
+        row["q_value"] = value
+    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+
+
+def _row(
+    material: Material, domain: str, encoder: str, layer: int, one: ClipFactor
+) -> tuple[Row, np.ndarray | None]:
+    column, labels = content_label(material, domain)
+    clusters = material.clusters(one.rows)
+    row: Row = {
+        "domain": domain, "encoder": encoder, "layer": layer, "attribute": one.name,
+        "value": math.nan, "null": math.nan, "excess": math.nan, "p_value": math.nan,
+        "measure": "share", "label_column": column, "n_clips": len(one.rows),
+        "n_clusters": len(set(clusters)), "reason": one.reason,
+    }  # fmt: skip
+    if one.factor is None:
+        return row, None
+    places = np.searchsorted(material.rows(domain), one.rows)
+    config = material.config
+    try:
+        near = centred_neighbours(material.vectors(encoder, layer, one.rows), config.k, clusters)
+        found = neighbour_attribute(
+            near, one.factor, clusters, [labels[i] for i in places],
+            n_permutations=config.n_permutations, seed=config.seed,
+        )  # fmt: skip
+    except (ShapeError, DegenerateError) as error:
+        return row | {"reason": str(error)}, None
+    reason = found.reason if column else "; ".join(filter(None, ["no content label", found.reason]))
+    row |= {
+        "value": found.value, "null": found.null, "excess": found.excess,
+        "ci_low": found.ci_low, "ci_high": found.ci_high, "p_value": found.p_value,
+        "measure": "correlation" if one.factor.is_continuous else "share", "reason": reason,
+    }  # fmt: skip
+    return row, found.influence
+
+
+PANEL = PanelKind(
+    name=NAME,
+    question="Do neighbours share how they were recorded, beyond what their labels explain?",
+    columns=COLUMNS,
+    compute=compute,
+)
