@@ -1,40 +1,54 @@
-"""Frozen probes on the tasks of a workspace, for encoders and for teachers side by side.
+"""Frozen probes on the tasks of a workspace: every encoder, and systems made of the teachers.
 
 Each encoder gets the same budget: every layer of it is a candidate, and the one that is
-used on a test fold was chosen on folds within the training part alone. The teachers
-side by side are a system of their own: their layers of the same relative depth, each
-block centred and scaled with the training fold's statistics.
+used on a test fold was chosen on folds within the training part alone. Routers are put
+together from the teachers' out-of-fold predictions on the same folds and cost nothing.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from usad_workbench.core.bias.routing import best_on_validation, routed
+from usad_workbench.core.cost import Cost, combined, encoder_costs
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
+from usad_workbench.core.predictions import predictions_of, store_predictions
+from usad_workbench.core.probes import (
+    ProbeResult,
+    Protocol,
+    evaluate_best_layer,
+    evaluate_predictions,
+    grouped_folds,
+)
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.schema import TABLES
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.task_systems import (
+    CONCATENATION,
+    LEARNED_ROUTER,
+    MIXTURE,
+    ROUTERS,
+    Candidates,
+    TeacherPool,
+    candidates,
+    system_names,
+    teacher_pool,
+)
 from usad_workbench.core.tasks import (
     MEAN_OF_TASKS,
     MEAN_WITH_INTERVAL,
+    Strings,
     Task,
     choose_rows,
     make_task,
     mean_difference,
     mean_value,
 )
-from usad_workbench.core.teacher_similarity import ClipVectors, clip_vectors
 
-CONCATENATION = "teachers-concatenated"
-"""The name of all teachers' layers side by side."""
-DEPTHS = 4
-"""The concatenation offers layers at 0, 1/4, 1/2, 3/4 and the whole of each depth."""
-
-Candidates = dict[int, list[ClipVectors]]
-"""Layer (of the first block) to its blocks, each [clip, dim]."""
+COST_COLUMNS = ("n_params", "n_params_resident", "flops_per_s", "rtf", "embedding_bytes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +60,8 @@ class EvaluationConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     against: str | None = None
     """Every system is also compared, clip by clip, with this encoder."""
+    measures_cost: bool = True
+    """Whether every encoder is run on a few clips of the workspace."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -55,8 +71,92 @@ class _Found:
     system: str
     task: Task
     protocol: Protocol
-    layer: int
+    layer: int | None
     result: ProbeResult
+    shares: Mapping[str, float]
+    """Encoder to the share of the clips that goes through it."""
+    dim: float
+    """Of the embedding, mean over clips."""
+
+
+@dataclass(kw_only=True, eq=False)
+class _Evaluation:
+    """What one call of ``evaluate_tasks`` works on."""
+
+    pool: TeacherPool
+    config: EvaluationConfig
+    tasks: Sequence[Task]
+    found: dict[tuple[str, str, Protocol], _Found] = field(default_factory=dict)
+
+    def add(self, system: str, progress: Callable[[], None]) -> None:
+        """Evaluates one system on all tasks; its vectors are read once."""
+        clip_ids = sorted({clip_id for task in self.tasks for clip_id in task.clip_ids})
+        layers = {} if system in ROUTERS else candidates(self.pool, system, clip_ids)
+        for task in self.tasks:
+            rows = pd.Index(clip_ids).get_indexer(task.clip_ids)
+            mine = {layer: [x[rows] for x in blocks] for layer, blocks in layers.items()}
+            for protocol in self.config.protocols:
+                self.found[system, task.name, protocol] = (
+                    self._probe(system, task, protocol, mine)
+                    if mine
+                    else self._router(system, task, protocol)
+                )
+                progress()
+
+    def _probe(self, system: str, task: Task, protocol: Protocol, layers: Candidates) -> _Found:
+        features = [blocks if len(blocks) > 1 else blocks[0] for blocks in layers.values()]
+        if len(features) == 1 and system in self.pool.teachers:
+            # A router needs a validation score, which a probe without a choice does not make.
+            features *= 2
+        result = evaluate_best_layer(
+            features, task.labels.tolist(), task.groups.tolist(), None, protocol,
+            task.metric, self.config.n_folds, self.config.seeds,
+        )  # fmt: skip
+        positions = [0] if result.layers is None else result.layers.ravel()
+        most_chosen = int(np.bincount(np.asarray(positions, dtype=np.intp)).argmax())
+        layer = list(layers)[most_chosen % len(layers)]
+        members = self.pool.teachers if system in (CONCATENATION, MIXTURE) else [system]
+        return _Found(
+            system=system, task=task, protocol=protocol, layer=layer, result=result,
+            shares=dict.fromkeys(members, 1.0),
+            dim=float(sum(block.shape[1] for block in layers[layer])),
+        )  # fmt: skip
+
+    def _router(self, system: str, task: Task, protocol: Protocol) -> _Found:
+        of = {name: self.found[name, task.name, protocol] for name in self.pool.teachers}
+        routes = self._specialists(task, {name: one.result for name, one in of.items()})
+        shares = {name: 0.0 for name in self.pool.teachers}
+        if system == LEARNED_ROUTER:
+            routes = self._learned(task, routes)
+            shares[self.pool.routes.encoder] = 1.0
+        predictions = routed({name: one.result.predictions for name, one in of.items()}, routes)
+        result = evaluate_predictions(
+            predictions, task.labels.tolist(), task.groups.tolist(), None, protocol, task.metric
+        )
+        shares |= {name: float(np.mean(routes == name)) for name in of}
+        return _Found(
+            system=system, task=task, protocol=protocol, layer=None, result=result, shares=shares,
+            dim=sum(shares[name] * one.dim for name, one in of.items()),
+        )  # fmt: skip
+
+    def _specialists(self, task: Task, results: Mapping[str, ProbeResult]) -> Strings:
+        """The teacher picked on validation for each seed and clip `[seed, clip]`."""
+        folds = np.empty((len(self.config.seeds), len(task.labels)), dtype=np.intp)
+        for place, seed in enumerate(self.config.seeds):
+            splits = grouped_folds(
+                task.labels.tolist(), task.groups.tolist(), self.config.n_folds, seed
+            )
+            for number, fold in enumerate(splits):
+                folds[place, fold.test] = number
+        scores = {n: one.validation for n, one in results.items() if one.validation is not None}
+        return best_on_validation(scores, folds)
+
+    def _learned(self, task: Task, specialists: Strings) -> Strings:
+        """Clips that the router takes for another domain go to that domain's teacher."""
+        taken = np.array([self.pool.routes.domains[clip] for clip in task.clip_ids], dtype=object)
+        elsewhere = np.array([self.pool.homes[domain] for domain in taken], dtype=object)
+        routes: Strings = np.where((taken == task.domain)[None], specialists, elsewhere[None])
+        return routes
 
 
 def evaluate_tasks(
@@ -67,11 +167,12 @@ def evaluate_tasks(
     config: EvaluationConfig | None = None,
     progress: Progress = no_progress,
 ) -> pd.DataFrame:
-    """Evaluates systems on tasks, stores the table ``probes`` and returns its new rows.
+    """Evaluates systems on tasks, stores ``probes`` and ``predictions``, returns the new rows.
 
     Args:
         workspace: Holds embeddings, clips with labels, and tasks.
-        encoders: All of the workspace and the teachers side by side, where none.
+        encoders: Encoders and systems (``core.task_systems``); where none, all encoders of the
+            workspace and all systems. A router brings its teachers with it.
         tasks: All tasks where none.
         config: Protocols, folds, seeds, and whom to compare with.
         progress: Called after each system, task and protocol.
@@ -79,7 +180,7 @@ def evaluate_tasks(
     Returns:
         One row per system, task and protocol, and two means: of all tasks, and of those
         with an interval. ``layer`` is the one chosen most often. Differences are system
-        minus ``against``.
+        minus ``against``. Costs are those of the encoders behind a system.
 
     Raises:
         UnknownNameError: an encoder or task that the workspace does not have.
@@ -88,38 +189,25 @@ def evaluate_tasks(
     config = config or EvaluationConfig()
     clips = workspace.clips()
     chosen = [make_task(row, clips) for row in _task_rows(workspace, tasks)]
-    systems = _systems(workspace, encoders, config.against)
-    found: list[_Found] = []
+    pool = teacher_pool(workspace)
+    systems = system_names(pool, encoders, config.against)
+    work = _Evaluation(pool=pool, config=config, tasks=chosen)
     total = len(chosen) * len(systems) * len(config.protocols)
-    for task in chosen:
-        for system, members in systems.items():
-            candidates = _candidates(workspace, members, task.clip_ids)
-            for protocol in config.protocols:
-                found.append(_evaluate(system, task, candidates, protocol, config))
-                progress(len(found), total, "evaluate")
-    rows = _rows(found, config)
+    for system in systems:
+        work.add(system, lambda: progress(len(work.found), total, "evaluate"))
+    found = list(work.found.values())
+    members = list(dict.fromkeys(name for one in found for name in one.shares))
+    costs = encoder_costs(workspace, members) if config.measures_cost else {}
+    rows = _rows(found, config, costs)
     _store(workspace, rows)
-    return rows
-
-
-def _evaluate(
-    system: str,
-    task: Task,
-    candidates: Candidates,
-    protocol: Protocol,
-    config: EvaluationConfig,
-) -> _Found:
-    result = evaluate_best_layer(
-        [blocks if len(blocks) > 1 else blocks[0] for blocks in candidates.values()],
-        task.labels.tolist(), task.groups.tolist(), None, protocol,
-        task.metric, config.n_folds, config.seeds,
-    )  # fmt: skip
-    layers = list(candidates)
-    positions = [0] if result.layers is None else result.layers.ravel()
-    most_chosen = int(np.bincount(np.asarray(positions, dtype=np.intp)).argmax())
-    return _Found(
-        system=system, task=task, protocol=protocol, layer=layers[most_chosen], result=result
+    store_predictions(
+        workspace,
+        [
+            predictions_of(one.system, list(one.shares), one.task, one.result, config.seeds)
+            for one in found
+        ],
     )
+    return rows
 
 
 def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mapping[str, str]]:
@@ -131,66 +219,37 @@ def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mappin
     return choose_rows([{str(k): v for k, v in row.items()} for row in rows], asked)
 
 
-def _systems(
-    workspace: Workspace, asked: Sequence[str] | None, against: str | None
-) -> dict[str, list[str]]:
-    """Systems by name, each with the encoders that it stands on."""
-    spaces = workspace.spaces()
-    present = list(dict.fromkeys(spaces[spaces.pooling == "mean"].encoder))
-    teachers = [
-        name
-        for name in dict.fromkeys(workspace.sql("SELECT teacher FROM distillation").teacher)
-        if name in present
-    ]
-    names = list(asked) if asked else [*present, *([CONCATENATION] if len(teachers) > 1 else [])]
-    if against and against not in names:
-        names.append(against)
-    systems = {}
-    for name in names:
-        if name == CONCATENATION:
-            systems[name] = teachers
-        else:
-            workspace.space_id(name, -1)
-            systems[name] = [name]
-    return systems
-
-
-def _candidates(
-    workspace: Workspace, encoders: Sequence[str], clip_ids: Sequence[str]
-) -> Candidates:
-    """Every layer of one encoder, or several encoders' layers at the same depths."""
-    depth = dict(workspace.encoders()[["encoder", "n_layers"]].values.tolist())
-    if len(encoders) == 1:
-        spaces = workspace.spaces()
-        mine = spaces[(spaces.encoder == encoders[0]) & (spaces.pooling == "mean")]
-        return {
-            int(layer): [clip_vectors(workspace, encoders[0], int(layer), clip_ids)]
-            for layer in mine.layer
-        }
-    return {
-        step: [
-            clip_vectors(workspace, name, round(step * int(depth[name]) / DEPTHS), clip_ids)
-            for name in encoders
-        ]
-        for step in range(DEPTHS + 1)
-    }
-
-
-def _rows(found: Sequence[_Found], config: EvaluationConfig) -> pd.DataFrame:
+def _rows(
+    found: Sequence[_Found], config: EvaluationConfig, costs: Mapping[str, Cost]
+) -> pd.DataFrame:
     """The table: one row per system, task and protocol, then the means of the tasks."""
     reference = {(f.task.name, f.protocol): f for f in found if f.system == config.against}
     rows = []
     for one in found:
         other = reference.get((one.task.name, one.protocol))
-        rows.append(_row(one, other, config.against))
+        rows.append(_row(one, other, config.against) | _cost([one], costs))
     for system in dict.fromkeys(f.system for f in found):
         for protocol in config.protocols:
             mine = [f for f in found if f.system == system and f.protocol == protocol]
-            rows.append(_mean_row(MEAN_OF_TASKS, mine, reference, config.against))
             judged = [f for f in mine if f.task.has_interval]
-            if judged:
-                rows.append(_mean_row(MEAN_WITH_INTERVAL, judged, reference, config.against))
+            for name, part in ((MEAN_OF_TASKS, mine), (MEAN_WITH_INTERVAL, judged)):
+                if part:
+                    row = _mean_row(name, part, reference, config.against)
+                    rows.append(row | _cost(part, costs))
     return pd.DataFrame(rows)
+
+
+def _cost(mine: Sequence[_Found], costs: Mapping[str, Cost]) -> dict[str, object]:
+    """What a clip costs, mean over tasks; NaN where it was not measured."""
+    if not costs:
+        return dict.fromkeys(COST_COLUMNS, np.nan)
+    each = [combined(costs, one.shares) for one in mine]
+    return {
+        **{
+            name: float(np.mean([getattr(one, name) for one in each])) for name in COST_COLUMNS[:-1]
+        },
+        "embedding_bytes": float(np.mean([4 * one.dim for one in mine])),  # float32
+    }
 
 
 def _row(one: _Found, other: _Found | None, against: str | None) -> dict[str, object]:
@@ -260,6 +319,9 @@ def _summary(
 
 def _store(workspace: Workspace, rows: pd.DataFrame) -> None:
     with workspace.database.write() as connection:
+        for column in TABLES["probes"].split(", "):
+            # Workspaces made before costs were measured have no columns for them.
+            connection.execute(f"ALTER TABLE probes ADD COLUMN IF NOT EXISTS {column}")
         connection.register("new_rows", pa.Table.from_pandas(rows, preserve_index=False))
         connection.execute(
             "DELETE FROM probes WHERE (encoder, task, protocol) IN "

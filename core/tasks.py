@@ -35,6 +35,8 @@ class Task:
     """What folds keep whole."""
     units: Strings
     """What intervals resample: clusters, or groups where the label is the cluster itself."""
+    domain: str | None = None
+    """Whose clips; none for any."""
 
     @property
     def has_interval(self) -> bool:
@@ -50,6 +52,7 @@ class Task:
             labels=self.labels[rows],
             groups=self.groups[rows],
             units=self.units[rows],
+            domain=self.domain,
         )
 
 
@@ -85,8 +88,9 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
                 f"Task {row['task']!r} needs the column {column!r}, which the clips do not have. "
                 f"{did_you_mean(column, [str(name) for name in clips])}"
             )
-    if isinstance(row["domain"], str):
-        clips = clips[clips.domain == row["domain"]]
+    domain = row["domain"] if isinstance(row["domain"], str) else None
+    if domain is not None:
+        clips = clips[clips.domain == domain]
     clips = clips[clips[label].notna() & clips[group].notna()]
     labels = clips[label].astype(str).to_numpy(dtype=object)
     groups = clips[group].astype(str).to_numpy(dtype=object)
@@ -98,6 +102,7 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
         labels=labels,
         groups=groups,
         units=groups if _is_one_to_one(labels, clusters) else clusters,
+        domain=domain,
     )
 
 

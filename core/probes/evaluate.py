@@ -7,7 +7,7 @@ resamples whole clusters of tested clips; it does not hold the luck of the train
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from typing import Protocol as Interface
 
@@ -69,6 +69,9 @@ class ProbeResult:
     """Out-of-fold labels `[seed, clip]`."""
     layers: Codes | None
     """Layer used `[seed, fold]`, as a position; none where there was no choice."""
+    validation: Matrix | None
+    """The metric on folds within the training part `[seed, fold]`, of the layer and penalty
+    that were used; NaN without a choice, none for predictions made elsewhere."""
     reason: str
 
 
@@ -193,41 +196,73 @@ def _evaluate(
 ) -> ProbeResult:
     check_metric(metric)
     codes, members = codes_of(labels, "label"), codes_of(groups, "group")
-    units = resampling_units(members, clusters)
     if not seeds:
         raise ShapeError("There are no seeds, expected at least one. Pass seeds=(0,).")
     probes = [_build(layer, codes, protocol) for layer in _some(layers)]
     predicted = np.empty((len(seeds), len(codes)), dtype=np.intp)
-    chosen, n_unseen = [], 0
+    chosen, scores, n_unseen = [], [], 0
     for place, seed in enumerate(seeds):
         folds = grouped_folds(codes, members, n_folds, seed)
         n_unseen += sum(len(fold.unseen) for fold in folds)
         found = [_test(probes, codes, members, fold, protocol, metric, seed) for fold in folds]
-        for fold, (prediction, _) in zip(folds, found, strict=True):
+        for fold, (prediction, _, _) in zip(folds, found, strict=True):
             predicted[place, fold.test] = prediction
-        chosen.append([layer for _, layer in found])
-    value, low, high, reason = _with_interval(codes, predicted, units, metric)
-    names = np.unique(
-        np.asarray(
-            labels if np.asarray(labels).dtype.kind in "iub" else [str(label) for label in labels]
-        )
-    )
-    return ProbeResult(
-        protocol=protocol,
-        metric=metric,
-        value=value,
-        ci_low=low,
-        ci_high=high,
-        n_test=len(codes),
-        n_classes=len(names),
-        n_groups=int(members.max()) + 1,
-        n_clusters=int(units.max()) + 1,
+        chosen.append([layer for _, layer, _ in found])
+        scores.append([score for _, _, score in found])
+    return replace(
+        evaluate_predictions(_names(labels)[predicted], labels, groups, clusters, protocol, metric),
         n_unseen=n_unseen,
-        chance=chance_level(codes, metric),
-        predictions=names[predicted],
         layers=None if len(probes) == 1 else np.asarray(chosen, dtype=np.intp),
-        reason=reason,
+        validation=np.asarray(scores, dtype=np.float64),
     )
+
+
+def evaluate_predictions(
+    predictions: NDArray[Any],
+    labels: Ids,
+    groups: Ids,
+    clusters: Ids | None = None,
+    protocol: Protocol = "knn",
+    metric: Metric = "accuracy",
+) -> ProbeResult:
+    """Value and interval of predictions that are out of fold already, as those of a router.
+
+    Args:
+        predictions: Labels `[seed, clip]`, each one of the labels.
+        labels: Class of each clip.
+        groups: What folds kept whole.
+        clusters: What the interval resamples.
+        protocol: Of the probes that predicted.
+        metric: Accuracy or balanced accuracy.
+
+    Raises:
+        ShapeError: other numbers of clips, or a predicted label that no clip has.
+        UnknownNameError: no such metric.
+    """
+    check_metric(metric)
+    codes, members = codes_of(labels, "label"), codes_of(groups, "group")
+    units = resampling_units(members, clusters)
+    names = _names(labels)
+    table = np.atleast_2d(predictions)
+    if table.shape[1] != len(codes) or not np.isin(table, names).all():
+        raise ShapeError(
+            f"The predictions have shape {table.shape} for {len(codes)} clips, expected labels of "
+            "these clips [seed, clip]. Evaluate on the same clips."
+        )
+    predicted = np.searchsorted(names, table).astype(np.intp)
+    value, low, high, reason = _with_interval(codes, predicted, units, metric)
+    return ProbeResult(
+        protocol=protocol, metric=metric, value=value, ci_low=low, ci_high=high,
+        n_test=len(codes), n_classes=len(names), n_groups=int(members.max()) + 1,
+        n_clusters=int(units.max()) + 1, n_unseen=0, chance=chance_level(codes, metric),
+        predictions=table, layers=None, validation=None, reason=reason,
+    )  # fmt: skip
+
+
+def _names(labels: Ids) -> NDArray[Any]:
+    """The classes in the order of their numbers."""
+    is_plain = np.asarray(labels).dtype.kind in "iub"
+    return np.unique(np.asarray(labels if is_plain else [str(label) for label in labels]))
 
 
 def resampling_units(groups: Codes, clusters: Ids | None) -> Codes:
@@ -285,10 +320,10 @@ def _test(
     protocol: Protocol,
     metric: Metric,
     seed: int,
-) -> tuple[Codes, int]:
-    """Predictions of the test rows, and the layer that was chosen without them."""
-    layer, setting = _choose(probes, codes, members, fold.train, protocol, metric, seed)
-    return probes[layer].predict(fold.train, fold.test, setting + 1)[setting], layer
+) -> tuple[Codes, int, float]:
+    """Predictions of the test rows, the layer that was chosen without them, and its score."""
+    layer, setting, score = _choose(probes, codes, members, fold.train, protocol, metric, seed)
+    return probes[layer].predict(fold.train, fold.test, setting + 1)[setting], layer, score
 
 
 def _choose(
@@ -299,16 +334,16 @@ def _choose(
     protocol: Protocol,
     metric: Metric,
     seed: int,
-) -> tuple[int, int]:
-    """Layer and setting with the best out-of-fold metric within the training rows.
+) -> tuple[int, int, float]:
+    """Layer, setting and score of the best out-of-fold metric within the training rows.
 
     Ties go to the lower layer and the stronger penalty.
     """
     n_settings = 1 if protocol == "knn" else len(PENALTIES)
     if len(probes) * n_settings == 1:
-        return 0, 0
+        return 0, 0, math.nan
     if len(np.unique(members[train])) < 2:
-        return 0, n_settings // 2  # nothing to choose by
+        return 0, n_settings // 2, math.nan  # nothing to choose by
     inner = grouped_folds(codes[train], members[train], N_INNER_FOLDS, seed)
     scores = np.empty((len(probes), n_settings))
     together = np.zeros(len(train), dtype=np.intp)
@@ -320,7 +355,7 @@ def _choose(
             hits, clips = count_hits(codes[train], predicted[setting], together)
             scores[layer, setting] = metric_of_counts(hits[0], clips[0], metric)
     best = int(np.argmax(np.round(scores, 12)))
-    return best // n_settings, best % n_settings
+    return best // n_settings, best % n_settings, float(scores.flat[best])
 
 
 def _with_interval(

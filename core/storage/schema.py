@@ -63,7 +63,10 @@ TABLES: dict[str, str] = {
     "value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n_test INTEGER, n_classes INTEGER, "
     "n_groups INTEGER, n_clusters INTEGER, chance DOUBLE, layer_selection VARCHAR, "
     "against VARCHAR, difference DOUBLE, difference_ci_low DOUBLE, difference_ci_high DOUBLE, "
-    "reason VARCHAR",
+    "reason VARCHAR, n_params DOUBLE, n_params_resident DOUBLE, flops_per_s DOUBLE, rtf DOUBLE, "
+    "embedding_bytes DOUBLE",
+    "predictions": "encoder VARCHAR, task VARCHAR, protocol VARCHAR, seed INTEGER, "
+    "clip_id VARCHAR, predicted VARCHAR, correct BOOLEAN, fingerprint VARCHAR",
     "failures": "item VARCHAR, step VARCHAR, reason VARCHAR",
 }
 """Columns of each table, in the order of the contract, our own last."""

@@ -9,7 +9,8 @@ from usad_workbench.workbench.output import DONE, Output, table
 
 COLUMNS = [
     "encoder", "task", "protocol", "layer", "metric", "value", "ci_low", "ci_high", "chance",
-    "n_test", "difference", "difference_ci_low", "difference_ci_high",
+    "n_test", "difference", "difference_ci_low", "difference_ci_high", "n_params", "flops_per_s",
+    "rtf",
 ]  # fmt: skip
 PROTOCOLS: tuple[Literal["knn"], Literal["linear"]] = ("knn", "linear")
 
@@ -19,16 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
     parser.add_argument(
         "--encoders", metavar="A,B",
-        help="default: all, and the teachers side by side (teachers-concatenated)",
+        help="default: all, and of the teachers: teachers-concatenated, teachers-pca-mixture, "
+        "oracle-domain-router, learned-domain-router",
     )  # fmt: skip
     parser.add_argument("--tasks", metavar="A,B", help="default: all")
     parser.add_argument("--protocol", default="knn,linear", help="knn, linear or both")
     parser.add_argument("--against", metavar="E", help="also the difference to this encoder")
     parser.add_argument("--seeds", type=int, default=3, help="splits into folds")
+    parser.add_argument(
+        "--no-cost", action="store_true", help="leave out operations and real-time factor"
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Evaluates encoders; the layer is chosen on training folds alone."""
+    """Evaluates encoders and systems; the layer is chosen on training folds alone."""
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.core.task_evaluation import EvaluationConfig, evaluate_tasks
 
@@ -46,6 +51,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             protocols=chosen,
             seeds=tuple(range(args.seeds)),
             against=args.against,
+            measures_cost=not args.no_cost,
         ),
         progress=output.progress,
     ).to_dict("records")
