@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "the main job on the sample data: import, embed, index, project, compare, serve",
     "encoders": "list the known encoders; get their weights",
     "import": "add audio files, folders or a manifest to a workspace",
+    "import-embeddings": "add encoders whose vectors were made elsewhere, from Parquet",
     "embed": "per-layer embeddings of every clip that has none yet",
     "index": "build or update the FAISS indexes; `index test` measures them",
     "search": "the nearest segments to a clip or a sound file",
@@ -42,8 +43,7 @@ EPILOG = """first steps:
   usad embed --workspace W --encoders usad-demo,whisper-tiny.en
   usad workbench W
 
-not there yet: import-embeddings, published benchmarks in evaluate,
-and in diagnose everything but the similarity panel."""
+not there yet: published benchmarks in evaluate."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,7 +97,10 @@ class Command(Protocol):
 
 
 def _module(command: str) -> Command:
-    return cast(Command, import_module(f"usad_workbench.workbench.commands.{command}_command"))
+    return cast(
+        Command,
+        import_module(f"usad_workbench.workbench.commands.{command.replace('-', '_')}_command"),
+    )
 
 
 def _sentence(text: str) -> str:

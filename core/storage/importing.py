@@ -138,10 +138,10 @@ def import_clips(
         except UsadError as error:
             failed.append(Failure(path=str(source.path), reason=str(error)))
         if len(batch) == BATCH_CLIPS:
-            n_added += _insert(workspace, batch)
+            n_added += insert_clips(workspace, batch)
             batch = []
         progress(done, len(sources), "import")
-    n_added += _insert(workspace, batch)
+    n_added += insert_clips(workspace, batch)
     return ImportReport(n_added=n_added, n_skipped=n_skipped, failed=failed)
 
 
@@ -164,7 +164,7 @@ def _describe(source: SourceClip, domain: str | None, folder: Path) -> dict[str,
     path = source.path.resolve()
     info = scan_audio(path)
     digest = sha256_of_file(path)
-    fields = {_column(name): value for name, value in source.fields.items()}
+    fields = {column_name(name): value for name, value in source.fields.items()}
     clip_id = fields.pop("clip_id", "") or f"{_slug(path.stem)}-{digest[:8]}"
     inside = path.is_relative_to(folder)
     return {
@@ -180,8 +180,11 @@ def _describe(source: SourceClip, domain: str | None, folder: Path) -> dict[str,
     }
 
 
-def _insert(workspace: Workspace, rows: list[dict[str, object]]) -> int:
-    """Adds clips and their segments in one transaction; returns how many were new."""
+def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:
+    """Adds clips and their segments in one transaction; returns how many were new.
+
+    A clip without ``duration_s`` is one segment: it has no audio to cut.
+    """
     if not rows:
         return 0
     segmentation = workspace.segmentation
@@ -190,7 +193,7 @@ def _insert(workspace: Workspace, rows: list[dict[str, object]]) -> int:
     cuts = [
         (str(row["clip_id"]), start_s, end_s)
         for row in rows
-        for start_s, end_s in segmentation.cut(float(str(row["duration_s"])))
+        for start_s, end_s in segmentation.cut(float(str(row.get("duration_s") or 0.0)))
     ]
     segments = pa.table(
         {
@@ -226,7 +229,7 @@ def _insert(workspace: Workspace, rows: list[dict[str, object]]) -> int:
     return int(added[0]) if added else 0
 
 
-def _column(name: str) -> str:
+def column_name(name: str) -> str:
     """The column that a manifest's field becomes; never one that means something else."""
     column = re.sub(r"\W+", "_", name.strip().lower()).strip("_") or "field"
     return f"meta_{column}" if column in RESERVED or column in MEASURED else column

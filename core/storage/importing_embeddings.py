@@ -1,0 +1,385 @@
+"""Vectors that were made elsewhere, from Parquet: ``clip_id, encoder, layer, vector``.
+
+DuckDB reads the file, sorts it by encoder, clip and layer, and hands it on in batches, so a
+file larger than memory is no trouble. A clip comes with all layers of its encoder or not at
+all. The weights of such an encoder are not known: the hash of its vectors stands in their
+place, so that other vectors under the same name are refused and the same ones skipped.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast, get_args
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.models.spec import EncoderSpec, Role
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.importing import (
+    BATCH_CLIPS,
+    MEASURED,
+    Failure,
+    column_name,
+    insert_clips,
+)
+from usad_workbench.core.storage.schema import CLIP_COLUMNS, literal
+from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors, register_encoder
+from usad_workbench.core.storage.tables import set_distillation
+from usad_workbench.core.storage.workspace import FloatArray, Workspace
+
+COLUMNS = ("clip_id", "encoder", "layer", "vector")
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddingsReport:
+    """What an import of vectors did."""
+
+    encoders: list[str]
+    n_rows: int
+    """Vectors that are new."""
+    n_skipped: int
+    """Vectors that were there already."""
+    failed: list[Failure]
+
+
+def import_embeddings(
+    workspace: Workspace,
+    source: str | Path,
+    *,
+    role: str,
+    domain: str | None = None,
+    teachers: Sequence[str] = (),
+    progress: Progress = no_progress,
+) -> EmbeddingsReport:
+    """Adds encoders whose vectors are in a Parquet file.
+
+    Args:
+        workspace: Its clips are those that the vectors belong to, one vector for each clip
+            and layer; a clip must be one segment.
+        source: The file.
+        role: student, teacher, control or baseline.
+        domain: Home domain of the encoders; any where none.
+        teachers: Who taught the students of the file, in stage 1, each on its home domain.
+        progress: Called after each batch of clips.
+
+    Raises:
+        ConfigError: no such file, missing columns, layers of several widths, another role.
+        UnknownNameError: a teacher that the workspace does not have.
+        ProvenanceError: other vectors are stored under the name of an encoder.
+    """
+    if role not in get_args(Role):
+        raise ConfigError(f"Found role {role!r}, expected one of {', '.join(get_args(Role))}.")
+    if teachers and role != "student":
+        raise ConfigError(f"Found teachers for a {role}, expected them for students only.")
+    taught = _taught(workspace, teachers)
+    segments = _segments(workspace)
+    encoders: list[str] = []
+    failed: list[Failure] = []
+    n_rows = n_skipped = 0
+    with _opened(Path(source)) as file:
+        for name, dims in _widths(file).items():
+            record = _record(file, name, dims, cast(Role, role), domain)
+            register_encoder(workspace, record)
+            one = _One(workspace=workspace, record=record, dims=dims, segments=segments)
+            one.run(file, progress)
+            encoders.append(name)
+            failed += one.failed
+            n_rows += one.n_clips * len(dims)
+            n_skipped += one.n_skipped * len(dims)
+            if taught:
+                set_distillation(workspace, name, taught)
+    return EmbeddingsReport(encoders=encoders, n_rows=n_rows, n_skipped=n_skipped, failed=failed)
+
+
+@dataclass(kw_only=True, eq=False)
+class _One:
+    """The import of one encoder."""
+
+    workspace: Workspace
+    record: EncoderRecord
+    dims: dict[int, int]
+    segments: dict[str, list[int]]
+    failed: list[Failure] = field(default_factory=list)
+    n_clips: int = 0
+    n_skipped: int = 0
+
+    def run(self, file: duckdb.DuckDBPyConnection, progress: Progress) -> None:
+        """Adds clip by clip, in batches of one transaction each."""
+        name = self.record.spec.name
+        stored = self._stored()
+        total = _count(file, name)
+        batch: dict[int, list[Vector]] = {}
+        for done, (clip_id, layers) in enumerate(_clips(file, name), start=1):
+            reason = self._fault(clip_id, layers)
+            if reason:
+                self.failed.append(Failure(path=f"{name}: {clip_id}", reason=reason))
+            elif self.segments[clip_id][0] in stored:
+                self.n_skipped += 1
+            else:
+                batch[self.segments[clip_id][0]] = [vector for _, vector in layers]
+            if len(batch) == BATCH_CLIPS or done == total:
+                self._append(batch)
+                batch = {}
+                progress(done, total, f"import {name}")
+
+    def _stored(self) -> set[int]:
+        spaces = self.workspace.spaces()
+        mine = spaces[spaces.encoder == self.record.spec.name]
+        if mine.empty:
+            return set()
+        ids = self.workspace.sql(f"SELECT segment_id FROM vectors_{int(mine.space_id.iloc[0])}")
+        return {int(one) for one in ids.segment_id}
+
+    def _fault(self, clip_id: str, layers: Sequence[tuple[int, Vector]]) -> str:
+        """Why a clip cannot be taken; empty where it can."""
+        if clip_id not in self.segments:
+            return "the workspace has no such clip; add it with --clips"
+        if len(self.segments[clip_id]) > 1:
+            return (
+                f"the clip has {len(self.segments[clip_id])} segments, expected one: make a "
+                "workspace whose window holds whole clips"
+            )
+        found = [layer for layer, _ in layers]
+        if found != list(self.dims):
+            return f"layers {found}, expected each of {list(self.dims)} once"
+        if not all(np.isfinite(vector).all() for _, vector in layers):
+            return "values that are not finite"
+        return ""
+
+    def _append(self, batch: dict[int, list[Vector]]) -> None:
+        if not batch:
+            return
+        ids = np.array(list(batch), dtype=np.int64)
+        vectors: dict[int, FloatArray] = {
+            layer: np.stack([clip[place] for clip in batch.values()])
+            for place, layer in enumerate(self.dims)
+        }
+        append_vectors(self.workspace, self.record, "mean", ids, vectors)
+        self.n_clips += len(batch)
+
+
+def import_silent_clips(workspace: Workspace, manifest: str | Path) -> int:
+    """Adds clips that have no audio, from a CSV or Parquet table.
+
+    Args:
+        workspace: Where to; clips that are there stay as they are.
+        manifest: ``clip_id, domain, cluster_id`` and any others; those that clips do not
+            have become columns of their own.
+
+    Returns:
+        How many were new.
+
+    Raises:
+        ConfigError: no such table, a missing column, or a clip without id or domain.
+    """
+    path = Path(manifest)
+    try:
+        parquet = path.suffix.lower() in (".parquet", ".pq")
+        table = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype=str)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}. Expected a CSV in UTF-8 or a Parquet file."
+        ) from error
+    missing = [name for name in ("clip_id", "domain", "cluster_id") if name not in table]
+    if missing:
+        raise ConfigError(
+            f"{path} has the columns {', '.join(map(str, table))}, expected clip_id, domain and "
+            f"cluster_id among them. Add {', '.join(missing)}."
+        )
+    rows = []
+    for number, row in enumerate(table.to_dict("records"), start=1):
+        fields = {
+            str(name): str(value)
+            for name, value in row.items()
+            if value is not None and not (isinstance(value, float) and math.isnan(value))
+        }
+        empty = [name for name in ("clip_id", "domain", "cluster_id") if not fields.get(name)]
+        if empty:
+            raise ConfigError(
+                f"Row {number} of {path} has no {empty[0]}, expected one. Fill it in."
+            )
+        rows.append(_clip_row(fields, path.stem))
+    repeated = pd.Series([row["clip_id"] for row in rows]).duplicated()
+    if repeated.any():
+        name = rows[int(repeated.to_numpy().argmax())]["clip_id"]
+        raise ConfigError(f"{path} has the clip {name!r} twice, expected each once.")
+    return insert_clips(workspace, rows)
+
+
+def read_tasks(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV of tasks: ``task, label_column, domain, group_column, metric``.
+
+    Raises:
+        ConfigError: no such file, or one that is no CSV.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Expected a CSV in UTF-8.") from error
+    return [{str(k): str(v) for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _clip_row(fields: dict[str, str], dataset: str) -> dict[str, object]:
+    row: dict[str, object] = {"dataset": dataset, "path": ""}
+    for name, value in fields.items():
+        if name not in CLIP_COLUMNS:
+            row[column_name(name)] = value
+        elif name not in MEASURED:
+            row[name] = value
+    return row
+
+
+def _taught(workspace: Workspace, teachers: Sequence[str]) -> list[tuple[str, str | None, int]]:
+    homes = dict(workspace.encoders()[["encoder", "domain"]].values.tolist())
+    for name in teachers:
+        if name not in homes:
+            raise UnknownNameError(
+                f"The workspace has no teacher {name!r}. {did_you_mean(name, homes)} Import the "
+                "teachers before their students."
+            )
+    return [(name, homes[name] if isinstance(homes[name], str) else None, 1) for name in teachers]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the view ``vectors`` over the file, its columns checked."""
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist. Expected a Parquet file.")
+    with duckdb.connect() as connection:
+        try:
+            connection.execute(
+                f"CREATE VIEW file AS SELECT * FROM read_parquet({literal(str(path))})"
+            )
+        except duckdb.Error as error:
+            raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
+        kinds = {row[0]: str(row[1]) for row in connection.execute("DESCRIBE file").fetchall()}
+        _check_columns(path, kinds)
+        # Names and numbers are taken as they are, never by what a cast makes of them.
+        connection.execute(
+            "CREATE VIEW vectors AS SELECT clip_id::VARCHAR AS clip_id, encoder::VARCHAR AS "
+            "encoder, layer::INTEGER AS layer, vector::FLOAT[] AS vector FROM file"
+        )
+        yield connection
+
+
+def _check_columns(path: Path, kinds: dict[str, str]) -> None:
+    """Refuses columns that are missing or hold something else.
+
+    Raises:
+        ConfigError: as it says.
+    """
+    missing = [name for name in COLUMNS if name not in kinds]
+    if missing:
+        raise ConfigError(
+            f"{path} has the columns {', '.join(kinds)}, expected {', '.join(COLUMNS)}. "
+            f"Add {', '.join(missing)}."
+        )
+    if kinds["layer"] not in _INTEGERS or not kinds["vector"].endswith("]"):
+        raise ConfigError(
+            f"{path}: layer is {kinds['layer']} and vector {kinds['vector']}, expected whole "
+            "numbers and lists of numbers."
+        )
+
+
+def _widths(file: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
+    """Width of each layer, by encoder.
+
+    Raises:
+        ConfigError: no rows, a missing value, a negative layer, or several widths in one layer.
+    """
+    rows = file.execute(
+        "SELECT encoder, layer, min(len(vector)), max(len(vector)), count(*) FILTER "
+        "(clip_id IS NULL OR vector IS NULL) FROM vectors GROUP BY ALL ORDER BY encoder, layer"
+    ).fetchall()
+    if not rows:
+        raise ConfigError("The Parquet file has no rows, expected one for each clip and layer.")
+    widths: dict[str, dict[int, int]] = {}
+    for encoder, layer, least, most, empty in rows:
+        if not encoder or layer is None or layer < 0 or empty:
+            raise ConfigError(
+                f"Encoder {encoder!r}, layer {layer}: {empty} rows without clip_id or vector, "
+                "expected a name, a layer from 0 on, a clip and a vector in every row."
+            )
+        if least != most or not most:
+            raise ConfigError(
+                f"Layer {layer} of {encoder!r} has vectors of {least} to {most} values, expected "
+                "one width. Export this layer again."
+            )
+        widths.setdefault(str(encoder), {})[int(layer)] = int(most)
+    return widths
+
+
+def _count(file: duckdb.DuckDBPyConnection, encoder: str) -> int:
+    row = file.execute(
+        "SELECT count(DISTINCT clip_id) FROM vectors WHERE encoder = ?", [encoder]
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _clips(
+    file: duckdb.DuckDBPyConnection, encoder: str
+) -> Iterator[tuple[str, list[tuple[int, Vector]]]]:
+    """Every clip with its layers, sorted by clip and layer, read in batches."""
+    found = file.cursor().sql(
+        "SELECT clip_id, layer, vector FROM vectors WHERE encoder = ? ORDER BY clip_id, layer",
+        params=[encoder],
+    )
+    if found is None:
+        return
+    reader = found.to_arrow_reader(BATCH_CLIPS)
+    now, layers = "", list[tuple[int, Vector]]()
+    for batch in reader:
+        vectors = batch["vector"]
+        flat = np.asarray(vectors.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+        ends = np.cumsum(vectors.value_lengths().to_numpy())
+        parts = np.split(flat, ends[:-1])
+        ids, numbers = batch["clip_id"].to_pylist(), batch["layer"].to_pylist()
+        for clip_id, layer, vector in zip(ids, numbers, parts, strict=True):
+            if clip_id != now and layers:
+                yield now, layers
+                layers = []
+            now = clip_id
+            layers.append((layer, vector))
+    if layers:
+        yield now, layers
+
+
+def _record(
+    file: duckdb.DuckDBPyConnection,
+    encoder: str,
+    dims: dict[int, int],
+    role: Role,
+    domain: str | None,
+) -> EncoderRecord:
+    """What is known of an encoder from its vectors alone; layers without vectors have width 0."""
+    digest = hashlib.sha256()
+    for clip_id, layers in _clips(file, encoder):
+        digest.update(clip_id.encode())
+        for layer, vector in layers:
+            digest.update(layer.to_bytes(4) + vector.tobytes())
+    depth = max(dims)
+    spec = EncoderSpec(
+        name=encoder, role=role, domain=domain, n_layers=depth,
+        dims=tuple(dims.get(layer, 0) for layer in range(depth + 1)),
+        frame_rates_hz=(0.0,) * (depth + 1), sample_rate_hz=0, n_params=0,
+        licence="unknown", citation="imported vectors",
+    )  # fmt: skip
+    return EncoderRecord(spec=spec, weights_sha256=digest.hexdigest())
+
+
+def _segments(workspace: Workspace) -> dict[str, list[int]]:
+    rows = workspace.sql("SELECT clip_id, segment_id FROM segments ORDER BY segment_id")
+    found: dict[str, list[int]] = {}
+    for clip_id, segment_id in zip(rows.clip_id, rows.segment_id, strict=True):
+        found.setdefault(str(clip_id), []).append(int(segment_id))
+    return found

@@ -1,0 +1,181 @@
+"""Vectors made elsewhere: taken as they are, once, whole clips only, under their own name."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
+from usad_workbench.core.similarity import debiased_linear_cka
+from usad_workbench.core.storage.importing_embeddings import import_embeddings, import_silent_clips
+from usad_workbench.core.storage.workspace import Workspace
+
+N, WIDTHS = 600, {0: 5, 2: 7}
+"""More clips than one batch holds; layer 1 has no vectors."""
+
+
+def rows_of(encoder: str, seed: int = 0, clips: int = N) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        [
+            {"clip_id": f"x{i:03}", "encoder": encoder, "layer": layer,
+             "vector": rng.normal(size=dim).astype(np.float32)}
+            for i in range(clips)
+            for layer, dim in WIDTHS.items()
+        ]
+    )  # fmt: skip
+
+
+def write(path: Path, rows: pd.DataFrame, shuffled: bool = True) -> Path:
+    """In any order of rows and in small row groups, as files from elsewhere come."""
+    if shuffled:
+        rows = rows.sample(frac=1, random_state=0)
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), path, row_group_size=100)
+    return path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    manifest = tmp_path / "clips.csv"
+    pd.DataFrame(
+        {
+            "clip_id": [f"x{i:03}" for i in range(N)],
+            "domain": ["speech", "whales"] * (N // 2),
+            "cluster_id": [f"k{i % 20}" for i in range(N)],
+            "label": [f"l{i % 3}" for i in range(N)],
+            "Recorder Type": ["=cmd()", "<b>x</b>"] * (N // 2),
+        }
+    ).to_csv(manifest, index=False)
+    made = Workspace.create(tmp_path / "w")
+    assert import_silent_clips(made, manifest) == N
+    assert import_silent_clips(made, manifest) == 0
+    return made
+
+
+def test_vectors_come_back_where_they_belong(workspace: Workspace, tmp_path: Path) -> None:
+    rows = rows_of("elsewhere")
+    report = import_embeddings(workspace, write(tmp_path / "v.parquet", rows), role="control",
+                               domain="speech")  # fmt: skip
+    assert (report.encoders, report.n_rows, report.n_skipped) == (["elsewhere"], 2 * N, 0)
+    assert report.failed == []
+    for layer in WIDTHS:
+        stored = workspace.embeddings("elsewhere", layer)
+        expected = rows[rows.layer == layer].set_index("clip_id").vector
+        assert stored.clip_ids.tolist() == list(expected.index)
+        assert np.array_equal(stored.vectors, np.stack(expected.to_numpy()))
+    entry = workspace.encoders().iloc[0]
+    assert (entry.role, entry.domain, entry.n_layers, list(entry.dims)) == (
+        "control", "speech", 2, [5, 0, 7],
+    )  # fmt: skip
+    assert workspace.clips("clip_id = 'x001'").recorder_type[0] == "<b>x</b>"
+
+
+def test_the_same_again_adds_nothing_and_others_are_refused(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    import_embeddings(workspace, write(tmp_path / "a.parquet", rows_of("e")), role="teacher")
+    other_order = write(tmp_path / "b.parquet", rows_of("e"), shuffled=False)
+    again = import_embeddings(workspace, other_order, role="teacher")
+    assert (again.n_rows, again.n_skipped) == (0, 2 * N)
+    with pytest.raises(ProvenanceError, match="must not be mixed"):
+        import_embeddings(workspace, write(tmp_path / "c.parquet", rows_of("e", 1)), role="teacher")
+    assert len(workspace.embeddings("e", 0)) == N
+
+
+def test_a_killed_import_is_finished(workspace: Workspace, tmp_path: Path) -> None:
+    path = write(tmp_path / "v.parquet", rows_of("e"))
+
+    def stop(done: int, total: int, what: str) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        import_embeddings(workspace, path, role="teacher", progress=stop)
+    half = len(workspace.embeddings("e", 0))
+    assert 0 < half < N
+    assert len(workspace.embeddings("e", 2)) == half
+    report = import_embeddings(workspace, path, role="teacher")
+    assert (report.n_rows, report.n_skipped) == (2 * (N - half), 2 * half)
+
+
+def test_what_does_not_fit_is_named_clip_by_clip(workspace: Workspace, tmp_path: Path) -> None:
+    rows = rows_of("e", clips=5)
+    rows.at[0, "vector"] = np.full(5, np.nan, dtype=np.float32)
+    rows = rows.drop(index=3)  # x001 without layer 2
+    rows = pd.concat([rows, rows[rows.clip_id == "x002"]])
+    stranger = rows[rows.clip_id == "x003"].assign(clip_id="stranger")
+    report = import_embeddings(
+        workspace, write(tmp_path / "v.parquet", pd.concat([rows, stranger])), role="control"
+    )
+    reasons = {one.path.split(": ")[1]: one.reason for one in report.failed}
+    assert "not finite" in reasons["x000"]
+    assert "layers [0], expected each of [0, 2]" in reasons["x001"]
+    assert "layers [0, 0, 2, 2]" in reasons["x002"]
+    assert "no such clip" in reasons["stranger"]
+    assert workspace.embeddings("e", 0).clip_ids.tolist() == ["x003", "x004"]
+
+
+def test_students_name_their_teachers(workspace: Workspace, tmp_path: Path) -> None:
+    teacher = write(tmp_path / "t.parquet", rows_of("t"))
+    import_embeddings(workspace, teacher, role="teacher", domain="speech")
+    student = write(tmp_path / "s.parquet", rows_of("s", 1))
+    with pytest.raises(UnknownNameError, match="no teacher 'tt'"):
+        import_embeddings(workspace, student, role="student", teachers=["tt"])
+    import_embeddings(workspace, student, role="student", teachers=["t"])
+    found = workspace.sql("SELECT student, teacher, domain, stage FROM distillation")
+    assert found.values.tolist() == [["s", "t", "speech", 1]]
+
+
+def _without(column: str) -> pd.DataFrame:
+    return rows_of("e", clips=3).drop(columns=column)
+
+
+def _ragged() -> pd.DataFrame:
+    rows = rows_of("e", clips=3)
+    rows.at[0, "vector"] = np.ones(4, dtype=np.float32)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (_without("layer"), "Add layer"),
+        (_without("vector"), "Add vector"),
+        (_ragged(), "vectors of 4 to 5 values"),
+        (rows_of("e", clips=3).assign(layer=-1), "a layer from 0 on"),
+        (rows_of("e", clips=3).assign(layer="first"), "expected whole numbers"),
+        (rows_of("e", clips=3).assign(vector=1.0), "lists of numbers"),
+        (rows_of("e", clips=3).assign(clip_id=None), "without clip_id or vector"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused_whole(
+    workspace: Workspace, tmp_path: Path, rows: pd.DataFrame, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        import_embeddings(workspace, write(tmp_path / "v.parquet", rows), role="control")
+    assert workspace.encoders().empty
+
+
+def test_no_parquet_and_no_manifest_are_named(workspace: Workspace, tmp_path: Path) -> None:
+    text = tmp_path / "notes.parquet"
+    text.write_text("clip_id,encoder")
+    for path in (text, tmp_path / "missing.parquet"):
+        with pytest.raises(ConfigError, match="Parquet"):
+            import_embeddings(workspace, path, role="control")
+    for content in ("clip_id,domain\na,speech\n", "clip_id,domain,cluster_id\na,,k\n",
+                    "clip_id,domain,cluster_id\na,s,k\na,s,k\n"):  # fmt: skip
+        manifest = tmp_path / "m.csv"
+        manifest.write_text(content)
+        with pytest.raises(UsadError):
+            import_silent_clips(workspace, manifest)
+
+
+def test_measures_read_what_was_imported(workspace: Workspace, tmp_path: Path) -> None:
+    rows = rows_of("a")
+    import_embeddings(workspace, write(tmp_path / "a.parquet", rows), role="teacher")
+    turned = rows.assign(encoder="b", vector=[-2 * v[::-1] for v in rows.vector])
+    import_embeddings(workspace, write(tmp_path / "b.parquet", turned), role="student")
+    x, y = (workspace.embeddings(name, 2).vectors for name in "ab")
+    assert debiased_linear_cka(x, y) == pytest.approx(1.0)

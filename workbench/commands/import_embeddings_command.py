@@ -1,0 +1,58 @@
+"""``usad import-embeddings``."""
+
+import argparse
+
+from usad_workbench.workbench.commands.arguments import add_workspace, names_of
+from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument(
+        "parquet", metavar="PARQUET", help="columns clip_id, encoder, layer, vector"
+    )
+    add_workspace(parser)
+    parser.add_argument(
+        "--role", required=True, choices=("student", "teacher", "control", "baseline")
+    )
+    parser.add_argument("--domain", help="home domain of these encoders; default: any audio")
+    parser.add_argument(
+        "--clips", metavar="MANIFEST",
+        help="CSV or Parquet with clip_id, domain, cluster_id, label and more: adds clips that "
+        "have no audio",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tasks", metavar="CSV",
+        help="labelled tasks: task, label_column, domain, group_column, metric",
+    )  # fmt: skip
+    parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Adds vectors that were made elsewhere; what does not fit is named."""
+    from usad_workbench.core.storage.importing_embeddings import (
+        import_embeddings,
+        import_silent_clips,
+        read_tasks,
+    )
+    from usad_workbench.core.storage.tables import set_tasks
+    from usad_workbench.core.storage.workspace import Workspace
+
+    workspace = Workspace.create(args.workspace)
+    n_clips = import_silent_clips(workspace, args.clips) if args.clips else 0
+    if args.tasks:
+        set_tasks(workspace, read_tasks(args.tasks))
+    report = import_embeddings(
+        workspace, args.parquet, role=args.role, domain=args.domain,
+        teachers=names_of(args.teachers) if args.teachers else (), progress=output.progress,
+    )  # fmt: skip
+    output.failures(report.failed)
+    output.result(
+        {
+            "encoders": report.encoders, "n_rows": report.n_rows, "n_skipped": report.n_skipped,
+            "n_clips_added": n_clips, "failed": report.failed,
+        },
+        f"{', '.join(report.encoders)}: {report.n_rows} vectors added, {report.n_skipped} were "
+        f"there, {len(report.failed)} clips failed; {n_clips} clips without audio added",
+    )  # fmt: skip
+    return SOME_FAILED if report.failed else DONE
