@@ -8,11 +8,13 @@ nothing by construction; the honest check is a fresh probe on other clusters. An
 guards linear readers only: a multilayer perceptron is asked as well.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from usad_workbench.core.bias._linear import (
@@ -38,6 +40,7 @@ RANK_TOLERANCE = 1e-8
 """Singular values below this share of the largest are rounding, not directions. The
 reference package's default of 0.01 skips weak concepts."""
 N_HIDDEN = 64
+MLP_STEPS = 100
 N_RANDOM = 5
 """Random subspaces that a reliance is compared with."""
 N_RESAMPLES = 1000
@@ -229,10 +232,15 @@ def _mlp_prediction(z: Matrix, factor: Factor, train: Codes, test: Codes, seed: 
     if len(np.unique(codes)) < 2:
         return np.full(len(test), float(codes[0]))
     sizes = np.bincount(codes)
-    model = MLPClassifier((N_HIDDEN,), alpha=1.0, solver="lbfgs", max_iter=200, random_state=seed)
+    # A fixed budget of steps, as no perceptron here needs to converge to the last digit.
+    model = MLPClassifier(
+        (N_HIDDEN,), alpha=1.0, solver="lbfgs", max_iter=MLP_STEPS, random_state=seed
+    )
     middle = z[train].mean(axis=0)
     weights = len(train) / (np.count_nonzero(sizes) * sizes[codes])
-    model.fit((z[train] - middle) / spread, codes, sample_weight=weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((z[train] - middle) / spread, codes, sample_weight=weights)
     return np.asarray(model.predict((z[test] - middle) / spread), dtype=np.float64)
 
 

@@ -42,11 +42,12 @@ def compute(material: Material, progress: Progress) -> Panel:
     """One row per domain and space; drivers: hubs, and clips whose neighbours are elsewhere."""
     rows: list[Row] = []
     drivers: list[Drivers] = []
+    contents = {one: content_label(material, one) for one in material.domains}
     spaces = spaces_of(material)
     for done, (encoder, layer) in enumerate(spaces, start=1):
         leaks = _leakages(material, encoder, layer)
         for domain in material.domains:
-            row, clips = _row(material, domain, encoder, layer)
+            row, clips = _row(material, domain, encoder, layer, contents[domain])
             leak = leaks.get(domain)
             if isinstance(leak, str):
                 row["reason"] = row["reason"] or leak
@@ -62,11 +63,11 @@ def compute(material: Material, progress: Progress) -> Panel:
 
 
 def _row(
-    material: Material, domain: str, encoder: str, layer: int
+    material: Material, domain: str, encoder: str, layer: int, content: tuple[str, list[str]]
 ) -> tuple[Row, dict[str, np.ndarray]]:
     where = material.rows(domain)
     x, clusters = material.vectors(encoder, layer, where), material.clusters(where)
-    column, labels = content_label(material, domain)
+    column, labels = content
     k = material.config.k
     row: Row = {
         "domain": domain, "encoder": encoder, "layer": layer, "label_column": column, "k": k,

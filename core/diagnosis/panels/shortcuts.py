@@ -37,10 +37,10 @@ def compute(material: Material, progress: Progress) -> Panel:
     drivers: list[Drivers] = []
     spaces = spaces_of(material)
     for done, domain in enumerate(material.domains, start=1):
-        factors = clip_factors(material, domain)
+        factors, content = clip_factors(material, domain), content_label(material, domain)
         for encoder, layer in spaces:
             for one in factors:
-                row, influence = _row(material, domain, encoder, layer, one)
+                row, influence = _row(material, domain, encoder, layer, one, content)
                 rows.append(row)
                 if influence is not None:
                     cell = cell_name(
@@ -56,9 +56,14 @@ def compute(material: Material, progress: Progress) -> Panel:
 
 
 def _row(
-    material: Material, domain: str, encoder: str, layer: int, one: ClipFactor
+    material: Material,
+    domain: str,
+    encoder: str,
+    layer: int,
+    one: ClipFactor,
+    content: tuple[str, list[str]],
 ) -> tuple[Row, np.ndarray | None]:
-    column, labels = content_label(material, domain)
+    column, labels = content
     clusters = material.clusters(one.rows)
     row: Row = {
         "domain": domain, "encoder": encoder, "layer": layer, "attribute": one.name,

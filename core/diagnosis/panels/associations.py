@@ -1,0 +1,193 @@
+"""Associations (D10): do two groups of a domain lie nearer to loud, long or other audio?
+
+Default tests, from the columns at hand: targets are the two levels with most clusters of
+each column of classes that is constant in clusters; attributes are the upper and lower
+third of loudness and of duration among the clips of the other domains, and the two other
+domains with most clips. So no clip is target and attribute.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from usad_workbench.core.bias.associations import (
+    AssociationResult,
+    AssociationTest,
+    association,
+    association_inheritance,
+)
+from usad_workbench.core.diagnosis.clip_factors import (
+    BOOKKEEPING,
+    CONTINUOUS,
+    MAX_LEVELS,
+    MIN_LEVELS,
+    continuous_columns,
+    spaces_of,
+)
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.progress import Progress
+from usad_workbench.core.similarity import benjamini_hochberg
+from usad_workbench.core.similarity._arrays import Indices
+
+NAME = "associations"
+COLUMNS = {
+    "test": "VARCHAR", "domain": "VARCHAR", "encoder": "VARCHAR", "layer": "INTEGER",
+    "d": "DOUBLE", "ci_low": "DOUBLE", "ci_high": "DOUBLE", "p_value": "DOUBLE",
+    "q_value": "DOUBLE", "d_raw": "DOUBLE", "n_clusters_x": "INTEGER", "n_clusters_y": "INTEGER",
+    "confounds": "MAP(VARCHAR, DOUBLE)", "slope": "DOUBLE", "sign_agreement": "DOUBLE",
+    "n_tests": "INTEGER", "n_clips": "INTEGER", "n_clusters": "INTEGER", "reason": "VARCHAR",
+}  # fmt: skip
+"""``confounds``: difference of the targets in loudness, duration and rate, in standard
+deviations. ``slope``: of the student's d on this encoder's, over tests."""
+
+Row = dict[str, Any]
+
+
+def compute(material: Material, progress: Progress) -> Panel:
+    """One row per test and space; drivers: target clips that lie nearest to an attribute."""
+    rows: list[Row] = []
+    drivers: list[Drivers] = []
+    tests = [(d, one) for d in material.domains for one in default_tests(material, d)]
+    spaces = spaces_of(material)
+    numbers = continuous_columns(material)
+    for done, (domain, test) in enumerate(tests, start=1):
+        confounds = _confounds(numbers, test)
+        for encoder, layer in spaces:
+            row, found = _row(material, domain, test, encoder, layer)
+            rows.append(row | {"confounds": confounds})
+            if found is not None:
+                ids = material.clips.clip_id.iloc[np.concatenate([test.x, test.y])].tolist()
+                cell = cell_name(test=test.name, domain=domain, encoder=encoder, layer=layer)
+                drivers.append(drivers_of(cell, ids, found.s, "overlap"))
+        progress(done, len(tests), NAME)
+    q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
+    for row, value in zip(rows, q.tolist(), strict=True):
+        row["q_value"] = value
+    _inheritance(material, rows)
+    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+
+
+def default_tests(material: Material, domain: str) -> list[AssociationTest]:
+    """The tests of one domain that the columns at hand allow."""
+    clips = material.clips.iloc[material.rows(domain)]
+    others = np.flatnonzero((material.clips.domain != domain).to_numpy())
+    attributes = _attributes(material, others)
+    tests, seen = [], set()
+    for name in clips.columns:
+        if name in CONTINUOUS or name in BOOKKEEPING - {"label"}:
+            continue
+        pair = _two_levels(clips, name)
+        if pair is None or (key := tuple(one.tobytes() for one in pair.values())) in seen:
+            continue
+        seen.add(key)
+        (x_name, x), (y_name, y) = pair.items()
+        tests += [
+            AssociationTest(name=f"{name}: {x_name} or {y_name} with {words}", x=x, y=y, a=a, b=b)
+            for words, (a, b) in attributes.items()
+        ]
+    return tests
+
+
+def _two_levels(clips: pd.DataFrame, name: str) -> dict[str, Indices] | None:
+    """Rows of the two levels with most clusters, those that lie in both left out."""
+    column = clips[name].dropna().astype(str)
+    if not MIN_LEVELS <= column.nunique() <= MAX_LEVELS:
+        return None
+    clusters = clips.cluster_id[column.index]
+    if (column.groupby(clusters).nunique() > 1).any():
+        return None
+    sizes = clusters.groupby(column).nunique().sort_values(ascending=False, kind="stable")
+    return {
+        str(level): column.index[column == level].to_numpy().astype(np.intp)
+        for level in sizes.index[:2]
+    }
+
+
+def _attributes(material: Material, others: Indices) -> dict[str, tuple[Indices, Indices]]:
+    """Pairs of attribute sets among the clips of other domains."""
+    found = {}
+    numbers = continuous_columns(material)
+    for name, words in (("loudness_db", "loud or quiet"), ("duration_s", "long or short")):
+        if name not in numbers:
+            continue
+        values = numbers[name].to_numpy()[others]
+        known = others[np.isfinite(values)]
+        if len(known) < 6 or np.ptp(numbers[name].to_numpy()[known]) == 0:
+            continue
+        low, high = np.quantile(numbers[name].to_numpy()[known], [1 / 3, 2 / 3])
+        level = numbers[name].to_numpy()[known]
+        pair = known[level >= high], known[level <= low]
+        if low < high:
+            found[words] = pair
+    sizes = material.clips.domain.iloc[others].value_counts()
+    names = [str(one) for one in sizes.index if one in material.domains][:2]
+    if len(names) == 2:
+        found[f"{names[0]} or {names[1]}"] = material.rows(names[0]), material.rows(names[1])
+    return found
+
+
+def _row(
+    material: Material, domain: str, test: AssociationTest, encoder: str, layer: int
+) -> tuple[Row, AssociationResult | None]:
+    targets = np.concatenate([test.x, test.y])
+    row: Row = {
+        "test": test.name, "domain": domain, "encoder": encoder, "layer": layer, "d": math.nan,
+        "p_value": math.nan, "d_raw": math.nan, "n_clips": len(targets),
+        "n_clusters": len(set(material.clusters(targets))), "reason": "",
+    }  # fmt: skip
+    try:
+        found = association(
+            material.vectors(encoder, layer), test, material.clusters(), seed=material.config.seed
+        )
+    except (ShapeError, DegenerateError) as error:
+        return row | {"reason": str(error)}, None
+    row |= {
+        "n_clusters_x": found.n_x, "n_clusters_y": found.n_y, "reason": found.reason,
+    }  # fmt: skip
+    if math.isnan(found.p_value):
+        return row, None
+    row |= {
+        "d": found.d, "ci_low": found.ci_low, "ci_high": found.ci_high,
+        "p_value": found.p_value, "d_raw": found.d_raw,
+    }  # fmt: skip
+    return row, found
+
+
+def _confounds(numbers: pd.DataFrame, test: AssociationTest) -> dict[str, float]:
+    """How far the targets differ in what was not matched, in standard deviations."""
+    found = {}
+    for name, column in numbers.items():
+        x, y = column.to_numpy()[test.x], column.to_numpy()[test.y]
+        spread = float(np.nanstd(np.concatenate([x, y]))) if len(x) and len(y) else 0.0
+        if spread > 0 and np.isfinite(x).any() and np.isfinite(y).any():
+            found[str(name)] = float((np.nanmean(x) - np.nanmean(y)) / spread)
+    return found
+
+
+def _inheritance(material: Material, rows: list[Row]) -> None:
+    """The student's last layer over tests, on every other encoder's."""
+    last = material.student_layers[-1]
+    student = [r["d"] for r in rows if r["encoder"] == material.student and r["layer"] == last]
+    for encoder in material.encoders[1:]:
+        mine = [row for row in rows if row["encoder"] == encoder]
+        try:
+            found = association_inheritance(student, [row["d"] for row in mine])
+        except DegenerateError:
+            continue  # no test of theirs has an effect: each row has its reason
+        for row in mine:
+            row |= {
+                "slope": found.slope, "sign_agreement": found.sign_agreement,
+                "n_tests": found.n_tests,
+            }  # fmt: skip
+
+
+PANEL = PanelKind(
+    name=NAME,
+    question="Which groups of clips lie nearer to loud, long or other audio than others?",
+    columns=COLUMNS,
+    compute=compute,
+)
