@@ -68,9 +68,9 @@ def store_predictions(workspace: Workspace, found: Sequence[Predictions]) -> Non
 def stored_predictions(
     workspace: Workspace, task: Task, systems: Sequence[str], protocol: Protocol
 ) -> dict[str, Predictions]:
-    """The stored predictions of systems for exactly the clips of a task.
+    """The stored predictions of systems for the clips of a task, which may be a part of those.
 
-    What was predicted for other clips, from other weights, or not at all, is left out.
+    Systems with a clip that was not predicted, or predicted from other weights, are left out.
     """
     if "predictions" not in set(workspace.sql("SHOW TABLES").iloc[:, 0]):
         return {}
@@ -86,7 +86,7 @@ def stored_predictions(
         if mine.fingerprint.iloc[0] != _fingerprint(members, prints):
             continue
         table = mine.pivot(index="seed", columns="clip_id", values="predicted")
-        if set(table.columns) != set(task.clip_ids) or table.isna().any(axis=None):
+        if not set(task.clip_ids) <= set(table.columns):
             continue
         found[str(system)] = Predictions(
             system=str(system), members=members, task=task, protocol=protocol,

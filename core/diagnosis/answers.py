@@ -1,0 +1,69 @@
+"""What every encoder answered on the tasks of a diagnosis: stored, or read anew.
+
+``usad evaluate`` keeps the answers of all encoders and systems; a selection of clips takes its
+part of them, from probes that trained on more. Where they are missing or from other weights,
+they are made here with the cheap protocol: cosine k-NN at the layer chosen on training
+folds, one split, on the clips of this diagnosis alone.
+"""
+
+from collections.abc import Mapping
+from weakref import WeakKeyDictionary
+
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.predictions import Predictions, predictions_of, stored_predictions
+from usad_workbench.core.probes import Protocol, evaluate_best_layer
+from usad_workbench.core.task_systems import SYSTEMS
+from usad_workbench.core.tasks import Task
+
+STORED: tuple[Protocol, ...] = ("linear", "knn")
+"""Which protocol is read where both are stored: the better reader of an embedding."""
+NOT_STORED = (
+    "predictions were made for this diagnosis with one split of k-NN: run `usad evaluate` for "
+    "linear probes, three splits, and systems such as the routers"
+)
+
+Answers = Mapping[str, Predictions]
+"""By encoder or system, all of one task, one protocol and the same folds."""
+_known: WeakKeyDictionary[Material, dict[str, Answers]] = WeakKeyDictionary()
+
+
+def answers(material: Material, task: Task) -> Answers:
+    """The answers of all encoders of a diagnosis on one task, and of systems that are stored.
+
+    Args:
+        material: Of one student; several panels ask for the same.
+        task: On the clips of this diagnosis.
+
+    Raises:
+        ShapeError: vectors that do not fit together.
+        DegenerateError: values that are not finite.
+    """
+    known = _known.setdefault(material, {})
+    if task.name not in known:
+        known[task.name] = _answers(material, task)
+    return known[task.name]
+
+
+def _answers(material: Material, task: Task) -> Answers:
+    for protocol in STORED:
+        found = stored_predictions(
+            material.workspace, task, [*material.encoders, *SYSTEMS], protocol
+        )
+        seeds = {tuple(one.seeds) for one in found.values()}
+        if set(material.encoders) <= set(found) and len(seeds) == 1:
+            return found
+    rows = material.places(task.clip_ids)
+    made = {}
+    for name in material.encoders:
+        layers = [material.vectors(name, layer, rows) for layer in material.layers(name)]
+        result = evaluate_best_layer(
+            layers, task.labels.tolist(), task.groups.tolist(), None, "knn", task.metric,
+            seeds=(0,),
+        )  # fmt: skip
+        made[name] = predictions_of(name, [name], task, result, (0,))
+    return made
+
+
+def are_stored(found: Answers) -> bool:
+    """Whether they come from ``usad evaluate``: those made here have one split."""
+    return all(len(one.seeds) > 1 or one.protocol == "linear" for one in found.values())

@@ -1,0 +1,170 @@
+"""Errors: does the student make its teachers' mistakes, beyond what controls share?"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from usad_workbench.core.bias.errors import (
+    error_consistency,
+    excess_consistency,
+    shared_confusions,
+)
+from usad_workbench.core.diagnosis.answers import NOT_STORED, Answers, answers, are_stored
+from usad_workbench.core.diagnosis.exchangeable import controls_for
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.progress import Progress
+from usad_workbench.core.similarity import benjamini_hochberg
+from usad_workbench.core.similarity.excess import Place
+from usad_workbench.core.tasks import Task
+
+NAME = "errors"
+PLACES: tuple[Place, ...] = ("student", "teacher")
+COLUMNS = {
+    "task": "VARCHAR",
+    "domain": "VARCHAR",
+    "teacher": "VARCHAR",
+    "protocol": "VARCHAR",
+    "kappa": "DOUBLE",
+    "ci_low": "DOUBLE",
+    "ci_high": "DOUBLE",
+    "kappa_unbiased": "DOUBLE",
+    "kappa_max": "DOUBLE",
+    "copy_probability": "DOUBLE",
+    "copy_ci_low": "DOUBLE",
+    "copy_ci_high": "DOUBLE",
+    "form": "VARCHAR",
+    "excess": "DOUBLE",
+    "excess_ci_low": "DOUBLE",
+    "excess_ci_high": "DOUBLE",
+    "clips_ci_low": "DOUBLE",
+    "clips_ci_high": "DOUBLE",
+    "p_value": "DOUBLE",
+    "p_kind": "VARCHAR",
+    "q_value": "DOUBLE",
+    "controls": "VARCHAR[]",
+    "control_kappa": "DOUBLE",
+    "shared_confusions": "DOUBLE",
+    "shared_ci_low": "DOUBLE",
+    "shared_ci_high": "DOUBLE",
+    "agreement": "DOUBLE",
+    "accuracy": "DOUBLE",
+    "teacher_accuracy": "DOUBLE",
+    "n_errors": "DOUBLE",
+    "n_both_wrong": "DOUBLE",
+    "n_test": "INTEGER",
+    "n_clips": "INTEGER",
+    "n_clusters": "INTEGER",
+    "reason": "VARCHAR",
+}
+N_RESAMPLES = 1000
+Row = dict[str, Any]
+
+
+def compute(material: Material, progress: Progress) -> Panel:
+    """Every teacher on every task, once for each place that has controls."""
+    tasks = material.tasks()
+    rows: list[Row] = []
+    drivers: list[Drivers] = []
+    warnings: dict[str, None] = {}
+    for done, task in enumerate(tasks, start=1):
+        try:
+            found = answers(material, task)
+        except (ShapeError, DegenerateError) as error:
+            warnings[f"task {task.name}: {error}"] = None
+            continue
+        if not are_stored(found):
+            warnings[NOT_STORED] = None
+        for teacher in material.teachers:
+            rows += _rows(material, task, teacher, found)
+            drivers.append(_drivers(material, task, teacher, found))
+        progress(done, len(tasks), NAME)
+    q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
+    for row, value in zip(rows, q.tolist(), strict=True):
+        row["q_value"] = value
+    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=list(warnings))
+
+
+def _rows(material: Material, task: Task, teacher: str, found: Answers) -> list[Row]:
+    base = _consistency(material, task, teacher, found)
+    rows = []
+    for place in PLACES:
+        controls = [name for name in controls_for(material, teacher, place) if name in found]
+        if not controls:
+            continue
+        row = base | {"form": f"controls for the {place}", "controls": controls}
+        rows.append(row)
+        if math.isnan(row["kappa"]):
+            continue
+        try:
+            one = excess_consistency(
+                found[material.student].right, found[teacher].right,
+                [found[name].right for name in controls], task.units, place=place,
+            )  # fmt: skip
+        except (ShapeError, DegenerateError) as error:
+            row["reason"] = "; ".join(filter(None, (row["reason"], str(error))))
+            continue
+        row |= {
+            "excess": one.value, "excess_ci_low": one.ci_low, "excess_ci_high": one.ci_high,
+            "clips_ci_low": one.clips_low, "clips_ci_high": one.clips_high,
+            "p_value": one.p_value, "p_kind": one.p_kind,
+            "control_kappa": float(one.control_values.mean()),
+            "reason": "; ".join(dict.fromkeys(filter(None, (row["reason"], one.reason)))),
+        }  # fmt: skip
+    if not rows:
+        why = f"no excess: no exchangeable control for {teacher} or the student"
+        reason = "; ".join(filter(None, (base["reason"], why)))
+        rows.append(base | {"form": "none", "reason": reason})
+    return rows
+
+
+def _consistency(material: Material, task: Task, teacher: str, found: Answers) -> Row:
+    """Kappa, copy probability and shared confusions of student and teacher."""
+    student = found[material.student]
+    row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
+    row |= {
+        "task": task.name, "domain": task.domain, "teacher": teacher,
+        "protocol": student.protocol, "p_kind": "none", "controls": [],
+        "n_test": len(task.clip_ids), "reason": "",
+    }  # fmt: skip
+    settings = {"n_resamples": N_RESAMPLES, "seed": material.config.seed}
+    one = error_consistency(student.right, found[teacher].right, task.units, **settings)
+    row |= {key: getattr(one, key) for key in CONSISTENCY_KEYS}
+    shared = shared_confusions(
+        student.labels, found[teacher].labels, task.labels, task.units, **settings
+    )
+    row |= {
+        "shared_confusions": shared.kappa, "shared_ci_low": shared.ci_low,
+        "shared_ci_high": shared.ci_high, "n_both_wrong": shared.n_clips,
+    }  # fmt: skip
+    if math.isnan(shared.kappa) and shared.reason:
+        why = f"no shared confusions: {shared.reason}"
+        row["reason"] = "; ".join(filter(None, (row["reason"], why)))
+    return row
+
+
+CONSISTENCY_KEYS = (
+    "kappa", "ci_low", "ci_high", "kappa_unbiased", "kappa_max", "copy_probability",
+    "copy_ci_low", "copy_ci_high", "agreement", "accuracy", "teacher_accuracy", "n_errors",
+    "n_clips", "n_clusters", "reason",
+)  # fmt: skip
+
+
+def _drivers(material: Material, task: Task, teacher: str, found: Answers) -> Drivers:
+    """Clips that both get wrong: 1 in the same way, 0.5 in another, mean over seeds."""
+    student, other = found[material.student], found[teacher]
+    both = ~student.right & ~other.right
+    same = student.labels.astype(str) == other.labels.astype(str)
+    influence = np.where(both, np.where(same, 1.0, 0.5), 0.0).mean(axis=0)
+    cell = cell_name(task=task.name, teacher=teacher)
+    return drivers_of(cell, task.clip_ids, np.where(influence > 0, influence, np.nan), "error")
+
+
+PANEL = PanelKind(
+    name=NAME,
+    question="Does the student make its teachers' mistakes, more than controls do?",
+    columns=COLUMNS,
+    compute=compute,
+)

@@ -1,0 +1,169 @@
+"""Errors, subgroups and routing on planted answers: a student that copies teacher ``a``."""
+
+import numpy as np
+import pytest
+
+from tests.planted import add_clips, add_encoder
+from usad_workbench.core.diagnosis.answers import NOT_STORED
+from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.panels import errors, routing, subgroups
+from usad_workbench.core.progress import no_progress
+from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.task_evaluation import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.task_systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER, SYSTEMS
+
+N_CLIPS, N_CLUSTERS, DIM, N_WORDS = 240, 24, 12, 4
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:  # type: ignore[no-untyped-def]
+    """Two domains; ``a`` reads speech, ``b`` music; speakers of sex ``m`` are noisier."""
+    rng = np.random.default_rng(0)
+    made = Workspace.create(tmp_path_factory.mktemp("w"))
+    n = 2 * N_CLIPS
+    domain = np.repeat(["speech", "music"], N_CLIPS)
+    cluster = np.array([f"{d}{i % N_CLUSTERS}" for i, d in enumerate(domain)])
+    word = rng.integers(N_WORDS, size=n)
+    sex = np.where(np.arange(n) % N_CLUSTERS % 2 == 0, "f", "m")
+    columns = {"domain": domain, "cluster_id": cluster, "word": [f"w{w}" for w in word]}
+    add_clips(made, {**columns, "sex": [str(s) for s in sex]})
+    codes = 2.5 * np.eye(N_WORDS, DIM)[word]
+    quiet = np.where(sex == "m", 0.3, 1.0)[:, None]
+
+    def encoder(home):  # type: ignore[no-untyped-def]
+        clear = codes * np.where(domain == home, quiet[:, 0], 0.0)[:, None]
+        return clear + rng.normal(size=(n, DIM))
+
+    a, b, k1, k2, k3 = (encoder(h) for h in ("speech", "music", "speech", "speech", "speech"))
+    copy = a @ np.linalg.qr(rng.normal(size=(DIM, DIM)))[0]
+    where = np.eye(2, DIM)[(domain == "music").astype(int)]
+    base = 3 * where + rng.normal(size=(n, DIM))
+    for name, role, home, x in [
+        ("s", "student", None, copy), ("a", "teacher", "speech", a), ("b", "teacher", "music", b),
+        ("k1", "control", "speech", k1), ("k2", "control", "speech", k2),
+        ("k3", "control", "speech", k3), ("base", "baseline", None, base),
+    ]:  # fmt: skip
+        add_encoder(made, name, role, home, [rng.normal(size=(n, DIM)), x])  # type: ignore[arg-type]
+    set_distillation(made, "s", [("a", "speech", 1), ("b", "music", 1)])
+    set_tasks(
+        made,
+        [
+            {"task": f"word in {home}", "label_column": "word", "domain": home,
+             "group_column": "cluster_id", "metric": "accuracy"}
+            for home in ("speech", "music")
+        ],
+    )  # fmt: skip
+    config = EvaluationConfig(protocols=("knn",), seeds=(0, 1), n_folds=3)
+    evaluate_tasks(made, config=config)
+    return made
+
+
+def _rows(panel, **keys):  # type: ignore[no-untyped-def]
+    return [row for row in panel.rows if all(row[key] == value for key, value in keys.items())]
+
+
+def test_default_systems_are_evaluated_and_their_predictions_kept(workspace):
+    rows = workspace.sql("SELECT * FROM probes")
+    assert set(SYSTEMS) <= set(rows.encoder)
+    kept = workspace.sql(
+        "SELECT encoder, task, avg(correct::DOUBLE) AS value FROM predictions GROUP BY ALL"
+    )
+    both = kept.merge(rows[rows.metric == "accuracy"], on=["encoder", "task"])
+    assert len(both) == 2 * (7 + len(SYSTEMS))
+    np.testing.assert_allclose(both.value_x, both.value_y, atol=1e-12)
+    value = rows.set_index(["encoder", "task"]).value
+    for home, teacher in (("speech", "a"), ("music", "b")):
+        task = f"word in {home}"
+        assert value[ORACLE_ROUTER, task] == pytest.approx(value[teacher, task], abs=1e-12)
+        assert value[LEARNED_ROUTER, task] <= value[ORACLE_ROUTER, task] + 0.02
+        assert value[LEARNED_ROUTER, task] > 0.35
+        assert value[MIXTURE, task] > 0.35
+
+
+def test_costs_without_weights_are_parameters_alone(workspace):
+    rows = workspace.sql("SELECT * FROM probes WHERE task = 'word in speech'").set_index("encoder")
+    assert rows.n_params["a"] == 1
+    assert rows.n_params["teachers-concatenated"] == 2
+    assert rows.n_params[ORACLE_ROUTER] == pytest.approx(1)
+    assert rows.n_params_resident[ORACLE_ROUTER] == 2
+    assert np.isnan(rows.rtf["a"])
+    assert rows.embedding_bytes["a"] == 4 * DIM
+
+
+def test_copied_errors_stand_out_from_the_controls(workspace):
+    panel = errors.compute(gather(workspace, "s"), no_progress)
+    row = _rows(panel, task="word in speech", teacher="a")[0]
+    assert row["kappa"] > 0.9
+    assert row["copy_probability"] > 0.9
+    assert row["excess"] > 0.3
+    assert row["p_value"] < 0.05
+    assert row["controls"] == ["k1", "k2", "k3"]
+    assert row["form"] == "controls for the teacher"
+    other = _rows(panel, task="word in speech", teacher="b")[0]
+    assert abs(other["kappa"]) < 0.25
+    assert "no exchangeable control" in other["reason"]
+    assert {len(panel.columns)} == {len(row) for row in panel.rows}
+    cell = next(d for d in panel.drivers if d.cell == "task=word in speech|teacher=a")
+    wrong = workspace.sql(
+        "SELECT clip_id FROM predictions WHERE task = 'word in speech' AND encoder = 's' "
+        "AND NOT correct"
+    )
+    assert set(cell.clip_ids) <= set(wrong.clip_id)
+    assert cell.influence.max() == 1.0
+
+
+def test_the_noisier_group_is_named(workspace):
+    panel = subgroups.compute(gather(workspace, "s"), no_progress)
+    row = _rows(panel, task="word in speech", encoder="a", group_column="sex")[0]
+    assert row["worst_group"] == "m"
+    assert row["ci_low"] > 0
+    assert row["p_value"] < 0.01
+    assert row["debiased_gap"] > 0.2
+    assert "word" not in {one["group_column"] for one in panel.rows}
+    noise = _rows(panel, task="word in speech", encoder="b", group_column="sex")[0]
+    assert noise["p_value"] > 0.05
+    assert {len(panel.columns)} == {len(one) for one in panel.rows}
+
+
+def test_student_against_routers_per_domain(workspace):
+    panel = routing.compute(gather(workspace, "s"), no_progress)
+    music = _rows(panel, task="mean of tasks", domain="music", system=ORACLE_ROUTER)[0]
+    assert music["verdict"] == "worse"  # the student copied the speech teacher only
+    assert music["student_minus_ci_high"] < 0
+    assert music["any_teacher_right"] > music["value"]
+    speech = _rows(panel, task="mean of tasks", domain="speech", system=ORACLE_ROUTER)[0]
+    assert speech["student_minus"] == pytest.approx(0.0, abs=0.05)
+    assert speech["break_even"] > music["break_even"]
+    learned = _rows(panel, task="mean of tasks", domain="speech", system=LEARNED_ROUTER)[0]
+    assert 0.8 < learned["router_ci_low"] <= learned["router_accuracy"] <= 1.0
+    one = _rows(panel, task="word in music", system=ORACLE_ROUTER)[0]
+    assert one["mcnemar_p_value"] < 0.01
+    assert {len(panel.columns)} == {len(row) for row in panel.rows}
+
+
+def test_a_selection_takes_its_part_of_the_answers(workspace):
+    material = gather(workspace, "s", config=DiagnosisConfig(where="sex = 'f'"))
+    panel = routing.compute(material, no_progress)
+    assert NOT_STORED not in panel.warnings
+    row = _rows(panel, task="word in speech", system="a")[0]
+    kept = workspace.sql(
+        "SELECT avg(correct::DOUBLE) AS value FROM predictions JOIN clips USING (clip_id) "
+        "WHERE task = 'word in speech' AND encoder = 'a' AND sex = 'f'"
+    )
+    assert row["value"] == pytest.approx(kept.value[0], abs=1e-12)
+    assert row["n_clips"] == N_CLIPS // 2
+
+
+def test_without_stored_answers_they_are_made(workspace):
+    with workspace.database.write() as connection:
+        connection.execute("CREATE TABLE kept AS SELECT * FROM predictions")
+        connection.execute("DELETE FROM predictions")
+    try:
+        panel = errors.compute(gather(workspace, "s"), no_progress)
+    finally:
+        with workspace.database.write() as connection:
+            connection.execute("INSERT INTO predictions SELECT * FROM kept")
+            connection.execute("DROP TABLE kept")
+    assert NOT_STORED in panel.warnings
+    assert _rows(panel, task="word in speech", teacher="a")[0]["kappa"] > 0.9
