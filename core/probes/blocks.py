@@ -49,7 +49,7 @@ def scaled_features(blocks: list[Matrix], train: Codes) -> Matrix:
         `[clip, dim]` for all rows.
     """
     if len(blocks) > 1:
-        scaled = np.hstack([_centred_block(block, train) for block in blocks])
+        scaled = np.hstack([centred_block(block, train) for block in blocks])
         return np.asarray(scaled / np.sqrt(len(blocks)))
     x = blocks[0]
     largest = np.abs(x).max(axis=0)
@@ -61,7 +61,14 @@ def scaled_features(blocks: list[Matrix], train: Codes) -> Matrix:
     return np.asarray(centred * scale / np.sqrt(max(1, int(np.sum(scale > 0)))))
 
 
-def _centred_block(block: Matrix, train: Codes) -> Matrix:
+def centred_block(block: Matrix, train: Codes) -> Matrix:
+    """A block with mean 0 and mean square length 1 on the training rows.
+
+    A block that is constant there stays 0.
+
+    >>> centred_block(np.array([[1.0, 0.0], [3.0, 0.0], [5.0, 1.0]]), np.array([0, 1])).tolist()
+    [[-1.0, 0.0], [1.0, 0.0], [3.0, 1.0]]
+    """
     centred = block - block[train].mean(axis=0)
     length = np.sqrt(np.mean(np.sum(centred[train] ** 2, axis=1)))
     return np.asarray(centred / length if length > 0 else centred)

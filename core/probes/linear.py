@@ -61,16 +61,31 @@ class LinearProbe:
         >>> probe.predict(np.array([0, 1, 2, 3]), np.array([4]), 1).tolist()
         [[0]]
         """
+        return np.asarray(np.argmax(self.scores(train, test, n_settings), axis=2))
+
+    def scores(self, train: Codes, test: Codes, n_settings: int | None = None) -> Matrix:
+        """Log-odds up to a constant of each clip, `[penalty, test, class]`.
+
+        Minus infinity for a class that no training row has.
+
+        Args:
+            train: Rows that are fitted.
+            test: Rows that are asked.
+            n_settings: Only the first so many penalties.
+        """
         x = scaled_features(self._blocks, train)
         classes, codes = np.unique(self._labels[train], return_inverse=True)
         penalties = self._penalties[:n_settings]
+        scores = np.full((len(penalties), len(test), int(self._labels.max()) + 1), -np.inf)
         if len(classes) == 1:
-            return np.full((len(penalties), len(test)), classes[0])
+            scores[:, :, classes[0]] = 0.0
+            return scores
         axes = _principal_axes(x[train])
         path = fit_path(x[train] @ axes, codes, penalties)
         on_axes = x[test] @ axes
-        best = [np.argmax(on_axes @ weights + intercept, axis=1) for weights, intercept in path]
-        return np.asarray(classes[np.asarray(best)])
+        for place, (weights, intercept) in enumerate(path):
+            scores[place][:, classes] = on_axes @ weights + intercept
+        return scores
 
 
 def fit_path(z: Matrix, labels: Codes, penalties: tuple[float, ...]) -> list[tuple[Matrix, Matrix]]:
