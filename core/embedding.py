@@ -104,7 +104,7 @@ def embed(
         failed += [c for c in clips if isinstance(c, Failure)]
         if good:
             segments = [segment for segment, _ in good]
-            vectors = _vectors(encoder, [clip for _, clip in good], wanted, pooling)
+            vectors = pooled_vectors(encoder, [clip for _, clip in good], wanted, pooling)
             is_finite = np.all([np.isfinite(v).all(axis=1) for v in vectors.values()], axis=0)
             failed += [
                 Failure(path=s.name, reason="The encoder gave values that are not finite.")
@@ -129,7 +129,7 @@ def embed(
     )
 
 
-def _vectors(
+def pooled_vectors(
     encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
 ) -> dict[int, FloatArray]:
     """Pooled vectors per layer, rows in the order of the clips."""

@@ -69,10 +69,11 @@ def _start_worker(reports: Any) -> None:
     global _reports
     _reports = reports
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this worker when the process that started it is gone; runs in a thread."""
     # A parent that is killed tells nobody; its workers would go on to the end of a clip list.
     parent = multiprocessing.parent_process()
     if parent is not None:
