@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.similarity import debiased_linear_cka, hsic1_gram
+from usad_workbench.core.similarity.cube import observed_cube
+from usad_workbench.workbench.benchmarks.similarity import bench_similarity_cube, gram_cka
+
+
+@pytest.fixture
+def world():
+    rng = np.random.default_rng(0)
+    domains = rng.choice(["speech", "music", "sound"], size=150)
+    shared = rng.normal(size=(150, 5)) + 7
+    student = [shared @ rng.normal(size=(5, d)) + rng.normal(size=(150, d)) for d in (8, 3)]
+    teacher = [shared @ rng.normal(size=(5, d)) + rng.normal(size=(150, d)) for d in (4, 200, 6)]
+    return student, teacher, domains
+
+
+def test_every_cell_is_the_pairwise_value_and_the_literal_one(world):
+    student, teacher, domains = world
+    found = observed_cube(student, teacher, domains)
+    assert found.domains == ["music", "sound", "speech"]
+    assert found.n_clips == [int(np.sum(domains == one)) for one in found.domains]
+    assert found.reasons == ["", "", ""]
+    for d, domain in enumerate(found.domains):
+        rows = domains == domain
+        for i, x in enumerate(student):
+            for j, y in enumerate(teacher):
+                value = found.values[d, i, j]
+                assert value == pytest.approx(debiased_linear_cka(x[rows], y[rows]), abs=1e-12)
+                assert value == pytest.approx(gram_cka(x[rows], y[rows]), abs=1e-10)
+
+
+def test_shuffled_rows_give_other_values(world):
+    student, teacher, domains = world
+    order = np.random.default_rng(1).permutation(150)
+    right = observed_cube(student, teacher, domains).values
+    wrong = observed_cube([x[order] for x in student], teacher, domains).values
+    assert np.all(wrong < 0.5 * right)
+
+
+def test_what_has_no_value_is_named_and_the_rest_is_done(world):
+    student, teacher, domains = world
+    student = [np.ones_like(student[0]), student[1]]
+    domains = np.where(np.arange(150) < 3, "few", domains)
+    found = observed_cube(student, teacher, domains)
+    few = found.domains.index("few")
+    assert np.isnan(found.values[few]).all()
+    assert "3 clips, at least 4" in found.reasons[few]
+    others = [i for i in range(4) if i != few]
+    assert np.isnan(found.values[others, 0]).all()
+    assert np.isfinite(found.values[others, 1]).all()
+    assert "student layer 0 has no geometry" in found.reasons[others[0]]
+    nothing = observed_cube(student, [np.ones((150, 2))], domains)
+    assert np.isnan(nothing.values).all()
+
+
+def test_wrong_input_is_refused(world):
+    student, teacher, domains = world
+    for wrong in ([], [student[0][:-1]]):
+        with pytest.raises(ShapeError, match="same clips in all"):
+            observed_cube(wrong, teacher, domains)
+    with pytest.raises(DegenerateError, match="not finite"):
+        observed_cube([np.full((150, 2), np.nan)], teacher, domains)
+
+
+def test_the_benchmark_in_small():
+    rows = bench_similarity_cube(n_layers=2, n_large=200, n_peer=60, dim=8)
+    assert "Gram" in rows[1].peer
+    assert all(row.value > 0 for row in rows)
+
+
+def test_the_peer_is_the_definition():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(2, 30, 6))
+    y = y + x
+    a, b = x @ x.T, y @ y.T
+    expected = hsic1_gram(a, b) / np.sqrt(hsic1_gram(a, a) * hsic1_gram(b, b))
+    assert gram_cka(x, y) == pytest.approx(expected, abs=1e-12)
