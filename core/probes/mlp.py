@@ -75,7 +75,7 @@ MARBLE = Head(
 initialises it is not said: Xavier as in HEAR."""
 LINEAR = Head(
     name="linear", hidden_layers=(0,), width=0, learning_rates=(1e-2, 1e-3),
-    initialisations=("uniform",), batch_norm=False, dropout=0.0, batch_size=1024,
+    initialisations=("uniform",), batch_norm=False, dropout=0.0, batch_size=64,
     max_epochs=200, check_every=3, patience=5, n_points=2,
 )  # fmt: skip
 """Ours: a linear readout for clips with several labels, where no penalised one is at hand."""
