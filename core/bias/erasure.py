@@ -219,10 +219,9 @@ def linear_prediction(
 ) -> Matrix:
     """What the ridge probe says of the test rows: class numbers, or values."""
     if factor.is_continuous:
-        return ridge_values(z, factor.values[None], train, test)[0]
-    return np.argmax(class_scores(z, factor.codes, factor.n_levels, train, test), axis=1).astype(
-        np.float64
-    )
+        return np.asarray(ridge_values(z, factor.values[None], train, test)[0])
+    scores = class_scores(z, factor.codes, factor.n_levels, train, test)
+    return np.asarray(np.argmax(scores, axis=1), dtype=np.float64)
 
 
 def _mlp_prediction(z: Matrix, factor: Factor, train: Codes, test: Codes, seed: int) -> Matrix:

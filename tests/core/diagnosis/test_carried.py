@@ -1,0 +1,115 @@
+"""End to end: a student with a gender direction that neither teacher nor controls have."""
+
+import numpy as np
+import pytest
+
+from tests.planted import add_clips, add_encoder
+from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
+from usad_workbench.core.diagnosis.panels import (
+    associations,
+    neighbourhoods,
+    nuisance,
+    shortcuts,
+)
+from usad_workbench.core.progress import no_progress
+from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.workspace import Workspace
+
+N, N_SPEAKERS, DIM = 160, 40, 12
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> Material:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(0)
+    workspace = Workspace.create(tmp_path_factory.mktemp("w") / "w")
+    speaker = np.arange(N) % N_SPEAKERS
+    sex = np.where(speaker % 2, "f", "m")
+    words = [f"w{i % 3}" for i in rng.permutation(N)]
+    n = N + 40
+    loud = rng.normal(size=n) - 20
+    add_clips(workspace, {
+        "domain": ["speech"] * N + ["music"] * 40,
+        "cluster_id": [f"s{i}" for i in speaker] + [f"t{i // 2}" for i in range(40)],
+        "label": [*words, *["note"] * 40],
+        "sex": [*sex.tolist(), *[None] * 40],
+        "loudness_db": [str(level) for level in loud],
+    })  # fmt: skip
+
+    def noise() -> np.ndarray:
+        return rng.normal(size=(n, DIM))
+
+    carried = noise()
+    carried[:N, 0] += 4.0 * (sex == "f")
+    carried[N:, 0] += 4.0 * (loud[N:] + 20)
+    add_encoder(workspace, "s", "student", None, [noise(), carried])
+    add_encoder(workspace, "t", "teacher", "speech", [noise(), noise()])
+    add_encoder(workspace, "k", "control", "speech", [noise(), noise()])
+    add_encoder(workspace, "flat", "control", "speech", [np.ones((n, 4)), np.ones((n, 4))])
+    set_distillation(workspace, "s", [("t", "speech", 1)])
+    set_tasks(workspace, [
+        {"task": "word", "label_column": "label", "domain": "speech",
+         "group_column": "cluster_id", "metric": "accuracy"},
+    ])  # fmt: skip
+    return gather(workspace, "s", config=DiagnosisConfig(layers=(1,), n_permutations=39, k=5))
+
+
+def _of(rows, **keys):  # type: ignore[no-untyped-def]
+    found = [row for row in rows if all(row[name] == value for name, value in keys.items())]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_planted_gender_is_found_in_the_student_alone(material: Material) -> None:
+    panel = nuisance.compute(material, no_progress)
+    assert all(set(row) <= set(panel.columns) for row in panel.rows)
+    student = _of(panel.rows, factor="sex", encoder="s")
+    assert student["accuracy"] > 0.85
+    assert student["p_value"] == pytest.approx(1 / 40)
+    assert student["selectivity"] > 0.3
+    assert student["excess"] > 0.3
+    assert student["amplification_ci_low"] > 0.2
+    assert student["after_erasure"] < 0.65
+    assert abs(student["reliance"]["word"]) < 0.15
+    for name in ("t", "k"):
+        other = _of(panel.rows, factor="sex", encoder=name)
+        assert other["accuracy"] < 0.65
+        assert other["q_value"] > 0.05
+    flat = _of(panel.rows, factor="sex", encoder="flat")
+    assert np.isnan(flat["accuracy"])
+    assert "equal" in flat["reason"]
+
+
+def test_neighbours_of_the_student_share_gender_beyond_the_word(material: Material) -> None:
+    panel = shortcuts.compute(material, no_progress)
+    assert all(set(row) <= set(panel.columns) for row in panel.rows)
+    student = _of(panel.rows, attribute="sex", encoder="s")
+    assert student["ci_low"] > 0.1
+    assert student["p_value"] == pytest.approx(1 / 40)
+    assert abs(_of(panel.rows, attribute="sex", encoder="t")["excess"]) < 0.1
+    drivers = next(
+        one for one in panel.drivers if one.cell.endswith("encoder=s|layer=1|attribute=sex")
+    )
+    assert drivers.influence[0] > drivers.influence[-1]
+
+
+def test_neighbourhoods_name_purity_and_leakage(material: Material) -> None:
+    panel = neighbourhoods.compute(material, no_progress)
+    assert all(set(row) <= set(panel.columns) for row in panel.rows)
+    row = _of(panel.rows, domain="speech", encoder="t")
+    assert row["purity"] == pytest.approx(row["purity_expected"], abs=0.06)
+    assert row["leakage"]["music"] == pytest.approx(row["leakage_expected"]["music"], abs=0.08)
+    assert "equal" in _of(panel.rows, domain="speech", encoder="flat")["reason"]
+    assert {one.kind for one in panel.drivers} == {"hub", "leakage"}
+
+
+def test_associations_take_gender_from_the_columns(material: Material) -> None:
+    panel = associations.compute(material, no_progress)
+    assert all(set(row) <= set(panel.columns) for row in panel.rows)
+    name = "sex: f or m with loud or quiet"
+    student = _of(panel.rows, test=name, encoder="s")
+    assert student["d"] > 1
+    assert student["p_value"] == 0.001
+    assert student["ci_low"] > 0.5
+    assert student["n_clusters_x"] == student["n_clusters_y"] == 20
+    assert _of(panel.rows, test=name, encoder="t")["q_value"] > 0.05
+    assert "equal" in _of(panel.rows, test=name, encoder="flat")["reason"]
