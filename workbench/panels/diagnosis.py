@@ -17,7 +17,7 @@ from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
 from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.panels_in_words import PanelView, view_of
+from usad_workbench.workbench.presenters.panels_in_words import PanelView, views_of
 from usad_workbench.workbench.presenters.text import is_missing, number, plain, shorten
 from usad_workbench.workbench.presenters.verdicts import is_open, meaning, question_words
 
@@ -37,7 +37,7 @@ def choose_run(key: str, student: str | None = None) -> stored.Run | None:
     left, right = st.columns(2)
     with left:
         students = list(dict.fromkeys(run.student for run in found))
-        chosen = student or page.choose("Diagnosed student", students, key=f"{key}.student")
+        chosen = student or page.choose("Diagnosed student", students, key=f"{key}.diagnosed")
     mine = {run.selection: run for run in found if run.student == chosen}
     with right:
         selection = page.choose(
@@ -87,10 +87,10 @@ def show_panel(run: stored.Run, name: str, key: str, *, with_head: bool = True) 
             page.command("diagnose", "--student", run.student, "--panels", name),
         )
         return
-    view = view_of(name, stored.columns_of(frame))
+    view = _choose_view(name, frame, key)
     if with_head:
         page.section(view.title, view.reading)
-    shown = _choose(frame, view, key)
+    shown = _choose(panel_rows.of_view(frame, view), view, key)
     clicked = _figure(shown, view, run, key)
     position = _table(shown, key)
     picked = clicked if clicked is not None else position
@@ -98,6 +98,14 @@ def show_panel(run: stored.Run, name: str, key: str, *, with_head: bool = True) 
         st.caption("Click a mark or a row for the clips behind it.")
     elif picked in frame.index:
         behind(run, name, frame, view, picked)
+
+
+def _choose_view(name: str, frame: pd.DataFrame, key: str) -> PanelView:
+    """One way of showing the panel, where there are several."""
+    views = {view.title: view for view in views_of(name, stored.columns_of(frame))}
+    if len(views) == 1:
+        return next(iter(views.values()))
+    return views[page.choose("Shown", list(views), key=f"{key}.view")]
 
 
 def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
@@ -110,7 +118,9 @@ def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
         st.columns(max(2, len(choices))), choices.items(), strict=False
     ):
         with column:
-            picked[name] = page.choose(heading(name).capitalize(), values, key=f"{key}.{name}")
+            picked[name] = page.choose(
+                heading(name).capitalize(), values, key=f"{key}.{view.title}.{name}"
+            )
     return panel_rows.chosen(frame, picked)
 
 
@@ -148,7 +158,7 @@ def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> 
             else panel_figures.panel_dots(drawn, view, run.roles)
         )
     event = st.plotly_chart(
-        figure, key=f"{key}.chart", on_select="rerun", selection_mode="points", config=QUIET,
+        figure, key=f"{key}.{view.title}.chart", on_select="rerun", selection_mode="points", config=QUIET,
         theme=None, alt=f"{view.title}: {view.axis}, with 95% intervals.",
     )  # fmt: skip
     st.caption(
@@ -193,18 +203,23 @@ def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, pic
             )
             return
         clips = stored.clips_of(state.sql, run, name, cell)
-        n = min(N_CLIPS, -(-len(clips) // 2))
-        st.caption(
-            f"Influence of a clip: {plain(panel_rows.INFLUENCE.get(clips['kind'].iloc[0], ''))}. "
-            f"{n} of {len(clips):,} stored clips at each end."
-        )
-        left, right = st.columns(2, gap="medium")
-        with left:
-            st.markdown("**Most**")
-            _cards(clips.head(n))
-        with right:
-            st.markdown("**Least**")
-            _cards(clips.iloc[max(n, len(clips) - n) :].iloc[::-1])
+        for kind, mine in clips.groupby("kind", sort=False):
+            _both_ends(str(kind), mine)
+
+
+def _both_ends(kind: str, clips: pd.DataFrame) -> None:
+    n = min(N_CLIPS, -(-len(clips) // 2))
+    st.caption(
+        f"Influence of a clip: {plain(panel_rows.INFLUENCE.get(kind, kind))}. "
+        f"{n} of {len(clips):,} stored clips at each end."
+    )
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**Most**")
+        _cards(clips.head(n))
+    with right:
+        st.markdown("**Least**")
+        _cards(clips.iloc[max(n, len(clips) - n) :].iloc[::-1])
 
 
 def _cards(side: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from usad_workbench.workbench.presenters import panel_rows
 from usad_workbench.workbench.presenters.panels_in_words import PanelView
-from usad_workbench.workbench.presenters.text import is_known
+from usad_workbench.workbench.presenters.text import is_known, is_missing
 
 WEAK_FIT = 0.5
 """Below this fit R² the shares of an attribution say little (measured on planted mixtures)."""
@@ -25,13 +25,13 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
     for i, row in zip(frame.index.tolist(), records, strict=True):
         if not is_known(row.get(view.value)):
             continue
-        name = str(row.get(view.series) or panel_rows.ALL)
+        name = _name(row, view)
         found.append(
             {
                 "panel": panel_rows.facet_words(row, facets), "name": name,
                 "role": roles.get(name, "encoder"), "layer": panel_rows.layer_of(row),
-                "value": _float(row[view.value]), "ci_low": _float(row.get("ci_low")),
-                "ci_high": _float(row.get("ci_high")),
+                "value": _float(row[view.value]), "ci_low": _float(row.get(view.low)),
+                "ci_high": _float(row.get(view.high)),
                 "reference": _float(panel_rows.reference_of(row, view)),
                 "lines": panel_rows.row_lines(row, view, keys),
                 "is_out": panel_rows.stands_out(row, view), "row": i,
@@ -55,6 +55,17 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
         else None
     )
     return pd.DataFrame(found, columns=columns)
+
+
+def _name(row: Mapping[Any, Any], view: PanelView) -> str:
+    parts = [row.get(view.series), *(row.get(name) for name in view.series_more)]
+    words = [f"{one:g}" if isinstance(one, float) else str(one) for one in parts if _is_value(one)]
+    return " ".join(words) or panel_rows.ALL
+
+
+def _is_value(value: object) -> bool:
+    """Whether a cell has something in it."""
+    return not is_missing(value) and value != ""
 
 
 def panels_without_number(frame: pd.DataFrame, view: PanelView, drawn: pd.DataFrame) -> list[str]:

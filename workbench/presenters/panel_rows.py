@@ -23,9 +23,13 @@ ALPHA = 0.05
 ALL = "all"
 INFLUENCE = {
     "jackknife": "what the value loses when the clip's cluster is left out",
-    "overlap": "the share of the clip's neighbours that both encoders agree on",
-    "attribution": "the clip's own share",
-    "error": "whether the encoders err on the clip together",
+    "overlap": "the clip's own value, such as the share of its neighbours in common",
+    "attribution": "the clip's own part of the value",
+    "error": "the part of the clip in errors or confusions",
+    "displacement": "how far the clip moves when it is changed",
+    "hub": "how often the clip is a neighbour of others",
+    "hubness": "how often the clip is a neighbour of others",
+    "leakage": "the share of the clip's neighbours that are of other domains",
 }
 """What the influence of a clip on a cell is, by the kind of drivers."""
 HIDDEN = ("student", "selection", "fingerprint")
@@ -49,8 +53,23 @@ def visible(frame: pd.DataFrame) -> pd.DataFrame:
 
 def key_columns(frame: pd.DataFrame, view: PanelView) -> list[str]:
     """Columns that together say what a row is about: names, settings, layers."""
-    wanted = [view.series, *view.facets, *view.choices, "layer", "student_layer", "teacher_layer"]
+    wanted = [
+        view.series,
+        *view.series_more,
+        *view.facets,
+        *view.choices,
+        "layer",
+        "student_layer",
+        "teacher_layer",
+    ]
     return [name for name in dict.fromkeys(wanted) if name in frame]
+
+
+def of_view(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
+    """The rows that a view shows."""
+    if view.where is None or view.where[0] not in frame:
+        return frame
+    return frame[frame[view.where[0]] == view.where[1]]
 
 
 def choices_of(frame: pd.DataFrame, view: PanelView) -> dict[str, list[str]]:
@@ -97,7 +116,10 @@ def reference_of(row: Row, view: PanelView) -> float | None:
 
 
 def stands_out(row: Row, view: PanelView) -> bool:
-    """Whether a row differs from no effect: by its q-value, else by its interval.
+    """Whether a row differs from no effect: by its own verdict, its q-value, or its interval.
+
+    A row that is not testable does not stand out, wherever its interval lies: with one
+    control that is an interval over clips, not over encoders.
 
     >>> from usad_workbench.workbench.presenters.panels_in_words import PanelView
     >>> view = PanelView(title="", value="v", axis="")
@@ -106,10 +128,12 @@ def stands_out(row: Row, view: PanelView) -> bool:
     """
     if not is_known(row.get(view.value)):
         return False
+    if not is_missing(row.get("inherited")):
+        return str(row["inherited"]) == "yes"
     if is_known(row.get("q_value")):
         return float(str(row["q_value"])) <= ALPHA
     reference = reference_of(row, view)
-    low, high = row.get("ci_low"), row.get("ci_high")
+    low, high = row.get(view.low), row.get(view.high)
     if reference is None or not (is_known(low) and is_known(high)):
         return False
     return float(str(low)) > reference or float(str(high)) < reference
@@ -148,7 +172,7 @@ def subject(row: Row, keys: Sequence[str]) -> str:
 
 def row_lines(row: Row, view: PanelView, keys: Sequence[str]) -> list[str]:
     """What the pointer shows over a mark: subject, value, interval, test, n, reason."""
-    value, low, high = row.get(view.value), row.get("ci_low"), row.get("ci_high")
+    value, low, high = row.get(view.value), row.get(view.low), row.get(view.high)
     lines = [subject(row, keys), f"{view.axis}: {number(value, 3)} {interval(low, high, 3)}"]
     tests = [
         f"{word} < 0.001" if float(str(row[name])) < 0.001 else f"{word} = {number(row[name], 3)}"

@@ -30,6 +30,13 @@ class PanelView:
     figure: Kind = "dots"
     series: str = ""
     """Column that says who a row is about."""
+    series_more: tuple[str, ...] = ()
+    """Further columns of that name, such as the strength of a change."""
+    low: str = "ci_low"
+    high: str = "ci_high"
+    """Columns with the limits of the value's interval."""
+    where: tuple[str, str] | None = None
+    """The rows that it shows: a column and its value; all where none."""
     facets: tuple[str, ...] = ()
     """Columns that make the small panels of the figure."""
     choices: tuple[str, ...] = ()
@@ -72,8 +79,9 @@ VIEWS: dict[str, PanelView] = {
         "residual is an upper bound of what is new, as few clips and curved maps add to it.",
     ),
     "errors": PanelView(
-        title="Shared errors", value="excess", axis="κ above the controls", series="teacher",
-        facets=("task",),
+        title="Shared errors", value="excess", low="excess_ci_low", high="excess_ci_high",
+        axis="κ above the controls", series="teacher", facets=("task",),
+        choices=("protocol", "form"),
         reading="Whether the student is wrong on the same clips as a teacher, above what controls "
         "share with it. All encoders share what is hard; only the excess speaks of copying.",
     ),
@@ -97,20 +105,21 @@ VIEWS: dict[str, PanelView] = {
         "does, in standard deviations. Groups may differ in how they were recorded.",
     ),
     "subgroups": PanelView(
-        title="Subgroups", value="gap", axis="gap between groups", series="encoder",
-        facets=("task",),
-        reading="How much worse the worst served group is. The largest of many differences is "
-        "above zero by chance alone, so the mean of permutations is taken off.",
+        title="Subgroups", value="gap", axis="best minus worst group", series="encoder",
+        facets=("task", "group_column"), choices=("protocol",), reference="null_gap",
+        reading="How much worse the worst served group is than the best. The largest of many "
+        "differences is above zero by chance alone: the grey tick is what groups dealt at random "
+        "give.",
     ),
     "neighbourhoods": PanelView(
-        title="Neighbourhoods", value="purity", axis="share", series="encoder",
-        facets=("domain",),
+        title="Neighbourhoods", value="purity", axis="share of neighbours with the same label",
+        series="encoder", facets=("domain",), reference="purity_expected",
         reading="Whether a clip's neighbours share its label, whether some clips are everybody's "
-        "neighbours, and whether neighbours come from other domains.",
+        "neighbours (hubs), and whether neighbours come from other domains.",
     ),
     "shortcuts": PanelView(
         title="Shortcuts", value="excess", axis="above chance", series="encoder",
-        facets=("attribute",),
+        facets=("domain", "attribute"),
         reading="Whether neighbours share what is not content: corpus, loudness, bandwidth, "
         "length.",
     ),
@@ -127,10 +136,11 @@ VIEWS: dict[str, PanelView] = {
         "what one of them says is no finding.",
     ),
     "interventions": PanelView(
-        title="Interventions", value="displacement", axis="displacement / spread",
-        series="encoder", facets=("intervention",),
-        reading="Each clip is changed in one known way and embedded again: how far it moves, "
-        "against how far clips of one class lie apart. 0: the change is not noticed.",
+        title="Interventions", value="excess", axis="likeness of profiles above the controls",
+        figure="curves", series="teacher", facets=("domain",), where=("kind", "profile"),
+        reading="Each clip is changed in one known way and embedded again. How far it moves, "
+        "change by change, is an encoder's profile of sensitivities; here the student's is "
+        "compared with each teacher's, above the controls'.",
     ),
     "comparison": PanelView(
         title="Comparison of two students", value="difference", axis="first minus second",
@@ -138,6 +148,35 @@ VIEWS: dict[str, PanelView] = {
         reading="Paired differences on the same clips. Zero: no difference.",
     ),
 }  # fmt: skip
+
+
+MORE_VIEWS: dict[str, tuple[PanelView, ...]] = {
+    "neighbourhoods": (
+        PanelView(
+            title="Hubs", value="hubness", low="hubness_ci_low", high="hubness_ci_high",
+            axis="skewness of how often a clip is a neighbour", series="encoder",
+            facets=("domain",), reference=None,
+        ),
+    ),
+    "interventions": (
+        PanelView(
+            title="Sensitivity to each change", value="displacement",
+            axis="how far clips move / how far a class spreads", series="intervention",
+            series_more=("strength", "unit"), facets=("domain",), choices=("encoder",),
+            reference=None, where=("kind", "sensitivity"),
+        ),
+        PanelView(
+            title="Causes", value="excess", axis="displacement above the controls'",
+            series="intervention", series_more=("strength", "unit"), facets=("domain",),
+            choices=("teacher",), where=("kind", "cause"),
+        ),
+    ),
+}  # fmt: skip
+
+
+def views_of(name: str, columns: Mapping[str, str]) -> list[PanelView]:
+    """All ways in which a panel is shown, the main one first."""
+    return [view_of(name, columns), *(v for v in MORE_VIEWS.get(name, ()) if v.value in columns)]
 
 
 def view_of(name: str, columns: Mapping[str, str]) -> PanelView:

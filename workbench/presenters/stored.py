@@ -87,15 +87,15 @@ def columns_of(frame: pd.DataFrame) -> dict[str, str]:
 def clips_of(sql: Sql, run: Run, panel_name: str, cell: str) -> pd.DataFrame:
     """The clips that drive a cell, first segment of each, largest influence first.
 
-    Columns ``clip_id, segment_id, influence, kind``.
+    Columns ``clip_id, segment_id, influence, kind``; a clip may have several kinds.
     """
     if not _has(sql, "drivers"):
         return pd.DataFrame(columns=["clip_id", "segment_id", "influence", "kind"])
     return sql(
         "SELECT clip_id, min(segment_id) AS segment_id, any_value(influence) AS influence, "
-        f"any_value(kind) AS kind FROM {PREFIX}drivers JOIN segments USING (clip_id) "
+        f"kind FROM {PREFIX}drivers JOIN segments USING (clip_id) "
         "WHERE student = ? AND selection = ? AND panel = ? AND cell = ? "
-        "GROUP BY clip_id ORDER BY influence DESC, clip_id",
+        "GROUP BY clip_id, kind ORDER BY influence DESC, clip_id",
         [run.student, run.selection, panel_name, cell],
     )
 

@@ -10,7 +10,7 @@ from usad_workbench.workbench.presenters import panel_marks, panel_rows
 from usad_workbench.workbench.presenters.colours import ROLE_SYMBOLS
 from usad_workbench.workbench.presenters.dots import order_by_role
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.panels_in_words import PanelView, view_of
+from usad_workbench.workbench.presenters.panels_in_words import PanelView, views_of
 from usad_workbench.workbench.presenters.text import count, is_known, listing, shorten
 from usad_workbench.workbench.report import area_charts, charts, svg
 from usad_workbench.workbench.report.markup import Html, join, tag
@@ -26,7 +26,8 @@ MAX_REASONS = 6
 def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds: Sounds) -> Html:
     """The section of one panel."""
     frame = panel_rows.frame_of(panel)
-    view = view_of(panel.name, panel.columns)
+    views = views_of(panel.name, panel.columns)
+    view = views[0]
     parts: list[object] = [
         tag("h2", view.title),
         tag("p", question, class_="question"),
@@ -38,15 +39,22 @@ def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds:
     else:
         parts += [
             figure(frame, view, roles),
-            reasons(frame, view),
+            [_more(frame, one, roles) for one in views[1:]],
+            reasons(frame),
             behind(panel, frame, view, sounds),
             folded_table(panel.name, frame, view),
         ]
     return tag("section", *parts, id=f"panel-{panel.name}", class_="panel-section")
 
 
+def _more(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Html:
+    drawn = figure(frame, view, roles)
+    return join([tag("h3", view.title), tag("p", view.reading) if view.reading else None, drawn])
+
+
 def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Html:
-    """The panel's figure with what is on it; nothing where no row has a number."""
+    """A figure of the panel with what is on it; says so where no row has a number."""
+    frame = panel_rows.of_view(frame, view)
     note = _out_words(frame, view)
     choices = panel_rows.choices_of(frame, view)
     choice = {name: values[0] for name, values in choices.items()}
@@ -55,7 +63,7 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Ht
         drawn_words = listing([f"{heading(name)} {value}" for name, value in choice.items()])
         note += f" Drawn: {drawn_words}; the table has the others."
     if view.figure == "table":
-        return tag("div", panel_table(frame, view), class_="scroll")
+        return tag("div", panel_table(_without_maps(frame), view), class_="scroll")
     if view.figure == "maps":
         return _maps(shown, view, roles, note)
     if view.figure == "shares":
@@ -65,7 +73,7 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Ht
         return _framed(area_charts.stacked(parts, view.axis, colours_of(roles)), note)
     drawn = panel_marks.marks(shown, view, roles)
     if drawn.empty:
-        return join([])
+        return tag("p", f"{count(len(frame), 'row')}, none with a number.", class_="none")
     empty = panel_marks.panels_without_number(shown, view, drawn)
     note += f" No number for {listing(empty)}; why is said below." if empty else ""
     return _marks(drawn, view, roles, note)
@@ -122,11 +130,14 @@ def _out_words(frame: pd.DataFrame, view: PanelView) -> str:
     words = f"{count(len(records), 'row')}"
     if len(known) < len(records):
         words += f", {len(known):,} with a number"
-    if view.figure == "shares":
+    if view.figure == "shares" or view.reference is None:
         return f"{words}."
     n_out = sum(panel_rows.stands_out(row, view) for row in known)
+    decided = "inherited" in frame and frame["inherited"].notna().any()
     rule = (
-        f"q ≤ {panel_rows.ALPHA:g} after Benjamini-Hochberg over the panel"
+        "the column inherited says yes"
+        if decided
+        else f"q ≤ {panel_rows.ALPHA:g} after Benjamini-Hochberg over the panel"
         if "q_value" in frame and frame["q_value"].notna().any()
         else "their 95% interval leaves out the reference"
     )
@@ -134,7 +145,12 @@ def _out_words(frame: pd.DataFrame, view: PanelView) -> str:
     return f"{words}; {n_out:,} stand out ({rule}){filled}."
 
 
-def reasons(frame: pd.DataFrame, view: PanelView) -> Html:
+def _without_maps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without columns that hold many values in one cell; the folded table has them."""
+    return frame[[c for c in frame if not any(isinstance(one, Mapping) for one in frame[c])]]
+
+
+def reasons(frame: pd.DataFrame) -> Html:
     """Why numbers or intervals are missing, most frequent first."""
     if "reason" not in frame:
         return join([])
@@ -151,10 +167,13 @@ def reasons(frame: pd.DataFrame, view: PanelView) -> Html:
 
 def behind(panel: Panel, frame: pd.DataFrame, view: PanelView, sounds: Sounds) -> Html:
     """The clips behind the most extreme cells that have any."""
-    by_cell = {one.cell: one for one in panel.drivers if len(one.clip_ids)}
+    by_cell: dict[str, list[Drivers]] = {}
+    for one in panel.drivers:
+        if len(one.clip_ids):
+            by_cell.setdefault(one.cell, []).append(one)
     if not by_cell:
         return join([])
-    records = frame.to_dict("records")
+    records = panel_rows.of_view(frame, view).to_dict("records")
     cells = panel_rows.cells_of_rows(records, by_cell)
     with_clips = [i for i, cell in enumerate(cells) if cell is not None]
     picked = panel_rows.extreme_rows([records[i] for i in with_clips], view, CELLS_PER_END)
@@ -163,29 +182,32 @@ def behind(panel: Panel, frame: pd.DataFrame, view: PanelView, sounds: Sounds) -
     for at in dict.fromkeys(picked):
         i = with_clips[at]
         lines = panel_rows.row_lines(records[i], view, keys)
-        blocks.append(_cell(lines, by_cell[str(cells[i])], sounds))
+        clips = [_clips(one, sounds) for one in by_cell[str(cells[i])]]
+        head = tag("h4", shorten(lines[0], 160))
+        numbers = tag("p", "; ".join(lines[1:]), class_="numbers")
+        blocks.append(tag("div", head, numbers, *clips, class_="cell"))
     if not blocks:
         return join([])
-    return tag("div", tag("h3", "The clips behind the extremes"), *blocks, class_="behind")
+    any_out = any(panel_rows.stands_out(records[with_clips[at]], view) for at in picked)
+    note = None if any_out else tag("p", "No row stands out; this is the largest value.")
+    return tag("div", tag("h3", "The clips behind the extremes"), note, *blocks, class_="behind")
 
 
-def _cell(lines: list[str], drivers: Drivers, sounds: Sounds) -> Html:
+def _clips(drivers: Drivers, sounds: Sounds) -> Html:
+    """The clips at both ends of a cell's influence."""
     ids, influence = list(drivers.clip_ids), drivers.influence.tolist()
     sounds.fetch(ids[:CLIPS_PER_SIDE] + ids[-CLIPS_PER_SIDE:])
     n = min(CLIPS_PER_SIDE, -(-len(ids) // 2))
     high = [sounds.card(ids[i], influence[i]) for i in range(n)]
-    low = [
-        sounds.card(ids[i], influence[i]) for i in reversed(range(max(n, len(ids) - n), len(ids)))
-    ]
+    last = reversed(range(max(n, len(ids) - n), len(ids)))
+    low = [sounds.card(ids[i], influence[i]) for i in last]
+    said = panel_rows.INFLUENCE.get(drivers.kind, drivers.kind)
     return tag(
         "div",
-        tag("h4", shorten(lines[0], 160)),
-        tag("p", "; ".join(lines[1:]), class_="numbers"),
-        tag("p", f"Influence: {panel_rows.INFLUENCE.get(drivers.kind, drivers.kind)}.", class_="note"),
+        tag("p", f"Influence: {said}.", class_="note"),
         tag("div",
             tag("div", tag("h5", "Most"), *high), tag("div", tag("h5", "Least"), *low),
             class_="sides"),
-        class_="cell",
     )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from usad_workbench.workbench.report.markup import Html, tag
 
 MAX_ROWS = 300
 """Longer tables make a report slow to open; all rows are in the workspace."""
+MAX_PARTS = 6
+"""Cells with more values than this are folded."""
 Row = Mapping[Any, Any]
 
 
@@ -51,6 +53,8 @@ def cell(value: Any, column: str) -> Html:
         parts = [
             tag("span", f"{name} ", _number(one, ""), class_="share") for name, one in value.items()
         ]
+        if len(parts) > MAX_PARTS:
+            return tag("td", tag("details", tag("summary", f"{len(parts)} values"), *parts))
         return tag("td", *parts)
     if isinstance(value, (list, tuple, np.ndarray)):
         return tag("td", ", ".join(str(one) for one in value))
