@@ -40,11 +40,10 @@ def angular_procrustes_distance(x: Vectors, y: Vectors) -> float:
 
 
 def _is_tall(x: Vectors, y: Vectors) -> bool:
-    return min(x.shape[1], y.shape[1]) <= len(x)
+    return bool(min(x.shape[1], y.shape[1]) <= len(x))
 
 
 def _reduced(x: Vectors, y: Vectors) -> float:
     """The nuclear norm of x'y with fewer clips than dims, from the factors over clips."""
-    left = np.linalg.qr(x.T, mode="r")
-    right = np.linalg.qr(y.T, mode="r")
+    left, right = np.linalg.qr(x.T).R, np.linalg.qr(y.T).R
     return float(np.linalg.norm(left @ right.T, ord="nuc"))

@@ -27,7 +27,7 @@ from usad_workbench.core.similarity.excess import (
     excess_in,
 )
 from usad_workbench.core.similarity.layers import thin_clusters
-from usad_workbench.core.teacher_similarity import MEASURES
+from usad_workbench.core.teacher_similarity import MEASURES, ClipVectors
 
 NAME = "inheritance"
 ALPHA = 0.05
@@ -82,7 +82,7 @@ class _Setting:
     measure: Measure
     clip_ids: Sequence[str]
     clusters: Sequence[str]
-    vectors: Mapping[str, Matrix]
+    vectors: Mapping[str, ClipVectors]
     in_student_place: Sequence[str]
     in_teacher_place: Sequence[str]
     matrix: LayerMatrix | None
@@ -108,7 +108,8 @@ class _Setting:
         """What each clip adds to the excess `[clip]`; the mean over clips is the excess."""
         student = self.in_student_place[0]
         pairs = [(c, teacher) if place == "student" else (student, c) for c in controls]
-        return self._shares(student, teacher) - np.mean([self._shares(*p) for p in pairs], axis=0)
+        others = np.mean([self._shares(*pair) for pair in pairs], axis=0)
+        return np.asarray(self._shares(student, teacher) - others)
 
     def _shares(self, a: str, b: str) -> Matrix:
         x, y = self.vectors[a], self.vectors[b]
