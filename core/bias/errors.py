@@ -270,7 +270,7 @@ def _right_tables(pair: Sequence[Right], clusters: Ids) -> tuple[Matrix, Indices
     codes = cluster_codes(clusters, a.shape[1])
     columns = [np.ones(a.shape[1]), a.mean(axis=0), b.mean(axis=0), (a == b).mean(axis=0)]
     tables = np.stack([np.bincount(codes, weights=column) for column in columns], axis=1)
-    return tables, codes
+    return tables.astype(np.float64), codes
 
 
 def _kappa(sums: Matrix) -> Matrix:

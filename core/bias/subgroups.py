@@ -150,7 +150,8 @@ def equalised_odds_gap(labels: Ids, predicted: NDArray[Any], groups: Ids) -> flo
         rates = []
         for rows in (positive, ~positive):
             top = np.bincount(group[rows], weights=said[rows], minlength=len(names))
-            rates.append(_ratio(top, np.bincount(group[rows], minlength=len(names)) * 1.0))
+            sizes = np.bincount(group[rows], minlength=len(names))
+            rates.append(_ratio(top.astype(np.float64), sizes.astype(np.float64)))
         both = [np.ptp(rate[np.isfinite(rate)]) for rate in rates if np.isfinite(rate).sum() > 1]
         if both:
             gaps.append(float(max(both)))
@@ -260,7 +261,7 @@ def _null_gaps(
     n_groups = int(group.max()) + 1
     pairs = len(np.unique(cluster * n_groups + group))
     if pairs == int(cluster.max()) + 1:
-        hits = np.bincount(cluster, weights=share)
+        hits = np.bincount(cluster, weights=share).astype(np.float64)
         clips = np.bincount(cluster).astype(np.float64)
         owner = np.empty(len(clips), dtype=np.intp)
         owner[cluster] = group
