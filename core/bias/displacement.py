@@ -73,7 +73,8 @@ class Sensitivity:
         error = jackknife_error(self.profile_left_out)
         half = float(stdtrit(self.n_clusters - 1, 0.5 + confidence / 2)) * error
         centre = self.profile
-        return 10 ** (centre - half), 10 ** (centre + half), ""
+        low = np.where(self.displacement < FLOOR, 0.0, 10 ** (centre - half))
+        return low, 10 ** (centre + half), ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
