@@ -107,12 +107,16 @@ def group_gap(
         sizes = np.count_nonzero(clips, axis=0)
         low, high, reason = _gap_limits(values, drawn, sizes)
         worst_low, worst_high = _limits_of_all(values, drawn, sizes, worst)
+    null_gap, p_value = float(np.nanmean(null)), permutation_p_value(gap - 1e-12, null)
+    if np.nanmax(null) - np.nanmin(null) < 1e-9:
+        null_gap, p_value = math.nan, math.nan
+        why = f"no null: dealing groups anew over {dealt} changes nothing, as with one cluster each"
+        reason = "; ".join(filter(None, (reason, why)))
     return GroupGap(
         accuracies=dict(zip(names, values.tolist(), strict=True)),
         worst_group=names[worst], worst_value=float(values[worst]),
         worst_ci_low=worst_low, worst_ci_high=worst_high, gap=gap, ci_low=low, ci_high=high,
-        null_gap=float(np.nanmean(null)), debiased_gap=gap - float(np.nanmean(null)),
-        p_value=permutation_p_value(gap - 1e-12, null), n_clips=len(share),
+        null_gap=null_gap, debiased_gap=gap - null_gap, p_value=p_value, n_clips=len(share),
         n_clusters=n_clusters, dealt_over=dealt, reason=reason,
     )  # fmt: skip
 

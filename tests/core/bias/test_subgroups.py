@@ -70,6 +70,14 @@ def test_seeds_are_averaged_and_few_clusters_give_no_interval():
     assert "7 clusters" in once.reason
 
 
+def test_groups_of_one_cluster_each_have_no_null():
+    right = np.random.default_rng(9).random(200) < 0.7
+    found = group_gap(right, np.arange(200) // 20, np.arange(200) // 20)
+    assert np.isnan(found.p_value)
+    assert np.isnan(found.debiased_gap)
+    assert "no null" in found.reason
+
+
 def test_one_group_is_refused():
     with pytest.raises(DegenerateError, match="at least 2"):
         group_gap(np.ones(20), ["a"] * 20, np.arange(20))
