@@ -12,12 +12,21 @@ no distance from itself, which shortens the spread.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import Ids, Matrix, Vectors, as_vectors, id_array
+from usad_workbench.core.similarity._arrays import (
+    Ids,
+    Indices,
+    Matrix,
+    Vectors,
+    as_vectors,
+    id_array,
+)
 from usad_workbench.core.similarity.resampling import MIN_CLUSTERS, too_few_clusters
 
 FLOOR = 1e-3
@@ -320,5 +329,5 @@ def _pair_distances(x: Matrix, names: Ids, groups: Ids) -> tuple[float, dict[str
     }
 
 
-def _starts(counts: Matrix) -> Matrix:
+def _starts(counts: NDArray[Any]) -> Indices:
     return np.asarray(np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp))

@@ -9,7 +9,7 @@ delay it comes back 1,105 samples late at 16, 22.05, 24 and 48 kHz and on time a
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +176,7 @@ def trim_silence(below_peak_db: float) -> Change:
 
 
 def _round_trip(
-    samples: Samples, rate_hz: int, codec_rate_hz: int, options: dict[str, object]
+    samples: Samples, rate_hz: int, codec_rate_hz: int, options: Mapping[str, object]
 ) -> Samples:
     """Coded and decoded at the codec's rate, back at the clip's rate and length."""
     import soundfile

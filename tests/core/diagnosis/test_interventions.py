@@ -111,7 +111,7 @@ def test_panel_says_what_was_measured_and_what_was_not(
     monkeypatch.setattr(measuring, "load_encoder", load)
     workspace = Workspace.open(folder)
     with workspace.database.write() as connection:
-        connection.execute("DELETE FROM interventions")
+        connection.execute("DROP TABLE IF EXISTS interventions")
     panel = PANEL.compute(gather(workspace, "usad-demo"), no_progress)
     assert {key for row in panel.rows for key in row} <= set(panel.columns)
     mine = [row for row in panel.rows if row["encoder"] == "usad-demo"]
