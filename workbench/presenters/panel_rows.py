@@ -118,8 +118,9 @@ def reference_of(row: Row, view: PanelView) -> float | None:
 def stands_out(row: Row, view: PanelView) -> bool:
     """Whether a row differs from no effect: by its own verdict, its q-value, or its interval.
 
-    A row that is not testable does not stand out, wherever its interval lies: with one
-    control that is an interval over clips, not over encoders.
+    A row that could not be tested does not stand out, wherever its interval lies: with one
+    control that is an interval over clips, not over encoders. Intervals decide only in a panel
+    that has no q-values at all.
 
     >>> from usad_workbench.workbench.presenters.panels_in_words import PanelView
     >>> view = PanelView(title="", value="v", axis="")
@@ -130,8 +131,8 @@ def stands_out(row: Row, view: PanelView) -> bool:
         return False
     if not is_missing(row.get("inherited")):
         return str(row["inherited"]) == "yes"
-    if is_known(row.get("q_value")):
-        return float(str(row["q_value"])) <= ALPHA
+    if "q_value" in row:
+        return is_known(row["q_value"]) and float(str(row["q_value"])) <= ALPHA
     reference = reference_of(row, view)
     low, high = row.get(view.low), row.get(view.high)
     if reference is None or not (is_known(low) and is_known(high)):

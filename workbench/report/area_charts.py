@@ -9,11 +9,12 @@ from usad_workbench.workbench.presenters.colours import RAMP, domain_order
 from usad_workbench.workbench.presenters.panel_marks import part_order
 from usad_workbench.workbench.presenters.text import number, shorten
 from usad_workbench.workbench.report import svg
-from usad_workbench.workbench.report.charts import CURVE_HEIGHT, FOOT, HEAD, MAX_PANELS, legend
+from usad_workbench.workbench.report.charts import CURVE_HEIGHT, FOOT, MAX_PANELS, legend
 from usad_workbench.workbench.report.markup import Html, join, tag
 
 COMMON_PARTS = {"shared": "part-shared", "novel": "part-new", "residual": "part-new"}
 MAP_LABELS = 170
+HEAD = 26
 
 
 def stacked(parts_of: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Html:
@@ -29,13 +30,15 @@ def stacked(parts_of: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Ht
     low, high = min(0.0, float(grouped["down"].min())), max(1.0, float(grouped["up"].max()))
     pieces, top = [], 0.0
     for start in range(0, len(panels), n_columns):
-        y = svg.Scale(low, high, top + HEAD + CURVE_HEIGHT, top + HEAD + 6)
-        for at, panel in enumerate(panels[start : start + n_columns]):
+        row = panels[start : start + n_columns]
+        titles, head = svg.titles(row, left + 2, width, top)
+        pieces.append(titles)
+        bottom = top + head + CURVE_HEIGHT
+        y = svg.Scale(low, high, bottom, top + head + 6)
+        for at, panel in enumerate(row):
             x0, x1 = left + at * width, left + (at + 1) * width - 14
-            pieces.append(svg.words(x0 + 2, top + 15, shorten(panel, 34), "panel", full=panel))
             pieces.append(svg.upright_axis(y, x0, x1, with_numbers=at == 0))
             pieces.append(_bars(shown[shown["panel"] == panel], names, classes, (x0, x1), y))
-        bottom = top + HEAD + CURVE_HEIGHT
         pieces.append(svg.words(left, bottom + 34, f"upwards: {axis}; across: layer", "axis"))
         top = bottom + FOOT + 4
     return join(

@@ -16,7 +16,6 @@ MAX_PANELS = 12
 LABELS = 190
 """Room for names at the left of dots."""
 ROW = 19
-HEAD = 26
 FOOT = 44
 CURVE_HEIGHT = 190
 
@@ -33,11 +32,13 @@ def dots(drawn: pd.DataFrame, axis: str) -> Html:
         shown = panels[start : start + n_columns]
         mine = drawn[drawn["panel"].isin(shown)]
         names = order_by_role(mine["name"].tolist(), roles)
-        bottom = top + HEAD + ROW * len(names)
+        titles, head = svg.titles(shown, LABELS + 8, width, top)
+        parts.append(titles)
+        first, bottom = top + head, top + head + ROW * len(names)
         parts += [
             svg.words(
                 LABELS - 12,
-                top + HEAD + ROW * (i + 0.5) + 4,
+                first + ROW * (i + 0.5) + 4,
                 shorten(name, 26),
                 "name",
                 "end",
@@ -48,16 +49,13 @@ def dots(drawn: pd.DataFrame, axis: str) -> Html:
         for at, panel in enumerate(shown):
             left = LABELS + at * width
             scale = svg.spread(_values(drawn), left + 8, left + width - 12)
-            parts.append(svg.words(left + 8, top + 15, shorten(panel, 36), "panel", full=panel))
-            parts.append(svg.level_axis(scale, top + HEAD, bottom))
+            parts.append(svg.level_axis(scale, first, bottom))
             rows = mine[mine["panel"] == panel].to_dict("records")
             for row in rows:
-                y = top + HEAD + ROW * (names.index(row["name"]) + 0.5)
+                y = first + ROW * (names.index(row["name"]) + 0.5)
                 parts.append(_dot(row, scale, y))
-        parts.append(
-            svg.words(svg.WIDTH - 12, bottom + 32, axis, "axis", "end"),
-        )
         top = bottom + FOOT
+    parts.append(svg.words(svg.WIDTH - 12, top - FOOT + 32, axis, "axis", "end"))
     return svg.picture(top, f"{axis}: dots with 95% intervals", *parts)
 
 
@@ -91,13 +89,16 @@ def curves(drawn: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Html:
     left, width = 52.0, (svg.WIDTH - 52) / n_columns
     parts, top = [], 0.0
     for start in range(0, len(panels), n_columns):
-        scale = svg.spread(_values(drawn), top + HEAD + CURVE_HEIGHT, top + HEAD + 6)
-        for at, panel in enumerate(panels[start : start + n_columns]):
+        shown = panels[start : start + n_columns]
+        titles, head = svg.titles(shown, left + 2, width, top)
+        parts.append(titles)
+        bottom = top + head + CURVE_HEIGHT
+        scale = svg.spread(_values(drawn), bottom, top + head + 6)
+        for at, panel in enumerate(shown):
             x0, x1 = left + at * width, left + (at + 1) * width - 14
             x = svg.Scale(min(layers) - 0.6, max(layers) + 0.6, x0, x1)
-            parts.append(svg.words(x0 + 2, top + 15, shorten(panel, 34), "panel", full=panel))
             parts.append(svg.upright_axis(scale, x0, x1, with_numbers=at == 0))
-            parts.append(_layer_ticks(layers, x, top + HEAD + CURVE_HEIGHT))
+            parts.append(_layer_ticks(layers, x, bottom))
             mine = drawn[drawn["panel"] == panel]
             parts += [
                 _curve(
@@ -105,7 +106,6 @@ def curves(drawn: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Html:
                 )
                 for i, name in enumerate(names)
             ]
-        bottom = top + HEAD + CURVE_HEIGHT
         parts.append(svg.words(left, bottom + 34, f"upwards: {axis}; across: layer", "axis"))
         top = bottom + FOOT + 4
     entries = [(name, series_symbol(colours[name]), f"s{colours[name]}") for name in names]

@@ -21,6 +21,7 @@ CELLS_PER_END = 2
 """Cells with their clips, of those above and of those below no effect."""
 CLIPS_PER_SIDE = 2
 MAX_REASONS = 6
+MAX_NAMED = 4
 
 
 def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds: Sounds) -> Html:
@@ -41,7 +42,7 @@ def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds:
             figure(frame, view, roles),
             [_more(frame, one, roles) for one in views[1:]],
             reasons(frame),
-            behind(panel, frame, view, sounds),
+            behind(panel, panel_rows.of_view(frame, view), view, roles, sounds),
             folded_table(panel.name, frame, view),
         ]
     return tag("section", *parts, id=f"panel-{panel.name}", class_="panel-section")
@@ -75,7 +76,8 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Ht
     if drawn.empty:
         return tag("p", f"{count(len(frame), 'row')}, none with a number.", class_="none")
     empty = panel_marks.panels_without_number(shown, view, drawn)
-    note += f" No number for {listing(empty)}; why is said below." if empty else ""
+    named = listing(empty) if len(empty) <= MAX_NAMED else f"{len(empty)} parts"
+    note += f" No number for {named}; why is said below." if empty else ""
     return _marks(drawn, view, roles, note)
 
 
@@ -138,7 +140,7 @@ def _out_words(frame: pd.DataFrame, view: PanelView) -> str:
         "the column inherited says yes"
         if decided
         else f"q ≤ {panel_rows.ALPHA:g} after Benjamini-Hochberg over the panel"
-        if "q_value" in frame and frame["q_value"].notna().any()
+        if "q_value" in frame
         else "their 95% interval leaves out the reference"
     )
     filled = "" if view.figure == "maps" else ", drawn filled"
@@ -165,17 +167,25 @@ def reasons(frame: pd.DataFrame) -> Html:
     return tag("div", tag("h3", "What could not be said, and why"), tag("ul", *lines))
 
 
-def behind(panel: Panel, frame: pd.DataFrame, view: PanelView, sounds: Sounds) -> Html:
-    """The clips behind the most extreme cells that have any."""
+def behind(
+    panel: Panel,
+    frame: pd.DataFrame,
+    view: PanelView,
+    roles: Mapping[str, str],
+    sounds: Sounds,
+) -> Html:
+    """The clips behind the most extreme cells that have any, the student's where it has some."""
     by_cell: dict[str, list[Drivers]] = {}
     for one in panel.drivers:
         if len(one.clip_ids):
             by_cell.setdefault(one.cell, []).append(one)
     if not by_cell:
         return join([])
-    records = panel_rows.of_view(frame, view).to_dict("records")
+    records = frame.to_dict("records")
     cells = panel_rows.cells_of_rows(records, by_cell)
     with_clips = [i for i, cell in enumerate(cells) if cell is not None]
+    own = [i for i in with_clips if roles.get(str(records[i].get(view.series))) == "student"]
+    with_clips = own or with_clips
     picked = panel_rows.extreme_rows([records[i] for i in with_clips], view, CELLS_PER_END)
     keys = panel_rows.key_columns(frame, view)
     blocks = []

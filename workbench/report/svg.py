@@ -9,11 +9,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from usad_workbench.workbench.presenters.text import shorten
 from usad_workbench.workbench.report.markup import Html, join, tag
 
 WIDTH = 960
 N_SERIES = 8
 """Colours that can be told apart; more series than this are not drawn as curves."""
+TITLE_CHARACTER = 7.6
+"""Width of a character of a title, as Chromium draws 13 px bold."""
 SYMBOLS = {
     "circle": "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",
     "diamond": "M0 -5.6L5.6 0L0 5.6L-5.6 0z",
@@ -82,6 +85,31 @@ def words(
         "text", hint, content, x=round(x, 1), y=round(y, 1), class_=class_ or None,
         text_anchor=None if anchor == "start" else anchor,
     )  # fmt: skip
+
+
+def title_lines(content: str, room: float) -> list[str]:
+    """A panel's title in one line, or in two where it is long.
+
+    >>> title_lines("speech", 200), title_lines("dataset: minetest or asterisk", 160)
+    (['speech'], ['dataset: minetest or', 'asterisk'])
+    """
+    limit = int(room / TITLE_CHARACTER)
+    if len(content) <= limit:
+        return [content]
+    cut = content.rfind(" ", 0, limit + 1)
+    cut = cut if cut > 0 else limit
+    return [content[:cut].strip(), shorten(content[cut:].strip(), limit)]
+
+
+def titles(panels: Sequence[str], left: float, width: float, top: float) -> tuple[Html, float]:
+    """The titles over a row of panels, and the height that they take."""
+    lines = [title_lines(panel, width - 16) for panel in panels]
+    drawn = [
+        words(left + at * width, top + 15 + 15 * i, line_words, "panel", full=panels[at])
+        for at, several in enumerate(lines)
+        for i, line_words in enumerate(several)
+    ]
+    return join(drawn), 12.0 + 15 * max(len(several) for several in lines)
 
 
 def mark(
