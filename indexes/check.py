@@ -28,7 +28,7 @@ def _clip_problems(workspace: Workspace) -> list[str]:
         "SELECT clip_id FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM segments)"
     )
     problems = [f"clip {clip_id} has no segment" for clip_id in orphans.clip_id]
-    clips = workspace.sql("SELECT clip_id, path, audio_sha256 FROM clips")
+    clips = workspace.sql("SELECT clip_id, path, audio_sha256 FROM clips WHERE path <> ''")
     for clip_id, path, digest in clips.itertuples(index=False):
         file = workspace.audio_path(path)
         if not file.is_file():

@@ -131,6 +131,10 @@ def _write_audio(
     written, failed = [], []
     for number, row in enumerate(clips.to_dict("records")):
         name = file_name_of(number, str(row["clip_id"]))
+        if not row["path"]:
+            reason = "The clip was imported without audio: export it as parquet or csv."
+            failed.append(Failure(path=str(row["clip_id"]), reason=reason))
+            continue
         try:
             _copy_as_wav(workspace.audio_path(str(row["path"])), folder / name)
             written.append({**row, "path": name})

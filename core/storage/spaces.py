@@ -99,13 +99,15 @@ def drop_encoder(workspace: Workspace, encoder: str) -> None:
 def pending_segments(
     workspace: Workspace, encoder: str, layers: Sequence[int], pooling: str
 ) -> tuple[list[tuple[int, str, float, float]], int]:
-    """Segments that miss one of the layers, and how many there are in all.
+    """Segments with audio that miss one of the layers, and how many there are in all.
 
     Returns:
         Rows of (segment_id, path, start_s, end_s), shortest first, and the total.
     """
     with workspace.database.read() as connection:
-        total = connection.execute("SELECT count(*) FROM segments").fetchone()
+        total = connection.execute(
+            "SELECT count(*) FROM segments JOIN clips USING (clip_id) WHERE path <> ''"
+        ).fetchone()
         ids = dict(
             connection.execute(
                 "SELECT layer, space_id FROM spaces WHERE encoder = ? AND pooling = ?",
@@ -120,7 +122,7 @@ def pending_segments(
         )
         rows = connection.execute(
             "SELECT s.segment_id, c.path, s.start_s, s.end_s FROM segments s "
-            f"JOIN clips c USING (clip_id) WHERE NOT ({done}) "
+            f"JOIN clips c USING (clip_id) WHERE c.path <> '' AND NOT ({done}) "
             "ORDER BY s.end_s - s.start_s, s.segment_id"
         ).fetchall()
     return rows, int(total[0]) if total else 0

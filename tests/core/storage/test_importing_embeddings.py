@@ -10,8 +10,12 @@ import pytest
 
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.similarity import debiased_linear_cka
+from usad_workbench.core.storage.exporting import export_clips
 from usad_workbench.core.storage.importing_embeddings import import_embeddings, import_silent_clips
+from usad_workbench.core.storage.spaces import pending_segments
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.check import check_workspace
+from usad_workbench.indexes.spaces import describe_hits, search
 
 N, WIDTHS = 600, {0: 5, 2: 7}
 """More clips than one batch holds; layer 1 has no vectors."""
@@ -179,3 +183,18 @@ def test_measures_read_what_was_imported(workspace: Workspace, tmp_path: Path) -
     import_embeddings(workspace, write(tmp_path / "b.parquet", turned), role="student")
     x, y = (workspace.embeddings(name, 2).vectors for name in "ab")
     assert debiased_linear_cka(x, y) == pytest.approx(1.0)
+
+
+def test_clips_without_audio_fail_nowhere(workspace: Workspace, tmp_path: Path) -> None:
+    import_embeddings(workspace, write(tmp_path / "a.parquet", rows_of("a")), role="teacher")
+    assert check_workspace(workspace) == []
+    assert pending_segments(workspace, "a", [0], "mean") == ([], 0)
+    assert pending_segments(workspace, "other", [0], "mean") == ([], 0)
+    vector = workspace.embeddings("a", 0).vectors[3]
+    hits = describe_hits(workspace, search(workspace, vector, "a", 0, k=2))
+    assert (hits.clip_id[0], hits.path[0]) == ("x003", "")
+    files, failed = export_clips(workspace, "clip_id < 'x002'", tmp_path / "clips")
+    assert [path.name for path in files] == ["manifest.csv"]
+    assert [(one.path, "without audio" in one.reason) for one in failed] == [
+        ("x000", True), ("x001", True),
+    ]  # fmt: skip
