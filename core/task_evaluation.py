@@ -20,12 +20,15 @@ from usad_workbench.core.probes import (
     ProbeResult,
     Protocol,
     evaluate_best_layer,
+    evaluate_head,
     evaluate_predictions,
     grouped_folds,
 )
+from usad_workbench.core.probes.folds import Codes
+from usad_workbench.core.probes.head import FRAMES, head_of
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.schema import TABLES
-from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.storage.workspace import FloatArray, Workspace
 from usad_workbench.core.task_systems import (
     CONCATENATION,
     LEARNED_ROUTER,
@@ -48,6 +51,8 @@ from usad_workbench.core.tasks import (
     mean_value,
 )
 
+Segments = tuple[FloatArray, Codes]
+"""Vectors `[segment, dim]` and the place of the clip of each."""
 COST_COLUMNS = ("n_params", "n_params_resident", "flops_per_s", "rtf", "embedding_bytes")
 
 
@@ -103,14 +108,38 @@ class _Evaluation:
                 )
                 progress()
 
+    def _segments(self, system: str, task: Task, layers: Candidates) -> list[Segments]:
+        """The segments of every layer; frame level is defined for one encoder alone."""
+        if system in (CONCATENATION, MIXTURE):
+            raise ConfigError(
+                f"{system} has no frame level: its teachers' segments are not aligned. Leave it "
+                "out, or use the protocol without -frames."
+            )
+        stored = [self.pool.workspace.embeddings(system, layer) for layer in layers]
+        place = [pd.Index(task.clip_ids).get_indexer(one.clip_ids) for one in stored]
+        return [
+            (one.vectors[rows >= 0], rows[rows >= 0].astype(np.intp))
+            for one, rows in zip(stored, place, strict=True)
+        ]
+
     def _probe(self, system: str, task: Task, protocol: Protocol, layers: Candidates) -> _Found:
         features = [blocks if len(blocks) > 1 else blocks[0] for blocks in layers.values()]
         if len(features) == 1 and system in self.pool.teachers:
             # A router needs a validation score, which a probe without a choice does not make.
             features *= 2
-        result = evaluate_best_layer(
-            features, task.labels.tolist(), task.groups.tolist(), None, protocol,
-            task.metric, self.config.n_folds, self.config.seeds,
+        is_frames = protocol.endswith(FRAMES)
+        segments = self._segments(system, task, layers) if is_frames else []
+        result = (
+            evaluate_head(
+                features, task.labels.tolist(), task.groups.tolist(), protocol,
+                task.metric, self.config.n_folds, self.config.seeds,
+                segments * (len(features) // len(layers)),
+            )
+            if head_of(protocol)
+            else evaluate_best_layer(
+                features, task.labels.tolist(), task.groups.tolist(), None, protocol,
+                task.metric, self.config.n_folds, self.config.seeds,
+            )
         )  # fmt: skip
         positions = [0] if result.layers is None else result.layers.ravel()
         most_chosen = int(np.bincount(np.asarray(positions, dtype=np.intp)).argmax())

@@ -1,6 +1,7 @@
 """Frozen probes: small supervised readouts on stored embeddings.
 
-No models, no storage, no torch: everything here runs on stored vectors.
+No models, no storage: everything here runs on stored vectors. torch is imported by the
+shallow networks alone, when the first is fitted.
 """
 
 from usad_workbench.core.probes.evaluate import (
@@ -13,6 +14,7 @@ from usad_workbench.core.probes.evaluate import (
     select_layer,
 )
 from usad_workbench.core.probes.folds import Fold, grouped_folds
+from usad_workbench.core.probes.head import evaluate_head
 from usad_workbench.core.probes.knn import KnnProbe
 from usad_workbench.core.probes.linear import LinearProbe
 from usad_workbench.core.probes.metrics import Metric
@@ -31,6 +33,7 @@ __all__ = [
     "ProbeResult",
     "Protocol",
     "evaluate_best_layer",
+    "evaluate_head",
     "evaluate_predictions",
     "evaluate_probe",
     "grouped_folds",

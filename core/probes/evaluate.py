@@ -34,8 +34,8 @@ from usad_workbench.core.similarity.resampling import (
     too_few_clusters,
 )
 
-Protocol = Literal["knn", "linear"]
-"""Names of the probes as the command line has them."""
+Protocol = Literal["knn", "linear", "hear", "hear-frames", "marble", "marble-frames"]
+"""Names of the probes as the command line has them; the last four are ``evaluate_head``'s."""
 N_INNER_FOLDS = 3
 N_RESAMPLES = 2000
 
@@ -177,11 +177,25 @@ def select_layer(
         DegenerateError: values that are not finite.
         UnknownNameError: no such protocol or metric.
     """
+    return validated_layer(layers, labels, groups, train, protocol, metric, seed)[0]
+
+
+def validated_layer(
+    layers: Sequence[Features],
+    labels: Ids,
+    groups: Ids,
+    train: Codes,
+    protocol: Protocol = "knn",
+    metric: Metric = "accuracy",
+    seed: int = 0,
+) -> tuple[int, float]:
+    """As ``select_layer``, with what the layer reaches on those folds; NaN without a choice."""
     codes = codes_of(labels, "label")
     probes = [_build(layer, codes, protocol) for layer in _some(layers)]
     check_metric(metric)
     rows = np.asarray(train, dtype=np.intp)
-    return _choose(probes, codes, codes_of(groups, "group"), rows, protocol, metric, seed)[0]
+    found = _choose(probes, codes, codes_of(groups, "group"), rows, protocol, metric, seed)
+    return found[0], found[2]
 
 
 def _evaluate(
@@ -302,7 +316,7 @@ def _build(x: Features, codes: Codes, protocol: Protocol) -> Probe:
         return KnnProbe(blocks, codes)
     if protocol == "linear":
         return LinearProbe(blocks, codes)
-    names = get_args(Protocol)
+    names = get_args(Protocol)[:2]
     raise UnknownNameError(f"Unknown protocol {protocol!r}. {did_you_mean(protocol, names)}")
 
 

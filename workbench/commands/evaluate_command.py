@@ -1,18 +1,22 @@
-"""``usad evaluate``: frozen probes on the workspace's tasks."""
+"""``usad evaluate``: probes on the workspace's tasks, and published benchmarks."""
 
 import argparse
-from typing import Literal
+from typing import get_args
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.workbench.commands.arguments import add_workspace, names_of
-from usad_workbench.workbench.output import DONE, Output, table
+from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
 COLUMNS = [
     "encoder", "task", "protocol", "layer", "metric", "value", "ci_low", "ci_high", "chance",
     "n_test", "difference", "difference_ci_low", "difference_ci_high", "n_params", "flops_per_s",
     "rtf",
 ]  # fmt: skip
-PROTOCOLS: tuple[Literal["knn"], Literal["linear"]] = ("knn", "linear")
+BENCHMARK_COLUMNS = [
+    "encoder", "task", "mode", "protocol", "layer", "metric", "value", "ci_low", "ci_high",
+    "n_test", "nearest_published", "reason",
+]  # fmt: skip
+FINE_TUNE = "fine-tune"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,32 +28,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "oracle-domain-router, learned-domain-router",
     )  # fmt: skip
     parser.add_argument("--tasks", metavar="A,B", help="default: all")
-    parser.add_argument("--protocol", default="knn,linear", help="knn, linear or both")
+    parser.add_argument(
+        "--protocol", metavar="P,Q",
+        help="knn, linear (default: both), hear, marble, or these two with -frames; "
+        f"of benchmarks also {FINE_TUNE}, and linear is the default",
+    )  # fmt: skip
+    parser.add_argument("--benchmark", metavar="NAME", help="esc50, as20k, hear or marble")
+    parser.add_argument("--data", metavar="DIR", help="the benchmark's data, as published")
+    parser.add_argument(
+        "--steps", type=int, default=4000, help=f"of {FINE_TUNE} (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.add_argument("--against", metavar="E", help="also the difference to this encoder")
-    parser.add_argument("--seeds", type=int, default=3, help="splits into folds")
+    parser.add_argument(
+        "--seeds", type=int, help="splits into folds (default: 3, with hear or marble 1)"
+    )
     parser.add_argument(
         "--no-cost", action="store_true", help="leave out operations and real-time factor"
     )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Evaluates encoders and systems; the layer is chosen on training folds alone."""
+    """Evaluates encoders and systems; all choices are made on training folds alone."""
+    if args.benchmark or args.data:
+        return _run_benchmark(args, output)
+    from usad_workbench.core.probes import Protocol
+    from usad_workbench.core.probes.head import head_of
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.core.task_evaluation import EvaluationConfig, evaluate_tasks
 
-    protocols = names_of(args.protocol)
-    chosen = tuple(name for name in PROTOCOLS if name in protocols)
+    protocols = names_of(args.protocol or "knn,linear")
+    chosen = tuple(name for name in get_args(Protocol) if name in protocols)
     if set(chosen) != set(protocols) or not chosen:
         raise ConfigError(
-            f"Found the protocols {protocols}, expected {' and/or '.join(PROTOCOLS)}."
+            f"Found the protocols {protocols}, expected some of {', '.join(get_args(Protocol))}."
         )
+    # A network for every fold and grid point takes minutes for each task.
+    n_seeds = args.seeds or (1 if any(head_of(name) for name in chosen) else 3)
     rows = evaluate_tasks(
         Workspace.open(args.workspace),
         names_of(args.encoders) if args.encoders else None,
         tasks=names_of(args.tasks) if args.tasks else None,
         config=EvaluationConfig(
             protocols=chosen,
-            seeds=tuple(range(args.seeds)),
+            seeds=tuple(range(n_seeds)),
             against=args.against,
             measures_cost=not args.no_cost,
         ),
@@ -57,3 +79,27 @@ def run(args: argparse.Namespace, output: Output) -> int:
     ).to_dict("records")
     output.result(rows, table(rows, COLUMNS))
     return DONE
+
+
+def _run_benchmark(args: argparse.Namespace, output: Output) -> int:
+    if not (args.benchmark and args.data and args.encoders):
+        raise ConfigError(
+            "A benchmark needs --benchmark NAME, --data DIR and --encoders A,B, found not all of "
+            "them. Name the encoders, as `usad encoders list` does, or run:DIR."
+        )
+    from usad_workbench.workbench.benchmark_evaluation import BenchmarkRequest, run_benchmark
+
+    request = BenchmarkRequest(
+        workspace=args.workspace,
+        name=args.benchmark,
+        data=args.data,
+        encoders=tuple(names_of(args.encoders)),
+        protocols=tuple(names_of(args.protocol or "linear")),
+        tasks=tuple(names_of(args.tasks or "")),
+        n_steps=args.steps,
+        device=args.device,
+    )
+    rows, failed = run_benchmark(request, output.progress)
+    output.failures(failed)
+    output.result(rows, table(rows, BENCHMARK_COLUMNS))
+    return SOME_FAILED if failed else DONE
