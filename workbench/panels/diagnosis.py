@@ -1,6 +1,6 @@
 """A stored diagnosis on a page: its verdicts, one panel at a time, the clips behind a row."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -78,8 +78,13 @@ def _evidence(values: Mapping[str, Any], depth: int = 0) -> list[str]:
     return lines
 
 
-def show_panel(run: stored.Run, name: str, key: str, *, with_head: bool = True) -> None:
-    """One panel: question, figure, table; a click on either opens the clips behind it."""
+def show_panel(
+    run: stored.Run, name: str, key: str, *, before: Callable[[pd.DataFrame], None] | None = None
+) -> None:
+    """One panel: question, figure, table; a click on either opens the clips behind it.
+
+    ``before`` draws what a page has of its own above the figure, from the chosen rows.
+    """
     frame = stored.panel(state.sql, name, run)
     if frame.empty:
         page.empty(
@@ -88,9 +93,10 @@ def show_panel(run: stored.Run, name: str, key: str, *, with_head: bool = True) 
         )
         return
     view = _choose_view(name, frame, key)
-    if with_head:
-        page.section(view.title, view.reading)
+    page.section(view.title, view.reading)
     shown = _choose(panel_rows.of_view(frame, view), view, key)
+    if before:
+        before(shown)
     clicked = _figure(shown, view, run, key)
     position = _table(shown, key)
     picked = clicked if clicked is not None else position

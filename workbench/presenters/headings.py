@@ -49,6 +49,8 @@ WORDS = {
     "label_column": "label column",
     "group_column": "folds by",
     "layer_selection": "layer chosen",
+    "n_params_resident": "parameters in memory",
+    "flops_per_s": "operations per s",
     "rtf": "real-time factor",
     "fit_r2": "fit R²",
 }

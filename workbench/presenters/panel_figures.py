@@ -21,7 +21,7 @@ from usad_workbench.workbench.presenters.colours import (
 from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role
 from usad_workbench.workbench.presenters.panel_marks import last_layers, part_order
 from usad_workbench.workbench.presenters.panels_in_words import PanelView
-from usad_workbench.workbench.presenters.text import hover, number, parameters
+from usad_workbench.workbench.presenters.text import hover, number
 
 MAX_PANELS = 12
 PER_ROW = 4
@@ -108,36 +108,39 @@ def panel_shares(
     return _finish(figure, panels, view.axis)
 
 
-def cost_figure(rows: pd.DataFrame, cost: str, words: str, roles: Mapping[str, str]) -> go.Figure:
-    """Value against cost, one small panel per task, one mark per system."""
-    rows = rows[rows["value"].notna() & rows[cost].notna() & (rows[cost] > 0)]
-    tasks = _panels(rows.assign(panel=rows["task"]))
-    figure = _grid(tasks)
-    for at, task in enumerate(tasks):
+def cost_figure(drawn: pd.DataFrame, costs: "pd.Series[float]", words: str) -> go.Figure:
+    """Value against cost, one small panel per task, one mark per system.
+
+    Args:
+        drawn: Marks of the panel ``routing``.
+        costs: The cost of each row of the panel, by its place in it.
+        words: What the cost is.
+    """
+    rows = drawn.assign(cost=costs.reindex(drawn["row"]).to_numpy(dtype=float))
+    rows = rows[rows["cost"] > 0]
+    panels = _panels(rows)
+    figure = _grid(panels)
+    for at, panel in enumerate(panels):
         place = {"row": at // PER_ROW + 1, "col": at % PER_ROW + 1}
-        mine = rows[rows["task"] == task]
-        kinds = [roles.get(name, "encoder") for name in mine["system"]]
+        mine = rows[rows["panel"] == panel]
+        texts = [
+            f"<b>{hover(name, 40)}</b><br>{hover(words)}: {cost:.3g}<br>{text}"
+            for name, cost, text in zip(mine["name"], mine["cost"], _texts(mine), strict=True)
+        ]
         figure.add_trace(
             go.Scatter(
-                x=mine[cost], y=mine["value"], mode="markers",
-                text=[
-                    f"<b>{hover(row['system'], 40)}</b><br>value {number(row['value'], 3)}<br>"
-                    f"{words} {parameters(row[cost]) if cost == 'n_params' else f'{row[cost]:.3g}'}"
-                    for row in mine.to_dict("records")
-                ],
-                hovertemplate="%{text}<extra></extra>", customdata=[[int(i)] for i in mine.index],
-                marker={"symbol": [ROLE_SYMBOLS.get(kind, "circle") for kind in kinds],
-                        "color": [role_colour(kind) for kind in kinds], "size": 11},
-                selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+                x=mine["cost"], y=mine["value"], mode="markers", text=texts, showlegend=False,
+                hovertemplate="%{text}<extra></extra>",
+                marker={"symbol": [ROLE_SYMBOLS.get(role, "circle") for role in mine["role"]],
+                        "color": [role_colour(role) for role in mine["role"]], "size": 11},
                 error_y={"type": "data", "symmetric": False, "thickness": 1.2, "width": 0,
                          "array": (mine["ci_high"] - mine["value"]).fillna(0),
                          "arrayminus": (mine["value"] - mine["ci_low"]).fillna(0), "color": MUTED},
-                showlegend=False,
             ),
             **place,
         )  # fmt: skip
-        figure.update_xaxes(title={"text": words, "standoff": 4}, type="log", **place)
-    return _finish(figure, tasks, "value on held-out clips")
+        figure.update_xaxes(title={"text": hover(words), "standoff": 4}, type="log", **place)
+    return _finish(figure, panels, "value on held-out clips")
 
 
 def _panels(drawn: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from usad_workbench.workbench.presenters import panel_rows
+from usad_workbench.workbench.presenters.colours import ROLES
 from usad_workbench.workbench.presenters.panels_in_words import PanelView
 from usad_workbench.workbench.presenters.text import is_known, is_missing
 
@@ -29,12 +30,12 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
         found.append(
             {
                 "panel": panel_rows.facet_words(row, facets), "name": name,
-                "role": roles.get(name, "encoder"), "layer": panel_rows.layer_of(row),
+                "role": roles.get(name) or role_word(row.get("role")), "layer": panel_rows.layer_of(row),
                 "value": _float(row[view.value]), "ci_low": _float(row.get(view.low)),
                 "ci_high": _float(row.get(view.high)),
                 "reference": _float(panel_rows.reference_of(row, view)),
                 "lines": panel_rows.row_lines(row, view, keys),
-                "is_out": panel_rows.stands_out(row, view), "row": i,
+                "is_out": view.reference is None or panel_rows.stands_out(row, view), "row": i,
             }
         )  # fmt: skip
     columns = (
@@ -55,6 +56,15 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
         else None
     )
     return pd.DataFrame(found, columns=columns)
+
+
+def role_word(role: object) -> str:
+    """A role that marks are drawn for: what is no single encoder is ``encoder``.
+
+    >>> role_word("teacher"), role_word("router")
+    ('teacher', 'encoder')
+    """
+    return str(role) if role in ROLES else "encoder"
 
 
 def _name(row: Mapping[Any, Any], view: PanelView) -> str:

@@ -87,7 +87,7 @@ VIEWS: dict[str, PanelView] = {
     ),
     "routing": PanelView(
         title="One encoder or routing", value="value", axis="value on held-out clips",
-        series="system", facets=("task",), reference="chance",
+        series="system", facets=("domain", "task"), choices=("protocol",), reference=None,
         reading="One universal encoder beside specialists, mixtures and routers, on the same "
         "folds. The table has what each costs.",
     ),
@@ -190,7 +190,7 @@ def view_of(name: str, columns: Mapping[str, str]) -> PanelView:
     series = next((c for c in SERIES if c in columns), "")
     title = known.title if known else name.replace("_", " ").capitalize()
     reading = known.reading if known else ""
-    if known and {known.value, *known.facets, *known.parts} <= set(columns):
+    if known and {known.value, *known.parts} <= set(columns):
         wanted = known.series if known.series in columns else series
         return replace(known, series=wanted) if known.series else known
     value = next(iter(numbers), "value")

@@ -22,6 +22,7 @@ CELLS_PER_END = 2
 CLIPS_PER_SIDE = 2
 MAX_REASONS = 6
 MAX_NAMED = 4
+NONE_OUT = "No row stands out; this is the largest value."
 
 
 def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds: Sounds) -> Html:
@@ -199,7 +200,8 @@ def behind(
     if not blocks:
         return join([])
     any_out = any(panel_rows.stands_out(records[with_clips[at]], view) for at in picked)
-    note = None if any_out else tag("p", "No row stands out; this is the largest value.")
+    words = "This is the largest value." if view.reference is None else NONE_OUT
+    note = None if any_out else tag("p", words)
     return tag("div", tag("h3", "The clips behind the extremes"), note, *blocks, class_="behind")
 
 

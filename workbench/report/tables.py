@@ -81,7 +81,7 @@ def number_words(value: float, column: str = "") -> str:
     >>> number_words(7_633_152, "n_params"), number_words(-0.5)
     ('7.6 M', '−0.500')
     """
-    if column == "n_params":
+    if column.startswith("n_params"):
         return parameters(value)
     if column in ("p_value", "q_value") and 0 <= value < 0.001:
         return "< 0.001"

@@ -1,20 +1,23 @@
 """Probes: what a simple classifier reads out of each encoder."""
 
+import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel
 from usad_workbench.workbench.panels.legend import role_legend
-from usad_workbench.workbench.presenters import panel_figures, probes, stored
+from usad_workbench.workbench.presenters import panel_figures, panel_marks, probes, stored
 from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.panels_in_words import view_of
 
 COSTS = {
     "n_params": "parameters in use",
-    "resident_params": "parameters in memory",
-    "flops_per_second": "operations per second of audio",
+    "n_params_resident": "parameters in memory",
+    "flops_per_s": "operations per second of audio",
     "rtf": "seconds of computing per second of audio",
+    "embedding_bytes": "bytes per embedding",
 }
 
 
@@ -24,11 +27,6 @@ def view() -> None:
         "How much of each task a simple classifier reads out of frozen embeddings.",
     )
     probed()
-    page.section(
-        "One encoder or routing",
-        "The student beside its teachers, their mixture and routers: what each reads, what each "
-        "costs.",
-    )
     routing()
 
 
@@ -37,16 +35,20 @@ def routing() -> None:
     run = choose_run("probes.run")
     if run is None:
         return
-    rows = stored.panel(state.sql, "routing", run)
-    costs = [name for name in COSTS if name in rows and rows[name].notna().any()]
-    if costs and not rows.empty:
+
+    def against_cost(rows: pd.DataFrame) -> None:
+        costs = [name for name in COSTS if name in rows and rows[name].notna().any()]
+        view = view_of("routing", stored.columns_of(rows))
+        drawn = panel_marks.marks(rows, view, run.roles)
+        if not costs or drawn.empty:
+            return
         cost = page.choose("Cost", costs, key="probes.cost", show=lambda one: COSTS[one])
-        roles = probes.roles_with_systems({**run.roles, "student": "student"})
         st.plotly_chart(
-            panel_figures.cost_figure(rows, cost, COSTS[cost], roles), key="probes.routing",
+            panel_figures.cost_figure(drawn, rows[cost], COSTS[cost]), key="probes.routing",
             theme=None, config=QUIET, alt="Value of each system against its cost, per task.",
         )  # fmt: skip
-    show_panel(run, "routing", f"probes.routing.{run.student}.{run.selection}", with_head=False)
+
+    show_panel(run, "routing", f"probes.routing.{run.student}.{run.selection}", before=against_cost)
 
 
 def probed() -> None:
