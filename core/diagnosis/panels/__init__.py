@@ -1,6 +1,34 @@
 """The panels of ``usad diagnose``, one file each, in the order of the report."""
 
 from usad_workbench.core.diagnosis.panel import PanelKind
-from usad_workbench.core.diagnosis.panels import inheritance, similarity
+from usad_workbench.core.diagnosis.panels import (
+    associations,
+    attribution,
+    disagreements,
+    errors,
+    inheritance,
+    interventions,
+    neighbourhoods,
+    nuisance,
+    partial,
+    routing,
+    shortcuts,
+    similarity,
+    subgroups,
+)
 
-PANELS: tuple[PanelKind, ...] = (similarity.PANEL, inheritance.PANEL)
+PANELS: tuple[PanelKind, ...] = (
+    similarity.PANEL,
+    inheritance.PANEL,
+    attribution.PANEL,
+    partial.PANEL,
+    errors.PANEL,
+    nuisance.PANEL,
+    associations.PANEL,
+    shortcuts.PANEL,
+    subgroups.PANEL,
+    neighbourhoods.PANEL,
+    interventions.PANEL,
+    routing.PANEL,
+    disagreements.PANEL,
+)

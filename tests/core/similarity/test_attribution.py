@@ -1,0 +1,162 @@
+"""Attribution and partial similarity on planted shares (T8, T9) and their definitions."""
+
+import numpy as np
+import pytest
+from scipy.stats import ortho_group
+from sklearn.metrics import roc_auc_score
+
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.similarity import debiased_linear_cka
+from usad_workbench.core.similarity._gram_products import gram_products, unit_grams
+from usad_workbench.core.similarity.attribution import attribute, false_attribution
+from usad_workbench.core.similarity.cka import u_centre
+from usad_workbench.core.similarity.partial import partial_cka, partial_distance_correlation
+
+DIM = 64
+
+
+def teachers_of(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+    """Three teachers that share half of their variance."""
+    common = rng.normal(size=(n, DIM))
+    return {
+        name: np.sqrt(0.5) * common + np.sqrt(0.5) * rng.normal(size=(n, DIM)) for name in "abc"
+    }
+
+
+def student_of(
+    rng: np.random.Generator, teachers: dict[str, np.ndarray], weights: list[float]
+) -> np.ndarray:
+    """Rotated teachers side by side, the rest of the variance new."""
+    n = len(teachers["a"])
+    parts = [
+        np.sqrt(w) * x @ ortho_group.rvs(DIM, random_state=rng)
+        for w, x in zip(weights, teachers.values(), strict=True)
+    ]
+    new = np.sqrt(max(0.0, 1 - sum(weights))) * rng.normal(size=(n, DIM))
+    return np.hstack([*parts, new])
+
+
+@pytest.mark.parametrize("n", [100, 400])
+def test_planted_shares_come_back_at_any_size(n: int) -> None:
+    rng = np.random.default_rng(0)
+    teachers = teachers_of(rng, n)
+    student = student_of(rng, teachers, [0.6, 0.3, 0.1])
+    found = attribute(student, teachers, np.arange(n), n_permutations=19)
+    assert list(found.shares.values()) == pytest.approx([0.6, 0.3, 0.1], abs=0.02)
+    assert found.fit_r2 > 0.99
+    assert found.is_reliable
+    cka = np.array([debiased_linear_cka(student, x) for x in teachers.values()])
+    assert abs(cka / cka.sum() - [0.6, 0.3, 0.1]).max() > 0.1  # the simplex of similarities
+
+
+def test_new_content_is_left_over() -> None:
+    rng = np.random.default_rng(1)
+    teachers = teachers_of(rng, 400)
+    found = attribute(
+        student_of(rng, teachers, [0.48, 0.24, 0.08]), teachers, np.arange(400) // 8,
+        n_permutations=0,
+    )  # fmt: skip
+    assert list(found.shares.values()) == pytest.approx([0.48, 0.24, 0.08], abs=0.02)
+    assert found.novel == pytest.approx(0.2, abs=0.03)
+    for name, truth in zip("abc", [0.48, 0.24, 0.08], strict=True):
+        assert found.ci_low[name] < truth < found.ci_high[name]
+
+
+def test_clips_that_copy_another_teacher_are_found() -> None:
+    rng = np.random.default_rng(2)
+    teachers = teachers_of(rng, 300)
+    copied = rng.random(300) < 0.1
+    turn = ortho_group.rvs(DIM, random_state=rng)
+    student = np.where(copied[:, None], teachers["b"] @ turn, teachers["a"] @ turn)
+    found = attribute(student, teachers, np.arange(300), n_permutations=0)
+    assert roc_auc_score(copied, found.clip_shares["b"] - found.clip_shares["a"]) > 0.95
+    shuffled = rng.permutation(300)
+    assert roc_auc_score(copied[shuffled], found.clip_shares["b"]) < 0.7
+
+
+def test_an_absent_teacher_stays_in_its_null() -> None:
+    rng = np.random.default_rng(3)
+    teachers = teachers_of(rng, 200)
+    absent = rng.normal(size=(200, DIM))
+    student = student_of(rng, teachers, [0.6, 0.3, 0.1])
+    found = attribute(student, teachers | {"d": absent}, np.arange(200), n_permutations=99)
+    assert found.shares["d"] < 0.02
+    assert found.null_q95["d"] < 0.02
+    assert found.p_value["a"] == pytest.approx(0.01)
+    assert found.p_value["d"] > 0.05
+    assert false_attribution(student, teachers, [absent]) < 0.02
+
+
+def test_a_map_that_stretches_greys_the_shares_out() -> None:
+    rng = np.random.default_rng(4)
+    teachers = teachers_of(rng, 400)
+    stretch = np.geomspace(1, 0.001, DIM)
+    student = np.hstack([(0.7 * teachers["a"]) * stretch, (0.3 * teachers["b"]) * stretch])
+    found = attribute(student, teachers, np.arange(400), n_permutations=0)
+    assert found.fit_r2 < 0.5
+    assert not found.is_reliable
+
+
+def test_products_are_those_of_the_matrices() -> None:
+    rng = np.random.default_rng(5)
+    arrays = [rng.normal(size=(24, d)) + 3 for d in (3, 5, 8)]
+    groups = rng.integers(0, 6, size=24)
+    groups = np.unique(groups, return_inverse=True)[1]
+    found = gram_products(unit_grams(arrays), groups)
+    for group in (None, *range(groups.max() + 1)):
+        kept = np.ones(24, dtype=bool) if group is None else groups != group
+        parts = [x[kept] - x[kept].mean(axis=0) for x in arrays]
+        literal = [u_centre(x @ x.T) / np.sum(x**2) for x in parts]
+        expected = [[np.sum(a * b) for b in literal] for a in literal]
+        products = found.whole if group is None else found.left_out[group]
+        assert products == pytest.approx(np.array(expected), abs=1e-12)
+
+
+def test_a_copy_of_a_copy_is_no_partner_of_its_own() -> None:
+    rng = np.random.default_rng(6)
+    a = rng.normal(size=(600, DIM))
+    b = a + rng.normal(size=(600, DIM))
+    student = a @ ortho_group.rvs(DIM, random_state=rng) + 0.1 * rng.normal(size=(600, DIM))
+    found = partial_cka(student, {"a": a, "b": b}, np.arange(600) // 6)
+    assert found["a"].value > 0.95
+    assert abs(found["b"].value) < 0.05
+    assert found["b"].plain == pytest.approx(debiased_linear_cka(student, b), abs=1e-10)
+    assert found["b"].plain == pytest.approx(0.5, abs=0.05)
+    assert found["b"].ci_low < 0 < found["b"].ci_high
+
+
+def test_partial_distance_correlation_is_that_of_dcor() -> None:
+    dcor = pytest.importorskip("dcor")
+    rng = np.random.default_rng(7)
+    x, z = rng.normal(size=(60, 4)), rng.normal(size=(60, 3))
+    y = x + z[:, :1] + 0.5 * rng.normal(size=(60, 4))
+    assert partial_distance_correlation(x, y, [z]) == pytest.approx(
+        dcor.partial_distance_correlation(x, y, z), abs=1e-10
+    )
+
+
+def test_partial_distance_correlation_by_its_definition() -> None:
+    rng = np.random.default_rng(8)
+    x, z = rng.normal(size=(40, 4)), rng.normal(size=(40, 3))
+    y = x + z[:, :1]
+    xy, xz, yz = (partial_distance_correlation(a, b, []) for a, b in ((x, y), (x, z), (y, z)))
+    expected = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
+    assert partial_distance_correlation(x, y, [z]) == pytest.approx(expected, abs=1e-10)
+
+
+def test_what_has_no_answer_is_refused() -> None:
+    x = np.random.default_rng(9).normal(size=(20, 4))
+    with pytest.raises(ShapeError, match="no teachers"):
+        attribute(x, {}, range(20))
+    with pytest.raises(ShapeError, match="at least 2"):
+        partial_cka(x, {"a": x}, range(20))
+    with pytest.raises(ShapeError, match="clips"):
+        attribute(x, {"a": x[:10]}, range(20))
+    with pytest.raises(DegenerateError, match="rows"):
+        attribute(x, {"a": np.ones((20, 4))}, range(20))
+    with pytest.raises(DegenerateError, match="not finite"):
+        attribute(x, {"a": np.where(x > 1, np.nan, x)}, range(20))
+    few = attribute(x, {"a": x[:, :2]}, np.arange(20) % 3, n_permutations=0)
+    assert np.isnan(few.ci_low["a"])
+    assert few.reason.startswith("no interval: 3 clusters")
+    assert partial_cka(x, {"a": x, "b": x}, range(20))["a"].value == 0.0
