@@ -14,7 +14,7 @@ from usad_workbench.core.probes.linear import LinearProbe
 from usad_workbench.core.probes.mlp import HEAR, LINEAR, MARBLE, MlpProbe, grid_points
 from usad_workbench.core.probes.scores import metric_of_scores
 
-SMALL = replace(HEAR, width=64, max_epochs=60, patience=5, n_points=2)
+SMALL = replace(HEAR, width=64, max_epochs=30, patience=3, n_points=2, batch_size=64)
 TRAIN, TEST = np.arange(200), np.arange(200, 300)
 
 
@@ -118,7 +118,7 @@ def test_several_labels_per_clip() -> None:
 
 def test_marble_head() -> None:
     x, labels = rings()
-    head = replace(MARBLE, max_epochs=30, n_points=2)
+    head = replace(MARBLE, max_epochs=20, n_points=2)
     assert np.mean(MlpProbe(x, labels, head=head).predict(TRAIN, TEST)[0] == labels[TEST]) > 0.9
 
 
