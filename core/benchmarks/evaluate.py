@@ -23,7 +23,7 @@ from usad_workbench.core.probes.knn import KnnProbe
 from usad_workbench.core.probes.linear import LinearProbe
 from usad_workbench.core.probes.mlp import HEADS, LINEAR, GridPoint, MlpProbe
 from usad_workbench.core.probes.scores import Truth, metric_of_scores
-from usad_workbench.core.similarity._arrays import Matrix
+from usad_workbench.core.similarity._arrays import Matrix, Vectors
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
     cluster_bootstrap_counts,
@@ -174,7 +174,7 @@ def _rows(task: BenchmarkTask, split: Split) -> _Parts:
 
 
 def _choose(
-    task: BenchmarkTask, means: Mapping[int, Matrix], truth: Truth, parts: _Parts, protocol: str
+    task: BenchmarkTask, means: Mapping[int, Vectors], truth: Truth, parts: _Parts, protocol: str
 ) -> tuple[int, int]:
     """Layer and setting with the best validation; ties go to the lower and the stronger."""
     best, best_value = (next(iter(means)), 0), -math.inf
@@ -188,7 +188,7 @@ def _choose(
 
 
 def _cheap_scores(
-    task: BenchmarkTask, x: Matrix, truth: Truth, parts: _Parts, protocol: str
+    task: BenchmarkTask, x: Vectors, truth: Truth, parts: _Parts, protocol: str
 ) -> Matrix:
     """Scores of ``parts.test`` for each setting `[setting, test, class]`."""
     n_classes = len(task.class_names)
@@ -202,10 +202,11 @@ def _cheap_scores(
         # Where the clips that validate have joined the training, the probe holds out its own.
         valid = None if np.isin(parts.valid, parts.train).any() else parts.valid
         return probe.log_probabilities(parts.train, parts.test, valid)[None]
+    codes = truth.astype(np.intp)
     if protocol == "knn":
-        picked = KnnProbe(x, truth).predict(parts.train, parts.test)
+        picked = KnnProbe(x, codes).predict(parts.train, parts.test)
         return np.asarray(picked[:, :, None] == np.arange(n_classes), dtype=np.float64)
-    scores = LinearProbe(x, truth).scores(parts.train, parts.test)
+    scores = LinearProbe(x, codes).scores(parts.train, parts.test)
     padded = np.full((*scores.shape[:2], n_classes), -np.inf)
     padded[:, :, : scores.shape[2]] = scores
     # A class without a training clip comes last, and stays a number that can be sorted.

@@ -136,7 +136,7 @@ class MlpProbe:
             DegenerateError: values that are not finite.
         """
         self._blocks = as_blocks(x)
-        self._labels = np.asarray(labels)
+        self._labels = labels
         n_clips = len(self._labels)
         self._clips = np.arange(n_clips) if clips is None else np.asarray(clips, dtype=np.intp)
         self._groups = np.arange(n_clips) if groups is None else codes_of(groups, "group")
@@ -235,7 +235,8 @@ class MlpProbe:
                 network.train()
                 for part in _batches(len(rows), self._head.batch_size):
                     optimiser.zero_grad(set_to_none=True)
-                    loss_of(network(inputs[part]), targets[part]).backward()
+                    loss = loss_of(network(inputs[part]), targets[part])
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimiser.step()
                 if epoch % self._head.check_every:
                     continue
