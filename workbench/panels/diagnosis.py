@@ -202,15 +202,20 @@ def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, pic
         st.subheader(f"Behind {plain(lines[0])}", anchor=False)
         st.markdown(plain("; ".join(lines[1:])))
         cells = stored.cells_of(state.sql, run, name)
-        cell = panel_rows.cells_of_rows([row], cells)[0]
-        if cell is None:
+        mine = panel_rows.cells_of_rows([row], cells)[0]
+        if not mine:
             st.caption(
                 "No clips are stored for this row: its number does not rest on single clips."
             )
             return
+        cell = mine[0]
+        if len(mine) > 1:
+            cell = page.choose(
+                "Cell", mine, key=f"behind.{name}", show=lambda one: one.replace("|", " · ")
+            )
         clips = stored.clips_of(state.sql, run, name, cell)
-        for kind, mine in clips.groupby("kind", sort=False):
-            _both_ends(str(kind), mine)
+        for kind, of_kind in clips.groupby("kind", sort=False):
+            _both_ends(str(kind), of_kind)
 
 
 def _both_ends(kind: str, clips: pd.DataFrame) -> None:

@@ -31,8 +31,8 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
             {
                 "panel": panel_rows.facet_words(row, facets), "name": name,
                 "role": roles.get(name) or role_word(row.get("role")), "layer": panel_rows.layer_of(row),
-                "value": _float(row[view.value]), "ci_low": _float(row.get(view.low)),
-                "ci_high": _float(row.get(view.high)),
+                "value": _float(row[view.value]), "ci_low": _float(panel_rows.scalar(row, view.low)),
+                "ci_high": _float(panel_rows.scalar(row, view.high)),
                 "reference": _float(panel_rows.reference_of(row, view)),
                 "lines": panel_rows.row_lines(row, view, keys),
                 "is_out": view.reference is None or panel_rows.stands_out(row, view), "row": i,

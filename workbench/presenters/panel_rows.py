@@ -99,6 +99,12 @@ def facet_words(row: Row, columns: Sequence[str]) -> str:
     return " · ".join(parts) or ALL
 
 
+def scalar(row: Row, column: str) -> object:
+    """A value that is one number or word; none where a cell holds many."""
+    value = row.get(column)
+    return None if isinstance(value, (Mapping, list, tuple)) else value
+
+
 def layer_of(row: Row) -> int | None:
     """The layer that a row is about, if it is about one."""
     for name in ("layer", "student_layer"):
@@ -134,7 +140,7 @@ def stands_out(row: Row, view: PanelView) -> bool:
     if "q_value" in row:
         return is_known(row["q_value"]) and float(str(row["q_value"])) <= ALPHA
     reference = reference_of(row, view)
-    low, high = row.get(view.low), row.get(view.high)
+    low, high = scalar(row, view.low), scalar(row, view.high)
     if reference is None or not (is_known(low) and is_known(high)):
         return False
     return float(str(low)) > reference or float(str(high)) < reference
@@ -173,12 +179,13 @@ def subject(row: Row, keys: Sequence[str]) -> str:
 
 def row_lines(row: Row, view: PanelView, keys: Sequence[str]) -> list[str]:
     """What the pointer shows over a mark: subject, value, interval, test, n, reason."""
-    value, low, high = row.get(view.value), row.get(view.low), row.get(view.high)
-    lines = [subject(row, keys), f"{view.axis}: {number(value, 3)} {interval(low, high, 3)}"]
+    value, low, high = row.get(view.value), scalar(row, view.low), scalar(row, view.high)
+    words = heading(view.value) if view.figure == "shares" else view.axis
+    lines = [subject(row, keys), f"{words}: {number(value, 3)} {interval(low, high, 3)}"]
     tests = [
         f"{word} < 0.001" if float(str(row[name])) < 0.001 else f"{word} = {number(row[name], 3)}"
         for name, word in (("p_value", "p"), ("q_value", "q"))
-        if is_known(row.get(name))
+        if is_known(scalar(row, name))
     ]
     lines += [", ".join(tests)] if tests else []
     lines.append(n_words(row))
@@ -186,22 +193,34 @@ def row_lines(row: Row, view: PanelView, keys: Sequence[str]) -> list[str]:
     return [*lines, *([str(reason)] if not is_missing(reason) and reason else [])]
 
 
-def cells_of_rows(rows: Sequence[Row], cells: Collection[str]) -> list[str | None]:
-    """The cell of each row among those that have clips stored; none where there is none.
+def cells_of_rows(rows: Sequence[Row], cells: Collection[str]) -> list[list[str]]:
+    """The cells of each row among those that have clips stored; a row of shares has several.
 
-    The parts of a cell's name are columns of its row (``cell_name``), in the panel's order.
+    The parts of a cell's name are columns of its row (``cell_name``), in the panel's order. A
+    part that is no column is a name in the row's shares.
+
+    >>> cells_of_rows([{"domain": "d", "shares": {"t": 0.5}}], ["domain=d|teacher=t"])
+    [['domain=d|teacher=t']]
     """
     known = set(cells)
     shapes = list(dict.fromkeys(tuple(re.findall(r"(?:^|\|)(\w+)=", cell)) for cell in cells))
-    found: list[str | None] = []
+    found = []
     for row in rows:
-        names = (
-            cell_name(**{part: _part(row[part]) for part in shape})
-            for shape in shapes
-            if all(part in row for part in shape)
-        )
-        found.append(next((name for name in names if name in known), None))
+        names = [name for shape in shapes for name in _names(row, shape)]
+        found.append([name for name in dict.fromkeys(names) if name in known])
     return found
+
+
+def _names(row: Row, shape: Sequence[str]) -> list[str]:
+    """What a row's cells of one shape would be called."""
+    missing = [part for part in shape if part not in row]
+    given = {part: _part(row[part]) for part in shape if part in row}
+    if not missing:
+        return [cell_name(**given)]
+    shares = [value for value in row.values() if isinstance(value, Mapping)]
+    if len(missing) > 1 or not shares:
+        return []
+    return [cell_name(**{part: given.get(part, name) for part in shape}) for name in shares[0]]
 
 
 def _part(value: object) -> object:

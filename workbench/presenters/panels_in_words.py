@@ -67,7 +67,7 @@ VIEWS: dict[str, PanelView] = {
     ),
     "attribution": PanelView(
         title="Attribution", value="fit_r2", axis="share of the student's geometry",
-        figure="shares", facets=("domain",), parts=("shares", "novel"),
+        figure="shares", facets=("domain",), parts=("shares", "novel"), reference=None,
         reading="The student's geometry as a mixture of its teachers'. Pale bars fit badly "
         "(R² below 0.5): there the shares say little.",
     ),

@@ -22,6 +22,8 @@ CELLS_PER_END = 2
 CLIPS_PER_SIDE = 2
 MAX_REASONS = 6
 MAX_NAMED = 4
+MAX_CELLS = 4
+"""Cells of one row, such as the teachers of an attribution, that have their clips shown."""
 NONE_OUT = "No row stands out; this is the largest value."
 
 
@@ -184,7 +186,7 @@ def behind(
         return join([])
     records = frame.to_dict("records")
     cells = panel_rows.cells_of_rows(records, by_cell)
-    with_clips = [i for i, cell in enumerate(cells) if cell is not None]
+    with_clips = [i for i, cell in enumerate(cells) if cell]
     own = [i for i in with_clips if roles.get(str(records[i].get(view.series))) == "student"]
     with_clips = own or with_clips
     picked = panel_rows.extreme_rows([records[i] for i in with_clips], view, CELLS_PER_END)
@@ -193,19 +195,26 @@ def behind(
     for at in dict.fromkeys(picked):
         i = with_clips[at]
         lines = panel_rows.row_lines(records[i], view, keys)
-        clips = [_clips(one, sounds) for one in by_cell[str(cells[i])]]
+        several = len(cells[i]) > 1
+        clips = [
+            _clips(one, sounds, cell if several else "")
+            for cell in cells[i][:MAX_CELLS]
+            for one in by_cell[cell]
+        ]
         head = tag("h4", shorten(lines[0], 160))
         numbers = tag("p", "; ".join(lines[1:]), class_="numbers")
         blocks.append(tag("div", head, numbers, *clips, class_="cell"))
     if not blocks:
         return join([])
     any_out = any(panel_rows.stands_out(records[with_clips[at]], view) for at in picked)
-    words = "This is the largest value." if view.reference is None else NONE_OUT
+    words = (
+        f"The largest {heading(view.value)} of the panel." if view.reference is None else NONE_OUT
+    )
     note = None if any_out else tag("p", words)
     return tag("div", tag("h3", "The clips behind the extremes"), note, *blocks, class_="behind")
 
 
-def _clips(drivers: Drivers, sounds: Sounds) -> Html:
+def _clips(drivers: Drivers, sounds: Sounds, cell: str) -> Html:
     """The clips at both ends of a cell's influence."""
     ids, influence = list(drivers.clip_ids), drivers.influence.tolist()
     sounds.fetch(ids[:CLIPS_PER_SIDE] + ids[-CLIPS_PER_SIDE:])
@@ -216,7 +225,8 @@ def _clips(drivers: Drivers, sounds: Sounds) -> Html:
     said = panel_rows.INFLUENCE.get(drivers.kind, drivers.kind)
     return tag(
         "div",
-        tag("p", f"Influence: {said}.", class_="note"),
+        tag("p", tag("b", cell.replace("|", " · ") + ". ") if cell else None,
+            f"Influence: {said}.", class_="note"),
         tag("div",
             tag("div", tag("h5", "Most"), *high), tag("div", tag("h5", "Least"), *low),
             class_="sides"),
