@@ -156,7 +156,7 @@ def _empty_row(encoder: str, task: str, protocol: str, reason: str) -> dict[str,
     return {
         "encoder": encoder, "layer": None, "task": task, "mode": "", "protocol": protocol,
         "metric": "", "value": math.nan, "ci_low": math.nan, "ci_high": math.nan, "n_test": 0,
-        "published": [], "notes": [], "reason": reason,
+        "published": [], "nearest_published": "", "notes": [], "reason": reason,
     }  # fmt: skip
 
 
