@@ -15,12 +15,14 @@ from usad_workbench.core.diagnosis.panels import (
     shortcuts,
     similarity,
     subgroups,
+    variance,
 )
 
 PANELS: tuple[PanelKind, ...] = (
     similarity.PANEL,
     inheritance.PANEL,
     attribution.PANEL,
+    variance.PANEL,
     partial.PANEL,
     errors.PANEL,
     nuisance.PANEL,
