@@ -53,31 +53,36 @@ def controls_for(material: Material, teacher: str, place: Place) -> list[str]:
         teacher: One of its teachers.
         place: Whose place.
     """
-    students = {name: _taught_by(material, name) for name in material.controls}
+    taught = _taught_by(material)
     if place == "student":
-        return [n for n, taught in students.items() if taught is not None and teacher not in taught]
+        return [n for n, mine in taught.items() if mine is not None and teacher not in mine]
     home = material.roles[teacher].domain
-    return [n for n, taught in students.items() if taught is None and _home(material, n) == home]
+    return [n for n, mine in taught.items() if mine is None and _home(material, n) == home]
 
 
 def _home(material: Material, name: str) -> str | None:
     return material.roles[name].domain
 
 
-def _taught_by(material: Material, name: str) -> set[str] | None:
-    """The teachers of a control that is a student; none for any other encoder.
+def _taught_by(material: Material) -> dict[str, set[str] | None]:
+    """Control to the teachers of a control that is a student; none for any other encoder.
 
     A student that is named as a control and whose teachers nobody recorded had none of ours.
     """
-    rows = material.workspace.sql("SELECT teacher FROM distillation WHERE student = ?", [name])
-    if len(rows):
-        return {str(one) for one in rows.teacher}
-    try:
-        return {teacher for teacher, _, _ in student_teachers(name)}
-    except UnknownNameError:
-        kept = material.workspace.encoders()
-        role = kept[kept.encoder == name].role.tolist()
-        return set() if role == ["student"] else None
+    recorded = material.workspace.sql("SELECT student, teacher FROM distillation")
+    kept = material.workspace.encoders()
+    roles = dict(zip(kept.encoder, kept.role, strict=True))
+    taught: dict[str, set[str] | None] = {}
+    for name in material.controls:
+        mine = recorded[recorded.student == name].teacher
+        if len(mine):
+            taught[name] = {str(one) for one in mine}
+            continue
+        try:
+            taught[name] = {teacher for teacher, _, _ in student_teachers(name)}
+        except UnknownNameError:
+            taught[name] = set() if roles.get(name) == "student" else None
+    return taught
 
 
 class MatchTable:
