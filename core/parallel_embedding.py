@@ -17,6 +17,7 @@ from typing import Any
 from usad_workbench.core.embedding import EmbedReport, embed
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.models.encoder import Pooling
+from usad_workbench.core.parallel import end_with_parent
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.storage.workspace import Workspace
@@ -70,15 +71,6 @@ def _start_worker(reports: Any) -> None:
     _reports = reports
     torch.set_num_threads(1)
     threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    """Ends this worker when the process that started it is gone; runs in a thread."""
-    # A parent that is killed tells nobody; its workers would go on to the end of a clip list.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _embed_one(

@@ -5,8 +5,9 @@ used on a test fold was chosen on folds within the training part alone. Routers 
 together from the teachers' out-of-fold predictions on the same folds and cost nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pyarrow as pa
 from usad_workbench.core.bias.routing import best_on_validation, routed
 from usad_workbench.core.cost import Cost, combined, encoder_costs
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.parallel import in_processes
 from usad_workbench.core.predictions import predictions_of, store_predictions
 from usad_workbench.core.probes import (
     ProbeResult,
@@ -93,7 +95,7 @@ class _Evaluation:
     tasks: Sequence[Task]
     found: dict[tuple[str, str, Protocol], _Found] = field(default_factory=dict)
 
-    def add(self, system: str, progress: Callable[[], None]) -> None:
+    def add(self, system: str) -> None:
         """Evaluates one system on all tasks; its vectors are read once."""
         clip_ids = sorted({clip_id for task in self.tasks for clip_id in task.clip_ids})
         layers = {} if system in ROUTERS else candidates(self.pool, system, clip_ids)
@@ -106,7 +108,6 @@ class _Evaluation:
                     if mine
                     else self._router(system, task, protocol)
                 )
-                progress()
 
     def _segments(self, system: str, task: Task, layers: Candidates) -> list[Segments]:
         """The segments of every layer; frame level is defined for one encoder alone."""
@@ -204,7 +205,7 @@ def evaluate_tasks(
             workspace and all systems. A router brings its teachers with it.
         tasks: All tasks where none.
         config: Protocols, folds, seeds, and whom to compare with.
-        progress: Called after each system, task and protocol.
+        progress: Called after each system.
 
     Returns:
         One row per system, task and protocol, and two means: of all tasks, and of those
@@ -221,9 +222,17 @@ def evaluate_tasks(
     pool = teacher_pool(workspace)
     systems = system_names(pool, encoders, config.against)
     work = _Evaluation(pool=pool, config=config, tasks=chosen)
-    total = len(chosen) * len(systems) * len(config.protocols)
+    per_system = len(chosen) * len(config.protocols)
+    probed = [name for name in systems if name not in ROUTERS]
+    total = per_system * len(systems)
+    jobs = [(workspace.folder, name, chosen, config) for name in probed]
+    for done, found_by_one in enumerate(in_processes(_probe_system, jobs), start=1):
+        work.found |= found_by_one
+        progress(done * per_system, total, "evaluate")
     for system in systems:
-        work.add(system, lambda: progress(len(work.found), total, "evaluate"))
+        if system in ROUTERS:
+            work.add(system)
+            progress(len(work.found), total, "evaluate")
     found = list(work.found.values())
     members = list(dict.fromkeys(name for one in found for name in one.shares))
     costs = encoder_costs(workspace, members) if config.measures_cost else {}
@@ -237,6 +246,16 @@ def evaluate_tasks(
         ],
     )
     return rows
+
+
+def _probe_system(
+    folder: Path, system: str, tasks: Sequence[Task], config: EvaluationConfig
+) -> dict[tuple[str, str, Protocol], _Found]:
+    """One encoder or system on all tasks, in a process of its own."""
+    pool = teacher_pool(Workspace.open(folder))
+    work = _Evaluation(pool=pool, config=config, tasks=tasks)
+    work.add(system)
+    return work.found
 
 
 def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mapping[str, str]]:

@@ -186,7 +186,7 @@ def _start_worker(counter: "Synchronized[int]") -> None:
     # Here and below: torch loads where something is embedded, not for a diagnosis from the cache.
     import torch
 
-    from usad_workbench.core.parallel_embedding import end_with_parent
+    from usad_workbench.core.parallel import end_with_parent
 
     global _counter
     _counter = counter

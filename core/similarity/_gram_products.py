@@ -72,7 +72,6 @@ def gram_products(grams: Sequence[Matrix], groups: Indices) -> GramProducts:
     member = np.zeros((n, n_groups))
     member[np.arange(n), groups] = 1.0
     sides = [_side(gram, member) for gram in grams]
-    everything = np.ones(n)
     n_encoders = len(grams)
     whole = np.empty((n_encoders, n_encoders))
     left_out = np.empty((n_groups, n_encoders, n_encoders))
@@ -83,14 +82,15 @@ def gram_products(grams: Sequence[Matrix], groups: Indices) -> GramProducts:
             a, b = sides[i], sides[j]
             product = a.gram * b.gram
             rows = product.sum(axis=1)
-            whole[i, j] = _song(
-                rows.sum(), a.sums @ everything, b.sums @ everything, a.sums @ b.sums, n
-            ) / (a.trace * b.trace)
+            value = _song(float(rows.sum()), a.total, b.total, float(a.sums @ b.sums), n)
+            whole[i, j] = value / (a.trace * b.trace)
             inside = np.einsum("cg,cg->g", product @ member, member)
             traces = rows.sum() - 2 * (member.T @ rows) + inside
             for g in range(n_groups):
                 left, right = a.without[:, g] * kept[:, g], b.without[:, g] * kept[:, g]
-                value = _song(traces[g], left.sum(), right.sum(), left @ right, n - sizes[g])
+                cross = float(left @ right)
+                size = n - float(sizes[g])
+                value = _song(float(traces[g]), float(left.sum()), float(right.sum()), cross, size)
                 left_out[g, i, j] = value / (a.traces[g] * b.traces[g])
             whole[j, i], left_out[:, j, i] = whole[i, j], left_out[:, i, j]
     return GramProducts(whole=whole, left_out=left_out)
@@ -103,6 +103,7 @@ class _Side:
     gram: Matrix
     sums: Matrix
     """Of rows `[clip]`."""
+    total: float
     without: Matrix
     """Sums of rows without each group `[clip, group]`."""
     trace: float
@@ -121,7 +122,7 @@ def _side(gram: Matrix, member: Matrix) -> _Side:
     totals = np.einsum("cg,cg->g", without, kept) + diagonals
     traces = diagonals - totals / kept.sum(axis=0)
     trace = diagonal.sum() - (sums.sum() + diagonal.sum()) / len(gram)
-    return _Side(bare, sums, without, float(trace), traces)
+    return _Side(bare, sums, float(sums.sum()), without, float(trace), traces)
 
 
 def _song(trace: float, total_a: float, total_b: float, cross: float, n: float) -> float:
