@@ -24,8 +24,8 @@ COMMANDS = {
     "index": "build or update the FAISS indexes; `index test` measures them",
     "search": "the nearest segments to a clip or a sound file",
     "project": "two-dimensional maps (UMAP or PCA) and how faithful they are",
-    "diagnose": "whose geometry the student's layers share, per domain, with nulls and intervals",
-    "evaluate": "frozen probes on the workspace's tasks",
+    "diagnose": "what the student took from its teachers: panels, verdicts, an HTML report",
+    "evaluate": "frozen probes on the workspace's tasks, or on a published benchmark",
     "student": "sizes of the USAD student",
     "train": "one stage of distillation from a recipe",
     "ablate": "the papers' ablation in small: a grid of runs, its table beside the published one",
@@ -41,9 +41,7 @@ EPILOG = """first steps:
   usad encoders list                         what is known, installed, missing
   usad import my_sounds --workspace W --domain sound
   usad embed --workspace W --encoders usad-demo,whisper-tiny.en
-  usad workbench W
-
-not there yet: published benchmarks in evaluate."""
+  usad workbench W"""
 
 
 def build_parser() -> argparse.ArgumentParser:
