@@ -1,0 +1,100 @@
+"""Planted worlds, fifty of each: how often the suite finds what is there, and what is not.
+
+In process: one workspace holds the names, roles and clips that all worlds share, and every
+world's vectors and labels take the place of its own. A student counts as falsely found if any
+cell is "yes" (or any task's errors) that ``tests/worlds.py`` says is not; and as found if
+every cell is that it says must be.
+"""
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.worlds import SCENARIOS, STUDENT, TEACHERS, World, make_world, workspace_of
+from usad_workbench.core.bias.factors import categorical
+from usad_workbench.core.bias.nuisance import probe_nuisance
+from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
+from usad_workbench.core.diagnosis.panel import Panel
+from usad_workbench.core.diagnosis.panels import errors, inheritance
+from usad_workbench.core.progress import no_progress
+from usad_workbench.core.storage.workspace import Workspace
+
+log = logging.getLogger(__name__)
+N_SEEDS = int(os.environ.get("USAD_SCENARIO_SEEDS", "50"))
+MAX_FALSE, MIN_TRUE = 0.1, 0.9
+"""At most 5 of 50 falsely found, at least 45 of 50 found."""
+ALPHA = 0.05
+
+
+def material_of(workspace: Workspace, world: World) -> Material:
+    """What the panels are computed from, with this world's vectors and labels."""
+    made = gather(workspace, STUDENT, config=DiagnosisConfig(layers=(-1,)))
+    order = pd.Index(world.clips.clip_id).get_indexer(made.clips.clip_id)
+    vectors = {
+        (name, number): np.asarray(layer[order], dtype=np.float32)
+        for name, one in world.encoders.items()
+        for number, layer in enumerate(one.layers)
+    }
+    columns = {name: world.clips[name].to_numpy()[order] for name in ("label", "gender")}
+    return replace(made, clips=made.clips.assign(**columns), _vectors=vectors)
+
+
+def inherited_cells(panel: Panel) -> set[tuple[str, str]]:
+    return {(r["teacher"], r["domain"]) for r in panel.rows if r["inherited"] == "yes"}
+
+
+def copied_errors(panel: Panel) -> set[tuple[str, str]]:
+    return {
+        (r["teacher"], r["domain"]) for r in panel.rows if r["q_value"] <= ALPHA and r["excess"] > 0
+    }
+
+
+def gender_read(world: World) -> set[str]:
+    """Encoders whose last layer gives gender away in every domain."""
+    found = set()
+    for name in (STUDENT, *TEACHERS):
+        values = []
+        for domain in sorted(set(world.clips.domain)):
+            mine = (world.clips.domain == domain).to_numpy()
+            clusters = world.clips.cluster_id[mine].tolist()
+            probed = probe_nuisance(
+                world.encoders[name].layers[-1][mine],
+                categorical(world.clips.gender[mine].tolist()), clusters,
+                n_permutations=2,
+            )  # fmt: skip
+            values.append(probed.value)
+        found |= {name} if min(values) > 0.8 else set()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_fifty_students_of_each_kind(scenario: str, tmp_path: Path) -> None:
+    first = make_world(0, scenario, n_layers=1)
+    asked = workspace_of(first, tmp_path / "with-tasks")
+    first.tasks.clear()  # without tasks no accuracies are measured for the match table
+    bare = workspace_of(first, tmp_path / "bare")
+    n_false = n_true = 0
+    for seed in range(N_SEEDS):
+        world = make_world(seed, scenario, n_layers=1)
+        expected = world.expected
+        yes = inherited_cells(inheritance.compute(material_of(bare, world), no_progress))
+        is_found = expected.inherited <= yes
+        is_false = bool(yes & expected.not_inherited)
+        if scenario == "errors":
+            copied = copied_errors(errors.compute(material_of(asked, world), no_progress))
+            is_found = is_found and expected.errors <= copied
+            is_false = is_false or bool(copied & expected.no_errors)
+        if scenario == "gender":
+            read = gender_read(world)
+            is_found = is_found and expected.gender_in <= read
+            is_false = is_false or bool(read - expected.gender_in)
+        n_true, n_false = n_true + is_found, n_false + is_false
+    log.info("%s: %s of %s found, %s falsely found", scenario, n_true, N_SEEDS, n_false)
+    assert n_true >= MIN_TRUE * N_SEEDS
+    assert n_false <= MAX_FALSE * N_SEEDS
