@@ -131,8 +131,8 @@ def partition_variance(
     >>> a, b, new = (rng.normal(size=(400, 10)) for _ in range(3))
     >>> student = np.hstack([a, .5 ** .5 * b, .5 ** .5 * new])
     >>> found = partition_variance(student, {"a": a, "b": b}, np.arange(400) // 4)
-    >>> round(found.unique["a"].value, 1), round(found.unique["b"].value, 2)
-    (0.5, 0.25)
+    >>> 0.47 < found.unique["a"].value < 0.53, 0.22 < found.unique["b"].value < 0.28
+    (True, True)
     """
     arrays, codes = checked_blocks(student, teachers, clusters)
     x = arrays.pop("")
