@@ -22,9 +22,9 @@ def view() -> None:
     found = runs.find_runs(state.run_folders())
     page.section("Runs")
     if not found:
-        folders = listing([f"`{plain(folder)}`" for folder in state.run_folders()])
+        folders = listing([plain(_from_here(folder)) for folder in state.run_folders()])
         page.empty(
-            f"There is no run in {folders}. A run that is started there shows here while it "
+            f"There is no run in the folder {folders}. A run that is started there shows here while it "
             "trains; `usad workbench … --runs DIR` looks elsewhere.",
             "usad train RECIPE.toml --run runs/NAME",
         )
@@ -35,6 +35,12 @@ def view() -> None:
     page.section("The student that comes with this program")
     with page.errors_in_words(), st.expander("Its curves", expanded=not found):
         shipped()
+
+
+def _from_here(folder: Path) -> Path:
+    """The folder as somebody would type it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def follow(found: list[Run]) -> None:
