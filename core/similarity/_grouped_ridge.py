@@ -16,6 +16,10 @@ PENALTIES = np.geomspace(1e-4, 1e3, 8)
 """In units of the mean eigenvalue of the training part's Gram matrix."""
 N_FOLDS = 5
 N_INNER_FOLDS = 10
+N_SKETCH_DIMS = 48
+"""Targets of more dims choose their penalty by as many random directions, whose squared
+errors are those of all on average. Measured on 16 cells of real encoders, 256 dims: 46 s instead
+of 75 s; totals move by .003, one unique share by .011 where two penalties were as good."""
 Kernel = Callable[[Indices], Matrix]
 """Gram matrix `[clip, clip]` of all clips, made with the statistics of training rows."""
 
@@ -28,10 +32,17 @@ class Errors:
     """Of the prediction."""
     total: Matrix
     """Of the training mean."""
+    left_out: Matrix
+    """Sums of both over all clips, trained and tested without each group
+    `[2, target set, group]`; no groups where none were asked for."""
 
     def r2(self) -> Matrix:
         """1 - residual / total `[target set]`."""
         return np.asarray(1.0 - self.residual.sum(axis=1) / self.total.sum(axis=1))
+
+    def left_out_r2(self) -> Matrix:
+        """The same without each group `[target set, group]`."""
+        return np.asarray(1.0 - self.left_out[0] / self.left_out[1])
 
 
 def cluster_folds(codes: Indices, n_folds: int = N_FOLDS) -> Indices:
@@ -50,17 +61,23 @@ def cluster_folds(codes: Indices, n_folds: int = N_FOLDS) -> Indices:
     return fold[codes]
 
 
-def out_of_fold(kernel: Kernel, targets: Sequence[Matrix], codes: Indices) -> Errors:
+def out_of_fold(
+    kernel: Kernel, targets: Sequence[Matrix], codes: Indices, groups: Indices | None = None
+) -> Errors:
     """Errors of every clip, predicted from clusters that it is not in.
 
     Args:
         kernel: What is regressed on.
         targets: Sets of targets `[clip, dim]`, each with a penalty of its own.
         codes: Cluster of each clip, 0, 1, ... `[clip]`.
+        groups: Group of each clip, whole clusters: for the errors without each group in turn.
+            Folds, scales and penalties stay as they are.
     """
     folds = cluster_folds(codes)
     residual = np.empty((len(targets), len(codes)))
     total = np.empty_like(residual)
+    n_groups = 0 if groups is None else int(groups.max()) + 1
+    left_out = np.zeros((2, len(targets), n_groups))
     for fold in range(int(folds.max()) + 1):
         train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         gram = kernel(train)
@@ -68,13 +85,58 @@ def out_of_fold(kernel: Kernel, targets: Sequence[Matrix], codes: Indices) -> Er
         penalties = PENALTIES * max(float(values.mean()), 1e-300)
         means = [y[train].mean(axis=0) for y in targets]
         turned = [vectors.T @ (y[train] - m) for y, m in zip(targets, means, strict=True)]
-        chosen = _penalties(values, vectors, turned, codes[train], penalties)
+        sketches = [_sketch(one) for one in turned]
+        chosen = _penalties(values, vectors, sketches, codes[train], penalties)
         across = gram[np.ix_(test, train)] @ vectors
         for place, (y, mean) in enumerate(zip(targets, means, strict=True)):
-            weights = turned[place] / (values + chosen[place])[:, None]
-            residual[place, test] = np.sum((y[test] - mean - across @ weights) ** 2, axis=1)
+            inverse = 1.0 / (values + chosen[place])
+            fitted = y[test] - mean - across @ (inverse[:, None] * turned[place])
+            residual[place, test] = np.sum(fitted**2, axis=1)
             total[place, test] = np.sum((y[test] - mean) ** 2, axis=1)
-    return Errors(residual=residual, total=total)
+            if groups is not None:
+                one = _Fit(vectors, inverse, turned[place], across, fitted, y[test] - mean)
+                left_out[:, place] += _without_groups(
+                    one, y[train] - mean, groups[train], groups[test], n_groups
+                )
+    return Errors(residual=residual, total=total, left_out=left_out)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fit:
+    """One ridge regression in the eigenvectors of its training part."""
+
+    vectors: Matrix
+    inverse: Matrix
+    turned: Matrix
+    across: Matrix
+    residual: Matrix
+    """Of test clips `[clip, dim]`."""
+    deviation: Matrix
+    """Of test clips from the training mean `[clip, dim]`."""
+
+
+def _without_groups(
+    fit: _Fit, trained: Matrix, of_train: Indices, of_test: Indices, n_groups: int
+) -> Matrix:
+    """Sums of squared errors of one fold without each group `[residual or total, group]`.
+
+    Leaving out rows g of the training part moves a prediction by -W_g e_g: W are the weights
+    of training targets in the prediction, e_g the residuals of the rows once left out.
+    """
+    n_train = len(of_train)
+    weights = (fit.across * fit.inverse) @ fit.vectors.T + 1 / n_train
+    dual = fit.vectors @ (fit.inverse[:, None] * fit.turned)
+    sums = np.empty((2, n_groups))
+    for group in range(n_groups):
+        rows, kept = np.flatnonzero(of_train == group), of_test != group
+        residual, deviation = fit.residual[kept], fit.deviation[kept]
+        if len(rows):
+            block = (fit.vectors[rows] * fit.inverse) @ fit.vectors[rows].T
+            errors = np.linalg.solve(block, dual[rows])
+            residual = residual + weights[np.ix_(kept, rows)] @ errors
+            deviation = deviation + trained[rows].sum(axis=0) / (n_train - len(rows))
+        sums[:, group] = np.sum(residual**2), np.sum(deviation**2)
+    return sums
 
 
 def _without_mean(gram: Matrix) -> tuple[Matrix, Matrix]:
@@ -87,6 +149,14 @@ def _without_mean(gram: Matrix) -> tuple[Matrix, Matrix]:
     lifted = gram + 10 * max(float(np.trace(gram)), 1e-300) / n
     values, vectors = np.linalg.eigh(lifted)
     return np.maximum(values[:-1], 0.0), vectors[:, :-1]
+
+
+def _sketch(target: Matrix) -> Matrix:
+    n_dims = target.shape[1]
+    if n_dims <= N_SKETCH_DIMS:
+        return target
+    directions = np.random.default_rng(0).normal(size=(n_dims, N_SKETCH_DIMS))
+    return np.asarray(target @ directions)
 
 
 def _penalties(

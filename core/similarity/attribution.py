@@ -61,8 +61,16 @@ class Attribution:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether the mixture fits well enough to be read."""
-        return self.fit_r2 >= MIN_FIT
+        """Whether the mixture fits well enough to be read, and its shares are shares."""
+        return self.fit_r2 >= MIN_FIT and not self.is_overfull
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether the shares sum to more than 1, beyond chance.
+
+        The student's variance then lies in fewer directions than that of its teachers.
+        """
+        return self.novel_ci_high < 0
 
 
 def attribute(
@@ -98,12 +106,12 @@ def attribute(
     grams = unit_grams([student, *teachers.values()])
     codes = cluster_codes(clusters, len(grams[0]))
     groups = jackknife_groups(codes, len(codes))
-    products = gram_products(grams, groups)
+    products = gram_products(grams, codes, groups)
     weights = mixture_weights(products.whole)
     left_out = np.array([mixture_weights(one) for one in products.left_out])
     reason = too_few_clusters(int(codes.max()) + 1)
     low, high = _limits(weights, left_out, reason)
-    centred = centred_grams(grams)
+    centred = centred_grams(grams, codes)
     null_q95, p_value = _null(centred, products.whole, weights, codes, n_permutations, seed)
     names = list(teachers)
 
@@ -183,7 +191,7 @@ def _clip_weights(centred: NDArray[np.float64]) -> Matrix:
 
 
 def false_attribution(
-    student: Vectors, teachers: Mapping[str, Vectors], controls: Sequence[Vectors]
+    student: Vectors, teachers: Mapping[str, Vectors], controls: Sequence[Vectors], clusters: Ids
 ) -> float:
     """The share that goes to controls when they are offered beside the teachers.
 
@@ -193,5 +201,6 @@ def false_attribution(
     if not controls:
         raise ShapeError("There are no controls, expected at least one. Name them.")
     grams = unit_grams([student, *teachers.values(), *controls])
-    flat = centred_grams(grams).reshape(len(grams), -1)
+    codes = cluster_codes(clusters, len(grams[0]))
+    flat = centred_grams(grams, codes).reshape(len(grams), -1)
     return float(mixture_weights(flat @ flat.T)[len(teachers) :].sum())

@@ -40,7 +40,7 @@ class Partial:
     ci_high: float
     """95% delete-one-cluster jackknife."""
     plain: float
-    """The same with nothing taken out: debiased linear CKA."""
+    """The same with nothing taken out: debiased linear CKA over clips of different clusters."""
     n_clips: int
     n_clusters: int
     reason: str
@@ -76,7 +76,7 @@ def partial_cka(
         )
     grams = unit_grams([student, *teachers.values()])
     codes = cluster_codes(clusters, len(grams[0]))
-    products = gram_products(grams, jackknife_groups(codes, len(codes)))
+    products = gram_products(grams, codes, jackknife_groups(codes, len(codes)))
     reason = too_few_clusters(int(codes.max()) + 1)
     found = {}
     for place, name in enumerate(teachers, start=1):

@@ -38,10 +38,16 @@ class Correction:
         """Whether the correction can be trusted."""
         return float(np.ptp(list(self.corrected.values()))) <= MAX_DISAGREEMENT
 
+    def correct(self, raw: float) -> float:
+        """The true total behind a raw one, also a limit of its interval; see ``value``."""
+        if not self.do_cuts_agree:
+            return raw
+        return float(np.mean([_behind(raw, curve) for curve in self.curve.values()]))
+
     @property
     def value(self) -> float:
         """The corrected total; the raw one, a lower bound, where the cuts disagree."""
-        return float(np.mean(list(self.corrected.values()))) if self.do_cuts_agree else self.raw
+        return self.correct(self.raw)
 
 
 def correct_total(
@@ -77,12 +83,14 @@ def correct_total(
     raw = float(r2[0])
     return Correction(
         raw=raw,
-        corrected={
-            cut: float(np.interp(raw, np.maximum.accumulate(curve), SHARES))
-            for cut, curve in zip(CUTS, curves, strict=True)
-        },
+        corrected={cut: _behind(raw, curve) for cut, curve in zip(CUTS, curves, strict=True)},
         curve=dict(zip(CUTS, curves, strict=True)),
     )
+
+
+def _behind(raw: float, curve: Matrix) -> float:
+    """The share that gives a raw R2, 0 and 1 beyond the ends of the curve."""
+    return float(np.interp(raw, np.maximum.accumulate(curve), SHARES))
 
 
 def _components(teachers: Mapping[str, Matrix], cut: float) -> Matrix:

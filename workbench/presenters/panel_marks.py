@@ -108,10 +108,15 @@ def shares(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
                 {
                     "panel": panel_rows.facet_words(row, facets),
                     "layer": panel_rows.layer_of(row), "part": part, "share": share,
-                    "is_weak": is_known(row.get("fit_r2")) and row["fit_r2"] < WEAK_FIT, "row": i,
+                    "is_weak": _is_weak(row), "row": i,
                 }
             )  # fmt: skip
     return pd.DataFrame(found, columns=["panel", "layer", "part", "share", "is_weak", "row"])
+
+
+def _is_weak(row: Mapping[Any, Any]) -> bool:
+    has_bad_fit = is_known(row.get("fit_r2")) and bool(row["fit_r2"] < WEAK_FIT)
+    return has_bad_fit or not row.get("is_reliable", True)
 
 
 def parts_of(row: Mapping[Any, Any], parts: Sequence[str]) -> list[tuple[str, float]]:

@@ -69,7 +69,7 @@ VIEWS: dict[str, PanelView] = {
         title="Attribution", value="fit_r2", axis="share of the student's geometry",
         figure="shares", facets=("domain",), parts=("shares", "novel"), reference=None,
         reading="The student's geometry as a mixture of its teachers'. Pale bars fit badly "
-        "(R² below 0.5): there the shares say little.",
+        "(R² below 0.5) or sum to more than 1: there the shares say little.",
     ),
     "variance": PanelView(
         title="Variance", value="residual", axis="share of the student's variance",

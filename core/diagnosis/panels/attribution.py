@@ -64,11 +64,16 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
             n_permutations=min(N_PERMUTATIONS, material.config.n_permutations),
         )  # fmt: skip
         controls = [of(name) for name in material.controls]
-        wrongly = false_attribution(student, teachers, controls) if controls else math.nan
+        wrongly = false_attribution(student, teachers, controls, clusters) if controls else math.nan
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, []
     notes = [found.reason] if found.reason else []
-    if not found.is_reliable:
+    if found.is_overfull:
+        notes.append(
+            "the shares sum to more than 1, as the student stretches few directions: read the "
+            "variance panel"
+        )
+    if found.fit_r2 < MIN_FIT:
         notes.append(f"the mixture fits badly (R2 below {MIN_FIT}): read the variance panel")
     row |= {
         "shares": found.shares, "ci_low": found.ci_low, "ci_high": found.ci_high,

@@ -27,6 +27,8 @@ COLUMNS = {
     "alone": "MAP(VARCHAR, DOUBLE)",
     "retention": "MAP(VARCHAR, DOUBLE)",
     "corrected_total": "DOUBLE",
+    "corrected_ci_low": "DOUBLE",
+    "corrected_ci_high": "DOUBLE",
     "corrected_total_90": "DOUBLE",
     "corrected_total_99": "DOUBLE",
     "nonlinear_total": "DOUBLE",
@@ -64,7 +66,7 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
     student = material.vectors(material.student, layer, places)
     seed = material.config.seed
     try:
-        found = partition_variance(student, teachers, clusters, seed=seed)
+        found = partition_variance(student, teachers, clusters)
         correction = correct_total(student, teachers, clusters, seed=seed)
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, []
@@ -84,7 +86,10 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
         "unique_ci_high": {name: one.ci_high for name, one in found.unique.items()},
         "shared": found.shared, "residual": found.residual, "cells": dict(found.cells),
         "alone": dict(found.alone), "retention": dict(found.retention),
-        "corrected_total": correction.value, "corrected_total_90": correction.corrected[low],
+        "corrected_total": correction.value,
+        "corrected_ci_low": correction.correct(found.total.ci_low),
+        "corrected_ci_high": correction.correct(found.total.ci_high),
+        "corrected_total_90": correction.corrected[low],
         "corrected_total_99": correction.corrected[high],
         "nonlinear_total": found.nonlinear_total, "reason": "; ".join(notes),
     }  # fmt: skip

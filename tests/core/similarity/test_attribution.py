@@ -1,5 +1,8 @@
 """Attribution and partial similarity on planted shares (T8, T9) and their definitions."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
@@ -7,12 +10,18 @@ from sklearn.metrics import roc_auc_score
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity import debiased_linear_cka
-from usad_workbench.core.similarity._gram_products import gram_products, unit_grams
+from usad_workbench.core.similarity._gram_products import (
+    centred_grams,
+    gram_products,
+    unit_grams,
+)
 from usad_workbench.core.similarity.attribution import attribute, false_attribution
 from usad_workbench.core.similarity.cka import u_centre
 from usad_workbench.core.similarity.partial import partial_cka, partial_distance_correlation
+from usad_workbench.core.similarity.resampling import jackknife_groups
 
 DIM = 64
+REFERENCE = Path(__file__).parent / "fixtures" / "dcor_reference.json"
 
 
 def teachers_of(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
@@ -84,7 +93,7 @@ def test_an_absent_teacher_stays_in_its_null() -> None:
     assert found.null_q95["d"] < 0.02
     assert found.p_value["a"] == pytest.approx(0.01)
     assert found.p_value["d"] > 0.05
-    assert false_attribution(student, teachers, [absent]) < 0.02
+    assert false_attribution(student, teachers, [absent], np.arange(200)) < 0.02
 
 
 def test_a_map_that_stretches_greys_the_shares_out() -> None:
@@ -97,19 +106,70 @@ def test_a_map_that_stretches_greys_the_shares_out() -> None:
     assert not found.is_reliable
 
 
-def test_products_are_those_of_the_matrices() -> None:
+def test_shares_of_more_than_all_are_greyed_out() -> None:
+    rng = np.random.default_rng(11)
+    source = rng.normal(size=(300, 8))
+    stretched = source * np.array([2.0, *[1.0] * 7])
+    # By hand: spectra 16:1 and 4:1 give sum(s t) / sum(t t) over traces 23 and 11.
+    truth = (16 * 4 + 7) / (16 + 7) * 11 / (4 * 4 + 7)
+    student = source * np.array([4.0, *[1.0] * 7])
+    found = attribute(student, {"a": stretched}, np.arange(300) // 5, n_permutations=0)
+    assert found.shares["a"] == pytest.approx(truth, abs=0.1)
+    assert found.is_overfull
+    assert not found.is_reliable
+    other = attribute(stretched, {"a": student}, np.arange(300) // 5, n_permutations=0)
+    assert not other.is_overfull
+
+
+def literally_centred(gram: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Least squares of the pairs that count on an effect of each clip, residuals."""
+    rows, columns = np.nonzero(clusters[:, None] != clusters[None, :])
+    design = np.zeros((len(rows), len(gram)))
+    design[np.arange(len(rows)), rows] += 1
+    design[np.arange(len(rows)), columns] += 1
+    values = gram[rows, columns]
+    residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    centred = np.zeros_like(gram)
+    centred[rows, columns] = residual
+    return centred
+
+
+@pytest.mark.parametrize("largest", [1, 5, 12])
+def test_products_are_those_of_the_matrices(largest: int) -> None:
     rng = np.random.default_rng(5)
     arrays = [rng.normal(size=(24, d)) + 3 for d in (3, 5, 8)]
-    groups = rng.integers(0, 6, size=24)
-    groups = np.unique(groups, return_inverse=True)[1]
-    found = gram_products(unit_grams(arrays), groups)
+    # The largest cluster holds up to half of the clips: there the closed form has 0 / 0.
+    clusters = np.append(np.zeros(largest), 1 + np.arange(24 - largest) // (1 + largest // 3))
+    clusters = clusters.astype(np.intp)
+    groups = jackknife_groups(clusters, 24)
+    grams = unit_grams(arrays)
+    found = gram_products(grams, clusters, groups)
+    whole = centred_grams(grams, clusters)
+    assert whole[0] == pytest.approx(literally_centred(grams[0], clusters), abs=1e-7)
+    if largest == 1:
+        assert whole[0] == pytest.approx(u_centre(grams[0]), abs=1e-12)
     for group in (None, *range(groups.max() + 1)):
         kept = np.ones(24, dtype=bool) if group is None else groups != group
         parts = [x[kept] - x[kept].mean(axis=0) for x in arrays]
-        literal = [u_centre(x @ x.T) / np.sum(x**2) for x in parts]
+        literal = [literally_centred(x @ x.T, clusters[kept]) / np.sum(x**2) for x in parts]
         expected = [[np.sum(a * b) for b in literal] for a in literal]
         products = found.whole if group is None else found.left_out[group]
-        assert products == pytest.approx(np.array(expected), abs=1e-12)
+        assert products == pytest.approx(np.array(expected), abs=1e-7)
+
+
+def test_clusters_in_common_are_no_share() -> None:
+    rng = np.random.default_rng(10)
+    speakers = np.arange(240) // 12
+
+    def encoder() -> np.ndarray:
+        of_speaker = rng.normal(size=(20, DIM))[speakers]
+        return np.asarray(of_speaker + 0.5 * rng.normal(size=(240, DIM)))
+
+    student, teacher = encoder(), encoder()
+    found = attribute(student, {"a": teacher}, speakers, n_permutations=0)
+    by_clip = attribute(student, {"a": teacher}, np.arange(240), n_permutations=0)
+    assert by_clip.shares["a"] > 0.5  # the trap: both know the speakers
+    assert found.shares["a"] < 0.05
 
 
 def test_a_copy_of_a_copy_is_no_partner_of_its_own() -> None:
@@ -120,19 +180,20 @@ def test_a_copy_of_a_copy_is_no_partner_of_its_own() -> None:
     found = partial_cka(student, {"a": a, "b": b}, np.arange(600) // 6)
     assert found["a"].value > 0.95
     assert abs(found["b"].value) < 0.05
-    assert found["b"].plain == pytest.approx(debiased_linear_cka(student, b), abs=1e-10)
+    by_clip = partial_cka(student, {"a": a, "b": b}, np.arange(600))
+    assert by_clip["b"].plain == pytest.approx(debiased_linear_cka(student, b), abs=1e-10)
     assert found["b"].plain == pytest.approx(0.5, abs=0.05)
     assert found["b"].ci_low < 0 < found["b"].ci_high
 
 
 def test_partial_distance_correlation_is_that_of_dcor() -> None:
-    dcor = pytest.importorskip("dcor")
+    """The arrays of ``fixtures/make_dcor_reference.py``."""
     rng = np.random.default_rng(7)
     x, z = rng.normal(size=(60, 4)), rng.normal(size=(60, 3))
     y = x + z[:, :1] + 0.5 * rng.normal(size=(60, 4))
-    assert partial_distance_correlation(x, y, [z]) == pytest.approx(
-        dcor.partial_distance_correlation(x, y, z), abs=1e-10
-    )
+    expected = json.loads(REFERENCE.read_text())
+    assert partial_distance_correlation(x, y, [z]) == pytest.approx(expected["partial"], abs=1e-10)
+    assert partial_distance_correlation(x, y, []) == pytest.approx(expected["plain"], abs=1e-10)
 
 
 def test_partial_distance_correlation_by_its_definition() -> None:
@@ -159,4 +220,6 @@ def test_what_has_no_answer_is_refused() -> None:
     few = attribute(x, {"a": x[:, :2]}, np.arange(20) % 3, n_permutations=0)
     assert np.isnan(few.ci_low["a"])
     assert few.reason.startswith("no interval: 3 clusters")
+    with pytest.raises(DegenerateError, match="2 clusters"):
+        attribute(x, {"a": x[:, :2]}, np.arange(20) % 2)
     assert partial_cka(x, {"a": x, "b": x}, range(20))["a"].value == 0.0

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LinearRegression, Ridge
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._grouped_ridge import cluster_folds, out_of_fold
+from usad_workbench.core.similarity._grouped_ridge import PENALTIES, cluster_folds, out_of_fold
 from usad_workbench.core.similarity.spike_in import correct_total
 from usad_workbench.core.similarity.variance import Blocks, partition_variance
 
@@ -90,13 +90,15 @@ def test_clips_add_up_to_the_share() -> None:
     assert again.clip_gain["a"][copied].mean() < again.clip_gain["a"][~copied].mean()
 
 
-def test_four_teachers_have_unique_shares_and_no_cells() -> None:
-    student, teachers = planted(6, 240)
-    extra = np.random.default_rng(7).normal(size=(240, 5))
-    found = partition_variance(student, teachers | {"d": extra}, np.arange(240) // 4)
-    three = partition_variance(student, teachers, np.arange(240) // 4)
-    assert found.cells == {}
-    assert found.unique["a"].value == pytest.approx(three.unique["a"].value, abs=0.05)
+def test_four_teachers_have_cells_of_one_and_two() -> None:
+    student, teachers = planted(6, 500, 3)
+    extra = np.random.default_rng(7).normal(size=(500, 3))
+    found = partition_variance(student, teachers | {"d": extra}, np.arange(500) // 4)
+    assert len(found.cells) == 4 + 6
+    assert found.cells["a"] == pytest.approx(found.unique["a"].value, abs=1e-12)
+    assert found.cells["a+b"] == pytest.approx(0.30, abs=0.03)
+    assert abs(found.cells["c+d"]) < 0.02
+    assert found.unique["a"].value == pytest.approx(0.30, abs=0.03)
 
 
 def test_predictions_are_those_of_scikit_learn() -> None:
@@ -129,6 +131,49 @@ def test_predictions_are_those_of_scikit_learn() -> None:
         best.fit(z[train], y[train] - mean)
         residual[test] = np.sum((y[test] - mean - best.predict(z[test])) ** 2, axis=1)
     assert ours.residual[0] == pytest.approx(residual, abs=1e-8)
+
+
+def test_errors_without_a_cluster_are_those_of_fits_without_it() -> None:
+    rng = np.random.default_rng(10)
+    x, y = rng.normal(size=(60, 6)), rng.normal(size=(60, 4))
+    y[:, :2] += x[:, :2]
+    codes = np.arange(60) // 4
+    folds = cluster_folds(codes)
+    fixed = rng.normal(size=(60, 6)) + x  # no statistics of training rows in the kernel
+    gram = (fixed - fixed.mean(axis=0)) @ (fixed - fixed.mean(axis=0)).T
+    fit = out_of_fold(lambda train: _centred_on(gram, train), [y], codes, codes)
+    # At the penalty of the whole, recovered as the only one that gives its errors.
+    for group in range(15):
+        sums = np.zeros(2)
+        for fold in range(5):
+            train, test = np.flatnonzero(folds != fold), folds == fold
+            penalty = _penalty_of(gram, train, test, y, fit.residual[0, test])
+            train = train[codes[train] != group]
+            kept = test & (codes != group)
+            model = Ridge(alpha=penalty).fit(fixed[train], y[train])
+            sums += [
+                np.sum((y[kept] - model.predict(fixed[kept])) ** 2),
+                np.sum((y[kept] - y[train].mean(axis=0)) ** 2),
+            ]
+        assert fit.left_out[:, 0, group] == pytest.approx(sums, rel=1e-8)
+
+
+def _centred_on(gram: np.ndarray, train: np.ndarray) -> np.ndarray:
+    rows = gram[train].mean(axis=0)
+    return np.asarray(gram - rows - rows[:, None] + rows[train].mean())
+
+
+def _penalty_of(
+    gram: np.ndarray, train: np.ndarray, test: np.ndarray, y: np.ndarray, errors: np.ndarray
+) -> float:
+    kernel = _centred_on(gram, train)
+    inside, mean = kernel[np.ix_(train, train)], y[train].mean(axis=0)
+    for penalty in PENALTIES * np.trace(inside) / (len(train) - 1):
+        dual = np.linalg.solve(inside + penalty * np.eye(len(train)), y[train] - mean)
+        found = np.sum((y[test] - mean - kernel[np.ix_(test, train)] @ dual) ** 2, axis=1)
+        if np.allclose(found, errors):
+            return float(penalty)
+    raise AssertionError("no penalty of the list gives these errors")
 
 
 def test_what_has_no_answer_is_refused() -> None:
