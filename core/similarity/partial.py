@@ -3,7 +3,8 @@
 U-centred matrices of clips × clips form an inner-product space: the part of two of them
 that others span is taken out, and the cosine of what is left is the partial similarity.
 With distances in place of products this is the partial distance correlation of Székely and
-Rizzo.
+Rizzo. ``partial_cka`` compares clips of different clusters only: clusters in common are no
+similarity (``_gram_products``).
 
 It adjusts for what the covariate measures and no more. A control that is a noisy copy of
 the shared content under-adjusts: .41 is left with one control where nothing was copied. So

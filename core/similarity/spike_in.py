@@ -5,6 +5,10 @@ through the same regression. The curve from truth to R2, read backwards, correct
 Components that carry the teachers' own noise spoil it: at 99.9% of their variance the
 corrected value is .90 or more for a truth of .80, at 90% and 99% it is .79 to .80 (300 clips,
 raw .741). So it is computed at both cuts and trusted where they agree.
+
+It has no interval of its own. The limits of the raw total, corrected, hold a truth of .80 in 87%
+of 300 data sets of 30 clusters instead of 95%: the corrected value is .788 on average, as
+pseudo-students draw evenly on all teachers, also on one that has no part in the student.
 """
 
 from collections.abc import Mapping
@@ -38,16 +42,10 @@ class Correction:
         """Whether the correction can be trusted."""
         return float(np.ptp(list(self.corrected.values()))) <= MAX_DISAGREEMENT
 
-    def correct(self, raw: float) -> float:
-        """The true total behind a raw one, also a limit of its interval; see ``value``."""
-        if not self.do_cuts_agree:
-            return raw
-        return float(np.mean([_behind(raw, curve) for curve in self.curve.values()]))
-
     @property
     def value(self) -> float:
         """The corrected total; the raw one, a lower bound, where the cuts disagree."""
-        return self.correct(self.raw)
+        return float(np.mean(list(self.corrected.values()))) if self.do_cuts_agree else self.raw
 
 
 def correct_total(

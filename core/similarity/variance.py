@@ -20,7 +20,7 @@ cluster holds the expected value in 86 to 89% of the data sets, since it takes p
 leaving out every cluster from training and testing (in closed form) in 98 to 100%. A pair of
 clusters, one trained on and the other tested on, and the other way, counts half in the
 first and twice in the second (Efron and Stein 1981 for the second): a third of the way
-from the first variance to the second counts it once, and holds it in 94 to 96%.
+from the first variance to the second counts it once, and holds it in 94 to 95%.
 """
 
 import itertools
