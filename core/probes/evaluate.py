@@ -19,7 +19,7 @@ from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.probes.blocks import Features, as_blocks
 from usad_workbench.core.probes.folds import Codes, Fold, codes_of, grouped_folds
 from usad_workbench.core.probes.knn import KnnProbe
-from usad_workbench.core.probes.linear import PENALTIES, LinearProbe
+from usad_workbench.core.probes.linear import CHOICE_TOLERANCE, PENALTIES, LinearProbe
 from usad_workbench.core.probes.metrics import (
     Metric,
     chance_level,
@@ -78,7 +78,9 @@ class ProbeResult:
 class Probe(Interface):
     """Predictions for any split of one set of clips."""
 
-    def predict(self, train: Codes, test: Codes, n_settings: int = ...) -> Codes:
+    def predict(
+        self, train: Codes, test: Codes, n_settings: int = ..., tolerance: float = ...
+    ) -> Codes:
         """Class numbers `[setting, test]` of the first settings."""
 
 
@@ -364,7 +366,9 @@ def _choose(
     for layer, probe in enumerate(probes):
         predicted = np.empty((n_settings, len(train)), dtype=np.intp)
         for fold in inner:
-            predicted[:, fold.test] = probe.predict(train[fold.train], train[fold.test], n_settings)
+            predicted[:, fold.test] = probe.predict(
+                train[fold.train], train[fold.test], n_settings, CHOICE_TOLERANCE
+            )
         for setting in range(n_settings):
             hits, clips = count_hits(codes[train], predicted[setting], together)
             scores[layer, setting] = metric_of_counts(hits[0], clips[0], metric)

@@ -39,13 +39,16 @@ class KnnProbe:
         self._labels = labels
         self._k = k
 
-    def predict(self, train: Codes, test: Codes, n_settings: int = 1) -> Codes:
+    def predict(
+        self, train: Codes, test: Codes, n_settings: int = 1, tolerance: float = 0.0
+    ) -> Codes:
         """Class numbers of the test rows `[1, test]`: this probe has one setting.
 
         Args:
             train: Rows that vote.
             test: Rows that are asked.
             n_settings: Without effect.
+            tolerance: Without effect: nothing is fitted.
 
         >>> x = np.array([[1.0, 0.0], [0.9, 0.1], [-1.0, 0.0], [0.8, 0.0], [-1.0, 0.1]])
         >>> probe = KnnProbe(x, np.array([0, 0, 1, 0, 1]), k=1)
