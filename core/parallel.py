@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def in_processes(
@@ -41,6 +42,8 @@ def in_processes(
 
 
 def _start_worker() -> None:
+    # For libraries that are loaded later; a limit alone reaches only those that are there.
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     threadpool_limits(1)
     threading.Thread(target=end_with_parent, daemon=True).start()
 
