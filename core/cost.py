@@ -19,6 +19,7 @@ import numpy as np
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import UsadError
+from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -47,13 +48,16 @@ class Cost:
     reason: str = ""
 
 
-def encoder_costs(workspace: Workspace, encoders: Sequence[str]) -> dict[str, Cost]:
+def encoder_costs(
+    workspace: Workspace, encoders: Sequence[str], progress: Progress = no_progress
+) -> dict[str, Cost]:
     """Costs of encoders, measured here and now on a few clips of the workspace.
 
     Args:
         workspace: Whose clips are encoded.
         encoders: Names; those that cannot be loaded here, as imported ones, keep their number
             of parameters and say why there is no more.
+        progress: Called after each encoder.
     """
     known = workspace.encoders()
     n_params = {str(row.encoder): float(row.n_params) for row in known.itertuples()}
@@ -62,7 +66,7 @@ def encoder_costs(workspace: Workspace, encoders: Sequence[str]) -> dict[str, Co
         clips = _clips(workspace)
     except UsadError as error:
         clips, reason = [], str(error)
-    for name in encoders:
+    for done, name in enumerate(encoders, start=1):
         size = n_params.get(name, math.nan)
         flops, rtf, why = math.nan, math.nan, reason
         if not reason:
@@ -73,6 +77,7 @@ def encoder_costs(workspace: Workspace, encoders: Sequence[str]) -> dict[str, Co
         found[name] = Cost(
             n_params=size, n_params_resident=size, flops_per_s=flops, rtf=rtf, reason=why
         )
+        progress(done, len(encoders), "cost")
     return found
 
 

@@ -205,7 +205,7 @@ def evaluate_tasks(
             workspace and all systems. A router brings its teachers with it.
         tasks: All tasks where none.
         config: Protocols, folds, seeds, and whom to compare with.
-        progress: Called after each system.
+        progress: Called after each system, then after each encoder whose cost is measured.
 
     Returns:
         One row per system, task and protocol, and two means: of all tasks, and of those
@@ -235,7 +235,7 @@ def evaluate_tasks(
             progress(len(work.found), total, "evaluate")
     found = list(work.found.values())
     members = list(dict.fromkeys(name for one in found for name in one.shares))
-    costs = encoder_costs(workspace, members) if config.measures_cost else {}
+    costs = encoder_costs(workspace, members, progress) if config.measures_cost else {}
     rows = _rows(found, config, costs)
     _store(workspace, rows)
     store_predictions(
