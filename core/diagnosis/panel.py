@@ -48,6 +48,8 @@ class PanelKind:
     """What it answers, in one sentence: the head of its section in report and app."""
     columns: Mapping[str, str]
     compute: Callable[[Material, Progress], Panel]
+    uses_processes: bool = False
+    """Whether it spreads itself over the cores."""
 
 
 def cell_name(**parts: object) -> str:

@@ -66,6 +66,10 @@ class Workspace:
         self.folder = Path(folder).resolve()
         self.database = Database(self.folder / FILE_NAME)
 
+    def __reduce__(self) -> tuple[type["Workspace"], tuple[Path]]:
+        """What other processes are sent: the folder; locks are each process's own."""
+        return Workspace, (self.folder,)
+
     @staticmethod
     def open(folder: str | Path) -> "Workspace":
         """Opens an existing workspace.

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         teachers=names_of(args.teachers) if args.teachers else None,
         controls=names_of(args.controls) if args.controls else None,
     )  # fmt: skip
-    found = diagnose(material, panels, progress=output.progress)
+    found = diagnose(material, panels, n_processes=None, progress=output.progress)
     if args.compare:
         found.panels["comparison"] = compare_students(material, args.compare, output.progress)
     verdicts = decide(found, rules)

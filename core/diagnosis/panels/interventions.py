@@ -201,4 +201,5 @@ PANEL = PanelKind(
     question="Which change of the sound moves which encoder, and whose sensitivities are these?",
     columns=COLUMNS,
     compute=compute,
+    uses_processes=True,
 )
