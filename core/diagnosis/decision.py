@@ -13,6 +13,7 @@ from usad_workbench.core.diagnosis.comparison import lost_domains
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdicts import (
+    AgainstRouter,
     Estimate,
     Verdict,
     falsified,
@@ -38,7 +39,7 @@ def decide(diagnosis: Diagnosis, rules: Rules) -> list[Verdict]:
     means = [row for row in routing if row["task"] == MEAN_OF_TASKS and row["domain"]]
     if means:
         verdicts.append(_general_or_mixture(diagnosis, means, rules))
-        verdicts.append(_universal_or_routing(means, routing, rules))
+        verdicts.append(_universal_or_routing(means, rules))
         verdicts.append(_falsified(diagnosis, means, rules))
     return verdicts
 
@@ -54,32 +55,31 @@ def _general_or_mixture(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verd
     )
 
 
-def _universal_or_routing(means: Rows, routing: Rows, rules: Rules) -> Verdict:
-    oracle = [row for row in means if row["system"] == ORACLE_ROUTER]
+def _universal_or_routing(means: Rows, rules: Rules) -> Verdict:
     own = {str(r["domain"]): _number(r["n_params"]) for r in means if r["role"] == "student"}
-    ratios = [
-        own[str(row["domain"])] / _number(row["n_params"])
-        for row in oracle
-        if _number(row["n_params"]) > 0
-    ]
-    learned = next((r for r in routing if r["system"] == LEARNED_ROUTER and _is_known(r)), None)
-    break_even = [_number(row["break_even"]) for row in oracle]
-    known = [value for value in break_even if math.isfinite(value)]
-    accuracy = None
-    if learned is not None:
-        accuracy = Estimate(
-            value=_number(learned["router_accuracy"]),
-            ci_low=_number(learned["router_ci_low"]),
-            ci_high=_number(learned["router_ci_high"]),
-            n_clips=int(learned["n_clips"]),
-        )
-    return universal_or_routing(
-        against_router={str(row["domain"]): _student_minus(row) for row in oracle},
-        cost_ratio=sum(ratios) / len(ratios) if ratios else math.nan,
-        # The router must be good enough for the domain where it has most to gain.
-        break_even=max(known, default=math.nan),
-        router_accuracy=accuracy,
-        rules=rules,
+    learned = {str(r["domain"]): r for r in means if r["system"] == LEARNED_ROUTER}
+    domains = {}
+    for row in means:
+        if row["system"] == ORACLE_ROUTER:
+            domain, size = str(row["domain"]), _number(row["n_params"])
+            domains[domain] = AgainstRouter(
+                lead=_student_minus(row),
+                cost_ratio=own[domain] / size if size > 0 else math.nan,
+                break_even=_number(row["break_even"]),
+                router_accuracy=_router_accuracy(learned.get(domain)),
+            )
+    return universal_or_routing(domains, rules)
+
+
+def _router_accuracy(learned: Mapping[str, Any] | None) -> Estimate | None:
+    """None where the domain has no learned router, or no route in it is right."""
+    if learned is None or not math.isfinite(_number(learned["router_accuracy"])):
+        return None
+    return Estimate(
+        value=_number(learned["router_accuracy"]),
+        ci_low=_number(learned["router_ci_low"]),
+        ci_high=_number(learned["router_ci_high"]),
+        n_clips=int(learned["n_clips"]),
     )
 
 
@@ -175,10 +175,6 @@ def _one_protocol(rows: Rows) -> Rows:
     protocols = {str(row["protocol"]) for row in rows}
     chosen = "linear" if "linear" in protocols else min(protocols, default="")
     return [row for row in rows if row["protocol"] == chosen]
-
-
-def _is_known(row: Mapping[str, Any]) -> bool:
-    return math.isfinite(_number(row["router_accuracy"]))
 
 
 def _number(value: Any) -> float:

@@ -122,52 +122,71 @@ def general_or_mixture(
     )  # fmt: skip
 
 
-def universal_or_routing(
-    against_router: Estimates,
-    cost_ratio: float,
-    break_even: float,
-    router_accuracy: Estimate | None,
-    rules: Rules,
-) -> Verdict:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgainstRouter:
+    """The student beside the domain router in one domain."""
+
+    lead: Estimate
+    """Student minus the oracle domain router."""
+    cost_ratio: float
+    """Parameters in use of the student divided by those of the router; NaN if unknown."""
+    break_even: float
+    """Accuracy at which a router is as good as the student; NaN if unknown."""
+    router_accuracy: Estimate | None
+    """How often the learned router is right; none where no route is right."""
+
+    def is_universal(self, margin: float) -> bool:
+        """Whether the student is the better choice: as good for less, or routes fail."""
+        as_good = self.lead.is_above(-margin) and self.cost_ratio < 1.0
+        known = self.router_accuracy
+        return as_good or (known is not None and known.is_below(self.break_even))
+
+    def is_routing(self, margin: float) -> bool:
+        """Whether the learned router is the better choice."""
+        known = self.router_accuracy
+        pays = known is not None and known.is_above(self.break_even)
+        return self.lead.is_below(-margin) and pays
+
+
+def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> Verdict:
     """One universal encoder, or routing the input to the specialists.
 
     Args:
-        against_router: Student minus the oracle domain router, per domain.
-        cost_ratio: Parameters in use of the student divided by those of the routed
-            specialist, mean over domains; NaN if unknown.
-        break_even: Accuracy at which a router is as good as the student; NaN if unknown.
-        router_accuracy: How often the learned router is right about the domain.
+        domains: The student beside the router, per domain; each is judged by itself, since
+            a router that fails in one domain says nothing about another.
         rules: Thresholds.
     """
-    judged = {d: e for d, e in against_router.items() if e.n_clips >= rules.min_clips}
-    is_as_good = bool(judged) and all(e.is_above(-rules.margin) for e in judged.values())
-    is_worse = any(e.is_below(-rules.margin) for e in judged.values())
-    is_cheaper = math.isfinite(cost_ratio) and cost_ratio < 1.0
-    router_fails = router_accuracy is not None and router_accuracy.is_below(break_even)
-    router_pays = router_accuracy is not None and router_accuracy.is_above(break_even)
+    judged = [one for one in domains.values() if one.lead.n_clips >= rules.min_clips]
     verdict = UNDECIDED
-    if (is_as_good and is_cheaper) or router_fails:
+    if judged and all(one.is_universal(rules.margin) for one in judged):
         verdict = "universal"
-    elif is_worse and router_pays:
+    elif any(one.is_routing(rules.margin) for one in judged):
         verdict = "routing"
     rule = (
-        f"universal: not worse than the domain router by {rules.margin:.0%} in any domain (lower "
-        "limit) at fewer parameters in use, or the learned router is right less often than the "
-        "break-even accuracy; routing: worse by more than that in a domain, and the learned "
-        "router is right more often than the break-even accuracy"
+        f"universal: in every domain either not worse than the oracle domain router by "
+        f"{rules.margin:.0%} (lower limit) at fewer parameters in use, or the learned router is "
+        "right less often than the break-even accuracy (upper limit); routing: in a domain worse "
+        "by more than that (upper limit), and the learned router is right more often than the "
+        f"break-even accuracy (lower limit); domains with fewer than {rules.min_clips} test clips "
+        "decide nothing"
     )
     return Verdict(
         question="universal-or-routing", verdict=verdict, rule=rule,
         evidence={
-            "student minus oracle domain router": _words(against_router),
+            "student minus oracle domain router": {d: e.lead.words() for d, e in domains.items()},
             "parameters in use, student / specialist":
-                round(cost_ratio, 3) if math.isfinite(cost_ratio) else NOT_MEASURED,
+                {d: _rounded(e.cost_ratio) for d, e in domains.items()},
             "break-even accuracy of a router":
-                round(break_even, 3) if math.isfinite(break_even) else NOT_MEASURED,
+                {d: _rounded(e.break_even) for d, e in domains.items()},
             "learned router's accuracy":
-                NOT_MEASURED if router_accuracy is None else router_accuracy.words(),
+                {d: e.router_accuracy.words() if e.router_accuracy else NOT_MEASURED
+                 for d, e in domains.items()},
         },
     )  # fmt: skip
+
+
+def _rounded(value: float) -> float | str:
+    return round(value, 3) if math.isfinite(value) else NOT_MEASURED
 
 
 def falsified(

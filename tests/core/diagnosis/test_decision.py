@@ -88,7 +88,8 @@ def test_routing_and_falsifiers_read_their_own_systems() -> None:
     found = _decide(routing=_routing_rows("linear"))
     routing = found["universal-or-routing"]
     assert routing.verdict == "routing"
-    assert routing.evidence["learned router's accuracy"].startswith("+0.900")
+    assert routing.evidence["learned router's accuracy"]["speech"].startswith("+0.900")
+    assert routing.evidence["break-even accuracy of a router"]["speech"] == 0.7
     falsifiers = found["falsified"].evidence
     assert falsifiers["student minus best teacher on unseen domains"] == {
         "machines": "+0.020 [+0.010, +0.030], n = 300"

@@ -1,11 +1,13 @@
 """Each verdict on evidence that its rule was written for, and on evidence just short of it."""
 
+import dataclasses
 import math
 
 import pytest
 
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.verdicts import (
+    AgainstRouter,
     Estimate,
     falsified,
     general_or_mixture,
@@ -55,13 +57,38 @@ def test_a_lead_on_taught_domains_alone_is_optimised_for_them() -> None:
     assert general_or_mixture(EXPLAINED, {}, {}, about(0.05, 0.06), RULES).verdict == "undecided"
 
 
-def test_universal_or_routing() -> None:
-    equal, worse = {"speech": about(0.0)}, {"speech": about(-0.1)}
-    assert universal_or_routing(equal, 0.5, math.nan, None, RULES).verdict == "universal"
-    assert universal_or_routing(equal, 2.0, math.nan, None, RULES).verdict == "undecided"
-    assert universal_or_routing(worse, 0.5, 0.9, about(0.8), RULES).verdict == "universal"
-    assert universal_or_routing(worse, 0.5, 0.7, about(0.8), RULES).verdict == "routing"
-    assert universal_or_routing(worse, 0.5, math.nan, None, RULES).verdict == "undecided"
+def beside_router(
+    lead: float, cost: float, break_even: float = math.nan, accuracy: float | None = None
+) -> AgainstRouter:
+    return AgainstRouter(
+        lead=about(lead), cost_ratio=cost, break_even=break_even,
+        router_accuracy=None if accuracy is None else about(accuracy),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (beside_router(0.0, 0.5), "universal"),
+        (beside_router(0.0, 2.0), "undecided"),
+        (beside_router(-0.1, 0.5, 0.9, 0.8), "universal"),
+        (beside_router(-0.1, 0.5, 0.7, 0.8), "routing"),
+        (beside_router(-0.1, 0.5), "undecided"),
+    ],
+)
+def test_universal_or_routing_in_one_domain(found: AgainstRouter, verdict: str) -> None:
+    assert universal_or_routing({"speech": found}, RULES).verdict == verdict
+
+
+def test_a_router_that_fails_in_one_domain_says_nothing_about_another() -> None:
+    fails, pays = beside_router(0.0, 2.0, 5.0, 0.8), beside_router(-0.1, 0.5, 0.7, 0.8)
+    assert universal_or_routing({"a": fails, "b": pays}, RULES).verdict == "routing"
+    unclear = beside_router(0.0, 2.0, 0.7, 0.7)
+    assert universal_or_routing({"a": fails, "b": unclear}, RULES).verdict == "undecided"
+    unseen = beside_router(0.0, 0.5)  # no route is right there
+    assert universal_or_routing({"a": fails, "b": unseen}, RULES).verdict == "universal"
+    small = dataclasses.replace(pays, lead=dataclasses.replace(pays.lead, n_clips=9))
+    assert universal_or_routing({"a": fails, "b": small}, RULES).verdict == "universal"
 
 
 def test_the_falsifiers() -> None:
