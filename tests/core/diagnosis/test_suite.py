@@ -1,0 +1,31 @@
+"""The suite in one process and in several."""
+
+import pytest
+
+from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.suite import diagnose
+from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.storage.workspace import Workspace
+
+PANELS = ["similarity", "inheritance", "variance", "errors", "neighbourhoods"]
+
+
+def test_two_processes_find_what_one_finds(copied: Workspace) -> None:
+    material = gather(copied, "s", config=DiagnosisConfig(n_permutations=19))
+    calls: list[tuple[int, int, str]] = []
+    alone = diagnose(material, PANELS)
+    both = diagnose(material, PANELS, n_processes=2, progress=lambda *call: calls.append(call))
+    assert list(both.panels) == list(alone.panels) == PANELS
+    for name in PANELS:
+        # Words, since NaN equals nothing; every digit counts.
+        assert repr(both.panels[name].rows) == repr(alone.panels[name].rows), name
+        assert repr(both.panels[name].drivers) == repr(alone.panels[name].drivers), name
+    assert both.warnings == alone.warnings
+    assert [done for done, _, _ in calls] == [1, 2, 3, 4, 5, 5]
+
+
+def test_an_error_of_another_process_keeps_its_type_and_words(copied: Workspace) -> None:
+    config = DiagnosisConfig(n_permutations=19, layers=(9,))
+    material = gather(copied, "s", config=config)
+    with pytest.raises(UnknownNameError, match="s has no vectors of layer 9"):
+        diagnose(material, ["attribution", "partial"], n_processes=2)
