@@ -17,7 +17,8 @@ from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.teachers.builtin import BUILTIN, BuiltinEncoder
+from usad_workbench.core.teachers.builtin import BUILTIN
+from usad_workbench.core.teachers.row import EncoderRow
 from usad_workbench.core.teachers.students import (
     CONTROLS,
     RUN_PREFIX,
@@ -135,18 +136,18 @@ def student_teachers(name: str) -> list[tuple[str, str | None, int]]:
     return recorded_teachers(name)
 
 
-def _table() -> dict[str, BuiltinEncoder]:
+def _table() -> dict[str, EncoderRow]:
     """The one place where encoders are gathered; those of other packages would join here."""
-    shipped = BuiltinEncoder(spec=shipped_spec(), loader=f"{_STUDENTS}:load_shipped")
-    untrained = BuiltinEncoder(spec=untrained_spec(), loader=f"{_STUDENTS}:load_untrained")
+    shipped = EncoderRow(spec=shipped_spec(), loader=f"{_STUDENTS}:load_shipped")
+    untrained = EncoderRow(spec=untrained_spec(), loader=f"{_STUDENTS}:load_untrained")
     return {SHIPPED_NAME: shipped, **BUILTIN, UNTRAINED_NAME: untrained}
 
 
-def _row(name: str) -> BuiltinEncoder:
+def _row(name: str) -> EncoderRow:
     if name.startswith(RUN_PREFIX):
-        return BuiltinEncoder(spec=run_spec(name), loader=f"{_STUDENTS}:load_run")
+        return EncoderRow(spec=run_spec(name), loader=f"{_STUDENTS}:load_run")
     if name in CONTROLS:
-        return BuiltinEncoder(spec=control_spec(name), loader=f"{_STUDENTS}:load_control")
+        return EncoderRow(spec=control_spec(name), loader=f"{_STUDENTS}:load_control")
     table = _table()
     if name not in table:
         raise UnknownNameError(

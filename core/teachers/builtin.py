@@ -5,22 +5,11 @@ contract tests check every claim that a spec makes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from usad_workbench.core.clips import MUSIC, SOUND, SPEECH
 from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.teachers.row import EncoderRow
 from usad_workbench.core.teachers.weights import WeightsSource, Wheel
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BuiltinEncoder:
-    """One row of the table."""
-
-    spec: EncoderSpec
-    loader: str
-    """``module:function``; called with the spec, gives the ``Encoder``."""
-    source: WeightsSource | None = None
-    """None where there are no weights to fetch."""
 
 
 _TEACHERS = "usad_workbench.core.teachers"
@@ -31,8 +20,8 @@ _WHISPER = (
 )
 
 
-def _whisper_tiny_en() -> BuiltinEncoder:
-    return BuiltinEncoder(
+def _whisper_tiny_en() -> EncoderRow:
+    return EncoderRow(
         spec=EncoderSpec(
             name="whisper-tiny.en",
             role="teacher",
@@ -63,13 +52,13 @@ def _whisper_tiny_en() -> BuiltinEncoder:
     )
 
 
-def _whisper_base() -> BuiltinEncoder:
+def _whisper_base() -> EncoderRow:
     """A control by default; also fit to teach in the second stage, which is supervised."""
     hashes = (
         "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
         "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
     )
-    return BuiltinEncoder(
+    return EncoderRow(
         spec=EncoderSpec(
             name="whisper-base",
             role="control",
@@ -101,9 +90,9 @@ def _whisper_base() -> BuiltinEncoder:
     )
 
 
-def _aisfx() -> BuiltinEncoder:
+def _aisfx() -> EncoderRow:
     rate = 44_100 / 1024
-    return BuiltinEncoder(
+    return EncoderRow(
         spec=EncoderSpec(
             name="aisfx",
             role="teacher",
@@ -140,9 +129,9 @@ def _aisfx() -> BuiltinEncoder:
     )
 
 
-def _musicnn() -> BuiltinEncoder:
+def _musicnn() -> EncoderRow:
     folder = "musicnn/MTT_musicnn"
-    return BuiltinEncoder(
+    return EncoderRow(
         spec=EncoderSpec(
             name="musicnn",
             role="teacher",
@@ -177,9 +166,9 @@ def _musicnn() -> BuiltinEncoder:
     )
 
 
-def _ge2e() -> BuiltinEncoder:
+def _ge2e() -> EncoderRow:
     """A control by default; also fit to teach in the second stage, which is supervised."""
-    return BuiltinEncoder(
+    return EncoderRow(
         spec=EncoderSpec(
             name="ge2e",
             role="control",
@@ -215,8 +204,8 @@ def _ge2e() -> BuiltinEncoder:
     )
 
 
-def _crepe_tiny() -> BuiltinEncoder:
-    return BuiltinEncoder(
+def _crepe_tiny() -> EncoderRow:
+    return EncoderRow(
         spec=EncoderSpec(
             name="crepe-tiny",
             role="control",
@@ -251,8 +240,8 @@ def _crepe_tiny() -> BuiltinEncoder:
     )
 
 
-def _statistics(name: str, what: str, dim: int, loader: str) -> BuiltinEncoder:
-    return BuiltinEncoder(
+def _statistics(name: str, what: str, dim: int, loader: str) -> EncoderRow:
+    return EncoderRow(
         spec=EncoderSpec(
             name=name,
             role="baseline",
@@ -271,7 +260,7 @@ def _statistics(name: str, what: str, dim: int, loader: str) -> BuiltinEncoder:
     )
 
 
-def _table(rows: Sequence[BuiltinEncoder]) -> dict[str, BuiltinEncoder]:
+def _table(rows: Sequence[EncoderRow]) -> dict[str, EncoderRow]:
     table = {row.spec.name: row for row in rows}
     if len(table) != len(rows):
         raise AssertionError("Two built-in encoders have the same name.")
@@ -294,4 +283,6 @@ BUILTIN = _table(
 
 def weights_sources() -> dict[str, WeightsSource]:
     """Where the weights of each encoder come from that has some to fetch."""
-    return {name: row.source for name, row in BUILTIN.items() if row.source is not None}
+    return {
+        name: row.source for name, row in BUILTIN.items() if isinstance(row.source, WeightsSource)
+    }

@@ -1,0 +1,46 @@
+"""One row of the table of encoders: what it is, who loads it, where its weights come from.
+
+Free of torch: loaders are named by text and imported when used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.teachers.weights import WeightsSource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubSource:
+    """A model repository of the Hugging Face hub, or the part of one that is needed."""
+
+    repo: str
+    """``owner/name``."""
+    licence: str
+    """Of the weights."""
+    size_mb: float
+    """Of the download, so that a person knows before it starts; 0 where it is not known."""
+    revision: str = "main"
+    files: tuple[str, ...] = ("*.json", "*.safetensors")
+    """Patterns of the files that are fetched."""
+    is_gated: bool = False
+    """Whether the owner asks for an account that accepted the terms."""
+    needs_remote_code: bool = False
+    """Whether it runs code of the repository, hence only with ``--trust-remote-code``."""
+
+    @property
+    def url(self) -> str:
+        """Its page."""
+        return f"https://huggingface.co/{self.repo}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderRow:
+    """One row of the table."""
+
+    spec: EncoderSpec
+    loader: str
+    """``module:function``; called with the spec, gives the ``Encoder``."""
+    source: WeightsSource | HubSource | None = None
+    """None where there are no weights to fetch."""
