@@ -11,7 +11,6 @@ from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.teachers.row import EncoderRow
 from usad_workbench.core.teachers.weights import WeightsSource, Wheel
 
-
 _TEACHERS = "usad_workbench.core.teachers"
 
 _WHISPER = (
