@@ -277,8 +277,9 @@ def inherited(rows: Sequence[Mapping[str, Any]]) -> Verdict:
     return Verdict(
         question="inherited", verdict=verdict,
         rule="yes where similarity to the teacher exceeds that of exchangeable controls with a "
-        "q-value at or below 0.05 (Benjamini-Hochberg over the panel); not testable where a domain "
-        "has no exchangeable control",
+        "q-value at or below 0.05 (Benjamini-Hochberg over the panel), on other clips too, and so for "
+        "teacher and domain as a whole (Simes over its cells, Holm over all pairs); not testable "
+        "where a domain has no exchangeable control",
         evidence={
             teacher: {d: _answer(a) for d, a in domains.items()}
             for teacher, domains in answers.items()

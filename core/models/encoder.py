@@ -153,6 +153,10 @@ class Encoder(ABC):
     def to(self, device: str | torch.device) -> Encoder:
         """Moves the weights to a device and returns itself."""
 
+    def frame_rate_hz(self, layer: int, kind: TargetKind = "block") -> float:
+        """Frames per second of a layer; the spec's, unless ``output`` has another rate."""
+        return self.spec.frame_rates_hz[layer]
+
     @torch.no_grad()
     def features(
         self, batch: ClipBatch, layers: Sequence[int] | None = None, kind: TargetKind = "block"

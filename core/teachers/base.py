@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from usad_workbench.core.errors import WeightsError
-from usad_workbench.core.models.encoder import Encoder, LayerFeatures
+from usad_workbench.core.models.encoder import Encoder, LayerFeatures, TargetKind
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.teachers.weights import load_weights
 
@@ -31,7 +31,11 @@ class FrozenEncoder(Encoder):
         return self
 
     def _layer_features(
-        self, frames: dict[int, Tensor], n_valid: dict[int, Tensor], native: Tensor | None = None
+        self,
+        frames: dict[int, Tensor],
+        n_valid: dict[int, Tensor],
+        native: Tensor | None = None,
+        kind: TargetKind = "block",
     ) -> LayerFeatures:
         """Frames by layer as the contract wants them, in the order of ``frames``."""
         layers = tuple(frames)
@@ -39,7 +43,7 @@ class FrozenEncoder(Encoder):
             layers=layers,
             frames=tuple(frames[layer] for layer in layers),
             n_valid=tuple(n_valid[layer] for layer in layers),
-            frame_rates_hz=tuple(self.spec.frame_rates_hz[layer] for layer in layers),
+            frame_rates_hz=tuple(self.frame_rate_hz(layer, kind) for layer in layers),
             native=native,
         )
 

@@ -12,6 +12,7 @@ NUMBERS = {
     "null_q95": ("null (95%)", "%.3f"),
     "p_value": ("p", "%.3f"),
     "q_value": ("q", "%.3f"),
+    "pair_p_value": ("p of teacher and domain", "%.3f"),
     "chance": ("chance", "%.3f"),
     "difference": ("difference", "%.3f"),
     "difference_ci_low": ("difference from", "%.3f"),

@@ -9,7 +9,7 @@ SERIES = ("teacher", "encoder", "system", "name", "other")
 """Columns that say who a row is about, the first that is there."""
 NOT_VALUES = frozenset(
     {
-        "ci_low", "ci_high", "p_value", "q_value", "chance", "null_q95", "fit_r2", "n_params",
+        "ci_low", "ci_high", "p_value", "q_value", "pair_p_value", "chance", "null_q95", "fit_r2", "n_params",
         "rtf", "n_clips", "n_clusters", "n_test",
     }
 )  # fmt: skip

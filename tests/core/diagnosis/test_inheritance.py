@@ -83,6 +83,29 @@ def test_the_copied_teacher_is_found_in_its_domain_only(found):
         assert math.isnan(row["home_minus_others"])
 
 
+def test_a_pair_is_judged_by_simes_over_its_cells_and_holm_over_pairs(found):
+    cells_of: dict[tuple[str, str], list[float]] = {}
+    for row in found.panel.rows:
+        if not math.isnan(row["p_value"]):
+            cells_of.setdefault((row["teacher"], row["domain"]), []).append(row["p_value"])
+    simes = {
+        pair: min(len(p) * one / (place + 1) for place, one in enumerate(sorted(p)))
+        for pair, p in cells_of.items()
+    }
+    adjusted, worst = {}, 0.0
+    for left, (pair, value) in zip(
+        range(len(simes), 0, -1), sorted(simes.items(), key=lambda item: item[1]), strict=True
+    ):
+        worst = max(worst, left * value)
+        adjusted[pair] = min(1.0, worst)
+    for row in found.panel.rows:
+        pair = row["teacher"], row["domain"]
+        if pair in adjusted and not math.isnan(row["p_value"]):
+            assert row["pair_p_value"] == pytest.approx(adjusted[pair], rel=1e-12)
+            assert row["inherited"] != "yes" or adjusted[pair] <= 0.05
+    assert len(adjusted) > 2
+
+
 def test_rows_have_the_columns_and_drivers_add_up_to_the_excess(found):
     assert all(set(row) == set(inheritance.COLUMNS) for row in found.panel.rows)
     behind = {one.cell: one for one in found.panel.drivers}

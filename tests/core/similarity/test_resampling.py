@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from scipy import stats
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity import benjamini_hochberg, jackknife_interval, strata
+from usad_workbench.core.similarity import benjamini_hochberg, holm, jackknife_interval, strata
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
     cluster_bootstrap_counts,
@@ -107,3 +108,34 @@ def test_benjamini_hochberg_keeps_shape_and_nan():
     assert benjamini_hochberg(np.array([])).shape == (0,)
     with pytest.raises(ShapeError, match="outside"):
         benjamini_hochberg(np.array([1.5]))
+
+
+def closed_bonferroni(p):
+    """Holm by its definition: an hypothesis falls when every set that holds it does."""
+    sets = [
+        one for size in range(1, len(p) + 1) for one in itertools.combinations(range(len(p)), size)
+    ]
+    level = {one: min(1.0, len(one) * min(p[i] for i in one)) for one in sets}
+    return [max(level[one] for one in sets if i in one) for i in range(len(p))]
+
+
+def test_holm_is_the_closed_bonferroni_test():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        p = rng.uniform(size=6) ** 3
+        np.testing.assert_allclose(holm(p), closed_bonferroni(p.tolist()), rtol=1e-12)
+    with_gap = holm(np.array([0.01, np.nan, 0.5]))
+    np.testing.assert_array_equal(with_gap, [0.02, np.nan, 0.5])
+    assert holm(np.array([])).shape == (0,)
+
+
+def test_holm_names_a_true_null_in_one_panel_of_twenty_and_benjamini_hochberg_more_often():
+    rng = np.random.default_rng(1)
+    p = rng.uniform(size=(4000, 9))
+    p[:, :5] = 1e-9  # five real effects, four true nulls
+    is_wrong = {
+        adjust: np.mean([(adjust(one)[5:] <= 0.05).any() for one in p])
+        for adjust in (holm, benjamini_hochberg)
+    }
+    assert is_wrong[holm] <= 0.06
+    assert is_wrong[benjamini_hochberg] > 0.09
