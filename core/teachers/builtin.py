@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from usad_workbench.core.clips import MUSIC, SOUND, SPEECH
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.teachers.row import EncoderRow
-from usad_workbench.core.teachers.weights import WeightsSource, Wheel
+from usad_workbench.core.teachers.weights import FileSource, WeightsSource, Wheel
 
 _TEACHERS = "usad_workbench.core.teachers"
 
@@ -239,6 +239,38 @@ def _crepe_tiny() -> EncoderRow:
     )
 
 
+def _atst_frame() -> EncoderRow:
+    licence = "CC BY 4.0, X. Li, N. Shao and X. Li"
+    return EncoderRow(
+        spec=EncoderSpec(
+            name="atst-frame",
+            role="teacher",
+            domain=SOUND,
+            n_layers=12,
+            dims=(768,) * 13,
+            frame_rates_hz=(25.0,) * 13,
+            sample_rate_hz=16_000,
+            n_params=85_416_960,
+            licence=licence,
+            citation=(
+                "X. Li, N. Shao and X. Li 2024, Self-Supervised Audio Teacher-Student Transformer "
+                "for Both Clip-level and Frame-level Tasks, arXiv:2306.04186 (ATST-Frame base)"
+            ),
+            pads=True,
+            has_ffn=True,
+            # Half a mel window, which is mirrored at the edges, and one patch of 40 ms.
+            min_duration_s=0.04,
+        ),
+        loader=f"{_TEACHERS}.atst:load",
+        source=FileSource(
+            file="atstframe_base.ckpt",
+            page="https://drive.google.com/file/d/1bGJSZWlAIIJ6GL5Id5dW0PTB72DL-QDQ",
+            converter=f"{_TEACHERS}.atst:convert",
+            licence=licence,
+        ),
+    )
+
+
 def _statistics(name: str, what: str, dim: int, loader: str) -> EncoderRow:
     return EncoderRow(
         spec=EncoderSpec(
@@ -274,14 +306,17 @@ BUILTIN = _table(
         _whisper_base(),
         _ge2e(),
         _crepe_tiny(),
+        _atst_frame(),
         _statistics("log-mel-statistics", "80 log-mel bands", 160, "load_log_mel"),
         _statistics("mfcc-statistics", "20 cepstral coefficients", 40, "load_mfcc"),
     ]
 )
 
 
-def weights_sources() -> dict[str, WeightsSource]:
-    """Where the weights of each encoder come from that has some to fetch."""
+def weights_sources() -> dict[str, WeightsSource | FileSource]:
+    """Where the weights of each encoder come from that has some to fetch and convert."""
     return {
-        name: row.source for name, row in BUILTIN.items() if isinstance(row.source, WeightsSource)
+        name: row.source
+        for name, row in BUILTIN.items()
+        if isinstance(row.source, WeightsSource | FileSource)
     }

@@ -32,8 +32,11 @@ class MelConfig:
     """Samples between frames."""
     n_mels: int
     scale: Literal["slaney", "htk"] = "slaney"
-    norm: Literal["area", "sum"] = "area"
-    """Each filter has equal area over frequency in Hz, or weights that sum to 1."""
+    norm: Literal["area", "sum", "peak"] = "area"
+    """Each filter has equal area over frequency in Hz, weights that sum to 1, or a peak of 1."""
+    low_hz: float = 0.0
+    high_hz: float | None = None
+    """Where the highest filter ends; none for half the sample rate."""
     edge: Literal["reflect", "constant"] = "reflect"
     """What lies before the first and behind the last sample; frames are centred."""
 
@@ -89,7 +92,7 @@ class MelSpectrogram(nn.Module):
 
 
 def mel_filters(config: MelConfig) -> npt.NDArray[np.float32]:
-    """Triangular filters, shape [mel, frequency], from 0 Hz to half the sample rate.
+    """Triangular filters, shape [mel, frequency], from the lowest to the highest frequency.
 
     Source: Slaney's Auditory Toolbox and HTK, in librosa's reading of both.
 
@@ -98,8 +101,9 @@ def mel_filters(config: MelConfig) -> npt.NDArray[np.float32]:
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
     to_mel, to_hz = _SCALES[config.scale]
-    top = to_mel(np.array([0.0, config.sample_rate_hz / 2]))
-    edges_hz = to_hz(np.linspace(top[0], top[1], config.n_mels + 2))
+    high_hz = config.sample_rate_hz / 2 if config.high_hz is None else config.high_hz
+    ends = to_mel(np.array([config.low_hz, high_hz]))
+    edges_hz = to_hz(np.linspace(ends[0], ends[1], config.n_mels + 2))
     bins_hz = np.arange(config.n_fft // 2 + 1) * config.sample_rate_hz / config.n_fft
     low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
     rising = (bins_hz - low) / (centre - low)
@@ -107,7 +111,7 @@ def mel_filters(config: MelConfig) -> npt.NDArray[np.float32]:
     filters = np.maximum(0.0, np.minimum(rising, falling))
     if config.norm == "area":
         filters *= 2.0 / (high - low)
-    else:
+    elif config.norm == "sum":
         filters /= np.maximum(filters.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     return filters.astype(np.float32)
 

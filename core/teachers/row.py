@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from usad_workbench.core.models.spec import EncoderSpec
-from usad_workbench.core.teachers.weights import WeightsSource
+from usad_workbench.core.teachers.weights import FileSource, WeightsSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +30,13 @@ class HubSource:
     """Whether it runs code of the repository, hence only with ``--trust-remote-code``."""
 
     @property
+    def needs(self) -> str:
+        """What has to be on this machine."""
+        size = f"{self.size_mb:.0f} MB, " if self.size_mb else ""
+        gated = ", gated" if self.is_gated else ""
+        return f"{size}from {self.repo} on the hub{gated}"
+
+    @property
     def url(self) -> str:
         """Its page."""
         return f"https://huggingface.co/{self.repo}"
@@ -42,5 +49,5 @@ class EncoderRow:
     spec: EncoderSpec
     loader: str
     """``module:function``; called with the spec, gives the ``Encoder``."""
-    source: WeightsSource | HubSource | None = None
+    source: WeightsSource | FileSource | HubSource | None = None
     """None where there are no weights to fetch."""

