@@ -44,9 +44,9 @@ def load(spec: EncoderSpec) -> TransformersEncoder:
     Raises:
         WeightsError: not on this machine, or not what the spec says.
     """
-    from usad_workbench.core.teachers.hub_table import HUB
+    from usad_workbench.core.teachers.hub_table import HUB_SOURCES
 
-    source = HUB[spec.name].source
+    source = HUB_SOURCES[spec.name]
     folder = local_snapshot(source)
     if folder is None:
         raise WeightsError(str(snapshot_missing_reason(spec.name, source)))

@@ -3,6 +3,7 @@
 import argparse
 
 from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.workbench.commands.arguments import add_trust
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
 COLUMNS = ["encoder", "role", "domain", "n_layers", "n_params", "licence", "available", "reason"]
@@ -12,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("action", choices=["list", "get"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="encoders to get")
-    parser.add_argument("--all", action="store_true", help="get every encoder")
+    parser.add_argument("--all", action="store_true", help="get all but those of the hub")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -46,15 +48,15 @@ def _list(output: Output) -> int:
 
 
 def _get(args: argparse.Namespace, output: Output) -> int:
-    from usad_workbench.core.registry import encoder_specs, encoder_status, get_weights
+    from usad_workbench.core.registry import encoder_status, get_weights, setup_encoders
 
-    names = list(encoder_specs()) if args.all else args.names
+    names = list(setup_encoders()) if args.all else args.names
     if not names:
         raise ConfigError("Found no encoder to get, expected names or --all. See `encoders list`.")
     rows = []
     for name in names:
         try:
-            get_weights(name, output.progress)
+            get_weights(name, output.progress, trust_remote_code=args.trust_remote_code)
             status = encoder_status(name)
             rows.append({"encoder": name, "available": status.available, "reason": status.reason})
         except UsadError as error:
