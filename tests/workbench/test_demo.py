@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from usad_workbench.core.registry import packaged_encoders
+from usad_workbench.core.registry import setup_encoders
 from usad_workbench.core.similarity import debiased_linear_cka, mutual_knn
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.teacher_similarity import clip_vectors
@@ -33,8 +33,8 @@ def workspace(demo: dict[str, Any]) -> Workspace:
 
 def test_document(demo: dict[str, Any]) -> None:
     assert demo["n_clips"] > 900
-    assert demo["encoders"] == sorted(packaged_encoders())
-    assert demo["spaces"] == sum(spec.n_layers + 1 for spec in packaged_encoders().values())
+    assert demo["encoders"] == sorted(setup_encoders())
+    assert demo["spaces"] == sum(spec.n_layers + 1 for spec in setup_encoders().values())
     assert demo["failed"] == []
 
 
@@ -62,7 +62,7 @@ def test_rows_per_encoder_and_pooling(workspace: Workspace) -> None:
         "bool_and(isfinite(list_sum(e.vector::DOUBLE[]))) AS is_finite "
         "FROM embeddings e JOIN encoders k USING (encoder) GROUP BY ALL"
     ).set_index(["encoder", "pooling"])
-    specs = packaged_encoders()
+    specs = setup_encoders()
     assert set(rows.index) == {(name, "mean") for name in specs}
     for (name, _), row in rows.iterrows():
         assert row.n == row.d == n_segments * (specs[name].n_layers + 1)
@@ -71,7 +71,7 @@ def test_rows_per_encoder_and_pooling(workspace: Workspace) -> None:
 
 
 def test_no_two_spaces_of_an_encoder_are_equal(workspace: Workspace) -> None:
-    for name, spec in packaged_encoders().items():
+    for name, spec in setup_encoders().items():
         layers = [workspace.embeddings(name, layer).vectors for layer in range(spec.n_layers + 1)]
         for i, a in enumerate(layers):
             for b in layers[i + 1 :]:

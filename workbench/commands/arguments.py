@@ -10,6 +10,15 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", required=True, metavar="DIR", help="the workspace folder")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """``--trust-remote-code``."""
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code that models of the hub bring along; read it first",
+    )
+
+
 def names_of(text: str) -> list[str]:
     """Names from a comma-separated list.
 

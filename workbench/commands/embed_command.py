@@ -3,7 +3,12 @@
 import argparse
 
 from usad_workbench.core.errors import UsadError
-from usad_workbench.workbench.commands.arguments import add_workspace, layers_of, names_of
+from usad_workbench.workbench.commands.arguments import (
+    add_trust,
+    add_workspace,
+    layers_of,
+    names_of,
+)
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
 
@@ -13,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoders", required=True, metavar="A,B", help="see `encoders list`")
     parser.add_argument("--layers", default="all", help="all, or numbers such as 0,6,-1")
     parser.add_argument("--pooling", choices=["mean", "native"], default="mean")
+    add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument(
         "--replace", action="store_true", help="first remove what the workspace has of them"
@@ -34,7 +40,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     audio_seconds = seconds = 0.0
     for name in names_of(args.encoders):
         try:
-            encoder = load_encoder(name, device=args.device)
+            encoder = load_encoder(
+                name, device=args.device, trust_remote_code=args.trust_remote_code
+            )
             if args.replace:
                 drop_encoder(workspace, encoder.spec.name)
             report = embed(

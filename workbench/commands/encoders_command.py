@@ -2,9 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.workbench.commands.arguments import add_trust
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
 COLUMNS = ["encoder", "role", "domain", "n_layers", "n_params", "licence", "available", "reason"]
@@ -15,12 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["list", "get"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="encoders to get")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--all", action="store_true", help="get every encoder, tens of gigabytes")
-    which.add_argument("--demo", action="store_true", help="get those that the demo runs")
+    which.add_argument("--all", action="store_true", help="get all but those of the hub")
     which.add_argument(
         "--from", dest="file", metavar="FILE", type=Path,
         help="get one encoder from a checkpoint that you downloaded",
     )  # fmt: skip
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -51,14 +51,8 @@ def _list(output: Output) -> int:
                 "reason": status.reason,
             }
         )
-    shown = [{**row, "licence": _marked(row)} for row in rows]
-    output.result(rows, table(shown, COLUMNS))
+    output.result(rows, table(rows, COLUMNS))
     return DONE
-
-
-def _marked(row: dict[str, Any]) -> str:
-    mark = " (non-commercial)" if row["non_commercial"] else ""
-    return f"{row['licence']}{mark}"
 
 
 def _get(args: argparse.Namespace, output: Output) -> int:
@@ -68,7 +62,10 @@ def _get(args: argparse.Namespace, output: Output) -> int:
     rows = []
     for name in names:
         try:
-            get_weights(name, output.progress, from_file=args.file)
+            get_weights(
+                name, output.progress,
+                trust_remote_code=args.trust_remote_code, from_file=args.file,
+            )  # fmt: skip
             status = encoder_status(name)
             rows.append({"encoder": name, "available": status.available, "reason": status.reason})
         except UsadError as error:
@@ -79,21 +76,14 @@ def _get(args: argparse.Namespace, output: Output) -> int:
 
 
 def _names(args: argparse.Namespace) -> list[str]:
-    from usad_workbench.core.registry import encoder_specs, packaged_encoders
+    from usad_workbench.core.registry import setup_encoders
 
     if args.file is not None and len(args.names) != 1:
         raise ConfigError(
             f"--from names the checkpoint of one encoder, found {len(args.names)} encoders. "
             "Name the one it belongs to."
         )
-    if args.all or args.demo:
-        if args.names:
-            raise ConfigError(
-                f"Found {', '.join(args.names)} beside --{'all' if args.all else 'demo'}, expected "
-                "either names or one of these. Leave one out."
-            )
-        return list(encoder_specs() if args.all else packaged_encoders())
-    if not args.names:
+    names = list(setup_encoders()) if args.all else list(args.names)
+    if not names:
         raise ConfigError("Found no encoder to get, expected names or --all. See `encoders list`.")
-    names: list[str] = args.names
     return names

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from usad_workbench.core.errors import UnknownNameError
-from usad_workbench.workbench.commands.arguments import add_workspace
+from usad_workbench.workbench.commands.arguments import add_trust, add_workspace
 from usad_workbench.workbench.output import DONE, Output, table
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", type=float, metavar="S", help="seconds")
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--layer", type=int, required=True, help="negative counts from the end")
+    add_trust(parser)
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--where", metavar="SQL", help="condition on the columns of clips")
 
@@ -72,4 +73,5 @@ def _file_vector(workspace: Workspace, args: argparse.Namespace, output: Output)
             "workspace. --start and --end choose another part."
         )
     clip = read_audio(args.query, start_s=args.start, end_s=end_s)
-    return load_encoder(args.encoder).embed(clip, args.layer)[0]
+    encoder = load_encoder(args.encoder, trust_remote_code=args.trust_remote_code)
+    return encoder.embed(clip, args.layer)[0]

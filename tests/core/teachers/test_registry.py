@@ -23,6 +23,7 @@ from usad_workbench.core.registry import (
     encoder_status,
     get_weights,
     load_encoder,
+    setup_encoders,
     student_teachers,
 )
 from usad_workbench.core.teachers import students
@@ -63,12 +64,12 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_the_built_in_encoders_are_listed_with_their_roles() -> None:
-    assert {name: spec.role for name, spec in encoder_specs().items()} == NAMES
+    assert {name: spec.role for name, spec in setup_encoders().items()} == NAMES
     assert all(name == spec.name for name, spec in encoder_specs().items())
 
 
 def test_every_teacher_domain_has_a_teacher_and_aisfx_is_attributed() -> None:
-    specs = encoder_specs()
+    specs = setup_encoders()
     teachers = {spec.domain for spec in specs.values() if spec.role == "teacher"}
     assert teachers == {"speech", "sound", "music"}
     assert specs["aisfx"].licence == "CC BY 4.0, A.B. Ma and A. Lerch"
@@ -190,7 +191,7 @@ def test_a_damaged_shipped_student_does_not_spoil_the_list(
 ) -> None:
     monkeypatch.setattr(students, "SHIPPED_FOLDER", tmp_path)
     (tmp_path / "config.json").write_text(damage)
-    assert set(encoder_specs()) == set(NAMES)
+    assert set(setup_encoders()) == set(NAMES)
     assert "config.json" in encoder_status("usad-demo").reason
     with pytest.raises(CheckpointError):
         load_encoder("usad-demo")

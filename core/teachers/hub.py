@@ -1,0 +1,302 @@
+"""Encoders from model folders: ``hf:FOLDER``, ``hf:OWNER/NAME`` and the named ones.
+
+Code that a folder brings along runs only where the user trusts it; weights are read from
+safetensors or with ``weights_only``. Nothing here uses the network but ``get``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usad_workbench.core.errors import ConfigError, WeightsError
+from usad_workbench.core.hashing import sha256_of_file
+from usad_workbench.core.lazy import import_object
+from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.teachers.hub_cache import (
+    fetch_snapshot,
+    is_model_folder,
+    local_snapshot,
+    snapshot_missing_reason,
+    weight_files,
+)
+from usad_workbench.core.teachers.row import HubSource
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from usad_workbench.core.teachers.transformers_encoder import TransformersEncoder
+
+HUB_PREFIX = "hf:"
+_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_FILES = ("*.json", "*.safetensors", "*.py", "*.txt", "*.bin")
+
+
+def load(spec: EncoderSpec) -> TransformersEncoder:
+    """A named encoder of the hub, from the hub's cache.
+
+    Raises:
+        WeightsError: not on this machine, or not what the spec says.
+    """
+    from usad_workbench.core.teachers.hub_table import HUB_SOURCES
+
+    source = HUB_SOURCES[spec.name]
+    folder = local_snapshot(source)
+    if folder is None:
+        raise WeightsError(str(snapshot_missing_reason(spec.name, source)))
+    encoder = load_folder(
+        folder,
+        trust_remote_code=source.needs_remote_code,
+        name=spec.name,
+        role=spec.role,
+        domain=spec.domain,
+        licence=spec.licence,
+        citation=spec.citation,
+    )
+    found = encoder.spec
+    if (found.dims, found.frame_rates_hz) != (spec.dims, spec.frame_rates_hz):
+        raise WeightsError(
+            f"{source.repo} holds {found.n_layers} layers of width {found.dims[-1]} at "
+            f"{found.frame_rates_hz[-1]:g} Hz, {spec.name} is listed with {spec.n_layers} of "
+            f"{spec.dims[-1]} at {spec.frame_rates_hz[-1]:g} Hz. Name it {HUB_PREFIX}{source.repo}."
+        )
+    encoder.spec = spec
+    return encoder
+
+
+def load_by_name(name: str, *, trust_remote_code: bool = False) -> TransformersEncoder:
+    """The model that ``hf:FOLDER`` or ``hf:OWNER/NAME[@REVISION]`` names.
+
+    Its role is control: who taught whom is for the user to say.
+
+    Raises:
+        WeightsError: no such folder, not on this machine, or no model.
+        ConfigError: code that is not trusted, or a model that cannot be an encoder.
+    """
+    reason = missing_reason(name)
+    if reason is not None:
+        raise WeightsError(reason)
+    folder, source = _folder(name)
+    return load_folder(
+        folder,
+        trust_remote_code=trust_remote_code,
+        name=name,
+        role="control",
+        domain=None,
+        licence="see its model card",
+        citation=source.url if source else folder.name,
+    )
+
+
+def missing_reason(name: str) -> str | None:
+    """Why ``hf:…`` cannot be loaded here, or nothing. Does not read the weights."""
+    text = name.removeprefix(HUB_PREFIX)
+    if Path(text).is_dir():
+        if is_model_folder(Path(text)):
+            return None
+        return (
+            f"{text} is no model folder: expected config.json and all weights "
+            "(model.safetensors, its shards, or pytorch_model.bin), as save_pretrained writes "
+            f"them; found {_names(Path(text))}."
+        )
+    if _REPO.fullmatch(text) is None:
+        return (
+            f"{name} names neither a folder that exists nor a repository of the hub. Expected "
+            f"{HUB_PREFIX}FOLDER or {HUB_PREFIX}OWNER/NAME, optionally with @REVISION."
+        )
+    return snapshot_missing_reason(name, _source(text))
+
+
+def get(name: str, progress: Progress = no_progress) -> Path:
+    """Downloads the repository that ``hf:OWNER/NAME`` names, unless it is a folder.
+
+    Raises:
+        WeightsError: neither folder nor repository, or it could not be downloaded.
+    """
+    reason = missing_reason(name)
+    if reason is None:
+        return _folder(name)[0]
+    text = name.removeprefix(HUB_PREFIX)
+    if _REPO.fullmatch(text) is None or Path(text).is_dir():
+        raise WeightsError(reason)
+    return fetch_snapshot(name, _source(text), progress)
+
+
+def load_folder(
+    folder: Path, *, trust_remote_code: bool = False, **known: Any
+) -> TransformersEncoder:
+    """The encoder of a model folder.
+
+    Args:
+        folder: What ``save_pretrained`` or the hub's cache holds.
+        trust_remote_code: Whether its own code may run.
+        known: What the folder does not say of itself, for the spec.
+
+    Raises:
+        WeightsError: a folder that is damaged or holds no such weights.
+        ConfigError: code that is not trusted, or a model that cannot be an encoder.
+    """
+    import torch
+
+    from usad_workbench.core.teachers.remote_models import HiddenStatesEncoder
+    from usad_workbench.core.teachers.transformers_families import FAMILIES
+
+    model_type = str(_description(folder).get("model_type", ""))
+    _check_code(folder, str(known["name"]), trust_remote_code)
+    family = FAMILIES.get(model_type, HiddenStatesEncoder)
+    # Initial values are drawn and thrown away: a seeded run must not notice.
+    with torch.random.fork_rng(devices=[]), _transformers_errors(folder):
+        extractor = family.load_extractor(folder, trust_remote_code)
+        net = _build(family, folder, trust_remote_code)
+        return family(net.float().eval(), extractor, _sha256(folder), **known)
+
+
+def _build(family: type[TransformersEncoder], folder: Path, trust: bool) -> nn.Module:
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(
+        folder, trust_remote_code=trust, local_files_only=True
+    )
+    if not family.model:
+        net, info = transformers.AutoModel.from_pretrained(
+            folder,
+            config=config,
+            trust_remote_code=trust,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        missing = list(info["missing_keys"])
+    else:
+        part = getattr(config, family.part, config) if family.part else config
+        net = import_object(family.model)(part)
+        tensors = _tensors(folder, family.prefixes, set(net.state_dict()))
+        missing = list(net.load_state_dict(tensors, strict=False).missing_keys)
+    # Only pre-training uses it, and fine-tuned models are saved without.
+    missing = [name for name in missing if name != "masked_spec_embed"]
+    if missing:
+        raise WeightsError(
+            f"The weights in {folder} lack {len(missing)} tensors of {type(net).__name__}, the "
+            f"first is {min(missing)}. Expected a whole model of that class."
+        )
+    module: nn.Module = net
+    return module
+
+
+def _tensors(folder: Path, prefixes: tuple[str, ...], wanted: set[str]) -> dict[str, Tensor]:
+    """The tensors of a part of a larger model, under the part's own names."""
+    import torch
+    from safetensors import safe_open
+
+    found: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                names = _within(file.keys(), prefixes, wanted)
+                found |= {ours: file.get_tensor(theirs) for theirs, ours in names.items()}
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            names = _within(tensors, prefixes, wanted)
+            found |= {ours: tensors[theirs] for theirs, ours in names.items()}
+    return found
+
+
+def _within(names: Any, prefixes: tuple[str, ...], wanted: set[str]) -> dict[str, str]:
+    """Names in a checkpoint and in the part of it that is wanted."""
+    pairs = {
+        name: name.removeprefix(prefix)
+        for name in names
+        for prefix in prefixes
+        if name.startswith(prefix) and name.removeprefix(prefix) in wanted
+    }
+    return pairs
+
+
+def _check_code(folder: Path, name: str, trust: bool) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    description = _description(folder)
+    auto_map = description.get("auto_map")
+    if not auto_map or description.get("model_type") in CONFIG_MAPPING or trust:
+        return
+    raise ConfigError(
+        f"{name} brings code of its own ({', '.join(sorted(p.name for p in folder.glob('*.py')))}"
+        f" in {folder}), which would run with your rights. Read it, then add --trust-remote-code "
+        "(in Python trust_remote_code=True) if you trust it."
+    )
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} cannot be read: {error}. Expected the configuration of a model."
+        ) from error
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path} holds no object. Expected the configuration of a model.")
+    return found
+
+
+@contextmanager
+def _transformers_errors(folder: Path) -> Iterator[None]:
+    """What transformers raises for a folder that it cannot use, in words."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError) as error:
+        if isinstance(error, (WeightsError, ConfigError)):
+            raise
+        raise WeightsError(
+            f"transformers cannot load {folder}: {error}. Expected an audio model with its "
+            "feature extractor (preprocessor_config.json), of a version that this one reads."
+        ) from error
+    except SafetensorError as error:
+        raise WeightsError(
+            f"The weights in {folder} are damaged: {error}. Get them again."
+        ) from error
+
+
+def _sha256(folder: Path) -> str:
+    """Of all that decides what the model computes: weights, configuration, code."""
+    files = [*weight_files(folder), *folder.glob("*config.json"), *folder.glob("*.py")]
+    digest = hashlib.sha256()
+    for path in sorted(set(files), key=lambda path: path.name):
+        digest.update(f"{path.name} {sha256_of_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _folder(name: str) -> tuple[Path, HubSource | None]:
+    text = name.removeprefix(HUB_PREFIX)
+    if Path(text).is_dir():
+        return Path(text), None
+    source = _source(text)
+    folder = local_snapshot(source)
+    if folder is None:
+        raise WeightsError(str(snapshot_missing_reason(name, source)))
+    return folder, source
+
+
+def _source(text: str) -> HubSource:
+    match = _REPO.fullmatch(text)
+    if match is None:
+        raise WeightsError(f"{text} is no repository of the hub. Expected OWNER/NAME.")
+    return HubSource(
+        repo=match["repo"],
+        revision=match["revision"] or "main",
+        licence="see its model card",
+        size_mb=0.0,
+        files=_FILES,
+    )
+
+
+def _names(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join(names[:8]) + (" and more" if len(names) > 8 else "") or "nothing"
