@@ -37,7 +37,6 @@ NAMES = {
     "whisper-base": "control",
     "ge2e": "control",
     "crepe-tiny": "control",
-    "atst-frame": "teacher",
     "log-mel-statistics": "baseline",
     "mfcc-statistics": "baseline",
     "untrained-student": "baseline",
