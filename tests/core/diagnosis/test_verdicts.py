@@ -94,15 +94,15 @@ def test_a_router_that_fails_in_one_domain_says_nothing_about_another() -> None:
 def test_the_falsifiers() -> None:
     fine = {"machines": about(0.05)}
     beaten = {"whisper": {"speech": about(0.1), "music": about(-0.1)}}
-    assert falsified(fine, {}, "", beaten, RULES).verdict == "not falsified"
-    assert falsified(fine, None, "", beaten, RULES).verdict == "undecided"
-    unseen = falsified({"machines": about(-0.1)}, {}, "", beaten, RULES)
+    assert falsified(fine, {}, {}, beaten, RULES).verdict == "not falsified"
+    assert falsified(fine, None, {}, beaten, RULES).verdict == "undecided"
+    unseen = falsified({"machines": about(-0.1)}, {}, {}, beaten, RULES)
     assert unseen.verdict == "falsified: fails on unseen domains"
     everywhere = {"whisper": {"speech": about(0.1), "music": about(0.1)}}
-    assert falsified(fine, {}, "", everywhere, RULES).verdict == (
+    assert falsified(fine, {}, {}, everywhere, RULES).verdict == (
         "falsified: whisper is better everywhere"
     )
-    lost = falsified(fine, {"digit": "-0.1"}, "", beaten, RULES)
+    lost = falsified(fine, {"digit": "-0.1"}, {}, beaten, RULES)
     assert lost.verdict == "falsified: the second stage makes it worse"
     assert lost.evidence["after alignment to an LLM"] == "not measured"
 
