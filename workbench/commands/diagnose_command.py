@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     config = DiagnosisConfig(
         seed=args.seed, n_permutations=args.permutations, where=args.where or "",
         layers=tuple(layers_of(args.layer) or ()) if args.layer else (),
-        clip_ids=_listed(args.clips),
+        clip_ids=_listed(args.clips), associations=rules.associations,
     )  # fmt: skip
     material = gather(
         workspace, args.student, config=config,

@@ -1,5 +1,7 @@
 """End to end: a student with a gender direction that neither teacher nor controls have."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from usad_workbench.core.diagnosis.panels import (
     nuisance,
     shortcuts,
 )
+from usad_workbench.core.diagnosis.rules import AssociationRule
+from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.tables import set_distillation, set_tasks
 from usad_workbench.core.storage.workspace import Workspace
@@ -113,3 +117,38 @@ def test_associations_take_gender_from_the_columns(material: Material) -> None:
     assert student["n_clusters_x"] == student["n_clusters_y"] == 20
     assert _of(panel.rows, test=name, encoder="t")["q_value"] > 0.05
     assert "equal" in _of(panel.rows, test=name, encoder="flat")["reason"]
+
+
+def _asked(material: Material, **sets: str) -> Material:
+    rule = AssociationRule(name="mine", **sets)
+    return dataclasses.replace(
+        material, config=dataclasses.replace(material.config, associations=(rule,))
+    )
+
+
+ASKED = {"x": "sex = 'f'", "y": "sex = 'm'"}
+SIDES = {"a": "domain = 'music' AND loudness_db::DOUBLE > -20", "b": "domain = 'music' AND "
+         "loudness_db::DOUBLE <= -20"}  # fmt: skip
+
+
+def test_associations_of_the_rules_stand_beside_the_default_ones(material: Material) -> None:
+    panel = associations.compute(_asked(material, **ASKED, **SIDES), no_progress)
+    assert len(panel.rows) > len([row for row in panel.rows if row["test"] == "mine"]) == 4
+    student = _of(panel.rows, test="mine", encoder="s")
+    assert (student["domain"], student["n_clips"], student["p_value"]) == ("speech", N, 0.001)
+    assert student["d"] > 1
+    # Targets exchanged: the same effect with the other sign.
+    other = _asked(material, x=ASKED["y"], y=ASKED["x"], **SIDES)
+    turned = _of(associations.compute(other, no_progress).rows, test="mine", encoder="s")
+    assert turned["d"] == pytest.approx(-student["d"])
+    assert _of(panel.rows, test="mine", encoder="t")["q_value"] > 0.05
+
+
+def test_associations_that_cannot_be_asked_say_so(material: Material) -> None:
+    nobody = _asked(material, x="sex = 'nobody'", y=ASKED["y"], **SIDES)
+    panel = associations.compute(nobody, no_progress)
+    assert panel.warnings == ["association test mine: no domain has clips of both targets"]
+    both = associations.compute(_asked(material, **ASKED, a="sex = 'f'", b=SIDES["b"]), no_progress)
+    assert "named twice" in _of(both.rows, test="mine", encoder="s")["reason"]
+    with pytest.raises(ConfigError, match="'mine', x = 'sexx = 1'"):
+        associations.compute(_asked(material, x="sexx = 1", y=ASKED["y"], **SIDES), no_progress)

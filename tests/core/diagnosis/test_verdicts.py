@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +127,16 @@ def test_rules_are_strict(tmp_path) -> None:  # type: ignore[no-untyped-def]
         own.write_text(wrong)
         with pytest.raises(ConfigError):
             load_rules(own)
+
+
+def test_rules_take_association_tests_of_ones_own(tmp_path: Path) -> None:
+    one = '[[associations]]\nname = "n"\nx = "a = 1"\ny = "a = 2"\na = "b = 1"\nb = "b = 2"\n'
+    file = tmp_path / "rules.toml"
+    file.write_text(f"{TEXT}\n{one}", encoding="utf-8")
+    (found,) = load_rules(file)[0].associations
+    assert (found.name, found.x, found.b) == ("n", "a = 1", "b = 2")
+    assert RULES.associations == ()
+    for wrong in (one + one, one.replace("y =", "z =")):
+        file.write_text(f"{TEXT}\n{wrong}", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"each name once|associations"):
+            load_rules(file)
