@@ -27,8 +27,8 @@ class EncoderSpec:
     frame_rates_hz: tuple[float, ...]
     """Frames per second of each layer, L + 1 values; 0 for one frame per clip."""
     sample_rate_hz: int
-    n_params: int
-    """Parameters that the forward pass up to the last layer uses."""
+    n_params: int | None
+    """Parameters that the forward pass up to the last layer uses; none where not known."""
     licence: str
     citation: str
     """Paper or source of the weights."""
