@@ -5,17 +5,20 @@ A portion is committed as one transaction with all its layers, so a killed run l
 that portion at most and the same command finishes the work.
 """
 
+import math
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.errors import UsadError
+from usad_workbench.core.errors import ConfigError, UsadError
 from usad_workbench.core.models.encoder import Encoder, Pooling, plan_batches, resolve_layers
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
@@ -132,18 +135,56 @@ def embed(
 def pooled_vectors(
     encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
 ) -> dict[int, FloatArray]:
-    """Pooled vectors per layer, rows in the order of the clips."""
+    """Pooled vectors per layer, rows in the order of the clips.
+
+    A batch that the device has no memory for is halved until it fits.
+
+    Raises:
+        ConfigError: a single clip that does not fit.
+    """
     lengths = [len(clip.samples) for clip in clips]
     order: list[int] = []
     parts: list[tuple[FloatArray, ...]] = []
-    for batch in plan_batches(lengths, encoder.spec.sample_rate_hz, encoder.spec.pads):
-        features = encoder.features(ClipBatch.from_clips([clips[i] for i in batch]), layers)
-        parts.append(tuple(v.float().cpu().numpy() for v in features.pooled(pooling)))
-        order += batch
+    waiting = deque(plan_batches(lengths, encoder.spec.sample_rate_hz, encoder.spec.pads))
+    too_many = math.inf
+    while waiting:
+        batch = waiting.popleft()
+        n_samples = len(batch) * max(lengths[i] for i in batch)
+        if n_samples < too_many or len(batch) == 1:
+            made = _pooled(encoder, [clips[i] for i in batch], layers, pooling)
+            if made is not None:
+                parts.append(made)
+                order += batch
+                continue
+            too_many = min(too_many, n_samples)
+        half = len(batch) // 2
+        waiting.extendleft([batch[half:], batch[:half]])
     back = np.argsort(np.array(order))
     return {
         layer: np.concatenate([part[i] for part in parts])[back] for i, layer in enumerate(layers)
     }
+
+
+def _pooled(
+    encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
+) -> tuple[FloatArray, ...] | None:
+    """Vectors of one batch; none if the device has no memory for so many clips.
+
+    Raises:
+        ConfigError: it has none for a single clip.
+    """
+    try:
+        features = encoder.features(ClipBatch.from_clips(clips), layers)
+        return tuple(v.float().cpu().numpy() for v in features.pooled(pooling))
+    except torch.OutOfMemoryError as error:
+        if len(clips) == 1:
+            raise ConfigError(
+                f"{encoder.spec.name} runs out of memory on {encoder.device} with a single clip of "
+                f"{clips[0].duration_s:.1f} s. Cut the clips into segments, or use --device cpu."
+            ) from error
+    if encoder.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
 
 
 def _read_ahead(

@@ -69,6 +69,14 @@ _OPENERS = {
         missing_reason=f"{_TEACHERS}.hub:missing_reason",
         get=f"{_TEACHERS}.hub:get",
     ),
+    "hear:": _Opener(
+        load=f"{_TEACHERS}.benchmark_modules:load_hear",
+        missing_reason=f"{_TEACHERS}.benchmark_modules:missing_reason",
+    ),
+    "xares:": _Opener(
+        load=f"{_TEACHERS}.benchmark_modules:load_xares",
+        missing_reason=f"{_TEACHERS}.benchmark_modules:missing_reason",
+    ),
 }
 
 

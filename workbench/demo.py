@@ -72,7 +72,7 @@ def _embed_all(workspace: Workspace, progress: Progress) -> list[Failure]:
     # The largest first: the last process to end should have little to do.
     specs = setup_encoders()
     available = [name for name in status if status[name].available]
-    available.sort(key=lambda name: specs[name].n_params, reverse=True)
+    available.sort(key=lambda name: specs[name].n_params or 0, reverse=True)
     for name, outcome in embed_encoders(workspace, available, progress=progress).items():
         if isinstance(outcome, UsadError):
             failed.append(Failure(path=name, reason=str(outcome)))

@@ -10,6 +10,7 @@ from typing import Any
 
 from usad_workbench.core.diagnosis.comparison import NAME as COMPARISON
 from usad_workbench.core.diagnosis.comparison import lost_domains
+from usad_workbench.core.diagnosis.llm_results import NAME as LLM
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdicts import (
@@ -102,7 +103,7 @@ def _falsified(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verdict:
     return falsified(
         unseen={domain: _student_minus(row) for domain, row in best.items()},
         stage_2=lost_domains(compared, rules.margin, rules.alpha) if compared else None,
-        llm="",
+        llm=_llm_words(_rows(diagnosis, LLM)),
         supervised=others,
         rules=rules,
     )
@@ -162,6 +163,19 @@ def _variance(estimates: Sequence[Estimate]) -> float:
     """Of the mean of independent estimates; NaN if one has no interval."""
     errors = [(one.ci_high - one.ci_low) / (2 * NORMAL_95) for one in estimates]
     return sum(error**2 for error in errors) / len(errors) ** 2
+
+
+def _llm_words(rows: Rows) -> dict[str, str]:
+    """By benchmark and encoder: the student minus it, mean over the tasks that both have."""
+    differences: dict[str, list[float]] = {}
+    for row in rows:
+        if row["other"]:
+            name = f"{row['benchmark']}, student minus {row['other']}"
+            differences.setdefault(name, []).append(_number(row["student_minus"]))
+    return {
+        name: f"{sum(values) / len(values):+.3f}, no interval, n = {len(values)} tasks"
+        for name, values in differences.items()
+    }
 
 
 def _student_minus(row: Mapping[str, Any]) -> Estimate:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from usad_workbench.core.diagnosis.rules import AssociationRule
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
 from usad_workbench.core.nearest import encoder_roles
 from usad_workbench.core.similarity import EncoderRole
@@ -45,6 +46,8 @@ class DiagnosisConfig:
     """SQL condition on the columns of ``clips``."""
     clip_ids: tuple[str, ...] = ()
     """Only these clips, where not empty."""
+    associations: tuple[AssociationRule, ...] = ()
+    """Association tests beside the default ones."""
 
 
 @dataclass(kw_only=True, eq=False)

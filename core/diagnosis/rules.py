@@ -32,8 +32,23 @@ class FalsifiedRules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AssociationRule:
+    """An association test as four SQL conditions on the columns of ``clips``."""
+
+    name: str
+    x: str
+    """First target, taken domain by domain."""
+    y: str
+    """Second target, taken domain by domain."""
+    a: str
+    """First attribute, of any domain."""
+    b: str
+    """Second attribute, of any domain."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """All thresholds of the verdicts."""
+    """All thresholds of the verdicts, and the tests that somebody adds to a panel."""
 
     alpha: float
     margin: float
@@ -41,12 +56,15 @@ class Rules:
     mixture: MixtureRules
     general: GeneralRules
     falsified: FalsifiedRules
+    associations: tuple[AssociationRule, ...] = ()
+    """Beside the default tests of the panel."""
 
     def __post_init__(self) -> None:
         """Refuses thresholds that no number could meet or miss.
 
         Raises:
-            ConfigError: a share or a level outside 0 to 1, or a negative margin.
+            ConfigError: a share or a level outside 0 to 1, a negative margin, or two
+                association tests of one name.
         """
         shares = {
             "alpha": self.alpha,
@@ -61,6 +79,11 @@ class Rules:
             raise ConfigError(
                 f"margin is {self.margin} and min_clips {self.min_clips}, expected no negative "
                 "margin and at least 1 clip."
+            )
+        names = [one.name for one in self.associations]
+        if len(set(names)) < len(names):
+            raise ConfigError(
+                f"The association tests are named {', '.join(names)}, expected each name once."
             )
 
 

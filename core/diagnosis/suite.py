@@ -144,6 +144,7 @@ def provenance(material: Material) -> dict[str, Any]:
         "settings": {
             "seed": config.seed, "n_permutations": config.n_permutations, "k": config.k,
             "max_clips": config.max_clips, "layers": material.student_layers,
+            "associations": [one.name for one in config.associations],
         },
     }  # fmt: skip
 

@@ -192,7 +192,7 @@ def _rounded(value: float) -> float | str:
 def falsified(
     unseen: Estimates,
     stage_2: Mapping[str, str] | None,
-    llm: str,
+    llm: Mapping[str, str],
     supervised: Mapping[str, Mapping[str, Estimate]],
     rules: Rules,
 ) -> Verdict:
@@ -201,7 +201,8 @@ def falsified(
     Args:
         unseen: Student minus the best single teacher, per unseen domain.
         stage_2: What the second stage made worse, by domain; none where it is not compared.
-        llm: The imported result of an LLM benchmark, or empty.
+        llm: Imported results of an LLM benchmark, in words; they have no intervals and
+            decide nothing.
         supervised: For each supervised encoder, it minus the student per domain.
         rules: Thresholds.
     """
@@ -234,7 +235,7 @@ def falsified(
         evidence={
             "student minus best teacher on unseen domains": _words(unseen),
             "second stage": NOT_MEASURED if stage_2 is None else (dict(stage_2) or "no loss found"),
-            "after alignment to an LLM": llm or NOT_MEASURED,
+            "after alignment to an LLM": dict(llm) or NOT_MEASURED,
             "supervised encoder minus student":
                 {name: _words(domains) for name, domains in supervised.items()} or NOT_MEASURED,
         },

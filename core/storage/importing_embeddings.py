@@ -31,7 +31,12 @@ from usad_workbench.core.storage.importing import (
     insert_clips,
 )
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, literal
-from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors, register_encoder
+from usad_workbench.core.storage.spaces import (
+    EncoderRecord,
+    append_vectors,
+    drop_encoder,
+    register_encoder,
+)
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
@@ -59,6 +64,7 @@ def import_embeddings(
     role: str,
     domain: str | None = None,
     teachers: Sequence[str] = (),
+    replace: bool = False,
     progress: Progress = no_progress,
 ) -> EmbeddingsReport:
     """Adds encoders whose vectors are in a Parquet file.
@@ -70,12 +76,15 @@ def import_embeddings(
         role: student, teacher, control or baseline.
         domain: Home domain of the encoders; any where none.
         teachers: Who taught the students of the file, in stage 1, each on its home domain.
+        replace: Removes first what the workspace has of the file's encoders, and all that was
+            computed from it.
         progress: Called after each batch of clips.
 
     Raises:
         ConfigError: no such file, missing columns, layers of several widths, another role.
         UnknownNameError: a teacher that the workspace does not have.
-        ProvenanceError: other vectors are stored under the name of an encoder.
+        ProvenanceError: other vectors are stored under the name of an encoder, and they
+            are not to be replaced.
     """
     if role not in get_args(Role):
         raise ConfigError(f"Found role {role!r}, expected one of {', '.join(get_args(Role))}.")
@@ -89,6 +98,8 @@ def import_embeddings(
     with _opened(Path(source)) as file:
         for name, dims in _widths(file).items():
             record = _record(file, name, dims, cast(Role, role), domain)
+            if replace:
+                drop_encoder(workspace, name)
             register_encoder(workspace, record)
             one = _One(workspace=workspace, record=record, dims=dims, segments=segments)
             one.run(file, progress)
@@ -371,7 +382,7 @@ def _record(
     spec = EncoderSpec(
         name=encoder, role=role, domain=domain, n_layers=depth,
         dims=tuple(dims.get(layer, 0) for layer in range(depth + 1)),
-        frame_rates_hz=(0.0,) * (depth + 1), sample_rate_hz=0, n_params=0,
+        frame_rates_hz=(0.0,) * (depth + 1), sample_rate_hz=0, n_params=None,
         licence="unknown", citation="imported vectors",
     )  # fmt: skip
     return EncoderRecord(spec=spec, weights_sha256=digest.hexdigest())

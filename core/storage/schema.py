@@ -34,7 +34,7 @@ TABLES: dict[str, str] = {
     "encoders": "encoder VARCHAR PRIMARY KEY, role VARCHAR NOT NULL, domain VARCHAR, "
     "n_layers INTEGER NOT NULL, dims INTEGER[] NOT NULL, frame_rates_hz DOUBLE[] NOT NULL, "
     "sample_rate_hz INTEGER NOT NULL, weights_sha256 VARCHAR NOT NULL, licence VARCHAR NOT NULL, "
-    "n_params BIGINT NOT NULL, layer_names VARCHAR[], citation VARCHAR",
+    "n_params BIGINT, layer_names VARCHAR[], citation VARCHAR",
     "spaces": "space_id INTEGER PRIMARY KEY, encoder VARCHAR NOT NULL, layer INTEGER NOT NULL, "
     "pooling VARCHAR NOT NULL, segmentation VARCHAR NOT NULL, window_s DOUBLE NOT NULL, "
     "hop_s DOUBLE NOT NULL, sample_rate_hz INTEGER NOT NULL, dim INTEGER NOT NULL, "

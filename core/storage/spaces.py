@@ -51,8 +51,11 @@ def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
                 f"The workspace holds vectors of {spec.name!r} made with weights "
                 f"{stored[0][:12]} and code version {stored[1]}; now it has weights "
                 f"{record.weights_sha256[:12]} and code version {CODE_VERSION}. Vectors of the "
-                "two must not be mixed: embed with --replace, or use another workspace."
+                "two must not be mixed: embed or import with --replace, or use another workspace."
             )
+        if spec.n_params is None:
+            # Workspaces made before an unknown number could be stored bar it.
+            connection.execute("ALTER TABLE encoders ALTER COLUMN n_params DROP NOT NULL")
         connection.execute(
             "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [

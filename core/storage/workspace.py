@@ -156,8 +156,10 @@ class Workspace:
         return self.sql("SELECT * FROM spaces ORDER BY encoder, pooling, layer")
 
     def encoders(self) -> pd.DataFrame:
-        """Encoders of the workspace with what their specs say."""
-        return self.sql("SELECT * FROM encoders ORDER BY role, encoder")
+        """Encoders of the workspace with what their specs say; ``n_params`` NaN where unknown."""
+        return self.sql(
+            "SELECT * REPLACE (n_params::DOUBLE AS n_params) FROM encoders ORDER BY role, encoder"
+        )
 
     def space_id(self, encoder: str, layer: int, pooling: str = "mean") -> int:
         """The id of a space; a negative layer counts from the end.

@@ -73,7 +73,7 @@ def load(spec: EncoderSpec) -> TransformersEncoder:
 def load_by_name(name: str, *, trust_remote_code: bool = False) -> TransformersEncoder:
     """The model that ``hf:FOLDER`` or ``hf:OWNER/NAME[@REVISION]`` names.
 
-    Its role is control: who taught whom is for the user to say.
+    Its role is control, unless it is a published student: who taught whom is for the user to say.
 
     Raises:
         WeightsError: no such folder, not on this machine, or no model.
@@ -87,7 +87,6 @@ def load_by_name(name: str, *, trust_remote_code: bool = False) -> TransformersE
         folder,
         trust_remote_code=trust_remote_code,
         name=name,
-        role="control",
         domain=None,
         licence="see its model card",
         citation=source.url if source else folder.name,
@@ -97,7 +96,7 @@ def load_by_name(name: str, *, trust_remote_code: bool = False) -> TransformersE
 def missing_reason(name: str) -> str | None:
     """Why ``hf:…`` cannot be loaded here, or nothing. Does not read the weights."""
     text = name.removeprefix(HUB_PREFIX)
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         if is_model_folder(Path(text)):
             return None
         return (

@@ -102,6 +102,8 @@ class PublishedStudent(TransformersEncoder):
     folders of ``usad export`` do. Batches hold equal lengths.
     """
 
+    role = "student"
+
     @classmethod
     def load_extractor(cls, folder: Path, trust_remote_code: bool) -> None:
         """None: the model takes samples."""

@@ -26,7 +26,7 @@ from usad_workbench.core.models.encoder import (
     TargetKind,
     plan_batches,
 )
-from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.models.spec import EncoderSpec, Role
 from usad_workbench.core.teachers.base import FrozenEncoder
 from usad_workbench.core.teachers.windows import plan_windows, stitch
 
@@ -47,6 +47,8 @@ class TransformersEncoder(FrozenEncoder):
     """Where the part's configuration lies in that of the larger model, if it has its own."""
     prefixes: tuple[str, ...] = ()
     """Beginnings of the part's tensors' names in checkpoints."""
+    role: Role = "control"
+    """Where the user names a folder: who taught whom is for the user to say."""
     blocks = "encoder.layers"
     """Path of the blocks in the network."""
     ffn = "feed_forward"
@@ -77,7 +79,7 @@ class TransformersEncoder(FrozenEncoder):
             has_ffn=bool(self.ffn),
             min_duration_s=self.min_samples() / rate,
             layer_names=self.layer_names(),
-            **known,
+            **{"role": self.role, **known},
         )
 
     @classmethod

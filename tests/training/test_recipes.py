@@ -114,6 +114,6 @@ def test_a_teacher_that_does_not_exist_here_is_named_at_once(tmp_path: Path) -> 
     text = (FOLDER / "base.toml").read_text(encoding="utf-8")
     path = tmp_path / "mine.toml"
     path.write_text(text.replace('"muq-large" ', '"no-teacher" '), encoding="utf-8")
-    with pytest.raises(UnknownNameError, match="no-teacher.* of recipe"):
+    with pytest.raises(UnknownNameError, match=r"no-teacher.* of recipe"):
         train(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", metavar="S2", help="a second student, or another checkpoint or stage of it"
     )
+    parser.add_argument(
+        "--llm-results",
+        metavar="CSV",
+        help="take in encoder, benchmark, task, metric, value of an LLM benchmark run elsewhere",
+    )
     parser.add_argument("--report", metavar="OUT.html", help="one HTML file, opens with no network")
     parser.add_argument("--permutations", type=int, default=200, help="size of the nulls")
     parser.add_argument("--seed", type=int, default=0)
@@ -38,6 +43,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.diagnosis.comparison import compare_students
     from usad_workbench.core.diagnosis.decision import decide
     from usad_workbench.core.diagnosis.document import document
+    from usad_workbench.core.diagnosis.llm_results import import_llm_results, llm_panel
     from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
     from usad_workbench.core.diagnosis.rules import load_rules
     from usad_workbench.core.diagnosis.store import store_diagnosis
@@ -49,10 +55,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
     panel_kinds(panels)  # a wrong name is refused before anything is computed
     rules, rules_text = load_rules(args.rules)
     workspace = Workspace.open(args.workspace)
+    if args.llm_results:
+        import_llm_results(workspace, args.llm_results)
     config = DiagnosisConfig(
         seed=args.seed, n_permutations=args.permutations, where=args.where or "",
         layers=tuple(layers_of(args.layer) or ()) if args.layer else (),
-        clip_ids=_listed(args.clips),
+        clip_ids=_listed(args.clips), associations=rules.associations,
     )  # fmt: skip
     material = gather(
         workspace, args.student, config=config,
@@ -62,6 +70,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     found = diagnose(material, panels, n_processes=None, progress=output.progress)
     if args.compare:
         found.panels["comparison"] = compare_students(material, args.compare, output.progress)
+    llm = llm_panel(material)
+    if llm is not None:
+        found.panels[llm.name] = llm
     verdicts = decide(found, rules)
     store_diagnosis(workspace, found, verdicts, rules_text)
     answer = document(found, verdicts)

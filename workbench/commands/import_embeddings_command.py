@@ -26,6 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="labelled tasks: task, label_column, domain, group_column, metric",
     )  # fmt: skip
     parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
+    parser.add_argument(
+        "--replace", action="store_true",
+        help="first remove what the workspace has of the file's encoders",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -44,7 +48,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         set_tasks(workspace, read_tasks(args.tasks))
     report = import_embeddings(
         workspace, args.parquet, role=args.role, domain=args.domain,
-        teachers=names_of(args.teachers) if args.teachers else (), progress=output.progress,
+        teachers=names_of(args.teachers) if args.teachers else (), replace=args.replace,
+        progress=output.progress,
     )  # fmt: skip
     output.failures(report.failed)
     output.result(

@@ -4,6 +4,9 @@ Default tests, from the columns at hand: targets are the two levels with most cl
 each column of classes that is constant in clusters; attributes are the upper and lower
 third of loudness and of duration among the clips of the other domains, and the two other
 domains with most clips. So no clip is target and attribute.
+
+Others come from the rules (``[[associations]]``): four conditions on the columns of clips,
+the targets' taken domain by domain.
 """
 
 import math
@@ -28,10 +31,12 @@ from usad_workbench.core.diagnosis.clip_factors import (
 )
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
-from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.diagnosis.rules import AssociationRule
+from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg
 from usad_workbench.core.similarity._arrays import Indices
+from usad_workbench.core.storage.workspace import QueryError
 
 NAME = "associations"
 COLUMNS = {
@@ -51,7 +56,12 @@ def compute(material: Material, progress: Progress) -> Panel:
     """One row per test and space; drivers: target clips that lie nearest to an attribute."""
     rows: list[Row] = []
     drivers: list[Drivers] = []
-    tests = [(d, one) for d in material.domains for one in default_tests(material, d)]
+    asked, warnings = asked_tests(material)
+    tests = [
+        (d, one)
+        for d in material.domains
+        for one in (*default_tests(material, d), *asked.get(d, ()))
+    ]
     spaces = spaces_of(material)
     numbers = continuous_columns(material)
     for done, (domain, test) in enumerate(tests, start=1):
@@ -68,7 +78,41 @@ def compute(material: Material, progress: Progress) -> Panel:
     for row, value in zip(rows, q.tolist(), strict=True):
         row["q_value"] = value
     _inheritance(material, rows)
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=warnings)
+
+
+def asked_tests(material: Material) -> tuple[dict[str, list[AssociationTest]], list[str]]:
+    """The tests of the rules by domain, and a warning for each that has no targets in any.
+
+    Raises:
+        ConfigError: a condition that DuckDB does not take.
+    """
+    found: dict[str, list[AssociationTest]] = {}
+    warnings = []
+    for rule in material.config.associations:
+        sets = {side: _selected(material, rule, side) for side in ("x", "y", "a", "b")}
+        n_domains = 0
+        for domain in material.domains:
+            x, y = (np.intersect1d(sets[side], material.rows(domain)) for side in ("x", "y"))
+            if len(x) and len(y):
+                n_domains += 1
+                test = AssociationTest(name=rule.name, x=x, y=y, a=sets["a"], b=sets["b"])
+                found.setdefault(domain, []).append(test)
+        if not n_domains:
+            warnings.append(f"association test {rule.name}: no domain has clips of both targets")
+    return found, warnings
+
+
+def _selected(material: Material, rule: AssociationRule, side: str) -> Indices:
+    """Row numbers of the clips of this diagnosis that a condition holds for."""
+    condition = str(getattr(rule, side))
+    try:
+        chosen = material.workspace.clips(condition)
+    except QueryError as error:
+        raise ConfigError(
+            f"Association test {rule.name!r}, {side} = {condition!r}: {error}"
+        ) from error
+    return np.flatnonzero(material.clips.clip_id.isin(chosen.clip_id).to_numpy())
 
 
 def default_tests(material: Material, domain: str) -> list[AssociationTest]:

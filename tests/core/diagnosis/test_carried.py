@@ -1,5 +1,8 @@
 """End to end: a student with a gender direction that neither teacher nor controls have."""
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,8 @@ from usad_workbench.core.diagnosis.panels import (
     nuisance,
     shortcuts,
 )
+from usad_workbench.core.diagnosis.rules import AssociationRule
+from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.tables import set_distillation, set_tasks
 from usad_workbench.core.storage.workspace import Workspace
@@ -77,6 +82,46 @@ def test_planted_gender_is_found_in_the_student_alone(material: Material) -> Non
     flat = _of(panel.rows, factor="sex", encoder="flat")
     assert np.isnan(flat["accuracy"])
     assert "equal" in flat["reason"]
+    # Nobody else has the direction, so it carries no similarity; nor is there any.
+    assert "no share: the similarity is not above 0" in _of(
+        panel.rows, factor="sex", encoder="t"
+    )["reason"]  # fmt: skip
+
+
+def test_gender_that_teacher_and_student_share_carries_their_similarity(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(3)
+    workspace = Workspace.create(tmp_path / "w")
+    speaker = np.arange(N) % N_SPEAKERS
+    sex = np.where(speaker % 2, "f", "m")
+    add_clips(workspace, {
+        "domain": ["speech"] * N, "cluster_id": [f"s{i}" for i in speaker],
+        "label": [f"w{i % 3}" for i in range(N)], "sex": sex.tolist(),
+    })  # fmt: skip
+    content = rng.normal(size=(N, 2))
+
+    def vectors(gender: float) -> list[np.ndarray]:
+        signal = np.column_stack([content, gender * (sex == "f")])
+        noise = 0.5 * rng.normal(size=(N, DIM))
+        return [signal @ np.linalg.qr(rng.normal(size=(DIM, 3)))[0].T + noise]
+
+    for name, role, gender in (
+        ("s", "student", 4.0), ("t", "teacher", 4.0), ("k", "control", 0.0), ("l", "control", 0.0),
+    ):  # fmt: skip
+        add_encoder(workspace, name, role, None if role == "student" else "speech", vectors(gender))
+    set_distillation(workspace, "s", [("t", "speech", 1)])
+    made = gather(workspace, "s", config=DiagnosisConfig(n_permutations=19, k=5))
+    rows = nuisance.compute(made, no_progress).rows
+    teacher = _of(rows, factor="sex", encoder="t")
+    assert teacher["carried_share"] > teacher["carried_by_chance"] + 0.05
+    assert teacher["carried_share_ci_low"] > 0
+    assert teacher["excess_similarity"] > 0.2
+    assert abs(teacher["excess_similarity_after_erasure"]) < 0.1
+    assert teacher["similarity_after_erasure"] > 0.5  # the content is theirs, too
+    control = _of(rows, factor="sex", encoder="k")
+    assert control["carried_share"] < 0.1
+    assert "excess_similarity" not in control
 
 
 def test_neighbours_of_the_student_share_gender_beyond_the_word(material: Material) -> None:
@@ -113,3 +158,38 @@ def test_associations_take_gender_from_the_columns(material: Material) -> None:
     assert student["n_clusters_x"] == student["n_clusters_y"] == 20
     assert _of(panel.rows, test=name, encoder="t")["q_value"] > 0.05
     assert "equal" in _of(panel.rows, test=name, encoder="flat")["reason"]
+
+
+def _asked(material: Material, **sets: str) -> Material:
+    rule = AssociationRule(name="mine", **sets)
+    return dataclasses.replace(
+        material, config=dataclasses.replace(material.config, associations=(rule,))
+    )
+
+
+ASKED = {"x": "sex = 'f'", "y": "sex = 'm'"}
+SIDES = {"a": "domain = 'music' AND loudness_db::DOUBLE > -20", "b": "domain = 'music' AND "
+         "loudness_db::DOUBLE <= -20"}  # fmt: skip
+
+
+def test_associations_of_the_rules_stand_beside_the_default_ones(material: Material) -> None:
+    panel = associations.compute(_asked(material, **ASKED, **SIDES), no_progress)
+    assert len(panel.rows) > len([row for row in panel.rows if row["test"] == "mine"]) == 4
+    student = _of(panel.rows, test="mine", encoder="s")
+    assert (student["domain"], student["n_clips"], student["p_value"]) == ("speech", N, 0.001)
+    assert student["d"] > 1
+    # Targets exchanged: the same effect with the other sign.
+    other = _asked(material, x=ASKED["y"], y=ASKED["x"], **SIDES)
+    turned = _of(associations.compute(other, no_progress).rows, test="mine", encoder="s")
+    assert turned["d"] == pytest.approx(-student["d"])
+    assert _of(panel.rows, test="mine", encoder="t")["q_value"] > 0.05
+
+
+def test_associations_that_cannot_be_asked_say_so(material: Material) -> None:
+    nobody = _asked(material, x="sex = 'nobody'", y=ASKED["y"], **SIDES)
+    panel = associations.compute(nobody, no_progress)
+    assert panel.warnings == ["association test mine: no domain has clips of both targets"]
+    both = associations.compute(_asked(material, **ASKED, a="sex = 'f'", b=SIDES["b"]), no_progress)
+    assert "named twice" in _of(both.rows, test="mine", encoder="s")["reason"]
+    with pytest.raises(ConfigError, match="'mine', x = 'sexx = 1'"):
+        associations.compute(_asked(material, x="sexx = 1", y=ASKED["y"], **SIDES), no_progress)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
@@ -94,15 +95,15 @@ def test_a_router_that_fails_in_one_domain_says_nothing_about_another() -> None:
 def test_the_falsifiers() -> None:
     fine = {"machines": about(0.05)}
     beaten = {"whisper": {"speech": about(0.1), "music": about(-0.1)}}
-    assert falsified(fine, {}, "", beaten, RULES).verdict == "not falsified"
-    assert falsified(fine, None, "", beaten, RULES).verdict == "undecided"
-    unseen = falsified({"machines": about(-0.1)}, {}, "", beaten, RULES)
+    assert falsified(fine, {}, {}, beaten, RULES).verdict == "not falsified"
+    assert falsified(fine, None, {}, beaten, RULES).verdict == "undecided"
+    unseen = falsified({"machines": about(-0.1)}, {}, {}, beaten, RULES)
     assert unseen.verdict == "falsified: fails on unseen domains"
     everywhere = {"whisper": {"speech": about(0.1), "music": about(0.1)}}
-    assert falsified(fine, {}, "", everywhere, RULES).verdict == (
+    assert falsified(fine, {}, {}, everywhere, RULES).verdict == (
         "falsified: whisper is better everywhere"
     )
-    lost = falsified(fine, {"digit": "-0.1"}, "", beaten, RULES)
+    lost = falsified(fine, {"digit": "-0.1"}, {}, beaten, RULES)
     assert lost.verdict == "falsified: the second stage makes it worse"
     assert lost.evidence["after alignment to an LLM"] == "not measured"
 
@@ -126,3 +127,16 @@ def test_rules_are_strict(tmp_path) -> None:  # type: ignore[no-untyped-def]
         own.write_text(wrong)
         with pytest.raises(ConfigError):
             load_rules(own)
+
+
+def test_rules_take_association_tests_of_ones_own(tmp_path: Path) -> None:
+    one = '[[associations]]\nname = "n"\nx = "a = 1"\ny = "a = 2"\na = "b = 1"\nb = "b = 2"\n'
+    file = tmp_path / "rules.toml"
+    file.write_text(f"{TEXT}\n{one}", encoding="utf-8")
+    (found,) = load_rules(file)[0].associations
+    assert (found.name, found.x, found.b) == ("n", "a = 1", "b = 2")
+    assert RULES.associations == ()
+    for wrong in (one + one, one.replace("y =", "z =")):
+        file.write_text(f"{TEXT}\n{wrong}", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"each name once|associations"):
+            load_rules(file)

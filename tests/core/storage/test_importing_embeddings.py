@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from usad_workbench.core.cost import encoder_costs
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.exporting import export_clips
@@ -16,6 +17,8 @@ from usad_workbench.core.storage.spaces import pending_segments
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.indexes.spaces import describe_hits, search
+from usad_workbench.workbench.presenters.overview import encoder_rows
+from usad_workbench.workbench.presenters.text import MISSING
 
 N, WIDTHS = 600, {0: 5, 2: 7}
 """More clips than one batch holds; layer 1 has no vectors."""
@@ -87,6 +90,37 @@ def test_the_same_again_adds_nothing_and_others_are_refused(
     with pytest.raises(ProvenanceError, match="must not be mixed"):
         import_embeddings(workspace, write(tmp_path / "c.parquet", rows_of("e", 1)), role="teacher")
     assert len(workspace.embeddings("e", 0)) == N
+
+
+def test_replaced_vectors_are_the_new_ones_and_the_lineage_stays(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    import_embeddings(workspace, write(tmp_path / "t.parquet", rows_of("t")), role="teacher")
+    student = write(tmp_path / "s.parquet", rows_of("s"))
+    import_embeddings(workspace, student, role="student", teachers=["t"])
+    others = rows_of("t", 1, clips=40)
+    report = import_embeddings(
+        workspace, write(tmp_path / "n.parquet", others), role="teacher", replace=True
+    )
+    assert (report.n_rows, report.n_skipped) == (80, 0)
+    stored = workspace.embeddings("t", 2)
+    expected = others[others.layer == 2].set_index("clip_id").vector
+    assert stored.clip_ids.tolist() == list(expected.index)
+    assert np.array_equal(stored.vectors, np.stack(expected.to_numpy()))
+    assert len(workspace.embeddings("s", 0)) == N
+    assert workspace.sql("SELECT teacher FROM distillation").teacher.tolist() == ["t"]
+
+
+def test_the_number_of_parameters_is_unknown_not_zero(workspace: Workspace, tmp_path: Path) -> None:
+    # As workspaces were made before an unknown number could be stored.
+    with workspace.database.write() as connection:
+        connection.execute("ALTER TABLE encoders ALTER COLUMN n_params SET NOT NULL")
+    path = write(tmp_path / "v.parquet", rows_of("e", clips=4))
+    import_embeddings(workspace, path, role="teacher")
+    assert workspace.encoders().n_params.isna().all()
+    assert np.isnan(encoder_costs(workspace, ["e"])["e"].n_params)
+    table = encoder_rows(workspace.sql)
+    assert table.parameters.tolist() == [MISSING]
 
 
 def test_a_killed_import_is_finished(workspace: Workspace, tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Results of benchmarks that put an LLM behind a frozen encoder, measured elsewhere.
+
+Such a benchmark needs an accelerator and a language model; its numbers are imported as rows.
+They come without clips, hence without intervals, and decide nothing: they stand beside the
+other falsifiers as evidence. Names of encoders are those of the workspace, so that a student
+stands beside its first stage or its teachers.
+"""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.panel import Panel
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.storage.workspace import Workspace
+
+NAME = "llm"
+TABLE = "llm_results"
+KEYS = ("encoder", "benchmark", "task", "metric")
+COLUMNS = {
+    "benchmark": "VARCHAR",
+    "task": "VARCHAR",
+    "metric": "VARCHAR",
+    "value": "DOUBLE",
+    "other": "VARCHAR",
+    "other_value": "DOUBLE",
+    "student_minus": "DOUBLE",
+    "reason": "VARCHAR",
+}
+NO_INTERVAL = "imported without clips: no interval"
+
+
+def import_llm_results(workspace: Workspace, path: str | Path) -> int:
+    """Takes the rows of a CSV file into the table ``llm_results``; the same keys are replaced.
+
+    Args:
+        workspace: Where they go.
+        path: CSV with ``encoder, benchmark, task, metric, value``; larger is better. A
+            benchmark of 2026 with such rows is XARES-LLM (arXiv 2603.22728).
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        ConfigError: no such file, a missing column, a value that is no number, or the same
+            row twice.
+    """
+    rows = _read(Path(path))
+    with workspace.database.write() as connection:
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {TABLE} (encoder VARCHAR, benchmark VARCHAR, "
+            "task VARCHAR, metric VARCHAR, value DOUBLE)"
+        )
+        connection.register("new_rows", pa.Table.from_pandas(rows, preserve_index=False))
+        keys = ", ".join(KEYS)
+        connection.execute(f"DELETE FROM {TABLE} WHERE ({keys}) IN (SELECT ({keys}) FROM new_rows)")
+        connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM new_rows")
+        connection.unregister("new_rows")
+    return len(rows)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(KEYS, str))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as CSV: {error}.") from error
+    wanted = [*KEYS, "value"]
+    missing = [name for name in wanted if name not in table]
+    if missing:
+        raise ConfigError(
+            f"{path} has the columns {list(table.columns)}, expected {wanted}: {missing[0]} is "
+            "missing. Add it."
+        )
+    table = table[wanted]
+    value = pd.to_numeric(table["value"], errors="coerce")
+    if table.isna().to_numpy().any() or not value.map(math.isfinite).all():
+        raise ConfigError(f"{path} has a row without a value or a name, expected all of {wanted}.")
+    if table.duplicated(list(KEYS)).any():
+        twice = table[table.duplicated(list(KEYS))].iloc[0]
+        raise ConfigError(f"{path} has {'/'.join(twice[list(KEYS)])} twice, expected it once.")
+    return table.assign(value=value)
+
+
+def llm_panel(material: Material) -> Panel | None:
+    """The student beside every other encoder with the same rows; none without imported rows."""
+    tables = set(material.workspace.sql("SHOW TABLES").iloc[:, 0])
+    if TABLE not in tables:
+        return None
+    stored = material.workspace.sql(f"SELECT * FROM {TABLE} ORDER BY benchmark, task, encoder")
+    mine = stored[stored.encoder == material.student]
+    others = stored[stored.encoder != material.student]
+    pairs = mine.merge(others, on=["benchmark", "task", "metric"], how="left")
+    rows = [
+        {
+            "benchmark": row.benchmark, "task": row.task, "metric": row.metric,
+            "value": float(row.value_x),
+            "other": row.encoder_y if isinstance(row.encoder_y, str) else None,
+            "other_value": float(row.value_y), "student_minus": float(row.value_x - row.value_y),
+            "reason": NO_INTERVAL,
+        }
+        for row in pairs.itertuples()
+    ]  # fmt: skip
+    return Panel(name=NAME, columns=COLUMNS, rows=rows) if rows else None

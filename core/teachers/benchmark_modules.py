@@ -1,0 +1,177 @@
+"""Encoders written for a benchmark: ``hear:MODULE[:WEIGHTS]`` and ``xares:MODULE:CLASS``.
+
+Both are Python modules that the user installed. They give the frames of one layer, so there
+is a layer 0 and no other. Batches hold equal lengths, since neither interface has a mask.
+
+* HEAR (hearbenchmark.com/hear-api.html): ``load_model(path)`` gives a module with
+  ``sample_rate``, which goes to ``get_timestamp_embeddings(audio, model)`` (frames and their
+  times in ms) and ``get_scene_embeddings`` (pooling ``native``).
+* X-ARES (package ``xares``): a class with ``sampling_rate``, ``output_dim`` and
+  ``hop_size_in_ms``, called with samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
+from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.teachers.base import FrozenEncoder
+
+HEAR_PREFIX, XARES_PREFIX = "hear:", "xares:"
+
+
+class HearEncoder(FrozenEncoder):
+    """A module of the HEAR API."""
+
+    def __init__(self, name: str, net: nn.Module, api: Any) -> None:
+        self.api = api
+        rate = int(_attribute(net, "sample_rate", name))
+        frame_dim = int(_attribute(net, "timestamp_embedding_size", name))
+        scene_dim = int(_attribute(net, "scene_embedding_size", name))
+        with torch.no_grad():
+            _, times_ms = api.get_timestamp_embeddings(torch.zeros(1, 2 * rate), net.eval())
+        hop_ms = float(times_ms[0].diff().double().mean()) if times_ms.shape[1] > 1 else 0.0
+        frame_rate_hz = 1000 / hop_ms if hop_ms > 0 else 0.0
+        super().__init__(
+            _spec(name, net, rate, frame_dim, frame_rate_hz, scene_dim), net, _sha256(net)
+        )
+
+    def _forward(
+        self, samples: Tensor, n_valid: Tensor, layers: tuple[int, ...], kind: TargetKind
+    ) -> LayerFeatures:
+        frames, _ = self.api.get_timestamp_embeddings(samples, self.net)
+        scenes = self.api.get_scene_embeddings(samples, self.net)
+        return self._whole({0: frames}, layers, scenes)
+
+
+class XaresEncoder(FrozenEncoder):
+    """A class of the X-ARES interface."""
+
+    def __init__(self, name: str, net: nn.Module) -> None:
+        rate = int(_attribute(net, "sampling_rate", name))
+        dim = int(_attribute(net, "output_dim", name))
+        hop_ms = float(_attribute(net, "hop_size_in_ms", name))
+        super().__init__(_spec(name, net, rate, dim, 1000 / hop_ms, None), net, _sha256(net))
+
+    def _forward(
+        self, samples: Tensor, n_valid: Tensor, layers: tuple[int, ...], kind: TargetKind
+    ) -> LayerFeatures:
+        return self._whole({0: self.net(samples)}, layers)
+
+
+def load_hear(name: str, *, trust_remote_code: bool = False) -> HearEncoder:
+    """The encoder that ``hear:MODULE[:WEIGHTS]`` names.
+
+    Raises:
+        ConfigError: no such module, or one that does not have the HEAR API.
+    """
+    module_name, _, weights = name.removeprefix(HEAR_PREFIX).partition(":")
+    module = _import(module_name, name)
+    for function in ("load_model", "get_timestamp_embeddings", "get_scene_embeddings"):
+        if not callable(getattr(module, function, None)):
+            raise ConfigError(
+                f"{module_name} has no function {function}, expected the HEAR API "
+                "(load_model, get_timestamp_embeddings, get_scene_embeddings)."
+            )
+    with torch.random.fork_rng(devices=[]):
+        net = module.load_model(weights) if weights else module.load_model()
+    return HearEncoder(name, _checked(net, name), module)
+
+
+def load_xares(name: str, *, trust_remote_code: bool = False) -> XaresEncoder:
+    """The encoder that ``xares:MODULE:CLASS`` names.
+
+    Raises:
+        ConfigError: no such class, or one that does not have the X-ARES interface.
+    """
+    module_name, _, class_name = name.removeprefix(XARES_PREFIX).partition(":")
+    made = getattr(_import(module_name, name), class_name or "-", None)
+    if made is None:
+        raise ConfigError(
+            f"{name} names no class of {module_name}. Expected {XARES_PREFIX}MODULE:CLASS."
+        )
+    with torch.random.fork_rng(devices=[]):
+        net = made()
+    return XaresEncoder(name, _checked(net, name))
+
+
+def missing_reason(name: str) -> str | None:
+    """Why the module cannot be loaded here, or nothing. Does not import the module itself."""
+    module_name = name.partition(":")[2].partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module_name) if module_name else None
+    except (ImportError, ValueError):
+        found = None
+    if found is not None:
+        return None
+    return (
+        f"{name} names the Python module {module_name or '(none)'}, which is not installed here. "
+        "Install it, or put its folder on PYTHONPATH."
+    )
+
+
+def _import(module_name: str, name: str) -> Any:
+    reason = missing_reason(name)
+    if reason is not None:
+        raise ConfigError(reason)
+    try:
+        return importlib.import_module(module_name)
+    except UsadError:
+        raise
+    except ImportError as error:
+        raise ConfigError(
+            f"{module_name} cannot be imported: {error}. Install it whole."
+        ) from error
+
+
+def _checked(net: Any, name: str) -> nn.Module:
+    if not isinstance(net, nn.Module):
+        raise ConfigError(
+            f"{name} gives {type(net).__name__}, expected a module of torch. Models of other "
+            "frameworks come in as vectors (`usad import-embeddings`)."
+        )
+    return net
+
+
+def _attribute(net: nn.Module, attribute: str, name: str) -> Any:
+    if not hasattr(net, attribute):
+        raise ConfigError(f"The model of {name} has no {attribute}, which its interface asks for.")
+    return getattr(net, attribute)
+
+
+def _spec(
+    name: str, net: nn.Module, rate: int, dim: int, frame_rate_hz: float, native_dim: int | None
+) -> EncoderSpec:
+    return EncoderSpec(
+        name=name,
+        role="control",
+        domain=None,
+        n_layers=0,
+        dims=(dim,),
+        frame_rates_hz=(frame_rate_hz,),
+        sample_rate_hz=rate,
+        n_params=sum(parameter.numel() for parameter in net.parameters()),
+        licence="see its package",
+        citation=name,
+        layer_names=("the frames that it gives",),
+        native_dim=native_dim,
+        min_duration_s=0.1,  # what each needs is not known; two students need 25 ms
+    )
+
+
+def _sha256(net: nn.Module) -> str:
+    """Of the tensors and their names, and the class they are used by."""
+    digest = hashlib.sha256(f"{type(net).__module__}.{type(net).__qualname__}".encode())
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,72 @@
+"""A device without memory for a batch: halve it and go on."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.embedding import pooled_vectors
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.models.encoder import Encoder, EncoderSpec, LayerFeatures, TargetKind
+
+RATE = 100
+
+
+class Small(Encoder):
+    """Takes so many samples at once; its vector is the clip's sum and its length."""
+
+    def __init__(self, max_samples: int) -> None:
+        self.max_samples = max_samples
+        self.weights_sha256 = "0" * 64
+        self.sizes: list[int] = []
+        self.refused = 0
+        self.spec = EncoderSpec(
+            name="small", role="control", domain=None, n_layers=0, dims=(2,),
+            frame_rates_hz=(0.0,), sample_rate_hz=RATE, n_params=0, licence="", citation="",
+            pads=True,
+        )  # fmt: skip
+
+    def to(self, device: str | torch.device) -> "Small":
+        return self
+
+    def _forward(
+        self, samples: Tensor, n_valid: Tensor, layers: tuple[int, ...], kind: TargetKind
+    ) -> LayerFeatures:
+        if samples.numel() > self.max_samples:
+            self.refused += 1
+            raise torch.OutOfMemoryError("no memory")
+        self.sizes.append(len(samples))
+        frames = torch.stack([samples.sum(1), n_valid.float()], 1).unsqueeze(1)
+        return LayerFeatures(
+            layers=(0,), frames=(frames,), n_valid=(torch.ones(len(samples)),),
+            frame_rates_hz=(0.0,),
+        )  # fmt: skip
+
+
+def clips(n: int) -> list[Clip]:
+    """Of different lengths and sums, in no order of length."""
+    rng = np.random.default_rng(0)
+    lengths = rng.permutation(np.arange(50, 50 + n))
+    return [
+        Clip(samples=rng.normal(size=k).astype(np.float32), sample_rate_hz=RATE) for k in lengths
+    ]
+
+
+def test_batches_are_halved_and_rows_stay_in_order() -> None:
+    given, encoder = clips(32), Small(500)
+    (found,) = pooled_vectors(encoder, given, (0,), "mean").values()
+    expected = [[clip.samples.sum(), len(clip.samples)] for clip in given]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert sum(encoder.sizes) == 32 and max(encoder.sizes) > 1
+
+
+def test_what_is_known_not_to_fit_is_not_tried_again() -> None:
+    encoder = Small(500)
+    pooled_vectors(encoder, clips(32), (0,), "mean")
+    assert encoder.refused <= 4  # 32, 16 and 8 clips, and 8 of the longer ones at most
+
+
+def test_a_single_clip_that_does_not_fit_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"small runs out of memory on cpu.*0\.5 s"):
+        pooled_vectors(Small(10), clips(4), (0,), "mean")
