@@ -143,12 +143,10 @@ def load_folder(
     """
     import torch
 
-    from usad_workbench.core.teachers.remote_models import HiddenStatesEncoder
-    from usad_workbench.core.teachers.transformers_families import FAMILIES
+    from usad_workbench.core.teachers.transformers_families import find_family
 
-    model_type = str(_description(folder).get("model_type", ""))
+    family = find_family(_description(folder))
     _check_code(folder, str(known["name"]), trust_remote_code)
-    family = FAMILIES.get(model_type, HiddenStatesEncoder)
     # Initial values are drawn and thrown away: a seeded run must not notice.
     with torch.random.fork_rng(devices=[]), _transformers_errors(folder):
         extractor = family.load_extractor(folder, trust_remote_code)
@@ -159,9 +157,7 @@ def load_folder(
 def _build(family: type[TransformersEncoder], folder: Path, trust: bool) -> nn.Module:
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(
-        folder, trust_remote_code=trust, local_files_only=True
-    )
+    config = family.read_config(folder, trust)
     if not family.model:
         net, info = transformers.AutoModel.from_pretrained(
             folder,
@@ -172,8 +168,7 @@ def _build(family: type[TransformersEncoder], folder: Path, trust: bool) -> nn.M
         )
         missing = list(info["missing_keys"])
     else:
-        part = getattr(config, family.part, config) if family.part else config
-        net = import_object(family.model)(part)
+        net = import_object(family.model)(config)
         tensors = _tensors(folder, family.prefixes, set(net.state_dict()))
         missing = list(net.load_state_dict(tensors, strict=False).missing_keys)
     # Only pre-training uses it, and fine-tuned models are saved without.

@@ -27,6 +27,7 @@ _WHISPER = (
     "arXiv:2212.04356"
 )
 _AF3 = "Goel et al. 2025, Audio Flamingo 3, arXiv:2507.08128 (its audio encoder, AF-Whisper)"
+_MUQ = "Zhu et al. 2025, MuQ: Self-Supervised Music Representation Learning, arXiv:2501.01108"
 _USAD = "Chang et al. 2025, USAD: Universal Speech and Audio Representation, arXiv:2506.18843"
 _USAD2 = "Chang et al. 2026, USAD 2.0, arXiv:2606.06444"
 
@@ -225,6 +226,11 @@ _ROWS = [
     _wav(
         "wavlm-large", "microsoft/wavlm-large", _WAVLM_LICENCE, 315_450_048,
         role="teacher", n_layers=24, dim=1024, pads=True, citation=_WAVLM,
+    ),
+    _wav(
+        "muq-large-msd-iter", "OpenMuQ/MuQ-large-msd-iter", f"CC BY-NC 4.0 {_NC}", 316_341_248,
+        role="teacher", domain=MUSIC, dim=1024, rate_hz=25.0, sample_rate_hz=24_000,
+        min_duration_s=1025 / 24_000, citation=_MUQ,
     ),
     _whisper("whisper-large-v3", "large-v3", 1280, 32, 636_966_400, 3_090),
     _af_whisper(),

@@ -12,6 +12,7 @@ Source: arXiv:2501.01108, the checkpoints' ``config.json`` and the names in them
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -103,6 +104,8 @@ class MuqNet(nn.Module):
             position_embeddings_type="rotary",
             rotary_embedding_base=10_000,
             conv_depthwise_kernel_size=muq.kernel,
+            num_conv_pos_embeddings=1,
+            num_conv_pos_embedding_groups=1,
             attn_implementation="sdpa",
         )
         self.mel = MelSpectrogram(_MEL)
@@ -123,11 +126,16 @@ class MuqNet(nn.Module):
 class MuqEncoder(TransformersEncoder):
     """MuQ as the contract wants it. A clip above 30 s, as in training, goes through windows."""
 
-    network = "usad_workbench.core.teachers.muq:build"
-    prefixes = ("model.",)
+    model = "usad_workbench.core.teachers.muq:MuqNet"
+    prefixes = ("model.", "")
     blocks = "conformer.layers"
     ffn = "ffn2"
     unused = ("conformer.layer_norm.",)
+
+    @classmethod
+    def read_config(cls, folder: Path, trust_remote_code: bool) -> MuqConfig:
+        """What ``config.json`` says."""
+        return muq_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
     @classmethod
     def load_extractor(cls, folder: Path, trust_remote_code: bool) -> Any:
@@ -162,13 +170,16 @@ def is_muq(description: dict[str, Any]) -> bool:
     return "w2v2_config" in description and "model_type" not in description
 
 
-def build(description: dict[str, Any]) -> MuqNet:
-    """The network that a ``config.json`` describes, with random weights.
+def muq_config(description: dict[str, Any]) -> MuqConfig:
+    """The architecture that a ``config.json`` describes.
 
     What it does not say has the values of MuQ-large-msd-iter.
 
     Raises:
         WeightsError: another architecture.
+
+    >>> muq_config({"encoder_dim": 512, "w2v2_config": {"num_attention_heads": 8}}).n_heads
+    8
     """
     conformer = description.get("w2v2_config") or {}
     stat = description.get("stat") or {}
@@ -187,15 +198,13 @@ def build(description: dict[str, Any]) -> MuqNet:
                 f"This MuQ has {key} = {where[key]!r}, {expected!r} was expected. It is another "
                 "architecture than MuQ-large-msd-iter's and cannot be run."
             )
-    return MuqNet(
-        MuqConfig(
-            dim=description.get("encoder_dim", default.dim),
-            n_layers=description.get("encoder_depth", default.n_layers),
-            n_heads=conformer.get("num_attention_heads", default.n_heads),
-            ffn_dim=conformer.get("intermediate_size", default.ffn_dim),
-            conv_dim=description.get("conv_dim", default.conv_dim),
-            kernel=conformer.get("conv_depthwise_kernel_size", default.kernel),
-            mean_db=stat.get("melspec_2048_mean", default.mean_db),
-            std_db=stat.get("melspec_2048_std", default.std_db),
-        )
+    return MuqConfig(
+        dim=description.get("encoder_dim", default.dim),
+        n_layers=description.get("encoder_depth", default.n_layers),
+        n_heads=conformer.get("num_attention_heads", default.n_heads),
+        ffn_dim=conformer.get("intermediate_size", default.ffn_dim),
+        conv_dim=description.get("conv_dim", default.conv_dim),
+        kernel=conformer.get("conv_depthwise_kernel_size", default.kernel),
+        mean_db=stat.get("melspec_2048_mean", default.mean_db),
+        std_db=stat.get("melspec_2048_std", default.std_db),
     )

@@ -42,7 +42,7 @@ class TransformersEncoder(FrozenEncoder):
     """What all of them share. Subclasses say what their model type does differently."""
 
     model = ""
-    """``module:class`` where it is part of a larger model; else what AutoModel finds."""
+    """``module:class`` where it is part of a larger model or our own; else AutoModel's choice."""
     part = ""
     """Where the part's configuration lies in that of the larger model, if it has its own."""
     prefixes: tuple[str, ...] = ()
@@ -81,6 +81,16 @@ class TransformersEncoder(FrozenEncoder):
             layer_names=self.layer_names(),
             **{"role": self.role, **known},
         )
+
+    @classmethod
+    def read_config(cls, folder: Path, trust_remote_code: bool) -> Any:
+        """What ``model`` is called with."""
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+        return getattr(config, cls.part, config) if cls.part else config
 
     @classmethod
     def load_extractor(cls, folder: Path, trust_remote_code: bool) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from usad_workbench.core.teachers.remote_models import PublishedStudent
+from usad_workbench.core.teachers.muq import MuqEncoder, is_muq
+from usad_workbench.core.teachers.remote_models import HiddenStatesEncoder, PublishedStudent
 from usad_workbench.core.teachers.transformers_encoder import Samples, TransformersEncoder
 
 _MEL_HOP = 160
@@ -339,3 +340,14 @@ FAMILIES: dict[str, type[TransformersEncoder]] = {
     "usad_student": PublishedStudent,
 }
 """By ``model_type`` of ``config.json``; any other is a ``HiddenStatesEncoder``."""
+
+
+def find_family(description: dict[str, Any]) -> type[TransformersEncoder]:
+    """What runs the model that a ``config.json`` describes.
+
+    >>> find_family({"model_type": "whisper"}).__name__, find_family({"w2v2_config": {}}).__name__
+    ('WhisperEncoder', 'MuqEncoder')
+    """
+    if is_muq(description):
+        return MuqEncoder
+    return FAMILIES.get(str(description.get("model_type", "")), HiddenStatesEncoder)
