@@ -60,6 +60,8 @@ ARCHITECTURES: dict[str, tuple[Any, Any]] = {
 TEACHERS = {
     "wavlm-base-plus": "speech",
     "wavlm-large": "speech",
+    "atst-frame": "sound",
+    "muq-large-msd-iter": "music",
     "whisper-large-v3": "speech",
     "af-whisper": None,
 }
