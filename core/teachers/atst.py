@@ -229,7 +229,7 @@ def convert(path: Path) -> dict[str, Tensor]:
     two classes of settings that Lightning writes.
 
     Raises:
-        WeightsError: no such checkpoint, or one that holds more than that.
+        WeightsError: no such checkpoint, one that holds more than that, or another network.
     """
     checkpoint = _read_lightning(path)
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
@@ -244,7 +244,23 @@ def convert(path: Path) -> dict[str, Tensor]:
             f"{path} holds no tensor named {_TEACHER}…; its names begin with "
             f"{', '.join(tops[:5]) or 'nothing'}. Expected the authors' atstframe_base.ckpt."
         )
-    return {name: tensor.float() for name, tensor in found.items() if name not in _UNUSED}
+    weights = {name: tensor.float() for name, tensor in found.items() if name not in _UNUSED}
+    _check_network(path, weights)
+    return weights
+
+
+def _check_network(path: Path, weights: dict[str, Tensor]) -> None:
+    with torch.device("meta"):
+        net = AtstNet(AtstConfig())
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in [*expected, *found]:
+        if found.get(name) != expected.get(name):
+            raise WeightsError(
+                f"{path} is another network than ATST-Frame base: its {name} has shape "
+                f"{found.get(name, 'none')}, expected {expected.get(name, 'none')}. "
+                "Download the authors' atstframe_base.ckpt."
+            )
 
 
 def _read_lightning(path: Path) -> object:

@@ -1,5 +1,6 @@
 """ATST-Frame against its formulas, written a second time in numpy and double precision."""
 
+import json
 import pickle
 import sys
 import types
@@ -14,6 +15,8 @@ import pytest
 import scipy.special
 import torch
 
+from tests.core.teachers.planted_weights import noise as planted_noise
+from tests.core.teachers.planted_weights import planted
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import WeightsError
 from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
@@ -26,6 +29,7 @@ from usad_workbench.core.registry import (
 from usad_workbench.core.teachers import atst
 from usad_workbench.core.teachers.atst import AtstConfig, AtstEncoder, AtstNet
 from usad_workbench.core.teachers.weights import CACHE_VARIABLE
+from usad_workbench.workbench.cli import main
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 SMALL = AtstConfig(dim=24, n_layers=3, n_heads=4)
@@ -192,6 +196,65 @@ def test_clips_of_all_lengths_share_a_batch() -> None:
             torch.testing.assert_close(a[row, : int(n[row])], b[0], rtol=0, atol=1e-4)
 
 
+# The authors' own program (``fixtures/make_atst_reference.py``).
+
+
+@pytest.fixture(scope="module")
+def authors() -> Any:
+    return np.load(Path(__file__).parent / "fixtures" / "atst_reference.npz")
+
+
+@pytest.fixture(scope="module")
+def theirs(authors: Any) -> AtstEncoder:
+    """Our network with the weights of theirs."""
+    shapes: dict[str, list[int]] = json.loads(str(authors["names"]))
+    state = {n: torch.from_numpy(planted(n, tuple(s))) for n, s in shapes.items()}
+    net = AtstNet(SMALL).eval()
+    assert set(state) - set(net.state_dict()) == {"mask_embed"}
+    net.load_state_dict({n: value for n, value in state.items() if n != "mask_embed"})
+    return small_encoder(net)
+
+
+def planted_clip(n_samples: int, seed: int = 0) -> Clip:
+    return Clip(samples=planted_noise(n_samples, seed), sample_rate_hz=16_000)
+
+
+def test_log_mel_is_the_authors(authors: Any, theirs: AtstEncoder) -> None:
+    """A fifth of the clip is silence, which is raised to 80 dB below the loudest band."""
+    samples = planted_clip(32_999).samples
+    found = theirs.net.log_mel(torch.from_numpy(samples)[None], torch.tensor([32_999]))[0].T
+    assert (found == found.min()).float().mean() > 0.1
+    np.testing.assert_allclose(found.numpy(), authors["log_mel"], rtol=0, atol=1e-5)
+
+
+def test_layers_are_those_of_the_authors(authors: Any, theirs: AtstEncoder) -> None:
+    """Their extractor gives each block behind the final norm."""
+    clip = planted_clip(32_999)
+    blocks = features(theirs, clip).frames[1:]
+    for ours, expected in zip(blocks, authors["normed"], strict=True):
+        found = theirs.net.norm_frame(ours[0]).numpy()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    output = features(theirs, clip, kind="output").of(3)[0]
+    assert torch.equal(output, theirs.net.norm_frame(blocks[-1][0]))
+    for ours, expected in zip(
+        features(theirs, clip, kind="ffn").frames, authors["ffn"], strict=True
+    ):
+        limit = 2e-5 * np.abs(expected).max()
+        np.testing.assert_allclose(ours[0].numpy(), expected, rtol=0, atol=limit)
+
+
+def test_of_a_long_clip_the_first_ten_seconds_are_the_authors(
+    authors: Any, theirs: AtstEncoder
+) -> None:
+    """Behind them theirs are 10 ms late, and 30 s have 749 frames."""
+    found = features(theirs, planted_clip(11 * 16_000, seed=1), kind="output").of(3)[0].numpy()
+    expected = authors["longer"]
+    assert len(found) == len(expected) == 275 and authors["n_frames_of_30_s"] == 749
+    limit = 2e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(found[:250], expected[:250], rtol=0, atol=limit)
+    assert np.abs(found[250:] - expected[250:]).max() > 100 * limit
+
+
 def test_size_is_that_of_the_paper() -> None:
     """85.42 M parameters; what a frame of the last layer depends on is what the spec counts."""
     with torch.device("meta"):
@@ -303,12 +366,57 @@ def test_wrong_files_are_named(cache: Path, published: Path, tmp_path: Path) -> 
         get_weights("atst-frame", from_file=other)
     with pytest.raises(WeightsError, match="not read from a file"):
         get_weights("musicnn", from_file=published)
+    assert not (cache / "encoders").exists()
 
 
-def test_a_checkpoint_of_another_size_is_refused_when_it_is_loaded(
-    cache: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (AtstConfig(dim=32, n_layers=3, n_heads=4), "pos_embed has shape .1, 251, 24."),
+        (AtstConfig(dim=24, n_layers=4, n_heads=4), r"blocks\.3\..* has shape none"),
+        (AtstConfig(dim=24, n_layers=2, n_heads=4), r"blocks\.2\..* expected none"),
+    ],
+)
+def test_a_checkpoint_of_another_size_is_refused_and_not_installed(
+    cache: Path, published: Path, monkeypatch: pytest.MonkeyPatch, other: AtstConfig, named: str
 ) -> None:
+    """Such as the authors' small one."""
+    monkeypatch.setattr(atst, "AtstConfig", lambda: other)
+    with pytest.raises(WeightsError, match=f"another network.*{named}"):
+        get_weights("atst-frame", from_file=published)
+    assert not (cache / "encoders").exists()
+
+
+def test_a_wrong_file_leaves_what_was_there(cache: Path, published: Path, tmp_path: Path) -> None:
     get_weights("atst-frame", from_file=published)
-    monkeypatch.setattr(atst, "AtstConfig", lambda: AtstConfig(dim=32, n_layers=3, n_heads=4))
-    with pytest.raises(WeightsError, match="do not fit"):
-        load_encoder("atst-frame")
+    before = load_encoder("atst-frame").weights_sha256
+    other = tmp_path / "other.ckpt"
+    other.write_bytes(published.read_bytes()[:-5000])
+    with pytest.raises(WeightsError):
+        get_weights("atst-frame", from_file=other)
+    assert load_encoder("atst-frame").weights_sha256 == before
+    assert [path.name for path in (cache / "encoders").iterdir()] == ["atst-frame"]
+
+
+def test_the_command_installs_a_file_or_says_what_is_wrong(
+    cache: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def get(file: Path, *names: str) -> int:
+        return main(["encoders", "get", *names, "--from", str(file), "--json"])
+
+    other = tmp_path / "other.ckpt"
+    other.write_bytes(b"no checkpoint")
+    assert get(other, "atst-frame") == 1
+    (row,) = json.loads(capsys.readouterr().out)
+    assert not row["available"] and str(other) in row["reason"]
+    assert not (cache / "encoders").exists()
+    for name in ("wavlm-large", "log-mel-statistics", "hf:me/model"):
+        assert get(published, name) == 1
+        (row,) = json.loads(capsys.readouterr().out)
+        assert "not read from a file" in row["reason"]
+    assert get(published, "atst-frame", "musicnn") == 2
+    assert "checkpoint of one encoder" in capsys.readouterr().err
+    assert get(published, "atst-frame") == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"encoder": "atst-frame", "available": True, "reason": ""}
+    ]
