@@ -8,6 +8,7 @@ and the convolutions of the conformer (0.07) leak. An unknown type runs equal le
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -203,6 +204,22 @@ class AfWhisperEncoder(WhisperEncoder):
         return 4 * _MEL_HOP
 
 
+class Qwen2AudioEncoder(AfWhisperEncoder):
+    """The encoder of Qwen2-Audio, and copies of AF-Whisper as such: the same network."""
+
+    @classmethod
+    def read_config(cls, folder: Path, trust_remote_code: bool) -> Any:
+        """What ``model`` is called with, under the other class's names."""
+        from transformers import AudioFlamingo3EncoderConfig
+
+        found = super().read_config(folder, trust_remote_code)
+        names = (
+            "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+            "num_mel_bins", "max_source_positions", "activation_function", "scale_embedding",
+        )  # fmt: skip
+        return AudioFlamingo3EncoderConfig(**{name: getattr(found, name) for name in names})
+
+
 class AstEncoder(TransformersEncoder):
     """Audio Spectrogram Transformer: patches, averaged over frequency to one frame per time.
 
@@ -332,6 +349,8 @@ FAMILIES: dict[str, type[TransformersEncoder]] = {
     "whisper": WhisperEncoder,
     "audioflamingo3": AfWhisperEncoder,
     "audioflamingo3_encoder": AfWhisperEncoder,
+    "qwen2_audio": Qwen2AudioEncoder,
+    "qwen2_audio_encoder": Qwen2AudioEncoder,
     "audio-spectrogram-transformer": AstEncoder,
     "clap": ClapEncoder,
     "clap_audio_model": ClapEncoder,

@@ -24,6 +24,10 @@ AF = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
     "num_mel_bins": 16, "max_source_positions": 100,
 }  # fmt: skip
+QWEN = {
+    "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 48,
+    "num_mel_bins": 16, "max_source_positions": 100,
+}  # fmt: skip
 AST = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
     "patch_size": 8, "frequency_stride": 6, "time_stride": 5, "max_length": 128, "num_mel_bins": 32,
@@ -119,6 +123,14 @@ SAMPLES |= {
     ),
     "af-whisper": Sample(
         net=lambda: tf.AudioFlamingo3Encoder(tf.AudioFlamingo3EncoderConfig(**AF)),
+        extractor=whisper_extractor,
+        blocks="layers",
+        ffn="fc2",
+        pads=True,
+        window_s=2.0,
+    ),
+    "qwen2-audio": Sample(
+        net=lambda: tf.Qwen2AudioEncoder(tf.Qwen2AudioEncoderConfig(**QWEN)),
         extractor=whisper_extractor,
         blocks="layers",
         ffn="fc2",

@@ -24,6 +24,7 @@ from usad_workbench.core.teachers.transformers_encoder import TransformersEncode
 
 RATE = 16_000
 RELATIVE = {torch.float64: 1e-10, torch.float32: 1e-5}
+WITH_MASK = ("AudioFlamingo3Encoder", "Qwen2AudioEncoder")
 N_PATCH_ROWS = 5
 """(32 mel bands - patches of 8) // 6 + 1."""
 
@@ -89,7 +90,7 @@ def original(case: Case, samples: np.ndarray, kind: TargetKind = "block") -> lis
     net: Any = case.original
     dtype = next(net.parameters()).dtype
     name = type(net).__name__
-    inputs = {} if not name.startswith("AudioFl") else {"return_attention_mask": True}
+    inputs = {"return_attention_mask": True} if name in WITH_MASK else {}
     made = case.extractor(samples, sampling_rate=RATE, return_tensors="pt", **inputs)
     values = made["input_features" if "input_features" in made else "input_values"].to(dtype)
     with listening(case, kind) as seen:
@@ -97,6 +98,9 @@ def original(case: Case, samples: np.ndarray, kind: TargetKind = "block") -> lis
             net.model.encoder(values)
         elif name.startswith("AudioFl"):
             out = net(values, made["attention_mask"])
+        elif name == "Qwen2AudioEncoder":  # as its language model calls it
+            valid = torch.arange(values.shape[-1] // 2) < (made["attention_mask"].sum() + 1) // 2
+            net(values, attention_mask=valid[None, None, None])
         elif name.startswith("Clap"):
             net.audio_model(values, is_longer=torch.zeros(1, 1, dtype=torch.bool))
         elif name == "Wav2Vec2BertModel":
