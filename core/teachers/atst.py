@@ -17,6 +17,7 @@ import pickle
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,8 +73,9 @@ class _Patches(nn.Module):
         self.patch_embed = nn.Linear(_MEL.n_mels * _PATCH, dim)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        n_patches = log_mel.shape[1] // _PATCH
-        cut = log_mel[:, : n_patches * _PATCH].unflatten(1, (n_patches, _PATCH))
+        n_clips, n_mel_frames, n_mels = log_mel.shape
+        n_patches = n_mel_frames // _PATCH
+        cut = log_mel[:, : n_patches * _PATCH].reshape(n_clips, n_patches, _PATCH, n_mels)
         embedded: Tensor = self.patch_embed(cut.transpose(2, 3).flatten(2))
         return embedded
 
@@ -89,7 +91,8 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         qkv = self.qkv(x).unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*qkv, attn_mask=mask)
+        query, key, value = qkv
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         projected: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return projected
 
@@ -186,13 +189,14 @@ class _Chunks:
     def cut(self, x: Tensor) -> Tensor:
         """The chunks that hold valid frames."""
         x = F.pad(x, (0, 0, 0, self.n_chunks * self.size - self.n_frames))
-        return x.unflatten(1, (self.n_chunks, self.size)).flatten(0, 1)[self.used]
+        return x.reshape(-1, self.size, x.shape[2])[self.used]
 
     def join(self, chunks: Tensor) -> Tensor:
         """Clips from their chunks; zeros where no chunk was used."""
         x = chunks.new_zeros(len(self.used), *chunks.shape[1:])
         x[self.used] = chunks
-        return x.unflatten(0, (self.n_clips, self.n_chunks)).flatten(1, 2)[:, : self.n_frames]
+        whole = x.reshape(self.n_clips, self.n_chunks * self.size, x.shape[2])
+        return whole[:, : self.n_frames]
 
 
 class AtstEncoder(FrozenEncoder):
@@ -264,7 +268,7 @@ def _check_network(path: Path, weights: dict[str, Tensor]) -> None:
 
 
 def _read_lightning(path: Path) -> object:
-    settings = [
+    settings: list[Any] = [
         Namespace,
         (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
         (dict, "lightning.pytorch.utilities.parsing.AttributeDict"),

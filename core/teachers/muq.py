@@ -23,12 +23,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from usad_workbench.core.errors import WeightsError
+from usad_workbench.core.lazy import import_object
 from usad_workbench.core.teachers.mel import MelConfig, MelSpectrogram
 from usad_workbench.core.teachers.transformers_encoder import Samples, TransformersEncoder
 
 _MEL = MelConfig(
     sample_rate_hz=24_000, n_fft=2048, hop=240, n_mels=128, scale="htk", norm="peak"
 )  # fmt: skip
+_CONFORMER = (
+    "transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer:Wav2Vec2ConformerEncoder"
+)
 _MIN_POWER = 1e-10
 _STRIDE = 4
 """Mel frames and mel bands in one of the conformer's frames and of its bands."""
@@ -88,14 +92,9 @@ class MuqNet(nn.Module):
     """Samples to the conformer's frames; parameters are named as published."""
 
     def __init__(self, muq: MuqConfig) -> None:
-        from transformers import Wav2Vec2ConformerConfig
-        from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
-            Wav2Vec2ConformerEncoder,
-        )
-
         super().__init__()
         self.muq = muq
-        self.config = Wav2Vec2ConformerConfig(
+        self.config = import_object("transformers:Wav2Vec2ConformerConfig")(
             hidden_size=muq.dim,
             num_hidden_layers=muq.n_layers,
             num_attention_heads=muq.n_heads,
@@ -110,13 +109,14 @@ class MuqNet(nn.Module):
         )
         self.mel = MelSpectrogram(_MEL)
         self.conv = _Stem(muq)
-        self.conformer = Wav2Vec2ConformerEncoder(self.config)
+        self.conformer = import_object(_CONFORMER)(self.config)
         del self.conformer.pos_conv_embed  # built, stored and never used
 
     def log_mel(self, samples: Tensor) -> Tensor:
         """[clip, sample] to standardised decibels [clip, mel, frame]; the last frame is dropped."""
         power = self.mel(samples)[:, :-1].transpose(1, 2)
-        return (10.0 * power.clamp(min=_MIN_POWER).log10() - self.muq.mean_db) / self.muq.std_db
+        db: Tensor = 10.0 * power.clamp(min=_MIN_POWER).log10()
+        return (db - self.muq.mean_db) / self.muq.std_db
 
     def forward(self, samples: Tensor) -> Any:
         """The conformer's output with ``last_hidden_state`` [clip, frame, dim]."""

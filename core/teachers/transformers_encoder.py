@@ -97,9 +97,8 @@ class TransformersEncoder(FrozenEncoder):
         """The model's own feature extractor."""
         from transformers import AutoFeatureExtractor
 
-        return AutoFeatureExtractor.from_pretrained(
-            folder, trust_remote_code=trust_remote_code, local_files_only=True
-        )
+        load: Any = AutoFeatureExtractor.from_pretrained
+        return load(folder, trust_remote_code=trust_remote_code, local_files_only=True)
 
     def find_sample_rate_hz(self) -> int:
         """What the front end takes."""
@@ -159,7 +158,7 @@ class TransformersEncoder(FrozenEncoder):
         """Samples from frame to frame of the network's own output."""
         return self.hops[-1]
 
-    def frame_rate_hz(self, layer: int, kind: TargetKind) -> float:
+    def frame_rate_hz(self, layer: int, kind: TargetKind = "block") -> float:
         """Frames per second of a layer; the model's own output may have another rate."""
         return self.sample_rate_hz / self._hop(layer, kind)
 

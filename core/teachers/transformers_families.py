@@ -27,7 +27,7 @@ _MEL_WINDOW = 400
 class WaveformEncoder(TransformersEncoder):
     """wav2vec 2.0, HuBERT, WavLM, UniSpeech(-SAT): convolutions on samples, then blocks."""
 
-    unused = ("masked_spec_embed", "adapter")
+    unused: tuple[str, ...] = ("masked_spec_embed", "adapter")
 
     def find_hops(self) -> tuple[int, ...]:
         """Samples from frame to frame, by layer."""
@@ -256,7 +256,8 @@ class AstEncoder(TransformersEncoder):
         n_rows = (
             self.config.num_mel_bins - self.config.patch_size
         ) // self.config.frequency_stride + 1
-        return hidden[:, 2:].unflatten(1, (n_rows, -1)).mean(1)
+        n_clips, _, dim = hidden.shape
+        return hidden[:, 2:].reshape(n_clips, n_rows, -1, dim).mean(1)
 
     def output(self, result: Any) -> Tensor:
         """The normalised patches, as frames."""
@@ -323,7 +324,8 @@ class ClapEncoder(TransformersEncoder):
 
     def arrange(self, hidden: Tensor, layer: int) -> Tensor:
         """Patches of the folded image, [clip, patch, dim], to [clip, time, dim]."""
-        return hidden.unflatten(1, self.grids()[layer]).mean(2).flatten(1, 2)
+        n_clips, _, dim = hidden.shape
+        return hidden.reshape(n_clips, *self.grids()[layer], dim).mean(2).flatten(1, 2)
 
     def output(self, result: Any) -> Tensor:
         """The normalised patches [clip, dim, frequency, time], as frames."""

@@ -10,7 +10,7 @@ import torch
 
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.registry import load_encoder
-from usad_workbench.core.teachers import aisfx, ge2e, musicnn, statistics, whisper
+from usad_workbench.core.teachers import aisfx, atst, ge2e, muq, musicnn, statistics, whisper
 from usad_workbench.core.teachers.mel import MelConfig, MelSpectrogram, mel_filters
 
 CONFIGS: dict[str, tuple[MelConfig, dict[str, Any]]] = {
@@ -19,6 +19,8 @@ CONFIGS: dict[str, tuple[MelConfig, dict[str, Any]]] = {
     "musicnn": (musicnn._MEL, {}),
     "ge2e": (ge2e._MEL, {}),
     "statistics": (statistics._MEL, {}),
+    "atst": (atst._MEL, {"htk": True, "norm": None, "fmin": 60.0, "fmax": 7800.0}),
+    "muq": (muq._MEL, {"htk": True, "norm": None}),
 }
 
 
