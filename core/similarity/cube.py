@@ -1,9 +1,14 @@
 """Debiased CKA of every layer pair in every domain, for as many clips as memory holds.
 
 The values only: nulls and intervals need clips × clips and stay with ``layer_similarity`` on
-a sample. Here nothing of that size exists: one student layer times all teacher layers side by
-side is one product `[dim, layers × dim]`, whose blocks are summed to HSIC_1. O(clips × dim ×
-dim) for each layer pair, memory 8 bytes × clips × dim × (teacher's layers + 1).
+a sample. Both forms of a cell's sum are exact, and the one with fewer operations is taken:
+products of features, dim × dim for each pair of layers, or products of Gram matrices in blocks
+of clips, which cost clips × clips for each layer and next to nothing for each pair. With 13
+layers of 768 dims on both sides the turn is at 10 752 clips of a domain. Memory: 8 bytes ×
+clips of a domain × dims of all layers; nothing of the size clips × clips exists.
+
+Measured on two cores, 13 × 13 layers, 5 000 clips × 768: features 13.6 s; blocks of 256, 512
+and 1 024 clips 9.9, 9.3 and 8.3 s, the more clips the more memory.
 """
 
 from collections.abc import Sequence
@@ -22,7 +27,8 @@ from usad_workbench.core.similarity._arrays import (
     centred_unit,
     id_array,
 )
-from usad_workbench.core.similarity.cka import MIN_CLIPS, NORM_FLOOR, equidistant
+from usad_workbench.core.similarity._cross_products import cross_products
+from usad_workbench.core.similarity.cka import MIN_CLIPS, NORM_FLOOR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -87,67 +93,63 @@ def observed_cube(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Layer:
-    """One layer of one domain: its place, what it measures of itself, and its rows."""
-
-    place: int
-    centred: Matrix
-    squares: Matrix
-    self_hsic1: float
-
-
 def _domain(
     student: Sequence[Vectors], teacher: Sequence[Vectors], rows: Indices
 ) -> tuple[Matrix, str]:
     notes: list[str] = []
+    ours = _centred_layers(student, rows, "student", notes)
+    theirs = _centred_layers(teacher, rows, "teacher", notes)
     values = np.full((len(student), len(teacher)), np.nan)
-    theirs = [
-        one for place, x in enumerate(teacher) if (one := _layer(x, rows, "teacher", place, notes))
-    ]
-    if not theirs:
-        return values, "; ".join(notes)
-    wide = np.hstack([one.centred for one in theirs])
-    starts = np.cumsum([0, *(one.centred.shape[1] for one in theirs[:-1])])
-    places = [one.place for one in theirs]
-    squares = np.stack([one.squares for one in theirs])
-    norms = np.array([one.self_hsic1 for one in theirs])
-    # The rows stand in ``wide``: twice would be twice the memory.
-    theirs.clear()
-    for place, x in enumerate(student):
-        mine = _layer(x, rows, "student", place, notes)
-        if mine is None:
-            continue
-        product = mine.centred.T @ wide
-        cross = np.add.reduceat(np.einsum("ij,ij->j", product, product), starts)
-        values[place, places] = _hsic1(cross, mine.squares, squares) / np.sqrt(
-            mine.self_hsic1 * norms
-        )
+    if ours and theirs:
+        products = cross_products(list(ours.values()), list(theirs.values()))
+        norms_s = _self_hsic1(ours, products.students, "student", notes)
+        norms_t = _self_hsic1(theirs, products.teachers, "teacher", notes)
+        cross = _hsic1(products.pairs, _squares(ours), _squares(theirs))
+        values[np.ix_(list(ours), list(theirs))] = cross / np.sqrt(np.outer(norms_s, norms_t))
     return values, "; ".join(notes)
 
 
-def _layer(x: Vectors, rows: Indices, side: str, place: int, notes: list[str]) -> _Layer | None:
-    """The layer in one domain; none, with a note, where its clips cannot be told apart."""
-    name = f"{side} layer {place}"
-    array = as_vectors(np.asarray(x)[rows], name, MIN_CLIPS)
-    try:
-        centred = centred_unit(array, name)
-        squares = np.einsum("ij,ij->i", centred, centred)
-        # The product of a matrix with itself costs half; it is made once.
-        product = centred.T @ centred
-        cross = float(np.einsum("ij,ij->", product, product))
-        self_hsic1 = float(_hsic1(np.array([cross]), squares, squares[None])[0])
-        n = len(rows)
-        if self_hsic1 <= NORM_FLOOR * cross / (n * (n - 3)):
-            raise equidistant(n, name)
-    except DegenerateError:
-        notes.append(f"{name} has no geometry: its clips cannot be told apart")
-        return None
-    return _Layer(place=place, centred=centred, squares=squares, self_hsic1=self_hsic1)
+def _centred_layers(
+    layers: Sequence[Vectors], rows: Indices, side: str, notes: list[str]
+) -> dict[int, Matrix]:
+    """Centred rows of one domain by the layer's place; a note where all rows are equal."""
+    found = {}
+    for place, layer in enumerate(layers):
+        name = f"{side} layer {place}"
+        array = as_vectors(np.asarray(layer)[rows], name, MIN_CLIPS)
+        try:
+            found[place] = centred_unit(array, name)
+        except DegenerateError:
+            notes.append(_no_geometry(name))
+    return found
+
+
+def _self_hsic1(
+    layers: dict[int, Matrix], own: Matrix, side: str, notes: list[str]
+) -> NDArray[np.float64]:
+    """HSIC_1 of each layer with itself; NaN and a note where it is nothing but rounding."""
+    squares = _squares(layers)
+    n = squares.shape[1]
+    found = np.array(
+        [_hsic1(own[i : i + 1, None], one, one)[0, 0] for i, one in enumerate(squares[:, None])]
+    )
+    flat = found <= NORM_FLOOR * own / (n * (n - 3))
+    notes.extend(_no_geometry(f"{side} layer {list(layers)[i]}") for i in np.flatnonzero(flat))
+    return np.where(flat, np.nan, found)
+
+
+def _no_geometry(name: str) -> str:
+    return f"{name} has no geometry: its clips cannot be told apart"
+
+
+def _squares(layers: dict[int, Matrix]) -> Matrix:
+    """Squared norms `[layer, clip]`."""
+    return np.stack([np.einsum("ij,ij->i", x, x) for x in layers.values()])
 
 
 def _hsic1(cross: Matrix, a: Matrix, b: Matrix) -> Matrix:
-    """HSIC_1 of one layer with several: as in ``cka``, from the sums of the blocks."""
-    n, ab = len(a), b @ a
-    total = cross - ab + a.sum() * b.sum(axis=1) / ((n - 1) * (n - 2)) - 2 * ab / (n - 2)
+    """HSIC_1 `[layer, layer]` as in ``cka``, from the sums of products and squared norms."""
+    n, ab = a.shape[1], a @ b.T
+    totals = np.outer(a.sum(axis=1), b.sum(axis=1))
+    total = cross - ab + totals / ((n - 1) * (n - 2)) - 2 * ab / (n - 2)
     return np.asarray(total / (n * (n - 3)))

@@ -51,6 +51,12 @@ def test_each_recipe_fits_itself(name: str) -> None:
         assert source.stage <= recipe.stage
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_recipe_names_a_source_twice(name: str) -> None:
+    paths = [source.path for source in load_recipe(name).data.sources]
+    assert len(set(paths)) == len(paths)
+
+
 @pytest.mark.parametrize("name", [*PUBLISHED, "demo-small", "demo-plus", "demo-depth"])
 def test_each_key_has_a_comment(name: str) -> None:
     text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")

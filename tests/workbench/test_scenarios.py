@@ -14,7 +14,6 @@ from tests.worlds import DOMAINS, SCENARIOS, STUDENT, TEACHERS, World, make_worl
 from usad_workbench.workbench.cli import main
 
 PANELS = "inheritance,errors,nuisance"
-ALPHA = 0.05
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -65,11 +64,7 @@ def test_a_planted_world_gets_its_verdict(
     assert {(t, d) for t, per in named.items() for d, word in per.items() if word == "yes"} == yes
     if not yes:
         assert verdict["verdict"] == "no inheritance found"
-    copied = {
-        (r["teacher"], r["domain"])
-        for r in found["errors"]
-        if r["q_value"] is not None and r["q_value"] <= ALPHA and r["excess"] > 0
-    }
+    copied = {(r["teacher"], r["domain"]) for r in found["errors"] if r["copied"] == "yes"}
     assert expected.errors <= copied
     assert not copied & expected.no_errors
     for row in found["nuisance"]:

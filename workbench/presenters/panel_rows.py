@@ -8,7 +8,7 @@ import pandas as pd
 
 from usad_workbench.core.diagnosis.panel import Panel, cell_name
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.panels_in_words import PanelView
+from usad_workbench.workbench.presenters.panels_in_words import ANSWERS, PanelView
 from usad_workbench.workbench.presenters.text import (
     count,
     interval,
@@ -135,8 +135,9 @@ def stands_out(row: Row, view: PanelView) -> bool:
     """
     if not is_known(row.get(view.value)):
         return False
-    if not is_missing(row.get("inherited")):
-        return str(row["inherited"]) == "yes"
+    for answer in ANSWERS:
+        if not is_missing(row.get(answer)):
+            return str(row[answer]) == "yes"
     if "q_value" in row:
         return is_known(row["q_value"]) and float(str(row["q_value"])) <= ALPHA
     reference = reference_of(row, view)

@@ -13,8 +13,10 @@ NOT_VALUES = frozenset(
         "rtf", "n_clips", "n_clusters", "n_test",
     }
 )  # fmt: skip
+ANSWERS = ("inherited", "copied")
+"""Columns in which a panel says itself whether a row stands out."""
 NOT_KEYS = frozenset(
-    {"reason", "p_kind", "null_kind", "inherited", "flag", "metric", "warning", "statement"}
+    {*ANSWERS, "reason", "p_kind", "null_kind", "flag", "metric", "warning", "statement"}
 )
 
 

@@ -10,7 +10,7 @@ from usad_workbench.workbench.presenters import panel_marks, panel_rows
 from usad_workbench.workbench.presenters.colours import ROLE_SYMBOLS
 from usad_workbench.workbench.presenters.dots import order_by_role
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.panels_in_words import PanelView, views_of
+from usad_workbench.workbench.presenters.panels_in_words import ANSWERS, PanelView, views_of
 from usad_workbench.workbench.presenters.text import count, is_known, listing, shorten
 from usad_workbench.workbench.report import area_charts, charts, svg
 from usad_workbench.workbench.report.markup import Html, join, tag
@@ -138,10 +138,10 @@ def _out_words(frame: pd.DataFrame, view: PanelView) -> str:
     if view.figure == "shares" or view.reference is None:
         return f"{words}."
     n_out = sum(panel_rows.stands_out(row, view) for row in known)
-    decided = "inherited" in frame and frame["inherited"].notna().any()
+    answers = [one for one in ANSWERS if one in frame and frame[one].notna().any()]
     rule = (
-        "the column inherited says yes"
-        if decided
+        f"the column {answers[0]} says yes"
+        if answers
         else f"q ≤ {panel_rows.ALPHA:g} after Benjamini-Hochberg over the panel"
         if "q_value" in frame
         else "their 95% interval leaves out the reference"

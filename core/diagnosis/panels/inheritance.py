@@ -16,7 +16,7 @@ from usad_workbench.core.similarity import (
     LayerMatrix,
     Measure,
     benjamini_hochberg,
-    holm,
+    family_p_values,
     layer_similarity,
 )
 from usad_workbench.core.similarity._arrays import Indices, Matrix
@@ -290,35 +290,22 @@ def _answer(rows: list[Row]) -> None:
 
     Yes needs three things: an excess that other encoders do not show (q); one that holds on
     other clips (the jackknife's interval), in case the controls happen to lie close together;
-    and a pair of teacher and domain that stands when all pairs are asked (``pair_p_value``:
-    Simes over the pair's cells, which depend on each other positively, Holm over pairs). q
-    alone bounds the share of wrong cells among the named, not the chance of a wrong pair:
-    students that inherit a lot then got one in 8% of planted worlds.
+    and a pair of teacher and domain that stands when all pairs are asked (``pair_p_value``).
+    With q alone students that inherit a lot got a wrong pair in 8% of planted worlds.
     """
     p = np.array([row["p_value"] for row in rows], dtype=np.float64)
     q = benjamini_hochberg(p)
-    pairs = [(row["teacher"], row["domain"]) for row in rows]
-    names = list(dict.fromkeys(pairs))
-    by_pair = dict(
-        zip(names, holm(np.array([_simes(p, pairs, one) for one in names])), strict=True)
-    )
-    for row, pair, value in zip(rows, pairs, q.tolist(), strict=True):
-        row["q_value"] = value
-        if math.isfinite(value):
-            row["pair_p_value"] = float(by_pair[pair])
+    pair_p = family_p_values(p, [(row["teacher"], row["domain"]) for row in rows])
+    for row, q_value, pair_p_value in zip(rows, q.tolist(), pair_p.tolist(), strict=True):
+        row |= {"q_value": q_value, "pair_p_value": pair_p_value}
+        if math.isfinite(q_value):
             is_above = row["excess"] > 0 and row["clips_ci_low"] > 0
-            is_shown = max(value, row["pair_p_value"]) <= ALPHA
+            is_shown = max(q_value, pair_p_value) <= ALPHA
             row["inherited"] = "yes" if is_shown and is_above else "no"
         if row["is_matched"] is False:
             gap = row["accuracy"] - row["control_accuracy"]
             note = f"controls not matched: accuracy differs by {gap:+.2f}"
             row["reason"] = "; ".join(filter(None, (row["reason"], note)))
-
-
-def _simes(p: Matrix, pairs: Sequence[tuple[str, str]], pair: tuple[str, str]) -> float:
-    """One p for all cells of a pair (Simes 1986); NaN where none is tested."""
-    q = benjamini_hochberg(p[[one == pair for one in pairs]])
-    return math.nan if np.isnan(q).all() else float(np.nanmin(q))
 
 
 def _warnings(material: Material, controls: Controls, rows: Sequence[Row]) -> list[str]:

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 N_SEEDS = int(os.environ.get("USAD_SCENARIO_SEEDS", "50"))
 MAX_FALSE, MIN_TRUE = 0.1, 0.9
 """At most 5 of 50 falsely found, at least 45 of 50 found."""
-ALPHA = 0.05
 
 
 def material_of(workspace: Workspace, world: World) -> Material:
@@ -49,9 +48,7 @@ def inherited_cells(panel: Panel) -> set[tuple[str, str]]:
 
 
 def copied_errors(panel: Panel) -> set[tuple[str, str]]:
-    return {
-        (r["teacher"], r["domain"]) for r in panel.rows if r["q_value"] <= ALPHA and r["excess"] > 0
-    }
+    return {(r["teacher"], r["domain"]) for r in panel.rows if r["copied"] == "yes"}
 
 
 def gender_read(world: World) -> set[str]:

@@ -3,6 +3,11 @@ import pytest
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity import debiased_linear_cka, hsic1_gram
+from usad_workbench.core.similarity._cross_products import (
+    cross_products,
+    from_features,
+    from_gram_blocks,
+)
 from usad_workbench.core.similarity.cube import observed_cube
 from usad_workbench.workbench.benchmarks.similarity import bench_similarity_cube, gram_cka
 
@@ -38,6 +43,33 @@ def test_shuffled_rows_give_other_values(world):
     right = observed_cube(student, teacher, domains).values
     wrong = observed_cube([x[order] for x in student], teacher, domains).values
     assert np.all(wrong < 0.5 * right)
+
+
+@pytest.mark.parametrize("block_clips", [7, 50, 200])
+def test_both_forms_are_the_products_of_whole_gram_matrices(world, block_clips):
+    student, teacher, _ = world
+    student, teacher = ([x - x.mean(axis=0) for x in side] for side in (student, teacher))
+    grams_s, grams_t = ([x @ x.T for x in side] for side in (student, teacher))
+    literal = [[np.sum(a * b) for b in grams_t] for a in grams_s]
+    for found in (
+        from_gram_blocks(student, teacher, block_clips),
+        from_features(student, teacher),
+        cross_products(student, teacher),
+    ):
+        np.testing.assert_allclose(found.pairs, literal, rtol=1e-12)
+        np.testing.assert_allclose(found.students, [np.sum(a * a) for a in grams_s], rtol=1e-12)
+        np.testing.assert_allclose(found.teachers, [np.sum(a * a) for a in grams_t], rtol=1e-12)
+
+
+def test_wide_layers_go_through_blocks_and_narrow_ones_through_features(monkeypatch):
+    taken = []
+    module = "usad_workbench.core.similarity._cross_products"
+    for name in ("from_features", "from_gram_blocks"):
+        monkeypatch.setattr(f"{module}.{name}", lambda *_, name=name: taken.append(name))
+    for dim in (4, 300):
+        layers = [np.zeros((100, dim))] * 3
+        cross_products(layers, layers)
+    assert taken == ["from_features", "from_gram_blocks"]
 
 
 def test_what_has_no_value_is_named_and_the_rest_is_done(world):
