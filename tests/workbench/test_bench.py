@@ -1,18 +1,24 @@
 """Benchmarks: operations by formula, rows with their ratio, what needs CUDA is said."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
+from usad_workbench.core.audio import read_audio
+from usad_workbench.core.embedding import pooled_vectors
 from usad_workbench.core.models.sizes import SIZES, StudentConfig
 from usad_workbench.core.models.student import Student
-from usad_workbench.workbench.benchmarks import measure
+from usad_workbench.core.registry import load_encoder
+from usad_workbench.workbench.benchmarks import adapters, measure
 from usad_workbench.workbench.benchmarks.accelerator import synthetic_trainer
 from usad_workbench.workbench.benchmarks.flops import forward_flops
 from usad_workbench.workbench.cli import main
@@ -78,3 +84,23 @@ def test_the_accelerator_benchmarks_import_on_a_bare_machine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_adapter_and_the_plain_loop_do_the_same_work(tmp_path: Path) -> None:
+    """Clip by clip the loop's means over time are the vectors of the adapter, layer by layer."""
+    folder = adapters.save(adapters.CASES["WavLM, group norm"], tmp_path / "model")
+    paths = [source.path for source in adapters.short_clips(1)]
+    net = transformers.AutoModel.from_pretrained(folder).eval()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    loop = adapters.plain_loop(net, extractor, paths, 1)
+    clips = [read_audio(path, sample_rate_hz=16_000) for path in paths]
+    ours = pooled_vectors(load_encoder(f"hf:{folder}"), clips, tuple(range(len(loop))), "mean")
+    assert len(paths) == 4 and len(loop) == 5
+    for layer, expected in enumerate(loop):
+        np.testing.assert_allclose(ours[layer], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_benchmark_of_adapters_in_small() -> None:
+    (row,) = adapters.bench_adapters(("Wav2Vec2-BERT",), per_domain=1, repeats=1)
+    assert row.value > 0 and row.peer_value > 0
+    assert re.search(r"4 clips .*decode \d+%, front end -?\d+%, forward \d+%, write \d+%", row.name)

@@ -42,6 +42,11 @@ BENCHMARKS = {
         function="bench_similarity_cube",
         measures="CKA of all layer pairs and domains against full Gram matrices",
     ),
+    "adapters": Benchmark(
+        module="adapters",
+        function="bench_adapters",
+        measures="models of transformers through our adapters against a plain loop",
+    ),
     "large-training": Benchmark(
         module="accelerator",
         function="bench_large_training",

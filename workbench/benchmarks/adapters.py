@@ -1,0 +1,226 @@
+"""Embedding through the adapters for transformers, against the same classes in a plain loop.
+
+The models are the published architectures in small (4 blocks of width 256 behind the full-size
+front end, Whisper tiny's encoder, AST's 1 214 patches, CLAP's tower), with random weights: what
+is compared is all that an adapter adds. Both sides read the same files with the same reader. The
+plain loop takes the files as they come, in batches as large as ours on average, with the model's
+own feature extractor and ``output_hidden_states``, and averages each layer over time; it stores
+nothing. Ours is ``embed``: batches by length, windows, hooks, and all layers written to a
+workspace. Where a model changes a clip's frames in a padded batch, the loop goes clip by clip.
+"""
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from usad_workbench.core.audio import probe_audio, read_audio
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.embedding import embed, pooled_vectors
+from usad_workbench.core.errors import DegenerateError
+from usad_workbench.core.models.encoder import plan_batches
+from usad_workbench.core.registry import load_encoder
+from usad_workbench.core.storage.importing import SourceClip, import_clips, read_manifest
+from usad_workbench.core.storage.spaces import (
+    EncoderRecord,
+    append_vectors,
+    drop_encoder,
+    register_encoder,
+)
+from usad_workbench.core.storage.workspace import FloatArray, Workspace
+from usad_workbench.workbench.benchmarks.measure import Row, make_row, seconds_of
+
+MAX_CLIP_S = 10.0
+"""The shortest window of these models: no clip is cut on either side."""
+CLIPS_PER_DOMAIN = 12
+REPEATS = 5
+_BLOCKS = {
+    "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "intermediate_size": 1024,
+}  # fmt: skip
+_LAYER_NORM = {**_BLOCKS, "feat_extract_norm": "layer", "do_stable_layer_norm": True}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One architecture of transformers."""
+
+    model: str
+    """Its class; ``Config`` takes the place of ``Model`` in that of its configuration."""
+    extractor: str
+    config: dict[str, Any]
+    part: str = ""
+    """What is called of it; all where empty."""
+
+
+CASES = {
+    "WavLM, group norm": Case(
+        model="WavLMModel", extractor="Wav2Vec2FeatureExtractor", config=_BLOCKS
+    ),
+    "WavLM, layer norm": Case(
+        model="WavLMModel", extractor="Wav2Vec2FeatureExtractor", config=_LAYER_NORM
+    ),
+    "HuBERT": Case(model="HubertModel", extractor="Wav2Vec2FeatureExtractor", config=_LAYER_NORM),
+    "data2vec audio": Case(
+        model="Data2VecAudioModel", extractor="Wav2Vec2FeatureExtractor", config=_BLOCKS
+    ),
+    "Wav2Vec2-BERT": Case(
+        model="Wav2Vec2BertModel", extractor="SeamlessM4TFeatureExtractor", config=_BLOCKS
+    ),
+    "Whisper": Case(
+        model="WhisperModel", extractor="WhisperFeatureExtractor", part="encoder",
+        config={"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6,
+                "encoder_ffn_dim": 1536, "decoder_layers": 1, "decoder_ffn_dim": 16},
+    ),
+    "AST": Case(model="ASTModel", extractor="ASTFeatureExtractor", config=_BLOCKS),
+}  # fmt: skip
+
+
+def bench_adapters(
+    names: Sequence[str] = tuple(CASES),
+    per_domain: int = CLIPS_PER_DOMAIN,
+    repeats: int = REPEATS,
+) -> list[Row]:
+    """Audio seconds per second of each adapter over those of the plain loop, in turns."""
+    with tempfile.TemporaryDirectory() as scratch:
+        workspace = Workspace.create(Path(scratch, "workspace"))
+        sources = short_clips(per_domain)
+        import_clips(workspace, sources)
+        return [
+            _row(name, save(CASES[name], Path(scratch, str(place))), workspace, sources, repeats)
+            for place, name in enumerate(names)
+        ]
+
+
+def short_clips(per_domain: int) -> list[SourceClip]:
+    """The first clips of each domain of the sample data that are at most 10 s long."""
+    folder = Path(str(resources.files("usad_workbench.sample_data")))
+    found: dict[str, list[SourceClip]] = {}
+    for source in read_manifest(folder / "manifest.csv"):
+        kept = found.setdefault(str(source.fields["domain"]), [])
+        if len(kept) < per_domain and probe_audio(source.path).duration_s <= MAX_CLIP_S:
+            kept.append(source)
+    return [source for kept in found.values() for source in kept]
+
+
+def save(case: Case, folder: Path) -> Path:
+    """A model folder in the hub's format, with random weights."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, case.model.replace("Model", "Config"))(**case.config)
+    getattr(transformers, case.model)(config).save_pretrained(folder)
+    extractor: Any = getattr(transformers, case.extractor)
+    # Models with layer norm in the front end were trained with masks and normalised waveforms.
+    options = (
+        {"return_attention_mask": "feat_extract_norm" in case.config}
+        if case.extractor == "Wav2Vec2FeatureExtractor"
+        else {}
+    )
+    extractor(**options).save_pretrained(folder)
+    return folder
+
+
+def plain_loop(
+    net: Any, extractor: Any, paths: Sequence[Path], batch_clips: int
+) -> list[np.ndarray[Any, Any]]:
+    """What a script does: every layer's mean over time `[clip, dim]`, file by file."""
+    layers: list[list[np.ndarray[Any, Any]]] = []
+    rate = int(extractor.sampling_rate)
+    # Whisper's and AST's pad to their own window.
+    has_window = type(extractor).__name__.startswith(("Whisper", "AST"))
+    options = {} if has_window else {"padding": True}
+    for start in range(0, len(paths), batch_clips):
+        waves = [
+            read_audio(path, sample_rate_hz=rate).samples
+            for path in paths[start : start + batch_clips]
+        ]
+        inputs = extractor(waves, sampling_rate=rate, return_tensors="pt", **options)
+        with torch.inference_mode():
+            states = net(**inputs, output_hidden_states=True).hidden_states
+        layers.append([state.mean(dim=1).numpy() for state in states])
+    return [np.concatenate(parts) for parts in zip(*layers, strict=True)]
+
+
+def _row(
+    name: str, folder: Path, workspace: Workspace, sources: Sequence[SourceClip], repeats: int
+) -> Row:
+    import transformers
+
+    encoder = load_encoder(f"hf:{folder}")
+    net: Any = transformers.AutoModel.from_pretrained(folder).eval()
+    net = getattr(net, CASES[name].part) if CASES[name].part else net
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    paths = [Path(source.path) for source in sources]
+    batch_clips = _batch_clips(encoder, paths)
+
+    def ours() -> None:
+        report = embed(workspace, encoder)
+        if report.n_done != len(paths):
+            raise DegenerateError(
+                f"{report.n_done} of {len(paths)} clips were embedded: {report.failed}. Expected all: "
+                "this is an error of the program, report it."
+            )
+
+    jobs: dict[str, Callable[[], object]] = {
+        "ours": ours,
+        "peer": lambda: plain_loop(net, extractor, paths, batch_clips),
+    }
+    times: dict[str, list[float]] = {job: [] for job in jobs}
+    for place in range(repeats + 1):
+        drop_encoder(workspace, encoder.spec.name)
+        # Each goes first as often as the other.
+        for job in sorted(jobs, reverse=place % 2 == 1):
+            times[job].append(seconds_of(jobs[job]))
+    audio_s = float(workspace.clips().duration_s.sum())
+    speed = {job: audio_s / float(np.median(values[1:])) for job, values in times.items()}
+    return make_row(
+        f"adapters, {name}, {len(paths)} clips of {audio_s:.0f} s; {_shares(encoder, workspace, paths)}",
+        speed["ours"],
+        "audio s/s",
+        f"transformers in a plain loop, {batch_clips} clips at once",
+        speed["peer"],
+    )
+
+
+def _batch_clips(encoder: Any, paths: Sequence[Path]) -> int:
+    """As many clips as our batches hold on average; one where padding changes frames."""
+    if not encoder.spec.pads:
+        return 1
+    rate = encoder.spec.sample_rate_hz
+    lengths = [len(read_audio(path, sample_rate_hz=rate).samples) for path in paths]
+    return math.ceil(len(paths) / len(list(plan_batches(lengths, rate, pads=True))))
+
+
+def _shares(encoder: Any, workspace: Workspace, paths: Sequence[Path]) -> str:
+    """Shares of reading, front end, forward pass and storing, each measured alone."""
+    rate, name = encoder.spec.sample_rate_hz, encoder.spec.name
+    clips: list[Clip] = []
+    vectors: dict[int, FloatArray] = {}
+    layers = tuple(range(encoder.spec.n_layers + 1))
+    decode = seconds_of(
+        lambda: clips.extend(read_audio(path, sample_rate_hz=rate) for path in paths)
+    )
+    batches = list(plan_batches([len(c.samples) for c in clips], rate, encoder.spec.pads))
+    front_end = seconds_of(
+        lambda: [encoder.inputs([clips[i].samples for i in batch]) for batch in batches]
+    )
+    features = seconds_of(lambda: vectors.update(pooled_vectors(encoder, clips, layers, "mean")))
+    drop_encoder(workspace, name)
+    record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
+    register_encoder(workspace, record)
+    ids = workspace.sql("SELECT segment_id FROM segments ORDER BY segment_id").segment_id
+    write = seconds_of(
+        lambda: append_vectors(workspace, record, "mean", ids.to_numpy(np.int64), vectors)
+    )
+    stages = {
+        "decode": decode, "front end": front_end, "forward": features - front_end, "write": write,
+    }  # fmt: skip
+    total = sum(stages.values())
+    return ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in stages.items())
