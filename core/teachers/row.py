@@ -34,7 +34,8 @@ class HubSource:
         """What has to be on this machine."""
         size = f"{self.size_mb:.0f} MB, " if self.size_mb else ""
         gated = ", gated" if self.is_gated else ""
-        return f"{size}from {self.repo} on the hub{gated}"
+        code = ", runs its own code" if self.needs_remote_code else ""
+        return f"{size}from {self.repo} on the hub{gated}{code}"
 
     @property
     def url(self) -> str:

@@ -212,6 +212,30 @@ def test_student_sizes_are_the_published_ones(capsys: pytest.CaptureFixture[str]
     }
 
 
+def test_the_table_of_encoders_fits_a_screen_and_one_is_told_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert main(["encoders", "list"]) == 0
+    text = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert max(map(len, text.splitlines())) <= 170
+    assert "NC" in lines["muq-large-msd-iter"] and "NC" not in lines["hubert-base"]
+    assert "runs its own code" in lines["usad2-base"]
+    assert main(["encoders", "list", "mert-95m"]) == 0
+    full = capsys.readouterr().out
+    assert "licence: CC BY-NC 4.0 (non-commercial)" in full
+    assert "usad encoders get mert-95m --trust-remote-code" in full
+
+
+def test_every_domain_has_a_teacher_and_a_control(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = _json(capsys, "encoders", "list")
+    for domain in ("speech", "sound", "music"):
+        roles = {row["role"] for row in rows if row["domain"] == domain}
+        assert roles >= {"teacher", "control"}
+    assert {row["role"] for row in rows} == {"teacher", "student", "control", "baseline"}
+
+
 def test_encoders_list_needs_no_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,19 +1,29 @@
 """``usad encoders list`` and ``usad encoders get``."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from usad_workbench.core.errors import ConfigError, UsadError
 from usad_workbench.workbench.commands.arguments import add_trust
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
-COLUMNS = ["encoder", "role", "domain", "n_layers", "n_params", "licence", "available", "reason"]
+COLUMNS = ["encoder", "role", "domain", "layers", "parameters", "licence", "here", "needs"]
+MAX_LICENCE = 24
+"""Letters of a licence in the table; ``encoders list NAME`` and JSON have all of them."""
+HOW_TO_GET = """
+NC: non-commercial. `usad encoders get NAME` fetches what is not here; one that runs its own code
+asks for --trust-remote-code. `usad encoders list NAME` says everything of one, and why it is not
+here. Other encoders: hf:FOLDER, hf:OWNER/NAME, hear:MODULE, xares:MODULE:CLASS, run:FOLDER."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("action", choices=["list", "get"])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="encoders to get")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="encoders to get, or to list in full"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="get all but those of the hub")
     which.add_argument(
@@ -25,15 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Lists encoders, or fetches, verifies and converts weights."""
-    return _list(output) if args.action == "list" else _get(args, output)
+    return _list(args.names, output) if args.action == "list" else _get(args, output)
 
 
-def _list(output: Output) -> int:
-    from usad_workbench.core.registry import encoder_specs, encoder_status
+def _list(names: Sequence[str], output: Output) -> int:
+    from usad_workbench.core.registry import encoder_spec, encoder_specs, encoder_status
 
-    rows = []
-    for name, spec in encoder_specs().items():
-        status = encoder_status(name)
+    rows: list[dict[str, Any]] = []
+    for name in names or encoder_specs():
+        spec, status = encoder_spec(name), encoder_status(name)
         rows.append(
             {
                 "encoder": name,
@@ -51,8 +61,34 @@ def _list(output: Output) -> int:
                 "reason": status.reason,
             }
         )
-    output.result(rows, table(rows, COLUMNS))
+    if names:
+        shown = "\n\n".join(
+            "\n".join(f"{key}: {value}" for key, value in row.items() if value not in ("", None))
+            for row in rows
+        )
+    else:
+        shown = table([_short(row) for row in rows], COLUMNS) + "\n" + HOW_TO_GET
+    output.result(rows, shown)
     return DONE
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table that people read.
+
+    >>> row = {"encoder": "e", "licence": "CC BY-NC 4.0 (non-commercial)", "non_commercial": True,
+    ...     "n_params": 94_370_944, "n_layers": 12, "available": False}
+    >>> {key: _short(row)[key] for key in ("licence", "parameters", "here")}
+    {'licence': 'CC BY-NC 4.0, NC', 'parameters': '94.4 M', 'here': 'no'}
+    """
+    licence, n_params = row["licence"].removesuffix(" (non-commercial)"), row["n_params"]
+    if len(licence) > MAX_LICENCE:
+        licence = licence[: MAX_LICENCE - 1].rstrip(" ,") + "…"
+    return row | {
+        "layers": row["n_layers"],
+        "parameters": "-" if n_params is None else f"{n_params / 1e6:.1f} M",
+        "licence": f"{licence}, NC" if row["non_commercial"] else licence,
+        "here": "yes" if row["available"] else "no",
+    }
 
 
 def _get(args: argparse.Namespace, output: Output) -> int:
