@@ -1,16 +1,22 @@
 """Model folders of the Hugging Face hub: where they are on this machine, and getting them.
 
-They stay in the hub's own cache (``$HF_HOME``), where other programs find them too; its
-client resumes what was interrupted and checks sizes and hashes. Only ``fetch_snapshot``
-uses the network.
+They stay in the hub's own cache (``$HF_HOME``), where other programs find them too. Its client
+(tested with 2.4) goes on within a file when a connection breaks, five times without a byte; run
+again, it keeps the files that are whole and begins the broken one anew. It checks sizes, not
+contents: these are checked here, against the hash that the cache names a file by. Only
+``fetch_snapshot`` uses the network.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 from usad_workbench.core.errors import WeightsError
+from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.teachers.row import HubSource
 
@@ -21,7 +27,13 @@ def local_snapshot(source: HubSource) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(source.repo, revision=source.revision, local_files_only=True)
+        # Without the patterns what was never asked for would be missing.
+        found = snapshot_download(
+            source.repo,
+            revision=source.revision,
+            allow_patterns=list(source.files),
+            local_files_only=True,
+        )
     except LocalEntryNotFoundError:
         return None
     folder = Path(found)
@@ -66,18 +78,23 @@ def snapshot_missing_reason(name: str, source: HubSource) -> str | None:
 
 
 def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progress) -> Path:
-    """Downloads what is missing of a repository.
+    """Downloads what is missing of a repository and checks every file.
+
+    Progress is in bytes, of all files together.
 
     Raises:
-        WeightsError: no network, no such repository, or one whose terms were not accepted.
+        WeightsError: no network, no such repository, one whose terms were not accepted, or a
+            file that is not the hub's, which is removed.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-    progress(0, 1, f"{name}: {source.repo} ({source.size_mb:.0f} MB)")
     try:
         found = snapshot_download(
-            source.repo, revision=source.revision, allow_patterns=list(source.files)
+            source.repo,
+            revision=source.revision,
+            allow_patterns=list(source.files),
+            tqdm_class=_reporting_bar(progress, name),
         )
     except GatedRepoError as error:
         raise WeightsError(
@@ -88,15 +105,74 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
         raise WeightsError(
             f"The hub has no repository {source.repo}, or it is private. Check the name."
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    # The second base is the error of the client's transport, of a package that depends on its version.
+    except (HfHubHTTPError.__mro__[1], OSError) as error:
         raise WeightsError(
-            f"{source.repo} could not be downloaded: {error}. Check the network and run "
-            f"`usad encoders get {name}` again: it goes on where it stopped."
+            f"{source.repo} could not be downloaded: {_first_line(error)}. Check the network and run "
+            f"`usad encoders get {name}` again: files that are whole are kept."
         ) from error
+    check_files(Path(found), name)
     if not is_model_folder(Path(found)):
         raise WeightsError(
             f"{source.repo} has no config.json with weights in safetensors or pytorch_model.bin "
             f"(found in {found}). It is no model of transformers."
         )
-    progress(1, 1, f"{name}: done")
     return Path(found)
+
+
+def _first_line(error: Exception) -> str:
+    """What happened; the client's further lines are advice on its own interface."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
+
+
+def check_files(folder: Path, name: str) -> None:
+    """Compares each file of a snapshot with the hash that the cache names it by.
+
+    That is SHA-256 for weights, and git's hash for small files. A file without such a name, as
+    in a cache without links, is left alone.
+
+    Raises:
+        WeightsError: a file that is another; it is removed, so that it is fetched again.
+    """
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        blob = path.resolve()
+        found = _hash_like(blob)
+        if found == blob.name or not found:
+            continue
+        path.unlink()
+        blob.unlink()
+        raise WeightsError(
+            f"{path.name} of {name} is damaged: its hash is {found}, {blob.name} was expected. "
+            f"It was removed; run `usad encoders get {name}` again."
+        )
+
+
+def _hash_like(blob: Path) -> str:
+    """The hash of a file, of the kind that its name is; empty where that is none."""
+    if re.fullmatch("[0-9a-f]{64}", blob.name):
+        return sha256_of_file(blob)
+    if not re.fullmatch("[0-9a-f]{40}", blob.name):
+        return ""
+    content = blob.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _reporting_bar(progress: Progress, name: str) -> type:
+    """A bar for the hub's client that draws nothing and reports the bytes."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.counts_bytes = kwargs.get("unit") == "B"
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            if self.counts_bytes:
+                done = int(self.n)
+                progress(done, max(done, int(self.total or 0)), f"{name}: bytes")
+
+    return Bar
