@@ -15,11 +15,7 @@ import pytest
 import torch
 
 from tests.core.teachers.hub_folders import SAMPLES, save
-from tests.core.teachers.test_atst import SMALL as SMALL_ATST
-from tests.core.teachers.test_atst import checkpoint as atst_checkpoint
-from tests.core.teachers.test_atst import small_net as small_atst
-from tests.core.teachers.test_muq import AUTHORS as MUQ
-from tests.core.teachers.test_muq import checkpoint as muq_checkpoint
+from tests.core.teachers.teacher_files import SMALL_ATST, atst_checkpoint, small_atst, write_muq
 from usad_workbench.core.models.checkpoint import load_heads
 from usad_workbench.core.registry import get_weights, load_encoder
 from usad_workbench.core.teachers import atst, builtin
@@ -52,9 +48,7 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     for name, sample in FOLDERS.items():
         save(SAMPLES[sample], snapshot(tmp_path / "hub", name))
-    folder = snapshot(tmp_path / "hub", "muq-large-msd-iter")
-    (folder / "config.json").write_text(str(MUQ["config"]))
-    torch.save(muq_checkpoint(), folder / "pytorch_model.bin")
+    write_muq(snapshot(tmp_path / "hub", "muq-large-msd-iter"))
     for name, (n_layers, dim) in dict.fromkeys(FOLDERS, (2, 32)).items() | {
         ("muq-large-msd-iter", (3, 32))
     }:

@@ -4,7 +4,6 @@ import json
 import pickle
 import sys
 import types
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 
 from tests.core.teachers.planted_weights import noise as planted_noise
 from tests.core.teachers.planted_weights import planted
+from tests.core.teachers.teacher_files import SMALL_ATST, atst_checkpoint, small_atst
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import WeightsError
 from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
@@ -32,22 +32,10 @@ from usad_workbench.core.teachers.weights import CACHE_VARIABLE
 from usad_workbench.workbench.cli import main
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-SMALL = AtstConfig(dim=24, n_layers=3, n_heads=4)
-PREFIX = "model.teacher.encoder."
-
-
-def small_net(config: AtstConfig = SMALL, seed: int = 0) -> AtstNet:
-    """Random weights far from their initial values, norms included."""
-    torch.manual_seed(seed)
-    net = AtstNet(config).eval()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return net
 
 
 def small_encoder(net: AtstNet | None = None) -> AtstEncoder:
-    net = net or small_net()
+    net = net or small_atst()
     n_layers = net.config.n_layers
     small = replace(
         encoder_spec("atst-frame"),
@@ -131,16 +119,16 @@ def test_log_mel_is_librosas(scale: float) -> None:
     samples[-2000:] *= 1e4
     expected = reference_log_mel(samples)
     n_valid = torch.tensor([len(samples)])
-    found = small_net().log_mel(torch.from_numpy(samples)[None], n_valid)[0].numpy().T
+    found = small_atst().log_mel(torch.from_numpy(samples)[None], n_valid)[0].numpy().T
     assert scale == 0 or np.isclose(expected.max() - expected.min(), 80 / 130.3324 * 2)
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 def test_every_layer_is_that_of_the_formulas() -> None:
     """Double precision from the log-mel on; measured: 1e-14."""
-    net = small_net().double()
+    net = small_atst().double()
     log_mel = reference_log_mel(noise(1.03).samples).astype(np.float64)
-    outs, ffns, final = reference_layers(weights_of(net), log_mel, SMALL)
+    outs, ffns, final = reference_layers(weights_of(net), log_mel, SMALL_ATST)
     with torch.no_grad():
         found, found_ffns = net(
             torch.from_numpy(log_mel.T)[None], torch.tensor([log_mel.shape[1] // 4]), 3
@@ -153,7 +141,7 @@ def test_every_layer_is_that_of_the_formulas() -> None:
 def test_a_clip_goes_from_samples_to_the_layers_of_the_formulas() -> None:
     encoder, clip = small_encoder(), noise(0.7, seed=3)
     expected, ffns, final = reference_layers(
-        weights_of(encoder.net), reference_log_mel(clip.samples), SMALL
+        weights_of(encoder.net), reference_log_mel(clip.samples), SMALL_ATST
     )
     for kind, wanted in (
         ("block", expected), ("ffn", ffns), ("output", [*expected[:-1], final])
@@ -176,7 +164,9 @@ def test_a_long_clip_is_its_chunks_of_ten_seconds() -> None:
     log_mel = reference_log_mel(clip.samples)
     found = features(encoder, clip).of(3)[0].numpy()
     parts = [
-        reference_layers(weights_of(encoder.net), log_mel[:, start : start + 1001], SMALL)[0][3]
+        reference_layers(weights_of(encoder.net), log_mel[:, start : start + 1001], SMALL_ATST)[0][
+            3
+        ]
         for start in (0, 1000, 2000)
     ]
     assert [len(part) for part in parts] == [250, 250, 107]
@@ -209,7 +199,7 @@ def theirs(authors: Any) -> AtstEncoder:
     """Our network with the weights of theirs."""
     shapes: dict[str, list[int]] = json.loads(str(authors["names"]))
     state = {n: torch.from_numpy(planted(n, tuple(s))) for n, s in shapes.items()}
-    net = AtstNet(SMALL).eval()
+    net = AtstNet(SMALL_ATST).eval()
     assert set(state) - set(net.state_dict()) == {"mask_embed"}
     net.load_state_dict({n: value for n, value in state.items() if n != "mask_embed"})
     return small_encoder(net)
@@ -267,36 +257,18 @@ def test_size_is_that_of_the_paper() -> None:
 # The published file's form.
 
 
-def checkpoint(state: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """What Lightning writes: a teacher and a student, settings, states of the optimiser."""
-    student = {name: torch.randn_like(value) for name, value in state.items()}
-    heads = {"model.teacher.projector.0.weight": torch.randn(3, 3)}
-    return {
-        "epoch": 199,
-        "pytorch-lightning_version": "1.5.0",
-        "state_dict": {
-            **{f"model.student.encoder.{name}": value for name, value in student.items()},
-            **{f"{PREFIX}{name}": value for name, value in state.items()},
-            f"{PREFIX}mask_embed": torch.zeros(1, 1, 24),
-            **heads,
-        },
-        "optimizer_states": [{"state": {0: {"step": 3, "exp_avg": torch.randn(4)}}}],
-        "hyper_parameters": {"arch": "base", "args": Namespace(learning_rate=5e-4)},
-    }
-
-
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a table whose ATST-Frame is the small one."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(atst, "AtstConfig", lambda: SMALL)
+    monkeypatch.setattr(atst, "AtstConfig", lambda: SMALL_ATST)
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     path = tmp_path / "atstframe_base.ckpt"
-    torch.save(checkpoint(small_net(seed=7).state_dict()), path)
+    torch.save(atst_checkpoint(small_atst(seed=7).state_dict()), path)
     return path
 
 
@@ -304,7 +276,7 @@ def test_the_teachers_weights_are_read_from_the_checkpoint(cache: Path, publishe
     get_weights("atst-frame", from_file=published)
     assert encoder_status("atst-frame").available
     encoder = load_encoder("atst-frame")
-    expected = small_net(seed=7).state_dict()
+    expected = small_atst(seed=7).state_dict()
     found = encoder.net.state_dict()  # type: ignore[attr-defined]
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.core.teachers import muq_formulas
-from tests.core.teachers.planted_weights import noise, planted
+from tests.core.teachers.planted_weights import noise
+from tests.core.teachers.teacher_files import MUQ_AUTHORS, muq_checkpoint, write_muq
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import ShapeError, WeightsError
 from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
@@ -23,29 +24,14 @@ from usad_workbench.core.teachers.muq import MuqConfig, MuqEncoder, MuqNet
 
 RATE = 24_000
 NAME = "muq-large-msd-iter"
-AUTHORS = np.load(Path(__file__).parent / "fixtures" / "muq_reference.npz")
-"""Of 24,777 samples of ``planted_weights.noise``."""
 N_LAYERS, N_HEADS = 3, 4
-
-
-def checkpoint() -> dict[str, Tensor]:
-    """All that the authors' class saves, parts that are no encoder included."""
-    shapes: dict[str, list[int]] = json.loads(str(AUTHORS["names"]))
-    state = {name: torch.from_numpy(planted(name, tuple(s))) for name, s in shapes.items()}
-    for name in shapes:
-        if name.endswith("num_batches_tracked"):
-            state[name] = torch.tensor(0)
-        if name.endswith("inv_freq"):
-            state[name] = 1.0 / 10_000 ** (torch.arange(0, 8, 2).float() / 8)
-    return state
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of the hub as the authors' ``save_pretrained`` writes it."""
     path = tmp_path_factory.mktemp("muq")
-    (path / "config.json").write_text(str(AUTHORS["config"]))
-    save_file(checkpoint(), path / "model.safetensors")
+    write_muq(path)
     return path
 
 
@@ -89,7 +75,7 @@ def test_log_mel_is_the_authors_and_librosas(loaded: MuqEncoder) -> None:
     samples = noise(24_777)
     found = net.log_mel(torch.from_numpy(samples)[None])[0].numpy()
     assert found.shape == (128, 103) and (found == found.min()).mean() > 0.1
-    np.testing.assert_allclose(found, AUTHORS["log_mel"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, MUQ_AUTHORS["log_mel"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(found, muq_formulas.log_mel(samples), rtol=0, atol=1e-4)
 
 
@@ -97,12 +83,12 @@ def test_layers_are_those_of_the_authors_package(loaded: MuqEncoder) -> None:
     """Its 13 hidden states for 12 layers: what enters each block, and the normed last one."""
     samples = noise(24_777)
     blocks = features(loaded, samples).frames
-    for ours, theirs in zip(blocks[:-1], AUTHORS["hidden"][:-1], strict=True):
+    for ours, theirs in zip(blocks[:-1], MUQ_AUTHORS["hidden"][:-1], strict=True):
         assert_close(ours[0], theirs, 1e-5)
     normed = features(loaded, samples, kind="output").of(N_LAYERS)
-    assert_close(normed[0], AUTHORS["hidden"][-1], 1e-5)
+    assert_close(normed[0], MUQ_AUTHORS["hidden"][-1], 1e-5)
     ffns = features(loaded, samples, kind="ffn").frames
-    for ours, theirs in zip(ffns, AUTHORS["ffn"], strict=True):
+    for ours, theirs in zip(ffns, MUQ_AUTHORS["ffn"], strict=True):
         assert_close(ours[0], theirs, 1e-5)  # before the factor of a half
 
 
@@ -201,7 +187,7 @@ def test_by_name_it_is_found_in_the_hubs_cache(
     assert isinstance(encoder, MuqEncoder) and encoder.spec == small
     assert encoder.weights_sha256 == loaded.weights_sha256
     found = features(encoder, noise(24_777)).of(1)[0]
-    assert_close(found, AUTHORS["hidden"][1], 1e-5)
+    assert_close(found, MUQ_AUTHORS["hidden"][1], 1e-5)
 
 
 def test_weights_in_a_pickle_are_the_same(folder: Path, loaded: MuqEncoder, tmp_path: Path) -> None:
@@ -223,7 +209,7 @@ def test_another_architecture_is_refused(
 ) -> None:
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
-    save_file(checkpoint(), tmp_path / "model.safetensors")
+    save_file(muq_checkpoint(), tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match=r"This MuQ has .* was expected"):
         load_encoder(f"hf:{tmp_path}")
 
@@ -231,7 +217,7 @@ def test_another_architecture_is_refused(
 def test_weights_that_lack_a_layer_are_refused(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "encoder_depth": 4}))
-    save_file(checkpoint(), tmp_path / "model.safetensors")
+    save_file(muq_checkpoint(), tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match=r"lack \d+ tensors.*conformer\.layers\.3\."):
         load_encoder(f"hf:{tmp_path}")
 
