@@ -1,29 +1,44 @@
 """Two students on the same clips: two encoders, two stages, or two checkpoints of one run.
 
 Differences are first minus second, paired: the same clips, the same clusters left out or
-drawn, the same folds. Both are asked at the same relative depth.
+drawn, the same folds. Both are asked at the same relative depth. Tasks are read from stored
+predictions where ``usad evaluate`` has both students with one protocol and the same splits.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr
 
+from usad_workbench.core.bias.errors import error_consistency
+from usad_workbench.core.diagnosis import lineage
+from usad_workbench.core.diagnosis.answers import (
+    NOT_STORED,
+    answers_of,
+    are_stored,
+    both_wrong,
+)
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, cell_name, drivers_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.probes import evaluate_best_layer, paired_difference
+from usad_workbench.core.parallel import as_finished
+from usad_workbench.core.predictions import Predictions
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
 from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.resampling import jackknife_limits
-from usad_workbench.core.tasks import Task
+from usad_workbench.core.tasks import Task, mean_difference
 from usad_workbench.core.teacher_similarity import MEASURES
 
 NAME = "comparison"
+KAPPA = "error consistency"
 COLUMNS = {
+    "kind": "VARCHAR",
+    "relation": "VARCHAR",
     "quantity": "VARCHAR",
     "name": "VARCHAR",
     "domain": "VARCHAR",
@@ -38,20 +53,31 @@ COLUMNS = {
     "q_value": "DOUBLE",
     "n_clips": "INTEGER",
     "n_clusters": "INTEGER",
+    "protocol": "VARCHAR",
     "reason": "VARCHAR",
 }
-SEEDS = (0,)
-"""One split of the clips: three take 4 minutes for two students of 9 layers and 9 tasks."""
 Row = dict[str, Any]
 
 
-def compare_students(material: Material, other: str, progress: Progress) -> Panel:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What one domain or task adds to the panel."""
+
+    rows: Sequence[Row]
+    drivers: Sequence[Drivers] = ()
+    warnings: Sequence[str] = ()
+
+
+def compare_students(
+    material: Material, other: str, progress: Progress, *, n_processes: int | None = 1
+) -> Panel:
     """Similarity to every encoder and every task, of one student minus another.
 
     Args:
         material: Of the first student; the second must have vectors of the same clips.
         other: The second student.
         progress: Called after each domain and task.
+        n_processes: 1 works in this process; none takes one for each core.
 
     Raises:
         UnknownNameError: the second has no vectors in the workspace.
@@ -64,24 +90,34 @@ def compare_students(material: Material, other: str, progress: Progress) -> Pane
             f"{missing[0]!r}, expected the same clips of both. Run `usad embed --encoders "
             f"{other}`, or choose clips with --where."
         )
-    tasks = material.tasks()
-    total = len(material.domains) + len(tasks)
-    rows: list[Row] = []
-    drivers: list[Drivers] = []
-    for domain in material.domains:
-        rows += _similarities(material, other, domain)
-        progress(len({row["domain"] for row in rows}), total, NAME)
-    for done, task in enumerate(tasks, start=len(material.domains) + 1):
-        row, driver = _task(material, other, task)
-        rows.append(row)
-        drivers += driver
-        progress(done, total, NAME)
+    jobs: list[tuple[str | Task]] = [(domain,) for domain in material.domains]
+    jobs += [(task,) for task in material.tasks()]
+    found: dict[int, Part] = {}
+    with closing(as_finished(_part, jobs, n_processes, (material, other))) as results:
+        for place, part in results:
+            found[place] = part
+            progress(len(found), len(jobs), NAME)
+    parts = [found[place] for place in range(len(jobs))]
+    relation = lineage.relation(material.workspace, material.student, other)
+    rows = [row | {"relation": relation} for part in parts for row in part.rows]
     for quantity in {row["quantity"] for row in rows}:
         mine = [row for row in rows if row["quantity"] == quantity]
         q = benjamini_hochberg(np.array([row["p_value"] for row in mine]))
         for row, value in zip(mine, q.tolist(), strict=True):
             row["q_value"] = value
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+    sentence = lineage.SENTENCES[relation].format(student=material.student, other=other)
+    return Panel(
+        name=NAME, columns=COLUMNS, rows=rows,
+        drivers=[one for part in parts for one in part.drivers],
+        warnings=list(dict.fromkeys([sentence, *(w for part in parts for w in part.warnings)])),
+    )  # fmt: skip
+
+
+def _part(material: Material, other: str, about: str | Task) -> Part:
+    """A domain's similarities, or one task."""
+    if isinstance(about, str):
+        return Part(rows=_similarities(material, other, about))
+    return _task(material, other, about)
 
 
 def _without_vectors(material: Material, other: str) -> list[str]:
@@ -141,42 +177,50 @@ def jackknife_test(difference: float, left_out: Matrix) -> Row:
     return {"ci_low": float(low), "ci_high": float(high), "p_value": p_value}
 
 
-def _task(material: Material, other: str, task: Task) -> tuple[Row, list[Drivers]]:
-    """One task read from both, on the same folds; layers chosen on training folds."""
-    results = []
-    for name in (material.student, other):
-        layers = [
-            material.vectors(name, layer, material.places(task.clip_ids))
-            for layer in material.layers(name)
-        ]
-        results.append(
-            evaluate_best_layer(
-                layers,
-                task.labels.tolist(),
-                task.groups.tolist(),
-                None,
-                "linear",
-                task.metric,
-                seeds=SEEDS,
-            )
-        )
-    a, b = results
-    row = _row("task", task.name, _domain_of(material, task), None, other, a.value, b.value)
-    found = paired_difference(
-        a.predictions,
-        b.predictions,
-        task.labels.tolist(),
-        task.units.tolist(),
-        metric=task.metric,
-    )
-    row |= {
-        "ci_low": found.ci_low, "ci_high": found.ci_high, "n_clips": a.n_test,
-        "n_clusters": found.n_clusters, "reason": found.reason,
-        "p_value": _normal_p(found.value, found.ci_low, found.ci_high),
+def _task(material: Material, other: str, task: Task) -> Part:
+    """One task read from both on the same folds, and how far both make the same mistakes."""
+    domain = _domain_of(material, task)
+    nothing = [
+        _row(quantity, task.name, domain, None, other, math.nan, math.nan)
+        for quantity in ("task", KAPPA)
+    ]
+    try:
+        found = answers_of(material, task, [material.student, other])
+    except (ShapeError, DegenerateError) as error:
+        return Part(rows=[row | {"reason": str(error)} for row in nothing])
+    mine, theirs = found[material.student], found[other]
+    values = [mean_difference([(task, one.labels, None)]).value for one in (mine, theirs)]
+    difference = mean_difference([(task, mine.labels, theirs.labels)])
+    row = _row("task", task.name, domain, None, other, *values) | {
+        "ci_low": difference.ci_low, "ci_high": difference.ci_high,
+        "n_clips": len(task.clip_ids), "n_clusters": difference.n_clusters,
+        "reason": difference.reason, "protocol": mine.protocol,
+        "p_value": _normal_p(difference.value, difference.ci_low, difference.ci_high),
     }  # fmt: skip
-    right = [(one.predictions == task.labels[None]).mean(axis=0) for one in results]
-    cell = cell_name(quantity="task", name=task.name)
-    return row, [drivers_of(cell, task.clip_ids, right[0] - right[1], "error")]
+    return Part(
+        rows=[row, _kappa_row(nothing[1], mine, theirs, material.config.seed)],
+        drivers=[
+            drivers_of(
+                cell_name(quantity="task", name=task.name), task.clip_ids,
+                mine.right.mean(axis=0) - theirs.right.mean(axis=0), "error",
+            ),
+            drivers_of(
+                cell_name(quantity=KAPPA, name=task.name), task.clip_ids,
+                both_wrong(mine, theirs), "error",
+            ),
+        ],
+        warnings=[] if are_stored(found) else [NOT_STORED],
+    )  # fmt: skip
+
+
+def _kappa_row(row: Row, mine: Predictions, theirs: Predictions, seed: int) -> Row:
+    """Error consistency of the two: one value of both, no difference."""
+    one = error_consistency(mine.right, theirs.right, mine.task.units, seed=seed)
+    return row | {
+        "value": one.kappa, "ci_low": one.ci_low, "ci_high": one.ci_high,
+        "n_clips": one.n_clips, "n_clusters": one.n_clusters, "reason": one.reason,
+        "protocol": mine.protocol,
+    }  # fmt: skip
 
 
 def _normal_p(value: float, low: float, high: float) -> float:
@@ -206,6 +250,7 @@ def _row(
     other_value: float,
 ) -> Row:
     return {
+        "kind": "errors" if quantity == KAPPA else "difference", "relation": "", "protocol": None,
         "quantity": quantity, "name": name, "domain": domain, "layer": layer, "other": other,
         "value": value, "other_value": other_value, "difference": value - other_value,
         "ci_low": math.nan, "ci_high": math.nan, "p_value": math.nan, "q_value": math.nan,
@@ -213,16 +258,29 @@ def _row(
     }  # fmt: skip
 
 
-def lost_domains(rows: Sequence[Mapping[str, Any]], margin: float, alpha: float) -> dict[str, str]:
-    """Tasks at which the first student is worse than the second by more than the margin.
+def lost_by_stage_2(
+    rows: Sequence[Mapping[str, Any]], margin: float, alpha: float
+) -> dict[str, str] | None:
+    """Tasks at which the second stage is worse than the first by more than the margin.
 
     Args:
         rows: Of the panel.
         margin: What does not matter.
         alpha: Limit of the q-value.
+
+    Returns:
+        By task, second stage minus first in words; none where the two students are not
+        stages of one.
     """
-    return {
-        str(row["name"]): f"{row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-        for row in rows
-        if row["quantity"] == "task" and row["difference"] < -margin and row["q_value"] <= alpha
-    }
+    sign = {"second stage": 1.0, "first stage": -1.0}
+    found: dict[str, str] | None = None
+    for row in rows:
+        if row["quantity"] != "task" or row["relation"] not in sign:
+            continue
+        found = {} if found is None else found
+        low, value, high = sorted(
+            sign[row["relation"]] * row[name] for name in ("ci_low", "difference", "ci_high")
+        )
+        if value < -margin and row["q_value"] <= alpha:
+            found[str(row["name"])] = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return found

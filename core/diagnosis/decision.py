@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from usad_workbench.core.diagnosis.comparison import NAME as COMPARISON
-from usad_workbench.core.diagnosis.comparison import lost_domains
+from usad_workbench.core.diagnosis.comparison import lost_by_stage_2
 from usad_workbench.core.diagnosis.llm_results import NAME as LLM
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
@@ -102,7 +102,7 @@ def _falsified(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verdict:
     compared = _rows(diagnosis, COMPARISON)
     return falsified(
         unseen={domain: _student_minus(row) for domain, row in best.items()},
-        stage_2=lost_domains(compared, rules.margin, rules.alpha) if compared else None,
+        stage_2=lost_by_stage_2(compared, rules.margin, rules.alpha),
         llm=_llm_words(_rows(diagnosis, LLM)),
         supervised=others,
         rules=rules,

@@ -144,7 +144,7 @@ VIEWS: dict[str, PanelView] = {
     ),
     "comparison": PanelView(
         title="Comparison of two students", value="difference", axis="first minus second",
-        series="name", facets=("quantity", "domain"),
+        series="name", facets=("quantity", "domain"), where=("kind", "difference"),
         reading="Paired differences on the same clips. Zero: no difference.",
     ),
 }  # fmt: skip
@@ -156,6 +156,14 @@ MORE_VIEWS: dict[str, tuple[PanelView, ...]] = {
             title="Hubs", value="hubness", low="hubness_ci_low", high="hubness_ci_high",
             axis="skewness of how often a clip is a neighbour", series="encoder",
             facets=("domain",), reference=None,
+        ),
+    ),
+    "comparison": (
+        PanelView(
+            title="Mistakes of both", value="value", axis="Cohen's kappa of being right",
+            series="name", facets=("domain",), where=("kind", "errors"),
+            reading="How often both students are right or wrong on the same clips, above what "
+            "their accuracies give. Clips that are hard for everybody raise it too.",
         ),
     ),
     "interventions": (

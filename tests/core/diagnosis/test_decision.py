@@ -97,11 +97,14 @@ def test_routing_and_falsifiers_read_their_own_systems() -> None:
     assert falsifiers["supervised encoder minus student"]["t"]["speech"].startswith("+0.100")
     assert falsifiers["second stage"] == "not measured"
     lost = {
-        "quantity": "task", "name": "digit", "difference": -0.1, "ci_low": -0.15,
-        "ci_high": -0.05, "q_value": 0.01,
+        "quantity": "task", "relation": "second stage", "name": "digit", "difference": -0.1,
+        "ci_low": -0.15, "ci_high": -0.05, "q_value": 0.01,
     }  # fmt: skip
     again = _decide(routing=_routing_rows("linear"), comparison=[lost])
     assert again["falsified"].verdict == "falsified: the second stage makes it worse"
+    unrelated = lost | {"relation": "another student"}
+    other = _decide(routing=_routing_rows("linear"), comparison=[unrelated])
+    assert other["falsified"].evidence["second stage"] == "not measured"
 
 
 def test_explained_is_the_last_layer_of_taught_domains() -> None:
