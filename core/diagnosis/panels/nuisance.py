@@ -4,15 +4,20 @@ Selectivity of an encoder minus the mean of the controls' is its ``excess``; the
 profile of excesses beside a teacher's is ``profile_correlation`` on the teacher's rows.
 ``after_erasure`` is what a fresh probe on other clusters finds once the factor is erased;
 ``reliance`` is what each task of the domain loses with it, for the student's last layer.
+``carried_share`` is the share of the similarity of the student's last layer to this teacher
+or control that goes when both forget the factor; beside it what any labels take. A teacher's
+``excess_similarity`` is its similarity minus that of the controls in its place: where it
+falls to 0 after erasure, the factor is what was inherited.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from usad_workbench.core.bias.carried import CarriedShare, Erasable, carried_share
 from usad_workbench.core.bias.erasure import check_erasure, reliance
 from usad_workbench.core.bias.factors import categorical
 from usad_workbench.core.bias.nuisance import (
@@ -22,11 +27,13 @@ from usad_workbench.core.bias.nuisance import (
     profile_inheritance,
 )
 from usad_workbench.core.diagnosis.clip_factors import ClipFactor, clip_factors, spaces_of
+from usad_workbench.core.diagnosis.exchangeable import controls_for
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg
+from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.tasks import Task
 
 NAME = "nuisance"
@@ -40,7 +47,11 @@ COLUMNS = {
     "after_erasure_mlp": "DOUBLE", "excess": "DOUBLE", "amplification": "DOUBLE",
     "amplification_ci_low": "DOUBLE", "amplification_ci_high": "DOUBLE",
     "profile_correlation": "DOUBLE", "n_factors": "INTEGER", "reliance": SHARES,
-    "reliance_ci_low": SHARES, "reliance_ci_high": SHARES, "n_clips": "INTEGER",
+    "reliance_ci_low": SHARES, "reliance_ci_high": SHARES, "similarity": "DOUBLE",
+    "similarity_after_erasure": "DOUBLE", "carried_share": "DOUBLE",
+    "carried_share_ci_low": "DOUBLE", "carried_share_ci_high": "DOUBLE",
+    "carried_by_chance": "DOUBLE", "excess_similarity": "DOUBLE",
+    "excess_similarity_after_erasure": "DOUBLE", "n_clips": "INTEGER",
     "n_clusters": "INTEGER", "reason": "VARCHAR",
 }  # fmt: skip
 MAX_PERMUTATIONS = 99
@@ -79,6 +90,7 @@ def compute(material: Material, progress: Progress) -> Panel:
                 ids = material.clips.clip_id.iloc[cell.factor.rows].tolist()
                 drivers.append(drivers_of(name, ids, found.misread, "error"))
         _compare(material, cell, spaces)
+        _carried(material, cell, dict(spaces))
         progress(done, len(cells), NAME)
     _profiles(material, cells, spaces)
     rows = [row for cell in cells for row in cell.rows.values()]
@@ -198,6 +210,46 @@ def _compare(material: Material, cell: _Cells, spaces: Sequence[tuple[str, int]]
                 "amplification": gap.value, "amplification_ci_low": gap.ci_low,
                 "amplification_ci_high": gap.ci_high,
             }  # fmt: skip
+
+
+def _carried(material: Material, cell: _Cells, layers: Mapping[str, int]) -> None:
+    """How much of the similarity to each teacher and control the factor carries."""
+    one, seed = cell.factor, material.config.seed
+    if one.factor is None:
+        return
+    chosen = thin_clusters(material.clusters(one.rows), material.config.max_clips, seed)
+    rows, factor = one.rows[chosen], one.factor.with_values(one.factor.values[chosen])
+    known: dict[str, CarriedShare] = {}
+    try:
+        student = Erasable(material.vectors(material.student, layers[material.student], rows))
+    except DegenerateError:
+        return  # its own row says why
+    for name in (*material.teachers, *material.controls):
+        try:
+            other = Erasable(material.vectors(name, layers[name], rows))
+            found = carried_share(student, other, factor, material.clusters(rows), seed=seed)
+        except (ShapeError, DegenerateError):
+            continue  # its own row says why
+        known[name] = found
+        row = cell.rows[name, layers[name]]
+        row |= {
+            "similarity": found.similarity, "similarity_after_erasure": found.after,
+            "carried_share": found.share, "carried_share_ci_low": found.ci_low,
+            "carried_share_ci_high": found.ci_high, "carried_by_chance": found.by_chance,
+            "reason": _joined(row["reason"], found.reason),
+        }  # fmt: skip
+    for name in material.teachers:
+        others = [known[n] for n in controls_for(material, name, "teacher") if n in known]
+        if name in known and others:
+            cell.rows[name, layers[name]] |= {
+                "excess_similarity": known[name].similarity - _mean([o.similarity for o in others]),
+                "excess_similarity_after_erasure":
+                    known[name].after - _mean([one.after for one in others]),
+            }  # fmt: skip
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def _profiles(

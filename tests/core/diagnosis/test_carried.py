@@ -1,6 +1,7 @@
 """End to end: a student with a gender direction that neither teacher nor controls have."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +82,46 @@ def test_planted_gender_is_found_in_the_student_alone(material: Material) -> Non
     flat = _of(panel.rows, factor="sex", encoder="flat")
     assert np.isnan(flat["accuracy"])
     assert "equal" in flat["reason"]
+    # Nobody else has the direction, so it carries no similarity; nor is there any.
+    assert "no share: the similarity is not above 0" in _of(
+        panel.rows, factor="sex", encoder="t"
+    )["reason"]  # fmt: skip
+
+
+def test_gender_that_teacher_and_student_share_carries_their_similarity(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(3)
+    workspace = Workspace.create(tmp_path / "w")
+    speaker = np.arange(N) % N_SPEAKERS
+    sex = np.where(speaker % 2, "f", "m")
+    add_clips(workspace, {
+        "domain": ["speech"] * N, "cluster_id": [f"s{i}" for i in speaker],
+        "label": [f"w{i % 3}" for i in range(N)], "sex": sex.tolist(),
+    })  # fmt: skip
+    content = rng.normal(size=(N, 2))
+
+    def vectors(gender: float) -> list[np.ndarray]:
+        signal = np.column_stack([content, gender * (sex == "f")])
+        noise = 0.5 * rng.normal(size=(N, DIM))
+        return [signal @ np.linalg.qr(rng.normal(size=(DIM, 3)))[0].T + noise]
+
+    for name, role, gender in (
+        ("s", "student", 4.0), ("t", "teacher", 4.0), ("k", "control", 0.0), ("l", "control", 0.0),
+    ):  # fmt: skip
+        add_encoder(workspace, name, role, None if role == "student" else "speech", vectors(gender))
+    set_distillation(workspace, "s", [("t", "speech", 1)])
+    made = gather(workspace, "s", config=DiagnosisConfig(n_permutations=19, k=5))
+    rows = nuisance.compute(made, no_progress).rows
+    teacher = _of(rows, factor="sex", encoder="t")
+    assert teacher["carried_share"] > teacher["carried_by_chance"] + 0.05
+    assert teacher["carried_share_ci_low"] > 0
+    assert teacher["excess_similarity"] > 0.2
+    assert abs(teacher["excess_similarity_after_erasure"]) < 0.1
+    assert teacher["similarity_after_erasure"] > 0.5  # the content is theirs, too
+    control = _of(rows, factor="sex", encoder="k")
+    assert control["carried_share"] < 0.1
+    assert "excess_similarity" not in control
 
 
 def test_neighbours_of_the_student_share_gender_beyond_the_word(material: Material) -> None:
