@@ -25,9 +25,7 @@ from usad_workbench.core.teachers.students import (
     SHIPPED_NAME,
     UNTRAINED_NAME,
     control_spec,
-    recorded_start,
     recorded_teachers,
-    run_and_step,
     run_spec,
     shipped_missing_reason,
     shipped_spec,
@@ -131,31 +129,11 @@ def student_teachers(name: str) -> list[tuple[str, str | None, int]]:
         CheckpointError: no such student.
         UnknownNameError: an encoder that is no trained student.
     """
-    _check_student(name)
-    return recorded_teachers(name)
-
-
-def student_start(name: str) -> str | None:
-    """The hash of the weights that a student's training began with; none if at random.
-
-    Raises:
-        CheckpointError: no such student.
-        UnknownNameError: an encoder that is no trained student.
-    """
-    _check_student(name)
-    return recorded_start(name)
-
-
-def student_run(name: str) -> str:
-    """The folder of the run that a student is a checkpoint of; empty for all other encoders."""
-    return run_and_step(name)[0] if name.startswith(RUN_PREFIX) else ""
-
-
-def _check_student(name: str) -> None:
     if name not in (SHIPPED_NAME, *CONTROLS) and not name.startswith(RUN_PREFIX):
         raise UnknownNameError(
             f"{name} is no trained student. Name {SHIPPED_NAME} or a run as {RUN_PREFIX}DIR."
         )
+    return recorded_teachers(name)
 
 
 def _table() -> dict[str, EncoderRow]:

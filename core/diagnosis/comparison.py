@@ -3,6 +3,8 @@
 Differences are first minus second, paired: the same clips, the same clusters left out or
 drawn, the same folds. Both are asked at the same relative depth. Tasks are read from stored
 predictions where ``usad evaluate`` has both students with one protocol and the same splits.
+``lineage`` says what the two are to each other: only stages of one student say what a stage
+changed.
 """
 
 import math
@@ -16,14 +18,11 @@ from scipy.special import ndtr, ndtri, stdtr
 
 from usad_workbench.core.bias.errors import error_consistency
 from usad_workbench.core.diagnosis import lineage
-from usad_workbench.core.diagnosis.answers import (
-    NOT_STORED,
-    answers_of,
-    are_stored,
-    both_wrong,
-)
+from usad_workbench.core.diagnosis.answers import NOT_STORED, answers_of, are_stored, both_wrong
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, cell_name, drivers_of
+from usad_workbench.core.diagnosis.panels.routing import ANY_DOMAIN
+from usad_workbench.core.diagnosis.verdicts import Estimate, StageChange
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.parallel import as_finished
 from usad_workbench.core.predictions import Predictions
@@ -31,11 +30,14 @@ from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
 from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.resampling import jackknife_limits
-from usad_workbench.core.tasks import Task, mean_difference
+from usad_workbench.core.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL, Task, mean_difference
 from usad_workbench.core.teacher_similarity import MEASURES
 
 NAME = "comparison"
-KAPPA = "error consistency"
+TASK, KAPPA = "task", "error consistency"
+"""Quantities beside the measures of similarity and the mean of a domain's tasks."""
+DIFFERENCE, ERRORS = "difference", "errors"
+"""Kinds of rows: one student minus the other, and what both get wrong."""
 COLUMNS = {
     "kind": "VARCHAR",
     "relation": "VARCHAR",
@@ -57,6 +59,8 @@ COLUMNS = {
     "reason": "VARCHAR",
 }
 Row = dict[str, Any]
+Pair = tuple[Predictions, Predictions]
+"""What both students said of one task, the first student first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +68,7 @@ class Part:
     """What one domain or task adds to the panel."""
 
     rows: Sequence[Row]
+    pair: Pair | None = None
     drivers: Sequence[Drivers] = ()
     warnings: Sequence[str] = ()
 
@@ -99,12 +104,13 @@ def compare_students(
             progress(len(found), len(jobs), NAME)
     parts = [found[place] for place in range(len(jobs))]
     relation = lineage.relation(material.workspace, material.student, other)
-    rows = [row | {"relation": relation} for part in parts for row in part.rows]
+    rows = [row for part in parts for row in part.rows]
+    rows += _means([part.pair for part in parts if part.pair], other)
     for quantity in {row["quantity"] for row in rows}:
         mine = [row for row in rows if row["quantity"] == quantity]
         q = benjamini_hochberg(np.array([row["p_value"] for row in mine]))
         for row, value in zip(mine, q.tolist(), strict=True):
-            row["q_value"] = value
+            row |= {"q_value": value, "relation": relation}
     sentence = lineage.SENTENCES[relation].format(student=material.student, other=other)
     return Panel(
         name=NAME, columns=COLUMNS, rows=rows,
@@ -134,6 +140,8 @@ def _similarities(material: Material, other: str, domain: str) -> list[Row]:
         mine = material.vectors(material.student, layer, places)
         theirs = material.vectors(other, material.matching_layer(other, layer), places)
         for name in [*material.teachers, *material.controls]:
+            if name == other:  # a control can be the second student: it is like itself
+                continue
             target = material.vectors(name, material.matching_layer(name, layer), places)
             for measure in MEASURES:
                 try:
@@ -179,29 +187,23 @@ def jackknife_test(difference: float, left_out: Matrix) -> Row:
 
 def _task(material: Material, other: str, task: Task) -> Part:
     """One task read from both on the same folds, and how far both make the same mistakes."""
-    domain = _domain_of(material, task)
+    domain = task.domain or ANY_DOMAIN
     nothing = [
         _row(quantity, task.name, domain, None, other, math.nan, math.nan)
-        for quantity in ("task", KAPPA)
+        for quantity in (TASK, KAPPA)
     ]
     try:
         found = answers_of(material, task, [material.student, other])
     except (ShapeError, DegenerateError) as error:
         return Part(rows=[row | {"reason": str(error)} for row in nothing])
     mine, theirs = found[material.student], found[other]
-    values = [mean_difference([(task, one.labels, None)]).value for one in (mine, theirs)]
-    difference = mean_difference([(task, mine.labels, theirs.labels)])
-    row = _row("task", task.name, domain, None, other, *values) | {
-        "ci_low": difference.ci_low, "ci_high": difference.ci_high,
-        "n_clips": len(task.clip_ids), "n_clusters": difference.n_clusters,
-        "reason": difference.reason, "protocol": mine.protocol,
-        "p_value": _normal_p(difference.value, difference.ci_low, difference.ci_high),
-    }  # fmt: skip
+    row = _task_row(TASK, task.name, [(mine, theirs)], other)
     return Part(
         rows=[row, _kappa_row(nothing[1], mine, theirs, material.config.seed)],
+        pair=(mine, theirs),
         drivers=[
             drivers_of(
-                cell_name(quantity="task", name=task.name), task.clip_ids,
+                cell_name(quantity=TASK, name=task.name), task.clip_ids,
                 mine.right.mean(axis=0) - theirs.right.mean(axis=0), "error",
             ),
             drivers_of(
@@ -211,6 +213,41 @@ def _task(material: Material, other: str, task: Task) -> Part:
         ],
         warnings=[] if are_stored(found) else [NOT_STORED],
     )  # fmt: skip
+
+
+def _means(pairs: Sequence[Pair], other: str) -> list[Row]:
+    """Of each domain that has tasks: the mean over them, clusters drawn once for all.
+
+    Tasks with too few clusters to resample would leave the mean without an interval: it is
+    that of the others, where there are some, and is named so.
+    """
+    by_domain: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_domain.setdefault(pair[0].task.domain or ANY_DOMAIN, []).append(pair)
+    rows = []
+    for mine in by_domain.values():
+        with_interval = [pair for pair in mine if pair[0].task.has_interval]
+        is_part = 0 < len(with_interval) < len(mine)
+        name, taken = (MEAN_WITH_INTERVAL, with_interval) if is_part else (MEAN_OF_TASKS, mine)
+        rows.append(_task_row(MEAN_OF_TASKS, name, taken, other))
+    return rows
+
+
+def _task_row(quantity: str, name: str, pairs: Sequence[Pair], other: str) -> Row:
+    """One task of a domain, or the mean of several with the same weight for each."""
+    values = [
+        mean_difference([(pair[side].task, pair[side].labels, None) for pair in pairs]).value
+        for side in (0, 1)
+    ]
+    found = mean_difference([(a.task, a.labels, b.labels) for a, b in pairs])
+    domain = pairs[0][0].task.domain or ANY_DOMAIN
+    return _row(quantity, name, domain, None, other, *values) | {
+        "ci_low": found.ci_low, "ci_high": found.ci_high,
+        "n_clips": len({clip_id for a, _ in pairs for clip_id in a.task.clip_ids}),
+        "n_clusters": found.n_clusters, "reason": found.reason,
+        "protocol": " and ".join(sorted({a.protocol for a, _ in pairs})),
+        "p_value": _normal_p(found.value, found.ci_low, found.ci_high),
+    }  # fmt: skip
 
 
 def _kappa_row(row: Row, mine: Predictions, theirs: Predictions, seed: int) -> Row:
@@ -224,33 +261,34 @@ def _kappa_row(row: Row, mine: Predictions, theirs: Predictions, seed: int) -> R
 
 
 def _normal_p(value: float, low: float, high: float) -> float:
-    """Two-sided p of a difference whose interval is symmetric enough; NaN without interval.
+    """Two-sided p that agrees with a 95% interval, from its limit on the side of 0.
 
-    >>> round(_normal_p(0.0, -0.1, 0.1), 3)
-    1.0
+    NaN without an interval.
+
+    >>> _normal_p(0.0, -0.1, 0.1), _normal_p(0.0, 0.0, 0.0)
+    (1.0, 1.0)
+    >>> round(_normal_p(-0.1, -0.15, 0.0), 3)
+    0.05
     """
-    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+    if not (math.isfinite(low) and math.isfinite(high)):
         return math.nan
-    error = (high - low) / (2 * float(ndtri(0.975)))
-    return float(2 * ndtr(-abs(value) / error))
-
-
-def _domain_of(material: Material, task: Task) -> str | None:
-    domains = set(material.clips.domain[material.places(task.clip_ids)])
-    return str(domains.pop()) if len(domains) == 1 else None
+    if value == 0.0:
+        return 1.0
+    reach = high - value if value < 0 else value - low
+    return float(2 * ndtr(-abs(value) / reach * float(ndtri(0.975)))) if reach > 0 else math.nan
 
 
 def _row(
     quantity: str,
     name: str,
-    domain: str | None,
+    domain: str,
     layer: int | None,
     other: str,
     value: float,
     other_value: float,
 ) -> Row:
     return {
-        "kind": "errors" if quantity == KAPPA else "difference", "relation": "", "protocol": None,
+        "kind": ERRORS if quantity == KAPPA else DIFFERENCE, "relation": "", "protocol": None,
         "quantity": quantity, "name": name, "domain": domain, "layer": layer, "other": other,
         "value": value, "other_value": other_value, "difference": value - other_value,
         "ci_low": math.nan, "ci_high": math.nan, "p_value": math.nan, "q_value": math.nan,
@@ -258,29 +296,26 @@ def _row(
     }  # fmt: skip
 
 
-def lost_by_stage_2(
-    rows: Sequence[Mapping[str, Any]], margin: float, alpha: float
-) -> dict[str, str] | None:
-    """Tasks at which the second stage is worse than the first by more than the margin.
+def changed_by_stage_2(rows: Sequence[Mapping[str, Any]]) -> dict[str, StageChange] | None:
+    """The mean of each domain's tasks in the second stage minus that in the first.
 
     Args:
         rows: Of the panel.
-        margin: What does not matter.
-        alpha: Limit of the q-value.
 
     Returns:
-        By task, second stage minus first in words; none where the two students are not
-        stages of one.
+        By domain; none where the two students are not stages of one.
     """
-    sign = {"second stage": 1.0, "first stage": -1.0}
-    found: dict[str, str] | None = None
-    for row in rows:
-        if row["quantity"] != "task" or row["relation"] not in sign:
-            continue
-        found = {} if found is None else found
-        low, value, high = sorted(
-            sign[row["relation"]] * row[name] for name in ("ci_low", "difference", "ci_high")
-        )
-        if value < -margin and row["q_value"] <= alpha:
-            found[str(row["name"])] = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return found
+    means = [
+        row
+        for row in rows
+        if row["quantity"] == MEAN_OF_TASKS and row["relation"] in ("second stage", "first stage")
+    ]
+    return {str(row["domain"]): _stage_change(row) for row in means} or None
+
+
+def _stage_change(row: Mapping[str, Any]) -> StageChange:
+    value, low, high = (float(row[name]) for name in ("difference", "ci_low", "ci_high"))
+    if row["relation"] == "first stage":
+        value, low, high = -value, -high, -low
+    estimate = Estimate(value=value, ci_low=low, ci_high=high, n_clips=int(row["n_clips"]))
+    return StageChange(estimate=estimate, q_value=float(row["q_value"]))

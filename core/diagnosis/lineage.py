@@ -1,18 +1,21 @@
 """Whether one student was made from another, as their checkpoints record it.
 
 The teachers alone do not tell: two runs with other seeds have the same ones. What tells is
-the hash of the weights that a training began with.
+the hash of the weights that a training began with. Students that came in as vectors have no
+such record.
 """
 
+from pathlib import Path
 from typing import Literal
 
 from usad_workbench.core.errors import CheckpointError, UnknownNameError
-from usad_workbench.core.registry import student_run, student_start, student_teachers
+from usad_workbench.core.registry import student_teachers
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.teachers.students import RUN_PREFIX, recorded_starts, run_and_step
 
 Relation = Literal[
-    "second stage", "first stage", "continuation", "beginning", "another checkpoint",
-    "another student",
+    "second stage", "first stage", "continuation", "beginning", "same weights",
+    "another checkpoint", "another student",
 ]  # fmt: skip
 """What the first student is to the second."""
 
@@ -25,7 +28,9 @@ SENTENCES: dict[Relation, str] = {
     "difference is what more training changed.",
     "beginning": "{other} began with the weights of {student}, without a new stage: a difference "
     "is what more training changed, with the opposite sign.",
-    "another checkpoint": "{student} and {other} are two checkpoints of one run.",
+    "same weights": "{student} and {other} are two names of the same weights: nothing is compared.",
+    "another checkpoint": "{student} and {other} are two checkpoints of one run: a difference is "
+    "what the steps between them changed.",
     "another student": "No record says that one of {student} and {other} began with the weights "
     "of the other: these are differences between two students, not between stages.",
 }
@@ -39,28 +44,32 @@ def relation(workspace: Workspace, student: str, other: str) -> Relation:
         student: The first.
         other: The second. A student whose checkpoint cannot be read has no record.
     """
-    if _begins_with(workspace, student, other):
-        return "second stage" if 0 < _stage(other) < _stage(student) else "continuation"
-    if _begins_with(workspace, other, student):
-        return "first stage" if 0 < _stage(student) < _stage(other) else "beginning"
-    run = student_run(student)
-    return "another checkpoint" if run and run == student_run(other) else "another student"
-
-
-def _begins_with(workspace: Workspace, later: str, earlier: str) -> bool:
-    """Whether training of one began with the embedded weights of the other."""
     known = workspace.encoders()
     weights = dict(zip(known.encoder, known.weights_sha256, strict=True))
-    try:
-        start = student_start(later)
-    except (CheckpointError, UnknownNameError):
-        return False
-    return start is not None and start == weights.get(earlier)
+    if weights[student] == weights[other]:
+        return "same weights"
+    (stage, starts), (other_stage, other_starts) = _record(student), _record(other)
+    if weights[other] in starts:
+        return "second stage" if 0 < other_stage < stage else "continuation"
+    if weights[student] in other_starts:
+        return "first stage" if 0 < stage < other_stage else "beginning"
+    return "another checkpoint" if _run(student) == _run(other) != "" else "another student"
 
 
-def _stage(student: str) -> int:
-    """The last stage of a student's training; 0 where it is not recorded."""
+def _record(student: str) -> tuple[int, list[str]]:
+    """The last stage of a student's training, and the weights that its trainings began with.
+
+    Stage 0 and no weights where nothing is recorded.
+    """
     try:
-        return max((stage for _, _, stage in student_teachers(student)), default=0)
+        stages = [stage for _, _, stage in student_teachers(student)]
+        return max(stages, default=0), recorded_starts(student)
     except (CheckpointError, UnknownNameError):
-        return 0
+        return 0, []
+
+
+def _run(student: str) -> str:
+    """The folder of the run that it is a checkpoint of; empty for other encoders."""
+    if not student.startswith(RUN_PREFIX):
+        return ""
+    return str(Path(run_and_step(student)[0]).resolve())

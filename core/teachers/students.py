@@ -205,15 +205,21 @@ def recorded_teachers(name: str) -> list[tuple[str, str | None, int]]:
         ) from error
 
 
-def recorded_start(name: str) -> str | None:
-    """The hash of the weights that a student's training began with; none if at random.
+def recorded_starts(name: str) -> list[str]:
+    """The hashes of the weights that a student's trainings began with, the last one first.
+
+    Empty if it began at random. The record is ``provenance["start"]``, which holds the
+    ``weights_sha256`` of the student before and, as ``start``, what that one began with.
 
     Raises:
         CheckpointError: no such student, or a damaged one.
     """
     start = _read_description(_folder_of(name))["provenance"].get("start")
-    found = start.get("weights_sha256") if isinstance(start, dict) else None
-    return None if found is None else str(found)
+    found = []
+    while isinstance(start, dict):
+        found.append(str(start.get("weights_sha256")))
+        start = start.get("start")
+    return found
 
 
 def _folder_of(name: str) -> Path:

@@ -69,9 +69,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     )  # fmt: skip
     found = diagnose(material, panels, n_processes=None, progress=output.progress)
     if args.compare:
-        found.panels["comparison"] = compare_students(
-            material, args.compare, output.progress, n_processes=None
-        )
+        compared = compare_students(material, args.compare, output.progress, n_processes=None)
+        found.panels[compared.name] = compared
+        found.warnings.extend(w for w in compared.warnings if w not in found.warnings)
     llm = llm_panel(material)
     if llm is not None:
         found.panels[llm.name] = llm
