@@ -34,10 +34,11 @@ from usad_workbench.core.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL, Task, m
 from usad_workbench.core.teacher_similarity import MEASURES
 
 NAME = "comparison"
+QUESTION = "In what do two students differ, and do they make the same mistakes?"
 TASK, KAPPA = "task", "error consistency"
 """Quantities beside the measures of similarity and the mean of a domain's tasks."""
-DIFFERENCE, ERRORS = "difference", "errors"
-"""Kinds of rows: one student minus the other, and what both get wrong."""
+KINDS = {TASK: "task", MEAN_OF_TASKS: "task", KAPPA: "errors"}
+"""Kind of a row by its quantity; all others are similarities."""
 COLUMNS = {
     "kind": "VARCHAR",
     "relation": "VARCHAR",
@@ -288,7 +289,7 @@ def _row(
     other_value: float,
 ) -> Row:
     return {
-        "kind": ERRORS if quantity == KAPPA else DIFFERENCE, "relation": "", "protocol": None,
+        "kind": KINDS.get(quantity, "similarity"), "relation": "", "protocol": None,
         "quantity": quantity, "name": name, "domain": domain, "layer": layer, "other": other,
         "value": value, "other_value": other_value, "difference": value - other_value,
         "ci_low": math.nan, "ci_high": math.nan, "p_value": math.nan, "q_value": math.nan,
