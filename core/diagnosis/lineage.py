@@ -2,7 +2,8 @@
 
 The teachers alone do not tell: two runs with other seeds have the same ones. What tells is
 the hash of the weights that a training began with. Students that came in as vectors have no
-such record.
+such record; one that began with a run's exported student, which is in half precision, is known
+as its second stage only where that export (``run:DIR/student``) was embedded.
 """
 
 from pathlib import Path
