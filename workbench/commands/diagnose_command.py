@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--panels", metavar="A,B", help="default: all")
     parser.add_argument("--rules", metavar="TOML", help="decision rules; default: the shipped ones")
     parser.add_argument(
-        "--compare", metavar="S2", help="a second student, or another checkpoint or stage of it"
+        "--compare",
+        metavar="S2",
+        help="a second student, or another stage or checkpoint of it (run:DIR@STEP): paired "
+        "differences; two stages also enter the verdict on what would falsify the claim",
     )
     parser.add_argument(
         "--llm-results",
