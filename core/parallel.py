@@ -6,9 +6,12 @@ processes of one thread finish earlier than one process of two.
 
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -30,22 +33,98 @@ def in_processes(
     >>> list(in_processes(pow, [(2, 3), (3, 2)], n_processes=1))
     [8, 9]
     """
+    known: dict[int, T] = {}
+    due = 0
+    for place, result in as_finished(work, jobs, n_processes):
+        known[place] = result
+        while due in known:
+            yield known.pop(due)
+            due += 1
+
+
+def as_finished(
+    work: Callable[..., T],
+    jobs: Sequence[tuple[Any, ...]],
+    n_processes: int | None = None,
+    shared: tuple[Any, ...] = (),
+) -> Generator[tuple[int, T], None, None]:
+    """The place of each job and the result of ``work(*shared, *job)``, whichever is done first.
+
+    An error of a job is raised here with its type and words. It ends the other jobs, as does
+    everything else that ends the loop over the results: close it (``contextlib.closing``).
+
+    Args:
+        work: A function of a module; it and the jobs are sent to other processes.
+        jobs: Arguments of each call. They are begun in this order.
+        n_processes: The number of cores by default; with one, or one job, nothing is started.
+        shared: First arguments of every call, sent to each process once.
+
+    >>> list(as_finished(pow, [(3,), (4,)], n_processes=1, shared=(2,)))
+    [(0, 8), (1, 16)]
+    """
     n_processes = min(n_processes or os.cpu_count() or 1, len(jobs))
     if n_processes < 2:
-        for job in jobs:
-            yield work(*job)
+        for place, job in enumerate(jobs):
+            yield place, work(*shared, *job)
         return
+    with process_pool(n_processes, _keep, shared) as pool:
+        places = {pool.submit(_call, work, job): place for place, job in enumerate(jobs)}
+        for future in as_completed(places):
+            yield places[future], future.result()
+
+
+@contextmanager
+def process_pool(
+    n_processes: int, initializer: Callable[..., object], initargs: tuple[Any, ...]
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes of one thread each that end with the block, in the middle of their work too.
+
+    Args:
+        n_processes: How many.
+        initializer: Called in each, a function of a module.
+        initargs: What it is called with.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_processes, context, _start_worker) as pool:
-        for future in [pool.submit(work, *job) for job in jobs]:
-            yield future.result()
+    # The end of this process, however it comes, closes the only writer: readers see it.
+    reader, writer = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(n_processes, context, _start_worker, (reader, initializer, initargs))
+    try:
+        yield pool
+    finally:
+        writer.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+        reader.close()
 
 
-def _start_worker() -> None:
+def _start_worker(
+    parent: Connection, initializer: Callable[..., object], initargs: tuple[Any, ...]
+) -> None:
+    # A Ctrl-C reaches the whole group; the parent ends its workers, which say nothing.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # For libraries that are loaded later; a limit alone reaches only those that are there.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     threadpool_limits(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_pool, args=(parent,), daemon=True).start()
+    initializer(*initargs)
+
+
+def _end_with_pool(parent: Connection) -> None:
+    """Ends this worker when its pool is closed or its parent is gone; runs in a thread."""
+    parent.poll(None)
+    os._exit(1)
+
+
+_shared: tuple[Any, ...] = ()
+"""In a worker: the first arguments of every call."""
+
+
+def _keep(*shared: Any) -> None:
+    global _shared
+    _shared = shared
+
+
+def _call(work: Callable[..., T], job: tuple[Any, ...]) -> T:
+    return work(*_shared, *job)
 
 
 def end_with_parent() -> None:

@@ -1,11 +1,19 @@
-"""A workspace from arrays: clips without audio, encoders whose vectors are known."""
+"""A workspace from arrays: clips without audio, encoders whose vectors are known.
+
+Trained students too, of which nothing is known but how they were trained.
+"""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from usad_workbench.core.models.checkpoint import save_student
+from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.spec import EncoderSpec, Role
+from usad_workbench.core.models.student import build_student
 from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors, register_encoder
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -52,3 +60,17 @@ def add_clips(workspace: Workspace, columns: Mapping[str, Sequence[str | None]])
             "INSERT INTO segments SELECT segment_id, clip_id, 0, 1, '10s/10s' FROM new_segments"
         )
     return ids
+
+
+def save_run(folder: Path, *starts: str, stage: int = 1, step: int = 100) -> str:
+    """A run whose trainings began with these weights, the last one first; its name."""
+    start: dict[str, Any] | None = None
+    for weights in reversed(starts):
+        start = {"weights_sha256": weights, "start": start}
+    teachers = [{"teacher": "a", "domain": None, "stage": one + 1} for one in range(stage)]
+    student = build_student(StudentConfig(dim=32, n_layers=1, n_heads=2))
+    save_student(
+        folder / "checkpoints" / f"step-{step}", student, None,
+        {"teachers": teachers, "start": start},
+    )  # fmt: skip
+    return f"run:{folder}"

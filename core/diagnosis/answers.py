@@ -6,12 +6,15 @@ they are made here with the cheap protocol: cosine k-NN at the layer chosen on t
 folds, one split, on the clips of this diagnosis alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.predictions import Predictions, predictions_of, stored_predictions
 from usad_workbench.core.probes import Protocol, evaluate_best_layer
+from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.task_systems import SYSTEMS
 from usad_workbench.core.tasks import Task
 
@@ -40,21 +43,33 @@ def answers(material: Material, task: Task) -> Answers:
     """
     known = _known.setdefault(material, {})
     if task.name not in known:
-        known[task.name] = _answers(material, task)
+        known[task.name] = answers_of(material, task, material.encoders, SYSTEMS)
     return known[task.name]
 
 
-def _answers(material: Material, task: Task) -> Answers:
+def answers_of(
+    material: Material, task: Task, encoders: Sequence[str], systems: Sequence[str] = ()
+) -> Answers:
+    """The answers of these encoders on one task, and of those systems that are stored.
+
+    Args:
+        material: Whose workspace and clips.
+        task: On the clips of this diagnosis.
+        encoders: All stored with one protocol and the same splits, or all made anew.
+        systems: Not made anew.
+
+    Raises:
+        ShapeError: vectors that do not fit together.
+        DegenerateError: values that are not finite.
+    """
     for protocol in STORED:
-        found = stored_predictions(
-            material.workspace, task, [*material.encoders, *SYSTEMS], protocol
-        )
+        found = stored_predictions(material.workspace, task, [*encoders, *systems], protocol)
         seeds = {tuple(one.seeds) for one in found.values()}
-        if set(material.encoders) <= set(found) and len(seeds) == 1:
+        if set(encoders) <= set(found) and len(seeds) == 1:
             return found
     rows = material.places(task.clip_ids)
     made = {}
-    for name in material.encoders:
+    for name in encoders:
         layers = [material.vectors(name, layer, rows) for layer in material.layers(name)]
         result = evaluate_best_layer(
             layers, task.labels.tolist(), task.groups.tolist(), None, "knn", task.metric,
@@ -67,3 +82,13 @@ def _answers(material: Material, task: Task) -> Answers:
 def are_stored(found: Answers) -> bool:
     """Whether they come from ``usad evaluate``: those made here have one split."""
     return all(len(one.seeds) > 1 or one.protocol == "linear" for one in found.values())
+
+
+def both_wrong(a: Predictions, b: Predictions) -> Matrix:
+    """Clips that both get wrong `[clip]`: 1 in the same way, 0.5 in another, mean over seeds.
+
+    NaN where at least one is right in all seeds.
+    """
+    same = a.labels.astype(str) == b.labels.astype(str)
+    shared = np.where(~a.right & ~b.right, np.where(same, 1.0, 0.5), 0.0).mean(axis=0)
+    return np.where(shared > 0, shared, np.nan)

@@ -1,29 +1,47 @@
 """Two students on the same clips: two encoders, two stages, or two checkpoints of one run.
 
 Differences are first minus second, paired: the same clips, the same clusters left out or
-drawn, the same folds. Both are asked at the same relative depth.
+drawn, the same folds. Both are asked at the same relative depth. Tasks are read from stored
+predictions where ``usad evaluate`` has both students with one protocol and the same splits.
+``lineage`` says what the two are to each other: only stages of one student say what a stage
+changed.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr
 
+from usad_workbench.core.bias.errors import error_consistency
+from usad_workbench.core.diagnosis import lineage
+from usad_workbench.core.diagnosis.answers import NOT_STORED, answers_of, are_stored, both_wrong
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, cell_name, drivers_of
+from usad_workbench.core.diagnosis.panels.routing import ANY_DOMAIN
+from usad_workbench.core.diagnosis.verdicts import Estimate, StageChange
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.probes import evaluate_best_layer, paired_difference
+from usad_workbench.core.parallel import as_finished
+from usad_workbench.core.predictions import Predictions
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
 from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.resampling import jackknife_limits
-from usad_workbench.core.tasks import Task
+from usad_workbench.core.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL, Task, mean_difference
 from usad_workbench.core.teacher_similarity import MEASURES
 
 NAME = "comparison"
+QUESTION = "In what do two students differ, and do they make the same mistakes?"
+TASK, KAPPA = "task", "error consistency"
+"""Quantities beside the measures of similarity and the mean of a domain's tasks."""
+KINDS = {TASK: "task", MEAN_OF_TASKS: "task", KAPPA: "errors"}
+"""Kind of a row by its quantity; all others are similarities."""
 COLUMNS = {
+    "kind": "VARCHAR",
+    "relation": "VARCHAR",
     "quantity": "VARCHAR",
     "name": "VARCHAR",
     "domain": "VARCHAR",
@@ -38,20 +56,34 @@ COLUMNS = {
     "q_value": "DOUBLE",
     "n_clips": "INTEGER",
     "n_clusters": "INTEGER",
+    "protocol": "VARCHAR",
     "reason": "VARCHAR",
 }
-SEEDS = (0,)
-"""One split of the clips: three take 4 minutes for two students of 9 layers and 9 tasks."""
 Row = dict[str, Any]
+Pair = tuple[Predictions, Predictions]
+"""What both students said of one task, the first student first."""
 
 
-def compare_students(material: Material, other: str, progress: Progress) -> Panel:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What one domain or task adds to the panel."""
+
+    rows: Sequence[Row]
+    pair: Pair | None = None
+    drivers: Sequence[Drivers] = ()
+    warnings: Sequence[str] = ()
+
+
+def compare_students(
+    material: Material, other: str, progress: Progress, *, n_processes: int | None = 1
+) -> Panel:
     """Similarity to every encoder and every task, of one student minus another.
 
     Args:
         material: Of the first student; the second must have vectors of the same clips.
         other: The second student.
         progress: Called after each domain and task.
+        n_processes: 1 works in this process; none takes one for each core.
 
     Raises:
         UnknownNameError: the second has no vectors in the workspace.
@@ -64,24 +96,35 @@ def compare_students(material: Material, other: str, progress: Progress) -> Pane
             f"{missing[0]!r}, expected the same clips of both. Run `usad embed --encoders "
             f"{other}`, or choose clips with --where."
         )
-    tasks = material.tasks()
-    total = len(material.domains) + len(tasks)
-    rows: list[Row] = []
-    drivers: list[Drivers] = []
-    for domain in material.domains:
-        rows += _similarities(material, other, domain)
-        progress(len({row["domain"] for row in rows}), total, NAME)
-    for done, task in enumerate(tasks, start=len(material.domains) + 1):
-        row, driver = _task(material, other, task)
-        rows.append(row)
-        drivers += driver
-        progress(done, total, NAME)
+    jobs: list[tuple[str | Task]] = [(domain,) for domain in material.domains]
+    jobs += [(task,) for task in material.tasks()]
+    found: dict[int, Part] = {}
+    with closing(as_finished(_part, jobs, n_processes, (material, other))) as results:
+        for place, part in results:
+            found[place] = part
+            progress(len(found), len(jobs), NAME)
+    parts = [found[place] for place in range(len(jobs))]
+    relation = lineage.relation(material.workspace, material.student, other)
+    rows = [row for part in parts for row in part.rows]
+    rows += _means([part.pair for part in parts if part.pair], other)
     for quantity in {row["quantity"] for row in rows}:
         mine = [row for row in rows if row["quantity"] == quantity]
         q = benjamini_hochberg(np.array([row["p_value"] for row in mine]))
         for row, value in zip(mine, q.tolist(), strict=True):
-            row["q_value"] = value
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+            row |= {"q_value": value, "relation": relation}
+    sentence = lineage.SENTENCES[relation].format(student=material.student, other=other)
+    return Panel(
+        name=NAME, columns=COLUMNS, rows=rows,
+        drivers=[one for part in parts for one in part.drivers],
+        warnings=list(dict.fromkeys([sentence, *(w for part in parts for w in part.warnings)])),
+    )  # fmt: skip
+
+
+def _part(material: Material, other: str, about: str | Task) -> Part:
+    """A domain's similarities, or one task."""
+    if isinstance(about, str):
+        return Part(rows=_similarities(material, other, about))
+    return _task(material, other, about)
 
 
 def _without_vectors(material: Material, other: str) -> list[str]:
@@ -98,6 +141,8 @@ def _similarities(material: Material, other: str, domain: str) -> list[Row]:
         mine = material.vectors(material.student, layer, places)
         theirs = material.vectors(other, material.matching_layer(other, layer), places)
         for name in [*material.teachers, *material.controls]:
+            if name == other:  # a control can be the second student: it is like itself
+                continue
             target = material.vectors(name, material.matching_layer(name, layer), places)
             for measure in MEASURES:
                 try:
@@ -141,71 +186,110 @@ def jackknife_test(difference: float, left_out: Matrix) -> Row:
     return {"ci_low": float(low), "ci_high": float(high), "p_value": p_value}
 
 
-def _task(material: Material, other: str, task: Task) -> tuple[Row, list[Drivers]]:
-    """One task read from both, on the same folds; layers chosen on training folds."""
-    results = []
-    for name in (material.student, other):
-        layers = [
-            material.vectors(name, layer, material.places(task.clip_ids))
-            for layer in material.layers(name)
-        ]
-        results.append(
-            evaluate_best_layer(
-                layers,
-                task.labels.tolist(),
-                task.groups.tolist(),
-                None,
-                "linear",
-                task.metric,
-                seeds=SEEDS,
-            )
-        )
-    a, b = results
-    row = _row("task", task.name, _domain_of(material, task), None, other, a.value, b.value)
-    found = paired_difference(
-        a.predictions,
-        b.predictions,
-        task.labels.tolist(),
-        task.units.tolist(),
-        metric=task.metric,
-    )
-    row |= {
-        "ci_low": found.ci_low, "ci_high": found.ci_high, "n_clips": a.n_test,
+def _task(material: Material, other: str, task: Task) -> Part:
+    """One task read from both on the same folds, and how far both make the same mistakes."""
+    domain = task.domain or ANY_DOMAIN
+    nothing = [
+        _row(quantity, task.name, domain, None, other, math.nan, math.nan)
+        for quantity in (TASK, KAPPA)
+    ]
+    try:
+        found = answers_of(material, task, [material.student, other])
+    except (ShapeError, DegenerateError) as error:
+        return Part(rows=[row | {"reason": str(error)} for row in nothing])
+    mine, theirs = found[material.student], found[other]
+    row = _task_row(TASK, task.name, [(mine, theirs)], other)
+    return Part(
+        rows=[row, _kappa_row(nothing[1], mine, theirs, material.config.seed)],
+        pair=(mine, theirs),
+        drivers=[
+            drivers_of(
+                cell_name(quantity=TASK, name=task.name), task.clip_ids,
+                mine.right.mean(axis=0) - theirs.right.mean(axis=0), "error",
+            ),
+            drivers_of(
+                cell_name(quantity=KAPPA, name=task.name), task.clip_ids,
+                both_wrong(mine, theirs), "error",
+            ),
+        ],
+        warnings=[] if are_stored(found) else [NOT_STORED],
+    )  # fmt: skip
+
+
+def _means(pairs: Sequence[Pair], other: str) -> list[Row]:
+    """Of each domain that has tasks: the mean over them, clusters drawn once for all.
+
+    Tasks with too few clusters to resample would leave the mean without an interval: it is
+    that of the others, where there are some, and is named so.
+    """
+    by_domain: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_domain.setdefault(pair[0].task.domain or ANY_DOMAIN, []).append(pair)
+    rows = []
+    for mine in by_domain.values():
+        with_interval = [pair for pair in mine if pair[0].task.has_interval]
+        is_part = 0 < len(with_interval) < len(mine)
+        name, taken = (MEAN_WITH_INTERVAL, with_interval) if is_part else (MEAN_OF_TASKS, mine)
+        rows.append(_task_row(MEAN_OF_TASKS, name, taken, other))
+    return rows
+
+
+def _task_row(quantity: str, name: str, pairs: Sequence[Pair], other: str) -> Row:
+    """One task of a domain, or the mean of several with the same weight for each."""
+    values = [
+        mean_difference([(pair[side].task, pair[side].labels, None) for pair in pairs]).value
+        for side in (0, 1)
+    ]
+    found = mean_difference([(a.task, a.labels, b.labels) for a, b in pairs])
+    domain = pairs[0][0].task.domain or ANY_DOMAIN
+    return _row(quantity, name, domain, None, other, *values) | {
+        "ci_low": found.ci_low, "ci_high": found.ci_high,
+        "n_clips": len({clip_id for a, _ in pairs for clip_id in a.task.clip_ids}),
         "n_clusters": found.n_clusters, "reason": found.reason,
+        "protocol": " and ".join(sorted({a.protocol for a, _ in pairs})),
         "p_value": _normal_p(found.value, found.ci_low, found.ci_high),
     }  # fmt: skip
-    right = [(one.predictions == task.labels[None]).mean(axis=0) for one in results]
-    cell = cell_name(quantity="task", name=task.name)
-    return row, [drivers_of(cell, task.clip_ids, right[0] - right[1], "error")]
+
+
+def _kappa_row(row: Row, mine: Predictions, theirs: Predictions, seed: int) -> Row:
+    """Error consistency of the two: one value of both, no difference."""
+    one = error_consistency(mine.right, theirs.right, mine.task.units, seed=seed)
+    return row | {
+        "value": one.kappa, "ci_low": one.ci_low, "ci_high": one.ci_high,
+        "n_clips": one.n_clips, "n_clusters": one.n_clusters, "reason": one.reason,
+        "protocol": mine.protocol,
+    }  # fmt: skip
 
 
 def _normal_p(value: float, low: float, high: float) -> float:
-    """Two-sided p of a difference whose interval is symmetric enough; NaN without interval.
+    """Two-sided p that agrees with a 95% interval, from its limit on the side of 0.
 
-    >>> round(_normal_p(0.0, -0.1, 0.1), 3)
-    1.0
+    NaN without an interval.
+
+    >>> _normal_p(0.0, -0.1, 0.1), _normal_p(0.0, 0.0, 0.0)
+    (1.0, 1.0)
+    >>> round(_normal_p(-0.1, -0.15, 0.0), 3)
+    0.05
     """
-    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+    if not (math.isfinite(low) and math.isfinite(high)):
         return math.nan
-    error = (high - low) / (2 * float(ndtri(0.975)))
-    return float(2 * ndtr(-abs(value) / error))
-
-
-def _domain_of(material: Material, task: Task) -> str | None:
-    domains = set(material.clips.domain[material.places(task.clip_ids)])
-    return str(domains.pop()) if len(domains) == 1 else None
+    if value == 0.0:
+        return 1.0
+    reach = high - value if value < 0 else value - low
+    return float(2 * ndtr(-abs(value) / reach * float(ndtri(0.975)))) if reach > 0 else math.nan
 
 
 def _row(
     quantity: str,
     name: str,
-    domain: str | None,
+    domain: str,
     layer: int | None,
     other: str,
     value: float,
     other_value: float,
 ) -> Row:
     return {
+        "kind": KINDS.get(quantity, "similarity"), "relation": "", "protocol": None,
         "quantity": quantity, "name": name, "domain": domain, "layer": layer, "other": other,
         "value": value, "other_value": other_value, "difference": value - other_value,
         "ci_low": math.nan, "ci_high": math.nan, "p_value": math.nan, "q_value": math.nan,
@@ -213,16 +297,26 @@ def _row(
     }  # fmt: skip
 
 
-def lost_domains(rows: Sequence[Mapping[str, Any]], margin: float, alpha: float) -> dict[str, str]:
-    """Tasks at which the first student is worse than the second by more than the margin.
+def changed_by_stage_2(rows: Sequence[Mapping[str, Any]]) -> dict[str, StageChange] | None:
+    """The mean of each domain's tasks in the second stage minus that in the first.
 
     Args:
         rows: Of the panel.
-        margin: What does not matter.
-        alpha: Limit of the q-value.
+
+    Returns:
+        By domain; none where the two students are not stages of one.
     """
-    return {
-        str(row["name"]): f"{row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+    means = [
+        row
         for row in rows
-        if row["quantity"] == "task" and row["difference"] < -margin and row["q_value"] <= alpha
-    }
+        if row["quantity"] == MEAN_OF_TASKS and row["relation"] in ("second stage", "first stage")
+    ]
+    return {str(row["domain"]): _stage_change(row) for row in means} or None
+
+
+def _stage_change(row: Mapping[str, Any]) -> StageChange:
+    value, low, high = (float(row[name]) for name in ("difference", "ci_low", "ci_high"))
+    if row["relation"] == "first stage":
+        value, low, high = -value, -high, -low
+    estimate = Estimate(value=value, ci_low=low, ci_high=high, n_clips=int(row["n_clips"]))
+    return StageChange(estimate=estimate, q_value=float(row["q_value"]))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from usad_workbench.core.diagnosis.comparison import NAME as COMPARISON
-from usad_workbench.core.diagnosis.comparison import lost_domains
+from usad_workbench.core.diagnosis.comparison import changed_by_stage_2
 from usad_workbench.core.diagnosis.llm_results import NAME as LLM
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
@@ -41,6 +41,7 @@ def decide(diagnosis: Diagnosis, rules: Rules) -> list[Verdict]:
     if means:
         verdicts.append(_general_or_mixture(diagnosis, means, rules))
         verdicts.append(_universal_or_routing(means, rules))
+    if means or changed_by_stage_2(_rows(diagnosis, COMPARISON)):
         verdicts.append(_falsified(diagnosis, means, rules))
     return verdicts
 
@@ -99,10 +100,9 @@ def _falsified(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verdict:
             value=-difference.value, ci_low=-difference.ci_high, ci_high=-difference.ci_low,
             n_clips=difference.n_clips,
         )  # fmt: skip
-    compared = _rows(diagnosis, COMPARISON)
     return falsified(
         unseen={domain: _student_minus(row) for domain, row in best.items()},
-        stage_2=lost_domains(compared, rules.margin, rules.alpha) if compared else None,
+        stage_2=changed_by_stage_2(_rows(diagnosis, COMPARISON)),
         llm=_llm_words(_rows(diagnosis, LLM)),
         supervised=others,
         rules=rules,

@@ -12,9 +12,8 @@ speaker of 24 clips, and no interval. The price of 20 changes is 21 embeddings o
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -34,6 +33,7 @@ from usad_workbench.core.interventions import (
     intervention_rng,
 )
 from usad_workbench.core.interventions.table import CHANGES_VERSION
+from usad_workbench.core.parallel import process_pool
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.similarity._arrays import Matrix
@@ -158,10 +158,9 @@ def _run(job: _Job, n_processes: int, progress: Progress) -> dict[str, str]:
     total *= len(job.weights)
     if n_processes == 1:
         return _measure(job, lambda done: progress(done, total, "interventions"))
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("i", 0)
+    counter = multiprocessing.get_context("spawn").Value("i", 0)
     reasons: dict[str, str] = {}
-    with ProcessPoolExecutor(n_processes, context, _start_worker, (counter,)) as pool:
+    with process_pool(n_processes, _start_worker, (counter,)) as pool:
         parts = [pool.submit(_work, _part(job, i, n_processes)) for i in range(n_processes)]
         while wait(parts, _POLL_S).not_done:
             progress(min(counter.value, total), total, "interventions")
@@ -186,12 +185,9 @@ def _start_worker(counter: "Synchronized[int]") -> None:
     # Here and below: torch loads where something is embedded, not for a diagnosis from the cache.
     import torch
 
-    from usad_workbench.core.parallel import end_with_parent
-
     global _counter
     _counter = counter
     torch.set_num_threads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _work(job: _Job) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -11,7 +12,7 @@ from usad_workbench.core.diagnosis.panel import Panel, PanelKind
 from usad_workbench.core.diagnosis.panels import PANELS
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.names import did_you_mean
-from usad_workbench.core.parallel import in_processes
+from usad_workbench.core.parallel import as_finished
 from usad_workbench.core.progress import Progress, no_progress
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "duckdb", "torch")
@@ -95,7 +96,7 @@ def diagnose(
 def _compute(
     material: Material, kinds: Sequence[PanelKind], n_processes: int | None, progress: Progress
 ) -> dict[str, Panel]:
-    """Panels by name, in the order in which they were computed."""
+    """Panels by name, in the order in which they were done."""
     found: dict[str, Panel] = {}
     # Panels that spread themselves over the cores first: the rest then have them all.
     alone = kinds if n_processes == 1 else [kind for kind in kinds if kind.uses_processes]
@@ -103,10 +104,11 @@ def _compute(
         progress(len(found), len(kinds), kind.name)
         found[kind.name] = kind.compute(material, progress)
     rest = sorted((kind for kind in kinds if kind.name not in found), key=_place_in_line)
-    jobs = [(material, kind.name) for kind in rest]
-    for kind, panel in zip(rest, in_processes(_compute_panel, jobs, n_processes), strict=True):
-        found[kind.name] = panel
-        progress(len(found), len(kinds), kind.name)
+    jobs = [(kind.name,) for kind in rest]
+    with closing(as_finished(_compute_panel, jobs, n_processes, (material,))) as results:
+        for place, panel in results:
+            found[rest[place].name] = panel
+            progress(len(found), len(kinds), rest[place].name)
     progress(len(kinds), len(kinds), "diagnose")
     return found
 

@@ -189,9 +189,29 @@ def _rounded(value: float) -> float | str:
     return round(value, 3) if math.isfinite(value) else NOT_MEASURED
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageChange:
+    """What the second stage changed in one domain."""
+
+    estimate: Estimate
+    """Second stage minus first, mean of the domain's tasks that have intervals."""
+    q_value: float
+    """Over the domains."""
+
+    def is_loss(self, rules: Rules) -> bool:
+        """Whether the second stage is worse by more than the margin."""
+        return self.estimate.is_below(-rules.margin) and self.q_value <= rules.alpha
+
+    def words(self) -> str:
+        """The change as evidence."""
+        if not math.isfinite(self.q_value):
+            return self.estimate.words()
+        return f"{self.estimate.words()}, q = {self.q_value:.2g}"
+
+
 def falsified(
     unseen: Estimates,
-    stage_2: Mapping[str, str] | None,
+    stage_2: Mapping[str, StageChange] | None,
     llm: Mapping[str, str],
     supervised: Mapping[str, Mapping[str, Estimate]],
     rules: Rules,
@@ -200,7 +220,7 @@ def falsified(
 
     Args:
         unseen: Student minus the best single teacher, per unseen domain.
-        stage_2: What the second stage made worse, by domain; none where it is not compared.
+        stage_2: What the second stage changed, by domain; none where it is not compared.
         llm: Imported results of an LLM benchmark, in words; they have no intervals and
             decide nothing.
         supervised: For each supervised encoder, it minus the student per domain.
@@ -214,27 +234,33 @@ def falsified(
         for name, domains in supervised.items()
         if domains and all(e.is_above(0.0) for e in domains.values())
     ]
-    by_stage_2 = bool(stage_2)
+    changes = {d: c for d, c in (stage_2 or {}).items() if c.estimate.n_clips >= rules.min_clips}
+    losses = [d for d, c in changes.items() if c.is_loss(rules)]
     reasons = [
         *(["fails on unseen domains"] if on_unseen else []),
-        *(["the second stage makes it worse"] if by_stage_2 else []),
+        *([f"the second stage makes it worse in {', '.join(losses)}"] if losses else []),
         *([f"{winners[0]} is better everywhere"] if winners else []),
     ]
-    measured = bool(judged) and stage_2 is not None and bool(supervised)
+    measured = bool(judged) and bool(changes) and bool(supervised)
     verdict = "falsified: " + ", ".join(reasons) if reasons else UNDECIDED
-    if not reasons and measured and _none_open(judged, supervised, rules):
+    if not reasons and measured and _none_open(judged, changes, supervised, rules):
         verdict = "not falsified"
     rule = (
         f"falsified if the student is worse than its best single teacher by more than "
         f"{rules.margin:.0%} (upper limit) in more than {rules.falsified.unseen_share:.0%} of the "
-        "unseen domains, or the second stage is worse in a domain, or one supervised encoder is "
-        "better in every domain (each interval above 0: an intersection-union test)"
+        f"unseen domains, or the second stage is worse than the first by more than "
+        f"{rules.margin:.0%} (upper limit) in a domain with a q-value at or below {rules.alpha:g} "
+        "(Benjamini-Hochberg over domains), or one supervised encoder is better in every domain "
+        "(each interval above 0: an intersection-union test); not falsified if the intervals "
+        f"rule out each of them; domains with fewer than {rules.min_clips} test clips decide "
+        "neither the first nor the second"
     )
     return Verdict(
         question="falsified", verdict=verdict, rule=rule,
         evidence={
             "student minus best teacher on unseen domains": _words(unseen),
-            "second stage": NOT_MEASURED if stage_2 is None else (dict(stage_2) or "no loss found"),
+            "second stage minus first":
+                {d: c.words() for d, c in (stage_2 or {}).items()} or NOT_MEASURED,
             "after alignment to an LLM": dict(llm) or NOT_MEASURED,
             "supervised encoder minus student":
                 {name: _words(domains) for name, domains in supervised.items()} or NOT_MEASURED,
@@ -242,11 +268,17 @@ def falsified(
     )  # fmt: skip
 
 
-def _none_open(judged: Estimates, supervised: Mapping[str, Estimates], rules: Rules) -> bool:
+def _none_open(
+    judged: Estimates,
+    changes: Mapping[str, StageChange],
+    supervised: Mapping[str, Estimates],
+    rules: Rules,
+) -> bool:
     """Whether every falsifier is ruled out, rather than only not shown."""
     unseen_fine = all(e.is_above(-rules.margin) for e in judged.values())
+    stages_fine = all(c.estimate.is_above(-rules.margin) for c in changes.values())
     beaten = all(any(e.is_below(0.0) for e in domains.values()) for domains in supervised.values())
-    return unseen_fine and beaten
+    return unseen_fine and stages_fine and beaten
 
 
 def inherited(rows: Sequence[Mapping[str, Any]]) -> Verdict:

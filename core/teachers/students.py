@@ -96,10 +96,7 @@ def run_folder(name: str) -> Path:
     """
     from usad_workbench.core.models.checkpoint import CONFIG_FILE, find_checkpoint
 
-    text = name.removeprefix(RUN_PREFIX)
-    folder, at, step = text.rpartition("@")
-    if not at or not step.isdecimal() or Path(text).is_dir():  # an @ in a folder's name
-        folder, step = text, ""
+    folder, step = run_and_step(name)
     if not folder or not Path(folder).is_dir():
         raise CheckpointError(
             f"{name} names no folder: {folder or 'nothing'} does not exist. Expected the folder "
@@ -108,6 +105,19 @@ def run_folder(name: str) -> Path:
     if not step and (Path(folder) / CONFIG_FILE).is_file():
         return Path(folder)
     return find_checkpoint(folder, int(step) if step else None)
+
+
+def run_and_step(name: str) -> tuple[str, str]:
+    """The folder that ``run:DIR`` or ``run:DIR@STEP`` names, and the step or nothing.
+
+    >>> run_and_step("run:nowhere@100")
+    ('nowhere', '100')
+    """
+    text = name.removeprefix(RUN_PREFIX)
+    folder, at, step = text.rpartition("@")
+    if not at or not step.isdecimal() or Path(text).is_dir():  # an @ in a folder's name
+        return text, ""
+    return folder, step
 
 
 def run_spec(name: str) -> EncoderSpec:
@@ -184,10 +194,7 @@ def recorded_teachers(name: str) -> list[tuple[str, str | None, int]]:
     Raises:
         CheckpointError: no such student, or a damaged record.
     """
-    if name in CONTROLS:
-        folder = CONTROL_FOLDER / CONTROLS[name]
-    else:
-        folder = SHIPPED_FOLDER if name == SHIPPED_NAME else run_folder(name)
+    folder = _folder_of(name)
     rows = _read_description(folder)["provenance"].get("teachers", [])
     try:
         return [(str(r["teacher"]), r.get("domain"), int(r.get("stage", 1))) for r in rows]
@@ -196,6 +203,29 @@ def recorded_teachers(name: str) -> list[tuple[str, str | None, int]]:
             f"{folder} records its teachers as {rows!r}, expected a list of "
             "{teacher, domain, stage}. Write the checkpoint again."
         ) from error
+
+
+def recorded_starts(name: str) -> list[str]:
+    """The hashes of the weights that a student's trainings began with, the last one first.
+
+    Empty if it began at random. The record is ``provenance["start"]``, which holds the
+    ``weights_sha256`` of the student before and, as ``start``, what that one began with.
+
+    Raises:
+        CheckpointError: no such student, or a damaged one.
+    """
+    start = _read_description(_folder_of(name))["provenance"].get("start")
+    found = []
+    while isinstance(start, dict):
+        found.append(str(start.get("weights_sha256")))
+        start = start.get("start")
+    return found
+
+
+def _folder_of(name: str) -> Path:
+    if name in CONTROLS:
+        return CONTROL_FOLDER / CONTROLS[name]
+    return SHIPPED_FOLDER if name == SHIPPED_NAME else run_folder(name)
 
 
 def _with_spec(encoder: StudentEncoder, spec: EncoderSpec) -> StudentEncoder:

@@ -1,9 +1,20 @@
 """Work in processes of one thread each."""
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
 import numpy as np
+import pytest
 from threadpoolctl import threadpool_info
 
-from usad_workbench.core.parallel import in_processes
+from usad_workbench.core.errors import DegenerateError
+from usad_workbench.core.parallel import as_finished, in_processes
+
+FOREVER_S = 600.0
+"""A test that waited for such a job would be seen to."""
 
 
 def threads_after_a_product(size: int) -> list[int]:
@@ -24,3 +35,46 @@ def test_results_come_in_the_order_of_the_jobs() -> None:
     assert list(in_processes(pow, [(2, n) for n in range(9)], n_processes=2)) == [
         2**n for n in range(9)
     ]
+
+
+def fail_or_sleep(seconds: float) -> float:
+    """Fails with a named error where there is nothing to sleep."""
+    if seconds == 0:
+        raise DegenerateError("nothing to sleep")
+    time.sleep(seconds)
+    return seconds
+
+
+def place_and_process(base: int, step: int) -> tuple[int, int]:
+    """A sum, and the process that made it."""
+    return base + step, os.getpid()
+
+
+def test_what_is_shared_comes_first_in_every_call() -> None:
+    found = dict(as_finished(place_and_process, [(n,) for n in range(6)], 2, shared=(10,)))
+    assert {place: total for place, (total, _) in found.items()} == {n: 10 + n for n in range(6)}
+    assert os.getpid() not in {process for _, process in found.values()}
+
+
+def test_what_is_done_first_comes_first() -> None:
+    results = as_finished(fail_or_sleep, [(FOREVER_S,), (0.01,), (0.02,)], 2)
+    assert [next(results), next(results)] == [(1, 0.01), (2, 0.02)]
+    results.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_an_error_keeps_its_type_and_words_and_ends_the_others() -> None:
+    jobs = [(FOREVER_S,), (0,), (FOREVER_S,), (FOREVER_S,)]
+    with pytest.raises(DegenerateError, match=r"^nothing to sleep$"):
+        list(in_processes(fail_or_sleep, jobs, 2))
+    assert multiprocessing.active_children() == []
+
+
+def test_ctrl_c_ends_the_workers() -> None:
+    results = in_processes(fail_or_sleep, [(0.01,), (FOREVER_S,), (FOREVER_S,)], 2)
+    assert next(results) == 0.01  # the workers are there
+    # Only to this process: the workers are ended by it, not by a signal of their own.
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    assert multiprocessing.active_children() == []

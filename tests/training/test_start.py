@@ -16,6 +16,7 @@ from usad_workbench.core.errors import CheckpointError, ConfigError
 from usad_workbench.core.models.checkpoint import find_checkpoint, load_heads, load_student
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.registry import student_teachers
+from usad_workbench.core.teachers.students import recorded_starts
 from usad_workbench.training import read_log, train
 from usad_workbench.training.recipe import load_recipe
 from usad_workbench.training.start import start_student
@@ -69,6 +70,9 @@ def test_the_second_stage_begins_where_the_first_ended(
         ("voice", "speech", 1), ("noise", "sound", 1), ("tune", "music", 1),
         ("tune", "speech", 2), ("noise", None, 2),
     ]  # fmt: skip
+    # What tells that they are stages of one student: the hash that its vectors carry.
+    begun_with = load_student(find_checkpoint(first)).weights_sha256
+    assert recorded_starts(f"run:{run}") == [begun_with]
     now = load_student(find_checkpoint(run)).student
     for name, parameter in now.blocks[0].named_parameters():  # the loss at the top reaches it
         assert not torch.equal(parameter, trained.blocks[0].get_parameter(name)), name

@@ -10,6 +10,7 @@ import soundfile as sf
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip
+from usad_workbench.core.diagnosis import comparison
 from usad_workbench.core.errors import AudioError, DegenerateError
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
 from usad_workbench.workbench.presenters import (
@@ -26,6 +27,7 @@ from usad_workbench.workbench.presenters import (
     sound,
     text,
 )
+from usad_workbench.workbench.presenters.panels_in_words import views_of
 
 NASTY = "<img src=x onerror=alert(1)> [a](http://b.c) $x$ :red[y] www.d.e f@g.hi"
 
@@ -360,3 +362,12 @@ def test_sql_cannot_write(workspace: Workspace) -> None:
         data.run_query(workspace.sql, "DELETE FROM clips;")
     for query in data.EXAMPLES.values():
         assert len(data.run_query(workspace.sql, query))
+
+
+def test_each_row_of_a_comparison_is_in_one_of_its_views() -> None:
+    views = views_of(comparison.NAME, comparison.COLUMNS)
+    shown = [view.where for view in views]
+    assert sorted(str(one) for one in shown) == sorted(
+        str(("kind", kind)) for kind in {*comparison.KINDS.values(), "similarity"}
+    )
+    assert all({*view.facets, view.value, view.series} <= set(comparison.COLUMNS) for view in views)

@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--panels", metavar="A,B", help="default: all")
     parser.add_argument("--rules", metavar="TOML", help="decision rules; default: the shipped ones")
     parser.add_argument(
-        "--compare", metavar="S2", help="a second student, or another checkpoint or stage of it"
+        "--compare",
+        metavar="S2",
+        help="a second student, or another stage or checkpoint of it (run:DIR@STEP): paired "
+        "differences; two stages also enter the verdict on what would falsify the claim",
     )
     parser.add_argument(
         "--llm-results",
@@ -69,7 +72,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     )  # fmt: skip
     found = diagnose(material, panels, n_processes=None, progress=output.progress)
     if args.compare:
-        found.panels["comparison"] = compare_students(material, args.compare, output.progress)
+        compared = compare_students(material, args.compare, output.progress, n_processes=None)
+        found.panels[compared.name] = compared
+        found.warnings.extend(w for w in compared.warnings if w not in found.warnings)
     llm = llm_panel(material)
     if llm is not None:
         found.panels[llm.name] = llm

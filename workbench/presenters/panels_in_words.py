@@ -145,9 +145,13 @@ VIEWS: dict[str, PanelView] = {
         "compared with each teacher's, above the controls'.",
     ),
     "comparison": PanelView(
-        title="Comparison of two students", value="difference", axis="first minus second",
-        series="name", facets=("quantity", "domain"),
-        reading="Paired differences on the same clips. Zero: no difference.",
+        title="Comparison of two students", value="difference",
+        axis="metric of this student minus the other's",
+        series="name", facets=("domain",), where=("kind", "task"),
+        reading="What can be read from this student minus what can be read from the other, on the "
+        "same clips and folds; zero: no difference. Differences between stages or checkpoints of "
+        "one student are what training changed, between others they are differences of two "
+        "trainings.",
     ),
 }  # fmt: skip
 
@@ -158,6 +162,21 @@ MORE_VIEWS: dict[str, tuple[PanelView, ...]] = {
             title="Hubs", value="hubness", low="hubness_ci_low", high="hubness_ci_high",
             axis="skewness of how often a clip is a neighbour", series="encoder",
             facets=("domain",), reference=None,
+        ),
+    ),
+    "comparison": (
+        PanelView(
+            title="Likeness to each encoder", value="difference",
+            axis="similarity of this student minus the other's", series="name",
+            facets=("domain",), choices=("quantity",), where=("kind", "similarity"),
+            reading="Both students at the same relative depth. Above zero: this student is more "
+            "like that encoder than the other student is.",
+        ),
+        PanelView(
+            title="Mistakes of both", value="value", axis="Cohen's kappa of being right",
+            series="name", facets=("domain",), reference=None, where=("kind", "errors"),
+            reading="How often both students are right or wrong on the same clips, above what "
+            "their accuracies give (zero). Clips that are hard for everybody raise it too.",
         ),
     ),
     "interventions": (

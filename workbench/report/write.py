@@ -219,9 +219,10 @@ def _roles(diagnosis: Diagnosis) -> dict[str, str]:
 
 
 def _questions() -> dict[str, str]:
+    from usad_workbench.core.diagnosis import comparison
     from usad_workbench.core.diagnosis.panels import PANELS
 
-    return {kind.name: kind.question for kind in PANELS}
+    return {kind.name: kind.question for kind in PANELS} | {comparison.NAME: comparison.QUESTION}
 
 
 def _replace(path: Path, content: str) -> Path:

@@ -10,7 +10,13 @@ from usad_workbench.core.bias.errors import (
     excess_consistency,
     shared_confusions,
 )
-from usad_workbench.core.diagnosis.answers import NOT_STORED, Answers, answers, are_stored
+from usad_workbench.core.diagnosis.answers import (
+    NOT_STORED,
+    Answers,
+    answers,
+    are_stored,
+    both_wrong,
+)
 from usad_workbench.core.diagnosis.exchangeable import controls_for
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
@@ -170,12 +176,8 @@ CONSISTENCY_KEYS = (
 
 def _drivers(material: Material, task: Task, teacher: str, found: Answers) -> Drivers:
     """Clips that both get wrong: 1 in the same way, 0.5 in another, mean over seeds."""
-    student, other = found[material.student], found[teacher]
-    both = ~student.right & ~other.right
-    same = student.labels.astype(str) == other.labels.astype(str)
-    influence = np.where(both, np.where(same, 1.0, 0.5), 0.0).mean(axis=0)
-    cell = cell_name(task=task.name, teacher=teacher)
-    return drivers_of(cell, task.clip_ids, np.where(influence > 0, influence, np.nan), "error")
+    shared = both_wrong(found[material.student], found[teacher])
+    return drivers_of(cell_name(task=task.name, teacher=teacher), task.clip_ids, shared, "error")
 
 
 PANEL = PanelKind(

@@ -95,13 +95,28 @@ def test_routing_and_falsifiers_read_their_own_systems() -> None:
         "machines": "+0.020 [+0.010, +0.030], n = 300"
     }
     assert falsifiers["supervised encoder minus student"]["t"]["speech"].startswith("+0.100")
-    assert falsifiers["second stage"] == "not measured"
+    assert falsifiers["second stage minus first"] == "not measured"
+
+
+def test_only_stages_of_one_student_speak_of_the_second_stage() -> None:
     lost = {
-        "quantity": "task", "name": "digit", "difference": -0.1, "ci_low": -0.15,
-        "ci_high": -0.05, "q_value": 0.01,
+        "quantity": "mean of tasks", "relation": "second stage", "name": "mean of tasks",
+        "domain": "speech", "difference": -0.1, "ci_low": -0.15, "ci_high": -0.05,
+        "q_value": 0.01, "n_clips": 300,
     }  # fmt: skip
-    again = _decide(routing=_routing_rows("linear"), comparison=[lost])
-    assert again["falsified"].verdict == "falsified: the second stage makes it worse"
+    found = _decide(routing=_routing_rows("linear"), comparison=[lost])["falsified"]
+    assert found.verdict == "falsified: the second stage makes it worse in speech"
+    words = {"speech": "-0.100 [-0.150, -0.050], n = 300, q = 0.01"}
+    assert found.evidence["second stage minus first"] == words
+    # The first stage minus the second: the same loss with the opposite sign.
+    turned = {"relation": "first stage", "difference": 0.1, "ci_low": 0.05, "ci_high": 0.15}
+    back = _decide(comparison=[lost | turned])["falsified"]
+    assert back.evidence["second stage minus first"] == words
+    for relation in ("another student", "another checkpoint", "continuation", "same weights"):
+        rows = [lost | {"relation": relation}]
+        other = _decide(routing=_routing_rows("linear"), comparison=rows)["falsified"]
+        assert other.evidence["second stage minus first"] == "not measured"
+        assert _decide(comparison=rows) == {}
 
 
 def test_explained_is_the_last_layer_of_taught_domains() -> None:

@@ -10,6 +10,7 @@ from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.verdicts import (
     AgainstRouter,
     Estimate,
+    StageChange,
     falsified,
     general_or_mixture,
     inherited,
@@ -92,20 +93,41 @@ def test_a_router_that_fails_in_one_domain_says_nothing_about_another() -> None:
     assert universal_or_routing({"a": fails, "b": small}, RULES).verdict == "universal"
 
 
+def change(value: float, reach: float = 0.005, q: float = 0.01, n_clips: int = 500) -> StageChange:
+    return StageChange(estimate=about(value, reach, n_clips), q_value=q)
+
+
 def test_the_falsifiers() -> None:
     fine = {"machines": about(0.05)}
     beaten = {"whisper": {"speech": about(0.1), "music": about(-0.1)}}
-    assert falsified(fine, {}, {}, beaten, RULES).verdict == "not falsified"
+    same = {"speech": change(0.0, q=1.0)}
+    assert falsified(fine, same, {}, beaten, RULES).verdict == "not falsified"
     assert falsified(fine, None, {}, beaten, RULES).verdict == "undecided"
-    unseen = falsified({"machines": about(-0.1)}, {}, {}, beaten, RULES)
+    unseen = falsified({"machines": about(-0.1)}, same, {}, beaten, RULES)
     assert unseen.verdict == "falsified: fails on unseen domains"
     everywhere = {"whisper": {"speech": about(0.1), "music": about(0.1)}}
-    assert falsified(fine, {}, {}, everywhere, RULES).verdict == (
+    assert falsified(fine, same, {}, everywhere, RULES).verdict == (
         "falsified: whisper is better everywhere"
     )
-    lost = falsified(fine, {"digit": "-0.1"}, {}, beaten, RULES)
-    assert lost.verdict == "falsified: the second stage makes it worse"
+    lost = falsified(fine, same | {"machines": change(-0.1)}, {}, beaten, RULES)
+    assert lost.verdict == "falsified: the second stage makes it worse in machines"
     assert lost.evidence["after alignment to an LLM"] == "not measured"
+
+
+@pytest.mark.parametrize(
+    "open_",
+    [
+        change(-0.1, reach=0.095),  # the upper limit is within the margin
+        change(-0.1, q=0.2),  # one of many domains
+        change(-0.1, n_clips=50),
+        change(0.0, reach=0.05, q=1.0),  # not shown, and not ruled out
+        change(-0.1, reach=math.nan, q=math.nan),
+    ],
+)
+def test_a_second_stage_just_short_of_the_rule_leaves_it_open(open_: StageChange) -> None:
+    beaten = {"whisper": {"speech": about(0.1), "music": about(-0.1)}}
+    found = falsified({"machines": about(0.05)}, {"speech": open_}, {}, beaten, RULES)
+    assert found.verdict == "undecided"
 
 
 def test_inherited_counts_only_tested_rows() -> None:

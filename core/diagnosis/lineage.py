@@ -1,0 +1,76 @@
+"""Whether one student was made from another, as their checkpoints record it.
+
+The teachers alone do not tell: two runs with other seeds have the same ones. What tells is
+the hash of the weights that a training began with. Students that came in as vectors have no
+such record; one that began with a run's exported student, which is in half precision, is known
+as its second stage only where that export (``run:DIR/student``) was embedded.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from usad_workbench.core.errors import CheckpointError, UnknownNameError
+from usad_workbench.core.registry import student_teachers
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.teachers.students import RUN_PREFIX, recorded_starts, run_and_step
+
+Relation = Literal[
+    "second stage", "first stage", "continuation", "beginning", "same weights",
+    "another checkpoint", "another student",
+]  # fmt: skip
+"""What the first student is to the second."""
+
+SENTENCES: dict[Relation, str] = {
+    "second stage": "{student} is the second stage of {other}: it began with these weights, and "
+    "a difference is what the second stage changed.",
+    "first stage": "{student} is the first stage of {other}, which began with these weights: a "
+    "difference is what the second stage changed, with the opposite sign.",
+    "continuation": "{student} began with the weights of {other}, without a new stage: a "
+    "difference is what more training changed.",
+    "beginning": "{other} began with the weights of {student}, without a new stage: a difference "
+    "is what more training changed, with the opposite sign.",
+    "same weights": "{student} and {other} are two names of the same weights: nothing is compared.",
+    "another checkpoint": "{student} and {other} are two checkpoints of one run: a difference is "
+    "what the steps between them changed.",
+    "another student": "No record says that one of {student} and {other} began with the weights "
+    "of the other: these are differences between two students, not between stages.",
+}
+
+
+def relation(workspace: Workspace, student: str, other: str) -> Relation:
+    """What the first of two students is to the second.
+
+    Args:
+        workspace: Has the hashes of the weights that were embedded.
+        student: The first.
+        other: The second. A student whose checkpoint cannot be read has no record.
+    """
+    known = workspace.encoders()
+    weights = dict(zip(known.encoder, known.weights_sha256, strict=True))
+    if weights[student] == weights[other]:
+        return "same weights"
+    (stage, starts), (other_stage, other_starts) = _record(student), _record(other)
+    if weights[other] in starts:
+        return "second stage" if 0 < other_stage < stage else "continuation"
+    if weights[student] in other_starts:
+        return "first stage" if 0 < stage < other_stage else "beginning"
+    return "another checkpoint" if _run(student) == _run(other) != "" else "another student"
+
+
+def _record(student: str) -> tuple[int, list[str]]:
+    """The last stage of a student's training, and the weights that its trainings began with.
+
+    Stage 0 and no weights where nothing is recorded.
+    """
+    try:
+        stages = [stage for _, _, stage in student_teachers(student)]
+        return max(stages, default=0), recorded_starts(student)
+    except (CheckpointError, UnknownNameError):
+        return 0, []
+
+
+def _run(student: str) -> str:
+    """The folder of the run that it is a checkpoint of; empty for other encoders."""
+    if not student.startswith(RUN_PREFIX):
+        return ""
+    return str(Path(run_and_step(student)[0]).resolve())
