@@ -48,6 +48,7 @@ from usad_workbench.core.teachers.weights import (
     fetch_weights,
     missing_reason,
 )
+from usad_workbench.core.trust import is_trusted
 
 if TYPE_CHECKING:
     from usad_workbench.core.models.encoder import Encoder
@@ -168,7 +169,8 @@ def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = Fa
     Args:
         name: A name of ``encoder_specs()``, or one with a prefix (see the module).
         device: A torch device, or ``auto`` for an accelerator where there is one.
-        trust_remote_code: Whether code that comes with a model of the hub may run.
+        trust_remote_code: Whether code that comes with a model of the hub may run; see
+            ``trusting_remote_code`` for whole pieces of work.
 
     Raises:
         UnknownNameError: no such encoder.
@@ -176,6 +178,7 @@ def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = Fa
         WeightsError: the weights have not been fetched, or are damaged.
         CheckpointError: no such run or step.
     """
+    trust_remote_code = trust_remote_code or is_trusted()
     opener = _opener(name)
     if opener:
         chosen = _device(device)

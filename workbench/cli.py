@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Protocol, cast
 
 from usad_workbench.core.errors import UsadError
+from usad_workbench.core.trust import trusting_remote_code
 from usad_workbench.workbench.output import WRONG_USE, Output
 
 COMMANDS = {
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     output = Output(as_json=args.json)
     try:
-        return _module(args.command).run(args, output)
+        with trusting_remote_code(getattr(args, "trust_remote_code", False)):
+            return _module(args.command).run(args, output)
     except UsadError as error:
         output.note(f"usad {args.command}: {error}")
         return WRONG_USE

@@ -26,7 +26,7 @@ import pyarrow as pa
 from usad_workbench.core.audio import check_samples, read_audio, resample
 from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.errors import AudioError, ProvenanceError, UsadError
+from usad_workbench.core.errors import AudioError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.interventions import (
     INTERVENTIONS,
     apply_intervention,
@@ -215,6 +215,9 @@ def _measure(job: _Job, count: Any) -> dict[str, str]:
             encoder = load_encoder(name)
             if encoder.weights_sha256 != sha256:
                 raise ProvenanceError("its weights are not those of the stored vectors")
+        except UnknownNameError:
+            reasons[name] = f"{NOT_MEASURED} (its vectors were imported)"
+            continue
         except UsadError as error:
             reasons[name] = f"{NOT_MEASURED} ({str(error).splitlines()[0]})"
             continue

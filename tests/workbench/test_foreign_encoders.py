@@ -1,7 +1,9 @@
-"""A published student from a folder with code of its own, through the commands to a comparison."""
+"""A published student, a folder with code of its own, through every command and in the app."""
 
 import json
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,20 @@ import numpy as np
 import pytest
 
 from tests.core.teachers.remote_folder import write_remote_student
-from usad_workbench.core.diagnosis.material import gather
-from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.teacher_similarity import compare_with_teachers
+from usad_workbench.core.trust import is_trusted
 from usad_workbench.workbench.cli import main
+from usad_workbench.workbench.screenshots import (
+    browser_page,
+    find_browser,
+    open_by_link,
+    picture,
+    served,
+    settle,
+)
+
+TEACHERS = "speech-teacher,sound-teacher,music-teacher"
+TRUST = "--trust-remote-code"
 
 
 @pytest.fixture(autouse=True)
@@ -26,32 +37,106 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
 
 
-def test_a_published_student_is_embedded_and_compared(
-    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def copied(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the small workspace, for one more student."""
+    folder = tmp_path_factory.mktemp("published")
+    shutil.copytree(workspace.folder.parent, folder / "all")
+    return Workspace.open(folder / "all" / workspace.folder.name)
+
+
+@pytest.fixture(scope="module")
+def name(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("hub") / "published-student"
+    write_remote_student(folder)
+    return f"hf:{folder}"
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_its_code_runs_only_where_the_user_says_so(
+    copied: Workspace, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_remote_student(tmp_path / "student")
-    name = f"hf:{tmp_path / 'student'}"
-    where = ["--workspace", str(workspace.folder), "--json"]
-    asked = ["embed", "--encoders", name, *where]
-    assert main(asked) == 2
-    assert "--trust-remote-code" in capsys.readouterr().err
-    assert name not in set(workspace.spaces().encoder)
-    assert main([*asked, "--trust-remote-code"]) == 0
-    document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    n = int(workspace.sql("SELECT count(*) AS n FROM segments").n[0])
-    assert (document["n_done"], document["failed"]) == (n, [])
-    assert main(["embed", "--encoders", "log-mel-statistics", *where]) == 0
+    where = ("--workspace", str(copied.folder))
+    assert main(["embed", "--encoders", name, *where]) == 2
+    assert TRUST in capsys.readouterr().err
+    assert name not in set(copied.spaces().encoder)
+    found = document(capsys, "embed", "--encoders", name, *where, TRUST)
+    n = int(copied.sql("SELECT count(*) AS n FROM segments").n[0])
+    assert (found["n_done"], found["failed"]) == (n, [])
     for layer, dim in enumerate((128, 16, 16, 16)):
-        vectors = workspace.embeddings(name, layer).vectors
+        vectors = copied.embeddings(name, layer).vectors
         assert vectors.shape == (n, dim) and np.isfinite(vectors).all()
-    roles = dict(workspace.sql("SELECT encoder, role FROM encoders").itertuples(index=False))
+    roles = dict(copied.sql("SELECT encoder, role FROM encoders").itertuples(index=False))
     assert roles[name] == "student"
-    set_distillation(workspace, name, [("log-mel-statistics", None, 1)])
-    compare_with_teachers(workspace, name)
-    rows = workspace.sql(
-        "SELECT DISTINCT student_layer, teacher FROM teacher_similarity WHERE student = ? "
-        "AND teacher = 'log-mel-statistics' ORDER BY student_layer",
-        [name],
-    )
-    assert list(rows.student_layer) == [0, 1, 2, 3]
-    assert gather(workspace, name).student == name
+    assert not is_trusted()
+
+
+def test_it_is_indexed_searched_and_mapped(
+    copied: Workspace, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--workspace", str(copied.folder), "--encoder", name)
+    document(capsys, "index", "--workspace", str(copied.folder))
+    document(capsys, "project", *where, "--layer", "3", "--method", "pca")
+    sound = copied.audio_path(str(copied.clips().path[5]))
+    asked = ("search", *where, "--layer", "3", "--query", str(sound), "-k", "3")
+    assert main([*asked]) == 2 and TRUST in capsys.readouterr().err
+    hits = document(capsys, *asked, TRUST)["hits"]
+    assert hits[0]["clip_id"] == copied.clips().clip_id[5]
+    assert hits[0]["score"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_it_is_diagnosed_with_its_own_sensitivities(
+    copied: Workspace, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.html"
+    asked = (
+        "diagnose", "--workspace", str(copied.folder), "--student", name, "--teachers", TEACHERS,
+        "--panels", "similarity,inheritance,interventions", "--permutations", "29",
+        "--where", "domain IN ('speech', 'sound')", "--report", str(report),
+    )  # fmt: skip
+    found = document(capsys, *asked, TRUST)
+    assert found["student"] == name and len(found["verdicts"]) == 1
+    layers = {
+        row["student_layer"] for row in found["similarity"] if row["teacher"] == "sound-teacher"
+    }
+    assert layers == {0, 1, 2, 3}
+    moved = [
+        row["displacement"]
+        for row in found["interventions"]
+        if row["kind"] == "sensitivity" and row["encoder"] == name and row["layer"] == 3
+    ]
+    assert moved and np.isfinite(moved).all() and min(moved) >= 0 and max(moved) > 0
+    assert "published-student" in report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(copied: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if find_browser() is None:
+        pytest.skip("NO BROWSER TESTS: no Chromium on this machine.")
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with served(copied.folder, log) as address, browser_page() as found:
+        found.goto(address, timeout=60_000)
+        settle(found)
+        yield found
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("view", ["Map", "Bias"])
+def test_the_app_shows_it(page: Any, name: str, tmp_path: Path, view: str) -> None:
+    open_by_link(page, view)
+    main_area = page.get_by_test_id("stMain")
+    assert page.get_by_test_id("stException").count() == 0
+    assert page.get_by_test_id("stAlertContentError").count() == 0
+    box = main_area.get_by_role("combobox").first
+    if "published-student" not in (box.input_value() or ""):
+        box.click()
+        page.get_by_role("option", name="published-student").first.click()
+        settle(page)
+    shown = main_area.get_by_role("combobox").first.input_value()
+    assert "published-student" in shown
+    assert page.locator(".js-plotly-plot").count() >= 1
+    picture(page, tmp_path / f"{view}.png")

@@ -4,7 +4,12 @@ import argparse
 from pathlib import Path
 
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.workbench.commands.arguments import add_workspace, layers_of, names_of
+from usad_workbench.workbench.commands.arguments import (
+    add_trust,
+    add_workspace,
+    layers_of,
+    names_of,
+)
 from usad_workbench.workbench.output import DONE, Output
 
 
@@ -39,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="OUT.html", help="one HTML file, opens with no network")
     parser.add_argument("--permutations", type=int, default=200, help="size of the nulls")
     parser.add_argument("--seed", type=int, default=0)
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

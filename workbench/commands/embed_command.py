@@ -40,9 +40,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     audio_seconds = seconds = 0.0
     for name in names_of(args.encoders):
         try:
-            encoder = load_encoder(
-                name, device=args.device, trust_remote_code=args.trust_remote_code
-            )
+            encoder = load_encoder(name, device=args.device)
             if args.replace:
                 drop_encoder(workspace, encoder.spec.name)
             report = embed(

@@ -1,7 +1,6 @@
-"""``usad encoders list`` and ``usad encoders get``."""
+"""``usad encoders list``, ``get`` and ``convert``."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +19,42 @@ here. Other encoders: hf:FOLDER, hf:OWNER/NAME, hear:MODULE, xares:MODULE:CLASS,
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("action", choices=["list", "get"])
+    parser.add_argument("action", choices=["list", "get", "convert"])
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="encoders to get, or to list in full"
-    )
+        "names", nargs="*", metavar="NAME",
+        help="encoders to get, or to list in full; for convert the folder of a published student",
+    )  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="get all but those of the hub")
     which.add_argument(
         "--from", dest="file", metavar="FILE", type=Path,
         help="get one encoder from a checkpoint that you downloaded",
     )  # fmt: skip
+    parser.add_argument(
+        "--map", metavar="TOML", type=Path,
+        help="convert: size of the student, and the names that shapes cannot tell",
+    )  # fmt: skip
+    parser.add_argument(
+        "--write-map", metavar="TOML", type=Path, help="convert: only write a map to fill in"
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, help="convert: the new student, run:FOLDER"
+    )
+    parser.add_argument("--licence", default="see its model card", help="convert: of the weights")
     add_trust(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Lists encoders, or fetches, verifies and converts weights."""
-    return _list(args.names, output) if args.action == "list" else _get(args, output)
+    """Lists encoders, fetches weights, or makes a student of a published checkpoint."""
+    actions = {"list": _list, "get": _get, "convert": _convert}
+    return actions[args.action](args, output)
 
 
-def _list(names: Sequence[str], output: Output) -> int:
+def _list(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.registry import encoder_spec, encoder_specs, encoder_status
 
     rows: list[dict[str, Any]] = []
-    for name in names or encoder_specs():
+    for name in args.names or encoder_specs():
         spec, status = encoder_spec(name), encoder_status(name)
         rows.append(
             {
@@ -61,7 +73,7 @@ def _list(names: Sequence[str], output: Output) -> int:
                 "reason": status.reason,
             }
         )
-    if names:
+    if args.names:
         shown = "\n\n".join(
             "\n".join(f"{key}: {value}" for key, value in row.items() if value not in ("", None))
             for row in rows
@@ -109,6 +121,28 @@ def _get(args: argparse.Namespace, output: Output) -> int:
             rows.append({"encoder": name, "available": False, "reason": str(error)})
     output.result(rows, table(rows, ["encoder", "available", "reason"]))
     return DONE if all(row["available"] for row in rows) else SOME_FAILED
+
+
+def _convert(args: argparse.Namespace, output: Output) -> int:
+    from usad_workbench.core.interop.convert import NameMap, convert, read_map, write_map
+
+    if len(args.names) != 1 or (args.out is None) is (args.write_map is None):
+        raise ConfigError(
+            "Found no single folder with either --out or --write-map. Expected `usad encoders "
+            "convert FOLDER --write-map MAP.toml`, then `… FOLDER --map MAP.toml --out NEW`."
+        )
+    given = read_map(args.map) if args.map else NameMap()
+    if args.write_map is not None:
+        write_map(args.names[0], args.write_map, given)
+        output.result({"map": str(args.write_map)}, f"Fill in {args.write_map}, then convert.")
+        return DONE
+    difference = convert(args.names[0], given, args.out, args.licence)
+    output.result(
+        {"student": f"run:{args.out}", "largest_difference": difference},
+        f"run:{args.out} gives what the repository's code gives, within {difference:.1e} of each "
+        "block's norm.",
+    )
+    return DONE
 
 
 def _names(args: argparse.Namespace) -> list[str]:

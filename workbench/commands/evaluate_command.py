@@ -4,7 +4,7 @@ import argparse
 from typing import get_args
 
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.workbench.commands.arguments import add_workspace, names_of
+from usad_workbench.workbench.commands.arguments import add_trust, add_workspace, names_of
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
 COLUMNS = [
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-cost", action="store_true", help="leave out operations and real-time factor"
     )
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

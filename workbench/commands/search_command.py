@@ -73,5 +73,5 @@ def _file_vector(workspace: Workspace, args: argparse.Namespace, output: Output)
             "workspace. --start and --end choose another part."
         )
     clip = read_audio(args.query, start_s=args.start, end_s=end_s)
-    encoder = load_encoder(args.encoder, trust_remote_code=args.trust_remote_code)
+    encoder = load_encoder(args.encoder)
     return encoder.embed(clip, args.layer)[0]

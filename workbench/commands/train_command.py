@@ -2,6 +2,7 @@
 
 import argparse
 
+from usad_workbench.workbench.commands.arguments import add_trust
 from usad_workbench.workbench.output import DONE, Output
 
 EPILOG = """on several devices or machines, the same loss curve as on one:
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="override a key of the recipe, e.g. optimiser.peak_lr=1e-3",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

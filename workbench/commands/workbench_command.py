@@ -4,6 +4,7 @@ import argparse
 import subprocess
 from collections.abc import Sequence
 
+from usad_workbench.workbench.commands.arguments import add_trust
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
 
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a training run, or a folder of some; by default the folder runs beside the "
         "workspace, or here",
     )  # fmt: skip
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
