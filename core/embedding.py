@@ -18,7 +18,7 @@ import torch
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.core.errors import DeviceMemoryError, UsadError
 from usad_workbench.core.models.encoder import Encoder, Pooling, plan_batches, resolve_layers
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
@@ -106,8 +106,10 @@ def embed(
         good = [(s, c) for s, c in zip(portion, clips, strict=True) if isinstance(c, Clip)]
         failed += [c for c in clips if isinstance(c, Failure)]
         if good:
+            good, vectors, too_long = _embed_portion(encoder, good, wanted, pooling)
+            failed += too_long
+        if good:
             segments = [segment for segment, _ in good]
-            vectors = pooled_vectors(encoder, [clip for _, clip in good], wanted, pooling)
             is_finite = np.all([np.isfinite(v).all(axis=1) for v in vectors.values()], axis=0)
             failed += [
                 Failure(path=s.name, reason="The encoder gave values that are not finite.")
@@ -132,6 +134,29 @@ def embed(
     )
 
 
+def _embed_portion(
+    encoder: Encoder,
+    good: list[tuple[_Segment, Clip]],
+    layers: tuple[int, ...],
+    pooling: Pooling,
+) -> tuple[list[tuple[_Segment, Clip]], dict[int, FloatArray], list[Failure]]:
+    """What could be embedded, its vectors per layer, and clips too long for the device."""
+    try:
+        return good, pooled_vectors(encoder, [clip for _, clip in good], layers, pooling), []
+    except DeviceMemoryError:
+        # One by one, so that only the clips that do not fit are lost.
+        pass
+    kept, parts, failed = [], [], []
+    for segment, clip in good:
+        try:
+            parts.append(pooled_vectors(encoder, [clip], layers, pooling))
+            kept.append((segment, clip))
+        except DeviceMemoryError as error:
+            failed.append(Failure(path=segment.name, reason=str(error)))
+    vectors = {layer: np.concatenate([part[layer] for part in parts]) for layer in layers if parts}
+    return kept, vectors, failed
+
+
 def pooled_vectors(
     encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
 ) -> dict[int, FloatArray]:
@@ -140,7 +165,7 @@ def pooled_vectors(
     A batch that the device has no memory for is halved until it fits.
 
     Raises:
-        ConfigError: a single clip that does not fit.
+        DeviceMemoryError: a single clip that does not fit.
     """
     lengths = [len(clip.samples) for clip in clips]
     order: list[int] = []
@@ -171,14 +196,14 @@ def _pooled(
     """Vectors of one batch; none if the device has no memory for so many clips.
 
     Raises:
-        ConfigError: it has none for a single clip.
+        DeviceMemoryError: it has none for a single clip.
     """
     try:
         features = encoder.features(ClipBatch.from_clips(clips), layers)
         return tuple(v.float().cpu().numpy() for v in features.pooled(pooling))
     except torch.OutOfMemoryError as error:
         if len(clips) == 1:
-            raise ConfigError(
+            raise DeviceMemoryError(
                 f"{encoder.spec.name} runs out of memory on {encoder.device} with a single clip of "
                 f"{clips[0].duration_s:.1f} s. Cut the clips into segments, or use --device cpu."
             ) from error

@@ -48,6 +48,10 @@ class WeightsError(UsadError, RuntimeError):
     """Pretrained weights that are missing, changed or could not be fetched."""
 
 
+class DeviceMemoryError(UsadError, RuntimeError):
+    """A single clip for which the device has no memory."""
+
+
 class MissingExtraError(UsadError, ImportError):
     """An optional dependency that is not installed; the message names the extra."""
 

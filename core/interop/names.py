@@ -93,7 +93,7 @@ def match_names(
                 "the same shapes: correct the map, or the size of the student in it."
             )
         pairs.append(pair)
-    pairs += told_by_shapes(left.values(), right.values())
+    pairs += told_by_shapes(list(left.values()), list(right.values()))
     done = {mine.pattern for mine, _ in pairs}, {other.pattern for _, other in pairs}
     _check_all([one for name, one in left.items() if name not in done[0]],
                [one for name, one in right.items() if name not in done[1]])  # fmt: skip
@@ -107,7 +107,6 @@ def match_names(
 
 def told_by_shapes(ours: Sequence[Family], theirs: Sequence[Family]) -> list[tuple[Family, Family]]:
     """Pairs of families that are the only ones of their kind on both sides."""
-    ours, theirs = list(ours), list(theirs)
     kinds = [one.kind for one in ours], [one.kind for one in theirs]
     return [
         (mine, theirs[kinds[1].index(mine.kind)])

@@ -87,7 +87,7 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
             file that is not the hub's, which is removed.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         found = snapshot_download(
@@ -105,8 +105,7 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
         raise WeightsError(
             f"The hub has no repository {source.repo}, or it is private. Check the name."
         ) from error
-    # The second base is the error of the client's transport, of a package that depends on its version.
-    except (HfHubHTTPError.__mro__[1], OSError) as error:
+    except (_transport_error(), OSError) as error:
         raise WeightsError(
             f"{source.repo} could not be downloaded: {_first_line(error)}. Check the network and run "
             f"`usad encoders get {name}` again: files that are whole are kept."
@@ -118,6 +117,14 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
             f"(found in {found}). It is no model of transformers."
         )
     return Path(found)
+
+
+def _transport_error() -> type[Exception]:
+    """What the client's transport raises; its package depends on the client's version."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    bases = [base for base in HfHubHTTPError.__mro__[1:] if issubclass(base, Exception)]
+    return bases[0]
 
 
 def _first_line(error: Exception) -> str:
@@ -164,7 +171,7 @@ def _reporting_bar(progress: Progress, name: str) -> type:
     """A bar for the hub's client that draws nothing and reports the bytes."""
     from tqdm import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.counts_bytes = kwargs.get("unit") == "B"
             super().__init__(*args, **{**kwargs, "disable": True})

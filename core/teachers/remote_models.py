@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,22 @@ class HiddenStatesEncoder(TransformersEncoder):
         return self.sample_rate_hz // 10
 
     def _run(self, clips: list[Samples], layers: tuple[int, ...], kind: TargetKind) -> Frames:
-        result = self.net(**self._on_device(self.inputs(clips)), output_hidden_states=True)
+        result = self._result(clips)
         frames = dict(enumerate(self._hidden_states(result)))
         if kind == "output" and self.spec.n_layers in layers:
             frames[self.spec.n_layers] = self.output(result)
         return frames
+
+    def _result(self, clips: list[Samples]) -> Any:
+        taken = inspect.signature(self.net.forward).parameters
+        is_open = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values())
+        if "output_hidden_states" not in taken and not is_open:
+            raise ConfigError(
+                f"{type(self.net).__name__} gives no hidden states: its forward takes "
+                f"{', '.join(taken)}. Expected a model that takes output_hidden_states. Write an "
+                "adapter (see the entry points in the README), or import vectors made elsewhere."
+            )
+        return self.net(**self._on_device(self.inputs(clips)), output_hidden_states=True)
 
     def _hidden_states(self, result: Any) -> tuple[Tensor, ...]:
         found = getattr(result, "hidden_states", None)
@@ -84,10 +96,7 @@ class HiddenStatesEncoder(TransformersEncoder):
 
     @torch.no_grad()
     def _probe(self, duration_s: float) -> tuple[Tensor, ...]:
-        result = self.net(
-            **self._on_device(self.inputs([self._noise(duration_s)])), output_hidden_states=True
-        )
-        return self._hidden_states(result)
+        return self._hidden_states(self._result([self._noise(duration_s)]))
 
     def _noise(self, duration_s: float) -> Samples:
         n_samples = round(duration_s * self.sample_rate_hz)

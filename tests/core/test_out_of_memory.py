@@ -1,14 +1,19 @@
 """A device without memory for a batch: halve it and go on."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from torch import Tensor
 
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.embedding import pooled_vectors
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.embedding import embed, pooled_vectors
+from usad_workbench.core.errors import DeviceMemoryError
 from usad_workbench.core.models.encoder import Encoder, EncoderSpec, LayerFeatures, TargetKind
+from usad_workbench.core.storage.importing import SourceClip, import_clips
+from usad_workbench.core.storage.workspace import Workspace
 
 RATE = 100
 
@@ -68,5 +73,23 @@ def test_what_is_known_not_to_fit_is_not_tried_again() -> None:
 
 
 def test_a_single_clip_that_does_not_fit_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"small runs out of memory on cpu.*0\.5 s"):
+    with pytest.raises(DeviceMemoryError, match=r"small runs out of memory on cpu.*0\.5 s"):
         pooled_vectors(Small(10), clips(4), (0,), "mean")
+
+
+def test_the_others_go_on_where_one_clip_does_not_fit(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "workspace")
+    rng = np.random.default_rng(0)
+    sounds = {f"clip-{n}": rng.normal(scale=0.1, size=n).astype(np.float32) for n in (60, 900, 80)}
+    for name, samples in sounds.items():
+        sf.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
+    sources = [SourceClip(path=tmp_path / f"{name}.wav") for name in sounds]
+    import_clips(workspace, sources, domain="sound")
+    report = embed(workspace, Small(500))
+    assert report.n_done == 2
+    (failure,) = report.failed
+    assert "clip-900" in failure.path and "runs out of memory" in failure.reason
+    stored = workspace.embeddings("small", 0)
+    assert len(stored.vectors) == 2 and np.isfinite(stored.vectors).all()
+    again = embed(workspace, Small(2_000))
+    assert (again.n_done, again.n_skipped, again.failed) == (1, 2, [])

@@ -156,7 +156,8 @@ def _row(
     encoder = load_encoder(f"hf:{folder}")
     net: Any = transformers.AutoModel.from_pretrained(folder).eval()
     net = getattr(net, CASES[name].part) if CASES[name].part else net
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    load_extractor: Any = transformers.AutoFeatureExtractor.from_pretrained
+    extractor = load_extractor(folder)
     paths = [Path(source.path) for source in sources]
     batch_clips = _batch_clips(encoder, paths)
 

