@@ -87,7 +87,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     a      b
     1.0000 x
     """
-    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+    cells = [[_cell(row.get(name), name) for name in columns] for row in rows]
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
     lines = [
         " ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -96,8 +96,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, column: str) -> str:
     value = plain(value)
     if value is None:
         return "-"
+    # A column with gaps holds its counts as floats.
+    if isinstance(value, float) and value.is_integer() and column.startswith(("n_", "layer")):
+        return str(int(value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)
