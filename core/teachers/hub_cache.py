@@ -77,6 +77,19 @@ def snapshot_missing_reason(name: str, source: HubSource) -> str | None:
     )
 
 
+def get_snapshot(name: str, source: HubSource, progress: Progress = no_progress) -> Path:
+    """The folder of a repository, every file checked; downloads what is not there.
+
+    Raises:
+        WeightsError: as for ``fetch_snapshot``.
+    """
+    here = local_snapshot(source)
+    if here is None:
+        return fetch_snapshot(name, source, progress)
+    check_files(here, name)
+    return here
+
+
 def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progress) -> Path:
     """Downloads what is missing of a repository and checks every file.
 

@@ -94,6 +94,16 @@ def test_a_file_with_another_content_is_refused_and_fetched_again(
     assert (folder / name).read_bytes() == good and encoder_status(NAME).available
 
 
+def test_what_was_damaged_later_is_found_by_get(hub: HubServer) -> None:
+    blob = (get() / WEIGHTS).resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="is damaged"):
+        get()
+    assert not encoder_status(NAME).available
+    get()
+    assert encoder_status(NAME).available
+
+
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
