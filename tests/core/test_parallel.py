@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -70,6 +71,15 @@ def test_an_error_keeps_its_type_and_words_and_ends_the_others() -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_workers() -> None:
     results = in_processes(fail_or_sleep, [(0.01,), (FOREVER_S,), (FOREVER_S,)], 2)
     assert next(results) == 0.01  # the workers are there

@@ -99,14 +99,19 @@ def bench_adapters(
 
 
 def short_clips(per_domain: int) -> list[SourceClip]:
-    """The first clips of each domain of the sample data that are at most 10 s long."""
+    """Clips of each domain of the sample data, of all lengths up to 10 s, in no order of length."""
     folder = Path(str(resources.files("usad_workbench.sample_data")))
-    found: dict[str, list[SourceClip]] = {}
+    found: dict[str, list[tuple[float, SourceClip]]] = {}
     for source in read_manifest(folder / "manifest.csv"):
-        kept = found.setdefault(str(source.fields["domain"]), [])
-        if len(kept) < per_domain and probe_audio(source.path).duration_s <= MAX_CLIP_S:
-            kept.append(source)
-    return [source for kept in found.values() for source in kept]
+        duration_s = probe_audio(source.path).duration_s
+        if duration_s <= MAX_CLIP_S:
+            found.setdefault(str(source.fields["domain"]), []).append((duration_s, source))
+    chosen = []
+    for clips in found.values():
+        clips.sort(key=lambda clip: clip[0])
+        places = np.linspace(0, len(clips) - 1, per_domain + 2)[1:-1].astype(int)
+        chosen += [clips[place][1] for place in places]
+    return [chosen[i] for i in np.random.default_rng(0).permutation(len(chosen))]
 
 
 def save(case: Case, folder: Path) -> Path:
