@@ -38,8 +38,8 @@ from usad_workbench.workbench.benchmarks.measure import Row, make_row, seconds_o
 
 MAX_CLIP_S = 10.0
 """The shortest window of these models: no clip is cut on either side."""
-CLIPS_PER_DOMAIN = 12
-REPEATS = 5
+CLIPS_PER_DOMAIN = 6
+REPEATS = 3
 _BLOCKS = {
     "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
     "intermediate_size": 1024,
