@@ -328,7 +328,7 @@ def family_p_values(p: NDArray[Any], families: Sequence[Hashable]) -> Matrix:
     [0.04, 0.04, 0.5, nan]
     """
     names = list(dict.fromkeys(families))
-    places = np.array([names.index(one) for one in families])
+    places = np.array([names.index(one) for one in families], dtype=np.intp)
     simes = np.full(len(names), np.nan)
     for place in range(len(names)):
         q = benjamini_hochberg(p[places == place])

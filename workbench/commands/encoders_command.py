@@ -9,8 +9,8 @@ from usad_workbench.workbench.commands.arguments import add_trust
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
 COLUMNS = ["encoder", "role", "domain", "layers", "parameters", "licence", "here", "needs"]
-MAX_LICENCE = 24
-"""Letters of a licence in the table; ``encoders list NAME`` and JSON have all of them."""
+MAX_LICENCE, MAX_NEEDS = 24, 64
+"""Letters in the table; ``encoders list NAME`` and JSON have all of them."""
 HOW_TO_GET = """
 NC: non-commercial. `usad encoders get NAME` fetches what is not here; one that runs its own code
 asks for --trust-remote-code. `usad encoders list NAME` says everything of one, and why it is not
@@ -88,19 +88,23 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the table that people read.
 
     >>> row = {"encoder": "e", "licence": "CC BY-NC 4.0 (non-commercial)", "non_commercial": True,
-    ...     "n_params": 94_370_944, "n_layers": 12, "available": False}
+    ...     "n_params": 94_370_944, "n_layers": 12, "available": False, "needs": ""}
     >>> {key: _short(row)[key] for key in ("licence", "parameters", "here")}
     {'licence': 'CC BY-NC 4.0, NC', 'parameters': '94.4 M', 'here': 'no'}
     """
     licence, n_params = row["licence"].removesuffix(" (non-commercial)"), row["n_params"]
-    if len(licence) > MAX_LICENCE:
-        licence = licence[: MAX_LICENCE - 1].rstrip(" ,") + "…"
+    licence = _cut(licence, MAX_LICENCE)
     return row | {
         "layers": row["n_layers"],
         "parameters": "-" if n_params is None else f"{n_params / 1e6:.1f} M",
         "licence": f"{licence}, NC" if row["non_commercial"] else licence,
         "here": "yes" if row["available"] else "no",
+        "needs": _cut(row["needs"], MAX_NEEDS),
     }
+
+
+def _cut(text: str, n_letters: int) -> str:
+    return text if len(text) <= n_letters else text[: n_letters - 1].rstrip(" ,") + "…"
 
 
 def _get(args: argparse.Namespace, output: Output) -> int:

@@ -11,6 +11,7 @@ from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
     cluster_bootstrap_counts,
     exchange_warning,
+    family_p_values,
     jackknife_groups,
     jackknife_limits,
     permutation_p_value,
@@ -139,3 +140,9 @@ def test_holm_names_a_true_null_in_one_panel_of_twenty_and_benjamini_hochberg_mo
     }
     assert is_wrong[holm] <= 0.06
     assert is_wrong[benjamini_hochberg] > 0.09
+
+
+def test_a_panel_without_tests_has_no_families() -> None:
+    assert family_p_values(np.array([], dtype=np.float64), []).shape == (0,)
+    nothing = family_p_values(np.array([np.nan, np.nan]), ["a", "b"])
+    assert np.isnan(nothing).all()
