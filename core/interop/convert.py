@@ -156,7 +156,8 @@ def _largest_difference(student: Student, published: Encoder) -> float:
     # Layer 0 of a published student is the log-mel, of ours what enters the first block.
     layers, batch = tuple(range(1, n_layers + 1)), ClipBatch.from_clips([clip])
     largest = 0.0
-    for layer, kind in [*((one, "block") for one in layers), (n_layers, "output")]:
+    compared = [(one, kind) for one in layers for kind in ("ffn", "block")]
+    for layer, kind in [*compared, (n_layers, "output")]:
         found, expected = (
             one.features(batch, (layer,), cast(TargetKind, kind)).frames[0]
             for one in (ours, published)
