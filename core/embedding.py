@@ -19,7 +19,7 @@ import torch
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import DeviceMemoryError, UsadError
-from usad_workbench.core.models.encoder import Encoder, Pooling, plan_batches, resolve_layers
+from usad_workbench.core.models.encoder import Encoder, Pooling, resolve_layers
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
 from usad_workbench.core.storage.spaces import (
@@ -170,7 +170,7 @@ def pooled_vectors(
     lengths = [len(clip.samples) for clip in clips]
     order: list[int] = []
     parts: list[tuple[FloatArray, ...]] = []
-    waiting = deque(plan_batches(lengths, encoder.spec.sample_rate_hz, encoder.spec.pads))
+    waiting = deque(encoder.batches(lengths))
     too_many = math.inf
     while waiting:
         batch = waiting.popleft()

@@ -19,7 +19,7 @@ import torch
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import AudioError, ConfigError
-from usad_workbench.core.models.encoder import Encoder, FloatArray, plan_batches, resolve_layers
+from usad_workbench.core.models.encoder import Encoder, FloatArray, resolve_layers
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.models.student import Student, StudentEncoder
 from usad_workbench.core.names import did_you_mean
@@ -136,7 +136,7 @@ def embed_clips(encoder: Encoder, clips: Sequence[Clip], layers: Sequence[int]) 
     resolved = resolve_layers(layers, encoder.spec.n_layers)
     vectors = [np.empty((len(clips), encoder.spec.dims[i]), np.float32) for i in resolved]
     lengths = [len(clip.samples) for clip in clips]
-    for batch in plan_batches(lengths, encoder.spec.sample_rate_hz, encoder.spec.pads):
+    for batch in encoder.batches(lengths):
         features = encoder.features(ClipBatch.from_clips([clips[i] for i in batch]), resolved)
         for array, pooled in zip(vectors, features.pooled(), strict=True):
             array[batch] = pooled.float().cpu().numpy()

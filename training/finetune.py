@@ -20,7 +20,7 @@ from usad_workbench.core.audio import read_audio
 from usad_workbench.core.benchmarks.task import BenchmarkTask, Split
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import DegenerateError, TrainingError
-from usad_workbench.core.models.encoder import masked_mean, plan_batches
+from usad_workbench.core.models.encoder import BatchPlan, masked_mean, plan_batches
 from usad_workbench.core.models.student import Student
 from usad_workbench.core.probes.folds import Codes
 from usad_workbench.core.probes.scores import metric_of_scores
@@ -160,7 +160,8 @@ def _scores(model: _Classifier, task: BenchmarkTask, rows: Codes, config: FineTu
     for start in range(0, len(rows), 256):
         clips = _clips(model.student, task, rows[start : start + 256])
         lengths = [len(clip.samples) for clip in clips]
-        for places in plan_batches(lengths, clips[0].sample_rate_hz, pads=True):
+        plan = BatchPlan.on(config.device)
+        for places in plan_batches(lengths, clips[0].sample_rate_hz, True, plan):
             logits = model(*_batch([clips[i] for i in places], config.device))
             scores[start + np.array(places)] = logits.double().cpu().numpy()
     return scores

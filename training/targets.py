@@ -17,12 +17,10 @@ from usad_workbench.core.audio import resample
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import TrainingError
 from usad_workbench.core.models.encoder import (
-    BatchPlan,
     Encoder,
     LayerFeatures,
     TargetKind,
     frame_mask,
-    plan_batches,
 )
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus
@@ -71,7 +69,7 @@ class OnlineTargets:
         found: list[tuple[Tensor, ...]] = [()] * len(clips)
         # One resampled piece may be a sample longer than its neighbour.
         lengths = [len(clip.samples) for clip in clips]
-        for rows in plan_batches(lengths, spec.sample_rate_hz, spec.pads, BatchPlan()):
+        for rows in self.encoder.batches(lengths):
             batch = ClipBatch.from_clips([clips[row] for row in rows])
             features = self.encoder.features(batch, self.layers, self.kind)
             n_valid = [n.tolist() for n in features.n_valid]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -138,6 +138,8 @@ class Encoder(ABC):
     weights_sha256: str
     """Of the weights in use; of the configuration where there are none."""
     device: torch.device = torch.device("cpu")
+    cpu_batch_s: float = 10.0
+    """Of audio in a batch on a CPU, see ``BatchPlan``."""
 
     @abstractmethod
     def _forward(
@@ -152,6 +154,16 @@ class Encoder(ABC):
     @abstractmethod
     def to(self, device: str | torch.device) -> Encoder:
         """Moves the weights to a device and returns itself."""
+
+    def samples_run(self, n_samples: int) -> int:
+        """How much of a batch a clip of so many samples takes."""
+        return n_samples
+
+    def batches(self, n_samples: Sequence[int]) -> Iterator[list[int]]:
+        """Positions of clips with so many samples each, in batches for this encoder and device."""
+        run = [self.samples_run(n) for n in n_samples]
+        plan = BatchPlan.on(self.device, self.cpu_batch_s)
+        return plan_batches(run, self.spec.sample_rate_hz, self.spec.pads, plan)
 
     def frame_rate_hz(self, layer: int, kind: TargetKind = "block") -> float:
         """Frames per second of a layer; the spec's, unless ``output`` has another rate."""
@@ -216,24 +228,40 @@ class Encoder(ABC):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchPlan:
-    """Which clips go through an encoder together."""
+    """Which clips go through an encoder together.
+
+    On a CPU large batches are slow: their activations leave the caches, and the system clears
+    fresh pages for every buffer. Audio seconds per second on two cores, 48 s of sample clips
+    in batches of at most 4, 10, 20 and 60 s: usad-demo 113, 155, 154, 106; WavLM with layer
+    norm (4 blocks of width 256) 19, 14, 10, 7; with group norm 24, 23, 23, 21; aiSFX 71, 76,
+    77, 69; ge2e 93, 128, 141, 131; Whisper tiny.en and base and MusiCNN alike within 10%;
+    Wav2Vec2-BERT 26, 40, 51, 58; SEW at 10 s 1.08 times as fast as at 4 s. Hence 10 s, unless
+    an encoder says otherwise.
+
+    Not done: keeping freed pages (glibc's ``mallopt``, both thresholds 1 GiB) gave WavLM with
+    layer norm 20 at 10 s, usad-demo 162, and wav2vec2 nothing; it holds for a whole process.
+    """
 
     max_batch_s: float = 60.0
     """At most this many seconds of audio, padding included, in one batch."""
     max_clips: int = 64
 
+    @classmethod
+    def on(cls, device: torch.device | str, cpu_batch_s: float = 10.0) -> Self:
+        """The plan for a device; 240 s on an accelerator are not measured."""
+        return cls(max_batch_s=cpu_batch_s if torch.device(device).type == "cpu" else 240.0)
+
 
 def plan_batches(
-    n_samples: Sequence[int], sample_rate_hz: int, pads: bool, plan: BatchPlan | None = None
+    n_samples: Sequence[int], sample_rate_hz: int, pads: bool, plan: BatchPlan
 ) -> Iterator[list[int]]:
     """Positions of clips to batch together, by length so that little is padded.
 
     Without ``pads`` a batch holds clips of one length only.
 
-    >>> list(plan_batches([8, 5, 8, 5], 1, pads=False))
+    >>> list(plan_batches([8, 5, 8, 5], 1, False, BatchPlan()))
     [[1, 3], [0, 2]]
     """
-    plan = plan or BatchPlan()
     order = sorted(range(len(n_samples)), key=lambda i: (n_samples[i], i))
     batch: list[int] = []
     for i in order:

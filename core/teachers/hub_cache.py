@@ -1,10 +1,8 @@
 """Model folders of the Hugging Face hub: where they are on this machine, and getting them.
 
-They stay in the hub's own cache (``$HF_HOME``), where other programs find them too. Its client
-(tested with 2.4) goes on within a file when a connection breaks, five times without a byte; run
-again, it keeps the files that are whole and begins the broken one anew. It checks sizes, not
-contents: these are checked here, against the hash that the cache names a file by. Only
-``fetch_snapshot`` uses the network.
+They stay in the hub's own cache (``$HF_HOME``), where other programs find them too. The hub's
+client checks sizes, not contents: these are checked here, against the hash that the cache names
+a file by. Only ``fetch_snapshot`` uses the network.
 """
 
 from __future__ import annotations
@@ -12,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from usad_workbench.core.errors import WeightsError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.teachers.hub_resume import fetch_large_file, missing_files
 from usad_workbench.core.teachers.row import HubSource
 
 
@@ -93,22 +93,17 @@ def get_snapshot(name: str, source: HubSource, progress: Progress = no_progress)
 def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progress) -> Path:
     """Downloads what is missing of a repository and checks every file.
 
-    Progress is in bytes, of all files together.
+    Progress is in bytes, of all files together. What an earlier call left of a large file is
+    gone on with.
 
     Raises:
         WeightsError: no network, no such repository, one whose terms were not accepted, or a
             file that is not the hub's, which is removed.
     """
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        found = snapshot_download(
-            source.repo,
-            revision=source.revision,
-            allow_patterns=list(source.files),
-            tqdm_class=_reporting_bar(progress, name),
-        )
+        found = _download(name, source, progress)
     except GatedRepoError as error:
         raise WeightsError(
             f"{source.repo} is gated. Accept its terms on {source.url}, run `hf auth login`, "
@@ -121,15 +116,42 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
     except (_transport_error(), OSError) as error:
         raise WeightsError(
             f"{source.repo} could not be downloaded: {_first_line(error)}. Check the network and run "
-            f"`usad encoders get {name}` again: files that are whole are kept."
+            f"`usad encoders get {name}` again: what has come is kept."
         ) from error
-    check_files(Path(found), name)
-    if not is_model_folder(Path(found)):
+    check_files(found, name)
+    if not is_model_folder(found):
         raise WeightsError(
             f"{source.repo} has no config.json with weights in safetensors or pytorch_model.bin "
             f"(found in {found}). It is no model of transformers."
         )
-    return Path(found)
+    return found
+
+
+def _download(name: str, source: HubSource, progress: Progress) -> Path:
+    """Large files one by one, the rest by the client, which links all of them to a folder."""
+    from huggingface_hub import snapshot_download
+
+    missing = missing_files(source)
+    total, done = sum(file.n_bytes for file in missing), 0
+
+    def bar() -> type:
+        before = done
+        return _reporting_bar(
+            lambda n: progress(before + n, max(total, before + n), f"{name}: bytes")
+        )
+
+    for file in missing:
+        if file.sha256:
+            fetch_large_file(file, name, bar())
+            done += file.n_bytes
+    return Path(
+        snapshot_download(
+            source.repo,
+            revision=source.revision,
+            allow_patterns=list(source.files),
+            tqdm_class=bar(),
+        )
+    )
 
 
 def _transport_error() -> type[Exception]:
@@ -180,19 +202,20 @@ def _hash_like(blob: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _reporting_bar(progress: Progress, name: str) -> type:
-    """A bar for the hub's client that draws nothing and reports the bytes."""
+def _reporting_bar(report: Callable[[int], None]) -> type:
+    """A bar for the hub's client that draws nothing and reports its bytes."""
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.counts_bytes = kwargs.get("unit") == "B"
             super().__init__(*args, **{**kwargs, "disable": True})
+            # A disabled bar of tqdm forgets where it began.
+            self.n = kwargs.get("initial", 0)
 
         def update(self, n: float | None = 1) -> None:
             self.n += n or 0
             if self.counts_bytes:
-                done = int(self.n)
-                progress(done, max(done, int(self.total or 0)), f"{name}: bytes")
+                report(int(self.n))
 
     return Bar

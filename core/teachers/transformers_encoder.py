@@ -21,11 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from usad_workbench.core.models.encoder import (
-    LayerFeatures,
-    TargetKind,
-    plan_batches,
-)
+from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
 from usad_workbench.core.models.spec import EncoderSpec, Role
 from usad_workbench.core.teachers.base import FrozenEncoder
 from usad_workbench.core.teachers.windows import plan_windows, stitch
@@ -55,6 +51,8 @@ class TransformersEncoder(FrozenEncoder):
     """Path, in a block, of what makes the feed-forward output; empty where there is none."""
     unused: tuple[str, ...] = ()
     """Beginnings of the names of parameters that no layer depends on."""
+    fills_window = False
+    """Whether a clip, alone or not, is filled up to the window before the network sees it."""
 
     def __init__(self, net: nn.Module, extractor: Any, weights_sha256: str, **known: Any) -> None:
         """``known`` is what a network does not say of itself: name, role, licence and so on."""
@@ -127,7 +125,7 @@ class TransformersEncoder(FrozenEncoder):
 
     def can_pad(self) -> bool:
         """Whether a clip in a padded batch has the frames that it has alone."""
-        return False
+        return self.fills_window
 
     def min_samples(self) -> int:
         """What gives one frame in every layer."""
@@ -136,6 +134,10 @@ class TransformersEncoder(FrozenEncoder):
     def window_samples(self) -> int:
         """The longest that is run at once: 30 s, the longest clip of the papers."""
         return 30 * self.sample_rate_hz
+
+    def samples_run(self, n_samples: int) -> int:
+        """How much of a batch a clip of so many samples takes."""
+        return max(n_samples, self.window_samples()) if self.fills_window else n_samples
 
     def inputs(self, clips: list[Samples]) -> dict[str, Tensor]:
         """What the network is called with."""
@@ -191,11 +193,12 @@ class TransformersEncoder(FrozenEncoder):
         """Valid frames of each piece by layer, [frame, dim]."""
         lengths = [len(piece) for piece in pieces]
         found: list[Frames] = [{}] * len(pieces)
-        for rows in plan_batches(lengths, self.sample_rate_hz, self.pads):
+        for rows in self.batches(lengths):
             frames = self._run([pieces[row] for row in rows], layers, kind)
             for at, row in enumerate(rows):
                 n = {i: self.n_frames(lengths[row], self._hop(i, kind)) for i in layers}
-                found[row] = {i: frames[i][at, : n[i]] for i in layers}
+                # Copies, so that the frames of padding are given back.
+                found[row] = {i: frames[i][at, : n[i]].clone() for i in layers}
         return found
 
     def _run(self, clips: list[Samples], layers: tuple[int, ...], kind: TargetKind) -> Frames:

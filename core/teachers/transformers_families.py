@@ -28,6 +28,7 @@ class WaveformEncoder(TransformersEncoder):
     """wav2vec 2.0, HuBERT, WavLM, UniSpeech(-SAT): convolutions on samples, then blocks."""
 
     unused: tuple[str, ...] = ("masked_spec_embed", "adapter")
+    cpu_batch_s = 4.0
 
     def find_hops(self) -> tuple[int, ...]:
         """Samples from frame to frame, by layer."""
@@ -109,6 +110,7 @@ class SewEncoder(WaveformEncoder):
     """SEW: blocks at half the rate of its output."""
 
     unused = (*WaveformEncoder.unused, "encoder.upsample")
+    cpu_batch_s = 10.0
 
     def squeeze(self) -> int:
         """Frames of the convolutions in one frame of the blocks."""
@@ -120,6 +122,7 @@ class W2vBertEncoder(TransformersEncoder):
 
     ffn = "ffn2"
     unused = ("masked_spec_embed", "adapter", "intermediate_ffn", "inner_layer_norm")
+    cpu_batch_s = 60.0
 
     def find_hops(self) -> tuple[int, ...]:
         """Samples from frame to frame, by layer."""
@@ -147,6 +150,7 @@ class WhisperEncoder(TransformersEncoder):
     """Whisper: every clip in 30 s of log-mel, as it was trained; silence is no padding to it."""
 
     model = "transformers.models.whisper.modeling_whisper:WhisperEncoder"
+    fills_window = True
     prefixes = ("model.encoder.", "encoder.", "")
     blocks = "layers"
     ffn = "fc2"
@@ -159,10 +163,6 @@ class WhisperEncoder(TransformersEncoder):
     def window_samples(self) -> int:
         """The only length that there is."""
         return int(self.config.max_source_positions) * 2 * _MEL_HOP
-
-    def can_pad(self) -> bool:
-        """Always: alone or not, a clip is padded to the window."""
-        return True
 
     def inputs(self, clips: list[Samples]) -> dict[str, Tensor]:
         """Log-mel bands of the whole window."""
@@ -229,6 +229,7 @@ class AstEncoder(TransformersEncoder):
     blocks = "layers"
     ffn = "mlp"
     unused = ("layernorm.",)
+    fills_window = True
 
     def find_hops(self) -> tuple[int, ...]:
         """Samples from frame to frame, by layer."""
@@ -237,10 +238,6 @@ class AstEncoder(TransformersEncoder):
     def window_samples(self) -> int:
         """The only length that there is; 10.24 s in the published models."""
         return int(self.config.max_length) * _MEL_HOP
-
-    def can_pad(self) -> bool:
-        """Always: alone or not, a clip is padded to the window."""
-        return True
 
     def min_samples(self) -> int:
         """One analysis window."""
@@ -287,6 +284,7 @@ class ClapEncoder(TransformersEncoder):
         "audio_encoder.patch_embed.fusion_model.",
         "audio_encoder.patch_embed.mel_conv2d.",
     )
+    fills_window = True
 
     def dims(self) -> tuple[int, ...]:
         """Width of each layer."""
@@ -311,10 +309,6 @@ class ClapEncoder(TransformersEncoder):
     def window_samples(self) -> int:
         """The only length that there is; 10 s in the published models."""
         return int(self.extractor.nb_max_samples)
-
-    def can_pad(self) -> bool:
-        """Always: alone or not, a clip is repeated to fill the window."""
-        return True
 
     def inputs(self, clips: list[Samples]) -> dict[str, Tensor]:
         """Log-mel bands of the whole window; no clip is longer."""

@@ -11,7 +11,7 @@ from tests.conftest import write_tone
 from usad_workbench.core.audio import probe_audio, read_audio, resample, scan_audio
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import AudioError, ShapeError, UsadError
-from usad_workbench.core.models.encoder import plan_batches
+from usad_workbench.core.models.encoder import BatchPlan, plan_batches
 
 
 def test_a_part_is_the_same_samples_as_the_whole(tmp_path: Path) -> None:
@@ -81,11 +81,16 @@ def test_errors_are_users_errors_and_builtin_ones(tmp_path: Path) -> None:
         ClipBatch.from_clips([])
 
 
+def test_a_plan_is_the_encoders_on_a_cpu_and_the_devices_elsewhere() -> None:
+    assert BatchPlan.on("cpu", 4.0).max_batch_s == 4.0
+    assert BatchPlan.on("cuda:1", 4.0).max_batch_s == BatchPlan.on("cuda", 60.0).max_batch_s == 240
+
+
 def test_batches_hold_each_clip_once_and_keep_their_limits() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.choice([16_000, 20_000, 50_000, 160_000], 200).tolist()
     for pads in (True, False):
-        batches = list(plan_batches(lengths, 16_000, pads))
+        batches = list(plan_batches(lengths, 16_000, pads, BatchPlan()))
         assert sorted(i for batch in batches for i in batch) == list(range(200))
         for batch in batches:
             longest = max(lengths[i] for i in batch)

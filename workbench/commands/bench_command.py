@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, cast
@@ -95,8 +95,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
             output.note(f"{name}: needs CUDA, skipped")
             continue
         module = import_module(f"usad_workbench.workbench.benchmarks.{benchmark.module}")
-        measure = cast(Callable[[], list[Any]], getattr(module, benchmark.function))
-        rows += [asdict(row) for row in measure()]
+        measure = cast(Callable[[], Iterable[Any]], getattr(module, benchmark.function))
+        output.note(f"{name}: measuring")
+        for row in measure():
+            # At once: a benchmark of many rows takes minutes.
+            output.note(f"{row.name}: {row.ratio:.2f} of {row.peer}")
+            rows.append(asdict(row))
     shown = ["name", "value", "unit", "peer", "peer_value", "ratio"]
     output.result(rows, table(rows, shown) if rows else "nothing measured")
     return DONE

@@ -66,19 +66,24 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith("/api/models/me/model/tree/"):
             self._send(200, {"Content-Type": "application/json"}, self._tree())
         elif path.startswith("/api/models/me/model"):
-            siblings = [{"rfilename": name} for name in self.server.files]
+            siblings = [{"rfilename": row.pop("path"), **row} for row in self._rows("sha256")]
             found = {"id": "me/model", "modelId": "me/model", "sha": COMMIT, "siblings": siblings}
             self._send(200, {"Content-Type": "application/json"}, json.dumps(found).encode())
         else:
             self._file(path.rpartition("/")[2], with_body)
 
     def _tree(self) -> bytes:
-        return json.dumps([
-            {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
-            | ({"lfs": {"oid": self.server.hashes[name], "size": len(content), "pointerSize": 1}}
-               if name.endswith(LARGE) else {"oid": self.server.hashes[name]})
+        return json.dumps([{"type": "file", **row} for row in self._rows("oid")]).encode()
+
+    def _rows(self, hash_name: str) -> list[dict[str, Any]]:
+        return [
+            {"path": name, "size": len(content), "oid": "0" * 40, "blobId": "0" * 40}
+            | ({"lfs": {hash_name: self.server.hashes[name], "size": len(content),
+                        "pointerSize": 1}}
+               if name.endswith(LARGE)
+               else {"oid": self.server.hashes[name], "blobId": self.server.hashes[name]})
             for name, content in self.server.files.items()
-        ]).encode()  # fmt: skip
+        ]  # fmt: skip
 
     def _file(self, name: str, with_body: bool) -> None:
         server, wanted = self.server, self.headers.get("Range", "")

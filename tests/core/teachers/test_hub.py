@@ -236,8 +236,8 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     def broken(*args: Any, **kwargs: Any) -> str:
         raise OSError("cable cut")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
-    with pytest.raises(WeightsError, match=r"cable cut.*files that are whole are kept"):
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", broken)
+    with pytest.raises(WeightsError, match=r"cable cut.*what has come is kept"):
         hub_cache.fetch_snapshot("model", source)
 
 
@@ -249,6 +249,7 @@ def test_a_download_that_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr(hub_cache, "missing_files", lambda source: [])
     source = HubSource(repo="me/model", licence="?", size_mb=1, files=("config.json",))
     with pytest.raises(WeightsError, match="no model of transformers"):
         hub_cache.fetch_snapshot("model", source)

@@ -1,10 +1,12 @@
 """Downloads of the hub's client against a hub on the loopback, whole and broken."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants as hf_constants
 
 from tests.core.teachers.hub_folders import SAMPLES, save
 from tests.core.teachers.hub_server import HubServer
@@ -65,17 +67,54 @@ def test_a_broken_connection_goes_on_where_it_stopped(hub: HubServer) -> None:
     assert asked_of(hub, WEIGHTS) == ["", "bytes=768-"]
 
 
-def test_what_was_given_up_is_not_installed_and_whole_files_are_kept(hub: HubServer) -> None:
+def give_up(hub: HubServer) -> Path:
+    """Lets a download break for good after 1000 bytes; what is left of the weights."""
     hub.budget = 1000
-    with pytest.raises(WeightsError, match=r"usad encoders get hf:me/model` again: files that"):
+    with pytest.raises(WeightsError, match=r"usad encoders get hf:me/model` again: what has come"):
         get()
-    assert asked_of(hub, "config.json") == [""]
     status = encoder_status(NAME)
     assert not status.available and "usad encoders get" in status.reason
     hub.budget, hub.asked = None, []
-    get()
-    assert asked_of(hub, "config.json") == [] and asked_of(hub, WEIGHTS) == [""]
+    (part,) = Path(hf_constants.HF_HUB_CACHE).rglob("*.part")
+    return part
+
+
+def test_another_get_goes_on_where_the_last_one_gave_up(hub: HubServer) -> None:
+    part = give_up(hub)
+    # Whole pieces of 256 bytes are on disk.
+    assert part.read_bytes() == hub.files[WEIGHTS][:768]
+    done: list[int] = []
+    folder = get(lambda n, total, what: done.append(n))
+    assert asked_of(hub, WEIGHTS) == ["bytes=768-"] and done[0] > 768 and done == sorted(done)
+    assert (folder / WEIGHTS).read_bytes() == hub.files[WEIGHTS] and not part.exists()
     assert encoder_status(NAME).available and load_encoder(NAME).spec.n_layers == 2
+
+
+def test_what_was_left_and_is_damaged_is_thrown_away(hub: HubServer) -> None:
+    part = give_up(hub)
+    part.write_bytes(b"x" * 768)
+    with pytest.raises(WeightsError, match=rf"{WEIGHTS} .*is damaged.*{hub.hashes[WEIGHTS]}"):
+        get()
+    assert not part.exists() and not encoder_status(NAME).available
+    hub.asked = []
+    assert get() and asked_of(hub, WEIGHTS) == [""]
+
+
+def test_what_was_left_and_is_too_long_is_begun_anew(hub: HubServer) -> None:
+    part = give_up(hub)
+    part.write_bytes(hub.files[WEIGHTS] + b"x")
+    assert get() and asked_of(hub, WEIGHTS) == [""]
+
+
+def test_files_that_are_whole_are_kept(hub: HubServer) -> None:
+    hub.files["second.safetensors"] = b"more weights"
+    hub.hashes["second.safetensors"] = hashlib.sha256(b"more weights").hexdigest()
+    hub.budget = len(hub.files[WEIGHTS])
+    with pytest.raises(WeightsError, match="could not be downloaded"):
+        get()
+    hub.budget, hub.asked = None, []
+    get()
+    assert asked_of(hub, WEIGHTS) == [] and asked_of(hub, "second.safetensors") == [""]
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "config.json"])
@@ -125,13 +164,14 @@ def test_without_a_network(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> N
         get()
 
 
-def test_ctrl_c_leaves_nothing_that_counts(hub: HubServer) -> None:
+def test_after_ctrl_c_nothing_counts_and_get_goes_on(hub: HubServer) -> None:
     def interrupt(done: int, total: int, what: str) -> None:
-        if done > 0:
+        if done > 600:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         get(interrupt)
     assert not encoder_status(NAME).available
+    hub.asked = []
     get()
-    assert encoder_status(NAME).available
+    assert encoder_status(NAME).available and asked_of(hub, WEIGHTS) == ["bytes=512-"]

@@ -25,6 +25,10 @@ from usad_workbench.core.teachers.transformers_encoder import TransformersEncode
 RATE = 16_000
 RELATIVE = {torch.float64: 1e-10, torch.float32: 1e-5}
 WITH_MASK = ("AudioFlamingo3Encoder", "Qwen2AudioEncoder")
+FILL_THEIR_WINDOW = (
+    "whisper", "audioflamingo3_encoder", "qwen2_audio_encoder", "audio-spectrogram-transformer",
+    "clap",
+)  # fmt: skip
 N_PATCH_ROWS = 5
 """(32 mel bands - patches of 8) // 6 + 1."""
 
@@ -50,6 +54,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     original = save(sample, folder)
     known = {"name": "x", "role": "control", "domain": None, "licence": "?", "citation": "?"}
     encoder = load_folder(folder, **known)
+    # Batches as large as an accelerator's: those of a CPU hold one window.
+    encoder.cpu_batch_s = 240.0
     return Case(sample, original, sample.extractor(), encoder)
 
 
@@ -180,6 +186,17 @@ def test_a_padded_batch_and_one_of_equal_lengths(case: Case) -> None:
     for found, clip in zip(encode(case, *clips), clips, strict=True):
         for ours, theirs in zip(found, original(case, clip), strict=True):
             assert_equal(ours, theirs[: len(ours)])
+
+
+def test_a_batch_counts_what_the_network_runs(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_s = RATE
+    run_s = case.sample.window_s if case.encoder.fills_window else 1.0
+    assert case.encoder.fills_window == (case.original.config.model_type in FILL_THEIR_WINDOW)
+    for limit_s in (4.0, 60.0):
+        monkeypatch.setattr(case.encoder, "cpu_batch_s", limit_s)
+        batches = list(case.encoder.batches([one_s] * 120))
+        assert len(batches[0]) == min(max(math.floor(limit_s / run_s), 1), 64)
+        assert sorted(place for batch in batches for place in batch) == list(range(120))
 
 
 def test_valid_frames_are_those_of_the_duration(case: Case) -> None:
