@@ -27,6 +27,10 @@ class HubServer(ThreadingHTTPServer):
         """Bytes of large files until connections break; none for no limit."""
         self.breaks_at: int | None = None
         """Bytes of a large file after which its first connection breaks."""
+        self.redirects = False
+        """Whether large files lie on another host, as the real hub's do."""
+        self.tokens: list[tuple[str, str]] = []
+        """Path and token of each request that had one."""
         self.refusal: tuple[int, str] | None = None
         """Status and error code of every answer."""
 
@@ -60,6 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, with_body: bool) -> None:
         path = self.path.partition("?")[0]
+        if "Authorization" in self.headers:
+            self.server.tokens.append((path, self.headers["Authorization"]))
         if self.server.refusal is not None:
             status, code = self.server.refusal
             self._send(status, {"X-Error-Code": code, "X-Error-Message": code}, b"{}")
@@ -69,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": row.pop("path"), **row} for row in self._rows("sha256")]
             found = {"id": "me/model", "modelId": "me/model", "sha": COMMIT, "siblings": siblings}
             self._send(200, {"Content-Type": "application/json"}, json.dumps(found).encode())
+        elif self.server.redirects and path.endswith(LARGE) and not path.startswith("/cdn/"):
+            self._redirect(path.rpartition("/")[2])
         else:
             self._file(path.rpartition("/")[2], with_body)
 
@@ -84,6 +92,12 @@ class _Handler(BaseHTTPRequestHandler):
                else {"oid": self.server.hashes[name], "blobId": self.server.hashes[name]})
             for name, content in self.server.files.items()
         ]  # fmt: skip
+
+    def _redirect(self, name: str) -> None:
+        headers = {"Location": f"http://localhost:{self.server.server_port}/cdn/{name}",
+                   "X-Linked-ETag": f'"{self.server.hashes[name]}"', "X-Repo-Commit": COMMIT,
+                   "X-Linked-Size": str(len(self.server.files[name]))}  # fmt: skip
+        self._send(302, headers, b"")
 
     def _file(self, name: str, with_body: bool) -> None:
         server, wanted = self.server, self.headers.get("Range", "")

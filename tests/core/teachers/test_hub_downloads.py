@@ -90,6 +90,20 @@ def test_another_get_goes_on_where_the_last_one_gave_up(hub: HubServer) -> None:
     assert encoder_status(NAME).available and load_encoder(NAME).spec.n_layers == 2
 
 
+def test_the_other_host_of_large_files_gets_no_token(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.redirects = True
+    give_up(hub)
+    get()
+    assert asked_of(hub, WEIGHTS) == ["bytes=768-"] and encoder_status(NAME).available
+    assert {token for _, token in hub.tokens} == {"Bearer hf_secret"}
+    paths = {path for path, _ in hub.tokens}
+    assert any(path.endswith(WEIGHTS) for path in paths)
+    assert not any(path.startswith("/cdn/") for path in paths)
+
+
 def test_what_was_left_and_is_damaged_is_thrown_away(hub: HubServer) -> None:
     part = give_up(hub)
     part.write_bytes(b"x" * 768)
