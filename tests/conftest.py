@@ -20,6 +20,11 @@ from usad_workbench.core.storage.workspace import Workspace
 
 RATE_HZ = 16_000
 
+# No AMX, here and in child processes: some virtual machines announce it without its palettes
+# (CPUID leaf 1D is empty), and torch's first bfloat16 product there ends the process with an
+# illegal instruction, or leaves it unable to make any convolution. Read before the first one.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+
 
 def pytest_report_header() -> str:
     """The versions that explain a log by themselves."""

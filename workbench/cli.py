@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.trust import trusting_remote_code
+from usad_workbench.workbench.commands.arguments import add_output
 from usad_workbench.workbench.output import WRONG_USE, Output
 
 COMMANDS = {
@@ -60,8 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, help_text in COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=_sentence(help_text))
-        command.add_argument("--json", action="store_true", help="print one JSON document")
-        command.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
+        add_output(command)
+        command.set_defaults(json=False, verbose=False)
         _module(name).add_arguments(command)
     return parser
 

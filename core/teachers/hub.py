@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usad_workbench.core.errors import ConfigError, WeightsError
+from usad_workbench.core.errors import ConfigError, UsadError, WeightsError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.spec import EncoderSpec
@@ -245,17 +245,23 @@ def _transformers_errors(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError) as error:
-        if isinstance(error, (WeightsError, ConfigError)):
-            raise
-        raise WeightsError(
-            f"transformers cannot load {folder}: {error}. Expected an audio model with its "
-            "feature extractor (preprocessor_config.json), of a version that this one reads."
-        ) from error
+    except UsadError:
+        raise
     except SafetensorError as error:
         raise WeightsError(
             f"The weights in {folder} are damaged: {error}. Get them again."
         ) from error
+    except Exception as error:  # a folder's own code may raise anything
+        raise WeightsError(
+            f"transformers cannot load {folder}: {_said(error)}. Expected an audio model with its "
+            "feature extractor (preprocessor_config.json), of a version that this one reads."
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    """What an error says, or what kind it is where that is no sentence."""
+    is_sentence = isinstance(error, (OSError, ValueError, ImportError))
+    return str(error) if is_sentence else f"{type(error).__name__}: {error}"
 
 
 def _sha256(folder: Path) -> str:

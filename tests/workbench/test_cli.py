@@ -12,6 +12,7 @@ from tests.conftest import write_tone
 from tests.core.storage.test_importing import HANDLED, REFUSED, SCRIPT_NAME, bad_inputs
 from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.teachers.weights import CACHE_VARIABLE
 from usad_workbench.workbench.cli import COMMANDS, main
 
 __all__ = ["bad_inputs"]  # the fixture
@@ -50,6 +51,17 @@ def test_help_of_every_command() -> None:
         with pytest.raises(SystemExit) as stop:
             main([name, "--help"])
         assert stop.value.code == 0
+
+
+@pytest.mark.parametrize("action", ["list", "get", "convert"])
+def test_help_of_what_is_done_with_encoders(
+    action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["encoders", action, "--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "--json" in said and ("--trust-remote-code" in said) is (action != "list")
 
 
 def test_unknown_command_is_wrong_use() -> None:
@@ -226,6 +238,37 @@ def test_the_table_of_encoders_fits_a_screen_and_one_is_told_in_full(
     full = capsys.readouterr().out
     assert "licence: CC BY-NC 4.0 (non-commercial)" in full
     assert "usad encoders get mert-95m --trust-remote-code" in full
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "--trust-remote-code", "usad-demo", "--json"),
+        ("get", "usad-demo", "--trust-remote-code", "--json"),
+        ("--json", "get", "--trust-remote-code", "usad-demo"),
+        ("--json", "-v", "get", "usad-demo"),
+    ],
+)
+def test_options_may_stand_before_the_names_and_after(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["encoders", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"encoder": "usad-demo", "available": True, "reason": ""}
+    ]
+
+
+def test_an_encoder_comes_from_a_file_named_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    wrong = tmp_path / "atst.ckpt"
+    wrong.write_bytes(b"no checkpoint")
+    assert main(["encoders", "get", "--from", str(wrong), "atst-frame"]) == 1
+    assert "atst-frame" in (said := capsys.readouterr()).out and str(wrong) in said.err
+    assert main(["encoders", "get", "--from", str(wrong), "atst-frame", "aisfx"]) == 2
+    assert "found 2 encoders" in capsys.readouterr().err
 
 
 def test_every_domain_has_a_teacher_and_a_control(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,16 @@ import argparse
 from usad_workbench.core.errors import ConfigError
 
 
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """``--json`` and ``--verbose``; before and after the name of an action alike."""
+    for names, help_text in (
+        (("--json",), "print one JSON document"),
+        (("-v", "--verbose"), "say more on the way"),
+    ):
+        # The default of an action would undo what was said before its name.
+        parser.add_argument(*names, action="store_true", default=argparse.SUPPRESS, help=help_text)
+
+
 def add_workspace(parser: argparse.ArgumentParser) -> None:
     """``--workspace DIR``."""
     parser.add_argument("--workspace", required=True, metavar="DIR", help="the workspace folder")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from usad_workbench.core.errors import ConfigError, UsadError
-from usad_workbench.workbench.commands.arguments import add_trust
+from usad_workbench.workbench.commands.arguments import add_output, add_trust
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
 COLUMNS = ["encoder", "role", "domain", "layers", "parameters", "licence", "here", "needs"]
@@ -19,28 +19,40 @@ here. Other encoders: hf:FOLDER, hf:OWNER/NAME, hear:MODULE, xares:MODULE:CLASS,
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("action", choices=["list", "get", "convert"])
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, (help_text, declare) in _ACTIONS.items():
+        action = actions.add_parser(name, help=help_text, description=help_text)
+        add_output(action)
+        declare(action)
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "names", nargs="*", metavar="NAME",
-        help="encoders to get, or to list in full; for convert the folder of a published student",
-    )  # fmt: skip
+        "names", nargs="*", metavar="NAME", help="encoders to show in full; all in a table if none"
+    )
+
+
+def _get_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="encoders to get")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--all", action="store_true", help="get all but those of the hub")
+    which.add_argument("--all", action="store_true", help="all but those of the hub")
     which.add_argument(
         "--from", dest="file", metavar="FILE", type=Path,
-        help="get one encoder from a checkpoint that you downloaded",
+        help="a checkpoint of one encoder that you downloaded",
     )  # fmt: skip
+    add_trust(parser)
+
+
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="of the published student")
     parser.add_argument(
         "--map", metavar="TOML", type=Path,
-        help="convert: size of the student, and the names that shapes cannot tell",
+        help="size of the student, and the names that shapes cannot tell",
     )  # fmt: skip
-    parser.add_argument(
-        "--write-map", metavar="TOML", type=Path, help="convert: only write a map to fill in"
-    )
-    parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, help="convert: the new student, run:FOLDER"
-    )
-    parser.add_argument("--licence", default="see its model card", help="convert: of the weights")
+    made = parser.add_mutually_exclusive_group(required=True)
+    made.add_argument("--write-map", metavar="TOML", type=Path, help="only write a map to fill in")
+    made.add_argument("--out", metavar="FOLDER", type=Path, help="the new student, run:FOLDER")
+    parser.add_argument("--licence", default="see its model card", help="of the weights")
     add_trust(parser)
 
 
@@ -48,6 +60,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Lists encoders, fetches weights, or makes a student of a published checkpoint."""
     actions = {"list": _list, "get": _get, "convert": _convert}
     return actions[args.action](args, output)
+
+
+_ACTIONS = {
+    "list": ("every encoder: what it needs, its licence, whether it is here", _list_arguments),
+    "get": ("download weights, or read them from a file", _get_arguments),
+    "convert": ("make a student of ours of a published checkpoint", _convert_arguments),
+}
 
 
 def _list(args: argparse.Namespace, output: Output) -> int:
@@ -130,17 +149,12 @@ def _get(args: argparse.Namespace, output: Output) -> int:
 def _convert(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.interop.convert import NameMap, convert, read_map, write_map
 
-    if len(args.names) != 1 or (args.out is None) is (args.write_map is None):
-        raise ConfigError(
-            "Found no single folder with either --out or --write-map. Expected `usad encoders "
-            "convert FOLDER --write-map MAP.toml`, then `… FOLDER --map MAP.toml --out NEW`."
-        )
     given = read_map(args.map) if args.map else NameMap()
     if args.write_map is not None:
-        write_map(args.names[0], args.write_map, given)
+        write_map(args.folder, args.write_map, given)
         output.result({"map": str(args.write_map)}, f"Fill in {args.write_map}, then convert.")
         return DONE
-    difference = convert(args.names[0], given, args.out, args.licence)
+    difference = convert(args.folder, given, args.out, args.licence)
     output.result(
         {"student": f"run:{args.out}", "largest_difference": difference},
         f"run:{args.out} gives what the repository's code gives, within {difference:.1e} of each "

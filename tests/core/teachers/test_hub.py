@@ -201,6 +201,20 @@ def test_code_of_a_folder_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
     assert witness.exists()
 
 
+@pytest.mark.parametrize(
+    "line", ["len(None)", "raise NameError('torch_geometric')", "assert False, 'too old'"]
+)
+def test_code_that_this_transformers_does_not_run(tmp_path: Path, line: str) -> None:
+    """As code written for another version: no traceback, and the folder is named."""
+    write_remote_student(tmp_path / "student")
+    code = tmp_path / "student" / "modeling_usad.py"
+    before, definition, after = code.read_text().partition("    def forward(")
+    code.write_text(f"{before}    def forward(self, *args, **kwargs):\n        {line}\n\n"
+                    f"{definition.replace('forward', 'unused')}{after}")  # fmt: skip
+    with pytest.raises(WeightsError, match=r"cannot load .*student"):
+        load_encoder(f"hf:{tmp_path / 'student'}", trust_remote_code=True)
+
+
 def test_a_published_student_is_what_its_formulas_say(tmp_path: Path) -> None:
     weights = write_remote_student(tmp_path / "student")
     encoder = load_encoder(f"hf:{tmp_path / 'student'}", trust_remote_code=True)
