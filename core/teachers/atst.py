@@ -151,6 +151,10 @@ class AtstNet(nn.Module):
         db = torch.maximum(db, loudest - _TOP_DB)
         return (db - _LOWEST_DB) / (_HIGHEST_DB - _LOWEST_DB) * 2.0 - 1.0
 
+    def n_frames(self, n_valid: Tensor) -> Tensor:
+        """Whole patches in clips of so many samples."""
+        return self.mel.n_frames(n_valid) // _PATCH
+
     def forward(
         self, log_mel: Tensor, n_valid: Tensor, depth: int
     ) -> tuple[list[Tensor], list[Tensor]]:
@@ -208,7 +212,7 @@ class AtstEncoder(FrozenEncoder):
         self, samples: Tensor, n_valid: Tensor, layers: tuple[int, ...], kind: TargetKind
     ) -> LayerFeatures:
         log_mel = self.net.log_mel(samples, n_valid)
-        n_frames = self.net.mel.n_frames(n_valid) // _PATCH
+        n_frames = self.net.n_frames(n_valid)
         outs, ffns = self.net(log_mel, n_frames, max(layers))
         frames = {i: ffns[i - 1] if kind == "ffn" else outs[i] for i in layers}
         if kind == "output" and self.spec.n_layers in frames:

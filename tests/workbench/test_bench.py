@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.embedding import pooled_vectors
 from usad_workbench.core.models.sizes import SIZES, StudentConfig
 from usad_workbench.core.models.student import Student
-from usad_workbench.core.registry import load_encoder
 from usad_workbench.workbench.benchmarks import adapters, measure
 from usad_workbench.workbench.benchmarks.accelerator import synthetic_trainer
 from usad_workbench.workbench.benchmarks.flops import forward_flops
@@ -86,18 +84,27 @@ def test_the_accelerator_benchmarks_import_on_a_bare_machine() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_an_adapter_and_the_plain_loop_do_the_same_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["WavLM, group norm", "MuQ", "ATST-Frame"])
+def test_an_adapter_and_the_plain_loop_do_the_same_work(name: str, tmp_path: Path) -> None:
     """Clip by clip the loop's means over time are the vectors of the adapter, layer by layer."""
-    folder = adapters.save(adapters.CASES["WavLM, group norm"], tmp_path / "model")
+    sides = adapters.CASES[name](tmp_path / "model")
     paths = [source.path for source in adapters.short_clips(1)]
-    net = transformers.AutoModel.from_pretrained(folder).eval()
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    loop = adapters.plain_loop(net, extractor, paths, 1)
-    clips = [read_audio(path, sample_rate_hz=16_000) for path in paths]
-    ours = pooled_vectors(load_encoder(f"hf:{folder}"), clips, tuple(range(len(loop))), "mean")
+    loop = adapters.plain_loop(sides, paths, 1)
+    rate = sides.encoder.spec.sample_rate_hz
+    clips = [read_audio(path, sample_rate_hz=rate) for path in paths]
+    ours = pooled_vectors(sides.encoder, clips, tuple(range(len(loop))), "mean")
     assert len(paths) == 4 and len(loop) == 5
     for layer, expected in enumerate(loop):
         np.testing.assert_allclose(ours[layer], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(adapters.CASES))
+def test_every_plain_loop_reads_all_layers(name: str, tmp_path: Path) -> None:
+    """As many as the adapter has; else the two sides would not do the same work."""
+    sides = adapters.CASES[name](tmp_path / "model")
+    loop = adapters.plain_loop(sides, [adapters.short_clips(1)[0].path], 1)
+    assert len(loop) == sides.encoder.spec.n_layers + 1
+    assert all(np.isfinite(layer).all() for layer in loop)
 
 
 def test_the_benchmark_of_adapters_in_small() -> None:
