@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.trust import trusting_remote_code
 from usad_workbench.workbench.commands.arguments import add_output
-from usad_workbench.workbench.output import WRONG_USE, Output
+from usad_workbench.workbench.output import WRONG_USE, Output, results_alone
 
 COMMANDS = {
     "demo": "the main job on the sample data: import, embed, index, project, compare, serve",
@@ -75,7 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.INFO if args.verbose else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",
     )
-    output = Output(as_json=args.json)
+    with results_alone() as results:
+        return _run(args, Output(as_json=args.json, results=results))
+
+
+def _run(args: argparse.Namespace, output: Output) -> int:
     try:
         with trusting_remote_code(getattr(args, "trust_remote_code", False)):
             return _module(args.command).run(args, output)

@@ -3,12 +3,15 @@
 With ``--json`` standard output holds exactly one JSON document.
 """
 
+import io
 import json
 import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -19,8 +22,10 @@ DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
 class Output:
     """Where a command reports to."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, results: TextIO | None = None) -> None:
+        """``results`` takes the answers; standard output by default."""
         self.as_json = as_json
+        self._results = results
         self._bar: tqdm[Any] | None = None
 
     def note(self, text: str) -> None:
@@ -46,7 +51,9 @@ class Output:
         """The command's answer: the document with ``--json``, the text without."""
         self._close()
         answer = json.dumps(plain(document), ensure_ascii=False, indent=2) if self.as_json else text
-        sys.stdout.write(answer + "\n")
+        results = self._results or sys.stdout
+        results.write(answer + "\n")
+        results.flush()
 
     def failures(self, failed: Sequence[Any]) -> None:
         """Names what failed, on standard error."""
@@ -57,6 +64,32 @@ class Output:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+@contextmanager
+def results_alone() -> Iterator[TextIO]:
+    """Standard output, for results; while this is open, what others print there goes to error.
+
+    Code that comes with a model prints what it likes, in this process and in those that are
+    started meanwhile, so the descriptor itself is exchanged where there is one.
+    """
+    found = sys.stdout
+    try:
+        descriptor, error = found.fileno(), sys.stderr.fileno()
+    except io.UnsupportedOperation:
+        with redirect_stdout(sys.stderr):
+            yield found
+        return
+    found.flush()
+    kept = os.dup(descriptor)
+    os.dup2(error, descriptor)
+    try:
+        with open(kept, "w", encoding=found.encoding, errors=found.errors, closefd=False) as out:
+            yield out
+    finally:
+        found.flush()
+        os.dup2(kept, descriptor)
+        os.close(kept)
 
 
 def plain(value: Any) -> Any:

@@ -1,8 +1,11 @@
-"""Progress on standard error: one bar per job, however its description changes."""
+"""Results alone on standard output; on standard error one bar per job, whatever it describes."""
+
+import subprocess
+import sys
 
 import pytest
 
-from usad_workbench.workbench.output import Output
+from usad_workbench.workbench.output import Output, results_alone
 
 
 def test_one_bar_per_job(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,3 +29,36 @@ def test_json_is_alone_on_standard_output(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr()
     assert shown.out == '{\n  "value": null\n}\n'
     assert shown.err == "a word on the way\n"
+
+
+CODE_THAT_PRINTS = """
+import os, subprocess, sys
+from usad_workbench.workbench.output import Output, results_alone
+
+with results_alone() as results:
+    print("in this process")
+    os.write(1, b"below Python\\n")
+    subprocess.run([sys.executable, "-c", "print('in another process')"], check=True)
+    Output(as_json=True, results=results).result({"value": 1}, "the text")
+print("afterwards")
+"""
+
+
+def test_what_foreign_code_prints_is_no_result() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE_THAT_PRINTS], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == '{\n  "value": 1\n}\nafterwards\n'
+    assert sorted(done.stderr.splitlines()) == [
+        "below Python", "in another process", "in this process",
+    ]  # fmt: skip
+
+
+def test_the_same_where_standard_output_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with results_alone() as results:
+        sys.stdout.write("by the way\n")
+        Output(as_json=False, results=results).result({}, "the text")
+    sys.stdout.write("afterwards\n")
+    shown = capsys.readouterr()
+    assert shown.out == "the text\nafterwards\n"
+    assert shown.err == "by the way\n"

@@ -9,6 +9,8 @@ import torch
 import transformers as tf
 from torch import nn
 
+from tests.core.teachers.remote_folder import give_own_code
+
 WAVE = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
     "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
@@ -52,6 +54,9 @@ class Sample:
     pads: bool
     window_s: float = 30.0
     hop: int = 320
+    has_own_code: bool = False
+    """Whether the folder brings the class along; the original is then transformers' of the same
+    network."""
 
 
 def _wave(kind: str, config: dict[str, Any]) -> Callable[[], nn.Module]:
@@ -104,6 +109,14 @@ SAMPLES = {
     )
 }  # fmt: skip
 SAMPLES |= {
+    "mert": Sample(
+        net=_wave("Hubert", WAVE),
+        extractor=wave_extractor(True),
+        blocks="encoder.layers",
+        ffn="feed_forward",
+        pads=False,
+        has_own_code=True,
+    ),
     "w2v-bert": Sample(
         net=lambda: tf.Wav2Vec2BertModel(
             tf.Wav2Vec2BertConfig(**{k: v for k, v in WAVE.items() if "conv" not in k})
@@ -170,4 +183,6 @@ def save(sample: Sample, folder: Path) -> nn.Module:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
     net.save_pretrained(folder)
     sample.extractor().save_pretrained(folder)
+    if sample.has_own_code:
+        give_own_code(folder)
     return net

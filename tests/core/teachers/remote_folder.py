@@ -1,13 +1,15 @@
-"""A hub folder with code of its own, as the published students have."""
+"""Hub folders with code of their own, as the published students and MERT have."""
 
 import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 CONFIG_CODE = """
 from transformers import PreTrainedConfig
+
+print("code of a repository says what it likes on standard output")
 
 
 class USADConfig(PreTrainedConfig):
@@ -48,6 +50,81 @@ class USADModel(PreTrainedModel):
             hidden.append(x)
         return {"x": 2 * x, "mel": mel, "hidden_states": hidden, "ffn": ffn}
 """
+
+
+HUBERT_CONFIG_CODE = """
+from transformers.configuration_utils import PretrainedConfig
+
+print("code of a repository says what it likes on standard output")
+
+
+class MERTConfig(PretrainedConfig):
+    model_type = "mert_model"
+"""
+HUBERT_MODEL_CODE = """
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.hubert.modeling_hubert import (
+    HubertEncoder, HubertFeatureEncoder, HubertFeatureProjection, HubertModel,
+)
+
+from .configuration_MERT import MERTConfig
+
+
+class MERTModel(HubertModel):
+    config_class = MERTConfig
+    base_model_prefix = "mert_model"
+
+    def __init__(self, config):
+        super(HubertModel, self).__init__(config)
+        self.feature_extractor = HubertFeatureEncoder(config)
+        self.feature_projection = HubertFeatureProjection(config)
+        self.encoder = HubertEncoder(config)
+        self.post_init()
+
+    def forward(self, input_values, attention_mask=None, output_hidden_states=None, return_dict=None):
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        x = self.feature_projection(self.feature_extractor(input_values).transpose(1, 2))
+        done = self.encoder(
+            x, attention_mask=attention_mask, output_hidden_states=output_hidden_states,
+            return_dict=return_dict,
+        )
+        return BaseModelOutput(last_hidden_state=done[0], hidden_states=done.hidden_states)
+"""
+
+
+def give_own_code(folder: Path) -> None:
+    """Makes the folder of a HuBERT one of the kind of MERT.
+
+    That is a network of HuBERT's modules in code of the repository, which inherits from a class
+    of transformers and was written for an older one: its configuration lacks what transformers
+    added since, its weights are a pickle with the old names of a weight-normed convolution.
+    """
+    (folder / "configuration_MERT.py").write_text(HUBERT_CONFIG_CODE)
+    (folder / "modeling_MERT.py").write_text(HUBERT_MODEL_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "mert_model",
+        "architectures": ["MERTModel"],
+        "auto_map": {
+            "AutoConfig": "configuration_MERT.MERTConfig",
+            "AutoModel": "modeling_MERT.MERTModel",
+        },
+    }
+    (folder / "config.json").write_text(
+        json.dumps({k: v for k, v in config.items() if k != "conv_pos_batch_norm"})
+    )
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    old = {
+        "parametrizations.weight.original0": "weight_g",
+        "parametrizations.weight.original1": "weight_v",
+    }
+    renamed = {}
+    for name, tensor in weights.items():
+        for new, before in old.items():
+            name = name.replace(new, before)
+        renamed[name] = tensor
+    torch.save(renamed, folder / "pytorch_model.bin")
 
 
 def write_remote_student(folder: Path, dim: int = 16, n_layers: int = 3) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ paths that are written down here a second time (``hub_folders``).
 
 import copy
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,15 +49,21 @@ class Case:
 
 
 @pytest.fixture(scope="module", params=list(SAMPLES))
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
     folder = tmp_path_factory.mktemp("model")
     sample = SAMPLES[request.param]
     original = save(sample, folder)
     known = {"name": "x", "role": "control", "domain": None, "licence": "?", "citation": "?"}
-    encoder = load_folder(folder, **known)
-    # Batches as large as an accelerator's: those of a CPU hold one window.
-    encoder.cpu_batch_s = 240.0
-    return Case(sample, original, sample.extractor(), encoder)
+    with pytest.MonkeyPatch.context() as patch:
+        modules = str(tmp_path_factory.mktemp("modules"))
+        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", modules)
+        patch.setattr(sys, "path", [*sys.path])
+        encoder = load_folder(folder, trust_remote_code=sample.has_own_code, **known)
+        # Batches as large as an accelerator's: those of a CPU hold one window.
+        encoder.cpu_batch_s = 240.0
+        yield Case(sample, original, sample.extractor(), encoder)
 
 
 def noise(duration_s: float, seed: int = 0) -> np.ndarray:
