@@ -48,6 +48,10 @@ class WeightsError(UsadError, RuntimeError):
     """Pretrained weights that are missing, changed or could not be fetched."""
 
 
+class HubError(WeightsError):
+    """A hub that cannot be reached, or does not give what was asked for."""
+
+
 class DeviceMemoryError(UsadError, RuntimeError):
     """A single clip for which the device has no memory."""
 

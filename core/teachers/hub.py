@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from usad_workbench.core.teachers.transformers_encoder import TransformersEncoder
 
 HUB_PREFIX = "hf:"
+_FRONT_END = ("preprocessor_config.json", "processor_config.json")
 _REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-_FILES = ("*.json", "*.safetensors", "*.py", "*.txt", "*.bin")
 
 
 def load(spec: EncoderSpec) -> TransformersEncoder:
@@ -53,6 +53,7 @@ def load(spec: EncoderSpec) -> TransformersEncoder:
     encoder = load_folder(
         folder,
         trust_remote_code=source.needs_remote_code,
+        tensors=source.tensors,
         name=spec.name,
         role=spec.role,
         domain=spec.domain,
@@ -128,13 +129,14 @@ def get(name: str, progress: Progress = no_progress) -> Path:
 
 
 def load_folder(
-    folder: Path, *, trust_remote_code: bool = False, **known: Any
+    folder: Path, *, trust_remote_code: bool = False, tensors: tuple[str, ...] = (), **known: Any
 ) -> TransformersEncoder:
     """The encoder of a model folder.
 
     Args:
         folder: What ``save_pretrained`` or the hub's cache holds.
         trust_remote_code: Whether its own code may run.
+        tensors: Beginnings of the names of those that are needed; all where empty.
         known: What the folder does not say of itself, for the spec.
 
     Raises:
@@ -146,15 +148,31 @@ def load_folder(
     from usad_workbench.core.teachers.transformers_families import find_family
 
     family = find_family(_description(folder))
+    weights = weight_files(folder, tensors)
     _check_code(folder, str(known["name"]), trust_remote_code)
     # Initial values are drawn and thrown away: a seeded run must not notice.
     with torch.random.fork_rng(devices=[]), _transformers_errors(folder):
-        extractor = family.load_extractor(folder, trust_remote_code)
-        net = _build(family, folder, trust_remote_code)
-        return family(net.float().eval(), extractor, _sha256(folder), **known)
+        extractor = _extractor(family, folder, str(known["name"]), trust_remote_code)
+        net = _build(family, folder, weights, trust_remote_code)
+        return family(net.float().eval(), extractor, _sha256(folder, weights), **known)
 
 
-def _build(family: type[TransformersEncoder], folder: Path, trust: bool) -> nn.Module:
+def _extractor(family: type[TransformersEncoder], folder: Path, name: str, trust: bool) -> Any:
+    try:
+        return family.load_extractor(folder, trust)
+    except OSError as error:
+        if any((folder / file).is_file() for file in _FRONT_END):
+            raise
+        raise WeightsError(
+            f"{folder} is no audio model, or lacks the settings of its front end "
+            f"({' or '.join(_FRONT_END)}). If it is of the hub, `usad encoders get {name}` fetches "
+            "them; else save the feature extractor that it was trained with to the folder."
+        ) from error
+
+
+def _build(
+    family: type[TransformersEncoder], folder: Path, weights: list[Path], trust: bool
+) -> nn.Module:
     import transformers
 
     config = family.read_config(folder, trust)
@@ -169,7 +187,7 @@ def _build(family: type[TransformersEncoder], folder: Path, trust: bool) -> nn.M
         missing = list(info["missing_keys"])
     else:
         net = import_object(family.model)(config)
-        tensors = _tensors(folder, family.prefixes, set(net.state_dict()))
+        tensors = _tensors(weights, family.prefixes, set(net.state_dict()))
         missing = list(net.load_state_dict(tensors, strict=False).missing_keys)
     # Only pre-training uses it, and fine-tuned models are saved without.
     missing = [name for name in missing if name != "masked_spec_embed"]
@@ -182,13 +200,13 @@ def _build(family: type[TransformersEncoder], folder: Path, trust: bool) -> nn.M
     return module
 
 
-def _tensors(folder: Path, prefixes: tuple[str, ...], wanted: set[str]) -> dict[str, Tensor]:
+def _tensors(weights: list[Path], prefixes: tuple[str, ...], wanted: set[str]) -> dict[str, Tensor]:
     """The tensors of a part of a larger model, under the part's own names."""
     import torch
     from safetensors import safe_open
 
     found: dict[str, Tensor] = {}
-    for path in weight_files(folder):
+    for path in weights:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 names = _within(file.keys(), prefixes, wanted)
@@ -264,9 +282,9 @@ def _said(error: Exception) -> str:
     return str(error) if is_sentence else f"{type(error).__name__}: {error}"
 
 
-def _sha256(folder: Path) -> str:
+def _sha256(folder: Path, weights: list[Path]) -> str:
     """Of all that decides what the model computes: weights, configuration, code."""
-    files = [*weight_files(folder), *folder.glob("*config.json"), *folder.glob("*.py")]
+    files = [*weights, *folder.glob("*config.json"), *folder.glob("*.py")]
     digest = hashlib.sha256()
     for path in sorted(set(files), key=lambda path: path.name):
         digest.update(f"{path.name} {sha256_of_file(path)}\n".encode())
@@ -293,7 +311,6 @@ def _source(text: str) -> HubSource:
         revision=match["revision"] or "main",
         licence="see its model card",
         size_mb=0.0,
-        files=_FILES,
     )
 
 

@@ -10,7 +10,6 @@ finds it there and links it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from usad_workbench.core.errors import WeightsError
@@ -20,7 +19,7 @@ from usad_workbench.core.teachers.row import HubSource
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubFile:
-    """A file of a repository that is not in the cache."""
+    """A file of a repository."""
 
     url: str
     name: str
@@ -31,19 +30,24 @@ class HubFile:
     """Its place in the cache."""
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is in the cache."""
+        return self.blob.exists()
+
+    @property
     def part(self) -> Path:
         """What there is of it."""
         return self.blob.with_name(f"{self.blob.name}.part")
 
 
-def missing_files(source: HubSource) -> list[HubFile]:
-    """What has to be fetched of a repository; asks the hub."""
+def repository_files(source: HubSource) -> list[HubFile]:
+    """What a repository holds; asks the hub."""
     from huggingface_hub import HfApi, constants, hf_hub_url
     from huggingface_hub.file_download import repo_folder_name
 
     info = HfApi().model_info(source.repo, revision=source.revision, files_metadata=True)
     folder = repo_folder_name(repo_id=source.repo, repo_type="model")
-    files = [
+    return [
         HubFile(
             url=hf_hub_url(source.repo, found.rfilename, revision=info.sha),
             name=found.rfilename,
@@ -53,9 +57,7 @@ def missing_files(source: HubSource) -> list[HubFile]:
                       found.lfs.sha256 if found.lfs else found.blob_id or found.rfilename),
         )
         for found in info.siblings or []
-        if any(fnmatch(found.rfilename, pattern) for pattern in source.files)
     ]  # fmt: skip
-    return [file for file in files if not file.blob.exists()]
 
 
 def fetch_large_file(file: HubFile, model: str, bar: type) -> None:

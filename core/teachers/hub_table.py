@@ -17,8 +17,6 @@ from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.teachers.row import EncoderRow, HubSource
 
 _LOADER = "usad_workbench.core.teachers.hub:load"
-_FILES = ("*.json", "*.safetensors", "pytorch_model.bin")
-_PUBLISHED = ("*.json", "*.safetensors", "*.py")
 _NC = "(non-commercial)"
 
 _WAVLM = "Chen et al. 2021, WavLM: Large-Scale Self-Supervised Pre-Training, arXiv:2110.13900"
@@ -50,7 +48,7 @@ def _row(
 
 def _wav(name: str, repo: str, licence: str, n_params: int, **known: Any) -> EncoderRow:
     """A model on samples or frames of speech; of the size Base unless said otherwise."""
-    source = HubSource(repo=repo, licence=licence, size_mb=4 * n_params / 1e6, files=_FILES)
+    source = HubSource(repo=repo, licence=licence, size_mb=4 * n_params / 1e6)
     default = {"role": "control", "domain": SPEECH, "n_layers": 12, "dim": 768}
     return _row(name, source, n_params=n_params, **{**default, **known})
 
@@ -61,8 +59,6 @@ def _whisper(name: str, size: str, dim: int, n_layers: int, n_params: int, mb: f
         repo=f"openai/whisper-{size}",
         licence="Apache-2.0",
         size_mb=mb,
-        # The repositories hold the weights in several formats and precisions.
-        files=("config.json", "preprocessor_config.json", "model.safetensors"),
     )
     role = "teacher" if size == "large-v3" else "control"
     return _row(
@@ -80,12 +76,13 @@ def _whisper(name: str, size: str, dim: int, n_layers: int, n_params: int, mb: f
 
 
 def _af_whisper() -> EncoderRow:
-    """The audio encoder alone; the language model is downloaded with it, and not loaded."""
+    """The audio encoder alone: of the four files of the whole model, those that hold it."""
     source = HubSource(
         repo="nvidia/audio-flamingo-3-hf",
         licence=f"NVIDIA OneWay Noncommercial {_NC}",
-        size_mb=16_500,
-        files=_FILES,
+        # Files of 5 GB are what save_pretrained writes of such a model; the encoder has 1.3 GB.
+        size_mb=5_000,
+        tensors=("audio_tower.", "model.audio_tower."),
     )
     return _row(
         "af-whisper",
@@ -106,7 +103,6 @@ def _ast() -> EncoderRow:
         repo="MIT/ast-finetuned-audioset-10-10-0.4593",
         licence="BSD-3-Clause",
         size_mb=347,
-        files=_FILES,
     )
     return _row(
         "ast",
@@ -127,7 +123,6 @@ def _mert() -> EncoderRow:
         repo="m-a-p/MERT-v1-95M",
         licence=f"CC BY-NC 4.0 {_NC}",
         size_mb=378,
-        files=("*.json", "pytorch_model.bin", "*.py"),
         needs_remote_code=True,
     )
     return _row(
@@ -167,7 +162,7 @@ def _clap(name: str, repo: str, domain: str) -> EncoderRow:
             min_duration_s=1 / 48_000,
         ),
         loader=_LOADER,
-        source=HubSource(repo=repo, licence=licence, size_mb=615, files=_FILES),
+        source=HubSource(repo=repo, licence=licence, size_mb=615),
     )
 
 
@@ -196,7 +191,6 @@ def _published(name: str, repo: str, size: str, licence: str, citation: str) -> 
             repo=f"MIT-SLS/{repo}",
             licence=licence,
             size_mb=4 * n_params / 1e6,
-            files=_PUBLISHED,
             needs_remote_code=True,
         ),
     )

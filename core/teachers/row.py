@@ -22,8 +22,9 @@ class HubSource:
     size_mb: float
     """Of the download, so that a person knows before it starts; 0 where it is not known."""
     revision: str = "main"
-    files: tuple[str, ...] = ("*.json", "*.safetensors")
-    """Patterns of the files that are fetched."""
+    tensors: tuple[str, ...] = ()
+    """Beginnings of the names of the tensors that are needed; all where empty. Files without any
+    are not fetched."""
     is_gated: bool = False
     """Whether the owner asks for an account that accepted the terms."""
     needs_remote_code: bool = False

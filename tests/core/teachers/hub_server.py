@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 COMMIT = "c" * 40
-LARGE = ".safetensors"
+LARGE = (".safetensors", ".bin", ".h5")
 """Files that the hub keeps by SHA-256; others by git's hash."""
 
 
@@ -33,6 +33,10 @@ class HubServer(ThreadingHTTPServer):
         """Path and token of each request that had one."""
         self.refusal: tuple[int, str] | None = None
         """Status and error code of every answer."""
+
+    def add(self, name: str, content: bytes) -> None:
+        """One more file."""
+        self.files[name], self.hashes[name] = content, _hash(name, content)
 
     @property
     def url(self) -> str:

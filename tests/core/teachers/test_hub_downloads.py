@@ -1,26 +1,37 @@
 """Downloads of the hub's client against a hub on the loopback, whole and broken."""
 
-import hashlib
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import constants as hf_constants
+from safetensors.torch import load
+from safetensors.torch import save as save_tensors
 
 from tests.core.teachers.hub_folders import SAMPLES, save
 from tests.core.teachers.hub_server import HubServer
 from usad_workbench.core.errors import WeightsError
 from usad_workbench.core.registry import encoder_status, get_weights, load_encoder
+from usad_workbench.core.teachers.hub_cache import get_snapshot, local_snapshot, weight_files
+from usad_workbench.core.teachers.row import HubSource
 
 NAME = "hf:me/model"
 WEIGHTS = "model.safetensors"
+NOT_ASKED_FOR = (
+    "README.md", "pytorch_model.bin", "tf_model.h5", "model.fp32-00001-of-00001.safetensors",
+)  # fmt: skip
+"""Repositories of the hub hold the same weights in several formats and precisions."""
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     save(SAMPLES["wavlm-large"], tmp_path / "original")
-    (tmp_path / "original" / "README.md").write_text("not asked for")
+    for name in NOT_ASKED_FOR:
+        (tmp_path / "original" / name).write_text("not asked for")
     server = HubServer(tmp_path / "original")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
@@ -49,7 +60,7 @@ def asked_of(hub: HubServer, name: str) -> list[str]:
 def test_a_model_is_fetched_once_and_loads(hub: HubServer, tmp_path: Path) -> None:
     reports: list[tuple[int, int]] = []
     folder = get(lambda done, total, what: reports.append((done, total)))
-    assert {path.name for path in folder.iterdir()} == set(hub.files) - {"README.md"}
+    assert {path.name for path in folder.iterdir()} == set(hub.files) - set(NOT_ASKED_FOR)
     n_bytes = sum(len(hub.files[path.name]) for path in folder.iterdir())
     assert reports[-1] == (n_bytes, n_bytes)
     assert [done for done, _ in reports] == sorted(done for done, _ in reports)
@@ -58,6 +69,81 @@ def test_a_model_is_fetched_once_and_loads(hub: HubServer, tmp_path: Path) -> No
     assert load_encoder(NAME).weights_sha256 == expected.weights_sha256
     hub.asked.clear()
     assert get() == folder and hub.asked == []
+
+
+def in_shards(hub: HubServer) -> dict[str, bytes]:
+    """Serves the weights in two files, convolutions apart from blocks, and gives these."""
+    tensors = load(hub.files.pop(WEIGHTS))
+    is_front = {name: name.startswith("feature_") for name in tensors}
+    shards = {
+        "model-00001-of-00002.safetensors": {n: t for n, t in tensors.items() if not is_front[n]},
+        "model-00002-of-00002.safetensors": {n: t for n, t in tensors.items() if is_front[n]},
+    }
+    weight_map = {name: shard for shard, held in shards.items() for name in held}
+    files = {shard: save_tensors(held, {"format": "pt"}) for shard, held in shards.items()}
+    for name, content in files.items():
+        hub.add(name, content)
+    hub.add(
+        f"{WEIGHTS}.index.json", json.dumps({"metadata": {}, "weight_map": weight_map}).encode()
+    )
+    return files
+
+
+def test_weights_in_several_files(hub: HubServer, tmp_path: Path) -> None:
+    expected = load_encoder(f"hf:{tmp_path / 'original'}").net.state_dict()
+    shards = in_shards(hub)
+    folder = get()
+    assert {path.name for path in folder.glob("*.safetensors")} == set(shards)
+    for name, tensor in load_encoder(NAME).net.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_only_files_with_needed_tensors(hub: HubServer) -> None:
+    """As of a model whose language model has most of the files."""
+    first, second = in_shards(hub)
+    source = HubSource(repo="me/model", licence="?", size_mb=1, tensors=("encoder.", "masked"))
+    assert local_snapshot(source) is None
+    folder = get_snapshot("part", source)
+    assert asked_of(hub, first) == [""] and asked_of(hub, second) == []
+    assert local_snapshot(source) == folder and weight_files(folder, source.tensors) == [
+        folder / first
+    ]
+    # The whole model is not there, and what is there is not fetched again.
+    assert not encoder_status(NAME).available
+    assert get() == folder and asked_of(hub, first) == [""] and asked_of(hub, second) == [""]
+    assert encoder_status(NAME).available
+
+
+def test_small_files_come_before_weights(hub: HubServer) -> None:
+    """So that what has its weights has all that it needs, its own code too."""
+    hub.add("modeling.py", b"pass")
+    get()
+    order = [name for method, name, _ in hub.asked if method == "GET"]
+    assert order.index(WEIGHTS) == len(order) - 1 and "modeling.py" in order
+
+
+def test_get_completes_what_another_program_fetched(hub: HubServer) -> None:
+    """One that had no use for the front end, at the commit that it found."""
+    folder = get()
+    shutil.rmtree(folder.parents[1] / "trees", ignore_errors=True)
+    (folder / "preprocessor_config.json").resolve().unlink()
+    (folder / "preprocessor_config.json").unlink()
+    assert encoder_status(NAME).available
+    with pytest.raises(WeightsError, match=r"preprocessor_config.*usad encoders get"):
+        load_encoder(NAME)
+    hub.asked = []
+    assert get() == folder and asked_of(hub, "preprocessor_config.json") == [""]
+    assert asked_of(hub, WEIGHTS) == [] and load_encoder(NAME).spec.n_layers == 2
+
+
+def test_what_is_whole_needs_no_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = get()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert get() == folder
+    blob = (folder / WEIGHTS).resolve()
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    with pytest.raises(WeightsError, match="is damaged"):
+        get()
 
 
 def test_a_broken_connection_goes_on_where_it_stopped(hub: HubServer) -> None:
@@ -121,14 +207,13 @@ def test_what_was_left_and_is_too_long_is_begun_anew(hub: HubServer) -> None:
 
 
 def test_files_that_are_whole_are_kept(hub: HubServer) -> None:
-    hub.files["second.safetensors"] = b"more weights"
-    hub.hashes["second.safetensors"] = hashlib.sha256(b"more weights").hexdigest()
-    hub.budget = len(hub.files[WEIGHTS])
+    (first, content), (second, _) = in_shards(hub).items()
+    hub.budget = len(content)
     with pytest.raises(WeightsError, match="could not be downloaded"):
         get()
     hub.budget, hub.asked = None, []
     get()
-    assert asked_of(hub, WEIGHTS) == [] and asked_of(hub, "second.safetensors") == [""]
+    assert asked_of(hub, first) == [] and asked_of(hub, second) == [""]
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "config.json"])
@@ -179,8 +264,10 @@ def test_without_a_network(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_after_ctrl_c_nothing_counts_and_get_goes_on(hub: HubServer) -> None:
+    n_small = sum(len(hub.files[name]) for name in hub.files if name.endswith(".json"))
+
     def interrupt(done: int, total: int, what: str) -> None:
-        if done > 600:
+        if done > n_small + 600:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
