@@ -46,9 +46,7 @@ def test_every_other_command_exists() -> None:
         if words[0] == "make":
             assert words[1] in targets
         elif words[0] == "torchrun":
-            launched = parse_torchrun(words[1:])
-            assert launched.module and launched.training_script == "usad_workbench.workbench.cli"
-            build_parser().parse_args(launched.training_script_args)
+            _check_torchrun(words)
         else:
             assert words[:2] == ["python", "-m"]
             done = subprocess.run(
@@ -58,6 +56,30 @@ def test_every_other_command_exists() -> None:
                 check=True,
             )
             assert all(flag in done.stdout for flag in words if flag.startswith("--"))
+
+
+def _check_torchrun(words: list[str]) -> None:
+    launched = parse_torchrun(words[1:])
+    assert launched.module and launched.training_script == "usad_workbench.workbench.cli"
+    build_parser().parse_args(launched.training_script_args)
+
+
+def test_commands_in_recipes_exist() -> None:
+    recipes = sorted((ROOT / "training" / "recipes").glob("*.toml"))
+    lines = [
+        (recipe.stem, line.removeprefix("#").strip())
+        for recipe in recipes
+        for line in recipe.read_text(encoding="utf-8").splitlines()
+        if re.match(r"#\s+(torchrun|usad) ", line)
+    ]
+    assert len(lines) >= 4
+    for stem, line in lines:
+        words = shlex.split(line.split(" #")[0])
+        assert any(stem in word for word in words), line
+        if words[0] == "torchrun":
+            _check_torchrun(words)
+        else:
+            build_parser().parse_args(words[1:])
 
 
 def test_nothing_is_left_to_fill_in() -> None:
