@@ -5,9 +5,7 @@ A portion is committed as one transaction with all its layers, so a killed run l
 that portion at most and the same command finishes the work.
 """
 
-import math
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +16,13 @@ import torch
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.errors import DeviceMemoryError, UsadError
+from usad_workbench.core.device_memory import halve_until_it_fits
+from usad_workbench.core.errors import (
+    DeviceMemoryError,
+    EncoderError,
+    ProvenanceError,
+    UsadError,
+)
 from usad_workbench.core.models.encoder import Encoder, Pooling, resolve_layers
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
@@ -89,7 +93,8 @@ def embed(
         Counts, failures by name and time; a segment that fails stops nothing.
 
     Raises:
-        ProvenanceError: the workspace holds vectors of other weights under this name.
+        ProvenanceError: the workspace holds vectors of other weights under this name, or this
+            model folder under another.
         UnknownNameError: a layer that does not exist.
     """
     started = time.perf_counter()
@@ -97,6 +102,7 @@ def embed(
     if pooling == "native":
         wanted = (encoder.spec.n_layers,)
     record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
+    _refuse_second_name(workspace, record)
     register_encoder(workspace, record)
     rows, total = pending_segments(workspace, encoder.spec.name, wanted, pooling)
     pending = [_Segment(*row) for row in rows]
@@ -106,8 +112,8 @@ def embed(
         good = [(s, c) for s, c in zip(portion, clips, strict=True) if isinstance(c, Clip)]
         failed += [c for c in clips if isinstance(c, Failure)]
         if good:
-            good, vectors, too_long = _embed_portion(encoder, good, wanted, pooling)
-            failed += too_long
+            good, vectors, refused = _embed_portion(encoder, good, wanted, pooling)
+            failed += refused
         if good:
             segments = [segment for segment, _ in good]
             is_finite = np.all([np.isfinite(v).all(axis=1) for v in vectors.values()], axis=0)
@@ -134,24 +140,38 @@ def embed(
     )
 
 
+def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:
+    """One model folder by two paths would be two controls that agree."""
+    name = record.spec.name
+    if not name.startswith("hf:"):
+        return
+    known = workspace.sql("SELECT encoder, weights_sha256 FROM encoders WHERE encoder <> ?", [name])
+    for other, sha256 in known.itertuples(index=False):
+        if other.startswith("hf:") and sha256 == record.weights_sha256:
+            raise ProvenanceError(
+                f"{name} is the model that this workspace holds as {other} (weights "
+                f"{sha256[:12]}). Call it so: under two names it would count twice."
+            )
+
+
 def _embed_portion(
     encoder: Encoder,
     good: list[tuple[_Segment, Clip]],
     layers: tuple[int, ...],
     pooling: Pooling,
 ) -> tuple[list[tuple[_Segment, Clip]], dict[int, FloatArray], list[Failure]]:
-    """What could be embedded, its vectors per layer, and clips too long for the device."""
+    """What could be embedded, its vectors per layer, and the clips on which the encoder fails."""
     try:
         return good, pooled_vectors(encoder, [clip for _, clip in good], layers, pooling), []
-    except DeviceMemoryError:
-        # One by one, so that only the clips that do not fit are lost.
+    except (DeviceMemoryError, EncoderError):
+        # One by one, so that only these clips are lost.
         pass
     kept, parts, failed = [], [], []
     for segment, clip in good:
         try:
             parts.append(pooled_vectors(encoder, [clip], layers, pooling))
             kept.append((segment, clip))
-        except DeviceMemoryError as error:
+        except (DeviceMemoryError, EncoderError) as error:
             failed.append(Failure(path=segment.name, reason=str(error)))
     vectors = {layer: np.concatenate([part[layer] for part in parts]) for layer in layers if parts}
     return kept, vectors, failed
@@ -166,50 +186,31 @@ def pooled_vectors(
 
     Raises:
         DeviceMemoryError: a single clip that does not fit.
+        EncoderError: a clip on which the encoder fails.
     """
     lengths = [len(clip.samples) for clip in clips]
+
+    def pooled(batch: list[int]) -> tuple[FloatArray, ...]:
+        features = encoder.features(ClipBatch.from_clips([clips[i] for i in batch]), layers)
+        return tuple(v.float().cpu().numpy() for v in features.pooled(pooling))
+
     order: list[int] = []
     parts: list[tuple[FloatArray, ...]] = []
-    waiting = deque(encoder.batches(lengths))
-    too_many = math.inf
-    while waiting:
-        batch = waiting.popleft()
-        n_samples = len(batch) * max(lengths[i] for i in batch)
-        if n_samples < too_many or len(batch) == 1:
-            made = _pooled(encoder, [clips[i] for i in batch], layers, pooling)
-            if made is not None:
-                parts.append(made)
-                order += batch
-                continue
-            too_many = min(too_many, n_samples)
-        half = len(batch) // 2
-        waiting.extendleft([batch[half:], batch[:half]])
+    try:
+        batches = encoder.batches(lengths)
+        for batch, made in halve_until_it_fits(pooled, batches, lengths, encoder.device):
+            order += batch
+            parts.append(made)
+    except torch.OutOfMemoryError as error:
+        longest_s = max(clip.duration_s for clip in clips)
+        raise DeviceMemoryError(
+            f"{encoder.spec.name} runs out of memory on {encoder.device} with a single clip of at "
+            f"most {longest_s:.1f} s. Cut the clips into segments, or use --device cpu."
+        ) from error
     back = np.argsort(np.array(order))
     return {
         layer: np.concatenate([part[i] for part in parts])[back] for i, layer in enumerate(layers)
     }
-
-
-def _pooled(
-    encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
-) -> tuple[FloatArray, ...] | None:
-    """Vectors of one batch; none if the device has no memory for so many clips.
-
-    Raises:
-        DeviceMemoryError: it has none for a single clip.
-    """
-    try:
-        features = encoder.features(ClipBatch.from_clips(clips), layers)
-        return tuple(v.float().cpu().numpy() for v in features.pooled(pooling))
-    except torch.OutOfMemoryError as error:
-        if len(clips) == 1:
-            raise DeviceMemoryError(
-                f"{encoder.spec.name} runs out of memory on {encoder.device} with a single clip of "
-                f"{clips[0].duration_s:.1f} s. Cut the clips into segments, or use --device cpu."
-            ) from error
-    if encoder.device.type == "cuda":
-        torch.cuda.empty_cache()
-    return None
 
 
 def _read_ahead(

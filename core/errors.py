@@ -52,6 +52,10 @@ class HubError(WeightsError):
     """A hub that cannot be reached, or does not give what was asked for."""
 
 
+class EncoderError(UsadError, RuntimeError):
+    """An encoder that fails on audio, such as a model's own code on a clip it was not made for."""
+
+
 class DeviceMemoryError(UsadError, RuntimeError):
     """A single clip for which the device has no memory."""
 

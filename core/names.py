@@ -8,9 +8,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that helps after a misspelt name.
 
     >>> did_you_mean("whisper", ["whisper-tiny.en", "ge2e"])
-    'Did you mean whisper-tiny.en? Known: ge2e, whisper-tiny.en.'
+    'Did you mean whisper-tiny.en?'
+    >>> did_you_mean("wavlm", ["ge2e"])
+    'Known: ge2e.'
     """
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"{hint}Known: {', '.join(names) or 'none'}."
+    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."

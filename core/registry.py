@@ -306,4 +306,10 @@ def _device(name: str) -> str:
             f"{name} was asked for, {torch.cuda.device_count()} CUDA devices were found. "
             "Use auto or cpu."
         )
+    try:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"{name} cannot be used here: {str(error).splitlines()[0]} Use auto or cpu."
+        ) from error
     return name

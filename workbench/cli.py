@@ -6,6 +6,7 @@ input. A user's mistake is one sentence on standard error, never a traceback.
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -38,6 +39,7 @@ COMMANDS = {
 }
 """Commands and what they do; the module is ``commands/NAME_command.py``, as ``import`` is a word of Python."""
 
+_NEGATIVE_LIST = re.compile(r"-\d+(,-?\d+)+")
 EPILOG = """first steps:
   usad demo                                  everything below on the sample data, then the app
   usad encoders list                         what is known, installed, missing
@@ -69,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    args = build_parser().parse_args(arguments)
+    args = build_parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO if args.verbose else logging.WARNING,
@@ -77,6 +79,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     with results_alone() as results:
         return _run(args, Output(as_json=args.json, results=results))
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments with lists such as ``-1,0`` bound to their option, which argparse leaves.
+
+    >>> _joined(["embed", "--layers", "-1,0", "--json"])
+    ['embed', '--layers=-1,0', '--json']
+    """
+    joined: list[str] = []
+    for word in arguments:
+        if joined and joined[-1].startswith("--") and _NEGATIVE_LIST.fullmatch(word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _run(args: argparse.Namespace, output: Output) -> int:

@@ -25,6 +25,7 @@ from usad_workbench.core.models.sizes import SIZES, StudentConfig
 from usad_workbench.core.models.student import Student, StudentEncoder, build_student
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.registry import load_encoder
+from usad_workbench.core.teachers.hub import model_folder, read_tensors
 from usad_workbench.core.teachers.hub_cache import weight_files
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def write_map(folder: str | Path, path: str | Path, given: NameMap) -> None:
     if target.exists():
         raise ConfigError(f"{target} exists. Name a new file: nothing is overwritten.")
     head = f'size = "{given.size or "base"}"\n\n'
-    text = template(_shapes(_ours(student_config(given))), _shapes(_tensors(Path(folder))))
+    text = template(
+        _shapes(_ours(student_config(given))), _shapes(_tensors(model_folder(str(folder))))
+    )
     target.write_text(head + text, encoding="utf-8")
 
 
@@ -107,7 +110,7 @@ def convert(folder: str | Path, given: NameMap, out: str | Path, licence: str) -
 
     Args:
         folder: Repository with its own code, which has to be trusted
-            (``usad_workbench.core.trust``).
+            (``usad_workbench.core.trust``); or its name, once it is fetched.
         given: What shapes cannot tell.
         out: A new folder, as ``usad train`` writes one: ``run:OUT`` names it.
         licence: Of the weights.
@@ -120,7 +123,7 @@ def convert(folder: str | Path, given: NameMap, out: str | Path, licence: str) -
         ConfigError: names that are not told, code that is not trusted, an ``out`` that exists.
         ProvenanceError: outputs that differ; nothing is kept.
     """
-    source = Path(folder)
+    source = model_folder(str(folder))
     published = load_encoder(f"hf:{source}")
     student = _ours(student_config(given))
     tensors = _tensors(source)
@@ -183,15 +186,7 @@ def _ours(config: StudentConfig) -> Student:
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
-    import torch
-    from safetensors.torch import load_file
-
-    found: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        if path.suffix == ".safetensors":
-            found |= load_file(path)
-        else:
-            found |= torch.load(path, map_location="cpu", weights_only=True)
+    found = read_tensors(weight_files(folder))
     if not found:
         raise WeightsError(
             f"{folder} holds no weights. Expected model.safetensors, its shards, or "

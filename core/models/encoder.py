@@ -25,7 +25,14 @@ from torch import Tensor
 
 from usad_workbench.core.audio import AudioSource, read_audio, resample
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.errors import ConfigError, ShapeError, UnknownNameError
+from usad_workbench.core.device_memory import out_of_memory_is_one_error
+from usad_workbench.core.errors import (
+    ConfigError,
+    EncoderError,
+    ShapeError,
+    UnknownNameError,
+    UsadError,
+)
 from usad_workbench.core.models.spec import EncoderSpec, Role
 
 __all__ = [
@@ -178,6 +185,8 @@ class Encoder(ABC):
         Raises:
             ShapeError: another sample rate, or lengths that must not share a batch.
             ConfigError: ``ffn`` of an encoder without feed-forward blocks.
+            EncoderError: the network, or code that came with it, fails on this audio.
+            torch.OutOfMemoryError: so does the device's memory, a CPU's too.
         """
         if batch.sample_rate_hz != self.spec.sample_rate_hz:
             raise ShapeError(
@@ -200,7 +209,17 @@ class Encoder(ABC):
             samples = torch.nn.functional.pad(samples, (0, shortest - samples.shape[1]))
         n_valid = n_valid.clamp(min=shortest)
         resolved = resolve_layers(layers, self.spec.n_layers)
-        return self._forward(samples, n_valid, resolved, kind)
+        try:
+            with out_of_memory_is_one_error():
+                return self._forward(samples, n_valid, resolved, kind)
+        except (UsadError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # code of others may raise anything
+            duration_s = samples.shape[1] / self.spec.sample_rate_hz
+            raise EncoderError(
+                f"{self.spec.name} fails on {len(samples)} clip(s) of {duration_s:.2f} s: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def encode(
         self, audio: AudioSource | Clip, layers: int | Sequence[int] | None = None

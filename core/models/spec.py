@@ -47,8 +47,8 @@ class EncoderSpec:
     """Shorter clips are padded with zeros to this before the front end."""
 
     @property
-    def is_non_commercial(self) -> bool:
-        """Whether the licence forbids commercial use.
+    def is_non_commercial(self) -> bool | None:
+        """Whether the licence forbids commercial use; none where it is not known.
 
         >>> from dataclasses import replace
         >>> spec = EncoderSpec(
@@ -58,7 +58,9 @@ class EncoderSpec:
         >>> spec.is_non_commercial, replace(spec, licence="CC BY 4.0").is_non_commercial
         (True, False)
         """
-        return bool(_NON_COMMERCIAL.search(self.licence))
+        return (
+            None if self.licence.startswith("see ") else bool(_NON_COMMERCIAL.search(self.licence))
+        )
 
     def __post_init__(self) -> None:
         for what, values in (("dims", self.dims), ("frame_rates_hz", self.frame_rates_hz)):

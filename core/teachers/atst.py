@@ -13,7 +13,7 @@ Source: arXiv:2306.04186 and the checkpoint of Audio-WestlakeU/audiossl.
 
 from __future__ import annotations
 
-import pickle
+import re
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,8 @@ _EPS = 1e-6
 """Of every layer norm."""
 _TEACHER = "model.teacher.encoder."
 """Of the checkpoint's two networks the one that is published as the encoder."""
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
+"""What torch says of a class or function that a file names and that is not allowed."""
 _UNUSED = ("mask_embed",)
 """Stands for masked frames in training only."""
 
@@ -241,6 +243,7 @@ def convert(path: Path) -> dict[str, Tensor]:
     """
     checkpoint = _read_lightning(path)
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
+    state = state if isinstance(state, dict) else {}
     found = {
         str(name).removeprefix(_TEACHER): tensor
         for name, tensor in state.items()
@@ -281,13 +284,15 @@ def _read_lightning(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(settings):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # what is no checkpoint may be read as any pickle
+        named = _FORBIDDEN.search(str(error))
+        if named is None:
+            raise WeightsError(
+                f"{path} is no checkpoint of torch, or damaged ({type(error).__name__}). Download "
+                "it again."
+            ) from error
         raise WeightsError(
-            f"{path} holds more than tensors and plain settings, and was not read: "
-            f"{str(error).splitlines()[0]} If you trust it, write its tensors to a file of "
-            'their own: torch.save({"state_dict": checkpoint["state_dict"]}, NEW_FILE).'
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"{path} is no checkpoint of torch, or damaged: {error}. Download it again."
+            f"{path} holds more than tensors and plain settings ({named[1]}), and was not read. "
+            "If you trust it, write its tensors to a file of their own: "
+            'torch.save({"state_dict": checkpoint["state_dict"]}, NEW_FILE).'
         ) from error

@@ -1,13 +1,14 @@
 """Encoders written for a benchmark: ``hear:MODULE[:WEIGHTS]`` and ``xares:MODULE:CLASS``.
 
 Both are Python modules that the user installed. They give the frames of one layer, so there
-is a layer 0 and no other. Batches hold equal lengths, since neither interface has a mask.
+is a layer 0 and no other. Batches hold equal lengths: of these interfaces one has a mask.
 
 * HEAR (hearbenchmark.com/hear-api.html): ``load_model(path)`` gives a module with
   ``sample_rate``, which goes to ``get_timestamp_embeddings(audio, model)`` (frames and their
   times in ms) and ``get_scene_embeddings`` (pooling ``native``).
 * X-ARES (package ``xares``): a class with ``sampling_rate``, ``output_dim`` and
-  ``hop_size_in_ms``, called with samples.
+  ``hop_size_in_ms``, called with samples. XARES-LLM: a class with ``output_dim``, called with
+  samples at 16 kHz and their mask, which gives frames and theirs.
 """
 
 from __future__ import annotations
@@ -15,17 +16,24 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.teachers.base import FrozenEncoder
+from usad_workbench.core.teachers.foreign import foreign_code
 
 HEAR_PREFIX, XARES_PREFIX = "hear:", "xares:"
+_LLM_RATE_HZ = 16_000
+"""XARES-LLM's data; its encoders do not say a rate."""
+
+
+_OWN_CODE = "This is the module's own code: see what it needs, such as weights or arguments."
 
 
 class HearEncoder(FrozenEncoder):
@@ -53,18 +61,39 @@ class HearEncoder(FrozenEncoder):
 
 
 class XaresEncoder(FrozenEncoder):
-    """A class of the X-ARES interface."""
+    """A class of the X-ARES or the XARES-LLM interface."""
 
     def __init__(self, name: str, net: nn.Module) -> None:
-        rate = int(_attribute(net, "sampling_rate", name))
+        self.net = net.eval()
+        self.takes_mask = "audio_attention_mask" in inspect.signature(net.forward).parameters
+        rate = int(getattr(net, "sampling_rate", _LLM_RATE_HZ if self.takes_mask else 0))
+        rate = rate or int(_attribute(net, "sampling_rate", name))
         dim = int(_attribute(net, "output_dim", name))
-        hop_ms = float(_attribute(net, "hop_size_in_ms", name))
-        super().__init__(_spec(name, net, rate, dim, 1000 / hop_ms, None), net, _sha256(net))
+        if hasattr(net, "hop_size_in_ms") or not self.takes_mask:
+            frame_rate_hz = 1000 / float(_attribute(net, "hop_size_in_ms", name))
+        else:
+            frame_rate_hz = self._frame_rate_hz(rate)
+        super().__init__(_spec(name, net, rate, dim, frame_rate_hz, None), net, _sha256(net))
+
+    @torch.no_grad()
+    def _frame_rate_hz(self, rate: int) -> float:
+        """From the frames of two lengths; the interface does not say it."""
+        short, long = (self._frames(torch.zeros(1, n * rate))[0].shape[1] for n in (2, 12))
+        return (long - short) / 10
+
+    def _frames(self, samples: Tensor) -> tuple[Tensor, Tensor | None]:
+        mask = {"audio_attention_mask": torch.ones_like(samples).long()} if self.takes_mask else {}
+        result = self.net(samples, **mask)
+        frames, valid = result if isinstance(result, tuple) else (result, None)
+        return frames, valid
 
     def _forward(
         self, samples: Tensor, n_valid: Tensor, layers: tuple[int, ...], kind: TargetKind
     ) -> LayerFeatures:
-        return self._whole({0: self.net(samples)}, layers)
+        frames, valid = self._frames(samples)
+        if valid is None:
+            return self._whole({0: frames}, layers)
+        return self._layer_features({0: frames}, {0: valid.long().sum(1)})
 
 
 def load_hear(name: str, *, trust_remote_code: bool = False) -> HearEncoder:
@@ -81,16 +110,16 @@ def load_hear(name: str, *, trust_remote_code: bool = False) -> HearEncoder:
                 f"{module_name} has no function {function}, expected the HEAR API "
                 "(load_model, get_timestamp_embeddings, get_scene_embeddings)."
             )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), foreign_code(f"load_model of {name}", _OWN_CODE):
         net = module.load_model(weights) if weights else module.load_model()
-    return HearEncoder(name, _checked(net, name), module)
+        return HearEncoder(name, _checked(net, name), module)
 
 
 def load_xares(name: str, *, trust_remote_code: bool = False) -> XaresEncoder:
     """The encoder that ``xares:MODULE:CLASS`` names.
 
     Raises:
-        ConfigError: no such class, or one that does not have the X-ARES interface.
+        ConfigError: no such class, or one that has neither interface.
     """
     module_name, _, class_name = name.removeprefix(XARES_PREFIX).partition(":")
     made = getattr(_import(module_name, name), class_name or "-", None)
@@ -98,9 +127,8 @@ def load_xares(name: str, *, trust_remote_code: bool = False) -> XaresEncoder:
         raise ConfigError(
             f"{name} names no class of {module_name}. Expected {XARES_PREFIX}MODULE:CLASS."
         )
-    with torch.random.fork_rng(devices=[]):
-        net = made()
-    return XaresEncoder(name, _checked(net, name))
+    with torch.random.fork_rng(devices=[]), foreign_code(f"The class of {name}", _OWN_CODE):
+        return XaresEncoder(name, _checked(made(), name))
 
 
 def missing_reason(name: str) -> str | None:
@@ -122,14 +150,8 @@ def _import(module_name: str, name: str) -> Any:
     reason = missing_reason(name)
     if reason is not None:
         raise ConfigError(reason)
-    try:
+    with foreign_code(f"Importing {module_name}", "Install it whole."):
         return importlib.import_module(module_name)
-    except UsadError:
-        raise
-    except ImportError as error:
-        raise ConfigError(
-            f"{module_name} cannot be imported: {error}. Install it whole."
-        ) from error
 
 
 def _checked(net: Any, name: str) -> nn.Module:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.teachers.foreign import said
 from usad_workbench.core.teachers.hub_cache import (
     get_snapshot,
     is_model_folder,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 HUB_PREFIX = "hf:"
 _FRONT_END = ("preprocessor_config.json", "processor_config.json")
-_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_REPO = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def load(spec: EncoderSpec) -> TransformersEncoder:
@@ -83,34 +85,37 @@ def load_by_name(name: str, *, trust_remote_code: bool = False) -> TransformersE
     reason = missing_reason(name)
     if reason is not None:
         raise WeightsError(reason)
-    folder, source = _folder(name)
+    text = name.removeprefix(HUB_PREFIX)
+    folder = model_folder(name)
     return load_folder(
         folder,
         trust_remote_code=trust_remote_code,
         name=name,
         domain=None,
-        licence="see its model card",
-        citation=source.url if source else folder.name,
+        licence=_licence(folder),
+        citation=folder.name if _local(text) else _source(text).url,
     )
 
 
 def missing_reason(name: str) -> str | None:
     """Why ``hf:…`` cannot be loaded here, or nothing. Does not read the weights."""
     text = name.removeprefix(HUB_PREFIX)
-    if text and Path(text).is_dir():
-        if is_model_folder(Path(text)):
+    folder = _local(text)
+    if folder is not None:
+        if is_model_folder(folder):
             return None
         return (
             f"{text} is no model folder: expected config.json and all weights "
             "(model.safetensors, its shards, or pytorch_model.bin), as save_pretrained writes "
-            f"them; found {_names(Path(text))}."
+            f"them; found {_names(folder)}."
         )
-    if _REPO.fullmatch(text) is None:
+    if not _is_repository(text):
         return (
             f"{name} names neither a folder that exists nor a repository of the hub. Expected "
             f"{HUB_PREFIX}FOLDER or {HUB_PREFIX}OWNER/NAME, optionally with @REVISION."
         )
-    return snapshot_missing_reason(name, _source(text))
+    reason = snapshot_missing_reason(name, _source(text))
+    return reason and f"There is no folder {text} here. As a repository of the hub: {reason}"
 
 
 def get(name: str, progress: Progress = no_progress) -> Path:
@@ -120,12 +125,36 @@ def get(name: str, progress: Progress = no_progress) -> Path:
         WeightsError: neither folder nor repository, or it could not be downloaded.
     """
     text = name.removeprefix(HUB_PREFIX)
-    if _REPO.fullmatch(text) is not None and not Path(text).is_dir():
+    folder = _local(text)
+    if folder is None and _is_repository(text):
         return get_snapshot(name, _source(text), progress)
     reason = missing_reason(name)
-    if reason is not None:
-        raise WeightsError(reason)
-    return Path(text)
+    if folder is None or reason is not None:
+        raise WeightsError(str(reason))
+    return folder
+
+
+def model_folder(name: str) -> Path:
+    """Where a model lies on this machine, by its path, ``hf:…`` or a name of the table.
+
+    Raises:
+        WeightsError: no such folder, or not fetched yet.
+    """
+    from usad_workbench.core.teachers.hub_table import HUB_SOURCES
+
+    source = HUB_SOURCES.get(name)
+    if source is None:
+        text = name.removeprefix(HUB_PREFIX)
+        folder = _local(text)
+        if folder is not None:
+            return folder
+        if not _is_repository(text):
+            raise WeightsError(f"{name} is no folder. {missing_reason(name)}")
+        source = _source(text)
+    found = local_snapshot(source)
+    if found is None:
+        raise WeightsError(str(snapshot_missing_reason(name, source)))
+    return found
 
 
 def load_folder(
@@ -145,13 +174,14 @@ def load_folder(
     """
     import torch
 
+    from usad_workbench.core.teachers.lent_torchaudio import lending_torchaudio
     from usad_workbench.core.teachers.transformers_families import find_family
 
     family = find_family(_description(folder))
     weights = weight_files(folder, tensors)
     _check_code(folder, str(known["name"]), trust_remote_code)
     # Initial values are drawn and thrown away: a seeded run must not notice.
-    with torch.random.fork_rng(devices=[]), _transformers_errors(folder):
+    with torch.random.fork_rng(devices=[]), _transformers_errors(folder), lending_torchaudio():
         extractor = _extractor(family, folder, str(known["name"]), trust_remote_code)
         net = _build(family, folder, weights, trust_remote_code)
         return family(net.float().eval(), extractor, _sha256(folder, weights), **known)
@@ -187,7 +217,7 @@ def _build(
         missing = list(info["missing_keys"])
     else:
         net = import_object(family.model)(config)
-        tensors = _tensors(weights, family.prefixes, set(net.state_dict()))
+        tensors = read_tensors(weights, family.prefixes, set(net.state_dict()))
         missing = list(net.load_state_dict(tensors, strict=False).missing_keys)
     # Only pre-training uses it, and fine-tuned models are saved without.
     missing = [name for name in missing if name != "masked_spec_embed"]
@@ -200,31 +230,50 @@ def _build(
     return module
 
 
-def _tensors(weights: list[Path], prefixes: tuple[str, ...], wanted: set[str]) -> dict[str, Tensor]:
-    """The tensors of a part of a larger model, under the part's own names."""
-    import torch
-    from safetensors import safe_open
+def read_tensors(
+    weights: list[Path], prefixes: tuple[str, ...] = ("",), wanted: set[str] | None = None
+) -> dict[str, Tensor]:
+    """The tensors of a model, or of a part of a larger one under the part's own names.
 
+    Args:
+        weights: The files that hold them.
+        prefixes: Beginnings of the part's names.
+        wanted: The part's own names; all where none.
+
+    Raises:
+        WeightsError: a damaged file.
+    """
     found: dict[str, Tensor] = {}
     for path in weights:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                names = _within(file.keys(), prefixes, wanted)
-                found |= {ours: file.get_tensor(theirs) for theirs, ours in names.items()}
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            names = _within(tensors, prefixes, wanted)
-            found |= {ours: tensors[theirs] for theirs, ours in names.items()}
+        try:
+            found |= _read_file(path, prefixes, wanted)
+        except Exception as error:  # each format has errors of its own
+            raise WeightsError(f"{path} is damaged: {said(error)}. Get it again.") from error
     return found
 
 
-def _within(names: Any, prefixes: tuple[str, ...], wanted: set[str]) -> dict[str, str]:
+def _read_file(path: Path, prefixes: tuple[str, ...], wanted: set[str] | None) -> dict[str, Tensor]:
+    import torch
+    from safetensors import safe_open
+
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            names = _within(file.keys(), prefixes, wanted)
+            return {ours: file.get_tensor(theirs) for theirs, ours in names.items()}
+    # Files of older versions of torch are no archives and cannot be mapped.
+    is_archive = zipfile.is_zipfile(path)
+    tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    names = _within(tensors, prefixes, wanted)
+    return {ours: tensors[theirs] for theirs, ours in names.items()}
+
+
+def _within(names: Any, prefixes: tuple[str, ...], wanted: set[str] | None) -> dict[str, str]:
     """Names in a checkpoint and in the part of it that is wanted."""
     pairs = {
         name: name.removeprefix(prefix)
         for name in names
         for prefix in prefixes
-        if name.startswith(prefix) and name.removeprefix(prefix) in wanted
+        if name.startswith(prefix) and (wanted is None or name.removeprefix(prefix) in wanted)
     }
     return pairs
 
@@ -271,15 +320,21 @@ def _transformers_errors(folder: Path) -> Iterator[None]:
         ) from error
     except Exception as error:  # a folder's own code may raise anything
         raise WeightsError(
-            f"transformers cannot load {folder}: {_said(error)}. Expected an audio model with its "
+            f"transformers cannot load {folder}: {said(error)}. Expected an audio model with its "
             "feature extractor (preprocessor_config.json), of a version that this one reads."
         ) from error
 
 
-def _said(error: Exception) -> str:
-    """What an error says, or what kind it is where that is no sentence."""
-    is_sentence = isinstance(error, (OSError, ValueError, ImportError))
-    return str(error) if is_sentence else f"{type(error).__name__}: {error}"
+def _licence(folder: Path) -> str:
+    """What the model card says, or where to look."""
+    from huggingface_hub import metadata_load
+
+    try:
+        card = metadata_load(folder / "README.md") or {}
+    except Exception:  # noqa: BLE001 - a card is free text, and its YAML may be anything
+        card = {}
+    named = card.get("license_name") if card.get("license") == "other" else card.get("license")
+    return named if isinstance(named, str) and named else "see its model card"
 
 
 def _sha256(folder: Path, weights: list[Path]) -> str:
@@ -291,15 +346,27 @@ def _sha256(folder: Path, weights: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _folder(name: str) -> tuple[Path, HubSource | None]:
-    text = name.removeprefix(HUB_PREFIX)
-    if Path(text).is_dir():
-        return Path(text), None
-    source = _source(text)
-    folder = local_snapshot(source)
-    if folder is None:
-        raise WeightsError(str(snapshot_missing_reason(name, source)))
-    return folder, source
+def _local(text: str) -> Path | None:
+    """The folder that a path names, if there is one."""
+    folder = Path(text).expanduser() if text else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _is_repository(text: str) -> bool:
+    """Whether it has the form of OWNER/NAME; the hub is not asked."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not in __all__
+        HFValidationError,
+        validate_repo_id,
+    )
+
+    match = _REPO.fullmatch(text)
+    if match is None:
+        return False
+    try:
+        validate_repo_id(match["repo"])
+    except HFValidationError:
+        return False
+    return True
 
 
 def _source(text: str) -> HubSource:

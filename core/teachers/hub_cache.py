@@ -30,8 +30,8 @@ _WEIGHTS = (
     "pytorch_model.bin", f"pytorch_model.bin{_INDEX}",
 )  # fmt: skip
 """Where a model has its weights, best first."""
-_SMALL = (".json", ".txt", ".py")
-"""Endings of what is fetched beside the weights: configuration, front end, code."""
+_SMALL = (".json", ".txt", ".py", "README.md")
+"""Endings of what is fetched beside the weights: configuration, front end, code, model card."""
 
 
 def local_snapshot(source: HubSource) -> Path | None:
@@ -58,7 +58,7 @@ def weight_files(folder: Path, tensors: tuple[str, ...] = ()) -> list[Path]:
         folder: Of the model.
         tensors: Beginnings of the names of those that are needed; all where empty.
     """
-    names = {path.name for path in folder.iterdir() if path.is_file()}
+    names = {path.name for path in folder.glob("*") if path.is_file()}
     files = [folder / name for name in _weight_names(folder, names, tensors)]
     return files if all(file.is_file() for file in files) else []
 
@@ -82,11 +82,10 @@ def snapshot_missing_reason(name: str, source: HubSource) -> str | None:
     if local_snapshot(source) is not None:
         return None
     size = f"{source.size_mb:.0f} MB, " if source.size_mb else ""
-    gated = f" Accept its terms on {source.url} and log in first." if source.is_gated else ""
     code = " --trust-remote-code" if source.needs_remote_code else ""
     return (
         f"The weights of {name} are not on this machine. "
-        f"Run `usad encoders get {name}{code}` ({size}{source.repo} on the hub).{gated}"
+        f"Run `usad encoders get {name}{code}` ({size}{source.repo} on the hub)."
     )
 
 
@@ -118,7 +117,11 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
         HubError: no network, no such repository, or one whose terms were not accepted.
         WeightsError: no model, or a file that is not the hub's, which is removed.
     """
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         found = _download(name, source, progress)
@@ -131,7 +134,16 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
         raise HubError(
             f"The hub has no repository {source.repo}, or it is private. Check the name."
         ) from error
+    except RevisionNotFoundError as error:
+        raise HubError(
+            f"{source.repo} has no revision {source.revision}. See those that it has on {source.url}."
+        ) from error
     except (_transport_error(), OSError) as error:
+        if getattr(getattr(error, "response", None), "status_code", 0) == 401:
+            raise HubError(
+                f"The hub does not take the token of this machine for {source.repo}. Run "
+                f"`hf auth login`, then `usad encoders get {name}` again."
+            ) from error
         raise HubError(
             f"{source.repo} could not be downloaded: {_first_line(error)}. Check the network and run "
             f"`usad encoders get {name}` again: what has come is kept."

@@ -140,7 +140,8 @@ def _mert() -> EncoderRow:
     )
 
 
-def _clap(name: str, repo: str, domain: str) -> EncoderRow:
+def _clap(name: str, repo: str, domain: str, dim: int, n_params: int, mb: float) -> EncoderRow:
+    """An audio tower; ``dim`` is the width of its patches, which three stages double."""
     licence = "Apache-2.0"
     return EncoderRow(
         spec=EncoderSpec(
@@ -148,10 +149,10 @@ def _clap(name: str, repo: str, domain: str) -> EncoderRow:
             role="control",
             domain=domain,
             n_layers=4,
-            dims=(96, 192, 384, 768, 768),
+            dims=(dim, 2 * dim, 4 * dim, 8 * dim, 8 * dim),
             frame_rates_hz=(25.6, 12.8, 6.4, 3.2, 3.2),
             sample_rate_hz=48_000,
-            n_params=27_532_952,
+            n_params=n_params,
             licence=licence,
             citation=(
                 "Wu et al. 2022, Large-scale Contrastive Language-Audio Pretraining, "
@@ -162,7 +163,7 @@ def _clap(name: str, repo: str, domain: str) -> EncoderRow:
             min_duration_s=1 / 48_000,
         ),
         loader=_LOADER,
-        source=HubSource(repo=repo, licence=licence, size_mb=615),
+        source=HubSource(repo=repo, licence=licence, size_mb=mb),
     )
 
 
@@ -248,8 +249,9 @@ _ROWS = [
         citation="Seamless Communication 2023, arXiv:2312.05187",
     ),
     _ast(),
-    _clap("clap", "laion/clap-htsat-unfused", SOUND),
-    _clap("clap-music", "laion/larger_clap_music", MUSIC),
+    _clap("clap", "laion/clap-htsat-unfused", SOUND, 96, 27_532_952, 615),
+    # HTS-AT base, of which larger_clap_music was trained; the other is HTS-AT tiny.
+    _clap("clap-music", "laion/larger_clap_music", MUSIC, 128, 67_822_360, 776),
     _mert(),
 ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ _PROBE_S = 2.0
 class HiddenStatesEncoder(TransformersEncoder):
     """A model of an unlisted type, read through its own ``hidden_states``.
 
-    Widths and frame rates are those of two clips of noise. Batches hold equal lengths.
+    Widths and frame rates are those of clips of noise. Batches hold equal lengths.
     """
 
     ffn = ""
@@ -36,19 +37,53 @@ class HiddenStatesEncoder(TransformersEncoder):
         Raises:
             ConfigError: no hidden states, or none that grow with the clip.
         """
-        short, long = (self._probe(n * _PROBE_S) for n in (1, 2))
+        n_short = round(_PROBE_S * self.sample_rate_hz)
+        self._counts: dict[int, list[int]] = {}
+        short, long = (self._probe(n * n_short) for n in (1, 2))
         self._dims = tuple(hidden.shape[-1] for hidden in short)
-        more = [
-            b.shape[1] - a.shape[1] if a.ndim == 3 else 0 for a, b in zip(short, long, strict=True)
-        ]
-        if min(more) <= 0:
+        if any(hidden.ndim != 3 for hidden in short) or any(
+            b.shape[1] <= a.shape[1] for a, b in zip(short, long, strict=True)
+        ):
             raise ConfigError(
                 f"{type(self.net).__name__} gives hidden states of shapes "
                 f"{[tuple(hidden.shape) for hidden in short]} for {_PROBE_S} s of audio, expected "
                 "[clip, frame, dim] with more frames for longer clips. It needs an adapter of "
                 "its own: see the entry points in the README."
             )
-        return tuple(round(_PROBE_S * self.sample_rate_hz / n) for n in more)
+        return tuple(self._hop_of(layer, n_short) for layer in range(len(short)))
+
+    def _hop_of(self, layer: int, n_short: int) -> int:
+        """Samples between frames of a layer, from clips of one length and of twice that.
+
+        The first length that has a frame more is searched from both, as a count alone leaves a
+        hop of 735 samples at 727 to 744.
+        """
+        first, second = (self._n_frames_of(n * n_short)[layer] for n in (1, 2))
+        n_more = second - first
+        stride = math.prod(getattr(self.config, "conv_stride", ()) or (0,))
+        if stride and abs(n_short / stride - n_more) < 1:
+            return stride
+        at_most = 2 * n_short // n_more
+        start = self._first_length(layer, n_short, first, at_most)
+        end = self._first_length(layer, 2 * n_short, second, at_most)
+        return round((end - start) / n_more)
+
+    def _first_length(self, layer: int, n_samples: int, n_frames: int, at_most: int) -> int:
+        """The shortest clip with more than so many frames, by bisection above ``n_samples``."""
+        low, high = n_samples, n_samples + at_most
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._n_frames_of(middle)[layer] > n_frames:
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _n_frames_of(self, n_samples: int) -> list[int]:
+        """Of each layer; layers of one hop ask for the same lengths."""
+        if n_samples not in self._counts:
+            self._counts[n_samples] = [hidden.shape[1] for hidden in self._probe(n_samples)]
+        return self._counts[n_samples]
 
     def dims(self) -> tuple[int, ...]:
         """Width of each layer."""
@@ -94,13 +129,14 @@ class HiddenStatesEncoder(TransformersEncoder):
             )
         return tuple(found)
 
-    @torch.no_grad()
-    def _probe(self, duration_s: float) -> tuple[Tensor, ...]:
-        return self._hidden_states(self._result([self._noise(duration_s)]))
+    def output(self, result: Any) -> Tensor:
+        """The last of the hidden states: what else a model returns may have another rate."""
+        return self._hidden_states(result)[-1]
 
-    def _noise(self, duration_s: float) -> Samples:
-        n_samples = round(duration_s * self.sample_rate_hz)
-        return np.random.default_rng(0).normal(scale=0.1, size=n_samples).astype(np.float32)
+    @torch.no_grad()
+    def _probe(self, n_samples: int) -> tuple[Tensor, ...]:
+        noise = np.random.default_rng(0).normal(scale=0.1, size=n_samples).astype(np.float32)
+        return self._hidden_states(self._result([noise]))
 
 
 class PublishedStudent(TransformersEncoder):

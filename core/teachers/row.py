@@ -25,8 +25,6 @@ class HubSource:
     tensors: tuple[str, ...] = ()
     """Beginnings of the names of the tensors that are needed; all where empty. Files without any
     are not fetched."""
-    is_gated: bool = False
-    """Whether the owner asks for an account that accepted the terms."""
     needs_remote_code: bool = False
     """Whether it runs code of the repository, hence only with ``--trust-remote-code``."""
 
@@ -34,9 +32,8 @@ class HubSource:
     def needs(self) -> str:
         """What has to be on this machine."""
         size = f"{self.size_mb:.0f} MB, " if self.size_mb else ""
-        gated = ", gated" if self.is_gated else ""
         code = ", runs its own code" if self.needs_remote_code else ""
-        return f"{size}from {self.repo} on the hub{gated}{code}"
+        return f"{size}from {self.repo} on the hub{code}"
 
     @property
     def url(self) -> str:

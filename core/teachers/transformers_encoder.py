@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from usad_workbench.core.device_memory import halve_until_it_fits
+from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
 from usad_workbench.core.models.spec import EncoderSpec, Role
 from usad_workbench.core.teachers.base import FrozenEncoder
@@ -60,9 +62,23 @@ class TransformersEncoder(FrozenEncoder):
         self.config: Any = net.config
         self.sample_rate_hz = self.find_sample_rate_hz()
         self.pads = self.can_pad()
+        self.check_front_end()
         self.hops = self.find_hops()
         """Samples from frame to frame, by layer."""
+        self._grid = self._find_grid()
         super().__init__(self._describe(known), net, weights_sha256)
+
+    def _find_grid(self) -> int:
+        """Samples that are whole frames in every layer, where windows may begin."""
+        grid, step = math.lcm(*self.hops, self.output_hop()), self.window_samples()
+        if grid > step - step // _OVERLAP:
+            raise ConfigError(
+                f"The layers of {type(self.net).__name__} have frames of {sorted(set(self.hops))} "
+                f"samples, which meet every {grid} samples, expected at most "
+                f"{step - step // _OVERLAP}: a long clip could not be cut into windows. It needs "
+                "an adapter of its own: see the entry points in the README."
+            )
+        return grid
 
     def _describe(self, known: dict[str, Any]) -> EncoderSpec:
         rate = self.sample_rate_hz
@@ -101,6 +117,25 @@ class TransformersEncoder(FrozenEncoder):
     def find_sample_rate_hz(self) -> int:
         """What the front end takes."""
         return int(self.extractor.sampling_rate)
+
+    def check_front_end(self) -> None:
+        """Compares what the front end makes with what the network takes.
+
+        Raises:
+            ConfigError: they are not of one model.
+        """
+
+    def expect(self, what: str, made: int, taken: int) -> None:
+        """Refuses a front end that makes another number of something than the network takes.
+
+        Raises:
+            ConfigError: the two differ.
+        """
+        if made != taken:
+            raise ConfigError(
+                f"The front end makes {made} {what}, {type(self.net).__name__} takes {taken}. "
+                "Expected preprocessor_config.json of the same model."
+            )
 
     def find_hops(self) -> tuple[int, ...]:
         """Samples from frame to frame, by layer."""
@@ -171,8 +206,7 @@ class TransformersEncoder(FrozenEncoder):
         clips = [row[:n] for row, n in zip(rows, n_valid.tolist(), strict=True)]
         window = self.window_samples()
         hops = {layer: self._hop(layer, kind) for layer in layers}
-        grid = math.lcm(*self.hops, self.output_hop())
-        plans = [plan_windows(len(clip), window, window // _OVERLAP, grid) for clip in clips]
+        plans = [plan_windows(len(clip), window, window // _OVERLAP, self._grid) for clip in clips]
         pieces = [
             clip[w.start : w.stop] for clip, plan in zip(clips, plans, strict=True) for w in plan
         ]
@@ -192,13 +226,21 @@ class TransformersEncoder(FrozenEncoder):
     ) -> list[Frames]:
         """Valid frames of each piece by layer, [frame, dim]."""
         lengths = [len(piece) for piece in pieces]
-        found: list[Frames] = [{}] * len(pieces)
-        for rows in self.batches(lengths):
+
+        def run(rows: list[int]) -> list[Frames]:
             frames = self._run([pieces[row] for row in rows], layers, kind)
-            for at, row in enumerate(rows):
-                n = {i: self.n_frames(lengths[row], self._hop(i, kind)) for i in layers}
-                # Copies, so that the frames of padding are given back.
-                found[row] = {i: frames[i][at, : n[i]].clone() for i in layers}
+            n = [
+                {i: self.n_frames(lengths[row], self._hop(i, kind)) for i in layers} for row in rows
+            ]
+            # Copies, so that the frames of padding are given back.
+            return [
+                {i: frames[i][at, : n[at][i]].clone() for i in layers} for at in range(len(rows))
+            ]
+
+        found: list[Frames] = [{}] * len(pieces)
+        for rows, made in halve_until_it_fits(run, self.batches(lengths), lengths, self.device):
+            for row, frames in zip(rows, made, strict=True):
+                found[row] = frames
         return found
 
     def _run(self, clips: list[Samples], layers: tuple[int, ...], kind: TargetKind) -> Frames:
@@ -206,8 +248,16 @@ class TransformersEncoder(FrozenEncoder):
             result = self.net(**self._on_device(self.inputs(clips)))
         frames = {layer: self.arrange(hidden, layer) for layer, hidden in seen.items()}
         if kind == "output" and self.spec.n_layers in layers:
+            self._refuse_adapter()
             frames[self.spec.n_layers] = self.output(result)
         return frames
+
+    def _refuse_adapter(self) -> None:
+        if getattr(self.config, "add_adapter", False):
+            raise ConfigError(
+                f"The output of {self.spec.name} comes from its adapter, at another rate than its "
+                "blocks. Take 'block', or a model without add_adapter."
+            )
 
     def _on_device(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         dtype = next(self.net.parameters()).dtype

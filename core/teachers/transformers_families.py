@@ -49,7 +49,9 @@ class WaveformEncoder(TransformersEncoder):
 
     def can_pad(self) -> bool:
         """Whether a clip in a padded batch has the frames that it has alone."""
-        return bool(self.config.feat_extract_norm == "layer")
+        # Its shift fills what lies behind a clip, where a clip alone has zeros.
+        shifts_padding = bool(getattr(self.config, "conv_pos_batch_norm", False))
+        return bool(self.config.feat_extract_norm == "layer") and not shifts_padding
 
     def min_samples(self) -> int:
         """What gives one frame in every layer."""
@@ -156,6 +158,12 @@ class WhisperEncoder(TransformersEncoder):
     ffn = "fc2"
     unused = ("layer_norm.",)
 
+    def check_front_end(self) -> None:
+        """Mel bands and the length of the window."""
+        self.expect("mel bands", self.extractor.feature_size, self.config.num_mel_bins)
+        n_frames = 2 * self.config.max_source_positions
+        self.expect("mel frames", self.extractor.nb_max_frames, n_frames)
+
     def find_hops(self) -> tuple[int, ...]:
         """Samples from frame to frame, by layer."""
         return (2 * _MEL_HOP,) * len(self.dims())
@@ -231,6 +239,11 @@ class AstEncoder(TransformersEncoder):
     unused = ("layernorm.",)
     fills_window = True
 
+    def check_front_end(self) -> None:
+        """Mel bands and the length of the window."""
+        self.expect("mel bands", self.extractor.num_mel_bins, self.config.num_mel_bins)
+        self.expect("mel frames", self.extractor.max_length, self.config.max_length)
+
     def find_hops(self) -> tuple[int, ...]:
         """Samples from frame to frame, by layer."""
         return (int(self.config.time_stride) * _MEL_HOP,) * len(self.dims())
@@ -285,6 +298,10 @@ class ClapEncoder(TransformersEncoder):
         "audio_encoder.patch_embed.mel_conv2d.",
     )
     fills_window = True
+
+    def check_front_end(self) -> None:
+        """Mel bands."""
+        self.expect("mel bands", self.extractor.feature_size, self.config.num_mel_bins)
 
     def dims(self) -> tuple[int, ...]:
         """Width of each layer."""

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +30,7 @@ from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.teachers.base import FrozenEncoder, build_pretrained
 from usad_workbench.core.teachers.formats import read_ctranslate2
 from usad_workbench.core.teachers.mel import MelConfig, MelSpectrogram
+from usad_workbench.core.teachers.windows import plan_windows, stitch
 
 _MEL = MelConfig(sample_rate_hz=16_000, n_fft=400, hop=160, n_mels=80)
 _WINDOW = 3000
@@ -148,40 +148,16 @@ class WhisperEncoder(FrozenEncoder):
             samples = F.pad(samples, (0, window_samples - samples.shape[1]))
         log_mel = self.net.log_mel(samples)
         pieces: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-        for start, keep_from, keep_to in stitch_plan(log_mel.shape[2]):
-            outs, ffns = self.net(log_mel[:, :, start : start + _WINDOW], max(layers))
+        plan = plan_windows(log_mel.shape[2], _WINDOW, _OVERLAP, _STRIDE)
+        for window in plan:
+            outs, ffns = self.net(log_mel[:, :, window.start : window.stop], max(layers))
             for layer in layers:
-                piece = ffns[layer - 1] if kind == "ffn" else outs[layer]
-                pieces[layer].append(piece[:, keep_from:keep_to])
-        frames = {layer: torch.cat(parts, dim=1) for layer, parts in pieces.items()}
+                pieces[layer].append(ffns[layer - 1] if kind == "ffn" else outs[layer])
+        frames = {layer: stitch(plan, parts, _STRIDE) for layer, parts in pieces.items()}
         last = self.spec.n_layers
         if kind == "output" and last in frames:
             frames[last] = self.net.final_norm(frames[last])
         return frames
-
-
-def stitch_plan(n_mel: int) -> list[tuple[int, int, int]]:
-    """Windows over a clip: where each starts in mel frames, and which of its frames to keep.
-
-    The last window ends with the clip, so that it is as long as the others.
-
-    >>> stitch_plan(200)
-    [(0, 0, 100)]
-    >>> stitch_plan(4000)
-    [(0, 0, 1000), (1000, 500, 1500)]
-    """
-    n_frames = -(-n_mel // _STRIDE)
-    starts = list(range(0, max(n_mel - _WINDOW, 0), _WINDOW - _OVERLAP))
-    # Rounded up to the stride: rounded down, the window would be a frame too long.
-    starts.append(-(-max(n_mel - _WINDOW, 0) // _STRIDE) * _STRIDE)
-    firsts = [start // _STRIDE for start in starts]
-    half = _WINDOW // _STRIDE
-    cuts = [(first + half + after) // 2 for first, after in pairwise(firsts)]
-    bounds = [0, *cuts, n_frames]
-    return [
-        (start, low - first, high - first)
-        for start, first, low, high in zip(starts, firsts, bounds[:-1], bounds[1:], strict=True)
-    ]
 
 
 def load(spec: EncoderSpec, *, pad_to_window: bool = False) -> WhisperEncoder:

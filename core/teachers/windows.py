@@ -25,7 +25,7 @@ class Window:
 
 
 def plan_windows(n_samples: int, window: int, overlap: int, grid: int) -> list[Window]:
-    """Windows over a clip, at multiples of ``grid`` samples.
+    """Windows over a clip, at multiples of ``grid`` samples (or mel frames: one unit for all).
 
     Args:
         n_samples: Length of the clip.
@@ -49,15 +49,23 @@ def plan_windows(n_samples: int, window: int, overlap: int, grid: int) -> list[W
 
 
 def stitch(windows: Sequence[Window], frames: Sequence[Tensor], hop: int) -> Tensor:
-    """The frames of a clip from those of its windows: [frame, dim] each, ``hop`` samples apart."""
+    """The frames of clips from those of their windows, ``hop`` samples apart.
+
+    Args:
+        windows: Of all these clips.
+        frames: [frame, dim] or [clip, frame, dim] for each window.
+        hop: In the unit of the windows.
+    """
     if len(windows) == 1:
         return frames[0]
     kept = [
         found[
+            ...,
             (w.keep_from - w.start) // hop : None
             if w.keep_to is None
-            else (w.keep_to - w.start) // hop
+            else (w.keep_to - w.start) // hop,
+            :,
         ]
         for w, found in zip(windows, frames, strict=True)
     ]
-    return torch.cat(kept)
+    return torch.cat(kept, dim=-2)

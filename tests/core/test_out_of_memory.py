@@ -1,4 +1,4 @@
-"""A device without memory for a batch: halve it and go on."""
+"""A device without memory for a batch: halve it and go on. A clip that fails: go on without it."""
 
 from pathlib import Path
 
@@ -21,6 +21,9 @@ RATE = 100
 class Small(Encoder):
     """Takes so many samples at once; its vector is the clip's sum and its length."""
 
+    error: Exception = torch.OutOfMemoryError("no memory")
+    """Raised for more."""
+
     def __init__(self, max_samples: int) -> None:
         self.max_samples = max_samples
         self.weights_sha256 = "0" * 64
@@ -40,7 +43,7 @@ class Small(Encoder):
     ) -> LayerFeatures:
         if samples.numel() > self.max_samples:
             self.refused += 1
-            raise torch.OutOfMemoryError("no memory")
+            raise self.error
         self.sizes.append(len(samples))
         frames = torch.stack([samples.sum(1), n_valid.float()], 1).unsqueeze(1)
         return LayerFeatures(
@@ -58,6 +61,19 @@ def clips(n: int) -> list[Clip]:
     ]
 
 
+def imported(folder: Path, lengths: tuple[int, ...]) -> Workspace:
+    """A workspace with clips of so many samples."""
+    workspace = Workspace.create(folder / "workspace")
+    rng = np.random.default_rng(0)
+    sources = []
+    for n in lengths:
+        sources.append(SourceClip(path=folder / f"clip-{n}.wav"))
+        samples = rng.normal(scale=0.1, size=n).astype(np.float32)
+        sf.write(sources[-1].path, samples, RATE, subtype="FLOAT")
+    import_clips(workspace, sources, domain="sound")
+    return workspace
+
+
 def test_batches_are_halved_and_rows_stay_in_order() -> None:
     given, encoder = clips(32), Small(500)
     (found,) = pooled_vectors(encoder, given, (0,), "mean").values()
@@ -72,19 +88,43 @@ def test_what_is_known_not_to_fit_is_not_tried_again() -> None:
     assert encoder.refused <= 4  # 32, 16 and 8 clips, and 8 of the longer ones at most
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError("Unable to allocate 3 GiB"),
+    ],
+)
+def test_a_cpu_without_memory_is_the_same(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch and NumPy say it in words of their own."""
+    monkeypatch.setattr(Small, "error", error)
+    given, encoder = clips(8), Small(200)
+    (found,) = pooled_vectors(encoder, given, (0,), "mean").values()
+    assert encoder.refused > 0
+    np.testing.assert_allclose(found[:, 1], [len(clip.samples) for clip in given])
+
+
+def test_the_others_go_on_where_the_encoder_fails_on_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = imported(tmp_path, (60, 900, 80))
+    monkeypatch.setattr(Small, "error", AssertionError("shape of a trained window"))
+    report = embed(workspace, Small(500))
+    assert report.n_done == 2
+    (failure,) = report.failed
+    assert "clip-900" in failure.path
+    assert failure.reason.startswith("small fails on 1 clip(s) of 9.00 s: AssertionError: shape")
+
+
 def test_a_single_clip_that_does_not_fit_is_named() -> None:
     with pytest.raises(DeviceMemoryError, match=r"small runs out of memory on cpu.*0\.5 s"):
         pooled_vectors(Small(10), clips(4), (0,), "mean")
 
 
 def test_the_others_go_on_where_one_clip_does_not_fit(tmp_path: Path) -> None:
-    workspace = Workspace.create(tmp_path / "workspace")
-    rng = np.random.default_rng(0)
-    sounds = {f"clip-{n}": rng.normal(scale=0.1, size=n).astype(np.float32) for n in (60, 900, 80)}
-    for name, samples in sounds.items():
-        sf.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
-    sources = [SourceClip(path=tmp_path / f"{name}.wav") for name in sounds]
-    import_clips(workspace, sources, domain="sound")
+    workspace = imported(tmp_path, (60, 900, 80))
     report = embed(workspace, Small(500))
     assert report.n_done == 2
     (failure,) = report.failed

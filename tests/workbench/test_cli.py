@@ -61,7 +61,7 @@ def test_help_of_what_is_done_with_encoders(
         main(["encoders", action, "--help"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    assert "--json" in said and ("--trust-remote-code" in said) is (action != "list")
+    assert "--json" in said and "--trust-remote-code" in said
 
 
 def test_unknown_command_is_wrong_use() -> None:
@@ -240,6 +240,44 @@ def test_the_table_of_encoders_fits_a_screen_and_one_is_told_in_full(
     assert "usad encoders get mert-95m --trust-remote-code" in full
 
 
+def test_a_model_that_is_not_here_is_a_row_of_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, missing = _json(capsys, "encoders", "list", "usad-demo", f"hf:{tmp_path}")
+    assert found["available"] and found["non_commercial"] is False
+    assert not missing["available"] and "no model folder" in missing["reason"]
+    assert missing["n_layers"] is None and missing.keys() == found.keys()
+    assert main(["encoders", "list", "usad-dem"]) == 2
+    assert "Did you mean usad-demo" in capsys.readouterr().err
+    assert main(["encoders", "get", "usad-dem"]) == 2
+
+
+@pytest.mark.parametrize("layers", ["-1,0", "0,-1"])
+def test_layers_from_the_end_and_no_encoders(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], layers: str
+) -> None:
+    w = str(tmp_path / "w")
+    _json(capsys, "import", "--workspace", w, "--manifest", str(collection / "manifest.csv"))
+    asked = ("embed", "--workspace", w, "--layers", layers, "--encoders")
+    report = _json(capsys, *asked, "untrained-student")
+    assert report["failed"] == []
+    assert sorted(Workspace.open(w).spaces().layer) == [0, 8]
+    assert main([*asked, ""]) == 2
+    assert "Found no encoder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "cuda:7", "nonsense"])
+def test_devices_that_are_not_here(
+    device: str, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = str(tmp_path / "w")
+    _json(capsys, "import", "--workspace", w, "--manifest", str(collection / "manifest.csv"))
+    asked = ("embed", "--workspace", w, "--encoders", "untrained-student", "--device", device)
+    assert main([*asked]) == 2
+    shown = capsys.readouterr().err
+    assert "Use auto" in shown and "Traceback" not in shown
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -255,7 +293,7 @@ def test_options_may_stand_before_the_names_and_after(
     capsys.readouterr()
     assert main(["encoders", *arguments]) == 0
     assert json.loads(capsys.readouterr().out) == [
-        {"encoder": "usad-demo", "available": True, "reason": ""}
+        {"encoder": "usad-demo", "available": True, "reason": "", "folder": None}
     ]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.core.teachers.remote_folder import write_remote_student
+from tests.core.teachers.remote_folder import keep_code_apart, write_remote_student
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.trust import is_trusted
 from usad_workbench.workbench.cli import main
@@ -29,12 +28,7 @@ TRUST = "--trust-remote-code"
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
-    )
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in [name for name in sys.modules if name.startswith("transformers_modules")]:
-        monkeypatch.delitem(sys.modules, name)
+    keep_code_apart(monkeypatch, tmp_path / "modules")
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +134,17 @@ def test_the_app_shows_it(page: Any, name: str, tmp_path: Path, view: str) -> No
     assert "published-student" in shown
     assert page.locator(".js-plotly-plot").count() >= 1
     picture(page, tmp_path / f"{view}.png")
+
+
+def test_one_folder_has_one_name(
+    copied: Workspace, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By another path it is refused: it would count twice among controls."""
+    where = ("--workspace", str(copied.folder))
+    assert main(["embed", "--encoders", name, *where, TRUST]) == 0
+    folder = Path(name.removeprefix("hf:"))
+    again = f"hf:{folder.parent}/./{folder.name}/"
+    capsys.readouterr()
+    assert main(["embed", "--encoders", again, *where, TRUST]) == 2
+    assert f"holds as {name}" in capsys.readouterr().err
+    assert again not in set(copied.spaces().encoder)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from usad_workbench.core.errors import UsadError
+from usad_workbench.core.errors import ConfigError, UsadError
 from usad_workbench.workbench.commands.arguments import (
     add_trust,
     add_workspace,
@@ -35,10 +35,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
     workspace = Workspace.open(args.workspace)
     layers = layers_of(args.layers)
+    names = names_of(args.encoders)
+    if not names:
+        raise ConfigError("Found no encoder, expected names such as usad-demo,aisfx.")
     n_done = n_skipped = 0
     failed: list[Failure] = []
     audio_seconds = seconds = 0.0
-    for name in names_of(args.encoders):
+    for name in names:
         try:
             encoder = load_encoder(name, device=args.device)
             if args.replace:
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
                 workspace, encoder, layers=layers, pooling=args.pooling, progress=output.progress
             )
         except UsadError as error:
-            if len(names_of(args.encoders)) == 1:
+            if len(names) == 1:
                 raise
             failed.append(Failure(path=name, reason=str(error)))
             continue

@@ -4,13 +4,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.core.errors import (
+    CheckpointError,
+    ConfigError,
+    UnknownNameError,
+    UsadError,
+    WeightsError,
+)
 from usad_workbench.workbench.commands.arguments import add_output, add_trust
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
 COLUMNS = ["encoder", "role", "domain", "layers", "parameters", "licence", "here", "needs"]
 MAX_LICENCE, MAX_NEEDS = 24, 64
 """Letters in the table; ``encoders list NAME`` and JSON have all of them."""
+_KNOWN = ("role", "domain", "n_layers", "dims", "frame_rates_hz", "sample_rate_hz", "n_params",
+          "licence")  # fmt: skip
 HOW_TO_GET = """
 NC: non-commercial. `usad encoders get NAME` fetches what is not here; one that runs its own code
 asks for --trust-remote-code. `usad encoders list NAME` says everything of one, and why it is not
@@ -30,6 +38,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="encoders to show in full; all in a table if none"
     )
+    add_trust(parser)
 
 
 def _get_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +53,9 @@ def _get_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="of the published student")
+    parser.add_argument(
+        "folder", metavar="FOLDER", help="of the published student; or its name, once it is fetched"
+    )
     parser.add_argument(
         "--map", metavar="TOML", type=Path,
         help="size of the student, and the names that shapes cannot tell",
@@ -70,28 +81,9 @@ _ACTIONS = {
 
 
 def _list(args: argparse.Namespace, output: Output) -> int:
-    from usad_workbench.core.registry import encoder_spec, encoder_specs, encoder_status
+    from usad_workbench.core.registry import encoder_specs
 
-    rows: list[dict[str, Any]] = []
-    for name in args.names or encoder_specs():
-        spec, status = encoder_spec(name), encoder_status(name)
-        rows.append(
-            {
-                "encoder": name,
-                "role": spec.role,
-                "domain": spec.domain,
-                "n_layers": spec.n_layers,
-                "dims": spec.dims,
-                "frame_rates_hz": spec.frame_rates_hz,
-                "sample_rate_hz": spec.sample_rate_hz,
-                "n_params": spec.n_params,
-                "licence": spec.licence,
-                "non_commercial": spec.is_non_commercial,
-                "needs": status.needs,
-                "available": status.available,
-                "reason": status.reason,
-            }
-        )
+    rows = [_row(name) for name in args.names or encoder_specs()]
     if args.names:
         shown = "\n\n".join(
             "\n".join(f"{key}: {value}" for key, value in row.items() if value not in ("", None))
@@ -101,6 +93,23 @@ def _list(args: argparse.Namespace, output: Output) -> int:
         shown = table([_short(row) for row in rows], COLUMNS) + "\n" + HOW_TO_GET
     output.result(rows, shown)
     return DONE
+
+
+def _row(name: str) -> dict[str, Any]:
+    """What is known of an encoder; of one that has to be loaded for it and cannot be, the reason."""
+    from usad_workbench.core.registry import encoder_spec, encoder_status
+
+    status = encoder_status(name)
+    reason = status.reason
+    known: dict[str, Any] = dict.fromkeys((*_KNOWN, "non_commercial"))
+    try:
+        spec = encoder_spec(name)
+        known = {key: getattr(spec, key) for key in _KNOWN}
+        known["non_commercial"] = spec.is_non_commercial
+    except (ConfigError, WeightsError, CheckpointError) as error:
+        reason = str(error)
+    rest = {"needs": status.needs, "available": not reason, "reason": reason}
+    return {"encoder": name, **known, **rest}
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
@@ -133,16 +142,19 @@ def _get(args: argparse.Namespace, output: Output) -> int:
     rows = []
     for name in names:
         try:
-            get_weights(
+            folder = get_weights(
                 name, output.progress,
                 trust_remote_code=args.trust_remote_code, from_file=args.file,
             )  # fmt: skip
             status = encoder_status(name)
-            rows.append({"encoder": name, "available": status.available, "reason": status.reason})
+            found = {"available": status.available, "reason": status.reason}
+            rows.append({"encoder": name, **found, "folder": folder and str(folder)})
+        except UnknownNameError:
+            raise
         except UsadError as error:
             output.note(f"failed: {name}: {error}")
-            rows.append({"encoder": name, "available": False, "reason": str(error)})
-    output.result(rows, table(rows, ["encoder", "available", "reason"]))
+            rows.append({"encoder": name, "available": False, "reason": str(error), "folder": None})
+    output.result(rows, table(rows, ["encoder", "available", "reason", "folder"]))
     return DONE if all(row["available"] for row in rows) else SOME_FAILED
 
 

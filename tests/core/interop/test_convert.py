@@ -1,7 +1,6 @@
 """A published checkpoint becomes a student of ours, or nothing at all."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.core.interop.published_folder import NAMES, SIZE, write_published
+from tests.core.teachers.remote_folder import keep_code_apart
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import ConfigError, ProvenanceError
 from usad_workbench.core.interop.convert import NameMap, convert, read_map, write_map
@@ -24,12 +24,7 @@ MAP = NameMap(size="base", student=SIZE, names=NAMES)
 
 @pytest.fixture(autouse=True)
 def own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
-    )
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in [name for name in sys.modules if name.startswith("transformers_modules")]:
-        monkeypatch.delitem(sys.modules, name)
+    keep_code_apart(monkeypatch, tmp_path / "modules")
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Hub folders with code of their own, as the published students and MERT have."""
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -125,6 +127,14 @@ def give_own_code(folder: Path) -> None:
             name = name.replace(new, before)
         renamed[name] = tensor
     torch.save(renamed, folder / "pytorch_model.bin")
+
+
+def keep_code_apart(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Neither finds nor leaves the copies that transformers makes of code, on disk or imported."""
+    patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder))
+    patch.setattr(sys, "path", [*sys.path])
+    for name in [name for name in sys.modules if name.startswith("transformers_modules")]:
+        patch.delitem(sys.modules, name)
 
 
 def write_remote_student(folder: Path, dim: int = 16, n_layers: int = 3) -> dict[str, torch.Tensor]:

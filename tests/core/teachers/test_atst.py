@@ -314,7 +314,7 @@ def test_nothing_in_a_checkpoint_is_executed(
     monkeypatch.chdir(tmp_path)
     made = torch.load(published, weights_only=False)
     torch.save({**made, "callbacks": Harmful()}, published)
-    with pytest.raises(WeightsError, match="more than tensors and plain settings"):
+    with pytest.raises(WeightsError, match=r"more than tensors and plain settings \(\S+\)"):
         get_weights("atst-frame", from_file=published)
     assert not Path("harm").exists()
     assert not (cache / "encoders").exists()
@@ -336,6 +336,13 @@ def test_wrong_files_are_named(cache: Path, published: Path, tmp_path: Path) -> 
     other.write_bytes(pickle.dumps({"no": "tensors"}))
     with pytest.raises(WeightsError):
         get_weights("atst-frame", from_file=other)
+    torch.save({"state_dict": [torch.ones(1)]}, other)
+    with pytest.raises(WeightsError, match="holds no tensor named"):
+        get_weights("atst-frame", from_file=other)
+    other.write_text("hello, this is text\n" * 20)
+    with pytest.raises(WeightsError, match="no checkpoint of torch") as told:
+        get_weights("atst-frame", from_file=other)
+    assert "weights_only" not in str(told.value)
     with pytest.raises(WeightsError, match="not read from a file"):
         get_weights("musicnn", from_file=published)
     assert not (cache / "encoders").exists()
@@ -389,6 +396,7 @@ def test_the_command_installs_a_file_or_says_what_is_wrong(
     assert get(published, "atst-frame", "musicnn") == 2
     assert "checkpoint of one encoder" in capsys.readouterr().err
     assert get(published, "atst-frame") == 0
+    folder = str(cache / "encoders" / "atst-frame")
     assert json.loads(capsys.readouterr().out) == [
-        {"encoder": "atst-frame", "available": True, "reason": ""}
+        {"encoder": "atst-frame", "available": True, "reason": "", "folder": folder}
     ]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
+from safetensors.torch import save_file
 
 from tests.core.teachers.hub_folders import SAMPLES, WAVE, save
-from tests.core.teachers.remote_folder import reference, write_remote_student
+from tests.core.teachers.remote_folder import keep_code_apart, reference, write_remote_student
 from usad_workbench.core.clips import Clip, ClipBatch
+from usad_workbench.core.embedding import pooled_vectors
 from usad_workbench.core.errors import ConfigError, ShapeError, WeightsError
+from usad_workbench.core.models.frontend import FrontendConfig, LogMel
 from usad_workbench.core.registry import encoder_status, get_weights, load_encoder
 from usad_workbench.core.teachers import hub_cache
 from usad_workbench.core.teachers.row import HubSource
@@ -26,12 +30,7 @@ RATE = 16_000
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the user's hub cache nor the copies that transformers makes of code."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(
-        "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
-    )
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in [name for name in sys.modules if name.startswith("transformers_modules")]:
-        monkeypatch.delitem(sys.modules, name)
+    keep_code_apart(monkeypatch, tmp_path / "modules")
 
 
 @pytest.fixture
@@ -98,11 +97,25 @@ def test_a_missing_shard_is_a_missing_model(folder: Path) -> None:
         load_encoder(f"hf:{folder}")
 
 
-@pytest.mark.parametrize("name", ["hf:", "hf:nowhere", "hf:a/b/c", "hf:/no/such/folder"])
+@pytest.mark.parametrize(
+    "name",
+    ["hf:", "hf:nowhere", "hf:a/b/c", "hf:/no/such/folder", "hf:./typo", "hf:../typo", "hf:~/typo",
+     "hf:foo--bar/x", "hf:foo/x.git", "hf:foo/x@"],
+)  # fmt: skip
 def test_names_that_name_nothing(name: str) -> None:
-    with pytest.raises(WeightsError, match="OWNER/NAME"):
-        load_encoder(name)
+    for act in (load_encoder, get_weights):
+        with pytest.raises(WeightsError, match="OWNER/NAME"):
+            act(name)
     assert not encoder_status(name).available
+
+
+def test_a_folder_of_the_users_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load_encoder("hf:~/model").weights_sha256 == load_encoder(f"hf:{folder}").weights_sha256
+
+
+def test_a_relative_name_from_another_folder_is_told_apart_from_the_hubs() -> None:
+    assert encoder_status("hf:models/mine").reason.startswith("There is no folder models/mine here")
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
@@ -125,6 +138,15 @@ def test_damaged_weights(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(WeightsError, match=r"damaged|cannot load"):
         load_encoder(f"hf:{folder}")
+
+
+def test_weights_as_older_torch_wrote_them(tmp_path: Path) -> None:
+    net = save(SAMPLES["whisper"], tmp_path)
+    expected = load_encoder(f"hf:{tmp_path}").embed(noise(), -1)[0]
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(net.state_dict(), tmp_path / "pytorch_model.bin",
+               _use_new_zipfile_serialization=False)  # fmt: skip
+    np.testing.assert_array_equal(load_encoder(f"hf:{tmp_path}").embed(noise(), -1)[0], expected)
 
 
 def test_a_model_without_its_front_end(folder: Path) -> None:
@@ -163,12 +185,126 @@ def test_a_model_without_hidden_states(tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text(code)
     config = {"model_type": "odd", "auto_map": {"AutoConfig": "odd.C", "AutoModel": "odd.M"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    from safetensors.torch import save_file
-
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
     tf.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"no hidden states.*logits"):
         load_encoder(f"hf:{tmp_path}", trust_remote_code=True)
+
+
+ODD_CODE = """
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+class C(PreTrainedConfig):
+    model_type = "odd"
+
+class M(PreTrainedModel):
+    config_class = C
+    def __init__(self, config):
+        super().__init__(config)
+        self.weight = nn.Parameter(torch.ones(1))
+        self.post_init()
+    def forward(self, input_values, output_hidden_states=None):
+        hidden = [
+            self.weight * input_values.unfold(1, 1000, hop).mean(2, keepdim=True)
+            for hop in HOPS
+        ]
+        return BaseModelOutput(hidden[0], hidden)
+"""
+
+
+def write_odd(folder: Path, hops: tuple[int, ...]) -> str:
+    """A model of an unknown type whose layers have frames of so many samples."""
+    (folder / "odd.py").write_text(f"HOPS = {hops}\n{ODD_CODE}")
+    config = {"model_type": "odd", "auto_map": {"AutoConfig": "odd.C", "AutoModel": "odd.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"weight": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
+    tf.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    return f"hf:{folder}"
+
+
+@pytest.mark.parametrize("hops", [(735, 735), (320, 640, 1280), (441,)])
+def test_frames_of_an_unlisted_type_are_counted_exactly(
+    tmp_path: Path, hops: tuple[int, ...]
+) -> None:
+    """For a hop that two counts of frames cannot tell too, and over several windows."""
+    encoder = load_encoder(write_odd(tmp_path, hops), trust_remote_code=True)
+    assert encoder.spec.frame_rates_hz == tuple(RATE / hop for hop in hops)
+    clip = noise(75 * RATE)
+    for frames, hop in zip(encoder.encode(clip).frames, hops, strict=True):
+        expected = torch.from_numpy(clip.samples).unfold(0, 1000, hop).mean(1)
+        torch.testing.assert_close(frames[0, :, 0], expected, rtol=0, atol=1e-6)
+
+
+def test_layers_that_never_meet_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="could not be cut into windows"):
+        load_encoder(write_odd(tmp_path, (735, 736)), trust_remote_code=True)
+
+
+def test_an_unlisted_types_output_is_its_last_hidden_state(tmp_path: Path) -> None:
+    """Not what it returns as such: that may have another rate, as SEW-D's has."""
+    encoder = load_encoder(write_odd(tmp_path, (320, 640)), trust_remote_code=True)
+    batch = ClipBatch.from_clips([noise()])
+    (found,) = encoder.features(batch, [-1], "output").frames
+    assert torch.equal(found, encoder.features(batch, [-1]).frames[0])
+
+
+def test_a_front_end_of_another_model_is_refused(tmp_path: Path) -> None:
+    for name, other, words in (
+        ("whisper", tf.WhisperFeatureExtractor(feature_size=80), "80 mel bands.*takes 16"),
+        ("whisper", tf.WhisperFeatureExtractor(feature_size=16), "3000 mel frames.*takes 200"),
+        ("ast", tf.ASTFeatureExtractor(num_mel_bins=32), "1024 mel frames.*takes 128"),
+        ("clap", tf.ClapFeatureExtractor(), "64 mel bands.*takes 16"),
+    ):
+        save(SAMPLES[name], tmp_path / name)
+        other.save_pretrained(tmp_path / name)
+        with pytest.raises(ConfigError, match=words):
+            load_encoder(f"hf:{tmp_path / name}")
+
+
+def test_windows_of_a_long_clip_are_halved_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device with memory for two windows of one clip that has nine."""
+    encoder = load_encoder(f"hf:{folder}")
+    encoder.cpu_batch_s = 240.0
+    monkeypatch.setattr(encoder, "window_samples", lambda: RATE)
+    clip = noise(round(7.3 * RATE))
+    (expected,) = pooled_vectors(encoder, [clip], (2,), "mean").values()
+    sizes: list[int] = []
+    run = encoder._run
+
+    def two_at_most(clips: list[Any], *rest: Any) -> Any:
+        sizes.append(len(clips))
+        if len(clips) > 2:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return run(clips, *rest)
+
+    monkeypatch.setattr(encoder, "_run", two_at_most)
+    (found,) = pooled_vectors(encoder, [clip], (2,), "mean").values()
+    assert max(sizes) > 2 and sum(size for size in sizes if size <= 2) == max(sizes)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_adapters_output_is_refused(tmp_path: Path) -> None:
+    config = tf.Wav2Vec2Config(**WAVE, add_adapter=True)
+    tf.Wav2Vec2Model(config).save_pretrained(tmp_path)
+    tf.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    encoder = load_encoder(f"hf:{tmp_path}")
+    batch = ClipBatch.from_clips([noise()])
+    assert encoder.features(batch, [-1]).frames[0].shape == (1, 49, 32)
+    with pytest.raises(ConfigError, match="comes from its adapter"):
+        encoder.features(batch, [-1], "output")
+
+
+def test_batch_norm_in_the_positions_means_equal_lengths(tmp_path: Path) -> None:
+    layer_norm = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    config = tf.HubertConfig(**WAVE, **layer_norm, conv_pos_batch_norm=True)
+    tf.HubertModel(config).save_pretrained(tmp_path)
+    tf.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path)
+    assert not load_encoder(f"hf:{tmp_path}").spec.pads
 
 
 def test_an_unlisted_type_is_read_through_its_hidden_states(
@@ -215,6 +351,66 @@ def test_code_that_this_transformers_does_not_run(tmp_path: Path, line: str) -> 
         load_encoder(f"hf:{tmp_path / 'student'}", trust_remote_code=True)
 
 
+KALDI_CODE = """
+import torch
+import torchaudio
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+
+class C(PreTrainedConfig):
+    model_type = "usad"
+
+
+class M(PreTrainedModel):
+    config_class = C
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.weight = nn.Parameter(torch.ones(1))
+        self.post_init()
+
+    def forward(self, wavs):
+        wavs = wavs - wavs.mean(1, keepdim=True)
+        mel = torch.stack([
+            torchaudio.compliance.kaldi.fbank(
+                wav[None].float(), htk_compat=True, sample_frequency=16000, use_energy=False,
+                window_type=WINDOW, num_mel_bins=128, dither=0.0, frame_shift=10,
+            ).to(wav)
+            for wav in wavs
+        ])
+        x = self.weight * mel[:, : mel.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)
+        return {"x": x, "mel": mel, "hidden_states": [x], "ffn": [x]}
+"""
+
+
+def write_kaldi(folder: Path, window: str) -> str:
+    """A student whose code takes its bands from torchaudio, as the published ones."""
+    (folder / "m.py").write_text(KALDI_CODE.replace("WINDOW", repr(window)))
+    config = {"model_type": "usad", "auto_map": {"AutoConfig": "m.C", "AutoModel": "m.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"weight": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
+    return f"hf:{folder}"
+
+
+@pytest.mark.skipif(find_spec("torchaudio") is not None, reason="torchaudio is installed")
+def test_code_that_imports_torchaudio_runs_without(tmp_path: Path) -> None:
+    """Its bands are our front end's, which other tests hold to Kaldi's."""
+    encoder = load_encoder(write_kaldi(tmp_path, "hanning"), trust_remote_code=True)
+    assert "torchaudio" not in sys.modules and find_spec("torchaudio") is None
+    assert not tf.utils.is_torchaudio_available()
+    clip = noise(2 * RATE)
+    (mel,) = encoder.encode(clip, 0).frames
+    expected = LogMel(FrontendConfig(mean=0.0, std=0.5))(torch.from_numpy(clip.samples)[None])[0]
+    torch.testing.assert_close(mel, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.skipif(find_spec("torchaudio") is not None, reason="torchaudio is installed")
+def test_bands_that_are_not_ours_are_not_lent(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"window_type = 'povey'.*Install the torchaudio"):
+        load_encoder(write_kaldi(tmp_path, "povey"), trust_remote_code=True)
+
+
 def test_a_published_student_is_what_its_formulas_say(tmp_path: Path) -> None:
     weights = write_remote_student(tmp_path / "student")
     encoder = load_encoder(f"hf:{tmp_path / 'student'}", trust_remote_code=True)
@@ -245,7 +441,7 @@ def test_a_long_clip_of_a_published_student(tmp_path: Path) -> None:
 
 
 def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = HubSource(repo="me/model", licence="?", size_mb=1, is_gated=True)
+    source = HubSource(repo="me/model", licence="?", size_mb=1)
 
     def broken(*args: Any, **kwargs: Any) -> str:
         raise OSError("cable cut")

@@ -22,7 +22,7 @@ from usad_workbench.core.teachers.row import HubSource
 NAME = "hf:me/model"
 WEIGHTS = "model.safetensors"
 NOT_ASKED_FOR = (
-    "README.md", "pytorch_model.bin", "tf_model.h5", "model.fp32-00001-of-00001.safetensors",
+    "notes.md", "pytorch_model.bin", "tf_model.h5", "model.fp32-00001-of-00001.safetensors",
 )  # fmt: skip
 """Repositories of the hub hold the same weights in several formats and precisions."""
 
@@ -242,9 +242,25 @@ def test_what_was_damaged_later_is_found_by_get(hub: HubServer) -> None:
     assert encoder_status(NAME).available
 
 
+def test_the_licence_is_that_of_the_model_card(hub: HubServer) -> None:
+    for card, licence, non_commercial in (
+        (b"no header", "see its model card", None),
+        (b"---\nlicense: cc-by-nc-4.0\n---\nA model.", "cc-by-nc-4.0", True),
+        (b"---\nlicense: other\nlicense_name: my-terms\n---\n", "my-terms", False),
+        (b"---\nlicense: [\n---\n", "see its model card", None),
+    ):
+        hub.add("README.md", card)
+        shutil.rmtree(hf_constants.HF_HUB_CACHE, ignore_errors=True)
+        get()
+        spec = load_encoder(NAME).spec
+        assert (spec.licence, spec.is_non_commercial) == (licence, non_commercial)
+
+
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
+        ((401, ""), r"does not take the token.*hf auth login"),
+        ((404, "RevisionNotFound"), r"me/model has no revision main"),
         ((403, "GatedRepo"), r"is gated. Accept its terms on https://.*hf auth login"),
         ((404, "RepoNotFound"), r"no repository me/model, or it is private"),
         ((500, ""), r"could not be downloaded.*again"),

@@ -55,6 +55,13 @@ ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     ),
     "ast": (tf.ASTConfig(), tf.ASTFeatureExtractor()),
     "clap": (tf.ClapAudioConfig(), tf.ClapFeatureExtractor()),
+    "clap-music": (
+        tf.ClapAudioConfig(
+            patch_embeds_hidden_size=128, depths=[2, 2, 12, 2], num_attention_heads=[4, 8, 16, 32],
+            hidden_size=1024,
+        ),
+        tf.ClapFeatureExtractor(),
+    ),
 }  # fmt: skip
 """The published configurations, as far as transformers' defaults and the papers give them."""
 TEACHERS = {

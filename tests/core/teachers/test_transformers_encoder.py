@@ -6,7 +6,6 @@ paths that are written down here a second time (``hub_folders``).
 
 import copy
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.core.teachers.hub_folders import SAMPLES, Sample, save
+from tests.core.teachers.remote_folder import keep_code_apart
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.models.encoder import TargetKind
 from usad_workbench.core.teachers.hub import load_folder
@@ -57,9 +57,7 @@ def case(
     original = save(sample, folder)
     known = {"name": "x", "role": "control", "domain": None, "licence": "?", "citation": "?"}
     with pytest.MonkeyPatch.context() as patch:
-        modules = str(tmp_path_factory.mktemp("modules"))
-        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", modules)
-        patch.setattr(sys, "path", [*sys.path])
+        keep_code_apart(patch, tmp_path_factory.mktemp("modules"))
         encoder = load_folder(folder, trust_remote_code=sample.has_own_code, **known)
         # Batches as large as an accelerator's: those of a CPU hold one window.
         encoder.cpu_batch_s = 240.0

@@ -16,7 +16,15 @@ from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.registry import encoder_spec
 from usad_workbench.core.teachers.builtin import weights_sources
 from usad_workbench.core.teachers.weights import kept_wheel
-from usad_workbench.core.teachers.whisper import WhisperEncoder, _names, load, stitch_plan
+from usad_workbench.core.teachers.whisper import (
+    _OVERLAP,
+    _STRIDE,
+    _WINDOW,
+    WhisperEncoder,
+    _names,
+    load,
+)
+from usad_workbench.core.teachers.windows import plan_windows, stitch
 
 pytestmark = pytest.mark.weights
 
@@ -173,11 +181,14 @@ def test_padding_to_the_window_gives_all_frames_and_counts_the_valid_ones() -> N
 
 @pytest.mark.parametrize("n_mel", [1, 2, 2999, 3000, 3001, 3002, 4321, 5500, 5501, 12_345])
 def test_windows_give_every_frame_once(n_mel: int) -> None:
-    plan = stitch_plan(n_mel)
-    frames = np.concatenate([start // 2 + np.arange(low, high) for start, low, high in plan])
-    np.testing.assert_array_equal(frames, np.arange(-(-n_mel // 2)))
-    for start, low, high in plan:
-        length = min(3000, n_mel - start)
+    """With the window, overlap and stride of the encoder, in mel frames."""
+    windows = plan_windows(n_mel, _WINDOW, _OVERLAP, _STRIDE)
+    every = [w.start // 2 + torch.arange(-(-(w.stop - w.start) // 2)) for w in windows]
+    frames = stitch(windows, [numbers.unsqueeze(1) for numbers in every], _STRIDE)
+    assert frames[:, 0].tolist() == list(range(-(-n_mel // 2)))
+    for w in windows:
+        start, low, length = w.start, (w.keep_from - w.start) // 2, w.stop - w.start
+        high = -(-length // 2) if w.keep_to is None else (w.keep_to - start) // 2
         assert start % 2 == 0 and 0 <= low < high <= -(-length // 2) <= 1500
         # Far from the edges of its window, but at the edges of the clip.
         assert start == 0 or low >= 100
