@@ -1,6 +1,7 @@
 """``usad encoders list``, ``get`` and ``convert``."""
 
 import argparse
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,27 @@ def _list(args: argparse.Namespace, output: Output) -> int:
     rows = [_row(name) for name in args.names or encoder_specs()]
     if args.names:
         shown = "\n\n".join(
-            "\n".join(f"{key}: {value}" for key, value in row.items() if value not in ("", None))
+            "\n".join(
+                f"{key}: {_told(value)}" for key, value in row.items() if value not in ("", None)
+            )
             for row in rows
         )
     else:
         shown = table([_short(row) for row in rows], COLUMNS) + "\n" + HOW_TO_GET
     output.result(rows, shown)
     return DONE
+
+
+def _told(value: object) -> str:
+    """A value as people read it; layers that agree are counted.
+
+    >>> _told((128, 64, 64)), _told("MIT")
+    ('128, 2 × 64', 'MIT')
+    """
+    if not isinstance(value, tuple):
+        return str(value)
+    runs = [(len(list(same)), one) for one, same in groupby(value)]
+    return ", ".join(f"{n} × {one:g}" if n > 1 else f"{one:g}" for n, one in runs)
 
 
 def _row(name: str) -> dict[str, Any]:
