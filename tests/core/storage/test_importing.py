@@ -24,7 +24,7 @@ SCRIPT_NAME = "<script>window.hacked=1<'script>.wav"
 
 @pytest.fixture
 def bad_inputs(tmp_path: Path) -> Path:
-    """One folder with ten kinds of bad or odd input and one good file."""
+    """One folder with twelve kinds of bad or odd input and one good file."""
     folder = tmp_path / "inputs"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -36,6 +36,10 @@ def bad_inputs(tmp_path: Path) -> Path:
     whole = (folder / "whole.flac").read_bytes()
     (folder / "truncated.flac").write_bytes(whole[: len(whole) // 2])
     (folder / "whole.flac").unlink()
+    for name in ("truncated.wav", "truncated.ogg"):
+        soundfile.write(folder / name, np.tile(noise, 2), 16_000)
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
     broken = noise.copy()
     broken[100] = np.nan
     soundfile.write(folder / "nan.wav", broken, 16_000, subtype="FLOAT")
@@ -54,6 +58,8 @@ REFUSED = {
     "no_samples.wav": "0 samples",
     "text.wav": "cannot be read",
     "truncated.flac": "truncated|cannot be read",
+    "truncated.wav": "is truncated: its header promises 64000 bytes of audio, 31978 are there",
+    "truncated.ogg": "is truncated: the end of its Ogg stream is missing",
     "nan.wav": "not finite",
     "one_sample.wav": "1 samples",
     "folder.wav": "a folder",
