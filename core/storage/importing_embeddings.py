@@ -227,19 +227,6 @@ def import_silent_clips(workspace: Workspace, manifest: str | Path) -> int:
     return insert_clips(workspace, rows)
 
 
-def read_tasks(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a CSV of tasks: ``task, label_column, domain, group_column, metric``.
-
-    Raises:
-        ConfigError: no such file, or one that is no CSV.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Expected a CSV in UTF-8.") from error
-    return [{str(k): str(v) for k, v in row.items()} for row in table.to_dict("records")]
-
-
 def _clip_row(fields: dict[str, str], dataset: str) -> dict[str, object]:
     row: dict[str, object] = {"dataset": dataset, "path": ""}
     for name, value in fields.items():

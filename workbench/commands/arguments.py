@@ -20,6 +20,16 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", required=True, metavar="DIR", help="the workspace folder")
 
 
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    """``--tasks CSV``."""
+    parser.add_argument(
+        "--tasks", metavar="CSV",
+        help="labelled tasks for `usad evaluate`: task, label_column, domain (empty: any), "
+        "group_column (what folds keep whole, such as cluster_id), metric (accuracy or "
+        "balanced_accuracy)",
+    )  # fmt: skip
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """``--trust-remote-code``."""
     parser.add_argument(

@@ -80,6 +80,37 @@ def test_bad_inputs_are_handled_or_named(bad_inputs: Path, tmp_path: Path) -> No
     assert int(workspace.sql("SELECT count(*) AS n FROM segments").n[0]) == len(HANDLED)
 
 
+def _kept(workspace: Workspace) -> dict[str, str]:
+    """Reason of each file that the table of failures names."""
+    rows = workspace.sql("SELECT item, reason FROM failures WHERE step = 'import'")
+    return {Path(item).name: reason for item, reason in rows.values}
+
+
+def test_failures_are_kept_until_the_file_is_imported(bad_inputs: Path, tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    for _ in range(2):  # said twice, kept once
+        report = import_clips(workspace, find_sources(bad_inputs))
+        kept = _kept(workspace)
+        assert len(workspace.sql("SELECT * FROM failures")) == len(REFUSED)
+        assert kept == {Path(one.path).name: one.reason for one in report.failed}
+    write_tone(bad_inputs / "text.wav", 500)
+    assert import_clips(workspace, find_sources(bad_inputs / "text.wav")).n_added == 1
+    assert set(_kept(workspace)) == set(REFUSED) - {"text.wav"}
+
+
+def test_failures_of_a_file_in_the_workspace_move_with_it(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    broken = workspace.folder / "a.wav"
+    broken.write_text("no audio")
+    import_clips(workspace, [SourceClip(path=broken)])
+    workspace.folder.rename(tmp_path / "moved")
+    moved = Workspace.open(tmp_path / "moved")
+    assert set(_kept(moved)) == {"a.wav"}
+    write_tone(moved.folder / "a.wav", 300)
+    import_clips(moved, [SourceClip(path=moved.folder / "a.wav")])
+    assert _kept(moved) == {}
+
+
 def test_lengths_are_counted_at_the_files_own_rate(bad_inputs: Path, tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "w")
     import_clips(workspace, find_sources(bad_inputs))
