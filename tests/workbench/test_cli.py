@@ -1,5 +1,6 @@
 """The command line as a user types it: one JSON document, exit codes, no tracebacks."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from tests.conftest import write_tone
 from tests.core.storage.test_importing import HANDLED, REFUSED, SCRIPT_NAME, bad_inputs
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.teachers.weights import CACHE_VARIABLE
-from usad_workbench.workbench.cli import COMMANDS, main
+from usad_workbench.workbench.cli import COMMANDS, build_parser, main
 
 __all__ = ["bad_inputs"]  # the fixture
 
@@ -63,6 +64,22 @@ def test_help_of_what_is_done_with_encoders(
     assert "--json" in said and "--trust-remote-code" in said
 
 
+def _without_help(parser: argparse.ArgumentParser, name: str) -> list[str]:
+    """Arguments that the help of a command leaves unexplained."""
+    found = []
+    for action in parser._actions:
+        if not action.help and name != "usad":  # the commands have one help each
+            found.append(f"{name} {action.option_strings or action.dest}")
+        if isinstance(action, argparse._SubParsersAction):
+            for word, one in action.choices.items():
+                found += _without_help(one, f"{name} {word}")
+    return found
+
+
+def test_every_argument_of_every_command_is_explained() -> None:
+    assert _without_help(build_parser(), "usad") == []
+
+
 def test_unknown_command_is_wrong_use() -> None:
     done = _usad("frobnicate")
     assert done.returncode == 2
@@ -78,6 +95,9 @@ def test_unknown_command_is_wrong_use() -> None:
         ("search", "--workspace", "nowhere", "--clip", "a", "--encoder", "x", "--layer", "0"),
         ("train", "no-such-recipe.toml", "--run", "r"),
         ("workbench", "nowhere"),
+        ("demo", "--port", "99999"),
+        ("demo", "--port", "0"),
+        ("demo", "--host", "192.0.2.1"),
         ("encoders", "get"),
     ],
 )
@@ -110,6 +130,12 @@ def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFi
     built = _json(capsys, "index", "--workspace", w)
     assert len(built) == n_spaces
     assert {row["recall_at_10"] for row in built} == {1.0}
+    assert main(["index", "--workspace", w, "--kind", "ivfpq", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert f"{n_spaces} of {n_spaces} spaces: ivfpq needs 9,984 vectors" in shown.err
+    for row in json.loads(shown.out):
+        assert row["kind"] == "flat" and "there are 48" in row["reason"]
+    assert {row["reason"] for row in built} == {""}
     measured = _json(capsys, "index", "test", "--workspace", w)
     assert [(r["encoder"], r["layer"], r["n"]) for r in measured] == [
         (r["encoder"], r["layer"], 48) for r in built
@@ -157,6 +183,9 @@ def test_search_finds_own_clip_and_file(
         assert hits[0]["clip_id"] == "t07"
         assert abs(hits[0]["score"] - 1) < 1e-5
         assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    for k in ("-3", "0"):
+        assert main(["search", "--clip", "t07", "-k", k, *space]) == 2
+        assert f"Found -k {k}, expected 1 or more" in capsys.readouterr().err
     only = _json(capsys, "search", "--clip", "t07", "--where", "octave = 'o1'", *space)["hits"]
     assert {int(hit["clip_id"][1:]) % 4 for hit in only} == {1}
 

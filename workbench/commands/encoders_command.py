@@ -27,7 +27,9 @@ here. Other encoders: hf:FOLDER, hf:OWNER/NAME, hear:MODULE, xares:MODULE:CLASS,
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="ACTION", help="what to do with them"
+    )
     for name, (help_text, declare) in _ACTIONS.items():
         action = actions.add_parser(name, help=help_text, description=help_text)
         add_output(action)

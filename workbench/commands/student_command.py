@@ -7,7 +7,10 @@ from usad_workbench.workbench.output import DONE, Output, table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("action", choices=["sizes"])
+    parser.add_argument(
+        "action", choices=["sizes"],
+        help="list the five published sizes and that of the shipped student (demo)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
