@@ -20,7 +20,7 @@ MAX_LICENCE, MAX_NEEDS = 24, 64
 _KNOWN = ("role", "domain", "n_layers", "dims", "frame_rates_hz", "sample_rate_hz", "n_params",
           "licence")  # fmt: skip
 HOW_TO_GET = """
-NC: non-commercial. `usad encoders get NAME` fetches what is not here; one that runs its own code
+Parameters: those used up to the last layer. NC: non-commercial. `usad encoders get NAME` fetches what is not here; one that runs its own code
 asks for --trust-remote-code. `usad encoders list NAME` says everything of one, and why it is not
 here. Other encoders: hf:FOLDER, hf:OWNER/NAME, hear:MODULE, xares:MODULE:CLASS, run:FOLDER."""
 
