@@ -69,6 +69,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     )
     output.result(
         asdict(report) | {"n_tasks": len(tasks)},
-        f"{said}, set {len(tasks)} tasks" if tasks else said,
+        f"{said}; tasks set: {len(tasks)}" if tasks else said,
     )
     return SOME_FAILED if report.failed else DONE
