@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from usad_workbench.core.clips import Clip, Samples
+from usad_workbench.core.cut_short import cut_short
 from usad_workbench.core.errors import AudioError, MissingExtraError
 
 AudioSource = str | Path | BinaryIO
@@ -107,10 +108,15 @@ def read_audio(
             first, last = _sample_range(file.frames, rate, start_s, end_s)
             file.seek(first)
             samples = file.read(last - first, dtype="float32", always_2d=True)
+            is_missing = len(samples) < last - first and file.format not in ESTIMATED_LENGTH
+            reaches_end = last >= file.frames
     except soundfile.LibsndfileError as error:
+        _refuse_cut_short(source)
         raise _unreadable(source, str(error)) from error
-    if len(samples) < last - first:
-        raise _truncated(source, last - first, len(samples))
+    if reaches_end:
+        _refuse_cut_short(source)
+    if is_missing:
+        raise _truncated(source, _promise(last - first, len(samples)))
     mono = check_samples(samples.mean(axis=1), rate, _name(source))
     clip = Clip(samples=mono, sample_rate_hz=rate, path=_name(source), start_s=first / rate)
     return clip if sample_rate_hz is None else resample(clip, sample_rate_hz)
@@ -124,6 +130,7 @@ def scan_audio(source: AudioSource) -> AudioInfo:
     """
     soundfile = _soundfile()
     _check_is_file(source)
+    _refuse_cut_short(source)
     n_samples, peak, is_finite = 0, 0.0, True
     try:
         with soundfile.SoundFile(_argument(source)) as file:
@@ -131,7 +138,8 @@ def scan_audio(source: AudioSource) -> AudioInfo:
                 raise _unreadable(source, f"its header names {file.channels} channels.")
             rate, promised, n_channels = file.samplerate, file.frames, file.channels
             is_estimated = file.format in ESTIMATED_LENGTH
-            for block in file.blocks(SCAN_BLOCK_SAMPLES, dtype="float32", always_2d=True):
+            # Not `blocks`, which fills up what the header promises with whatever was in memory.
+            while len(block := file.read(SCAN_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
                 mono = block.mean(axis=1)
                 n_samples += len(mono)
                 is_finite = is_finite and bool(np.isfinite(mono).all())
@@ -139,7 +147,7 @@ def scan_audio(source: AudioSource) -> AudioInfo:
     except soundfile.LibsndfileError as error:
         raise _unreadable(source, str(error)) from error
     if n_samples < promised and not is_estimated:
-        raise _truncated(source, promised, n_samples)
+        raise _truncated(source, _promise(promised, n_samples))
     _check(n_samples, peak, is_finite, rate, _name(source))
     return AudioInfo(sample_rate_hz=rate, n_samples=n_samples, n_channels=n_channels)
 
@@ -232,11 +240,23 @@ def _name(source: AudioSource) -> str:
     return str(source) if isinstance(source, (str, Path)) else "the given audio"
 
 
-def _truncated(source: AudioSource, promised: int, found: int) -> AudioError:
-    return AudioError(
-        f"{_name(source)} is truncated: its header promises {promised} samples, {found} could "
-        "be read. Export the file again."
-    )
+def _refuse_cut_short(source: AudioSource) -> None:
+    """Raises where the container shows that the end of the file is missing."""
+    if isinstance(source, (str, Path)):
+        with open(source, "rb") as file:
+            why = cut_short(file)
+    else:
+        why = cut_short(source)
+    if why:
+        raise _truncated(source, why)
+
+
+def _promise(promised: int, found: int) -> str:
+    return f"its header promises {promised} samples, {found} could be read"
+
+
+def _truncated(source: AudioSource, why: str) -> AudioError:
+    return AudioError(f"{_name(source)} is truncated: {why}. Export the file again.")
 
 
 def _unreadable(source: AudioSource, why: str) -> AudioError:

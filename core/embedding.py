@@ -32,6 +32,7 @@ from usad_workbench.core.storage.spaces import (
     pending_segments,
     register_encoder,
 )
+from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
 PORTION_S = 240.0
@@ -130,7 +131,7 @@ def embed(
             audio_seconds += sum(s.duration_s for s in segments)
         n_seen += len(portion)
         progress(n_seen, len(pending), f"embed {encoder.spec.name}")
-    _note_failures(workspace, encoder.spec.name, failed)
+    set_failures(workspace, f"embed {encoder.spec.name}", {one.path: one.reason for one in failed})
     return EmbedReport(
         n_done=n_done,
         n_skipped=total - len(pending),
@@ -256,14 +257,3 @@ def _read(folder: Path, segment: _Segment, sample_rate_hz: int) -> Clip | Failur
         )
     except UsadError as error:
         return Failure(path=segment.name, reason=str(error))
-
-
-def _note_failures(workspace: Workspace, encoder: str, failed: Sequence[Failure]) -> None:
-    """Keeps the failures of the last run of this encoder, for the page ``Data``."""
-    step = f"embed {encoder}"
-    with workspace.database.write() as connection:
-        connection.execute("DELETE FROM failures WHERE step = ?", [step])
-        for failure in failed:
-            connection.execute(
-                "INSERT INTO failures VALUES (?, ?, ?)", [failure.path, step, failure.reason]
-            )

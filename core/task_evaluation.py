@@ -30,6 +30,7 @@ from usad_workbench.core.probes.folds import Codes
 from usad_workbench.core.probes.head import FRAMES, head_of
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.storage.tables import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 from usad_workbench.core.task_systems import (
     CONCATENATION,
@@ -262,7 +263,9 @@ def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mappin
     rows = workspace.sql("SELECT * FROM tasks ORDER BY task").to_dict("records")
     if not rows:
         raise ConfigError(
-            "The workspace has no tasks. Expected rows in the table 'tasks'; `usad demo` has them."
+            "The workspace has no tasks, expected at least one. Name them in a CSV with the columns "
+            f"{', '.join(TASK_COLUMNS)}, and add it: `usad import --tasks CSV --workspace "
+            f"{workspace.folder}`."
         )
     return choose_rows([{str(k): v for k, v in row.items()} for row in rows], asked)
 

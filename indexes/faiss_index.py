@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.errors import ShapeError, StoreError
+from usad_workbench.core.errors import ConfigError, ShapeError, StoreError
 from usad_workbench.core.storage.workspace import FloatArray, normalise
 
 Kind = Literal["auto", "flat", "ivf", "ivfpq", "hnsw"]
@@ -24,6 +24,8 @@ FLAT_UP_TO = 50_000
 nothing faster is worth an approximation."""
 MIN_TRAINING_PER_LIST = 39
 """FAISS warns below 39 training vectors per inverted list."""
+TRAINING_VECTORS = {"ivf": 4 * MIN_TRAINING_PER_LIST, "ivfpq": 256 * MIN_TRAINING_PER_LIST}
+"""By kind, how many vectors its smallest index is trained on."""
 HNSW_LINKS = 16
 HNSW_EF_CONSTRUCTION = 40
 HNSW_EF_SEARCH = 64
@@ -109,12 +111,15 @@ class VectorIndex:
 
         Raises:
             ShapeError: queries of another width.
+            ConfigError: a ``k`` below 1.
         """
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise ShapeError(
                 f"Found queries of shape {queries.shape}, the index holds vectors of "
                 f"{self.dim} values. Embed the query with the same encoder and layer."
             )
+        if k < 1:
+            raise ConfigError(f"Found k = {k}, expected 1 or more. Ask for at least one hit.")
         available = len(self) if among is None else len(among)
         k = min(k, available)
         if k == 0:
@@ -141,12 +146,25 @@ class VectorIndex:
         return None if selector is None else faiss.SearchParameters(sel=selector)
 
 
+def why_exact(kind: Kind, n: int) -> str:
+    """Why an index of a kind is built as an exact one of so many vectors; empty where it is not.
+
+    >>> why_exact("ivf", 100)
+    'ivf needs 156 vectors to train on, there are 100: built flat, which is exact'
+    """
+    needed = TRAINING_VECTORS.get(kind, 0)
+    if n >= needed:
+        return ""
+    return (
+        f"{kind} needs {needed:,} vectors to train on, there are {n:,}: built flat, which is exact"
+    )
+
+
 def _resolve(kind: Kind, n: int) -> str:
     """What ``auto`` means; kinds that need training fall back to exact search when small."""
     if kind == "auto":
         return "flat" if n <= FLAT_UP_TO else "hnsw"
-    needed = {"ivf": MIN_TRAINING_PER_LIST * 4, "ivfpq": 256 * MIN_TRAINING_PER_LIST}.get(kind, 0)
-    return "flat" if n < needed else kind
+    return "flat" if why_exact(kind, n) else kind
 
 
 def _make(kind: str, dim: int, n: int) -> Any:

@@ -1,10 +1,18 @@
-"""How the app is started: the command line of the Streamlit process."""
+"""How the app is started and ended: a process of Streamlit, and the address that it needs."""
 
+import errno
+import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from usad_workbench.core.errors import ConfigError
+
 HERE = Path(__file__).resolve().parent
+MAX_PORT = 65_535
+END_S = 10.0
+"""How long the app may take to end by itself."""
 MAX_UPLOAD_MB = 500
 """An hour of stereo WAV at 44.1 kHz is 630 MB; its FLAC or MP3 fits."""
 
@@ -42,3 +50,59 @@ def launch(
         *streamlit_arguments(), "--", str(workspace),
         *(word for folder in runs for word in ("--runs", str(folder))),
     ]  # fmt: skip
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuses an address that cannot be listened on.
+
+    Raises:
+        ConfigError: no port, one that is taken, or a host that is not this machine.
+    """
+    if not 1 <= port <= MAX_PORT:
+        raise ConfigError(f"Found the port {port}, expected 1 to {MAX_PORT}. Choose another.")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        errors = [_bind(family, address) for family, *_, address in found]
+    except OSError as error:
+        errors = [error]
+    if any(error and error.errno == errno.EADDRINUSE for error in errors):
+        raise ConfigError(
+            f"Port {port} of {host} is taken, expected a free one. Stop the program that has it, "
+            "or choose another with --port."
+        )
+    if all(errors):
+        raise ConfigError(
+            f"{host}, port {port} cannot be listened on: {errors[0]}. Expected an address of this "
+            "machine and a port that you may use. Choose others with --host and --port."
+        )
+
+
+def _bind(family: int, address: tuple[object, ...]) -> OSError | None:
+    """Why an address cannot be listened on, if it cannot."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As servers do: a connection that was closed a moment ago holds nothing.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether somebody answers at an address."""
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a process and waits for it, whether it listens or not."""
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

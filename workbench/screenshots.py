@@ -18,7 +18,7 @@ from typing import Any
 
 from usad_workbench.core.errors import MissingExtraError, StoreError, UsadError
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench.launch import launch
+from usad_workbench.workbench.launch import end, launch
 
 HOST = "127.0.0.1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -65,12 +65,7 @@ def served(workspace: Path, log: Path | None = None, runs: Sequence[Path] = ()) 
             _wait(process, f"http://{HOST}:{port}")
             yield f"http://{HOST}:{port}"
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 def _wait(process: "subprocess.Popen[bytes]", address: str) -> None:

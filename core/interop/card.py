@@ -38,7 +38,7 @@ tags: [audio, usad]
 ---
 # {_cell(source.name)}
 
-A student of the kind of USAD and USAD 2.0 (arXiv 2506.18843, arXiv 2606.06444), trained with `usad-workbench`: {n_params:,} parameters, {config.n_layers} blocks of width {config.dim}, {config.frame_rate_hz} frames per second, waveform at 16 kHz in, {config.n_layers + 1} layers out. It shares no weights with the published checkpoints. sha256 of the weights it was made from: `{source.weights_sha256}`.
+A student of the kind of USAD and USAD 2.0 (arXiv 2506.18843, arXiv 2606.06444), trained with `usad-workbench`: {n_params:,} parameters in all, {config.n_layers} blocks of width {config.dim}, {config.frame_rate_hz} frames per second, waveform at 16 kHz in, {config.n_layers + 1} layers out. It shares no weights with the published checkpoints. sha256 of the weights it was made from: `{source.weights_sha256}`.
 
 ## Use
 {usage}

@@ -84,6 +84,7 @@ def match_names(
     right = {one.pattern: one for one in families(theirs)}
     for pattern in unused:
         _take(right, pattern, "the checkpoint")
+    _check_filled(named)
     pairs = []
     for mine, other in named.items():
         pair = _take(left, mine, "the student"), _take(right, other, "the checkpoint")
@@ -138,11 +139,21 @@ def template(ours: Shapes, theirs: Shapes) -> str:
 
 def _take(known: dict[str, Family], pattern: str, whose: str) -> Family:
     if pattern not in known:
+        left = f"one of {', '.join(sorted(known))}" if known else "no more names"
         raise ConfigError(
-            f"The map names {pattern!r}, which is not left in {whose}. Expected one of "
-            f"{', '.join(sorted(known))}, each once."
+            f"The map names {pattern!r}, which is not left in {whose}. Expected {left}, each once."
         )
     return known.pop(pattern)
+
+
+def _check_filled(named: Mapping[str, str]) -> None:
+    open_ones = [mine for mine, other in named.items() if not other]
+    if open_ones:
+        raise ConfigError(
+            f"The map leaves {len(open_ones)} of {len(named)} names empty: {', '.join(open_ones)}. "
+            "Expected a name of the checkpoint behind each: a map that `--write-map` made has the "
+            "candidates above it."
+        )
 
 
 def _check_all(ours: Sequence[Family], theirs: Sequence[Family]) -> None:

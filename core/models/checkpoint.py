@@ -111,6 +111,12 @@ def read_student_folder(folder: str | Path) -> StudentFolder:
     folder = Path(folder)
     try:
         description = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        if not isinstance(description, dict) or "format" not in description:
+            raise CheckpointError(
+                f"{folder} is no folder of a student: its {CONFIG_FILE} is that of another model. "
+                f"Expected the folder of a run or of an exported student. A model of transformers "
+                f"is named hf:{folder}."
+            )
         found = (description["format"], description["version"])
         if found != (FORMAT, VERSION):
             raise CheckpointError(
@@ -126,7 +132,12 @@ def read_student_folder(folder: str | Path) -> StudentFolder:
             provenance=dict(description["provenance"]),
             sha256={str(name): str(value) for name, value in description["sha256"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+    except KeyError as error:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE} has no entry {error}, expected what save_student writes. "
+            "Write the checkpoint again."
+        ) from error
+    except (OSError, ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(
             f"{folder} is no folder of a student: {error}. Expected {CONFIG_FILE} and "
             f"{MODEL_FILE} as save_student writes them."

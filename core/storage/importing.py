@@ -19,9 +19,12 @@ from usad_workbench.core.errors import AudioError, ConfigError, UsadError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
+from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import Workspace
 
 UNKNOWN_DOMAIN = "unknown"
+STEP = "import"
+"""Under which the table ``failures`` keeps what an import could not use."""
 BATCH_CLIPS = 256
 MEASURED = frozenset({"path", "duration_s", "sample_rate_hz", "audio_sha256"})
 """Columns that come from the file itself, whatever a manifest says."""
@@ -51,6 +54,8 @@ class ImportReport:
     """What an import did."""
 
     n_added: int
+    n_copies: int
+    """Of these, clips with the audio of another clip, under another path."""
     n_skipped: int
     """Already there, with the same content."""
     failed: list[Failure]
@@ -115,6 +120,9 @@ def import_clips(
 ) -> ImportReport:
     """Adds clips and their segments; what cannot be read is named and left out.
 
+    A file that is there is skipped, whatever its clip id: the same path and audio twice would
+    put one recording on both sides of a fold. A copy under another path is added, and counted.
+
     Args:
         workspace: Where to.
         sources: Files with their fields; ``domain``, ``dataset``, ``cluster_id``,
@@ -123,40 +131,99 @@ def import_clips(
         domain: For files whose fields name none.
         progress: Called after each file.
     """
-    stored = workspace.sql("SELECT clip_id, audio_sha256 FROM clips")
-    known = dict(zip(stored.clip_id, stored.audio_sha256, strict=True))
-    failed: list[Failure] = []
-    n_added = n_skipped = 0
+    known = _Known.of(workspace)
+    failed: dict[str, str] = {}
+    n_added = n_copies = n_skipped = 0
     batch: list[dict[str, object]] = []
     for done, source in enumerate(sources, start=1):
         try:
             row = _describe(source, domain, workspace.folder)
-            if _is_new(row, known):
-                batch.append(row)
-            else:
+            if known.has(row):
                 n_skipped += 1
+            else:
+                n_copies += known.add(row)
+                batch.append(row)
         except UsadError as error:
-            failed.append(Failure(path=str(source.path), reason=str(error)))
+            failed[str(source.path)] = str(error)
         if len(batch) == BATCH_CLIPS:
             n_added += insert_clips(workspace, batch)
             batch = []
         progress(done, len(sources), "import")
     n_added += insert_clips(workspace, batch)
-    return ImportReport(n_added=n_added, n_skipped=n_skipped, failed=failed)
+    _note_failures(workspace, sources, failed)
+    return ImportReport(
+        n_added=n_added,
+        n_copies=n_copies,
+        n_skipped=n_skipped,
+        failed=[Failure(path=path, reason=reason) for path, reason in failed.items()],
+    )
 
 
-def _is_new(row: Mapping[str, object], known: dict[str, str]) -> bool:
-    """Whether a clip is to be added; notes it as known."""
-    clip_id, digest = str(row["clip_id"]), str(row["audio_sha256"])
-    if clip_id not in known:
-        known[clip_id] = digest
-        return True
-    if known[clip_id] != digest:
-        raise AudioError(
-            f"The clip id {clip_id!r} is already taken by other audio. Give this clip another "
-            "id in the manifest."
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """The clips that are there, those of this import included."""
+
+    by_id: dict[str, str]
+    """Hash of the audio by clip."""
+    by_path: dict[str, str]
+    """Clip by path."""
+    digests: set[str]
+
+    @staticmethod
+    def of(workspace: Workspace) -> "_Known":
+        stored = workspace.sql("SELECT clip_id, path, audio_sha256 FROM clips")
+        return _Known(
+            by_id=dict(zip(stored.clip_id, stored.audio_sha256, strict=True)),
+            by_path={
+                path: clip_id
+                for path, clip_id in zip(stored.path, stored.clip_id, strict=True)
+                if path
+            },
+            digests=set(stored.audio_sha256.dropna()),
         )
-    return False
+
+    def has(self, row: Mapping[str, object]) -> bool:
+        """Whether a clip is there: its id, or its file under another id.
+
+        Raises:
+            AudioError: the id belongs to other audio, or the file has changed.
+        """
+        clip_id, path, digest = (str(row[name]) for name in ("clip_id", "path", "audio_sha256"))
+        if clip_id in self.by_id:
+            if self.by_id[clip_id] != digest:
+                raise AudioError(
+                    f"The clip id {clip_id!r} is already taken by other audio. Give this clip "
+                    "another id in the manifest."
+                )
+            return True
+        if path not in self.by_path:
+            return False
+        if self.by_id[self.by_path[path]] != digest:
+            raise AudioError(
+                f"{path} has changed since it was imported as the clip {self.by_path[path]!r}. "
+                "Expected the audio of then: put it back, or give the new audio a name of its own."
+            )
+        return True
+
+    def add(self, row: Mapping[str, object]) -> bool:
+        """Notes a clip; whether another one has its audio."""
+        clip_id, path, digest = (str(row[name]) for name in ("clip_id", "path", "audio_sha256"))
+        is_copy = digest in self.digests
+        self.by_id[clip_id], self.by_path[path] = digest, clip_id
+        self.digests.add(digest)
+        return is_copy
+
+
+def _note_failures(
+    workspace: Workspace, sources: Sequence[SourceClip], failed: Mapping[str, str]
+) -> None:
+    """Keeps the failures for the page ``Data``, in place of what was said of these files before."""
+    set_failures(
+        workspace,
+        STEP,
+        {_stored_path(Path(path), workspace.folder): reason for path, reason in failed.items()},
+        items={_stored_path(source.path, workspace.folder) for source in sources},
+    )
 
 
 def _describe(source: SourceClip, domain: str | None, folder: Path) -> dict[str, object]:
@@ -166,18 +233,23 @@ def _describe(source: SourceClip, domain: str | None, folder: Path) -> dict[str,
     digest = sha256_of_file(path)
     fields = {column_name(name): value for name, value in source.fields.items()}
     clip_id = fields.pop("clip_id", "") or f"{_slug(path.stem)}-{digest[:8]}"
-    inside = path.is_relative_to(folder)
     return {
         "domain": domain or UNKNOWN_DOMAIN,
         "dataset": path.parent.name,
         "cluster_id": clip_id,
         **fields,
         "clip_id": clip_id,
-        "path": str(path.relative_to(folder) if inside else path),
+        "path": _stored_path(path, folder),
         "duration_s": info.duration_s,
         "sample_rate_hz": info.sample_rate_hz,
         "audio_sha256": digest,
     }
+
+
+def _stored_path(path: Path, folder: Path) -> str:
+    """A file as ``clips`` names it: relative where it lies in the workspace, else in full."""
+    whole = path.resolve()
+    return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
 
 
 def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:

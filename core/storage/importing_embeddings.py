@@ -67,7 +67,7 @@ def import_embeddings(
     replace: bool = False,
     progress: Progress = no_progress,
 ) -> EmbeddingsReport:
-    """Adds encoders whose vectors are in a Parquet file.
+    """Adds encoders whose vectors are in a Parquet file; one without a single good clip is not.
 
     Args:
         workspace: Its clips are those that the vectors belong to, one vector for each clip
@@ -103,11 +103,14 @@ def import_embeddings(
             register_encoder(workspace, record)
             one = _One(workspace=workspace, record=record, dims=dims, segments=segments)
             one.run(file, progress)
-            encoders.append(name)
+            if one.has_nothing:
+                drop_encoder(workspace, name)
+            else:
+                encoders.append(name)
             failed += one.failed
             n_rows += one.n_clips * len(dims)
             n_skipped += one.n_skipped * len(dims)
-            if taught:
+            if taught and not one.has_nothing:
                 set_distillation(workspace, name, taught)
     return EmbeddingsReport(encoders=encoders, n_rows=n_rows, n_skipped=n_skipped, failed=failed)
 
@@ -142,6 +145,11 @@ class _One:
                 self._append(batch)
                 batch = {}
                 progress(done, total, f"import {name}")
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether the workspace has no vector of the encoder: no trace of it is left then."""
+        return not self._stored()
 
     def _stored(self) -> set[int]:
         spaces = self.workspace.spaces()
@@ -227,19 +235,6 @@ def import_silent_clips(workspace: Workspace, manifest: str | Path) -> int:
     return insert_clips(workspace, rows)
 
 
-def read_tasks(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a CSV of tasks: ``task, label_column, domain, group_column, metric``.
-
-    Raises:
-        ConfigError: no such file, or one that is no CSV.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Expected a CSV in UTF-8.") from error
-    return [{str(k): str(v) for k, v in row.items()} for row in table.to_dict("records")]
-
-
 def _clip_row(fields: dict[str, str], dataset: str) -> dict[str, object]:
     row: dict[str, object] = {"dataset": dataset, "path": ""}
     for name, value in fields.items():
@@ -316,10 +311,20 @@ def _widths(file: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
         raise ConfigError("The Parquet file has no rows, expected one for each clip and layer.")
     widths: dict[str, dict[int, int]] = {}
     for encoder, layer, least, most, empty in rows:
-        if not encoder or layer is None or layer < 0 or empty:
+        if not encoder or layer is None:
             raise ConfigError(
-                f"Encoder {encoder!r}, layer {layer}: {empty} rows without clip_id or vector, "
-                "expected a name, a layer from 0 on, a clip and a vector in every row."
+                f"The Parquet file has rows with encoder {encoder!r} and layer {layer}, expected a "
+                "name and a number in every row. Fill them in."
+            )
+        if layer < 0:
+            raise ConfigError(
+                f"The Parquet file has layer {layer} of {encoder!r}, expected a layer from 0 on. "
+                "Number the layers from the first; only commands count from the end."
+            )
+        if empty:
+            raise ConfigError(
+                f"Layer {layer} of {encoder!r} has {empty} rows without clip_id or vector, "
+                "expected both in every row. Fill them in, or leave these rows out."
             )
         if least != most or not most:
             raise ConfigError(

@@ -1,12 +1,28 @@
-"""Small tables that are set whole: tasks and who taught whom."""
+"""Small tables: tasks, who taught whom, and what failed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.workspace import Workspace
 
 TASK_COLUMNS = ("task", "label_column", "domain", "group_column", "metric")
 METRICS = ("accuracy", "balanced_accuracy")
+
+
+def read_tasks(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV of tasks: ``task, label_column, domain, group_column, metric``.
+
+    Raises:
+        ConfigError: no such file, or one that is no CSV.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Expected a CSV in UTF-8.") from error
+    return [{str(k): str(v) for k, v in row.items()} for row in table.to_dict("records")]
 
 
 def set_tasks(workspace: Workspace, tasks: Sequence[Mapping[str, str]]) -> None:
@@ -47,3 +63,29 @@ def set_distillation(
             connection.execute(
                 "INSERT INTO distillation VALUES (?, ?, ?, ?)", [student, teacher, domain, stage]
             )
+
+
+def set_failures(
+    workspace: Workspace,
+    step: str,
+    failed: Mapping[str, str],
+    items: Collection[str] | None = None,
+) -> None:
+    """Replaces what is kept of the failures of a step.
+
+    Args:
+        workspace: Where.
+        step: ``import``, or ``embed`` and the encoder.
+        failed: Reason by item.
+        items: Forgets only these; all of the step where none.
+    """
+    with workspace.database.read() as connection:
+        stored = connection.execute("SELECT item FROM failures WHERE step = ?", [step]).fetchall()
+    old = {item for (item,) in stored if items is None or item in items}
+    if not old and not failed:
+        return
+    with workspace.database.write() as connection:
+        for item in old:
+            connection.execute("DELETE FROM failures WHERE step = ? AND item = ?", [step, item])
+        for item, reason in failed.items():
+            connection.execute("INSERT INTO failures VALUES (?, ?, ?)", [item, step, reason])

@@ -1,15 +1,19 @@
 """The README says what is true: its commands parse, its Python prints what it shows."""
 
+import argparse
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torch.distributed.run import parse_args as parse_torchrun
 
+from usad_workbench.core.models.sizes import SIZES, count_parameters
+from usad_workbench.core.teacher_similarity import MIN_CLIPS
 from usad_workbench.workbench.cli import COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +84,30 @@ def test_commands_in_recipes_exist() -> None:
             _check_torchrun(words)
         else:
             build_parser().parse_args(words[1:])
+
+
+def test_numbers_that_the_code_knows() -> None:
+    count = count_parameters(SIZES["demo"])
+    assert f"A domain needs {MIN_CLIPS} clips" in README
+    for n in (count.published, count.up_to_last_layer, count.total):
+        assert f"{n:,}" in README
+
+
+def test_every_command_that_can_run_foreign_code_is_named() -> None:
+    (told,) = re.findall(r"runs only with `--trust-remote-code`, which (.*?) take\.", README)
+    takes = {name for name, parser in _parsers() if "--trust-remote-code" in parser.format_help()}
+    assert {word for word in re.findall(r"`([a-z ]+)`", told.replace("encoders ", ""))} == takes
+
+
+def _parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command, and the actions of those that have some, by their last word."""
+    pending = [("", build_parser())]
+    while pending:
+        name, parser = pending.pop()
+        found = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        pending += [item for action in found for item in action.choices.items()]
+        if not found:
+            yield name, parser
 
 
 def test_nothing_is_left_to_fill_in() -> None:

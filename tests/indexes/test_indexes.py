@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import SpectrumEncoder, write_tone
 from usad_workbench.core.embedding import embed
-from usad_workbench.core.errors import ShapeError, StoreError
+from usad_workbench.core.errors import ConfigError, ShapeError, StoreError
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
@@ -80,6 +80,9 @@ def test_edges(tmp_path: Path) -> None:
     assert index.search(vectors[:1], 3, np.array([], np.int64)).ids.shape == (1, 0)
     with pytest.raises(ShapeError, match="same encoder and layer"):
         index.search(np.ones((1, 5), np.float32), 1)
+    for k in (0, -3):
+        with pytest.raises(ConfigError, match="expected 1 or more"):
+            index.search(vectors[:1], k)
     zero = index.search(np.zeros((1, 4), np.float32), 4)
     np.testing.assert_allclose(zero.scores, 0.0)
     index.save(tmp_path / "a" / "i.faiss")

@@ -133,12 +133,7 @@ def build(
     (audio / "notes.wav").write_text("this is no audio")
     sources.append(SourceClip(path=audio / "notes.wav"))
     workspace = Workspace.create(folder / "ws")
-    report = import_clips(workspace, sources)
-    with workspace.database.write() as connection:
-        for failure in report.failed:
-            connection.execute(
-                "INSERT INTO failures VALUES (?, 'import', ?)", [failure.path, failure.reason]
-            )
+    import_clips(workspace, sources)
     for encoder in (*ENCODERS, load_encoder("log-mel-statistics")):
         embed(workspace, encoder)
         update_index(workspace, encoder.spec.name, encoder.spec.n_layers)

@@ -1,5 +1,6 @@
 """The command line as a user types it: one JSON document, exit codes, no tracebacks."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -10,10 +11,9 @@ import pytest
 
 from tests.conftest import write_tone
 from tests.core.storage.test_importing import HANDLED, REFUSED, SCRIPT_NAME, bad_inputs
-from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.teachers.weights import CACHE_VARIABLE
-from usad_workbench.workbench.cli import COMMANDS, main
+from usad_workbench.workbench.cli import COMMANDS, build_parser, main
 
 __all__ = ["bad_inputs"]  # the fixture
 
@@ -64,6 +64,22 @@ def test_help_of_what_is_done_with_encoders(
     assert "--json" in said and "--trust-remote-code" in said
 
 
+def _without_help(parser: argparse.ArgumentParser, name: str) -> list[str]:
+    """Arguments that the help of a command leaves unexplained."""
+    found = []
+    for action in parser._actions:
+        if not action.help and name != "usad":  # the commands have one help each
+            found.append(f"{name} {action.option_strings or action.dest}")
+        if isinstance(action, argparse._SubParsersAction):
+            for word, one in action.choices.items():
+                found += _without_help(one, f"{name} {word}")
+    return found
+
+
+def test_every_argument_of_every_command_is_explained() -> None:
+    assert _without_help(build_parser(), "usad") == []
+
+
 def test_unknown_command_is_wrong_use() -> None:
     done = _usad("frobnicate")
     assert done.returncode == 2
@@ -79,6 +95,9 @@ def test_unknown_command_is_wrong_use() -> None:
         ("search", "--workspace", "nowhere", "--clip", "a", "--encoder", "x", "--layer", "0"),
         ("train", "no-such-recipe.toml", "--run", "r"),
         ("workbench", "nowhere"),
+        ("demo", "--port", "99999"),
+        ("demo", "--port", "0"),
+        ("demo", "--host", "192.0.2.1"),
         ("encoders", "get"),
     ],
 )
@@ -98,7 +117,7 @@ def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFi
     w = str(tmp_path / "w")
     manifest = str(collection / "manifest.csv")
     imported = _json(capsys, "import", "--workspace", w, "--manifest", manifest)
-    assert imported == {"n_added": 48, "n_skipped": 0, "failed": []}
+    assert imported == {"n_added": 48, "n_copies": 0, "n_skipped": 0, "n_tasks": 0, "failed": []}
     encoders = "log-mel-statistics,mfcc-statistics,untrained-student"
     done = _json(capsys, "embed", "--workspace", w, "--encoders", encoders)
     assert (done["n_done"], done["n_skipped"], done["failed"]) == (144, 0, [])
@@ -111,6 +130,12 @@ def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFi
     built = _json(capsys, "index", "--workspace", w)
     assert len(built) == n_spaces
     assert {row["recall_at_10"] for row in built} == {1.0}
+    assert main(["index", "--workspace", w, "--kind", "ivfpq", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert f"{n_spaces} of {n_spaces} spaces: ivfpq needs 9,984 vectors" in shown.err
+    for row in json.loads(shown.out):
+        assert row["kind"] == "flat" and "there are 48" in row["reason"]
+    assert {row["reason"] for row in built} == {""}
     measured = _json(capsys, "index", "test", "--workspace", w)
     assert [(r["encoder"], r["layer"], r["n"]) for r in measured] == [
         (r["encoder"], r["layer"], 48) for r in built
@@ -158,8 +183,48 @@ def test_search_finds_own_clip_and_file(
         assert hits[0]["clip_id"] == "t07"
         assert abs(hits[0]["score"] - 1) < 1e-5
         assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    for k in ("-3", "0"):
+        assert main(["search", "--clip", "t07", "-k", k, *space]) == 2
+        assert f"Found -k {k}, expected 1 or more" in capsys.readouterr().err
     only = _json(capsys, "search", "--clip", "t07", "--where", "octave = 'o1'", *space)["hits"]
     assert {int(hit["clip_id"][1:]) % 4 for hit in only} == {1}
+
+
+def test_tasks_come_with_clips_and_not_without_a_workspace(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w, tasks = str(tmp_path / "w"), tmp_path / "tasks.csv"
+    head = "task,label_column,domain,group_column,metric\n"
+    tasks.write_text(f"{head}octave,octave,,cluster_id,accuracy\n")
+    assert main(["import", "--tasks", str(tasks), "--workspace", w]) == 2
+    assert not Path(w).exists()
+    manifest = str(collection / "manifest.csv")
+    both = ("import", "--manifest", manifest, "--tasks", str(tasks), "--workspace", w)
+    found = _json(capsys, *both)
+    assert (found["n_added"], found["n_tasks"]) == (48, 1)
+    tasks.write_text(f"{head}pitch,no_such_column,,cluster_id,accuracy\n")
+    assert main(["import", "--tasks", str(tasks), "--workspace", w]) == 2
+    assert "no_such_column" in capsys.readouterr().err
+    assert Workspace.open(w).sql("SELECT task FROM tasks").task.tolist() == ["octave"]
+
+
+def test_a_folder_after_its_manifest_adds_nothing_and_copies_are_counted(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = str(tmp_path / "w")
+    _json(capsys, "import", "--workspace", w, "--manifest", str(collection / "manifest.csv"))
+    again = _json(capsys, "import", "--workspace", w, str(collection))
+    assert (again["n_added"], again["n_copies"], again["n_skipped"]) == (0, 0, 48)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for name in ("t01.wav", "t02.wav"):
+        (copies / name).write_bytes((collection / name).read_bytes())
+    assert main(["import", "--workspace", w, str(copies)]) == 0
+    assert "2 of the added clips have the audio of another clip" in capsys.readouterr().err
+    assert _json(capsys, "import", "--workspace", w, str(copies))["n_skipped"] == 2
+    write_tone(copies / "t01.wav", 900)
+    changed = _json(capsys, "import", "--workspace", w, str(copies), code=1)
+    assert "has changed since it was imported" in changed["failed"][0]["reason"]
 
 
 def test_evaluate_reads_planted_labels(
@@ -170,11 +235,12 @@ def test_evaluate_reads_planted_labels(
     encoders = "log-mel-statistics,mfcc-statistics"
     _json(capsys, "embed", "--workspace", w, "--encoders", encoders)
     assert main(["evaluate", "--workspace", w]) == 2  # no tasks yet
-    task = {
-        "task": "octave", "label_column": "octave", "domain": "", "group_column": "cluster_id",
-        "metric": "accuracy",
-    }  # fmt: skip
-    set_tasks(Workspace.open(w), [task])
+    assert "usad import --tasks CSV --workspace" in capsys.readouterr().err
+    tasks = tmp_path / "tasks.csv"
+    tasks.write_text(
+        "task,label_column,domain,group_column,metric\noctave,octave,,cluster_id,accuracy\n"
+    )
+    assert _json(capsys, "import", "--tasks", str(tasks), "--workspace", w)["n_tasks"] == 1
     rows = _json(
         capsys, "evaluate", "--workspace", w, "--protocol", "knn", "--seeds", "1",
         "--against", "mfcc-statistics",

@@ -66,6 +66,13 @@ def test_page_of_an_empty_workspace_says_what_to_do(opened_empty: Any, name: str
         assert any("usad" in code.value for code in page.code)
 
 
+@pytest.mark.parametrize("name", ["Probes", "Data"])
+def test_a_workspace_without_tasks_says_how_they_come(opened_empty: Any, name: str) -> None:
+    page = opened_empty(name)
+    assert "label_column" in texts(page).replace("\\", "")
+    assert any("usad import --tasks tasks.csv" in code.value for code in page.code)
+
+
 def test_overview_counts_and_says_who_taught(opened: Any) -> None:
     said = texts(opened("Overview"))
     assert "109 clips" in said

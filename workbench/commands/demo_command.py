@@ -2,22 +2,28 @@
 
 import argparse
 
+from usad_workbench.workbench.commands.arguments import add_address
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("--workspace", default="demo-workspace", metavar="DIR")
+    parser.add_argument(
+        "--workspace", default="demo-workspace", metavar="DIR",
+        help="the workspace folder; made if it is not there (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--no-serve", action="store_true", help="do not open the app at the end")
-    parser.add_argument("--port", type=int, default=8501)
-    parser.add_argument("--host", default="127.0.0.1")
+    add_address(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Does the main job, then opens the app."""
-    from usad_workbench.workbench.commands.workbench_command import serve
+    from usad_workbench.workbench.commands.workbench_command import in_words, serve
     from usad_workbench.workbench.demo import run_demo
+    from usad_workbench.workbench.launch import check_address
 
+    if not args.no_serve:
+        check_address(args.host, args.port)  # said before minutes of work
     report = run_demo(args.workspace, output.progress)
     output.failures(report.failed)
     output.result(
@@ -26,4 +32,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
         f"{report.workspace}, {report.seconds:.0f} s",
     )
     code = SOME_FAILED if report.failed else DONE
-    return code if args.no_serve else serve(report.workspace, args.host, args.port, output)
+    if args.no_serve:
+        return code
+    return serve(
+        report.workspace, args.host, args.port,
+        announce=lambda address: output.note(in_words(address)),
+    )  # fmt: skip

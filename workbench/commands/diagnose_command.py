@@ -16,7 +16,7 @@ from usad_workbench.workbench.output import DONE, Output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_workspace(parser)
-    parser.add_argument("--student", required=True, metavar="S")
+    parser.add_argument("--student", required=True, metavar="S", help="the student in question")
     parser.add_argument("--teachers", metavar="A,B", help="default: the table distillation")
     parser.add_argument("--controls", metavar="A,B", help="default: every other encoder")
     parser.add_argument(
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", metavar="OUT.html", help="one HTML file, opens with no network")
     parser.add_argument("--permutations", type=int, default=200, help="size of the nulls")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of nulls, intervals and folds (default: %(default)s)"
+    )
     add_trust(parser)
 
 

@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
     parser.add_argument("--encoders", required=True, metavar="A,B", help="see `encoders list`")
     parser.add_argument("--layers", default="all", help="all, or numbers such as 0,6,-1")
-    parser.add_argument("--pooling", choices=["mean", "native"], default="mean")
+    parser.add_argument(
+        "--pooling", choices=["mean", "native"], default="mean",
+        help="mean over frames, or the encoder's own output for a whole clip (default: %(default)s)",
+    )  # fmt: skip
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument(

@@ -21,14 +21,16 @@ MAX_LICENCE, MAX_NEEDS = 24, 64
 _KNOWN = ("role", "domain", "n_layers", "dims", "frame_rates_hz", "sample_rate_hz", "n_params",
           "licence")  # fmt: skip
 HOW_TO_GET = """
-NC: non-commercial. `usad encoders get NAME` fetches what is not here; one that runs its own code
+Parameters: those used up to the last layer. NC: non-commercial. `usad encoders get NAME` fetches what is not here; one that runs its own code
 asks for --trust-remote-code. `usad encoders list NAME` says everything of one, and why it is not
 here. Other encoders: hf:FOLDER, hf:OWNER/NAME, hear:MODULE, xares:MODULE:CLASS, run:FOLDER."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="ACTION", help="what to do with them"
+    )
     for name, (help_text, declare) in _ACTIONS.items():
         action = actions.add_parser(name, help=help_text, description=help_text)
         add_output(action)

@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--space", metavar="ENCODER/LAYER", help="vectors of a workspace")
     what.add_argument("--clips", metavar="SQL", help="clips of a workspace; true for all")
-    parser.add_argument("--format", required=True, choices=sorted({*sum(FORMATS.values(), ())}))
+    parser.add_argument(
+        "--format", required=True, choices=sorted({*sum(FORMATS.values(), ())}),
+        help="; ".join(f"{what}: {' or '.join(kinds)}" for what, kinds in FORMATS.items()),
+    )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--workspace", metavar="DIR", help="for --space and --clips")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from usad_workbench.workbench.commands.arguments import add_workspace, names_of
+from usad_workbench.workbench.commands.arguments import add_tasks, add_workspace, names_of
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
 
@@ -13,18 +13,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_workspace(parser)
     parser.add_argument(
-        "--role", required=True, choices=("student", "teacher", "control", "baseline")
-    )
+        "--role", required=True, choices=("student", "teacher", "control", "baseline"),
+        help="what these encoders are in a diagnosis",
+    )  # fmt: skip
     parser.add_argument("--domain", help="home domain of these encoders; default: any audio")
     parser.add_argument(
         "--clips", metavar="MANIFEST",
         help="CSV or Parquet with clip_id, domain, cluster_id, label and more: adds clips that "
         "have no audio",
     )  # fmt: skip
-    parser.add_argument(
-        "--tasks", metavar="CSV",
-        help="labelled tasks: task, label_column, domain, group_column, metric",
-    )  # fmt: skip
+    add_tasks(parser)
     parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
     parser.add_argument(
         "--replace", action="store_true",
@@ -37,9 +35,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.importing_embeddings import (
         import_embeddings,
         import_silent_clips,
-        read_tasks,
     )
-    from usad_workbench.core.storage.tables import set_tasks
+    from usad_workbench.core.storage.tables import read_tasks, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
 
     workspace = Workspace.create(args.workspace)

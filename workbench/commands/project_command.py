@@ -13,7 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
     parser.add_argument("--encoder", help="only this encoder")
     parser.add_argument("--layer", type=int, help="only this layer")
-    parser.add_argument("--method", choices=["umap", "pca"], default="umap")
+    parser.add_argument(
+        "--method", choices=["umap", "pca"], default="umap",
+        help="umap keeps neighbours, pca what varies most (default: %(default)s)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

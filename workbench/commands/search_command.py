@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.workbench.commands.arguments import add_trust, add_workspace
 from usad_workbench.workbench.output import DONE, Output, table
 
@@ -23,10 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--clip", metavar="ID", help="a clip of the workspace")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds")
     parser.add_argument("--end", type=float, metavar="S", help="seconds")
-    parser.add_argument("--encoder", required=True)
+    parser.add_argument(
+        "--encoder", required=True, metavar="E", help="whose space is searched; embedded before"
+    )
     parser.add_argument("--layer", type=int, required=True, help="negative counts from the end")
     add_trust(parser)
-    parser.add_argument("-k", type=int, default=10)
+    parser.add_argument(
+        "-k", type=int, default=10, metavar="K", help="how many hits (default: %(default)s)"
+    )
     parser.add_argument("--where", metavar="SQL", help="condition on the columns of clips")
 
 
@@ -35,6 +39,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.indexes.spaces import describe_hits, search
 
+    if args.k < 1:
+        raise ConfigError(f"Found -k {args.k}, expected 1 or more. Ask for at least one hit.")
     workspace = Workspace.open(args.workspace)
     vector = _clip_vector(workspace, args) if args.clip else _file_vector(workspace, args, output)
     hits = search(workspace, vector, args.encoder, args.layer, k=args.k, where=args.where)

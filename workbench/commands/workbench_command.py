@@ -1,18 +1,25 @@
 """``usad workbench``."""
 
 import argparse
+import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from usad_workbench.workbench.commands.arguments import add_trust
+from usad_workbench.workbench.commands.arguments import add_address, add_trust
+from usad_workbench.workbench.launch import check_address, end, launch, listens
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
+
+POLL_S = 0.1
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("workspace", metavar="W", help="the workspace folder")
-    parser.add_argument("--port", type=int, default=8501)
-    parser.add_argument("--host", default="127.0.0.1")
+    add_address(parser)
     parser.add_argument(
         "--runs", action="append", default=[], metavar="DIR",
         help="a training run, or a folder of some; by default the folder runs beside the "
@@ -26,17 +33,64 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.workspace import Workspace
 
     folder = Workspace.open(args.workspace).folder
-    return serve(folder, args.host, args.port, output, args.runs)
+    return serve(
+        folder, args.host, args.port, args.runs,
+        announce=lambda address: output.result({"address": address}, in_words(address)),
+    )  # fmt: skip
 
 
-def serve(folder: object, host: str, port: int, output: Output, runs: Sequence[str] = ()) -> int:
-    """Serves the app on a folder until it is stopped."""
-    from pathlib import Path
+def in_words(address: str) -> str:
+    """What a person is told once the app answers."""
+    return f"The workbench is at {address} (stop with Ctrl-C)."
 
-    from usad_workbench.workbench.launch import launch
 
-    output.note(f"The workbench is at http://{host}:{port} (stop with Ctrl-C).")
-    finished = subprocess.run(
-        launch(Path(str(folder)), host, port, [Path(run).resolve() for run in runs]), check=False
-    )
-    return DONE if finished.returncode == 0 else SOME_FAILED
+def serve(
+    folder: Path,
+    host: str,
+    port: int,
+    runs: Sequence[str] = (),
+    *,
+    announce: Callable[[str], None],
+) -> int:
+    """Serves the app on a folder until it is stopped; the app ends with this process.
+
+    Args:
+        folder: Of the workspace.
+        host: The address that is listened on.
+        port: Of that address.
+        runs: Folders of training runs.
+        announce: Called with the address once the app answers there.
+
+    Raises:
+        ConfigError: an address that cannot be listened on.
+    """
+    check_address(host, port)
+    with _signals_noted() as asked:
+        process = subprocess.Popen(
+            launch(folder, host, port, [Path(run).resolve() for run in runs])
+        )
+        try:
+            is_announced = False
+            while process.poll() is None and not asked:
+                if not is_announced and listens(host, port):
+                    is_announced = True
+                    announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+                time.sleep(POLL_S)
+        finally:
+            end(process)
+    return DONE if asked or process.returncode == 0 else SOME_FAILED
+
+
+@contextmanager
+def _signals_noted() -> Iterator[list[int]]:
+    """The signals to end that came since; one that is ignored, as behind nohup, stays so."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda found, _: asked.append(found))
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,11 +4,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from usad_workbench.core.storage.tables import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.sql import Sql
 
 MAX_ROWS = 10_000
 """More rows than this are neither read by people nor quickly sent to a browser."""
+NO_TASKS = (
+    "There are no tasks: a task names a label column that probes learn to read. Write them to a "
+    f"CSV with the columns {', '.join(TASK_COLUMNS)}."
+)
+TASKS = ("--tasks", "tasks.csv")
+"""What adds them, behind ``usad import``."""
 EXAMPLES = {
     "Clips per domain and label": (
         "SELECT domain, label, count(*) AS clips, round(sum(duration_s), 1) AS seconds\n"
@@ -85,7 +92,8 @@ def checks(sql: Sql, workspace: Workspace) -> list[Check]:
         "(SELECT count(*) FROM indexes i JOIN spaces s USING (space_id) WHERE i.n <> s.n) AS behind, "
         "(SELECT count(*) FROM projection_quality q JOIN spaces s USING (encoder, layer, pooling) "
         "WHERE q.n <> s.n) AS stale, "
-        "(SELECT count(*) FROM failures) AS failures"
+        "(SELECT count(*) FROM failures) AS failures, "
+        "(SELECT count(*) FROM failures WHERE step = 'import') AS not_imported"
     ).iloc[0]
     return [
         Check(what="Clips whose audio file is gone", n=len(missing), of=len(clips),
@@ -98,7 +106,8 @@ def checks(sql: Sql, workspace: Workspace) -> list[Check]:
               remedy="`usad index` brings them up to date."),
         Check(what="Maps behind their space", n=int(row.stale), of=int(row.n_maps),
               remedy="`usad project` makes them again."),
-        Check(what="Files and segments that failed", n=int(row.failures), of=int(row.n_segments),
+        Check(what="Files and segments that failed", n=int(row.failures),
+              of=int(row.n_segments) + int(row.not_imported),
               remedy="See the table of failures."),
     ]  # fmt: skip
 

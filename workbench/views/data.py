@@ -101,7 +101,7 @@ def all_maps() -> None:
 def tasks() -> None:
     found = data.tasks(state.sql)
     if found.empty:
-        page.empty("There are no tasks: a task names a label column that probes learn to read.")
+        page.empty(data.NO_TASKS, page.command("import", *data.TASKS))
         return
     table.show(found)
 

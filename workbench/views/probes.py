@@ -7,7 +7,7 @@ from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel
 from usad_workbench.workbench.panels.legend import role_legend
-from usad_workbench.workbench.presenters import panel_figures, panel_marks, probes, stored
+from usad_workbench.workbench.presenters import data, panel_figures, panel_marks, probes, stored
 from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.panels_in_words import view_of
@@ -60,6 +60,10 @@ def probed() -> None:
             "vectors of one layer and judged on clips of other speakers, tracks or recordings.",
             page.command("evaluate"),
         )
+        if data.tasks(state.sql).empty:
+            page.empty(
+                f"It needs tasks first. {data.NO_TASKS}", page.command("import", *data.TASKS)
+            )
         return
     left, _ = st.columns(2)
     with left:

@@ -83,6 +83,10 @@ REFUSED = {
         without("blocks.{i}.attention.query", "blocks.{i}.attention.key"),
         r"ours blocks.{i}.attention.query, blocks.{i}.attention.key; theirs .*query_proj",
     ),
+    "names that are still empty": (
+        lambda: replace(MAP, names=NAMES | {"final_norm": "", "stem.norm": ""}),
+        f"leaves 2 of {len(NAMES)} names empty: .*stem.norm",
+    ),
     "another width": (lambda: replace(MAP, student=SIZE | {"dim": 64}), "same shapes"),
     "another depth": (lambda: replace(MAP, student=SIZE | {"n_layers": 3}), "same shapes"),
     "a name that is not there": (
@@ -120,6 +124,8 @@ def test_by_command_from_a_template(
     size.write_text(f"[student]\n{lines}")
     asked = ["encoders", "convert", str(published)]
     assert main([*asked, "--map", str(size), "--write-map", str(path)]) == 0
+    empty = [*asked, "--map", str(path), "--out", str(tmp_path / "ours"), "--trust-remote-code"]
+    assert main(empty) == 2 and f"leaves {len(NAMES)} of" in capsys.readouterr().err
     text = path.read_text()
     assert '# "stem.conv1" = "encoder.subsample.sequential.0"' in text
     assert all(f'"{mine}" = ""' in text for mine in NAMES)

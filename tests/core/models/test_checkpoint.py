@@ -50,6 +50,13 @@ def test_a_student_comes_back(tmp_path: Path, student: Student, heads: Heads) ->
     assert not [path for path in (tmp_path / "deep").iterdir() if path.name.startswith(".")]
 
 
+def test_the_folder_of_another_model_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "hubert"}')
+    with pytest.raises(CheckpointError, match=r"is that of another model.*hf:") as caught:
+        read_student_folder(tmp_path)
+    assert "'format'" not in str(caught.value)
+
+
 def test_half_precision_on_disk_single_in_memory(
     tmp_path: Path, student: Student, heads: Heads
 ) -> None:

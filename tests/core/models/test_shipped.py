@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from usad_workbench.core.models.checkpoint import SHIPPED, load_student, read_student_folder
-from usad_workbench.core.models.sizes import SIZES
+from usad_workbench.core.models.sizes import SIZES, count_parameters
 from usad_workbench.core.models.student import build_untrained_student
 from usad_workbench.training.recipe import load_recipe
 
@@ -71,4 +71,11 @@ def test_the_card_says_what_it_is() -> None:
     names = ("Whisper tiny.en", "Whisper base", "aiSFX", "MusiCNN", "CC BY 4.0", "omega = 10")
     for words in (*names, "not a reproduction of the published checkpoints"):
         assert words in card
-    assert f"{load_student().spec.n_params + 512:,} parameters" in card  # with the final norm
+    count = count_parameters(SIZES["demo"])
+    assert load_student().spec.n_params == count.up_to_last_layer
+    for n, words in (
+        (count.total, "parameters in all"),
+        (count.up_to_last_layer, "up to the last layer"),
+        (count.published, "without our two norms"),
+    ):
+        assert f"{n:,} {words}" in card

@@ -24,7 +24,7 @@ SCRIPT_NAME = "<script>window.hacked=1<'script>.wav"
 
 @pytest.fixture
 def bad_inputs(tmp_path: Path) -> Path:
-    """One folder with ten kinds of bad or odd input and one good file."""
+    """One folder with twelve kinds of bad or odd input and one good file."""
     folder = tmp_path / "inputs"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -36,6 +36,10 @@ def bad_inputs(tmp_path: Path) -> Path:
     whole = (folder / "whole.flac").read_bytes()
     (folder / "truncated.flac").write_bytes(whole[: len(whole) // 2])
     (folder / "whole.flac").unlink()
+    for name in ("truncated.wav", "truncated.ogg"):
+        soundfile.write(folder / name, np.tile(noise, 2), 16_000)
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
     broken = noise.copy()
     broken[100] = np.nan
     soundfile.write(folder / "nan.wav", broken, 16_000, subtype="FLOAT")
@@ -54,6 +58,8 @@ REFUSED = {
     "no_samples.wav": "0 samples",
     "text.wav": "cannot be read",
     "truncated.flac": "truncated|cannot be read",
+    "truncated.wav": "is truncated: its header promises 64000 bytes of audio, 31978 are there",
+    "truncated.ogg": "is truncated: the end of its Ogg stream is missing",
     "nan.wav": "not finite",
     "one_sample.wav": "1 samples",
     "folder.wav": "a folder",
@@ -72,6 +78,37 @@ def test_bad_inputs_are_handled_or_named(bad_inputs: Path, tmp_path: Path) -> No
     for name, pattern in REFUSED.items():
         assert re.search(pattern, named[name]), (name, named[name])
     assert int(workspace.sql("SELECT count(*) AS n FROM segments").n[0]) == len(HANDLED)
+
+
+def _kept(workspace: Workspace) -> dict[str, str]:
+    """Reason of each file that the table of failures names."""
+    rows = workspace.sql("SELECT item, reason FROM failures WHERE step = 'import'")
+    return {Path(item).name: reason for item, reason in rows.values}
+
+
+def test_failures_are_kept_until_the_file_is_imported(bad_inputs: Path, tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    for _ in range(2):  # said twice, kept once
+        report = import_clips(workspace, find_sources(bad_inputs))
+        kept = _kept(workspace)
+        assert len(workspace.sql("SELECT * FROM failures")) == len(REFUSED)
+        assert kept == {Path(one.path).name: one.reason for one in report.failed}
+    write_tone(bad_inputs / "text.wav", 500)
+    assert import_clips(workspace, find_sources(bad_inputs / "text.wav")).n_added == 1
+    assert set(_kept(workspace)) == set(REFUSED) - {"text.wav"}
+
+
+def test_failures_of_a_file_in_the_workspace_move_with_it(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    broken = workspace.folder / "a.wav"
+    broken.write_text("no audio")
+    import_clips(workspace, [SourceClip(path=broken)])
+    workspace.folder.rename(tmp_path / "moved")
+    moved = Workspace.open(tmp_path / "moved")
+    assert set(_kept(moved)) == {"a.wav"}
+    write_tone(moved.folder / "a.wav", 300)
+    import_clips(moved, [SourceClip(path=moved.folder / "a.wav")])
+    assert _kept(moved) == {}
 
 
 def test_lengths_are_counted_at_the_files_own_rate(bad_inputs: Path, tmp_path: Path) -> None:

@@ -155,6 +155,20 @@ def test_what_does_not_fit_is_named_clip_by_clip(workspace: Workspace, tmp_path:
     assert workspace.embeddings("e", 0).clip_ids.tolist() == ["x003", "x004"]
 
 
+def test_an_encoder_without_a_single_known_clip_leaves_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    rows = pd.concat([rows_of("known", clips=3), rows_of("e", clips=3).assign(encoder="strange")])
+    rows.loc[rows.encoder == "strange", "clip_id"] += "-elsewhere"
+    report = import_embeddings(
+        workspace, write(tmp_path / "v.parquet", rows), role="student", teachers=[]
+    )
+    assert (report.encoders, report.n_rows, len(report.failed)) == (["known"], 6, 3)
+    assert workspace.encoders().encoder.tolist() == ["known"]
+    assert set(workspace.spaces().encoder) == {"known"}
+    assert workspace.sql("SELECT * FROM distillation").empty
+
+
 def test_students_name_their_teachers(workspace: Workspace, tmp_path: Path) -> None:
     teacher = write(tmp_path / "t.parquet", rows_of("t"))
     import_embeddings(workspace, teacher, role="teacher", domain="speech")
@@ -182,7 +196,7 @@ def _ragged() -> pd.DataFrame:
         (_without("layer"), "Add layer"),
         (_without("vector"), "Add vector"),
         (_ragged(), "vectors of 4 to 5 values"),
-        (rows_of("e", clips=3).assign(layer=-1), "a layer from 0 on"),
+        (rows_of("e", clips=3).assign(layer=-1), "has layer -1 of 'e', expected a layer from 0 on"),
         (rows_of("e", clips=3).assign(layer="first"), "expected whole numbers"),
         (rows_of("e", clips=3).assign(vector=1.0), "lists of numbers"),
         (rows_of("e", clips=3).assign(clip_id=None), "without clip_id or vector"),

@@ -1,0 +1,130 @@
+"""Whether an audio file lost its end: what its container announces against what is there.
+
+libsndfile decodes what there is of such a file and says nothing. Read are headers alone, so
+that this costs nothing beside decoding. Where a writer could not know the length, such as a
+program that writes to a pipe, it announces none, and nothing can be missing.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+UNKNOWN_FROM = 0x7FFFF000
+"""Sizes of 32 bits from here on stand for an unknown length: sox's, and the largest ones."""
+OGG_PAGE_BYTES = 65_307
+"""The longest page of an Ogg stream."""
+MAX_CHUNKS = 10_000
+MP3_TOLERANCE = 0.01
+"""Of the size in a Xing header, which some writers round; mpg123 warns from there on, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunked:
+    """A container of chunks: a name and a size before each."""
+
+    head: int
+    """Bytes before the first chunk."""
+    name: int
+    size: int
+    """Bytes of a chunk's name and size."""
+    order: Literal["little", "big"]
+    align: int
+    counts_itself: bool = False
+    """Whether a size includes the chunk's own name and size."""
+    audio: bytes = b"data"
+    """How the name of the chunk with the audio begins."""
+
+
+_CONTAINERS = {
+    b"RIFF": _Chunked(12, 4, 4, "little", 2),
+    b"RF64": _Chunked(12, 4, 4, "little", 2),
+    b"RIFX": _Chunked(12, 4, 4, "big", 2),
+    b"FORM": _Chunked(12, 4, 4, "big", 2, audio=b"SSND"),
+    b"riff": _Chunked(40, 16, 8, "little", 8, counts_itself=True),
+    b"caff": _Chunked(8, 4, 8, "big", 1),
+}
+
+
+def cut_short(file: BinaryIO) -> str:
+    """How a file shows that its end is missing; empty where it does not.
+
+    >>> import io
+    >>> cut_short(io.BytesIO(b"RIFF0000WAVEdata" + (100).to_bytes(4, "little") + bytes(60)))
+    'its header promises 100 bytes of audio, 60 are there'
+    """
+    n_bytes = file.seek(0, os.SEEK_END)
+    magic = _at(file, 0, 4)
+    if magic in _CONTAINERS:
+        return _compared(*_audio_chunk(file, _CONTAINERS[magic], n_bytes))
+    if magic == b".snd":
+        first, promised = (int.from_bytes(_at(file, place, 4)) for place in (4, 8))
+        return _compared(0 if promised >= UNKNOWN_FROM else promised, n_bytes - first)
+    if magic == b"OggS":
+        return _ogg(file, n_bytes)
+    return _mp3(file, n_bytes)
+
+
+def _compared(promised: int, found: int) -> str:
+    if promised <= found:
+        return ""
+    return f"its header promises {promised} bytes of audio, {found} are there"
+
+
+def _audio_chunk(file: BinaryIO, kind: _Chunked, n_bytes: int) -> tuple[int, int]:
+    """The announced bytes of the audio, 0 where unknown, and those that are there."""
+    large = 0
+    for name, size, start in _chunks(file, kind, n_bytes):
+        if name == b"ds64":  # the size of the audio where 32 bits are too few
+            large = int.from_bytes(_at(file, start + 8, 8), "little")
+        if name.startswith(kind.audio):
+            is_unknown = size >= UNKNOWN_FROM if kind.size == 4 else size >> 63
+            return (large if is_unknown else size), n_bytes - start
+    return 0, 0
+
+
+def _chunks(file: BinaryIO, kind: _Chunked, n_bytes: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, size and start of each chunk."""
+    place, head = kind.head, kind.name + kind.size
+    for _ in range(MAX_CHUNKS):
+        if place + head > n_bytes:
+            return
+        found = _at(file, place, head)
+        size = int.from_bytes(found[kind.name :], kind.order) - head * kind.counts_itself
+        yield found[: kind.name], size, place + head
+        place += head + max(size, 0)
+        place += -place % kind.align
+
+
+def _ogg(file: BinaryIO, n_bytes: int) -> str:
+    """The last page has to be whole; recordings of a broadcast never end their stream."""
+    start = max(0, n_bytes - OGG_PAGE_BYTES)
+    tail = _at(file, start, OGG_PAGE_BYTES)
+    page = tail[tail.rfind(b"OggS") :]
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    is_whole = len(page) > 26 and len(page) >= 27 + page[26] + sum(sizes)
+    return "" if is_whole else "its last Ogg page is not whole"
+
+
+def _mp3(file: BinaryIO, n_bytes: int) -> str:
+    """The size that a Xing header announces, where an MP3 has one."""
+    head = _at(file, 0, 10)
+    first = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        first = 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
+    frame = _at(file, first, 256)
+    place = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if frame[:1] != b"\xff" or place < 0 or len(frame) < place + 16:
+        return ""
+    flags = frame[place + 7]
+    if not flags & 2:
+        return ""
+    after = place + 8 + 4 * (flags & 1)
+    promised = int.from_bytes(frame[after : after + 4])
+    found = n_bytes - first
+    return _compared(promised, found) if promised > found * (1 + MP3_TOLERANCE) else ""
+
+
+def _at(file: BinaryIO, place: int, n_bytes: int) -> bytes:
+    file.seek(place)
+    return file.read(n_bytes)
