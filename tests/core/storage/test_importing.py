@@ -59,7 +59,7 @@ REFUSED = {
     "text.wav": "cannot be read",
     "truncated.flac": "truncated|cannot be read",
     "truncated.wav": "is truncated: its header promises 64000 bytes of audio, 31978 are there",
-    "truncated.ogg": "is truncated: the end of its Ogg stream is missing",
+    "truncated.ogg": "is truncated: its last Ogg page is not whole",
     "nan.wav": "not finite",
     "one_sample.wav": "1 samples",
     "folder.wav": "a folder",
