@@ -32,6 +32,13 @@ class FalsifiedRules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class InheritanceRules:
+    """When the absence of inheritance counts as shown."""
+
+    smallest_excess: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AssociationRule:
     """An association test as four SQL conditions on the columns of ``clips``."""
 
@@ -56,6 +63,7 @@ class Rules:
     mixture: MixtureRules
     general: GeneralRules
     falsified: FalsifiedRules
+    inheritance: InheritanceRules
     associations: tuple[AssociationRule, ...] = ()
     """Beside the default tests of the panel."""
 
@@ -71,6 +79,7 @@ class Rules:
             "mixture.explained": self.mixture.explained,
             "general.unseen_share": self.general.unseen_share,
             "falsified.unseen_share": self.falsified.unseen_share,
+            "inheritance.smallest_excess": self.inheritance.smallest_excess,
         }
         for name, value in shares.items():
             if not 0 < value <= 1:

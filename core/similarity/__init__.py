@@ -8,7 +8,9 @@ from usad_workbench.core.similarity.comparison import (
     EncoderRole,
     NearestTeacher,
     jackknife_difference,
+    level_words,
     nearest_teachers,
+    stands_out,
 )
 from usad_workbench.core.similarity.distances import (
     cosine_similarity,
@@ -52,6 +54,7 @@ __all__ = [
     "jackknife_difference",
     "jackknife_interval",
     "layer_similarity",
+    "level_words",
     "mutual_knn",
     "nearest_neighbours",
     "nearest_teachers",
@@ -59,6 +62,7 @@ __all__ = [
     "normalise_rows",
     "permutations_within",
     "squared_euclidean_distance",
+    "stands_out",
     "strata",
     "u_centre",
 ]

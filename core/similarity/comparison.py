@@ -25,6 +25,41 @@ MatrixKey = tuple[str, str, str, str]
 """student, encoder, domain, measure"""
 
 
+def stands_out(row: Mapping[str, Any]) -> bool | None:
+    """Whether a row of ``teacher_similarity`` stands out from its within-cluster null.
+
+    By its q-value, or by its p-value where nobody has corrected over the panel yet. Both speak
+    of the whole matrix of layer pairs, which a value above its own ``null_q95`` does not. This is
+    the one rule for every sentence and mark.
+
+    Returns:
+        None where there was no null.
+
+    >>> stands_out({"p_value": .03, "q_value": .2}), stands_out({"p_value": .03}), stands_out({})
+    (False, True, None)
+    """
+    level = _level(row)
+    return None if level is None else level[1] <= ALPHA
+
+
+def level_words(row: Mapping[str, Any]) -> str:
+    """The number by which a row stands out or not; empty where there was no null.
+
+    >>> level_words({"p_value": .03, "q_value": .22})
+    'q = 0.22'
+    """
+    level = _level(row)
+    return "" if level is None else f"{level[0]} = {level[1]:.2g}"
+
+
+def _level(row: Mapping[str, Any]) -> tuple[str, float] | None:
+    for word in ("q", "p"):
+        number = _number(row.get(f"{word}_value"))
+        if number is not None:
+            return word, number
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderRole:
     """What an encoder is to this student, and the audio that it was made for."""
@@ -45,7 +80,10 @@ class BestPair:
     ci_high: float
     student_layer: int
     teacher_layer: int
-    p_value: float
+    is_above_null: bool | None
+    """Whether it stands out from its permutation null; None if untested."""
+    level_words: str
+    """The q-value or p-value that says so."""
     n_pairs: int
     """The maximum is over this many layer pairs."""
     n_clips: int
@@ -201,7 +239,8 @@ def _best_pair(name: str, entries: list[Mapping[str, Any]]) -> BestPair | None:
         ci_high=column("ci_high"),
         student_layer=int(best["student_layer"]),
         teacher_layer=int(best["teacher_layer"]),
-        p_value=column("p_value"),
+        is_above_null=stands_out(best),
+        level_words=level_words(best),
         n_pairs=len(entries),
         n_clips=int(best["n_clips"]),
         n_clusters=int(best["n_clusters"]),
@@ -220,9 +259,6 @@ def _compare(
     control = _nearest(best, encoders, "control", home) if teacher else None
     baseline = _nearest(best, encoders, "baseline")
     difference = _difference(key, teacher, control, matrices)
-    is_above = None
-    if teacher and math.isfinite(teacher.p_value):
-        is_above = teacher.p_value <= ALPHA
     overlap = _overlap(teacher, control)
     is_nearer = _is_nearer(teacher, control, difference, overlap)
     found = NearestTeacher(
@@ -233,7 +269,7 @@ def _compare(
         control=control,
         baseline=baseline,
         difference=difference,
-        is_above_null=is_above,
+        is_above_null=teacher.is_above_null if teacher else None,
         do_intervals_overlap=overlap,
         is_nearer_than_control=is_nearer,
         sentence=_sentence(domain, measure, teacher, home, control, baseline, difference),
@@ -320,10 +356,10 @@ def _sentence(
         f"layer {teacher.teacher_layer}, {_maximum_words(teacher)}; n = {teacher.n_clips} clips, "
         f"{teacher.n_clusters} clusters)"
     )
-    if math.isfinite(teacher.p_value) and teacher.p_value > ALPHA:
+    if teacher.is_above_null is False:
         start += (
             "; that does not stand out from what the same clips give when exchanged within "
-            f"their clusters (p = {teacher.p_value:.2g}), so no teacher is near by this measure"
+            f"their clusters ({teacher.level_words}), so no teacher is near by this measure"
         )
     elif control is None:
         start += f"; {_home_words(home)}, so nothing can be said about inheritance"

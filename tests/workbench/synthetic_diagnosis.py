@@ -150,6 +150,6 @@ def verdicts(found: Diagnosis) -> list[Verdict]:
     """One that is decided, one that is not."""
     rules, _ = load_rules()
     return [
-        inherited(list(found.panels["inheritance"].rows)),
+        inherited(list(found.panels["inheritance"].rows), rules),
         general_or_mixture({}, {}, {}, None, rules),
     ]
