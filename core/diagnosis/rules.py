@@ -35,7 +35,16 @@ class FalsifiedRules:
 class InheritanceRules:
     """When the absence of inheritance counts as shown."""
 
-    smallest_excess: float
+    smallest_cka: float
+    smallest_mutual_knn: float
+
+    def smallest_excess(self, measure: str) -> float:
+        """The smallest excess over the controls that would count, by one measure."""
+        known = {
+            "debiased_linear_cka": self.smallest_cka,
+            "mutual_knn": self.smallest_mutual_knn,
+        }
+        return known[measure]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +88,8 @@ class Rules:
             "mixture.explained": self.mixture.explained,
             "general.unseen_share": self.general.unseen_share,
             "falsified.unseen_share": self.falsified.unseen_share,
-            "inheritance.smallest_excess": self.inheritance.smallest_excess,
+            "inheritance.smallest_cka": self.inheritance.smallest_cka,
+            "inheritance.smallest_mutual_knn": self.inheritance.smallest_mutual_knn,
         }
         for name, value in shares.items():
             if not 0 < value <= 1:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.rules import InheritanceRules, Rules
 
 UNDECIDED = "undecided"
 NOT_MEASURED = "not measured"
@@ -290,7 +290,7 @@ def inherited(rows: Sequence[Mapping[str, Any]], rules: Rules) -> Verdict:
         rules: Thresholds.
 
     >>> from usad_workbench.core.diagnosis.rules import load_rules
-    >>> row = {"teacher": "t", "domain": "speech", "layer": 3, "inherited": "no",
+    >>> row = {"teacher": "t", "domain": "speech", "measure": "mutual_knn", "inherited": "no",
     ...     "excess": .1, "ci_low": -2.1, "ci_high": 2.3, "n_clips": 200}
     >>> found = inherited([row], load_rules()[0])
     >>> found.verdict, found.evidence["t"]["speech"]
@@ -299,10 +299,9 @@ def inherited(rows: Sequence[Mapping[str, Any]], rules: Rules) -> Verdict:
     pairs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         pairs.setdefault((str(row["teacher"]), str(row["domain"])), []).append(row)
-    smallest = rules.inheritance.smallest_excess
     evidence: dict[str, dict[str, str]] = {}
     for (teacher, domain), cells in pairs.items():
-        evidence.setdefault(teacher, {})[domain] = _answer(cells, smallest)
+        evidence.setdefault(teacher, {})[domain] = _answer(cells, rules.inheritance)
     answers = [answer for domains in evidence.values() for answer in domains.values()]
     found = [
         f"{teacher} in {', '.join(d for d, answer in domains.items() if answer == 'yes')}"
@@ -322,25 +321,31 @@ def inherited(rows: Sequence[Mapping[str, Any]], rules: Rules) -> Verdict:
         rule="yes where similarity to the teacher exceeds that of exchangeable controls with a "
         "q-value at or below 0.05 (Benjamini-Hochberg over the panel), on other clips too, and so for "
         "teacher and domain as a whole (Simes over its cells, Holm over all pairs); no where that "
-        f"is not so and the upper limit of every excess is below {smallest:g}; undecided where a "
-        "limit reaches higher, as with few controls it does; not testable where a domain has no "
+        f"is not so and the upper limit of every excess is below {rules.inheritance.smallest_cka:g} "
+        f"(CKA) or {rules.inheritance.smallest_mutual_knn:g} (mutual k-NN); undecided where a limit "
+        "reaches higher, as with few controls it does; not testable where a domain has no "
         "exchangeable control. No inheritance is found if every pair that is testable, at least "
         "one, is a no",
         evidence=dict(evidence),
     )  # fmt: skip
 
 
-def _answer(cells: Sequence[Mapping[str, Any]], smallest: float) -> str:
+def _answer(cells: Sequence[Mapping[str, Any]], rules: InheritanceRules) -> str:
     """The answer for one teacher in one domain."""
     given = {str(cell["inherited"]) for cell in cells}
     if "yes" in given:
         return "yes"
     if "no" not in given:
         return NOT_TESTABLE
-    limits = [_limit(cell) for cell in cells if cell["inherited"] == "no"]
-    if max(limits) < smallest:
+    reached = [
+        limit
+        for cell in cells
+        if cell["inherited"] == "no"
+        and (limit := _limit(cell)) >= rules.smallest_excess(str(cell["measure"]))
+    ]
+    if not reached:
         return "no"
-    reach = f"up to {max(limits):+.3f}" if math.isfinite(max(limits)) else "any size"
+    reach = f"up to {max(reached):+.3f}" if math.isfinite(max(reached)) else "any size"
     return f"{UNDECIDED}: an excess of {reach} is not ruled out"
 
 

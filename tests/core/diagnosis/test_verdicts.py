@@ -131,9 +131,16 @@ def test_a_second_stage_just_short_of_the_rule_leaves_it_open(open_: StageChange
 
 
 def row_of(
-    teacher: str, domain: str, answer: str, ci_high: float | None = 0.1
+    teacher: str,
+    domain: str,
+    answer: str,
+    ci_high: float | None = 0.1,
+    measure: str = "mutual_knn",
 ) -> dict[str, str | float | None]:
-    return {"teacher": teacher, "domain": domain, "inherited": answer, "ci_high": ci_high}
+    return {
+        "teacher": teacher, "domain": domain, "inherited": answer, "ci_high": ci_high,
+        "measure": measure,
+    }  # fmt: skip
 
 
 def test_inherited_counts_only_tested_rows() -> None:
@@ -153,6 +160,9 @@ def test_inherited_counts_only_tested_rows() -> None:
 @pytest.mark.parametrize("ci_high", [4.6, 0.2, math.nan, None])
 def test_a_no_that_rules_nothing_out_is_undecided(ci_high: float | None) -> None:
     """Two controls and one degree of freedom: no excess that matters is excluded."""
+    assert inherited([row_of("a", "speech", "no", 0.29, "debiased_linear_cka")], RULES).verdict == (
+        "no inheritance found"
+    )
     wide = row_of("a", "speech", "no", ci_high)
     for rows in ([wide], [wide, row_of("a", "speech", "no"), row_of("b", "music", "no")]):
         found = inherited(rows, RULES)
