@@ -8,9 +8,7 @@ from usad_workbench.core.similarity.comparison import (
     EncoderRole,
     NearestTeacher,
     jackknife_difference,
-    level_words,
     nearest_teachers,
-    stands_out,
 )
 from usad_workbench.core.similarity.distances import (
     cosine_similarity,
@@ -35,6 +33,7 @@ from usad_workbench.core.similarity.resampling import (
     permutations_within,
     strata,
 )
+from usad_workbench.core.similarity.standing_out import level_words, stands_out
 
 __all__ = [
     "MIN_CLUSTERS",

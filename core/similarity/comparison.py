@@ -17,47 +17,12 @@ from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.layers import LayerMatrix
 from usad_workbench.core.similarity.resampling import Interval, jackknife_limits, too_few_clusters
+from usad_workbench.core.similarity.standing_out import known_number, level_words, stands_out
 
 MEASURE_WORDS = {"debiased_linear_cka": "debiased CKA", "mutual_knn": "mutual k-NN overlap"}
-ALPHA = 0.05
 
 MatrixKey = tuple[str, str, str, str]
 """student, encoder, domain, measure"""
-
-
-def stands_out(row: Mapping[str, Any]) -> bool | None:
-    """Whether a row of ``teacher_similarity`` stands out from its within-cluster null.
-
-    By its q-value, or by its p-value where nobody has corrected over the panel yet. Both speak
-    of the whole matrix of layer pairs, which a value above its own ``null_q95`` does not. This is
-    the one rule for every sentence and mark.
-
-    Returns:
-        None where there was no null.
-
-    >>> stands_out({"p_value": .03, "q_value": .2}), stands_out({"p_value": .03}), stands_out({})
-    (False, True, None)
-    """
-    level = _level(row)
-    return None if level is None else level[1] <= ALPHA
-
-
-def level_words(row: Mapping[str, Any]) -> str:
-    """The number by which a row stands out or not; empty where there was no null.
-
-    >>> level_words({"p_value": .03, "q_value": .22})
-    'q = 0.22'
-    """
-    level = _level(row)
-    return "" if level is None else f"{level[0]} = {level[1]:.2g}"
-
-
-def _level(row: Mapping[str, Any]) -> tuple[str, float] | None:
-    for word in ("q", "p"):
-        number = _number(row.get(f"{word}_value"))
-        if number is not None:
-            return word, number
-    return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,23 +178,14 @@ def _maximum(values: Matrix) -> Matrix:
 def _records(rows: Any) -> Iterable[Mapping[str, Any]]:
     if hasattr(rows, "to_dict"):
         rows = rows.to_dict("records")
-    return [row for row in rows if _number(row["value"]) is not None]
-
-
-def _number(value: Any) -> float | None:
-    """The number, or none for what a database or pandas means by missing."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+    return [row for row in rows if known_number(row["value"]) is not None]
 
 
 def _best_pair(name: str, entries: list[Mapping[str, Any]]) -> BestPair | None:
     best = max(entries, key=lambda row: float(row["value"]))
 
     def column(key: str) -> float:
-        number = _number(best.get(key))
+        number = known_number(best.get(key))
         return math.nan if number is None else number
 
     return BestPair(
