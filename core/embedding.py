@@ -34,6 +34,7 @@ from usad_workbench.core.storage.spaces import (
 )
 from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
+from usad_workbench.core.taught import note_teachers
 
 PORTION_S = 240.0
 """Seconds of audio between two commits; at a real-time factor of 0.03 that is 7 s of work."""
@@ -81,7 +82,7 @@ def embed(
     pooling: Pooling = "mean",
     progress: Progress = no_progress,
 ) -> EmbedReport:
-    """Embeds what is not embedded yet.
+    """Embeds what is not embedded yet, and notes who taught a student that has it on record.
 
     Args:
         workspace: Where clips come from and vectors go.
@@ -105,6 +106,7 @@ def embed(
     record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
     _refuse_second_name(workspace, record)
     register_encoder(workspace, record)
+    note_teachers(workspace, encoder.spec.name)
     rows, total = pending_segments(workspace, encoder.spec.name, wanted, pooling)
     pending = [_Segment(*row) for row in rows]
     failed: list[Failure] = []

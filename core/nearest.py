@@ -1,6 +1,6 @@
 """From similarities to a statement: corrected p-values, roles, the nearest teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,23 +19,51 @@ MatrixKey = tuple[str, str, str, str]
 """student, encoder, domain, measure"""
 
 
-def finish_panel(
-    workspace: Workspace,
-    student: str,
-    matrices: Mapping[MatrixKey, LayerMatrix],
-    roles: Mapping[str, EncoderRole],
-) -> list[NearestTeacher]:
-    """Corrects p-values over the panel and states which teacher is nearest, per domain."""
-    table = workspace.sql("SELECT * FROM teacher_similarity WHERE student = ?", [student])
+class LazyMatrices(Mapping[MatrixKey, LayerMatrix]):
+    """Matrices that are computed when somebody asks for one, and then kept."""
+
+    def __init__(
+        self, keys: Sequence[MatrixKey], compute: Callable[[MatrixKey], LayerMatrix]
+    ) -> None:
+        """Takes the keys that there are, and how a matrix is made."""
+        self._keys = list(keys)
+        self._compute = compute
+        self._known: dict[MatrixKey, LayerMatrix] = {}
+
+    def __getitem__(self, key: MatrixKey) -> LayerMatrix:
+        """The matrix of one encoder in one domain."""
+        if key not in self._known:
+            if key not in self._keys:
+                raise KeyError(key)
+            self._known[key] = self._compute(key)
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[MatrixKey]:
+        """The keys in their order."""
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        """How many there can be."""
+        return len(self._keys)
+
+    def keep(self, key: MatrixKey, matrix: LayerMatrix) -> None:
+        """Takes over a matrix that is there already."""
+        self._known[key] = matrix
+
+
+def correct_p_values(workspace: Workspace, student: str) -> None:
+    """Writes q-values: Benjamini-Hochberg over the panel, measure by measure."""
+    table = workspace.sql(
+        "SELECT DISTINCT measure FROM teacher_similarity WHERE student = ?", [student]
+    )
     with workspace.database.write() as connection:
-        for measure, rows in table.groupby("measure"):
-            known = rows[rows.p_value.notna()]
-            corrected = pa.table(
-                {
-                    "p": known.p_value.to_numpy(),
-                    "q": benjamini_hochberg(known.p_value.to_numpy()),
-                }
-            )
+        for measure in table.measure:
+            p = connection.execute(
+                "SELECT p_value FROM teacher_similarity WHERE student = ? AND measure = ? "
+                "AND p_value IS NOT NULL",
+                [student, measure],
+            ).fetchnumpy()["p_value"]
+            corrected = pa.table({"p": np.asarray(p), "q": benjamini_hochberg(np.asarray(p))})
             connection.register("corrected", corrected)
             connection.execute(
                 "UPDATE teacher_similarity SET q_value = c.q FROM "
@@ -43,7 +71,29 @@ def finish_panel(
                 "WHERE student = ? AND measure = ? AND p_value = c.p",
                 [student, measure],
             )
-        found = nearest_teachers(table, roles, matrices)
+
+
+def state_nearest(
+    workspace: Workspace,
+    student: str,
+    domains: Sequence[str],
+    matrices: Mapping[MatrixKey, LayerMatrix],
+    roles: Mapping[str, EncoderRole],
+) -> list[NearestTeacher]:
+    """States which teacher is nearest in each domain, in place of what was said before.
+
+    Roles are no part of the similarities, so this is said anew even where none was computed.
+
+    Args:
+        workspace: Holds ``teacher_similarity``.
+        student: Whose nearest teachers.
+        domains: Those that were compared.
+        matrices: For the interval of the difference to the nearest control.
+        roles: Who takes part, as what; other encoders of the table are left out.
+    """
+    table = workspace.sql("SELECT * FROM teacher_similarity WHERE student = ?", [student])
+    found = nearest_teachers(table[table.domain.isin(domains)], roles, matrices)
+    with workspace.database.write() as connection:
         connection.execute("DELETE FROM nearest_teachers WHERE student = ?", [student])
         for nearest in found:
             connection.execute(
@@ -59,7 +109,8 @@ def encoder_roles(
     """What every encoder is to this student: its teachers are those that taught it.
 
     ``encoders.role`` is only the default: a teacher of another student is a control here.
-    Without rows in ``distillation`` and without ``teachers`` the defaults stand.
+    Without rows in ``distillation`` and without ``teachers`` the defaults stand, which say
+    nothing about this student: see ``knows_teachers``.
     """
     taught = set(
         workspace.sql("SELECT teacher FROM distillation WHERE student = ?", [student]).teacher

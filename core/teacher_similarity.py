@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,15 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.errors import UnknownNameError
-from usad_workbench.core.nearest import MatrixKey, encoder_roles, finish_panel
+from usad_workbench.core.nearest import (
+    LazyMatrices,
+    correct_p_values,
+    encoder_roles,
+    state_nearest,
+)
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity import (
+    EncoderRole,
     LayerMatrix,
     Measure,
     layer_similarity,
@@ -65,21 +72,21 @@ def compare_with_teachers(
     workspace: Workspace,
     student: str,
     *,
-    teachers: Sequence[str] | None = None,
-    controls: Sequence[str] | None = None,
+    roles: Mapping[str, EncoderRole] | None = None,
     config: SimilarityConfig | None = None,
     progress: Progress = no_progress,
 ) -> SimilarityReport:
     """Compares a student's layers with those of other encoders, domain by domain.
 
-    What is in the workspace already, computed from the same vectors in the same way, is
-    left as it is.
+    Similarities that are in the workspace already, computed from the same vectors in the same
+    way, are left as they are. What follows from them and from the roles, which teacher is
+    nearest, is stated anew each time.
 
     Args:
         workspace: Holds the embeddings.
         student: Whose layers.
-        teachers: Who taught it; the table ``distillation`` where none.
-        controls: With whom else; every other encoder of the workspace where none.
+        roles: With whom, and what each of them is to the student; every encoder that has
+            embeddings where none, with the roles of ``encoder_roles``.
         config: Neighbours, permutations, seed.
         progress: Called after each encoder and domain.
 
@@ -87,31 +94,50 @@ def compare_with_teachers(
         UnknownNameError: an encoder without embeddings in the workspace.
     """
     config = config or SimilarityConfig()
-    names = _encoders(workspace, student, teachers, controls)
+    workspace.space_id(student, -1)
+    if roles is None:
+        present = _embedded(workspace)
+        known = encoder_roles(workspace, student)
+        roles = {name: role for name, role in known.items() if name in present}
+    names = [name for name in roles if name != student]
+    for name in names:
+        workspace.space_id(name, -1)
     clips = common_clips(workspace, [student, *names])
     counts = clips.domain.value_counts()
     domains = sorted(counts.index[counts >= MIN_CLIPS])
-    warnings = [
-        f"domain {domain} has {n} clips that all encoders have, fewer than {MIN_CLIPS}: left out"
-        for domain, n in counts.items()
-        if n < MIN_CLIPS
-    ]
     job = _Job(workspace, student, clips[clips.domain.isin(domains)], config)
     # A domain is computed for all encoders or for none: differences need both on one sample.
     stale = [domain for domain in domains if any(job.misses(name, domain) for name in names)]
     todo = [(name, domain) for name in names for domain in stale]
-    matrices: dict[MatrixKey, LayerMatrix] = {}
+    keys = [(student, n, d, measure) for n in names for d in domains for measure in MEASURES]
+    matrices = LazyMatrices(
+        keys, lambda key: job.matrix(key[1], key[2], cast(Measure, key[3]), n_permutations=0)
+    )
     for done, (name, domain) in enumerate(todo, start=1):
         for measure in MEASURES:
-            matrices[student, name, domain, measure] = job.compare(name, domain, measure)
+            matrices.keep((student, name, domain, measure), job.compare(name, domain, measure))
         progress(done, len(todo), f"compare {student}")
     if todo:
-        finish_panel(workspace, student, matrices, encoder_roles(workspace, student, teachers))
+        correct_p_values(workspace, student)
+    state_nearest(workspace, student, domains, matrices, roles)
     used = job.clips
     return SimilarityReport(
         student=student, encoders=names, domains=domains, n_clips=len(used),
-        n_clusters=int(used.cluster_id.nunique()), n_computed=len(todo), warnings=warnings,
+        n_clusters=int(used.cluster_id.nunique()), n_computed=len(todo),
+        warnings=left_out_words(counts),
     )  # fmt: skip
+
+
+def left_out_words(counts: "pd.Series[int]") -> list[str]:
+    """One warning that names all domains with too few clips, if there are any.
+
+    >>> left_out_words(pd.Series({"speech": 90, "birds": 3, "bats": 8}))
+    ['birds (3 clips), bats (8 clips): fewer than 24 clips that all encoders have, left out']
+    """
+    small = [f"{domain} ({n} clips)" for domain, n in counts.items() if n < MIN_CLIPS]
+    if not small:
+        return []
+    return [f"{', '.join(small)}: fewer than {MIN_CLIPS} clips that all encoders have, left out"]
 
 
 class _Job:
@@ -140,24 +166,34 @@ class _Job:
         )
         return int(found.n[0]) < len(MEASURES)
 
+    def matrix(
+        self, name: str, domain: str, measure: Measure, *, n_permutations: int
+    ) -> LayerMatrix:
+        """One encoder's matrix in one domain; the permutations make its null and p-values."""
+        rows = self._rows(domain)
+        config = self._config
+        return layer_similarity(
+            [x[rows] for x in self._of(self.student).values()],
+            [x[rows] for x in self._of(name).values()],
+            self.clips.cluster_id.to_numpy()[rows].tolist(), measure=measure, k=config.k,
+            n_permutations=n_permutations, seed=config.seed, max_clips=config.max_clips,
+        )  # fmt: skip
+
     def compare(self, name: str, domain: str, measure: Measure) -> LayerMatrix:
         """Computes and stores one encoder's matrix in one domain."""
-        rows = np.flatnonzero((self.clips.domain == domain).to_numpy())
-        clusters = self.clips.cluster_id.to_numpy()[rows]
+        matrix = self.matrix(name, domain, measure, n_permutations=self._config.n_permutations)
+        rows = self._rows(domain)
         mine = {layer: x[rows] for layer, x in self._of(self.student).items()}
         theirs = {layer: x[rows] for layer, x in self._of(name).items()}
-        config = self._config
-        matrix = layer_similarity(
-            list(mine.values()), list(theirs.values()), clusters.tolist(), measure=measure,
-            k=config.k, n_permutations=config.n_permutations, seed=config.seed,
-            max_clips=config.max_clips,
-        )  # fmt: skip
         stamp = self._fingerprint(name)
         table = similarity_rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
         _store(self.workspace, "teacher_similarity", table, self.student, name, domain, measure)
         if measure == "mutual_knn":
             self._store_clips(name, domain, rows, mine, theirs)
         return matrix
+
+    def _rows(self, domain: str) -> npt.NDArray[np.intp]:
+        return np.flatnonzero((self.clips.domain == domain).to_numpy())
 
     def _store_clips(
         self,
@@ -240,24 +276,6 @@ def clip_vectors(
         )
     vectors: ClipVectors = (sums / counts[:, None]).astype(np.float32)
     return vectors
-
-
-def _encoders(
-    workspace: Workspace,
-    student: str,
-    teachers: Sequence[str] | None,
-    controls: Sequence[str] | None,
-) -> list[str]:
-    """Who the student is compared with, each once; all that the workspace has where none."""
-    workspace.space_id(student, -1)
-    present = [name for name in workspace.encoders().encoder if name in _embedded(workspace)]
-    taught = workspace.sql("SELECT teacher FROM distillation WHERE student = ?", [student]).teacher
-    first = [name for name in taught if name in present] if teachers is None else list(teachers)
-    others = present if controls is None else list(controls)
-    names = [name for name in dict.fromkeys([*first, *others]) if name != student]
-    for name in names:
-        workspace.space_id(name, -1)
-    return names
 
 
 def _embedded(workspace: Workspace) -> set[str]:

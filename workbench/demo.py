@@ -12,9 +12,9 @@ from pathlib import Path
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.parallel_embedding import embed_encoders
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.registry import encoder_status, setup_encoders, student_teachers
+from usad_workbench.core.registry import encoder_status, setup_encoders
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
-from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.teacher_similarity import compare_with_teachers
 from usad_workbench.indexes.projection import project_space
@@ -53,7 +53,6 @@ def run_demo(folder: str | Path, progress: Progress = no_progress) -> DemoReport
     _index_and_project(workspace, progress)
     present = set(workspace.spaces().encoder)
     if STUDENT in present:
-        set_distillation(workspace, STUDENT, student_teachers(STUDENT))
         compare_with_teachers(workspace, STUDENT, progress=progress)
     return DemoReport(
         workspace=workspace.folder,

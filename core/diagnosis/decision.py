@@ -35,7 +35,7 @@ def decide(diagnosis: Diagnosis, rules: Rules) -> list[Verdict]:
     verdicts = []
     inheritance = _rows(diagnosis, "inheritance")
     if inheritance:
-        verdicts.append(inherited(inheritance))
+        verdicts.append(inherited(inheritance, rules))
     routing = _one_protocol(_rows(diagnosis, "routing"))
     means = [row for row in routing if row["task"] == MEAN_OF_TASKS and row["domain"]]
     if means:

@@ -12,6 +12,7 @@ def document(diagnosis: Diagnosis, verdicts: Sequence[Verdict]) -> dict[str, Any
     head = {
         "student": diagnosis.student, "layers": diagnosis.layers, "domains": diagnosis.domains,
         "unseen_domains": diagnosis.unseen_domains, "teachers": diagnosis.teachers,
+        "are_teachers_known": diagnosis.are_teachers_known,
         "controls": diagnosis.controls, "baselines": diagnosis.baselines,
         "n_clips": diagnosis.n_clips, "n_clusters": diagnosis.n_clusters,
         "seed": diagnosis.seed, "selection": diagnosis.selection,

@@ -17,13 +17,17 @@ from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity._arrays import Indices
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.tasks import Task, make_task
+from usad_workbench.core.taught import knows_teachers, note_teachers
 from usad_workbench.core.teacher_similarity import (
     MIN_CLIPS,
     ClipVectors,
     clip_vectors,
     common_clips,
+    left_out_words,
 )
 
+ENOUGH_PERMUTATIONS = 19
+"""With fewer no p-value can be as low as 0.05."""
 SMALL_SELECTION = 100
 """Below this many clips of a domain a warning goes with every number."""
 
@@ -49,6 +53,19 @@ class DiagnosisConfig:
     associations: tuple[AssociationRule, ...] = ()
     """Association tests beside the default ones."""
 
+    def __post_init__(self) -> None:
+        """Refuses what leaves no null.
+
+        Raises:
+            ConfigError: no permutation at all.
+        """
+        if self.n_permutations < 1:
+            raise ConfigError(
+                f"Found {self.n_permutations} permutations, expected at least 1: they are the null "
+                f"that a similarity is held against. {ENOUGH_PERMUTATIONS} are the fewest that can "
+                "show p = 0.05, 200 are usual."
+            )
+
 
 @dataclass(kw_only=True, eq=False)
 class Material:
@@ -64,6 +81,8 @@ class Material:
     """The clips that all encoders have, all columns, in the order of their ids."""
     config: DiagnosisConfig
     warnings: list[str]
+    are_teachers_known: bool = True
+    """Whether somebody said who taught the student; else the default roles stand in."""
     _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict)
     _layers: dict[str, list[int]] = field(default_factory=dict)
 
@@ -189,7 +208,8 @@ def gather(
     Args:
         workspace: Holds the embeddings.
         student: Who is diagnosed.
-        teachers: Who taught it; the table ``distillation`` where none.
+        teachers: Who taught it; where none, the table ``distillation``, into which goes what the
+            student's checkpoint records; without either the encoders of that role, with a warning.
         controls: Who did not; every other encoder but baselines and students where none.
         config: Seed, sizes, selection.
 
@@ -199,6 +219,8 @@ def gather(
         DegenerateError: fewer clips than one domain needs.
     """
     config = config or DiagnosisConfig()
+    note_teachers(workspace, student)
+    are_known = teachers is not None or knows_teachers(workspace, student)
     roles = _roles(workspace, student, teachers, controls)
     workspace.space_id(student, -1)
     for name in roles:
@@ -218,7 +240,11 @@ def gather(
     return Material(
         workspace=workspace, student=student, roles=roles,
         taught=_taught(workspace, student, roles), clips=clips, config=config,
-        warnings=_warnings(counts),
+        are_teachers_known=are_known,
+        warnings=[
+            *_doubts(workspace, student, are_known), *_few_permutations(config.n_permutations),
+            *left_out_words(counts), *_small_selections(counts),
+        ],
     )  # fmt: skip
 
 
@@ -269,11 +295,36 @@ def _taught(
     return taught
 
 
-def _warnings(counts: "pd.Series[int]") -> list[str]:
+def _doubts(workspace: Workspace, student: str, are_known: bool) -> list[str]:
+    """What is doubtful about the student itself."""
     found = []
-    for domain, n in counts.items():
-        if n < MIN_CLIPS:
-            found.append(f"domain {domain} has {n} clips, fewer than {MIN_CLIPS}: left out")
-        elif n < SMALL_SELECTION:
-            found.append(f"domain {domain} has {n} clips: too few for small differences")
+    known = workspace.encoders().set_index("encoder")
+    role = str(known.role[student])
+    if role != "student" and not knows_teachers(workspace, student):
+        found.append(
+            f"{student} has the role {role} in this workspace and no teachers on record: what it "
+            "shares with others is no inheritance unless they taught it"
+        )
+    if not are_known:
+        found.append(
+            f"who taught {student} is not known: encoders with the role teacher are taken; name "
+            "them with --teachers"
+        )
     return found
+
+
+def _few_permutations(n: int) -> list[str]:
+    if n >= ENOUGH_PERMUTATIONS:
+        return []
+    return [
+        f"{n} permutations: no p-value can be as low as 0.05, take {ENOUGH_PERMUTATIONS} or more"
+    ]
+
+
+def _small_selections(counts: "pd.Series[int]") -> list[str]:
+    small = [f"{d} ({n} clips)" for d, n in counts.items() if MIN_CLIPS <= n < SMALL_SELECTION]
+    if not small:
+        return []
+    return [
+        f"{', '.join(small)}: fewer than {SMALL_SELECTION} clips, too few for small differences"
+    ]

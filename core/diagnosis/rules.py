@@ -32,6 +32,22 @@ class FalsifiedRules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class InheritanceRules:
+    """When the absence of inheritance counts as shown."""
+
+    smallest_cka: float
+    smallest_mutual_knn: float
+
+    def smallest_excess(self, measure: str) -> float:
+        """The smallest excess over the controls that would count, by one measure."""
+        known = {
+            "debiased_linear_cka": self.smallest_cka,
+            "mutual_knn": self.smallest_mutual_knn,
+        }
+        return known[measure]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AssociationRule:
     """An association test as four SQL conditions on the columns of ``clips``."""
 
@@ -56,6 +72,7 @@ class Rules:
     mixture: MixtureRules
     general: GeneralRules
     falsified: FalsifiedRules
+    inheritance: InheritanceRules
     associations: tuple[AssociationRule, ...] = ()
     """Beside the default tests of the panel."""
 
@@ -71,6 +88,8 @@ class Rules:
             "mixture.explained": self.mixture.explained,
             "general.unseen_share": self.general.unseen_share,
             "falsified.unseen_share": self.falsified.unseen_share,
+            "inheritance.smallest_cka": self.inheritance.smallest_cka,
+            "inheritance.smallest_mutual_knn": self.inheritance.smallest_mutual_knn,
         }
         for name, value in shares.items():
             if not 0 < value <= 1:

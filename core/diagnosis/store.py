@@ -47,6 +47,7 @@ def store_diagnosis(
     head = {
         "layers": diagnosis.layers, "domains": diagnosis.domains,
         "unseen_domains": diagnosis.unseen_domains, "teachers": diagnosis.teachers,
+        "are_teachers_known": diagnosis.are_teachers_known, "panels": list(diagnosis.panels),
         "controls": diagnosis.controls, "baselines": diagnosis.baselines,
         "n_clips": diagnosis.n_clips, "n_clusters": diagnosis.n_clusters,
         "seed": diagnosis.seed, "warnings": diagnosis.warnings,

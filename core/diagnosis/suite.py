@@ -39,6 +39,9 @@ class Diagnosis:
     """The filter and the list of clips in words; empty for the whole workspace."""
     panels: dict[str, Panel]
     warnings: list[str]
+    """Each once."""
+    are_teachers_known: bool = True
+    """Whether somebody said who taught the student; else the default roles stand in."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Versions, weights of each encoder, settings."""
 
@@ -88,7 +91,10 @@ def diagnose(
         teachers=material.teachers, controls=material.controls, baselines=material.baselines,
         n_clips=len(used), n_clusters=int(used.cluster_id.nunique()),
         seed=material.config.seed, selection=selection_words(material), panels=found,
-        warnings=[*material.warnings, *(w for panel in found.values() for w in panel.warnings)],
+        warnings=list(dict.fromkeys(
+            [*material.warnings, *(w for panel in found.values() for w in panel.warnings)]
+        )),
+        are_teachers_known=material.are_teachers_known,
         provenance=provenance(material),
     )  # fmt: skip
 

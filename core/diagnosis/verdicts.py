@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.rules import InheritanceRules, Rules
 
 UNDECIDED = "undecided"
 NOT_MEASURED = "not measured"
+NOT_TESTABLE = "not testable"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -281,50 +282,77 @@ def _none_open(
     return unseen_fine and stages_fine and beaten
 
 
-def inherited(rows: Sequence[Mapping[str, Any]]) -> Verdict:
+def inherited(rows: Sequence[Mapping[str, Any]], rules: Rules) -> Verdict:
     """What the student took from its teachers beyond what controls show.
 
     Args:
         rows: Of the panel ``inheritance``.
+        rules: Thresholds.
 
-    >>> row = {"teacher": "t", "domain": "speech", "layer": 3, "inherited": "yes",
-    ...     "excess": .1, "ci_low": .05, "ci_high": .15, "n_clips": 200}
-    >>> inherited([row]).verdict
-    'inherited: t in speech'
+    >>> from usad_workbench.core.diagnosis.rules import load_rules
+    >>> row = {"teacher": "t", "domain": "speech", "measure": "mutual_knn", "inherited": "no",
+    ...     "excess": .1, "ci_low": -2.1, "ci_high": 2.3, "n_clips": 200}
+    >>> found = inherited([row], load_rules()[0])
+    >>> found.verdict, found.evidence["t"]["speech"]
+    ('undecided', 'undecided: an excess of up to +2.300 is not ruled out')
     """
-    answers: dict[str, dict[str, set[str]]] = {}
+    pairs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        place = answers.setdefault(str(row["teacher"]), {}).setdefault(str(row["domain"]), set())
-        place.add(str(row["inherited"]))
+        pairs.setdefault((str(row["teacher"]), str(row["domain"])), []).append(row)
+    evidence: dict[str, dict[str, str]] = {}
+    for (teacher, domain), cells in pairs.items():
+        evidence.setdefault(teacher, {})[domain] = _answer(cells, rules.inheritance)
+    answers = [answer for domains in evidence.values() for answer in domains.values()]
     found = [
-        f"{teacher} in {', '.join(d for d, a in domains.items() if 'yes' in a)}"
-        for teacher, domains in answers.items()
-        if any("yes" in a for a in domains.values())
+        f"{teacher} in {', '.join(d for d, answer in domains.items() if answer == 'yes')}"
+        for teacher, domains in evidence.items()
+        if "yes" in domains.values()
     ]
-    is_tested = any("no" in a for domains in answers.values() for a in domains.values())
-    verdict = "inherited: " + "; ".join(found) if found else UNDECIDED
-    if not found and is_tested:
+    tested = [answer for answer in answers if answer != NOT_TESTABLE]
+    verdict = UNDECIDED
+    if found:
+        verdict = "inherited: " + "; ".join(found)
+    elif answers and not tested:
+        verdict = NOT_TESTABLE
+    elif tested and all(answer == "no" for answer in tested):
         verdict = "no inheritance found"
-    elif not found and answers:
-        verdict = "not testable"
     return Verdict(
         question="inherited", verdict=verdict,
         rule="yes where similarity to the teacher exceeds that of exchangeable controls with a "
         "q-value at or below 0.05 (Benjamini-Hochberg over the panel), on other clips too, and so for "
-        "teacher and domain as a whole (Simes over its cells, Holm over all pairs); not testable "
-        "where a domain has no exchangeable control",
-        evidence={
-            teacher: {d: _answer(a) for d, a in domains.items()}
-            for teacher, domains in answers.items()
-        },
+        "teacher and domain as a whole (Simes over its cells, Holm over all pairs); no where that "
+        f"is not so and the upper limit of every excess is below {rules.inheritance.smallest_cka:g} "
+        f"(CKA) or {rules.inheritance.smallest_mutual_knn:g} (mutual k-NN); undecided where a limit "
+        "reaches higher, as with few controls it does; not testable where a domain has no "
+        "exchangeable control. No inheritance is found if every pair that is testable, at least "
+        "one, is a no",
+        evidence=dict(evidence),
     )  # fmt: skip
 
 
-def _answer(answers: set[str]) -> str:
-    for word in ("yes", "no"):
-        if word in answers:
-            return word
-    return "not testable"
+def _answer(cells: Sequence[Mapping[str, Any]], rules: InheritanceRules) -> str:
+    """The answer for one teacher in one domain."""
+    given = {str(cell["inherited"]) for cell in cells}
+    if "yes" in given:
+        return "yes"
+    if "no" not in given:
+        return NOT_TESTABLE
+    reached = [
+        limit
+        for cell in cells
+        if cell["inherited"] == "no"
+        and (limit := _limit(cell)) >= rules.smallest_excess(str(cell["measure"]))
+    ]
+    if not reached:
+        return "no"
+    reach = f"up to {max(reached):+.3f}" if math.isfinite(max(reached)) else "any size"
+    return f"{UNDECIDED}: an excess of {reach} is not ruled out"
+
+
+def _limit(cell: Mapping[str, Any]) -> float:
+    """The upper limit of a cell's excess; infinite where none is known."""
+    high = cell.get("ci_high")
+    return float(high) if high is not None and math.isfinite(high) else math.inf
 
 
 def _words(estimates: Estimates) -> dict[str, str] | str:

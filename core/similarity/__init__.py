@@ -33,6 +33,7 @@ from usad_workbench.core.similarity.resampling import (
     permutations_within,
     strata,
 )
+from usad_workbench.core.similarity.standing_out import level_words, stands_out
 
 __all__ = [
     "MIN_CLUSTERS",
@@ -52,6 +53,7 @@ __all__ = [
     "jackknife_difference",
     "jackknife_interval",
     "layer_similarity",
+    "level_words",
     "mutual_knn",
     "nearest_neighbours",
     "nearest_teachers",
@@ -59,6 +61,7 @@ __all__ = [
     "normalise_rows",
     "permutations_within",
     "squared_euclidean_distance",
+    "stands_out",
     "strata",
     "u_centre",
 ]

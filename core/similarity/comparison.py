@@ -17,9 +17,9 @@ from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.layers import LayerMatrix
 from usad_workbench.core.similarity.resampling import Interval, jackknife_limits, too_few_clusters
+from usad_workbench.core.similarity.standing_out import known_number, level_words, stands_out
 
 MEASURE_WORDS = {"debiased_linear_cka": "debiased CKA", "mutual_knn": "mutual k-NN overlap"}
-ALPHA = 0.05
 
 MatrixKey = tuple[str, str, str, str]
 """student, encoder, domain, measure"""
@@ -45,7 +45,10 @@ class BestPair:
     ci_high: float
     student_layer: int
     teacher_layer: int
-    p_value: float
+    is_above_null: bool | None
+    """Whether it stands out from its permutation null; None if untested."""
+    level_words: str
+    """The q-value or p-value that says so."""
     n_pairs: int
     """The maximum is over this many layer pairs."""
     n_clips: int
@@ -175,23 +178,14 @@ def _maximum(values: Matrix) -> Matrix:
 def _records(rows: Any) -> Iterable[Mapping[str, Any]]:
     if hasattr(rows, "to_dict"):
         rows = rows.to_dict("records")
-    return [row for row in rows if _number(row["value"]) is not None]
-
-
-def _number(value: Any) -> float | None:
-    """The number, or none for what a database or pandas means by missing."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+    return [row for row in rows if known_number(row["value"]) is not None]
 
 
 def _best_pair(name: str, entries: list[Mapping[str, Any]]) -> BestPair | None:
     best = max(entries, key=lambda row: float(row["value"]))
 
     def column(key: str) -> float:
-        number = _number(best.get(key))
+        number = known_number(best.get(key))
         return math.nan if number is None else number
 
     return BestPair(
@@ -201,7 +195,8 @@ def _best_pair(name: str, entries: list[Mapping[str, Any]]) -> BestPair | None:
         ci_high=column("ci_high"),
         student_layer=int(best["student_layer"]),
         teacher_layer=int(best["teacher_layer"]),
-        p_value=column("p_value"),
+        is_above_null=stands_out(best),
+        level_words=level_words(best),
         n_pairs=len(entries),
         n_clips=int(best["n_clips"]),
         n_clusters=int(best["n_clusters"]),
@@ -220,9 +215,6 @@ def _compare(
     control = _nearest(best, encoders, "control", home) if teacher else None
     baseline = _nearest(best, encoders, "baseline")
     difference = _difference(key, teacher, control, matrices)
-    is_above = None
-    if teacher and math.isfinite(teacher.p_value):
-        is_above = teacher.p_value <= ALPHA
     overlap = _overlap(teacher, control)
     is_nearer = _is_nearer(teacher, control, difference, overlap)
     found = NearestTeacher(
@@ -233,7 +225,7 @@ def _compare(
         control=control,
         baseline=baseline,
         difference=difference,
-        is_above_null=is_above,
+        is_above_null=teacher.is_above_null if teacher else None,
         do_intervals_overlap=overlap,
         is_nearer_than_control=is_nearer,
         sentence=_sentence(domain, measure, teacher, home, control, baseline, difference),
@@ -320,10 +312,10 @@ def _sentence(
         f"layer {teacher.teacher_layer}, {_maximum_words(teacher)}; n = {teacher.n_clips} clips, "
         f"{teacher.n_clusters} clusters)"
     )
-    if math.isfinite(teacher.p_value) and teacher.p_value > ALPHA:
+    if teacher.is_above_null is False:
         start += (
             "; that does not stand out from what the same clips give when exchanged within "
-            f"their clusters (p = {teacher.p_value:.2g}), so no teacher is near by this measure"
+            f"their clusters ({teacher.level_words}), so no teacher is near by this measure"
         )
     elif control is None:
         start += f"; {_home_words(home)}, so nothing can be said about inheritance"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
+from usad_workbench.core.nearest import encoder_roles
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
@@ -96,9 +97,34 @@ def test_second_run_computes_nothing_and_new_settings_all(planted: Workspace) ->
 
 def test_roles_follow_who_taught_whom(planted: Workspace) -> None:
     """Named a control, teacher a cannot be the nearest teacher any more."""
-    compare_with_teachers(planted, "s", teachers=["b"], config=CONFIG)
+    compare_with_teachers(planted, "s", roles=encoder_roles(planted, "s", ["b"]), config=CONFIG)
     nearest = planted.sql("SELECT * FROM nearest_teachers")
     assert set(nearest.teacher) == {"b"}
+
+
+def test_what_is_nearest_is_stated_anew_where_roles_change(planted: Workspace) -> None:
+    """Same similarities, other teachers: the sentence and its interval follow the roles."""
+    compare_with_teachers(planted, "s", config=CONFIG)
+    first = planted.sql("SELECT * FROM nearest_teachers ORDER BY ALL")
+    assert first.difference_ci_low.notna().any()
+    only_b = encoder_roles(planted, "s", ["b"])
+    assert compare_with_teachers(planted, "s", roles=only_b, config=CONFIG).n_computed == 0
+    assert set(planted.sql("SELECT teacher FROM nearest_teachers").teacher) == {"b"}
+    compare_with_teachers(planted, "s", config=CONFIG)
+    assert planted.sql("SELECT * FROM nearest_teachers ORDER BY ALL").equals(first)
+    without_k = {name: role for name, role in encoder_roles(planted, "s").items() if name != "k"}
+    compare_with_teachers(planted, "s", roles=without_k, config=CONFIG)
+    assert planted.sql("SELECT control FROM nearest_teachers").control.isna().all()
+
+
+def test_small_domains_are_one_warning(planted: Workspace) -> None:
+    with planted.database.write() as connection:
+        for i, domain in ((0, "birds"), (1, "bats")):
+            connection.execute(
+                "UPDATE clips SET domain = ? WHERE clip_id = ?", [domain, f"c{i:03}"]
+            )
+    (warning,) = compare_with_teachers(planted, "s", config=CONFIG).warnings
+    assert "birds (1 clips)" in warning and "bats (1 clips)" in warning
 
 
 def test_clip_vectors_average_segments_of_a_clip(planted: Workspace) -> None:

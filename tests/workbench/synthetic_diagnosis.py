@@ -149,7 +149,8 @@ def diagnosis(workspace: Workspace, selection: str = "") -> Diagnosis:
 def verdicts(found: Diagnosis) -> list[Verdict]:
     """One that is decided, one that is not."""
     rules, _ = load_rules()
+    rows = found.panels["inheritance"].rows
     return [
-        inherited(list(found.panels["inheritance"].rows)),
+        inherited([{**row, "measure": "mutual_knn"} for row in rows], rules),
         general_or_mixture({}, {}, {}, None, rules),
     ]

@@ -161,6 +161,21 @@ def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert row["p_value"] >= 1 / 20
         assert row["q_value"] >= row["p_value"] - 1e-12
         assert (row["ci_low"] is None) == (row["n_clusters"] < 8)
+    again = (
+        "diagnose",
+        "--workspace",
+        w,
+        "--student",
+        "untrained-student",
+        "--panels",
+        "similarity",
+    )
+    assert main([*again, "--permutations", "19"]) == 0
+    said = capsys.readouterr().out
+    assert "warning: untrained-student has the role baseline" in said
+    assert "warning: who taught untrained-student is not known" in said
+    assert main([*again, "--permutations", "0"]) == 2
+    assert "expected at least 1" in capsys.readouterr().err
     assert _json(capsys, "check", "--workspace", w) == {"ok": True, "problems": []}
 
 

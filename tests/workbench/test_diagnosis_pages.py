@@ -1,13 +1,17 @@
 """Bias, Layers and Probes on a workspace that holds diagnoses."""
 
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from usad_workbench.core.diagnosis.store import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import app
 from usad_workbench.workbench.presenters import stored
@@ -58,6 +62,33 @@ def test_bias_has_the_verdicts_with_evidence_and_rule(opened: Any) -> None:
     assert "    - speech: yes" in said
     assert "q-value at or below 0.05" in said
     assert "domain effects has 27 clips: too few" in said
+
+
+@pytest.mark.parametrize("name", ["Bias", "Layers", "Probes"])
+def test_warnings_are_folded(opened: Any, name: str) -> None:
+    (folded,) = [one for one in opened(name).expander if one.label == "1 warning"]
+    assert not folded.proto.expanded
+    assert "domain effects has 27 clips" in folded.markdown[0].value.replace("\\", "")
+
+
+def test_a_panel_of_an_earlier_diagnosis_says_so(
+    diagnosed: Workspace,
+    synthetic_diagnosis: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(diagnosed.folder.parent, tmp_path / "all")
+    copy = Workspace.open(tmp_path / "all" / diagnosed.folder.name)
+    found = synthetic_diagnosis.diagnosis(copy, "")
+    only = replace(found, panels={"routing": found.panels["routing"]}, are_teachers_known=False)
+    store_diagnosis(copy, only, [], "")
+    monkeypatch.setattr(sys, "argv", ["app.py", str(copy.folder)])
+    test = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
+    said = texts(test.switch_page("views/bias.py").run())
+    assert "did not compute the panels that the rules need" in said
+    assert "From an earlier diagnosis" in said
+    assert "Who taught tiny-student is not known" in said
+    assert "rows: no exchangeable control of the domain" in said
 
 
 @pytest.mark.parametrize("name", ["inheritance", "attribution", "errors", "routing", "novelty"])

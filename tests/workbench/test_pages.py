@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import app
 from usad_workbench.workbench.launch import launch
+from usad_workbench.workbench.presenters.text import plain
 
 APP = Path(app.__file__)
 TIMEOUT_S = 60
@@ -78,6 +79,12 @@ def test_overview_counts_and_says_who_taught(opened: Any) -> None:
     assert "109 clips" in said
     assert "learned in stage 1" in said.replace("\\", "")
     assert "unseen" in said
+
+
+def test_overview_names_the_student_on_every_card(opened: Any) -> None:
+    cards = [str(m.value) for m in opened("Overview").markdown if "geometry is nearest" in m.value]
+    assert cards
+    assert all(plain("tiny-student") in card.split("\n")[0] for card in cards)
 
 
 def test_map_recolours_and_filters(opened: Any) -> None:

@@ -12,6 +12,7 @@ from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.diagnosis import comparison
 from usad_workbench.core.errors import AudioError, DegenerateError
+from usad_workbench.core.similarity import EncoderRole, nearest_teachers
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
 from usad_workbench.workbench.presenters import (
     bias,
@@ -23,11 +24,12 @@ from usad_workbench.workbench.presenters import (
     layers,
     maps,
     overview,
+    panel_rows,
     probes,
     sound,
     text,
 )
-from usad_workbench.workbench.presenters.panels_in_words import views_of
+from usad_workbench.workbench.presenters.panels_in_words import VIEWS, views_of
 
 NASTY = "<img src=x onerror=alert(1)> [a](http://b.c) $x$ :red[y] www.d.e f@g.hi"
 
@@ -121,6 +123,8 @@ def test_overview_of_the_workspace(workspace: Workspace) -> None:
     assert overview.taught_words(workspace.sql)[0].endswith("speech-teacher (speech).")
     unseen = {h.domain for h in overview.headlines(workspace.sql) if h.is_unseen}
     assert unseen == {"effects"}
+    assert {h.student for h in overview.headlines(workspace.sql)} == {"tiny-student"}
+    assert all(h.has_record for h in overview.headlines(workspace.sql))
     assert overview.collections(workspace.sql)["domain"].tolist()[0] == "speech"
 
 
@@ -157,13 +161,34 @@ def test_heat_maps_share_one_scale_and_carry_their_cells() -> None:
     assert "&lt;t&gt;" in figure.layout.xaxis.title.text
 
 
-def test_cells_not_above_their_null_are_crossed_out() -> None:
-    rows = matrix_rows(value=0.1, null=0.25)
-    assert layers.is_above_null(rows).tolist() == [False, False, False, False, True, True] * 2
+def test_cells_that_do_not_stand_out_are_crossed_out() -> None:
+    rows = matrix_rows().assign(q_value=[0.06, 0.22, 0.4, 1.0, 0.05, 0.01] * 2)
+    assert layers.stand_out(rows) == [False, False, False, False, True, True] * 2
     figure = layers.heatmaps(rows, student="s", teacher="t", measure="m", top=0.8)
     cells = next(t for t in figure.data if t.type == "scatter")
     assert list(cells.marker.symbol) == ["x-thin"] * 4 + ["square"] * 2
-    assert not layers.is_above_null(matrix_rows(null=None)).any()
+    assert not any(layers.stand_out(matrix_rows().assign(p_value=None, q_value=np.nan)))
+
+
+def test_a_cell_and_the_sentence_about_it_follow_one_rule() -> None:
+    """Above its own null, but not when all pairs are counted: neither says that it stands out."""
+    rows = matrix_rows(value=0.64, null=0.63).assign(p_value=0.22, q_value=0.3, domain="speech")
+    roles = {"t": EncoderRole(role="teacher", domain="speech")}
+    (said,) = nearest_teachers(rows, roles)
+    assert "does not stand out" in said.sentence and "q = 0.3" in said.sentence
+    row = rows.iloc[-1].to_dict()
+    for words in (layers.cell_words(row, "mutual_knn"), layers.cell_hover(row)):
+        assert "does not stand out" in words
+
+
+def test_values_with_numbers_are_drawn_first() -> None:
+    """Untestable rows come first in the panel, and are not what the page opens with."""
+    frame = pd.DataFrame(
+        {"form": ["none", "controls for the teacher"], "excess": [np.nan, 0.1],
+         "measure": ["mutual_knn"] * 2}
+    )  # fmt: skip
+    (choices,) = panel_rows.choices_of(frame, VIEWS["inheritance"]).values()
+    assert choices == ["controls for the teacher", "none"]
 
 
 def test_cell_words_have_interval_null_and_n() -> None:

@@ -4,6 +4,7 @@ import html
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -222,3 +223,15 @@ def test_a_report_that_cannot_be_written_is_an_error_in_words(
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
         write_report(tmp_path / "file" / "report.html", found, [], RULES, workspace)
+
+
+def test_nobody_is_said_to_have_taught_where_it_is_not_known(
+    found: Diagnosis, workspace: Workspace, tmp_path: Path
+) -> None:
+    for is_known in (True, False):
+        one = replace(found, are_teachers_known=is_known)
+        file = write_report(tmp_path / "r.html", one, [], "", workspace, sound_limit_bytes=0)
+        text = file.read_text(encoding="utf-8")
+        assert ("Teachers taught this student" in text) is is_known
+        assert ("took from its teachers" in text) is is_known
+        assert ("is not known" in text) is not is_known

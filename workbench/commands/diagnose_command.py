@@ -17,7 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_workspace(parser)
     parser.add_argument("--student", required=True, metavar="S", help="the student in question")
-    parser.add_argument("--teachers", metavar="A,B", help="default: the table distillation")
+    parser.add_argument(
+        "--teachers",
+        metavar="A,B",
+        help="who taught it; default: the table distillation, which has it for students of this "
+        "program; where it names nobody, every encoder with the role teacher, with a warning",
+    )
     parser.add_argument("--controls", metavar="A,B", help="default: every other encoder")
     parser.add_argument(
         "--layer",
@@ -92,7 +97,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.report:
         write_report(args.report, found, verdicts, rules_text, workspace)
         answer["report"] = str(args.report)
-    lines = [f"{v.question}: {v.verdict}" for v in verdicts]
+    lines = [f"warning: {one}" for one in found.warnings]
+    lines += [f"{v.question}: {v.verdict}" for v in verdicts]
     if "similarity" in found.panels and not found.selection:
         nearest = workspace.sql(
             "SELECT * FROM nearest_teachers WHERE student = ? ORDER BY measure, domain",

@@ -18,7 +18,13 @@ from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.panels_in_words import PanelView, views_of
-from usad_workbench.workbench.presenters.text import is_missing, number, plain, shorten
+from usad_workbench.workbench.presenters.text import (
+    count,
+    is_missing,
+    number,
+    plain,
+    shorten,
+)
 from usad_workbench.workbench.presenters.verdicts import is_open, meaning, question_words
 
 N_CLIPS = 6
@@ -45,15 +51,32 @@ def choose_run(key: str, student: str | None = None) -> stored.Run | None:
             show=lambda one: shorten(one, 90) if one else "all clips that every encoder has",
         )  # fmt: skip
     run = mine[selection]
-    for warning in run.warnings:
-        st.caption(f":material/warning: {plain(warning)}")
+    if not run.are_teachers_known:
+        st.caption(
+            f":material/warning: Who taught {plain(run.student)} is not known: encoders with the "
+            "role teacher stand in. Name its teachers with --teachers."
+        )
     return run
+
+
+def show_warnings(run: stored.Run) -> None:
+    """What to keep in mind with every number, folded."""
+    if run.warnings:
+        with st.expander(count(len(run.warnings), "warning"), icon=":material/warning:"):
+            st.markdown("\n".join(f"- {plain(one)}" for one in run.warnings))
 
 
 def show_verdicts(run: stored.Run) -> None:
     """One card per question, evidence and rule below it."""
     page.section("Verdicts", "Decided by rules that were fixed before any number was looked at.")
-    for i, verdict in enumerate(stored.verdicts(state.sql, run)):
+    found = stored.verdicts(state.sql, run)
+    if not found:
+        page.empty(
+            "The last diagnosis did not compute the panels that the rules need, so nothing is "
+            "decided.",
+            page.command("diagnose", "--student", run.student),
+        )
+    for i, verdict in enumerate(found):
         if i % 2 == 0:
             columns = st.columns(2)
         answer = str(verdict["verdict"])
@@ -94,11 +117,17 @@ def show_panel(
         return
     view = _choose_view(name, frame, key)
     page.section(view.title, view.reading)
+    if not run.is_of_last(name):
+        st.caption(
+            ":material/history: From an earlier diagnosis: the last one did not compute this panel."
+        )
     shown = _choose(panel_rows.of_view(frame, view), view, key)
     if before:
         before(shown)
     clicked = _figure(shown, view, run, key)
     position = _table(shown, key)
+    for line in panel_rows.reason_lines(shown):
+        st.caption(plain(line))
     picked = clicked if clicked is not None else position
     if picked is None:
         st.caption("Click a mark or a row for the clips behind it.")

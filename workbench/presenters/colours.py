@@ -28,8 +28,8 @@ ROLE_SYMBOLS = {
 ROLES = tuple(ROLE_COLOURS)
 ROLE_HELP = {
     "student": "the encoder that was distilled",
-    "teacher": "an encoder that the student learned from",
-    "control": "an encoder that did not teach the student: the yardstick for teachers",
+    "teacher": "an encoder that the student is taken to have learned from",
+    "control": "an encoder that is taken not to have taught the student: the yardstick for teachers",
     "baseline": "simple statistics of the sound: what any encoder has to beat",
 }
 CATEGORY_COLOURS = (

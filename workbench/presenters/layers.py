@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.similarity import neighbour_overlap
+from usad_workbench.core.similarity import level_words, neighbour_overlap, stands_out
 from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
@@ -73,10 +73,9 @@ def top_of_scale(sql: Sql, student: str, measure: str) -> float:
     return float(np.ceil(top * 20) / 20) if is_known(top) and top > 0 else 1.0
 
 
-def is_above_null(rows: pd.DataFrame) -> pd.Series:
-    """Whether a cell stands out from its null; cells without a null do not."""
-    known = rows["value"].notna() & rows["null_q95"].notna()
-    return known & (rows["value"].astype(float) > rows["null_q95"].astype(float))
+def stand_out(rows: pd.DataFrame) -> list[bool]:
+    """Whether each cell stands out from its null; cells without a null do not."""
+    return [bool(stands_out(row)) for row in rows.to_dict("records")]
 
 
 def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +88,7 @@ def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
 def heatmaps(
     rows: pd.DataFrame, *, student: str, teacher: str, measure: str, top: float
 ) -> go.Figure:
-    """One heat map per domain, all on one colour scale; × marks cells not above their null.
+    """One heat map per domain, all on one colour scale; × marks cells that do not stand out.
 
     A heat map takes no clicks in Streamlit, so an invisible marker lies on every cell and
     carries (domain, student layer, teacher layer).
@@ -136,7 +135,7 @@ def _title(rows: pd.DataFrame, domain: str) -> str:
 def _panel(rows: pd.DataFrame, domain: str, top: float) -> list[Any]:
     grid = rows.pivot(index="student_layer", columns="teacher_layer", values="value")
     texts = [cell_hover(row) for row in rows.to_dict("records")]
-    above = is_above_null(rows)
+    above = stand_out(rows)
     inks = ["#FFFFFF" if value > 0.45 * top else "#44505E" for value in rows["value"]]
     return [
         go.Heatmap(
@@ -161,31 +160,28 @@ def _panel(rows: pd.DataFrame, domain: str, top: float) -> list[Any]:
 
 def cell_hover(row: dict[str, Any]) -> str:
     """What the pointer shows over a cell: value, interval, null and n."""
-    verdict = "above its null" if _stands_out(row) else "not above its null"
+    verdict = "stands out" if stands_out(row) else "does not stand out"
     reason = row.get("reason")
     return (
         f"<b>student layer {row['student_layer']} × layer {row['teacher_layer']}</b><br>"
         f"{number(row['value'])} {interval(row['ci_low'], row['ci_high'])}<br>"
-        f"null (95% of permutations) {number(row['null_q95'])}: {verdict}<br>"
-        f"p = {number(row['p_value'], 3)}, q = {number(row['q_value'], 3)}<br>"
-        f"n = {count(row['n_clips'], 'clip')}, {count(row['n_clusters'], 'cluster')}"
+        f"null of this pair (95% of permutations) {number(row['null_q95'])}<br>"
+        f"over all pairs p = {number(row['p_value'], 3)}, q = {number(row['q_value'], 3)}: {verdict}"
+        f"<br>n = {count(row['n_clips'], 'clip')}, {count(row['n_clusters'], 'cluster')}"
         + (f"<br>{hover(reason, 70)}" if isinstance(reason, str) and reason else "")
     )
 
 
-def _stands_out(row: dict[str, Any]) -> bool:
-    value, null = row["value"], row["null_q95"]
-    return is_known(value) and is_known(null) and float(value) > float(null)
-
-
 def cell_words(row: dict[str, Any], measure: str) -> str:
     """A cell as a sentence."""
-    null = (
-        f"Exchanging clips within their clusters gives up to {number(row['null_q95'])} (95%), so "
-        f"this cell {'stands out' if _stands_out(row) else 'does not stand out'} from chance."
-        if is_known(row["null_q95"])
-        else "No null was computed."
-    )
+    is_out = stands_out(row)
+    null = "No null was computed."
+    if is_out is not None:
+        null = (
+            f"Exchanging clips within their clusters gives this pair of layers up to "
+            f"{number(row['null_q95'])} (95%); counting all pairs that were looked at, this cell "
+            f"{'stands out' if is_out else 'does not stand out'} from chance ({level_words(row)})."
+        )
     return (
         f"{measure_words(measure)} {number(row['value'])} "
         f"{interval(row['ci_low'], row['ci_high'])}, n = {count(row['n_clips'], 'clip')} from "

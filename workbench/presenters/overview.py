@@ -41,6 +41,17 @@ class Headline:
     statement: str
     is_unseen: bool
     """No teacher of this domain taught the student."""
+    has_record: bool
+    """Whether the workspace has it noted who taught the student."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What goes with the domain and the student above the statement."""
+        unseen = "unseen: no teacher of this domain taught the student"
+        return [*([unseen] if self.is_unseen else []), *([] if self.has_record else [NO_RECORD])]
+
+
+NO_RECORD = "no teachers on record, encoders stand in that were named or have the role"
 
 
 def totals(sql: Sql) -> Totals:
@@ -139,7 +150,7 @@ def headlines(sql: Sql, measure: str | None = None) -> list[Headline]:
         Headline(
             student=row.student, domain=row.domain, measure=row.measure,
             statement=sentence(row.statement or ""),
-            is_unseen=is_unseen(seen, row.student, row.domain),
+            is_unseen=is_unseen(seen, row.student, row.domain), has_record=row.student in seen,
         )
         for row in rows
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The rows of a panel: what each is about, whether it stands out, which cell it is."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from usad_workbench.workbench.presenters.text import (
 ALPHA = 0.05
 """False discovery rate below which a row stands out (Benjamini-Hochberg within its panel)."""
 ALL = "all"
+MAX_REASONS = 6
 INFLUENCE = {
     "jackknife": "what the value loses when the clip's cluster is left out",
     "overlap": "the clip's own value, such as the share of its neighbours in common",
@@ -73,13 +75,35 @@ def of_view(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
 
 
 def choices_of(frame: pd.DataFrame, view: PanelView) -> dict[str, list[str]]:
-    """Columns of which a figure draws one value at a time, with their values as they come."""
+    """Columns of which a figure draws one value at a time, values with numbers first.
+
+    >>> from usad_workbench.workbench.presenters.panels_in_words import PanelView
+    >>> view = PanelView(title="", value="v", axis="", choices=("form",))
+    >>> choices_of(pd.DataFrame({"form": ["none", "real"], "v": [None, .2]}), view)
+    {'form': ['real', 'none']}
+    """
     found = {}
     for name in view.choices:
         values = [str(one) for one in frame[name].dropna().unique()] if name in frame else []
         if len(values) > 1:
-            found[name] = values
+            has_number = frame[view.value].notna() if view.value in frame else [False] * len(frame)
+            drawn = set(frame[name][has_number].astype(str))
+            found[name] = sorted(values, key=lambda value: value not in drawn)
     return found
+
+
+def reason_lines(frame: pd.DataFrame) -> list[str]:
+    """Why numbers or intervals are missing, most frequent first.
+
+    >>> reason_lines(pd.DataFrame({"reason": ["few clips", "", "few clips", None]}))
+    ['2 rows: few clips']
+    """
+    if "reason" not in frame:
+        return []
+    found = Counter(str(one) for one in frame["reason"].dropna() if str(one))
+    lines = [f"{count(n, 'row')}: {reason}" for reason, n in found.most_common(MAX_REASONS)]
+    more = len(found) - MAX_REASONS
+    return [*lines, *([f"{count(more, 'other reason')}, in the table"] if more > 0 else [])]
 
 
 def chosen(frame: pd.DataFrame, choice: Mapping[str, str]) -> pd.DataFrame:

@@ -62,8 +62,8 @@ VIEWS: dict[str, PanelView] = {
     "inheritance": PanelView(
         title="Inheritance", value="excess", axis="similarity above the controls",
         figure="curves", series="teacher", facets=("domain",), choices=("measure", "form"),
-        reading="How much nearer the student is to a teacher than encoders of the same domain "
-        "that did not teach it. Zero: no nearer than the controls. A filled mark is significant "
+        reading="How much nearer the student is to a teacher than controls that could stand in its "
+        "or the student's place. Zero: no nearer than the controls. A filled mark is significant "
         "after correction over the panel; where a domain has no exchangeable control there is no "
         "mark, and the table says why.",
     ),

@@ -30,6 +30,15 @@ class Run:
         return list(dict.fromkeys(str(one) for one in self.about.get("warnings", [])))
 
     @property
+    def are_teachers_known(self) -> bool:
+        """Whether somebody said who taught the student; else default roles stood in."""
+        return bool(self.about.get("are_teachers_known", True))
+
+    def is_of_last(self, panel: str) -> bool:
+        """Whether the last diagnosis computed this panel; its rows may be of an earlier one."""
+        return panel in self.about.get("panels", [panel])
+
+    @property
     def roles(self) -> dict[str, str]:
         """Role of each encoder in this diagnosis."""
         found = {self.student: "student"}

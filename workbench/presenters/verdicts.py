@@ -1,7 +1,7 @@
 """Verdicts in plain words."""
 
 QUESTIONS = {
-    "inherited": "Did the student inherit from its teachers?",
+    "inherited": "Did the student inherit from the teachers?",
     "general-or-mixture": "More general, or a mixture of its teachers' biases?",
     "universal-or-routing": "One universal encoder, or routing to specialists?",
     "falsified": "Is the claim of a universal encoder falsified?",
@@ -9,10 +9,10 @@ QUESTIONS = {
 MEANINGS = {
     "undecided": "The evidence does not decide it: a condition of the rule is not measured, or "
     "an interval reaches over its threshold.",
-    "not testable": "No domain has controls that could stand in for the teacher, so similarity "
+    "not testable": "No domain has controls that could stand in for a teacher, so similarity "
     "cannot be told from inheritance.",
-    "no inheritance found": "The student is no nearer to its teachers than to encoders that did "
-    "not teach it, as far as these clips can show.",
+    "no inheritance found": "Where it could be tested, the student is no nearer to the teachers than "
+    "controls are: an excess that would matter is ruled out on these clips.",
     "inherited": "The student is nearer to these teachers than controls are, beyond chance. It is "
     "evidence, not proof: only training without the teacher shows the cause.",
     "mostly mixture": "The teachers explain the student, it gains nothing over their mixture on "
@@ -34,7 +34,7 @@ def question_words(question: str) -> str:
     """A question as a person would ask it.
 
     >>> question_words("inherited")
-    'Did the student inherit from its teachers?'
+    'Did the student inherit from the teachers?'
     """
     return QUESTIONS.get(question, question.replace("-", " "))
 

@@ -1,6 +1,5 @@
 """One panel of the report: its question, its figure, the clips behind it, its table."""
 
-from collections import Counter
 from collections.abc import Mapping
 
 import pandas as pd
@@ -20,7 +19,6 @@ from usad_workbench.workbench.report.tables import MAX_ROWS, panel_table
 CELLS_PER_END = 2
 """Cells with their clips, of those above and of those below no effect."""
 CLIPS_PER_SIDE = 2
-MAX_REASONS = 6
 MAX_NAMED = 4
 MAX_CELLS = 4
 """Cells of one row, such as the teachers of an attribution, that have their clips shown."""
@@ -157,16 +155,9 @@ def _without_maps(frame: pd.DataFrame) -> pd.DataFrame:
 
 def reasons(frame: pd.DataFrame) -> Html:
     """Why numbers or intervals are missing, most frequent first."""
-    if "reason" not in frame:
+    lines = [tag("li", one) for one in panel_rows.reason_lines(frame)]
+    if not lines:
         return join([])
-    found = Counter(str(one) for one in frame["reason"].dropna() if str(one))
-    if not found:
-        return join([])
-    lines = [
-        tag("li", f"{count(n, 'row')}: {reason}") for reason, n in found.most_common(MAX_REASONS)
-    ]
-    more = len(found) - MAX_REASONS
-    lines += [tag("li", f"{count(more, 'other reason')}, in the table")] if more > 0 else []
     return tag("div", tag("h3", "What could not be said, and why"), tag("ul", *lines))
 
 

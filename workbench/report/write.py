@@ -127,7 +127,8 @@ def header(diagnosis: Diagnosis, written_at: datetime) -> Html:
         "header",
         tag("p", "USAD Workbench · teacher-bias diagnosis", class_="kicker"),
         tag("h1", "What ", tag("span", diagnosis.student, class_="student-name"),
-            " took from its teachers"),
+            " took from its teachers" if diagnosis.are_teachers_known
+            else " shares with encoders that may have taught it"),
         tag("p", ". ".join(lines) + ".", class_="lead"),
         tag("p", f"Written {written_at:%Y-%m-%d %H:%M} UTC", class_="note"),
     )  # fmt: skip
@@ -156,10 +157,15 @@ def cast(diagnosis: Diagnosis, workspace: Workspace, roles: Mapping[str, str]) -
         rows.append(tag("tr", *[tag("td", _plain(value)) for value in values]))
     table = tag("table", tag("thead", tag("tr", *[tag("th", h, scope="col") for h in head])),
                 tag("tbody", *rows))  # fmt: skip
+    who = "Teachers taught this student. Controls did not: they are the yardstick. "
+    if not diagnosis.are_teachers_known:
+        who = (
+            "Who taught this student is not known: encoders with the role teacher stand in, and "
+            "controls are the yardstick. "
+        )
     return tag(
         "section", tag("h2", "Encoders"),
-        tag("p", "Teachers taught this student. Controls did not: they are the yardstick. "
-            "Baselines need no training. Layers named in a row are the student's, others are "
+        tag("p", who, "Baselines need no training. Layers named in a row are the student's, others are "
             "taken at the same relative depth.", class_="lead"),
         tag("div", table, class_="scroll"), id="encoders",
     )  # fmt: skip

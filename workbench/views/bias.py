@@ -6,7 +6,12 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.cell import show_cell
-from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel, show_verdicts
+from usad_workbench.workbench.panels.diagnosis import (
+    choose_run,
+    show_panel,
+    show_verdicts,
+    show_warnings,
+)
 from usad_workbench.workbench.panels.legend import role_legend
 from usad_workbench.workbench.panels.scatter import custom_data
 from usad_workbench.workbench.presenters import bias, layers, overview, stored
@@ -24,14 +29,14 @@ from usad_workbench.workbench.presenters.text import (
 def view() -> None:
     page.head(
         "Bias",
-        "What did the student take from its teachers? Teachers beside controls that did not teach "
-        "it, domain by domain.",
+        "What did the student take from its teachers? Teachers beside controls, domain by domain.",
     )
     run = choose_run("bias")
     if run is None:
         similarity()
         return
     show_verdicts(run)
+    show_warnings(run)
     names = list(dict.fromkeys([*stored.panel_names(state.sql), "similarity"]))
     name = page.choose(
         "Panel", names, key="bias.panel", default="inheritance",
@@ -68,6 +73,8 @@ def statements(student: str, measure: str) -> None:
         page.not_compared()
         return
     taught = overview.taught_domains(state.sql)
+    if student not in taught:
+        st.caption(f"{plain(student)}: {overview.NO_RECORD}.")
     for row in found.to_dict("records"):
         unseen = overview.is_unseen(taught, student, row["domain"])
         with st.container(border=True):

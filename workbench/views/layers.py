@@ -6,7 +6,7 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.cell import show_cell
-from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel
+from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel, show_warnings
 from usad_workbench.workbench.panels.scatter import custom_data
 from usad_workbench.workbench.presenters import layers, stored
 from usad_workbench.workbench.presenters.colours import domain_order
@@ -47,6 +47,7 @@ def along(student: str) -> None:
     run = choose_run("layers.run", student)
     if run is None:
         return
+    show_warnings(run)
     names = [name for name in LAYER_PANELS if name in stored.panel_names(state.sql)]
     if not names:
         page.empty("The panels along layers were not computed.", page.command("diagnose"))
@@ -104,10 +105,10 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
         figure, key=key, on_select=clicked, selection_mode="points", config=QUIET, theme=None,
         alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
     )  # fmt: skip
-    above, n = int(layers.is_above_null(rows).sum()), int(rows["value"].notna().sum())
+    above, n = sum(layers.stand_out(rows)), int(rows["value"].notna().sum())
     st.caption(
-        f"× marks cells that are not above their null (95% of what the same clips give when "
-        f"exchanged within their cluster): {n - above} of {n}. One colour scale for all domains "
+        f"× marks cells that do not stand out from what the same clips give when exchanged within "
+        f"their cluster (q at most 0.05 over the panel): {n - above} of {n}. One colour scale for all domains "
         "and encoders of this measure."
     )
 

@@ -49,11 +49,8 @@ def findings() -> None:
         return
     for headline in found:
         with st.container(border=True):
-            unseen = " · unseen: no teacher of this domain taught the student"
-            st.markdown(
-                f"**{plain(headline.domain)}**{unseen if headline.is_unseen else ''}  \n"
-                f"{plain(headline.statement)}"
-            )
+            head = [f"**{plain(headline.domain)}**", f"**{plain(headline.student)}**"]
+            st.markdown(f"{' · '.join([*head, *headline.notes])}  \n{plain(headline.statement)}")
     st.caption(f"Measure: {measure_words(measures[0])}. Similar is not inherited: see Bias.")
 
 

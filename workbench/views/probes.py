@@ -5,7 +5,7 @@ import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
-from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel
+from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel, show_warnings
 from usad_workbench.workbench.panels.legend import role_legend
 from usad_workbench.workbench.presenters import data, panel_figures, panel_marks, probes, stored
 from usad_workbench.workbench.presenters.encoders import roles_of
@@ -35,6 +35,7 @@ def routing() -> None:
     run = choose_run("probes.run")
     if run is None:
         return
+    show_warnings(run)
 
     def against_cost(rows: pd.DataFrame) -> None:
         costs = [name for name in COSTS if name in rows and rows[name].notna().any()]

@@ -310,13 +310,18 @@ def _answer(rows: list[Row]) -> None:
 
 def _warnings(material: Material, controls: Controls, rows: Sequence[Row]) -> list[str]:
     found = []
+    few = []
     for teacher in material.teachers:
         counts = [len(controls[teacher, place]) for place in PLACES]
         if max(counts) < ENOUGH_CONTROLS:
-            found.append(
-                f"{teacher} has {counts[0]} controls for the student and {counts[1]} for the "
-                f"teacher: fewer than {ENOUGH_CONTROLS} show only very large excesses, one shows none"
+            few.append(
+                f"{teacher} has {counts[0]} controls for the student and {counts[1]} for the teacher"
             )
+    if few:
+        found.append(
+            f"{', '.join(few)}: fewer than {ENOUGH_CONTROLS} show only very large excesses, one "
+            "shows none"
+        )
     unmatched = sorted(
         {f"{r['teacher']} in {r['domain']}" for r in rows if r["is_matched"] is False}
     )

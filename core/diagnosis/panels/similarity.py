@@ -27,32 +27,32 @@ COLUMNS = {
 
 def compute(material: Material, progress: Progress) -> Panel:
     """The table ``teacher_similarity``; of a selection its own, which leaves the table alone."""
-    warnings: list[str] = []
     if material.config.where or material.config.clip_ids:
         rows = _of_selection(material, progress)
     else:
-        rows, warnings = _of_workspace(material, progress)
+        rows = _of_workspace(material, progress)
     return Panel(
         name=NAME,
         columns=COLUMNS,
         rows=[{str(key): value for key, value in row.items()} for row in rows.to_dict("records")],
-        warnings=warnings,
     )
 
 
-def _of_workspace(material: Material, progress: Progress) -> tuple[pd.DataFrame, list[str]]:
-    others = [name for name in material.encoders if name not in material.teachers]
+def _of_workspace(material: Material, progress: Progress) -> pd.DataFrame:
+    # What the report warns of, domains that are too small, the material has said.
     report = compare_with_teachers(
-        material.workspace, material.student, teachers=material.teachers,
-        controls=[name for name in others if name != material.student],
-        config=_config(material), progress=progress,
-    )  # fmt: skip
+        material.workspace,
+        material.student,
+        roles=material.roles,
+        config=_config(material),
+        progress=progress,
+    )
     rows = material.workspace.sql(
         "SELECT * EXCLUDE (student, fingerprint) FROM teacher_similarity WHERE student = ? "
         "ORDER BY domain, measure, teacher, student_layer, teacher_layer",
         [material.student],
     )
-    return rows[rows.teacher.isin(report.encoders)], report.warnings
+    return rows[rows.teacher.isin(report.encoders)]
 
 
 def _of_selection(material: Material, progress: Progress) -> pd.DataFrame:

@@ -61,7 +61,7 @@ def _decide(**panels: list[dict[str, Any]]) -> dict[str, Verdict]:
 
 def test_only_what_was_computed_is_decided() -> None:
     assert _decide() == {}
-    row = {"teacher": "t", "domain": "speech", "inherited": "no"}
+    row = {"teacher": "t", "domain": "speech", "measure": "mutual_knn", "inherited": "no"}
     assert set(_decide(inheritance=[row])) == {"inherited"}
 
 

@@ -33,7 +33,10 @@ def test_a_filter_and_a_list_hold_for_every_number(copied: Workspace) -> None:
     assert len(material.clips) == 60
     stored = copied.embeddings("a", 2).vectors[:60]
     assert np.array_equal(material.vectors("a", 2), stored)
-    assert "domain speech has 60 clips: too few for small differences" in material.warnings
+    assert (
+        "speech (60 clips): fewer than 100 clips, too few for small differences"
+        in material.warnings
+    )
 
 
 def test_layers_are_matched_by_depth(copied: Workspace) -> None:
@@ -77,3 +80,12 @@ def test_encoders_on_different_clips_are_refused(copied: Workspace) -> None:
         connection.execute(f"DELETE FROM vectors_{space} WHERE segment_id >= 80")
     with pytest.raises(DegenerateError, match="16 clips are left that all encoders have"):
         gather(copied, "s")
+
+
+def test_no_permutations_are_refused_and_few_are_warned_of(copied: Workspace) -> None:
+    for n in (0, -5):
+        with pytest.raises(ConfigError, match="expected at least 1"):
+            DiagnosisConfig(n_permutations=n)
+    few = gather(copied, "s", config=DiagnosisConfig(n_permutations=9)).warnings
+    assert any("no p-value can be as low as 0.05" in one for one in few)
+    assert not any("p-value" in one for one in gather(copied, "s").warnings)

@@ -130,15 +130,47 @@ def test_a_second_stage_just_short_of_the_rule_leaves_it_open(open_: StageChange
     assert found.verdict == "undecided"
 
 
-def test_inherited_counts_only_tested_rows() -> None:
-    def row(teacher: str, domain: str, answer: str) -> dict[str, str]:
-        return {"teacher": teacher, "domain": domain, "inherited": answer}
+def row_of(
+    teacher: str,
+    domain: str,
+    answer: str,
+    ci_high: float | None = 0.1,
+    measure: str = "mutual_knn",
+) -> dict[str, str | float | None]:
+    return {
+        "teacher": teacher, "domain": domain, "inherited": answer, "ci_high": ci_high,
+        "measure": measure,
+    }  # fmt: skip
 
-    assert inherited([row("a", "speech", "not testable")]).verdict == "not testable"
-    assert inherited([row("a", "speech", "no")]).verdict == "no inheritance found"
-    found = inherited([row("a", "speech", "yes"), row("a", "music", "no"), row("b", "music", "no")])
+
+def test_inherited_counts_only_tested_rows() -> None:
+    found = inherited([row_of("a", "speech", "not testable", None)], RULES)
+    assert found.verdict == "not testable"
+    rows = [row_of("a", "speech", "no"), row_of("b", "music", "not testable", None)]
+    found = inherited(rows, RULES)
+    assert found.verdict == "no inheritance found"
+    assert found.evidence == {"a": {"speech": "no"}, "b": {"music": "not testable"}}
+    rows = [row_of("a", "speech", "yes"), row_of("a", "music", "no"), row_of("b", "music", "no")]
+    found = inherited(rows, RULES)
     assert found.verdict == "inherited: a in speech"
     assert found.evidence["a"] == {"speech": "yes", "music": "no"}
+    assert inherited([], RULES).verdict == "undecided"
+
+
+@pytest.mark.parametrize("ci_high", [4.6, 0.2, math.nan, None])
+def test_a_no_that_rules_nothing_out_is_undecided(ci_high: float | None) -> None:
+    """Two controls and one degree of freedom: no excess that matters is excluded."""
+    assert inherited([row_of("a", "speech", "no", 0.29, "debiased_linear_cka")], RULES).verdict == (
+        "no inheritance found"
+    )
+    wide = row_of("a", "speech", "no", ci_high)
+    for rows in ([wide], [wide, row_of("a", "speech", "no"), row_of("b", "music", "no")]):
+        found = inherited(rows, RULES)
+        assert found.verdict == "undecided"
+        assert "is not ruled out" in found.evidence["a"]["speech"]
+    assert inherited([wide, row_of("b", "music", "yes")], RULES).verdict == (
+        "inherited: b in music"
+    )
 
 
 def test_rules_are_strict(tmp_path) -> None:  # type: ignore[no-untyped-def]
