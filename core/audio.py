@@ -70,7 +70,7 @@ def probe_audio(source: AudioSource) -> AudioInfo:
     try:
         info = soundfile.info(_argument(source))
     except soundfile.LibsndfileError as error:
-        raise _unreadable(source, str(error)) from error
+        raise _unreadable(source, _reason(error)) from error
     return AudioInfo(
         sample_rate_hz=info.samplerate, n_samples=info.frames, n_channels=info.channels
     )
@@ -108,7 +108,7 @@ def read_audio(
             file.seek(first)
             samples = file.read(last - first, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise _unreadable(source, str(error)) from error
+        raise _unreadable(source, _reason(error)) from error
     if len(samples) < last - first:
         raise _truncated(source, last - first, len(samples))
     mono = check_samples(samples.mean(axis=1), rate, _name(source))
@@ -137,7 +137,7 @@ def scan_audio(source: AudioSource) -> AudioInfo:
                 is_finite = is_finite and bool(np.isfinite(mono).all())
                 peak = max(peak, float(np.abs(mono).max(initial=0.0)))
     except soundfile.LibsndfileError as error:
-        raise _unreadable(source, str(error)) from error
+        raise _unreadable(source, _reason(error)) from error
     if n_samples < promised and not is_estimated:
         raise _truncated(source, promised, n_samples)
     _check(n_samples, peak, is_finite, rate, _name(source))
@@ -237,6 +237,11 @@ def _truncated(source: AudioSource, promised: int, found: int) -> AudioError:
         f"{_name(source)} is truncated: its header promises {promised} samples, {found} could "
         "be read. Export the file again."
     )
+
+
+def _reason(error: Exception) -> str:
+    """What the library says without the source, which for an open file is the object's repr."""
+    return str(getattr(error, "error_string", error))
 
 
 def _unreadable(source: AudioSource, why: str) -> AudioError:

@@ -222,7 +222,7 @@ def test_mean_over_domains_is_not_pooled() -> None:
 
 def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
     figure = bias.dots(
-        best_rows(), {"t": "teacher", "c": "control"}, frozenset({"effects"}), "mutual_knn"
+        best_rows(), {"t": "teacher", "c": "control"}, frozenset({"effects"}), "mutual_knn", {}
     )
     titles = [a.text for a in figure.layout.annotations]
     assert "unseen" in titles[1] and "unseen" not in titles[0]
@@ -274,7 +274,7 @@ def test_probes_have_n_interval_and_chance(workspace: Workspace) -> None:
     roles = encoders.roles_of(workspace.sql)
     table = probes.probe_table(rows, roles)
     assert {"value", "ci_low", "ci_high", "chance", "n_test", "role"} <= set(table)
-    figure = probes.probe_figure(rows, roles)
+    figure = probes.probe_figure(rows, roles, {})
     assert "27 test clips" in figure.layout.annotations[0].text
     assert "transductive" in probes.dot_hover({**rows.iloc[0].to_dict(), "transductive": True})
     mean = rows.assign(task=probes.MEAN_OF_TASKS, layer=None, n_classes=None)

@@ -5,8 +5,11 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
+from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import column_order
 from usad_workbench.workbench.presenters.headings import NUMBERS, WORDS, heading
+from usad_workbench.workbench.presenters.names import encoder_names, with_short_names
+from usad_workbench.workbench.presenters.text import plain
 
 Height = int | Literal["auto"]
 WIDTHS: dict[str, Literal["small", "medium", "large"]] = {
@@ -16,12 +19,20 @@ WIDTHS: dict[str, Literal["small", "medium", "large"]] = {
 }
 
 
-def show(frame: pd.DataFrame, *, key: str | None = None, height: Height = "auto") -> None:
-    """A table to look at."""
+def show(
+    frame: pd.DataFrame, *, key: str | None = None, height: Height = "auto", is_raw: bool = False
+) -> None:
+    """A table to look at, its encoders by their short names unless ``is_raw``."""
+    shown = frame if is_raw else with_short_names(frame, encoder_names(state.sql))
     st.dataframe(
-        frame, hide_index=True, key=key, column_config=columns(frame),
+        shown, hide_index=True, key=key, column_config=columns(frame),
         height=height,
     )  # fmt: skip
+
+
+def show_whole(frame: pd.DataFrame) -> None:
+    """A table of text whose cells wrap: nothing of it is cut."""
+    st.table(frame.rename(columns=heading).map(plain).set_index(heading(str(frame.columns[0]))))
 
 
 def pick_row(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int | None:
@@ -37,8 +48,9 @@ def pick_row(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int |
 
 def pick_any(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int | None:
     """A table of any rows; the position of the one that was clicked, if any."""
+    shown = with_short_names(frame, encoder_names(state.sql))
     event: Any = st.dataframe(
-        frame, hide_index=True, key=key, column_config=number_columns(frame) | columns(frame),
+        shown, hide_index=True, key=key, column_config=number_columns(frame) | columns(frame),
         on_select="rerun", selection_mode="single-row", height=height,
     )  # fmt: skip
     rows = event.selection.rows if event else []
