@@ -18,10 +18,12 @@ from usad_workbench.workbench.presenters import (
     clips,
     colours,
     data,
+    dots,
     encoders,
     hits,
     layers,
     maps,
+    names,
     overview,
     probes,
     sound,
@@ -279,7 +281,7 @@ def test_probes_have_n_interval_and_chance(workspace: Workspace) -> None:
     assert "transductive" in probes.dot_hover({**rows.iloc[0].to_dict(), "transductive": True})
     mean = rows.assign(task=probes.MEAN_OF_TASKS, layer=None, n_classes=None)
     assert probes.task_order(pd.concat([rows, mean]))[-1] == probes.MEAN_OF_TASKS
-    probes.probe_figure(pd.concat([rows, mean]), roles)
+    probes.probe_figure(pd.concat([rows, mean]), roles, {})
 
 
 def test_both_lists_of_hits_know_what_they_share(workspace: Workspace) -> None:
@@ -371,3 +373,31 @@ def test_each_row_of_a_comparison_is_in_one_of_its_views() -> None:
         str(("kind", kind)) for kind in {*comparison.KINDS.values(), "similarity"}
     )
     assert all({*view.facets, view.value, view.series} <= set(comparison.COLUMNS) for view in views)
+
+
+def test_scores_have_the_digits_that_tell_hits_apart() -> None:
+    near = pd.DataFrame({"score": [1.0, 0.99998, 0.99995]})
+    far = pd.DataFrame({"score": [1.0, 0.9, 0.8]})
+    same = pd.DataFrame({"score": [1.0, 1.0 - 1e-9]})
+    found = [hits.score_digits([one]) for one in (near, far, same)]
+    assert found == [5, 3, 3]
+    assert hits.score_digits([far, near]) == 5
+
+
+def test_both_means_of_tasks_come_last() -> None:
+    tasks = ["mean of tasks", "zebra", "mean of tasks with intervals", "ant"]
+    assert probes.task_order(pd.DataFrame({"task": tasks})) == [
+        "ant", "zebra", "mean of tasks", "mean of tasks with intervals",
+    ]  # fmt: skip
+
+
+def test_titles_of_dots_fit_over_their_panel() -> None:
+    lines = dots.title_lines("mean of tasks with intervals").split("<br>")
+    assert all(len(line) <= dots.TITLE + len("<b></b>") for line in lines)
+
+
+def test_names_of_one_path_stay_whole() -> None:
+    assert names.short_names(["hf:/a/m", "run:/a/m"]) == {
+        "hf:/a/m": "hf:/a/m",
+        "run:/a/m": "run:/a/m",
+    }

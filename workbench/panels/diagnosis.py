@@ -19,7 +19,13 @@ from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.names import cell_words, encoder_names, shown
 from usad_workbench.workbench.presenters.panels_in_words import PanelView, views_of
-from usad_workbench.workbench.presenters.text import is_missing, number, plain, shorten
+from usad_workbench.workbench.presenters.text import (
+    MEASURE_WORDS,
+    is_missing,
+    number,
+    plain,
+    shorten,
+)
 from usad_workbench.workbench.presenters.verdicts import is_open, meaning, question_words
 
 N_CLIPS = 6
@@ -131,9 +137,14 @@ def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
         with column:
             picked[name] = page.choose(
                 heading(name).capitalize(), values, key=f"{key}.{view.title}.{name}",
-                show=lambda one: shown(one, names),
+                show=lambda one: choice_words(one, names),
             )  # fmt: skip
     return panel_rows.chosen(frame, picked)
+
+
+def choice_words(value: str, names: Mapping[str, str]) -> str:
+    """A value of a column to choose from: encoders and measures as people call them."""
+    return MEASURE_WORDS.get(value) or shown(value, names)
 
 
 def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> int | None:

@@ -12,11 +12,19 @@ from usad_workbench.workbench.presenters.names import encoder_names, with_short_
 from usad_workbench.workbench.presenters.text import plain
 
 Height = int | Literal["auto"]
-WIDTHS: dict[str, Literal["small", "medium", "large"]] = {
+ENCODER_WIDTH = 260
+"""Pixels for the longest short names."""
+WIDTHS: dict[str, int | Literal["small", "medium", "large"]] = {
     "licence": "medium",
     "source": "medium",
     "reason": "large",
+    "encoder": ENCODER_WIDTH,
+    "student": ENCODER_WIDTH,
+    "teacher": ENCODER_WIDTH,
+    "system": ENCODER_WIDTH,
+    "task": "medium",
 }
+"""Wider than the first rows ask for: the grid measures no more than those."""
 
 
 def show(
@@ -75,7 +83,7 @@ def columns(frame: pd.DataFrame) -> dict[str, Any]:
             title, form = NUMBERS[name]
             config[name] = st.column_config.NumberColumn(title, format=form)
         elif name in WIDTHS:
-            config[name] = st.column_config.Column(width=WIDTHS[name])
+            config[name] = st.column_config.Column(heading(str(name)), width=WIDTHS[name])
         elif name in WORDS:
             config[name] = st.column_config.Column(WORDS[name])
     return config

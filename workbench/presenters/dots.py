@@ -18,7 +18,7 @@ from usad_workbench.workbench.presenters.names import shown
 from usad_workbench.workbench.presenters.text import hover, shorten
 
 MAX_PER_ROW = 3
-LABEL, TITLE, LINE = 30, 24, 20
+LABEL, TITLE, LINE = 40, 24, 20
 """Characters of a name beside a panel and of a line over it, and the height of that line."""
 FARTHEST = (-0.5, 1.5)
 """An interval from few clusters may reach far outside; the axis does not follow it there."""
