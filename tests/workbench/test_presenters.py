@@ -392,8 +392,23 @@ def test_both_means_of_tasks_come_last() -> None:
 
 
 def test_titles_of_dots_fit_over_their_panel() -> None:
-    lines = dots.title_lines("mean of tasks with intervals").split("<br>")
-    assert all(len(line) <= dots.TITLE + len("<b></b>") for line in lines)
+    found = dots.title_lines("mean of tasks with intervals").split("<br>")
+    assert all(len(line) <= dots.TITLE + len("<b></b>") for line in found)
+
+
+def test_the_name_under_a_map_is_in_lines() -> None:
+    rows = pd.DataFrame(
+        {
+            "domain": "speech", "student_layer": [0, 1], "teacher_layer": [0, 0], "value": [0.1, 0.2],
+            "ci_low": 0.0, "ci_high": 0.3, "null_q95": 0.1, "p_value": 0.1, "q_value": 0.1,
+            "n_clips": 9, "n_clusters": 9,
+        }
+    )  # fmt: skip
+    name = "a-group/encoder-from-scratch"
+    figure = layers.heatmaps(rows, student="s", teacher=name, measure="mutual_knn", top=1.0)
+    said = figure.layout.xaxis.title.text.split("<br>")
+    assert "".join(said).replace(" ", "") == f"layerof{name}"
+    assert max(map(len, said)) <= layers.AXIS
 
 
 def test_names_of_one_path_stay_whole() -> None:

@@ -4,7 +4,6 @@ The frame that is drawn has a row per dot: ``panel, name, role, value, ci_low, c
 reference`` (the null or chance level), ``text`` for the pointer and ``data`` for a click.
 """
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,11 +14,11 @@ from plotly.subplots import make_subplots
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import MUTED, ROLE_SYMBOLS, ROLES, role_colour
 from usad_workbench.workbench.presenters.names import shown
-from usad_workbench.workbench.presenters.text import hover, shorten
+from usad_workbench.workbench.presenters.text import hover, lines
 
 MAX_PER_ROW = 3
-LABEL, TITLE, LINE = 40, 24, 20
-"""Characters of a name beside a panel and of a line over it, and the height of that line."""
+NAME, TITLE, LINE = 24, 24, 20
+"""Characters of a line beside a panel and of one over it, and the height of the latter."""
 FARTHEST = (-0.5, 1.5)
 """An interval from few clusters may reach far outside; the axis does not follow it there."""
 
@@ -49,7 +48,7 @@ def dot_panels(
     head = 16 + LINE * max(title.count("<br>") + 1 for title in titles.values())
     n_columns = min(len(titles), 2 if len(titles) in (2, 4) else MAX_PER_ROW)
     n_rows = -(-len(titles) // n_columns)
-    row_height = 74 + head + 30 * len(names)
+    row_height = 74 + head + 34 * len(names)
     height = n_rows * row_height + 70
     figure = make_subplots(
         rows=n_rows, cols=n_columns, subplot_titles=list(titles.values()), shared_yaxes=True,
@@ -66,12 +65,12 @@ def dot_panels(
     figure.update_yaxes(
         figures.axis(
             categoryorder="array", categoryarray=[_label(n, short) for n in reversed(names)],
-            range=[-0.6, len(names) - 0.4], automargin=True,
+            range=[-0.6, len(names) - 0.4], automargin=True, tickfont={"size": 13},
         )
     )  # fmt: skip
     margin = {"l": 8, "r": 8, "t": head, "b": 52}
     figure.update_layout(figures.layout(height=height, margin=margin, showlegend=False))
-    figure.update_annotations(font_size=15)
+    figure.update_annotations(font_size=14)
     return figure
 
 
@@ -107,7 +106,7 @@ def _range(rows: pd.DataFrame) -> list[float]:
 
 
 def _label(name: str, short: Mapping[str, str]) -> str:
-    return hover(shorten(shown(name, short), LABEL))
+    return lines(shown(name, short), NAME)
 
 
 def title_lines(title: object) -> str:
@@ -116,5 +115,4 @@ def title_lines(title: object) -> str:
     >>> title_lines("mean of tasks with intervals")
     '<b>mean of tasks with</b><br><b>intervals</b>'
     """
-    lines = textwrap.wrap(shorten(title, 2 * TITLE), TITLE) or [""]
-    return "<br>".join(f"<b>{hover(line)}</b>" for line in lines)
+    return "<br>".join(f"<b>{line}</b>" for line in lines(title, TITLE).split("<br>"))

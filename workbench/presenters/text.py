@@ -7,6 +7,7 @@ a small subset of HTML. Everything that reaches either goes through ``plain`` or
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 
 MISSING = "–"
@@ -55,6 +56,16 @@ def hover(text: object, limit: int = 80) -> str:
     '&lt;script&gt;&amp;'
     """
     return shorten(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def lines(text: object, width: int, most: int = 3) -> str:
+    """Text for plotly in lines of at most ``width`` characters, the middle left out of a long one.
+
+    >>> lines("a-group/small-from-scratch", 14)
+    'a-group/small-<br>from-scratch'
+    """
+    room = (most - 1) * width
+    return "<br>".join(hover(line) for line in textwrap.wrap(shorten(text, room), width))
 
 
 def shorten(text: object, limit: int = 80) -> str:
