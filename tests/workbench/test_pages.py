@@ -352,3 +352,34 @@ def test_failures_are_listed_in_full(copied: Workspace, monkeypatch: pytest.Monk
         str(cell).replace("\\", "") for cell in page.table[0].value.reset_index().to_numpy().ravel()
     ]
     assert {path, "embed x", reason} <= set(cells)
+
+
+def add_encoder(workspace: Workspace, role: str) -> None:
+    """One encoder of one layer, as a table would name it; its vectors are not looked at."""
+    with workspace.database.write() as connection:
+        connection.execute(
+            "INSERT INTO encoders VALUES ('alone', ?, NULL, 0, [4], [0.0], 16000, 'hash', 'MIT', 1, NULL, '')",
+            [role],
+        )
+        connection.execute(
+            "INSERT INTO spaces VALUES (1, 'alone', 0, 'mean', '10s/10s', 10, 10, 16000, 4, 'hash', '1', 1)"
+        )
+
+
+@pytest.mark.parametrize("name", ["Overview", "Layers", "Bias"])
+@pytest.mark.parametrize(
+    "role, words", [("baseline", "is a student"), ("student", "Only the student has embeddings")]
+)
+def test_one_encoder_alone_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, role: str, words: str
+) -> None:
+    workspace = Workspace.create(tmp_path / "ws")
+    with workspace.database.write() as connection:
+        connection.execute(
+            "INSERT INTO clips (clip_id, path, domain, dataset, cluster_id, duration_s) "
+            "VALUES ('a', 'a.wav', 'speech', 'd', 'c', 2.0)"
+        )
+    add_encoder(workspace, role)
+    page = opener(workspace, monkeypatch)(name)
+    assert words in texts(page)
+    assert any("usad embed --encoders STUDENT,TEACHER" in code.value for code in page.code)

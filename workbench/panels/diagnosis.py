@@ -35,7 +35,7 @@ MAX_SERIES = 8
 def choose_run(key: str, student: str | None = None) -> stored.Run | None:
     """The diagnosis to show; says how to make one where there is none."""
     found = [run for run in stored.runs(state.sql) if student in (None, run.student)]
-    if not found and not page.is_embedded():
+    if not found and not page.is_comparable():
         return None
     if not found:
         page.empty(

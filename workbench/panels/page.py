@@ -10,7 +10,12 @@ import streamlit as st
 
 from usad_workbench.core.errors import UntrustedCodeError, UsadError
 from usad_workbench.workbench import state
-from usad_workbench.workbench.presenters.encoders import embedded, named, student_of
+from usad_workbench.workbench.presenters.encoders import (
+    embedded,
+    missing_for_comparison,
+    named,
+    student_of,
+)
 from usad_workbench.workbench.presenters.names import encoder_names, shown
 from usad_workbench.workbench.presenters.text import plain
 
@@ -57,9 +62,24 @@ def is_embedded() -> bool:
     return False
 
 
+def is_comparable() -> bool:
+    """Whether a student and something to compare it with have embeddings; says what lacks."""
+    if not is_embedded():
+        return False
+    missing = missing_for_comparison(state.sql)
+    if missing is None:
+        return True
+    empty(
+        f"{missing} Embed a student with its teachers; `usad encoders list` names encoders and "
+        "their roles.",
+        command("embed", "--encoders", "STUDENT,TEACHER"),
+    )
+    return False
+
+
 def not_compared() -> None:
     """Says that no student has been compared with its teachers, and how to do it."""
-    if not is_embedded():
+    if not is_comparable():
         return
     empty(
         "The student has not been compared with its teachers yet.",

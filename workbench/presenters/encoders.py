@@ -47,6 +47,22 @@ def embedded(sql: Sql) -> list[str]:
     return list(sql("SELECT DISTINCT encoder FROM spaces WHERE n > 0 ORDER BY 1")["encoder"])
 
 
+def missing_for_comparison(sql: Sql) -> str | None:
+    """What a student's comparison with its teachers lacks, in a sentence; none where nothing."""
+    here = embedded(sql)
+    students = set(
+        sql(
+            "SELECT encoder AS name FROM encoders WHERE role = 'student' "
+            "UNION SELECT student FROM distillation"
+        )["name"]
+    ) & set(here)
+    if not students:
+        return "No encoder with embeddings here is a student: there is nothing to compare."
+    if len(here) == 1:
+        return "Only the student has embeddings here: there is nothing to compare it with."
+    return None
+
+
 def student_of(sql: Sql) -> str | None:
     """A student to name in a command: one of the workspace, else one that is said to exist."""
     found = sql(

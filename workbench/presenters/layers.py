@@ -100,7 +100,7 @@ def heatmaps(
     domains = domain_order(rows["domain"])
     n_columns = min(len(domains), COLUMNS_PER_ROW)
     n_rows = -(-len(domains) // n_columns)
-    across = lines(f"layer of {teacher}", AXIS)
+    across = lines(f"layer of {teacher}", AXIS, most=4)
     n_lines = across.count("<br>") + 1
     titles = [_title(rows[rows["domain"] == domain], domain) for domain in domains]
     figure = make_subplots(
