@@ -297,7 +297,7 @@ def test_an_upload_that_is_no_audio_is_named_in_a_sentence(opened: Any) -> None:
     page = page.segmented_control[0].set_value("File").run()
     page = page.file_uploader[0].upload("notes.wav", b"these are no samples", "audio/wav").run()
     said = [error.value.replace("\\", "") for error in page.error]
-    assert len(said) == 1 and said[0].startswith("notes.wav cannot be read as audio: ")
+    assert len(said) == 1 and said[0].startswith("notes.wav cannot be used. It ")
     assert "UploadedFile" not in said[0] and "Expected WAV" in said[0]
 
 

@@ -82,8 +82,8 @@ def choose_query() -> Query | None:
     try:
         return FromAudio(_cut(given))
     except UsadError as error:
-        said = str(error).replace("the given audio", str(given.name), 1)
-        st.error(plain(said), icon=":material/error:")
+        said = str(error).replace("the given audio", "It", 1)
+        st.error(f"{plain(given.name)} cannot be used. {plain(said)}", icon=":material/error:")
         return None
 
 
