@@ -71,7 +71,7 @@ def probe_audio(source: AudioSource) -> AudioInfo:
     try:
         info = soundfile.info(_argument(source))
     except soundfile.LibsndfileError as error:
-        raise _unreadable(source, str(error)) from error
+        raise _unreadable(source, _reason(error)) from error
     return AudioInfo(
         sample_rate_hz=info.samplerate, n_samples=info.frames, n_channels=info.channels
     )
@@ -112,7 +112,7 @@ def read_audio(
             reaches_end = last >= file.frames
     except soundfile.LibsndfileError as error:
         _refuse_cut_short(source)
-        raise _unreadable(source, str(error)) from error
+        raise _unreadable(source, _reason(error)) from error
     if reaches_end:
         _refuse_cut_short(source)
     if is_missing:
@@ -145,7 +145,7 @@ def scan_audio(source: AudioSource) -> AudioInfo:
                 is_finite = is_finite and bool(np.isfinite(mono).all())
                 peak = max(peak, float(np.abs(mono).max(initial=0.0)))
     except soundfile.LibsndfileError as error:
-        raise _unreadable(source, str(error)) from error
+        raise _unreadable(source, _reason(error)) from error
     if n_samples < promised and not is_estimated:
         raise _truncated(source, _promise(promised, n_samples))
     _check(n_samples, peak, is_finite, rate, _name(source))
@@ -257,6 +257,11 @@ def _promise(promised: int, found: int) -> str:
 
 def _truncated(source: AudioSource, why: str) -> AudioError:
     return AudioError(f"{_name(source)} is truncated: {why}. Export the file again.")
+
+
+def _reason(error: Exception) -> str:
+    """What the library says without the source, which for an open file is the object's repr."""
+    return str(getattr(error, "error_string", error))
 
 
 def _unreadable(source: AudioSource, why: str) -> AudioError:

@@ -16,6 +16,10 @@ class ConfigError(UsadError, ValueError):
     """A recipe, an override or an argument that cannot be used."""
 
 
+class UntrustedCodeError(ConfigError):
+    """A model whose own code would have to run, where nobody has said that it may."""
+
+
 class AudioError(UsadError, ValueError):
     """Audio that is unreadable, empty, non-finite, silent or too short."""
 

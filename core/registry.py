@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError, WeightsError
+from usad_workbench.core.errors import (
+    CheckpointError,
+    ConfigError,
+    UnknownNameError,
+    UntrustedCodeError,
+    WeightsError,
+)
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.names import did_you_mean
@@ -283,7 +289,7 @@ def _opener(name: str) -> _Opener | None:
 
 def _check_trust(name: str, row: EncoderRow, trust: bool) -> None:
     if isinstance(row.source, HubSource) and row.source.needs_remote_code and not trust:
-        raise ConfigError(
+        raise UntrustedCodeError(
             f"{name} runs code of the repository {row.source.repo} with your rights. Read it on "
             f"{row.source.url}, then add --trust-remote-code (in Python trust_remote_code=True) "
             "if you trust it."

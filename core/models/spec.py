@@ -14,6 +14,17 @@ Role = Literal["teacher", "student", "control", "baseline"]
 _NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
 
 
+def is_non_commercial(licence: str) -> bool | None:
+    """Whether a licence forbids commercial use; none where it is not known.
+
+    >>> is_non_commercial("CC BY-NC 4.0"), is_non_commercial("MIT"), is_non_commercial("see its model card")
+    (True, False, None)
+    """
+    if not licence or licence.startswith("see "):
+        return None
+    return bool(_NON_COMMERCIAL.search(licence))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderSpec:
     """What is known of an encoder without running it; the contract tests check it."""
@@ -58,9 +69,7 @@ class EncoderSpec:
         >>> spec.is_non_commercial, replace(spec, licence="CC BY 4.0").is_non_commercial
         (True, False)
         """
-        return (
-            None if self.licence.startswith("see ") else bool(_NON_COMMERCIAL.search(self.licence))
-        )
+        return is_non_commercial(self.licence)
 
     def __post_init__(self) -> None:
         for what, values in (("dims", self.dims), ("frame_rates_hz", self.frame_rates_hz)):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usad_workbench.core.errors import ConfigError, UsadError, WeightsError
+from usad_workbench.core.errors import UntrustedCodeError, UsadError, WeightsError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.spec import EncoderSpec
@@ -285,7 +285,7 @@ def _check_code(folder: Path, name: str, trust: bool) -> None:
     auto_map = description.get("auto_map")
     if not auto_map or description.get("model_type") in CONFIG_MAPPING or trust:
         return
-    raise ConfigError(
+    raise UntrustedCodeError(
         f"{name} brings code of its own ({', '.join(sorted(p.name for p in folder.glob('*.py')))}"
         f" in {folder}), which would run with your rights. Read it, then add --trust-remote-code "
         "(in Python trust_remote_code=True) if you trust it."

@@ -1,5 +1,7 @@
 """Every page through ``app.py``, each with one action."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from usad_workbench.core.errors import UntrustedCodeError
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench import app
+from usad_workbench.workbench import app, state
 from usad_workbench.workbench.launch import launch
 from usad_workbench.workbench.presenters.text import plain
 
@@ -233,3 +236,164 @@ def test_the_full_check_runs(opened: Any) -> None:
     page = run.click().run()
     assert not page.exception
     assert page.success or any("problem" in frame.value for frame in page.dataframe)
+
+
+LONG = {
+    "speech-control": "hf:/some/long/path/to/the/models/of/a/group/first/published-encoder",
+    "music-control": "hf:/some/long/path/to/the/models/of/a/group/second/published-encoder",
+}
+SHORT = {"first/published-encoder", "second/published-encoder"}
+NAMED_IN = {
+    "encoders": ("encoder",), "spaces": ("encoder",), "probes": ("encoder",),
+    "teacher_similarity": ("teacher",), "nearest_teachers": ("control",),
+}  # fmt: skip
+
+
+@pytest.fixture
+def copied(workspace: Workspace, tmp_path: Path) -> Workspace:
+    shutil.copytree(workspace.folder.parent, tmp_path / "all")
+    return Workspace.open(tmp_path / "all" / workspace.folder.name)
+
+
+@pytest.fixture
+def opened_long(copied: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The workspace with two encoders that are named by long paths with the same end."""
+    with copied.database.write() as connection:
+        for table, columns in NAMED_IN.items():
+            for column in columns:
+                for old, new in LONG.items():
+                    connection.execute(
+                        f"UPDATE {table} SET {column} = ? WHERE {column} = ?", [new, old]
+                    )
+    return opener(copied, monkeypatch)
+
+
+def names_beside(page: AppTest) -> set[str]:
+    """What stands beside the rows of the page's figures."""
+    traces = [
+        trace
+        for chart in page.get("plotly_chart")
+        for trace in json.loads(chart.proto.spec)["data"]
+    ]
+    return {name for trace in traces if isinstance(trace.get("y"), list) for name in trace["y"]}
+
+
+@pytest.mark.parametrize("name", ["Map", "Search", "Layers"])
+def test_lists_offer_short_names_and_say_the_full_one(opened_long: Any, name: str) -> None:
+    label = "Compared with" if name == "Layers" else "Encoder"
+    page = opened_long(name)
+    box = next(box for box in page.selectbox if box.label == label)
+    if name != "Map":  # the synthetic controls have no map
+        assert {f"control · {short}" for short in SHORT} <= set(box.options)
+        page = pick(page, label, LONG["speech-control"])
+        assert LONG["speech-control"] in texts(page).replace("\\", "")
+    assert not any("hf:" in str(option) for box in page.selectbox for option in box.options)
+
+
+@pytest.mark.parametrize("name", ["Probes", "Data", "Overview"])
+def test_tables_have_short_names(opened_long: Any, name: str) -> None:
+    found = [frame.value for frame in opened_long(name).dataframe]
+    named = [set(frame["encoder"]) for frame in found if "encoder" in frame]
+    assert any(named_here >= SHORT for named_here in named)
+    assert not any(str(one).startswith("hf:") for names in named for one in names)
+    if name == "Overview":
+        assert any(set(LONG.values()) <= set(f["full name"]) for f in found if "full name" in f)
+
+
+def test_figures_label_with_short_names(opened_long: Any) -> None:
+    found = names_beside(opened_long("Probes"))
+    assert found >= SHORT
+    assert not any("hf:" in str(name) for name in found)
+
+
+def test_an_upload_that_is_no_audio_is_named_in_a_sentence(opened: Any) -> None:
+    page = opened("Search")
+    page = page.segmented_control[0].set_value("File").run()
+    page = page.file_uploader[0].upload("notes.wav", b"these are no samples", "audio/wav").run()
+    said = [error.value.replace("\\", "") for error in page.error]
+    assert len(said) == 1 and said[0].startswith("notes.wav cannot be used. It ")
+    assert "UploadedFile" not in said[0] and "Expected WAV" in said[0]
+
+
+def test_code_that_is_not_trusted_says_how_to_start_the_app(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UntrustedCodeError("It brings code of its own.")
+
+    monkeypatch.setattr(state, "embed", refuse)
+    page = opened("Search")
+    page = page.segmented_control[0].set_value("File").run()
+    wav = Path(sys.argv[1]).parent / "audio" / "speech-000.wav"
+    page = page.file_uploader[0].upload(wav.name, wav.read_bytes(), "audio/wav").run()
+    assert not page.exception
+    command = f"usad workbench {sys.argv[1]} --trust-remote-code"
+    assert command in [code.value for code in page.code]
+
+
+@pytest.mark.parametrize("name", ["Map", "Search", "Layers", "Bias"])
+def test_without_embeddings_their_command_comes_first(opened_empty: Any, name: str) -> None:
+    commands = [code.value for code in opened_empty(name).code]
+    assert len(commands) == 1 and commands[0].startswith("usad embed --encoders")
+
+
+def test_overview_names_licences_that_forbid_commercial_use(
+    copied: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with copied.database.write() as connection:
+        for encoder, licence in (
+            ("sound-teacher", "CC BY-NC 4.0"), ("music-teacher", "see its model card"),
+        ):  # fmt: skip
+            connection.execute(
+                "UPDATE encoders SET licence = ? WHERE encoder = ?", [licence, encoder]
+            )
+    page = opener(copied, monkeypatch)("Overview")
+    said = texts(page).replace("\\", "")
+    assert "Not for commercial use: sound-teacher." in said
+    assert "Licence not known, read its model card before use: music-teacher." in said
+    table = next(frame.value for frame in page.dataframe if "licence" in frame.value)
+    licences = dict(zip(table["encoder"], table["licence"], strict=True))
+    assert licences["sound-teacher"] == "non-commercial: CC BY-NC 4.0"
+    assert licences["music-teacher"] == "not known: see its model card"
+
+
+def test_failures_are_listed_in_full(copied: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, reason = f"/folder/{'long-name-' * 20}.wav", f"cut off *here*{' and so on' * 30}"
+    with copied.database.write() as connection:
+        connection.execute("INSERT INTO failures VALUES (?, 'embed x', ?)", [path, reason])
+    page = opener(copied, monkeypatch)("Data")
+    cells = [
+        str(cell).replace("\\", "") for cell in page.table[0].value.reset_index().to_numpy().ravel()
+    ]
+    assert {path, "embed x", reason} <= set(cells)
+
+
+def add_encoder(workspace: Workspace, role: str) -> None:
+    """One encoder of one layer, as a table would name it; its vectors are not looked at."""
+    with workspace.database.write() as connection:
+        connection.execute(
+            "INSERT INTO encoders VALUES ('alone', ?, NULL, 0, [4], [0.0], 16000, 'hash', 'MIT', 1, NULL, '')",
+            [role],
+        )
+        connection.execute(
+            "INSERT INTO spaces VALUES (1, 'alone', 0, 'mean', '10s/10s', 10, 10, 16000, 4, 'hash', '1', 1)"
+        )
+
+
+@pytest.mark.parametrize("name", ["Overview", "Layers", "Bias"])
+@pytest.mark.parametrize(
+    "role, words", [("baseline", "is a student"), ("student", "Only the student has embeddings")]
+)
+def test_one_encoder_alone_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, role: str, words: str
+) -> None:
+    workspace = Workspace.create(tmp_path / "ws")
+    with workspace.database.write() as connection:
+        connection.execute(
+            "INSERT INTO clips (clip_id, path, domain, dataset, cluster_id, duration_s) "
+            "VALUES ('a', 'a.wav', 'speech', 'd', 'c', 2.0)"
+        )
+    add_encoder(workspace, role)
+    page = opener(workspace, monkeypatch)(name)
+    assert words in texts(page)
+    assert any("usad embed --encoders STUDENT,TEACHER" in code.value for code in page.code)

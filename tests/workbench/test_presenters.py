@@ -19,10 +19,12 @@ from usad_workbench.workbench.presenters import (
     clips,
     colours,
     data,
+    dots,
     encoders,
     hits,
     layers,
     maps,
+    names,
     overview,
     panel_rows,
     probes,
@@ -247,7 +249,7 @@ def test_mean_over_domains_is_not_pooled() -> None:
 
 def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
     figure = bias.dots(
-        best_rows(), {"t": "teacher", "c": "control"}, frozenset({"effects"}), "mutual_knn"
+        best_rows(), {"t": "teacher", "c": "control"}, frozenset({"effects"}), "mutual_knn", {}
     )
     titles = [a.text for a in figure.layout.annotations]
     assert "unseen" in titles[1] and "unseen" not in titles[0]
@@ -299,12 +301,12 @@ def test_probes_have_n_interval_and_chance(workspace: Workspace) -> None:
     roles = encoders.roles_of(workspace.sql)
     table = probes.probe_table(rows, roles)
     assert {"value", "ci_low", "ci_high", "chance", "n_test", "role"} <= set(table)
-    figure = probes.probe_figure(rows, roles)
+    figure = probes.probe_figure(rows, roles, {})
     assert "27 test clips" in figure.layout.annotations[0].text
     assert "transductive" in probes.dot_hover({**rows.iloc[0].to_dict(), "transductive": True})
     mean = rows.assign(task=probes.MEAN_OF_TASKS, layer=None, n_classes=None)
     assert probes.task_order(pd.concat([rows, mean]))[-1] == probes.MEAN_OF_TASKS
-    probes.probe_figure(pd.concat([rows, mean]), roles)
+    probes.probe_figure(pd.concat([rows, mean]), roles, {})
 
 
 def test_both_lists_of_hits_know_what_they_share(workspace: Workspace) -> None:
@@ -397,3 +399,46 @@ def test_each_row_of_a_comparison_is_in_one_of_its_views() -> None:
         str(("kind", kind)) for kind in {*comparison.KINDS.values(), "similarity"}
     )
     assert all({*view.facets, view.value, view.series} <= set(comparison.COLUMNS) for view in views)
+
+
+def test_scores_have_the_digits_that_tell_hits_apart() -> None:
+    near = pd.DataFrame({"score": [1.0, 0.99998, 0.99995]})
+    far = pd.DataFrame({"score": [1.0, 0.9, 0.8]})
+    same = pd.DataFrame({"score": [1.0, 1.0 - 1e-9]})
+    found = [hits.score_digits([one]) for one in (near, far, same)]
+    assert found == [5, 3, 3]
+    assert hits.score_digits([far, near]) == 5
+
+
+def test_both_means_of_tasks_come_last() -> None:
+    tasks = ["mean of tasks", "zebra", "mean of tasks with intervals", "ant"]
+    assert probes.task_order(pd.DataFrame({"task": tasks})) == [
+        "ant", "zebra", "mean of tasks", "mean of tasks with intervals",
+    ]  # fmt: skip
+
+
+def test_titles_of_dots_fit_over_their_panel() -> None:
+    found = dots.title_lines("mean of tasks with intervals").split("<br>")
+    assert all(len(line) <= dots.TITLE + len("<b></b>") for line in found)
+
+
+def test_the_name_under_a_map_is_in_lines() -> None:
+    rows = pd.DataFrame(
+        {
+            "domain": "speech", "student_layer": [0, 1], "teacher_layer": [0, 0], "value": [0.1, 0.2],
+            "ci_low": 0.0, "ci_high": 0.3, "null_q95": 0.1, "p_value": 0.1, "q_value": 0.1,
+            "n_clips": 9, "n_clusters": 9,
+        }
+    )  # fmt: skip
+    name = "a-group/encoder-from-scratch"
+    figure = layers.heatmaps(rows, student="s", teacher=name, measure="mutual_knn", top=1.0)
+    said = figure.layout.xaxis.title.text.split("<br>")
+    assert "".join(said).replace(" ", "") == f"layerof{name}"
+    assert max(map(len, said)) <= layers.AXIS
+
+
+def test_names_of_one_path_stay_whole() -> None:
+    assert names.short_names(["hf:/a/m", "run:/a/m"]) == {
+        "hf:/a/m": "hf:/a/m",
+        "run:/a/m": "run:/a/m",
+    }

@@ -8,6 +8,7 @@ from usad_workbench.workbench.panels.page import errors_in_words
 from usad_workbench.workbench.panels.player import segment_card
 from usad_workbench.workbench.presenters import layers
 from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.names import encoder_names, shown
 from usad_workbench.workbench.presenters.text import number, plain
 
 
@@ -19,9 +20,11 @@ def show_cell(cell: state.Cell) -> None:
         & (rows["student_layer"] == cell.student_layer)
         & (rows["teacher_layer"] == cell.teacher_layer)
     ]
+    names = encoder_names(state.sql)
+    student, teacher = (plain(shown(one, names)) for one in (cell.student, cell.teacher))
     st.subheader(
-        f"{plain(cell.domain)}: {plain(cell.student)} layer {cell.student_layer} × "
-        f"{plain(cell.teacher)} layer {cell.teacher_layer}",
+        f"{plain(cell.domain)}: {student} layer {cell.student_layer} × "
+        f"{teacher} layer {cell.teacher_layer}",
         anchor=False,
     )
     if not found.empty:

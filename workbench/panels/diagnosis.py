@@ -17,8 +17,10 @@ from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
 from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
+from usad_workbench.workbench.presenters.names import cell_words, encoder_names, shown
 from usad_workbench.workbench.presenters.panels_in_words import PanelView, views_of
 from usad_workbench.workbench.presenters.text import (
+    MEASURE_WORDS,
     count,
     is_missing,
     number,
@@ -34,6 +36,8 @@ MAX_SERIES = 8
 def choose_run(key: str, student: str | None = None) -> stored.Run | None:
     """The diagnosis to show; says how to make one where there is none."""
     found = [run for run in stored.runs(state.sql) if student in (None, run.student)]
+    if not found and not page.is_comparable():
+        return None
     if not found:
         page.empty(
             "Not diagnosed yet: no verdicts and no panels are stored.",
@@ -43,7 +47,9 @@ def choose_run(key: str, student: str | None = None) -> stored.Run | None:
     left, right = st.columns(2)
     with left:
         students = list(dict.fromkeys(run.student for run in found))
-        chosen = student or page.choose("Diagnosed student", students, key=f"{key}.diagnosed")
+        chosen = student or page.choose_encoder(
+            "Diagnosed student", students, key=f"{key}.diagnosed"
+        )
     mine = {run.selection: run for run in found if run.student == chosen}
     with right:
         selection = page.choose(
@@ -148,21 +154,28 @@ def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
     choices = panel_rows.choices_of(frame, view)
     if not choices:
         return frame
-    picked = {}
+    picked, names = {}, encoder_names(state.sql)
     for column, (name, values) in zip(
         st.columns(max(2, len(choices))), choices.items(), strict=False
     ):
         with column:
             picked[name] = page.choose(
-                heading(name).capitalize(), values, key=f"{key}.{view.title}.{name}"
-            )
+                heading(name).capitalize(), values, key=f"{key}.{view.title}.{name}",
+                show=lambda one: choice_words(one, names),
+            )  # fmt: skip
     return panel_rows.chosen(frame, picked)
+
+
+def choice_words(value: str, names: Mapping[str, str]) -> str:
+    """A value of a column to choose from: encoders and measures as people call them."""
+    return MEASURE_WORDS.get(value) or shown(value, names)
 
 
 def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> int | None:
     """Draws the rows; the place of the one that was clicked."""
+    names = encoder_names(state.sql)
     colours = {
-        name: CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
+        shown(name, names): CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
         for i, name in enumerate(n for n in run.roles if n != run.student)
     }
     is_curves = False
@@ -170,6 +183,7 @@ def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> 
         return None
     if view.figure == "shares":
         parts = panel_marks.shares(frame, view)
+        parts = parts.assign(part=[shown(name, names) for name in parts["part"]])
         if parts.empty:
             return None
         figure = panel_figures.panel_shares(parts, view, colours)
@@ -178,6 +192,8 @@ def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> 
         if drawn.empty:
             st.caption("No row has a number; the table says why.")
             return None
+        drawn = drawn.assign(name=[shown(name, names) for name in drawn["name"]])
+        roles = {shown(name, names): role for name, role in run.roles.items()}
         is_curves = (
             view.figure == "curves"
             and drawn["layer"].notna().all()
@@ -190,7 +206,7 @@ def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> 
         figure = (
             panel_figures.panel_curves(drawn, view, colours)
             if is_curves
-            else panel_figures.panel_dots(drawn, view, run.roles)
+            else panel_figures.panel_dots(drawn, view, roles)
         )
     event = st.plotly_chart(
         figure, key=f"{key}.{view.title}.chart", on_select="rerun", selection_mode="points", config=QUIET,
@@ -217,7 +233,8 @@ def _table(frame: pd.DataFrame, key: str) -> int | None:
 def _flat(value: Any) -> Any:
     """Shares and lists as words: a table cell holds one value."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {number(one)}" for name, one in value.items())
+        names = encoder_names(state.sql)
+        return ", ".join(f"{shown(name, names)} {number(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         return ", ".join(str(one) for one in value) if not is_missing(value) else ""
     return value
@@ -225,8 +242,9 @@ def _flat(value: Any) -> Any:
 
 def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, picked: int) -> None:
     """The clips that drive one row, with their sound."""
-    row = frame.loc[picked].to_dict()
-    lines = panel_rows.row_lines(row, view, panel_rows.key_columns(frame, view))
+    row, names = frame.loc[picked].to_dict(), encoder_names(state.sql)
+    in_short = {column: names.get(str(value), value) for column, value in row.items()}
+    lines = panel_rows.row_lines(in_short, view, panel_rows.key_columns(frame, view))
     with st.container(border=True):
         st.subheader(f"Behind {plain(lines[0])}", anchor=False)
         st.markdown(plain("; ".join(lines[1:])))
@@ -240,7 +258,7 @@ def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, pic
         cell = mine[0]
         if len(mine) > 1:
             cell = page.choose(
-                "Cell", mine, key=f"behind.{name}", show=lambda one: one.replace("|", " · ")
+                "Cell", mine, key=f"behind.{name}", show=lambda one: cell_words(one, names)
             )
         clips = stored.clips_of(state.sql, run, name, cell)
         for kind, of_kind in clips.groupby("kind", sort=False):

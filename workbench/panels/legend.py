@@ -13,7 +13,7 @@ def role_legend(roles: Collection[str]) -> None:
     """One entry for each role that is there."""
     # Constants of ours only: no data goes into this piece of HTML.
     entries = [
-        f'<span style="margin-right:1.4em"><span style="color:{ROLE_COLOURS[role]}">'
+        f'<span style="margin-right:1.4em;display:inline-block"><span style="color:{ROLE_COLOURS[role]}">'
         f"{GLYPHS[role]}</span> <b>{role}</b>: {ROLE_HELP[role]}</span>"
         for role in ROLES
         if role in roles

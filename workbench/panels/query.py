@@ -11,7 +11,7 @@ from usad_workbench.core.errors import AudioError, UsadError
 from usad_workbench.core.storage.workspace import SearchHits
 from usad_workbench.indexes import search
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels.page import choose
+from usad_workbench.workbench.panels import page
 from usad_workbench.workbench.presenters import hits
 from usad_workbench.workbench.presenters.clips import segments
 from usad_workbench.workbench.presenters.text import duration, plain
@@ -90,10 +90,10 @@ def choose_query() -> Query | None:
 def _collection() -> Query | None:
     options = hits.query_options(state.sql)
     if options.empty:
-        st.info("There are no clips yet.")
+        page.empty("There are no clips yet.", page.command("import", "FOLDER"))
         return None
     texts = dict(zip(options["segment_id"].astype(int), options["text"], strict=True))
-    chosen = choose(
+    chosen = page.choose(
         "Clip (type to search)", list(texts), key="search.segment", show=lambda i: texts[i]
     )
     row = segments(state.sql, [chosen]).iloc[0]

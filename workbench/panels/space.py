@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels.page import choose
-from usad_workbench.workbench.presenters.encoders import layer_names, named, roles_of
+from usad_workbench.workbench.panels import page
+from usad_workbench.workbench.presenters.encoders import layer_names, roles_of
 
 
 def choose_encoder(
@@ -17,7 +17,7 @@ def choose_encoder(
     """An encoder, grouped by role: students first."""
     roles = roles_of(state.sql)
     names = [name for name in roles if among is None or name in among]
-    return choose(label, names, key=key, default=default, show=lambda name: named(name, roles))
+    return page.choose_encoder(label, names, key=key, default=default, roles=roles)
 
 
 def choose_layer(
@@ -25,7 +25,7 @@ def choose_layer(
 ) -> int:
     """A layer of an encoder; the last where nothing else is asked for."""
     names = layer_names(state.sql, encoder)
-    return choose(
+    return page.choose(
         "Layer",
         list(among),
         key=f"{key}.{encoder}",

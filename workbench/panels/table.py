@@ -5,23 +5,42 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
+from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import column_order
 from usad_workbench.workbench.presenters.headings import NUMBERS, WORDS, heading
+from usad_workbench.workbench.presenters.names import encoder_names, with_short_names
+from usad_workbench.workbench.presenters.text import plain
 
 Height = int | Literal["auto"]
-WIDTHS: dict[str, Literal["small", "medium", "large"]] = {
+ENCODER_WIDTH = 260
+"""Pixels for the longest short names."""
+WIDTHS: dict[str, int | Literal["small", "medium", "large"]] = {
     "licence": "medium",
     "source": "medium",
     "reason": "large",
+    "encoder": ENCODER_WIDTH,
+    "student": ENCODER_WIDTH,
+    "teacher": ENCODER_WIDTH,
+    "system": ENCODER_WIDTH,
+    "task": "medium",
 }
+"""Wider than the first rows ask for: the grid measures no more than those."""
 
 
-def show(frame: pd.DataFrame, *, key: str | None = None, height: Height = "auto") -> None:
-    """A table to look at."""
+def show(
+    frame: pd.DataFrame, *, key: str | None = None, height: Height = "auto", is_raw: bool = False
+) -> None:
+    """A table to look at, its encoders by their short names unless ``is_raw``."""
+    shown = frame if is_raw else with_short_names(frame, encoder_names(state.sql))
     st.dataframe(
-        frame, hide_index=True, key=key, column_config=columns(frame),
+        shown, hide_index=True, key=key, column_config=columns(frame),
         height=height,
     )  # fmt: skip
+
+
+def show_whole(frame: pd.DataFrame) -> None:
+    """A table of text whose cells wrap: nothing of it is cut."""
+    st.table(frame.rename(columns=heading).map(plain).set_index(heading(str(frame.columns[0]))))
 
 
 def pick_row(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int | None:
@@ -37,8 +56,9 @@ def pick_row(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int |
 
 def pick_any(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int | None:
     """A table of any rows; the position of the one that was clicked, if any."""
+    shown = with_short_names(frame, encoder_names(state.sql))
     event: Any = st.dataframe(
-        frame, hide_index=True, key=key, column_config=number_columns(frame) | columns(frame),
+        shown, hide_index=True, key=key, column_config=number_columns(frame) | columns(frame),
         on_select="rerun", selection_mode="single-row", height=height,
     )  # fmt: skip
     rows = event.selection.rows if event else []
@@ -63,7 +83,7 @@ def columns(frame: pd.DataFrame) -> dict[str, Any]:
             title, form = NUMBERS[name]
             config[name] = st.column_config.NumberColumn(title, format=form)
         elif name in WIDTHS:
-            config[name] = st.column_config.Column(width=WIDTHS[name])
+            config[name] = st.column_config.Column(heading(str(name)), width=WIDTHS[name])
         elif name in WORDS:
             config[name] = st.column_config.Column(WORDS[name])
     return config

@@ -62,7 +62,11 @@ def mean_over_domains(best: pd.DataFrame) -> pd.DataFrame:
 
 
 def dots(
-    best: pd.DataFrame, roles: Mapping[str, str], unseen: frozenset[str], measure: str
+    best: pd.DataFrame,
+    roles: Mapping[str, str],
+    unseen: frozenset[str],
+    measure: str,
+    short: Mapping[str, str],
 ) -> go.Figure:
     """One panel per domain: best value of each encoder with its interval and its null."""
     records = best.to_dict("records")
@@ -82,7 +86,7 @@ def dots(
         d: _title(best[best["domain"] == d], d, d in unseen) for d in domain_order(best["domain"])
     }
     names = order_by_role(best["teacher"].tolist(), roles)
-    return dot_panels(rows, titles, names, measure_words(measure))
+    return dot_panels(rows, titles, names, measure_words(measure), short)
 
 
 def _title(rows: pd.DataFrame, domain: str, is_unseen: bool) -> str:
@@ -97,7 +101,7 @@ def dot_hover(row: dict[str, Any], role: str) -> str:
     """What the pointer shows over a dot."""
     pairs = int(row["n_pairs"])
     return (
-        f"<b>{hover(row['teacher'], 40)}</b> ({role})<br>"
+        f"<b>{hover(row['teacher'], 90)}</b> ({role})<br>"
         f"{number(row['value'])} {interval(row['ci_low'], row['ci_high'])}, "
         f"the largest of {count(pairs, 'layer pair')}<br>"
         f"student layer {row['student_layer']} × layer {row['teacher_layer']}<br>"

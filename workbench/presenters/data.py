@@ -16,6 +16,8 @@ NO_TASKS = (
 )
 TASKS = ("--tasks", "tasks.csv")
 """What adds them, behind ``usad import``."""
+MAX_FAILURES = 200
+"""More than this nobody reads one by one; the file has all."""
 EXAMPLES = {
     "Clips per domain and label": (
         "SELECT domain, label, count(*) AS clips, round(sum(duration_s), 1) AS seconds\n"
@@ -62,6 +64,11 @@ def spaces(sql: Sql) -> pd.DataFrame:
     names = ["encoder", "role", "layer", "pooling", "n", "dim", "segmentation", "window_s",
              "hop_s", "sample_rate_hz", "weights_sha256", "code_version"]  # fmt: skip
     return found[names]
+
+
+def failures(sql: Sql) -> pd.DataFrame:
+    """What could not be used, at which step, and why."""
+    return sql("SELECT item AS path, step, reason FROM failures ORDER BY step, path, reason")
 
 
 def indexes(sql: Sql) -> pd.DataFrame:

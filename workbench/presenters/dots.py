@@ -13,9 +13,12 @@ from plotly.subplots import make_subplots
 
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import MUTED, ROLE_SYMBOLS, ROLES, role_colour
-from usad_workbench.workbench.presenters.text import hover, shorten
+from usad_workbench.workbench.presenters.names import shown
+from usad_workbench.workbench.presenters.text import hover, lines
 
 MAX_PER_ROW = 3
+NAME, TITLE, LINE = 24, 24, 20
+"""Characters of a line beside a panel and of one over it, and the height of the latter."""
 FARTHEST = (-0.5, 1.5)
 """An interval from few clusters may reach far outside; the axis does not follow it there."""
 
@@ -31,16 +34,25 @@ def order_by_role(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
 
 
 def dot_panels(
-    rows: pd.DataFrame, titles: Mapping[str, str], names: Sequence[str], axis_title: str
+    rows: pd.DataFrame,
+    titles: Mapping[str, str],
+    names: Sequence[str],
+    axis_title: str,
+    short: Mapping[str, str],
 ) -> go.Figure:
-    """One panel per entry of ``titles``, in its order; ``names`` from top to bottom."""
+    """One panel per entry of ``titles``, in its order; ``names`` from top to bottom.
+
+    ``short`` has the short name of each that has one.
+    """
+    rows = rows.assign(name=[_label(name, short) for name in rows["name"]])
+    head = 16 + LINE * max(title.count("<br>") + 1 for title in titles.values())
     n_columns = min(len(titles), 2 if len(titles) in (2, 4) else MAX_PER_ROW)
     n_rows = -(-len(titles) // n_columns)
-    row_height = 130 + 30 * len(names)
+    row_height = 74 + head + 34 * len(names)
     height = n_rows * row_height + 70
     figure = make_subplots(
         rows=n_rows, cols=n_columns, subplot_titles=list(titles.values()), shared_yaxes=True,
-        horizontal_spacing=0.03, vertical_spacing=128 / height if n_rows > 1 else 0,
+        horizontal_spacing=0.03, vertical_spacing=(72 + head) / height if n_rows > 1 else 0,
     )  # fmt: skip
     for i, panel in enumerate(titles):
         mine = rows[rows["panel"] == panel]
@@ -52,19 +64,19 @@ def dot_panels(
     figure.update_xaxes(figures.axis(range=_range(rows)))
     figure.update_yaxes(
         figures.axis(
-            categoryorder="array", categoryarray=[_short(n) for n in reversed(names)],
-            range=[-0.6, len(names) - 0.4], automargin=True,
+            categoryorder="array", categoryarray=[_label(n, short) for n in reversed(names)],
+            range=[-0.6, len(names) - 0.4], automargin=True, tickfont={"size": 13},
         )
     )  # fmt: skip
-    margin = {"l": 8, "r": 8, "t": 56, "b": 52}
+    margin = {"l": 8, "r": 8, "t": head, "b": 52}
     figure.update_layout(figures.layout(height=height, margin=margin, showlegend=False))
-    figure.update_annotations(font_size=15)
+    figure.update_annotations(font_size=14)
     return figure
 
 
 def _references(rows: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
-        x=rows["reference"], y=rows["name"].map(_short), mode="markers", hoverinfo="skip",
+        x=rows["reference"], y=rows["name"], mode="markers", hoverinfo="skip",
         marker={"symbol": "line-ns", "size": 16, "line": {"width": 2, "color": MUTED}},
     )  # fmt: skip
 
@@ -72,7 +84,7 @@ def _references(rows: pd.DataFrame) -> go.Scatter:
 def _dots(rows: pd.DataFrame, role: str) -> go.Scatter:
     colour = role_colour(role)
     return go.Scatter(
-        x=rows["value"], y=rows["name"].map(_short), mode="markers", name=hover(role),
+        x=rows["value"], y=rows["name"], mode="markers", name=hover(role),
         customdata=rows["data"].tolist(), text=rows["text"],
         hovertemplate="%{text}<extra></extra>",
         marker={"symbol": ROLE_SYMBOLS.get(role, "circle"), "size": 11, "color": colour},
@@ -93,5 +105,14 @@ def _range(rows: pd.DataFrame) -> list[float]:
     return [low - pad, high + pad]
 
 
-def _short(name: str) -> str:
-    return hover(shorten(name, 26))
+def _label(name: str, short: Mapping[str, str]) -> str:
+    return lines(shown(name, short), NAME)
+
+
+def title_lines(title: object) -> str:
+    """A panel's title in bold, in lines that stay over their panel where three stand side by side.
+
+    >>> title_lines("mean of tasks with intervals")
+    '<b>mean of tasks with</b><br><b>intervals</b>'
+    """
+    return "<br>".join(f"<b>{line}</b>" for line in lines(title, TITLE).split("<br>"))

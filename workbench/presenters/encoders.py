@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from usad_workbench.workbench.presenters.colours import ROLES
+from usad_workbench.workbench.presenters.names import shown
 from usad_workbench.workbench.presenters.sql import Sql
 
 
@@ -41,6 +42,27 @@ def roles_for(sql: Sql, student: str) -> dict[str, str]:
     }
 
 
+def embedded(sql: Sql) -> list[str]:
+    """Encoders that have vectors."""
+    return list(sql("SELECT DISTINCT encoder FROM spaces WHERE n > 0 ORDER BY 1")["encoder"])
+
+
+def missing_for_comparison(sql: Sql) -> str | None:
+    """What a student's comparison with its teachers lacks, in a sentence; none where nothing."""
+    here = embedded(sql)
+    students = set(
+        sql(
+            "SELECT encoder AS name FROM encoders WHERE role = 'student' "
+            "UNION SELECT student FROM distillation"
+        )["name"]
+    ) & set(here)
+    if not students:
+        return "No encoder with embeddings here is a student: there is nothing to compare."
+    if len(here) == 1:
+        return "Only the student has embeddings here: there is nothing to compare it with."
+    return None
+
+
 def student_of(sql: Sql) -> str | None:
     """A student to name in a command: one of the workspace, else one that is said to exist."""
     found = sql(
@@ -50,13 +72,13 @@ def student_of(sql: Sql) -> str | None:
     return None if found.empty else str(found["name"].iloc[0])
 
 
-def named(encoder: str, roles: Mapping[str, str]) -> str:
-    """An encoder with its role, for lists to choose from.
+def named(encoder: str, roles: Mapping[str, str], names: Mapping[str, str]) -> str:
+    """An encoder by its short name with its role, for lists to choose from.
 
-    >>> named("aisfx", {"aisfx": "teacher"})
-    'teacher · aisfx'
+    >>> named("hf:/a/model", {"hf:/a/model": "teacher"}, {"hf:/a/model": "model"})
+    'teacher · model'
     """
-    return f"{roles.get(encoder, 'encoder')} · {encoder}"
+    return f"{roles.get(encoder, 'encoder')} · {shown(encoder, names)}"
 
 
 def layers_of(sql: Sql, encoder: str, pooling: str = "mean") -> list[int]:

@@ -9,7 +9,7 @@ from usad_workbench.core.errors import AudioError
 from usad_workbench.core.storage.workspace import SearchHits
 from usad_workbench.workbench.presenters.clips import segments
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import count, plain, shorten
+from usad_workbench.workbench.presenters.text import count, digits_apart, plain, shorten
 
 LONGEST_QUERY_S = 30.0
 """A longer cut is no single sound, and takes an encoder too long while somebody waits."""
@@ -37,6 +37,11 @@ def hit_rows(sql: Sql, hits: SearchHits) -> pd.DataFrame:
     """Hits with rank, score and all columns of their segments and clips."""
     found = segments(sql, [int(i) for i in hits.segment_ids])
     return found.assign(rank=range(1, len(found) + 1), score=hits.scores[: len(found)])
+
+
+def score_digits(sides: Sequence[pd.DataFrame]) -> int:
+    """The digits of all scores on the page: where all are near 1, enough to tell them apart."""
+    return max((digits_apart(side["score"]) for side in sides), default=digits_apart([]))
 
 
 def n_searched(sql: Sql, encoder: str, layer: int, where: str | None) -> int:
@@ -114,5 +119,5 @@ def in_words(names: Sequence[str], n_vectors: int, k: int) -> str:
     return (
         f"The {k} nearest of {count(n_vectors, 'segment')}"
         + (f" in {plain(', '.join(names))}" if names else "")
-        + " by cosine: 1.000 is the same direction, 0 is unrelated."
+        + " by cosine: 1 is the same direction, 0 is unrelated."
     )

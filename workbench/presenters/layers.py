@@ -21,6 +21,7 @@ from usad_workbench.workbench.presenters.text import (
     hover,
     interval,
     is_known,
+    lines,
     measure_words,
     number,
 )
@@ -30,6 +31,8 @@ TABLE_COLUMNS = (
     "p_value", "q_value", "n_clips", "n_clusters", "reason",
 )  # fmt: skip
 COLUMNS_PER_ROW = 4
+AXIS = 20
+"""Characters of a line under a map, where four stand side by side."""
 N_FAITHFUL = 10
 MAX_CLIPS = 3000
 """Neighbour lists of more clips than this take longer than a person waits for a click."""
@@ -96,23 +99,25 @@ def heatmaps(
     domains = domain_order(rows["domain"])
     n_columns = min(len(domains), COLUMNS_PER_ROW)
     n_rows = -(-len(domains) // n_columns)
+    across = lines(f"layer of {teacher}", AXIS, most=4)
+    n_lines = across.count("<br>") + 1
     titles = [_title(rows[rows["domain"] == domain], domain) for domain in domains]
     figure = make_subplots(
         rows=n_rows, cols=n_columns, subplot_titles=titles, shared_yaxes=True,
-        horizontal_spacing=0.03, vertical_spacing=0.2 / n_rows,
+        horizontal_spacing=0.03, vertical_spacing=(0.15 + 0.05 * n_lines) / n_rows,
     )  # fmt: skip
     for i, domain in enumerate(domains):
         at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
         for trace in _panel(rows[rows["domain"] == domain], domain, top):
             figure.add_trace(trace, **at)
-        figure.update_xaxes(title_text=hover(f"layer of {teacher}", 30), **at)
+        figure.update_xaxes(title_text=across, **at)
         if at["col"] == 1:
             figure.update_yaxes(title_text=hover(f"layer of {student}", 30), **at)
     depth = rows["student_layer"].nunique()
     figure.update_layout(
         figures.layout(
             height=n_rows * (130 + 32 * max(depth, 5)),
-            margin={"l": 60, "r": 8, "t": 64, "b": 56}, showlegend=False,
+            margin={"l": 60, "r": 8, "t": 64, "b": 38 + 18 * n_lines}, showlegend=False,
             coloraxis={"colorscale": scale(RAMP), "cmin": 0, "cmax": top,
                        "colorbar": {"title": {"text": hover(measure_words(measure)),
                                               "side": "right", "font": {"size": 14}},

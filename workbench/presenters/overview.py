@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from usad_workbench.core.models.spec import is_non_commercial
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.encoders import encoder_table
+from usad_workbench.workbench.presenters.names import encoder_names, shown
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import (
     count,
@@ -108,10 +110,12 @@ def domains(sql: Sql) -> pd.DataFrame:
 def encoder_rows(sql: Sql) -> pd.DataFrame:
     """Encoders as a table for people."""
     table = encoder_table(sql)
-    return pd.DataFrame(
+    names = encoder_names(sql)
+    found = pd.DataFrame(
         {
             "role": table["role"],
-            "encoder": table["encoder"],
+            "encoder": [shown(name, names) for name in table["encoder"]],
+            "licence": [licence_words(licence) for licence in table["licence"]],
             "domain": table["domain"].map(lambda d: "any" if is_missing(d) else d),
             "layers": table["n_layers"] + 1,
             "with vectors": table["n_spaces"],
@@ -119,10 +123,40 @@ def encoder_rows(sql: Sql) -> pd.DataFrame:
             "frames per second": [_range(rates) for rates in table["frame_rates_hz"]],
             "input rate (Hz)": table["sample_rate_hz"],
             "parameters": table["n_params"].map(parameters),
-            "licence": table["licence"],
             "source": table["citation"],
+            "full name": table["encoder"],
         }
     )
+    return found if (found["encoder"] != found["full name"]).any() else found.iloc[:, :-1]
+
+
+def licence_words(licence: object) -> str:
+    """A licence with what it means for use, where that is not free.
+
+    >>> licence_words("CC BY-NC 4.0"), licence_words("MIT"), licence_words("see its model card")
+    ('non-commercial: CC BY-NC 4.0', 'MIT', 'not known: see its model card')
+    """
+    text = "" if is_missing(licence) else str(licence)
+    forbids = is_non_commercial(text)
+    if forbids is None:
+        return f"not known: {text}" if text else "not known"
+    return f"non-commercial: {text}" if forbids else text
+
+
+def licence_notes(sql: Sql) -> list[str]:
+    """What to know of the encoders' licences before use, a sentence each; none where all is free."""
+    table = encoder_table(sql)
+    names = encoder_names(sql)
+    kinds: dict[bool | None, list[str]] = {}
+    for name, licence in zip(table["encoder"], table["licence"], strict=True):
+        kind = is_non_commercial("" if is_missing(licence) else str(licence))
+        kinds.setdefault(kind, []).append(shown(name, names))
+    notes = []
+    if True in kinds:
+        notes.append(f"Not for commercial use: {listing(kinds[True])}.")
+    if None in kinds:
+        notes.append(f"Licence not known, read its model card before use: {listing(kinds[None])}.")
+    return notes
 
 
 def taught_words(sql: Sql) -> list[str]:

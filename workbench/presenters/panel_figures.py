@@ -18,7 +18,7 @@ from usad_workbench.workbench.presenters.colours import (
     domain_order,
     role_colour,
 )
-from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role
+from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role, title_lines
 from usad_workbench.workbench.presenters.panel_marks import last_layers, part_order
 from usad_workbench.workbench.presenters.panels_in_words import PanelView
 from usad_workbench.workbench.presenters.text import hover, number
@@ -33,10 +33,10 @@ COMMON_PARTS = {"shared": MUTED, "novel": CONTEXT, "residual": CONTEXT}
 def panel_dots(drawn: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> go.Figure:
     """A dot per name with its interval, one small panel per facet."""
     shown = last_layers(drawn)
-    titles = {p: f"<b>{hover(p, 40)}</b>" for p in _panels(shown)}
+    titles = {p: title_lines(p) for p in _panels(shown)}
     shown = shown[shown["panel"].isin(titles)]
     rows = shown.assign(text=_texts(shown), data=[[int(row)] for row in shown["row"]])
-    return dot_panels(rows, titles, order_by_role(shown["name"].tolist(), roles), view.axis)
+    return dot_panels(rows, titles, order_by_role(shown["name"].tolist(), roles), view.axis, {})
 
 
 def panel_curves(

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role
+from usad_workbench.core.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL
+from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role, title_lines
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import (
     count,
@@ -29,7 +30,6 @@ PROTOCOL_HELP = {
     ),
 }
 PROTOCOL_WORDS = {"knn": "k-NN", "linear": "Linear"}
-MEAN_OF_TASKS = "mean of tasks"
 TEACHERS_TOGETHER = "teachers-concatenated"
 COLUMNS = (
     "task", "encoder", "role", "layer", "metric", "value", "ci_low", "ci_high", "chance",
@@ -50,8 +50,9 @@ def probe_rows(sql: Sql, protocol: str) -> pd.DataFrame:
 
 
 def task_order(rows: pd.DataFrame) -> list[str]:
-    """Tasks by name, their mean last."""
-    return sorted(set(rows["task"]), key=lambda task: (task == MEAN_OF_TASKS, task))
+    """Tasks by name, their means last."""
+    means = (MEAN_OF_TASKS, MEAN_WITH_INTERVAL)
+    return sorted(set(rows["task"]), key=lambda task: (task in means, task))
 
 
 def roles_with_systems(roles: Mapping[str, str]) -> dict[str, str]:
@@ -65,7 +66,9 @@ def best_per_system(rows: pd.DataFrame) -> pd.DataFrame:
     return known.loc[known.groupby(["task", "encoder"])["value"].idxmax()].reset_index(drop=True)
 
 
-def probe_figure(rows: pd.DataFrame, roles: Mapping[str, str]) -> go.Figure:
+def probe_figure(
+    rows: pd.DataFrame, roles: Mapping[str, str], short: Mapping[str, str]
+) -> go.Figure:
     """One panel per task: every encoder's value with its interval, and chance."""
     best = best_per_system(rows)
     records = best.to_dict("records")
@@ -81,7 +84,7 @@ def probe_figure(rows: pd.DataFrame, roles: Mapping[str, str]) -> go.Figure:
     )  # fmt: skip
     titles = {task: _title(best[best["task"] == task]) for task in task_order(best)}
     names = order_by_role(best["encoder"].tolist(), roles)
-    return dot_panels(dots, titles, names, "value on held-out clips")
+    return dot_panels(dots, titles, names, "value on held-out clips", short)
 
 
 def _column(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -94,7 +97,8 @@ def _title(rows: pd.DataFrame) -> str:
     classes = rows["n_classes"].max() if "n_classes" in rows else None
     if is_known(classes):
         n += f", {count(float(str(classes)), 'class', 'classes')}"
-    return f"<b>{hover(first['task'], 34)}</b> ({hover(first['metric'], 24)})<br>{n}"
+    metric = str(first["metric"]).replace("_", " ")
+    return f"{title_lines(first['task'])}<br>{hover(metric, 24)}<br>{n}"
 
 
 def dot_hover(row: Mapping[str, Any]) -> str:
@@ -102,7 +106,7 @@ def dot_hover(row: Mapping[str, Any]) -> str:
     chosen = f", layer {number(row.get('layer'), 0)}" if is_known(row.get("layer")) else ""
     selection = row.get("layer_selection")
     lines = [
-        f"<b>{hover(row['encoder'], 40)}</b>{chosen}",
+        f"<b>{hover(row['encoder'], 90)}</b>{chosen}",
         " ".join(
             [
                 hover(row["metric"]),

@@ -7,7 +7,8 @@ a small subset of HTML. Everything that reaches either goes through ``plain`` or
 
 import math
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 
 MISSING = "–"
 MEASURE_WORDS = {
@@ -57,6 +58,16 @@ def hover(text: object, limit: int = 80) -> str:
     return shorten(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def lines(text: object, width: int, most: int = 3) -> str:
+    """Text for plotly in lines of at most ``width`` characters, the middle left out of a long one.
+
+    >>> lines("a-group/small-from-scratch", 14)
+    'a-group/small-<br>from-scratch'
+    """
+    room = (most - 1) * width
+    return "<br>".join(hover(line) for line in textwrap.wrap(shorten(text, room), width))
+
+
 def shorten(text: object, limit: int = 80) -> str:
     """The text with its middle left out where it is longer than ``limit``.
 
@@ -88,6 +99,19 @@ def number(value: object, digits: int = 2) -> str:
     if is_missing(value):
         return MISSING
     return f"{float(str(value)):.{digits}f}"
+
+
+def digits_apart(values: Iterable[float], least: int = 3, most: int = 6) -> int:
+    """How many digits tell the values apart: as few as do, ``least`` to ``most``.
+
+    >>> digits_apart([0.9, 0.8]), digits_apart([0.99991, 0.99987, 0.9]), digits_apart([])
+    (3, 5, 3)
+    """
+    known = sorted({round(float(value), most) for value in values})
+    for digits in range(least, most):
+        if len({f"{value:.{digits}f}" for value in known}) == len(known):
+            return digits
+    return most
 
 
 def count(n: float, singular: str, plural: str | None = None) -> str:

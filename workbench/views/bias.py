@@ -17,6 +17,7 @@ from usad_workbench.workbench.panels.scatter import custom_data
 from usad_workbench.workbench.presenters import bias, layers, overview, stored
 from usad_workbench.workbench.presenters.encoders import roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.names import encoder_names
 from usad_workbench.workbench.presenters.panels_in_words import VIEWS
 from usad_workbench.workbench.presenters.text import (
     MEASURE_HELP,
@@ -33,7 +34,8 @@ def view() -> None:
     )
     run = choose_run("bias")
     if run is None:
-        similarity()
+        if len(layers.compared(state.sql)):
+            similarity()
         return
     show_verdicts(run)
     show_warnings(run)
@@ -56,7 +58,8 @@ def similarity() -> None:
         return
     left, right = st.columns(2)
     with left:
-        student = page.choose("Student", sorted(compared["student"].unique()), key="bias.student")
+        students = sorted(compared["student"].unique())
+        student = page.choose_encoder("Student", students, key="bias.student")
     measures = overview.measures(state.sql)
     with right:
         measure = page.choose("Measure", measures, key="bias.measure", show=measure_words)
@@ -97,7 +100,7 @@ def chart(student: str, measure: str) -> None:
     unseen = frozenset(d for d in best["domain"] if overview.is_unseen(taught, student, d))
     role_legend(set(best["teacher"].map(roles)))
     event = st.plotly_chart(
-        bias.dots(best, roles, unseen, measure), key=f"bias.chart.{student}.{measure}",
+        bias.dots(best, roles, unseen, measure, encoder_names(state.sql)), key=f"bias.chart.{student}.{measure}",
         on_select="rerun", selection_mode="points", config=QUIET, theme=None,
         alt="Best value of each encoder with its interval, one panel per domain.",
     )  # fmt: skip

@@ -59,28 +59,36 @@ def checks() -> None:
 
 
 def failures() -> None:
-    found = state.sql("SELECT step, item, reason FROM failures ORDER BY ALL")
+    found = data.failures(state.sql)
     if found.empty:
         page.empty("Nothing has failed.")
         return
-    st.caption(f"{count(len(found), 'item')} could not be used, each with its reason.")
-    table.show(found)
+    listed = found.head(data.MAX_FAILURES)
+    rest = f" The first {len(listed)} are listed." if len(listed) < len(found) else ""
+    st.caption(f"{count(len(found), 'item')} could not be used, each with its reason.{rest}")
+    table.show_whole(listed)
+    page.download(found, "failures.csv")
 
 
 def spaces() -> None:
+    found = data.spaces(state.sql)
+    if found.empty:
+        page.is_embedded()
+        return
     st.caption(
         "A space is one layer of one encoder with one way of pooling frames into a vector. What "
         "made it (weights, window, rate, code version) is stored, so that only vectors that fit "
         "are ever compared."
     )
-    table.show(data.spaces(state.sql))
+    table.show(found)
 
 
 def indexes() -> None:
     found = data.indexes(state.sql)
     if found.empty:
-        page.empty("There are no indexes yet: search compares with every vector.",
-                   page.command("index"))  # fmt: skip
+        if page.is_embedded():
+            page.empty("There are no indexes yet: search compares with every vector.",
+                       page.command("index"))  # fmt: skip
         return
     st.caption(
         "Recall at 10: the share of the ten nearest that the index finds, against exact search "
@@ -92,7 +100,8 @@ def indexes() -> None:
 def all_maps() -> None:
     found = maps.available_maps(state.sql)
     if found.empty:
-        page.empty("There are no maps yet.", page.command("project"))
+        if page.is_embedded():
+            page.empty("There are no maps yet.", page.command("project"))
         return
     st.caption("Trustworthiness: 1 where every neighbour on the map is one in the space.")
     table.show(found)
@@ -118,11 +127,8 @@ def sql_box() -> None:
         count(len(found), "row")
         + (f", the first {len(shown):,} of them shown" if len(shown) < len(found) else "")
     )
-    table.show(shown)
-    st.download_button(
-        "Download as CSV", found.to_csv(index=False), "query.csv", "text/csv",
-        icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
+    table.show(shown, is_raw=True)
+    page.download(found, "query.csv")
 
 
 if __name__ == "__main__":

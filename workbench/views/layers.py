@@ -10,8 +10,9 @@ from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel, sh
 from usad_workbench.workbench.panels.scatter import custom_data
 from usad_workbench.workbench.presenters import layers, stored
 from usad_workbench.workbench.presenters.colours import domain_order
-from usad_workbench.workbench.presenters.encoders import named, roles_for
+from usad_workbench.workbench.presenters.encoders import roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.names import encoder_names, shown
 from usad_workbench.workbench.presenters.panels_in_words import VIEWS
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_words
 
@@ -75,13 +76,14 @@ def set_cell(domain: str, student_layer: int, teacher_layer: int) -> None:
 def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
     columns = st.columns(3)
     with columns[0]:
-        student = page.choose("Student", sorted(compared["student"].unique()), key="layers.student")
+        students = sorted(compared["student"].unique())
+        student = page.choose_encoder("Student", students, key="layers.student")
     mine = compared[compared["student"] == student]
     roles = roles_for(state.sql, student)
     names = [name for name in roles if name in set(mine["teacher"])]
     with columns[1]:
-        teacher = page.choose(
-            "Compared with", names, key="layers.teacher", show=lambda n: named(n, roles),
+        teacher = page.choose_encoder(
+            "Compared with", names, key="layers.teacher", roles=roles,
             default=layers.nearest(state.sql, student),
         )  # fmt: skip
     measures = sorted(mine[mine["teacher"] == teacher]["measure"])
@@ -93,7 +95,11 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
 
 def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
     top = layers.top_of_scale(state.sql, student, measure)
-    figure = layers.heatmaps(rows, student=student, teacher=teacher, measure=measure, top=top)
+    names = encoder_names(state.sql)
+    figure = layers.heatmaps(
+        rows, student=shown(student, names), teacher=shown(teacher, names), measure=measure,
+        top=top,
+    )  # fmt: skip
     key = f"layers.chart.{student}.{teacher}.{measure}"
 
     def clicked() -> None:

@@ -23,7 +23,8 @@ def view() -> None:
     )
     available = maps.available_maps(state.sql)
     if available.empty:
-        page.empty("There are no maps yet.", page.command("project"))
+        if page.is_embedded():
+            page.empty("There are no maps yet.", page.command("project"))
         return
     points, found, column = choose(available)
     domains, datasets = filters()

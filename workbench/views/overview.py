@@ -58,11 +58,13 @@ def encoders() -> None:
     page.section("Encoders")
     rows = overview.encoder_rows(state.sql)
     if rows.empty:
-        page.empty("There are no embeddings yet.", page.command("embed", "--encoders", "A,B"))
+        page.is_embedded()
         return
     for words in overview.taught_words(state.sql):
         st.markdown(plain(words))
-    table.show(rows)
+    table.show(rows, is_raw=True)
+    for note in overview.licence_notes(state.sql):
+        st.caption(f":material/gavel: {plain(note)}")
     used = [role for role in ROLE_HELP if role in set(rows["role"])]
     st.caption(" · ".join(f"{role}: {ROLE_HELP[role]}" for role in used))
 

@@ -10,6 +10,7 @@ from usad_workbench.workbench.panels.legend import role_legend
 from usad_workbench.workbench.presenters import data, panel_figures, panel_marks, probes, stored
 from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.names import encoder_names
 from usad_workbench.workbench.presenters.panels_in_words import view_of
 
 COSTS = {
@@ -77,7 +78,7 @@ def probed() -> None:
     st.caption(f"{probes.PROTOCOL_HELP.get(protocol, '')} {probes.probe_words(rows)}")
     role_legend(set(rows["encoder"].map(roles)))
     st.plotly_chart(
-        probes.probe_figure(rows, roles), key="probes.chart", theme=None, config=QUIET,
+        probes.probe_figure(rows, roles, encoder_names(state.sql)), key="probes.chart", theme=None, config=QUIET,
         alt="Value of each encoder with its interval, one panel per task.",
     )  # fmt: skip
     page.section("As a table")

@@ -14,6 +14,7 @@ from usad_workbench.workbench.panels.query import FromCollection, Query, choose_
 from usad_workbench.workbench.panels.space import choose_encoder, choose_layer
 from usad_workbench.workbench.presenters import clips, hits, overview
 from usad_workbench.workbench.presenters.encoders import layers_of, roles_for, roles_of
+from usad_workbench.workbench.presenters.text import number
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,7 @@ def view() -> None:
         "The segments nearest to a sound, as two encoders see it: one clip of the collection, "
         "a file of yours, or a recording.",
     )
-    if not len(roles_of(state.sql)):
-        page.empty("There are no embeddings yet.", page.command("embed", "--encoders", "A,B"))
+    if not page.is_embedded():
         return
     query = choose_query()
     if query is None:
@@ -103,18 +103,19 @@ def show_hits(query: Query, found: list[Side | None]) -> None:
     if len(sides) == 2:
         both = hits.shared(sides[0], sides[1], own)
         st.caption(hits.agreement(sides[0], sides[1], own).words)
+    digits = hits.score_digits(sides)
     for rank in range(max((len(rows) for rows in sides), default=0)):
         # A row of two for each rank, so that equal ranks stand beside each other.
         for column, side in zip(st.columns(2, gap="medium"), found, strict=True):
             if side is not None and rank < len(side.rows):
                 with column:
-                    card(side.rows.iloc[rank].to_dict(), own, both)
+                    card(side.rows.iloc[rank].to_dict(), own, both, digits)
 
 
-def card(row: dict[Hashable, Any], own: int | None, both: set[int]) -> None:
+def card(row: dict[Hashable, Any], own: int | None, both: set[int], digits: int) -> None:
     mark = " ●" if row["segment_id"] in both else ""
     note = "the query itself" if row["segment_id"] == own else ""
-    segment_card(row, f"**{row['rank']}**{mark} · score {row['score']:.3f}", note)
+    segment_card(row, f"**{row['rank']}**{mark} · score {number(row['score'], digits)}", note)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tests.core.teachers.hub_folders import SAMPLES, WAVE, save
 from tests.core.teachers.remote_folder import keep_code_apart, reference, write_remote_student
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.embedding import pooled_vectors
-from usad_workbench.core.errors import ConfigError, ShapeError, WeightsError
+from usad_workbench.core.errors import ConfigError, ShapeError, UntrustedCodeError, WeightsError
 from usad_workbench.core.models.frontend import FrontendConfig, LogMel
 from usad_workbench.core.registry import encoder_status, get_weights, load_encoder
 from usad_workbench.core.teachers import hub_cache
@@ -330,7 +330,7 @@ def test_code_of_a_folder_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
     witness = tmp_path / "it ran"
     code = tmp_path / "student" / "configuration_usad.py"
     code.write_text(f"open({str(witness)!r}, 'w').close()\n" + code.read_text())
-    with pytest.raises(ConfigError, match=r"modeling_usad\.py.*--trust-remote-code"):
+    with pytest.raises(UntrustedCodeError, match=r"modeling_usad\.py.*--trust-remote-code"):
         load_encoder(f"hf:{tmp_path / 'student'}")
     assert not witness.exists()
     load_encoder(f"hf:{tmp_path / 'student'}", trust_remote_code=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers as tf
 
-from usad_workbench.core.errors import ConfigError, WeightsError
+from usad_workbench.core.errors import UntrustedCodeError, WeightsError
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.sizes import SIZES
 from usad_workbench.core.registry import (
@@ -164,7 +164,7 @@ def test_what_is_not_here_says_how_to_get_it(
 
 def test_code_of_a_repository_needs_trust() -> None:
     for act in (load_encoder, get_weights):
-        with pytest.raises(ConfigError, match=r"MIT-SLS/USAD-Base.*--trust-remote-code"):
+        with pytest.raises(UntrustedCodeError, match=r"MIT-SLS/USAD-Base.*--trust-remote-code"):
             act("usad-base")
 
 
