@@ -213,8 +213,11 @@ def _build(
             trust_remote_code=trust,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-        missing = list(info["missing_keys"])
+        missing = [*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]
+        if getattr(config, "is_encoder_decoder", False):
+            net = net.get_encoder()
     else:
         net = import_object(family.model)(config)
         tensors = read_tensors(weights, family.prefixes, set(net.state_dict()))
@@ -223,8 +226,9 @@ def _build(
     missing = [name for name in missing if name != "masked_spec_embed"]
     if missing:
         raise WeightsError(
-            f"The weights in {folder} lack {len(missing)} tensors of {type(net).__name__}, the "
-            f"first is {min(missing)}. Expected a whole model of that class."
+            f"The weights in {folder} lack {len(missing)} tensors of {type(net).__name__}, or have "
+            f"them in other shapes, the first is {min(missing)}. Expected a whole model of that "
+            "class, and its config.json."
         )
     module: nn.Module = net
     return module

@@ -167,9 +167,10 @@ def test_a_model_of_text(tmp_path: Path) -> None:
 
 def test_weights_that_lack_tensors(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    with pytest.raises(WeightsError, match=r"lack \d+ tensors"):
-        load_encoder(f"hf:{folder}")
+    for other in ({"num_hidden_layers": 3}, {"intermediate_size": 64}):
+        (folder / "config.json").write_text(json.dumps({**config, **other}))
+        with pytest.raises(WeightsError, match=r"lack \d+ tensors.*the first is encoder\.layers"):
+            load_encoder(f"hf:{folder}")
 
 
 def test_a_model_without_hidden_states(tmp_path: Path) -> None:
@@ -321,6 +322,26 @@ def test_an_unlisted_type_is_read_through_its_hidden_states(
     with torch.no_grad():
         values = torch.from_numpy(clip.samples)[None]
         expected = original(values, output_hidden_states=True).hidden_states
+    for ours, theirs in zip(encoder.encode(clip).frames, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
+
+
+def test_of_a_model_with_a_decoder_the_encoder_is_read(tmp_path: Path) -> None:
+    """Moonshine, of no type that is listed; its frames are 384 samples apart (its paper: 41.6 Hz)."""
+    config = tf.MoonshineConfig(
+        hidden_size=32, intermediate_size=48, encoder_num_hidden_layers=2, vocab_size=20,
+        decoder_num_hidden_layers=1, encoder_num_attention_heads=4, decoder_num_attention_heads=4,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net: Any = tf.MoonshineForConditionalGeneration(config).eval()
+    net.save_pretrained(tmp_path)
+    tf.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    encoder = load_encoder(f"hf:{tmp_path}")
+    assert encoder.spec.frame_rates_hz == (RATE / 384,) * 3
+    clip = noise(21_000)
+    with torch.no_grad():
+        values = torch.from_numpy(clip.samples)[None]
+        expected = net.model.encoder(values, output_hidden_states=True).hidden_states
     for ours, theirs in zip(encoder.encode(clip).frames, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
 
