@@ -17,10 +17,10 @@ _NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
 def is_non_commercial(licence: str) -> bool | None:
     """Whether a licence forbids commercial use; none where it is not known.
 
-    >>> is_non_commercial("CC BY-NC 4.0"), is_non_commercial("MIT"), is_non_commercial("see its model card")
+    >>> is_non_commercial("CC BY-NC 4.0"), is_non_commercial("MIT"), is_non_commercial("unknown")
     (True, False, None)
     """
-    if not licence or licence.startswith("see "):
+    if licence in ("", "unknown") or licence.startswith("see "):
         return None
     return bool(_NON_COMMERCIAL.search(licence))
 

@@ -8,15 +8,13 @@ place, so that other vectors under the same name are refused and the same ones s
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from usad_workbench.core.errors import ConfigError, UnknownNameError
@@ -30,7 +28,7 @@ from usad_workbench.core.storage.importing import (
     column_name,
     insert_clips,
 )
-from usad_workbench.core.storage.schema import CLIP_COLUMNS, literal
+from usad_workbench.core.storage.schema import CLIP_COLUMNS
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,
     append_vectors,
@@ -38,11 +36,13 @@ from usad_workbench.core.storage.spaces import (
     register_encoder,
 )
 from usad_workbench.core.storage.tables import set_distillation
+from usad_workbench.core.storage.vectors_file import (
+    Vector,
+    clips_of,
+    layer_widths,
+    opened,
+)
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
-
-COLUMNS = ("clip_id", "encoder", "layer", "vector")
-_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +95,8 @@ def import_embeddings(
     encoders: list[str] = []
     failed: list[Failure] = []
     n_rows = n_skipped = 0
-    with _opened(Path(source)) as file:
-        for name, dims in _widths(file).items():
+    with opened(Path(source)) as file:
+        for name, dims in layer_widths(file).items():
             record = _record(file, name, dims, cast(Role, role), domain)
             if replace:
                 drop_encoder(workspace, name)
@@ -131,9 +131,9 @@ class _One:
         """Adds clip by clip, in batches of one transaction each."""
         name = self.record.spec.name
         stored = self._stored()
-        total = _count(file, name)
+        total = count_clips(file, name)
         batch: dict[int, list[Vector]] = {}
-        for done, (clip_id, layers) in enumerate(_clips(file, name), start=1):
+        for done, (clip_id, layers) in enumerate(clips_of(file, name), start=1):
             reason = self._fault(clip_id, layers)
             if reason:
                 self.failed.append(Failure(path=f"{name}: {clip_id}", reason=reason))
@@ -256,120 +256,6 @@ def _taught(workspace: Workspace, teachers: Sequence[str]) -> list[tuple[str, st
     return [(name, homes[name] if isinstance(homes[name], str) else None, 1) for name in teachers]
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the view ``vectors`` over the file, its columns checked."""
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist. Expected a Parquet file.")
-    with duckdb.connect() as connection:
-        try:
-            connection.execute(
-                f"CREATE VIEW file AS SELECT * FROM read_parquet({literal(str(path))})"
-            )
-        except duckdb.Error as error:
-            raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
-        kinds = {row[0]: str(row[1]) for row in connection.execute("DESCRIBE file").fetchall()}
-        _check_columns(path, kinds)
-        # Names and numbers are taken as they are, never by what a cast makes of them.
-        connection.execute(
-            "CREATE VIEW vectors AS SELECT clip_id::VARCHAR AS clip_id, encoder::VARCHAR AS "
-            "encoder, layer::INTEGER AS layer, vector::FLOAT[] AS vector FROM file"
-        )
-        yield connection
-
-
-def _check_columns(path: Path, kinds: dict[str, str]) -> None:
-    """Refuses columns that are missing or hold something else.
-
-    Raises:
-        ConfigError: as it says.
-    """
-    missing = [name for name in COLUMNS if name not in kinds]
-    if missing:
-        raise ConfigError(
-            f"{path} has the columns {', '.join(kinds)}, expected {', '.join(COLUMNS)}. "
-            f"Add {', '.join(missing)}."
-        )
-    if kinds["layer"] not in _INTEGERS or not kinds["vector"].endswith("]"):
-        raise ConfigError(
-            f"{path}: layer is {kinds['layer']} and vector {kinds['vector']}, expected whole "
-            "numbers and lists of numbers."
-        )
-
-
-def _widths(file: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
-    """Width of each layer, by encoder.
-
-    Raises:
-        ConfigError: no rows, a missing value, a negative layer, or several widths in one layer.
-    """
-    rows = file.execute(
-        "SELECT encoder, layer, min(len(vector)), max(len(vector)), count(*) FILTER "
-        "(clip_id IS NULL OR vector IS NULL) FROM vectors GROUP BY ALL ORDER BY encoder, layer"
-    ).fetchall()
-    if not rows:
-        raise ConfigError("The Parquet file has no rows, expected one for each clip and layer.")
-    widths: dict[str, dict[int, int]] = {}
-    for encoder, layer, least, most, empty in rows:
-        if not encoder or layer is None:
-            raise ConfigError(
-                f"The Parquet file has rows with encoder {encoder!r} and layer {layer}, expected a "
-                "name and a number in every row. Fill them in."
-            )
-        if layer < 0:
-            raise ConfigError(
-                f"The Parquet file has layer {layer} of {encoder!r}, expected a layer from 0 on. "
-                "Number the layers from the first; only commands count from the end."
-            )
-        if empty:
-            raise ConfigError(
-                f"Layer {layer} of {encoder!r} has {empty} rows without clip_id or vector, "
-                "expected both in every row. Fill them in, or leave these rows out."
-            )
-        if least != most or not most:
-            raise ConfigError(
-                f"Layer {layer} of {encoder!r} has vectors of {least} to {most} values, expected "
-                "one width. Export this layer again."
-            )
-        widths.setdefault(str(encoder), {})[int(layer)] = int(most)
-    return widths
-
-
-def _count(file: duckdb.DuckDBPyConnection, encoder: str) -> int:
-    row = file.execute(
-        "SELECT count(DISTINCT clip_id) FROM vectors WHERE encoder = ?", [encoder]
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _clips(
-    file: duckdb.DuckDBPyConnection, encoder: str
-) -> Iterator[tuple[str, list[tuple[int, Vector]]]]:
-    """Every clip with its layers, sorted by clip and layer, read in batches."""
-    found = file.cursor().sql(
-        "SELECT clip_id, layer, vector FROM vectors WHERE encoder = ? ORDER BY clip_id, layer",
-        params=[encoder],
-    )
-    if found is None:
-        return
-    reader = found.to_arrow_reader(BATCH_CLIPS)
-    now, layers = "", list[tuple[int, Vector]]()
-    for batch in reader:
-        vectors = batch["vector"]
-        flat = np.asarray(vectors.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
-        ends = np.cumsum(vectors.value_lengths().to_numpy())
-        parts = np.split(flat, ends[:-1])
-        ids, numbers = batch["clip_id"].to_pylist(), batch["layer"].to_pylist()
-        for clip_id, layer, vector in zip(ids, numbers, parts, strict=True):
-            if clip_id != now and layers:
-                yield now, layers
-                layers = []
-            now = clip_id
-            layers.append((layer, vector))
-    if layers:
-        yield now, layers
-
-
 def _record(
     file: duckdb.DuckDBPyConnection,
     encoder: str,
@@ -379,7 +265,7 @@ def _record(
 ) -> EncoderRecord:
     """What is known of an encoder from its vectors alone; layers without vectors have width 0."""
     digest = hashlib.sha256()
-    for clip_id, layers in _clips(file, encoder):
+    for clip_id, layers in clips_of(file, encoder):
         digest.update(clip_id.encode())
         for layer, vector in layers:
             digest.update(layer.to_bytes(4) + vector.tobytes())

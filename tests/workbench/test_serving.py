@@ -23,13 +23,19 @@ def folder(tmp_path: Path) -> str:
     return str(Workspace.create(tmp_path / "w").folder)
 
 
+def _hear_all_signals() -> None:
+    """Also where these tests run behind nohup, which what is started would inherit."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def _workbench(folder: str, port: int, log: Path) -> Iterator["subprocess.Popen[str]"]:
     words = ["workbench", folder, "--port", str(port), "--json"]
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "usad_workbench.workbench.cli", *words],
-            stdout=subprocess.PIPE, stderr=errors, text=True,
+            stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=_hear_all_signals,
         )  # fmt: skip
     try:
         yield process
