@@ -74,9 +74,8 @@ def results_alone() -> Iterator[TextIO]:
     started meanwhile, so the descriptor itself is exchanged where there is one.
     """
     found = sys.stdout
-    try:
-        descriptor, error = found.fileno(), sys.stderr.fileno()
-    except io.UnsupportedOperation:
+    descriptor, error = _descriptor(found), _descriptor(sys.stderr)
+    if descriptor is None or error is None:
         with redirect_stdout(sys.stderr):
             yield found
         return
@@ -90,6 +89,14 @@ def results_alone() -> Iterator[TextIO]:
         found.flush()
         os.dup2(kept, descriptor)
         os.close(kept)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    """Of the file behind a stream; none where there is no file, as in tests."""
+    try:
+        return stream.fileno()
+    except io.UnsupportedOperation:
+        return None
 
 
 def plain(value: Any) -> Any:

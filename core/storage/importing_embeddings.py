@@ -39,6 +39,7 @@ from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.vectors_file import (
     Vector,
     clips_of,
+    count_clips,
     layer_widths,
     opened,
 )

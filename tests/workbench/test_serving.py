@@ -23,10 +23,12 @@ def folder(tmp_path: Path) -> str:
     return str(Workspace.create(tmp_path / "w").folder)
 
 
-def _hear_all_signals() -> None:
-    """Also where these tests run behind nohup, which what is started would inherit."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+@pytest.fixture(autouse=True)
+def all_signals_are_heard() -> Iterator[None]:
+    """Also where these tests run behind nohup: what is started inherits what is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def _workbench(folder: str, port: int, log: Path) -> Iterator["subprocess.Popen[
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "usad_workbench.workbench.cli", *words],
-            stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=_hear_all_signals,
+            stdout=subprocess.PIPE, stderr=errors, text=True,
         )  # fmt: skip
     try:
         yield process
