@@ -7,13 +7,16 @@ plain loop takes the files as they come, in batches as large as ours on average,
 own feature extractor and ``output_hidden_states``, and averages each layer over time; it stores
 nothing. ATST-Frame and MuQ have no class in transformers: there the loop calls our network, which
 the tests hold to the authors' code. Ours is ``embed``: batches by length, windows, hooks, and all
-layers written to a workspace. Where a model changes a clip's frames in a padded batch, the loop goes clip by clip.
-Each side gets so many clips that the loop takes ``SECONDS``: what a run costs once, 0.15 to 0.3 s
-for the workspace and for reading before the first batch, took 6% of runs of 2 s (WavLM with group
-norm, where the forward pass alone was 5% faster than the loop). The best of ``REPEATS`` counts:
-clearing pages for buffers of 32 MB and more made runs of the same work, ours and the loop's alike,
-up to 1.3 times as long. Between runs of the whole benchmark a ratio still moves by up to 0.1:
-Whisper 1.02, 0.97 and 0.90, AST 0.91 and 0.97.
+layers written to a workspace. Where a model changes a clip's frames in a padded batch, the loop
+goes clip by clip. Each side gets so many clips that the loop takes ``SECONDS``: what a run costs
+once, 0.15 to 0.3 s for the workspace and for reading before the first batch, took 6% of runs of
+2 s (WavLM with group norm, where the forward pass alone was 5% faster than the loop). The best of
+``REPEATS`` counts: clearing pages for buffers of 32 MB and more made runs of the same work, ours
+and the loop's alike, up to 1.3 times as long.
+
+On two cores that did nothing else (2026-11-27): WavLM with group norm 0.96, Whisper 0.97, CLAP
+0.96, AF-Whisper 0.98, MuQ 0.97, data2vec 0.99, wav2vec2 0.97, ATST-Frame 1.24. Beside other work a
+ratio moves by up to 0.1 between runs: Whisper 1.02, 0.97 and 0.90, AST 0.91 and 0.97.
 """
 
 import json
