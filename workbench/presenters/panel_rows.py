@@ -1,7 +1,6 @@
 """The rows of a panel: what each is about, whether it stands out, which cell it is."""
 
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,8 @@ ALPHA = 0.05
 """False discovery rate below which a row stands out (Benjamini-Hochberg within its panel)."""
 ALL = "all"
 MAX_REASONS = 6
+_NUMBER, _GAP = re.compile(r"[+-]?\d+\.\d+"), "\0"
+"""Numbers in a reason, and what stands for one while reasons are counted."""
 INFLUENCE = {
     "jackknife": "what the value loses when the clip's cluster is left out",
     "overlap": "the clip's own value, such as the share of its neighbours in common",
@@ -93,17 +94,29 @@ def choices_of(frame: pd.DataFrame, view: PanelView) -> dict[str, list[str]]:
 
 
 def reason_lines(frame: pd.DataFrame) -> list[str]:
-    """Why numbers or intervals are missing, most frequent first.
+    """Why numbers or intervals are missing, most frequent first; alike but for numbers, as one.
 
-    >>> reason_lines(pd.DataFrame({"reason": ["few clips", "", "few clips", None]}))
-    ['2 rows: few clips']
+    >>> reason_lines(pd.DataFrame({"reason": ["off by +0.06", "", "off by -0.10", "few", None]}))
+    ['2 rows: off by -0.10 to +0.06', '1 row: few']
     """
     if "reason" not in frame:
         return []
-    found = Counter(str(one) for one in frame["reason"].dropna() if str(one))
-    lines = [f"{count(n, 'row')}: {reason}" for reason, n in found.most_common(MAX_REASONS)]
-    more = len(found) - MAX_REASONS
-    return [*lines, *([f"{count(more, 'other reason')}, in the table"] if more > 0 else [])]
+    alike: dict[str, list[list[str]]] = {}
+    for reason in (str(one) for one in frame["reason"].dropna() if str(one)):
+        alike.setdefault(_NUMBER.sub(_GAP, reason), []).append(_NUMBER.findall(reason))
+    found = sorted(alike.items(), key=lambda item: -len(item[1]))
+    lines = [f"{count(len(rows), 'row')}: {_filled(words, rows)}" for words, rows in found]
+    more = len(lines) - MAX_REASONS
+    rest = [f"{count(more, 'other reason')}, in the table"] if more > 0 else []
+    return [*lines[:MAX_REASONS], *rest]
+
+
+def _filled(words: str, rows: Sequence[Sequence[str]]) -> str:
+    """The words with the range of each of their numbers."""
+    for numbers in zip(*rows, strict=True):
+        low, high = min(numbers, key=float), max(numbers, key=float)
+        words = words.replace(_GAP, low if low == high else f"{low} to {high}", 1)
+    return words
 
 
 def chosen(frame: pd.DataFrame, choice: Mapping[str, str]) -> pd.DataFrame:
