@@ -66,8 +66,8 @@ class XaresEncoder(FrozenEncoder):
     def __init__(self, name: str, net: nn.Module) -> None:
         self.net = net.eval()
         self.takes_mask = "audio_attention_mask" in inspect.signature(net.forward).parameters
-        rate = int(getattr(net, "sampling_rate", _LLM_RATE_HZ if self.takes_mask else 0))
-        rate = rate or int(_attribute(net, "sampling_rate", name))
+        is_silent = self.takes_mask and not hasattr(net, "sampling_rate")
+        rate = _LLM_RATE_HZ if is_silent else int(_attribute(net, "sampling_rate", name))
         dim = int(_attribute(net, "output_dim", name))
         if hasattr(net, "hop_size_in_ms") or not self.takes_mask:
             frame_rate_hz = 1000 / float(_attribute(net, "hop_size_in_ms", name))

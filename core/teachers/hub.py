@@ -11,7 +11,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,11 +177,14 @@ def load_folder(
     from usad_workbench.core.teachers.lent_torchaudio import lending_torchaudio
     from usad_workbench.core.teachers.transformers_families import find_family
 
-    family = find_family(_description(folder))
+    description = _description(folder)
+    family = find_family(description)
     weights = weight_files(folder, tensors)
     _check_code(folder, str(known["name"]), trust_remote_code)
+    runs_own_code = trust_remote_code and "auto_map" in description
+    lent = lending_torchaudio() if runs_own_code else nullcontext()
     # Initial values are drawn and thrown away: a seeded run must not notice.
-    with torch.random.fork_rng(devices=[]), _transformers_errors(folder), lending_torchaudio():
+    with torch.random.fork_rng(devices=[]), _transformers_errors(folder), lent:
         extractor = _extractor(family, folder, str(known["name"]), trust_remote_code)
         net = _build(family, folder, weights, trust_remote_code)
         return family(net.float().eval(), extractor, _sha256(folder, weights), **known)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any
 
 import numpy as np
@@ -173,57 +174,60 @@ def test_weights_that_lack_tensors(folder: Path) -> None:
             load_encoder(f"hf:{folder}")
 
 
-def test_a_model_without_hidden_states(tmp_path: Path) -> None:
-    code = (
-        "import torch\nfrom torch import nn\n"
-        "from transformers import PreTrainedConfig, PreTrainedModel\n"
-        "class C(PreTrainedConfig):\n    model_type = 'odd'\n"
-        "class M(PreTrainedModel):\n    config_class = C\n"
-        "    def __init__(self, config):\n        super().__init__(config)\n"
-        "        self.weight = nn.Parameter(torch.zeros(1))\n        self.post_init()\n"
-        "    def forward(self, input_values, **more):\n        return {'logits': input_values}\n"
-    )
-    (tmp_path / "odd.py").write_text(code)
-    config = {"model_type": "odd", "auto_map": {"AutoConfig": "odd.C", "AutoModel": "odd.M"}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
-    tf.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match=r"no hidden states.*logits"):
-        load_encoder(f"hf:{tmp_path}", trust_remote_code=True)
-
-
-ODD_CODE = """
+OWN_CODE = """
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+
 class C(PreTrainedConfig):
-    model_type = "odd"
+    model_type = "TYPE"
+
 
 class M(PreTrainedModel):
     config_class = C
+
     def __init__(self, config):
         super().__init__(config)
         self.weight = nn.Parameter(torch.ones(1))
         self.post_init()
-    def forward(self, input_values, output_hidden_states=None):
-        hidden = [
-            self.weight * input_values.unfold(1, 1000, hop).mean(2, keepdim=True)
-            for hop in HOPS
-        ]
-        return BaseModelOutput(hidden[0], hidden)
 """
+
+
+def write_own_code(folder: Path, model_type: str, forward: str, imports: str = "") -> str:
+    """A folder whose model is the code of this ``forward``."""
+    code = imports + OWN_CODE.replace("TYPE", model_type) + indent(dedent(forward), "    ")
+    (folder / "own.py").write_text(code)
+    config = {"model_type": model_type, "auto_map": {"AutoConfig": "own.C", "AutoModel": "own.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"weight": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
+    return f"hf:{folder}"
+
+
+def test_a_model_without_hidden_states(tmp_path: Path) -> None:
+    forward = """
+        def forward(self, input_values, **more):
+            return {"logits": input_values}
+    """
+    name = write_own_code(tmp_path, "odd", forward)
+    tf.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"no hidden states.*logits"):
+        load_encoder(name, trust_remote_code=True)
 
 
 def write_odd(folder: Path, hops: tuple[int, ...]) -> str:
     """A model of an unknown type whose layers have frames of so many samples."""
-    (folder / "odd.py").write_text(f"HOPS = {hops}\n{ODD_CODE}")
-    config = {"model_type": "odd", "auto_map": {"AutoConfig": "odd.C", "AutoModel": "odd.M"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file({"weight": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
     tf.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
-    return f"hf:{folder}"
+    forward = f"""
+        def forward(self, input_values, output_hidden_states=None):
+            hidden = [
+                self.weight * input_values.unfold(1, 1000, hop).mean(2, keepdim=True)
+                for hop in {hops}
+            ]
+            return BaseModelOutput(hidden[0], hidden)
+    """
+    return write_own_code(folder, "odd", forward)
 
 
 @pytest.mark.parametrize("hops", [(735, 735), (320, 640, 1280), (441,)])
@@ -372,46 +376,22 @@ def test_code_that_this_transformers_does_not_run(tmp_path: Path, line: str) -> 
         load_encoder(f"hf:{tmp_path / 'student'}", trust_remote_code=True)
 
 
-KALDI_CODE = """
-import torch
-import torchaudio
-from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
-
-
-class C(PreTrainedConfig):
-    model_type = "usad"
-
-
-class M(PreTrainedModel):
-    config_class = C
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.weight = nn.Parameter(torch.ones(1))
-        self.post_init()
-
-    def forward(self, wavs):
-        wavs = wavs - wavs.mean(1, keepdim=True)
-        mel = torch.stack([
-            torchaudio.compliance.kaldi.fbank(
-                wav[None].float(), htk_compat=True, sample_frequency=16000, use_energy=False,
-                window_type=WINDOW, num_mel_bins=128, dither=0.0, frame_shift=10,
-            ).to(wav)
-            for wav in wavs
-        ])
-        x = self.weight * mel[:, : mel.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)
-        return {"x": x, "mel": mel, "hidden_states": [x], "ffn": [x]}
-"""
-
-
 def write_kaldi(folder: Path, window: str) -> str:
     """A student whose code takes its bands from torchaudio, as the published ones."""
-    (folder / "m.py").write_text(KALDI_CODE.replace("WINDOW", repr(window)))
-    config = {"model_type": "usad", "auto_map": {"AutoConfig": "m.C", "AutoModel": "m.M"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file({"weight": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
-    return f"hf:{folder}"
+    forward = f"""
+        def forward(self, wavs):
+            wavs = wavs - wavs.mean(1, keepdim=True)
+            mel = torch.stack([
+                torchaudio.compliance.kaldi.fbank(
+                    wav[None].float(), htk_compat=True, sample_frequency=16000, use_energy=False,
+                    window_type={window!r}, num_mel_bins=128, dither=0.0, frame_shift=10,
+                ).to(wav)
+                for wav in wavs
+            ])
+            x = self.weight * mel[:, : mel.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)
+            return {{"x": x, "mel": mel, "hidden_states": [x], "ffn": [x]}}
+    """
+    return write_own_code(folder, "usad", forward, imports="import torchaudio\n")
 
 
 @pytest.mark.skipif(find_spec("torchaudio") is not None, reason="torchaudio is installed")
