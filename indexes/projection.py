@@ -17,7 +17,8 @@ import pyarrow as pa
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
-from usad_workbench.core.storage.workspace import FloatArray, Workspace, normalise
+from usad_workbench.core.cosine import normalise
+from usad_workbench.core.storage.workspace import FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.spaces import open_index
 
@@ -55,7 +56,7 @@ def project_space(
     """Computes and stores the map of a space, unless the one that is there is complete."""
     space_id = workspace.space_id(encoder, layer, pooling)
     key = [encoder, layer, pooling, method]
-    done = workspace.sql(
+    done = workspace.read(
         "SELECT q.n, q.trustworthiness, q.seconds FROM projection_quality q, spaces s "
         "WHERE q.encoder = ? AND q.layer = ? AND q.pooling = ? AND q.method = ? "
         "AND s.space_id = ? AND s.n = q.n",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from usad_workbench.core.diagnosis.rules import AssociationRule
+from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
 from usad_workbench.core.nearest import encoder_roles
 from usad_workbench.core.similarity import EncoderRole
@@ -144,7 +145,7 @@ class Material:
 
         A task needs two classes and two groups: what folds must keep apart.
         """
-        rows = self.workspace.sql("SELECT * FROM tasks ORDER BY task").to_dict("records")
+        rows = self.workspace.read("SELECT * FROM tasks ORDER BY task").to_dict("records")
         found = [make_task({str(k): v for k, v in row.items()}, self.clips) for row in rows]
         return [one for one in found if len(set(one.labels)) > 1 and len(set(one.groups)) > 1]
 
@@ -230,7 +231,7 @@ def gather(
     clips = clips[clips.clip_id.isin(shared.clip_id)]
     if config.clip_ids:
         clips = clips[clips.clip_id.isin(config.clip_ids)]
-    clips = clips.reset_index(drop=True)
+    clips = with_joined_clusters(clips.reset_index(drop=True))
     counts = clips.domain.value_counts()
     if not (counts >= MIN_CLIPS).any():
         raise DegenerateError(
@@ -285,7 +286,7 @@ def _roles(
 def _taught(
     workspace: Workspace, student: str, roles: Mapping[str, EncoderRole]
 ) -> dict[str, tuple[str, ...]]:
-    rows = workspace.sql("SELECT teacher, domain FROM distillation WHERE student = ?", [student])
+    rows = workspace.read("SELECT teacher, domain FROM distillation WHERE student = ?", [student])
     taught = {}
     for name, role in roles.items():
         if role.role == "teacher":

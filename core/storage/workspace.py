@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.errors import ShapeError, StoreError, UnknownNameError, UsadError
+from usad_workbench.core.cosine import BLOCK_ROWS, check_k, nearest, unit_query
+from usad_workbench.core.errors import StoreError, UnknownNameError, UsadError
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.storage.database import Database
 from usad_workbench.core.storage.schema import EMPTY_EMBEDDINGS, SCHEMA_VERSION, TABLES
@@ -129,7 +130,17 @@ class Workspace:
         return parse_segmentation(self.meta("segmentation"))
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """The result of a read-only query; it can reach this workspace alone.
+        """The result of a query that somebody wrote; it can reach this workspace alone.
+
+        Raises:
+            QueryError: SQL that DuckDB does not take; nothing was changed.
+        """
+        return self.read(query, parameters)
+
+    def read(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
+        """The result of a query of this package's own: what people write goes to ``sql``.
+
+        The text is a constant of the program, whatever comes from outside is a parameter.
 
         Raises:
             QueryError: SQL that DuckDB does not take; nothing was changed.
@@ -145,7 +156,7 @@ class Workspace:
 
     def clips(self, where: str | None = None) -> pd.DataFrame:
         """Clips with all their columns, in the order of their ids."""
-        return self.sql(f"SELECT * FROM clips {_where(where)} ORDER BY clip_id")
+        return self.read(f"SELECT * FROM clips {_where(where)} ORDER BY clip_id")
 
     def audio_path(self, path: str) -> Path:
         """The file behind a clip's ``path``, which is relative where it lies in the folder."""
@@ -153,11 +164,11 @@ class Workspace:
 
     def spaces(self) -> pd.DataFrame:
         """Spaces that hold vectors: encoder, layer, pooling, n and their provenance."""
-        return self.sql("SELECT * FROM spaces ORDER BY encoder, pooling, layer")
+        return self.read("SELECT * FROM spaces ORDER BY encoder, pooling, layer")
 
     def encoders(self) -> pd.DataFrame:
         """Encoders of the workspace with what their specs say; ``n_params`` NaN where unknown."""
-        return self.sql(
+        return self.read(
             "SELECT * REPLACE (n_params::DOUBLE AS n_params) FROM encoders ORDER BY role, encoder"
         )
 
@@ -175,7 +186,7 @@ class Workspace:
                 f"{did_you_mean(encoder, set(spaces.encoder))} "
                 f"`usad embed --encoders {encoder}` makes them."
             )
-        depth = self.sql("SELECT n_layers FROM encoders WHERE encoder = ?", [encoder]).n_layers[0]
+        depth = self.read("SELECT n_layers FROM encoders WHERE encoder = ?", [encoder]).n_layers[0]
         resolved = layer + int(depth) + 1 if layer < 0 else layer
         found = mine[mine.layer == resolved]
         if found.empty:
@@ -202,19 +213,14 @@ class Workspace:
         """
         space_id = self.space_id(encoder, layer, pooling)
         query = (
-            "SELECT v.segment_id, s.clip_id, v.vector "
-            f"FROM vectors_{space_id} v JOIN segments s USING (segment_id) "
-            f"WHERE s.clip_id IN (SELECT clip_id FROM clips {_where(where)}) "
+            f"SELECT v.segment_id, s.clip_id, v.vector {_matching(space_id, where)} "
             "ORDER BY v.segment_id"
         )
         try:
             with self.database.read() as connection:
                 table = connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
-            raise QueryError(
-                f"The condition was not understood: {error} Expected an SQL condition on the "
-                "columns of `clips`, such as domain = 'speech'."
-            ) from error
+            raise _not_a_condition(error) from error
         return Embeddings(
             segment_ids=table["segment_id"].to_numpy(),
             clip_ids=table["clip_id"].to_numpy(zero_copy_only=False),
@@ -228,41 +234,47 @@ class Workspace:
         layer: int,
         k: int = 10,
         where: str | None = None,
+        *,
+        pooling: str = "mean",
     ) -> SearchHits:
-        """The k nearest segments by cosine, compared with every vector.
+        """The k nearest segments by cosine, best first, compared with every vector that matches.
 
-        ``usad_workbench.indexes`` finds the same through FAISS, without reading them all.
+        Exact at every size; equal scores come in the order of their ids. Vectors are read in
+        blocks, so memory does not grow with the space. ``usad_workbench.indexes`` finds the
+        same through FAISS, without reading them all.
+
+        Args:
+            vector: Shape [dim], of the same encoder, layer and pooling.
+            encoder: Name of the encoder.
+            layer: 0 enters the first block, negative counts from the end.
+            k: How many; fewer come back where fewer match.
+            where: SQL condition on the columns of ``clips``.
+            pooling: ``mean`` or ``native``.
 
         Raises:
+            ConfigError: a ``k`` below 1.
             ShapeError: a query of another width.
+            DegenerateError: a query that is not finite, or all zeros.
+            UnknownNameError: no such space.
+            QueryError: a condition that is not SQL.
         """
-        stored = self.embeddings(encoder, layer, where=where)
-        query = np.asarray(vector, dtype=np.float32).reshape(-1)
-        if len(stored) and query.shape[0] != stored.vectors.shape[1]:
-            raise ShapeError(
-                f"The query has {query.shape[0]} values, vectors of {encoder} layer {layer} have "
-                f"{stored.vectors.shape[1]}. Embed the query with that encoder and layer."
-            )
-        scores = normalise(stored.vectors) @ normalise(query[None])[0]
-        best = np.argsort(-scores, kind="stable")[:k]
-        return SearchHits(segment_ids=stored.segment_ids[best], scores=scores[best])
+        k = check_k(k)
+        space_id = self.space_id(encoder, layer, pooling)
+        sql = f"SELECT v.segment_id, v.vector {_matching(space_id, where)}"
+        try:
+            with self.database.read() as connection:
+                reader = connection.sql(sql).to_arrow_reader(BLOCK_ROWS)
+                query = unit_query(vector, reader.schema.field("vector").type.list_size)
+                ids, scores = nearest(map(_ids_and_vectors, reader), query, k)
+        except duckdb.Error as error:
+            raise _not_a_condition(error) from error
+        return SearchHits(segment_ids=ids, scores=scores)
 
 
 def parse_segmentation(value: str | None) -> Segmentation:
     """The segmentation that ``meta`` holds as JSON."""
     window_s, hop_s = json.loads(value or "[10.0, 10.0]")
     return Segmentation(window_s=window_s, hop_s=hop_s)
-
-
-def normalise(vectors: FloatArray) -> FloatArray:
-    """Rows at length one; a zero row stays zero, so that its cosine with anything is 0.
-
-    >>> normalise(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
-    """
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    unit: FloatArray = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
-    return unit
 
 
 def matrix_of(column: pa.ChunkedArray) -> FloatArray:
@@ -272,6 +284,25 @@ def matrix_of(column: pa.ChunkedArray) -> FloatArray:
         array = pa.array([], type=column.type)
     values: FloatArray = array.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(array), column.type.list_size)
+
+
+def _ids_and_vectors(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    return batch["segment_id"].to_numpy(), matrix_of(pa.chunked_array([batch["vector"]]))
+
+
+def _matching(space_id: int, where: str | None) -> str:
+    """Vectors ``v`` of a space with their segments ``s``, of the clips that match."""
+    return (
+        f"FROM vectors_{space_id} v JOIN segments s USING (segment_id) "
+        f"WHERE s.clip_id IN (SELECT clip_id FROM clips {_where(where)})"
+    )
+
+
+def _not_a_condition(error: duckdb.Error) -> QueryError:
+    return QueryError(
+        f"The condition was not understood: {error} Expected an SQL condition on the "
+        "columns of `clips`, such as domain = 'speech'."
+    )
 
 
 def _where(condition: str | None) -> str:
