@@ -25,7 +25,7 @@ HARMLESS = [
     'a "quoted" one',
     "'twas",
     "-3.5",
-    "+4e-3",
+    "-4e-3",
     "1=1",
     "",
     "two\nlines",

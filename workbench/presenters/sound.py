@@ -76,7 +76,7 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
     picture = spectrogram(clip)
     centres = band_centres_hz(clip.sample_rate_hz)
     times = clip.start_s + (np.arange(picture.shape[1]) + 0.5) * clip.duration_s / picture.shape[1]
-    ticks = [hz for hz in TICKS_HZ if hz < centres[-1]] or [round(float(centres[-1]), 1)]
+    ticks = [hz for hz in map(float, TICKS_HZ) if hz < centres[-1]] or [round(centres[-1], 1)]
     figure = go.Figure(
         go.Heatmap(
             z=picture, x=times, y=np.arange(len(centres)), zmin=-RANGE_DB, zmax=0,
@@ -92,7 +92,7 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
         figures.axis(
             title={"text": "Hz", "standoff": 4},
             tickvals=np.interp(ticks, centres, np.arange(len(centres))),
-            ticktext=[f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks],
+            ticktext=[f"{hz / 1000:g}k" if hz >= 1000 else f"{hz:g}" for hz in ticks],
         )
     )
     return figure
