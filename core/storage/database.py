@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 
 from usad_workbench.core.errors import StoreError
+from usad_workbench.core.storage.migrations import for_reading, for_writing
 
 WAIT_S = 60.0
 """How long to wait for another process that holds the file."""
@@ -43,6 +44,7 @@ class Database:
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection, closed at the end of the block."""
         with self._lock, self._connected(read_only=True) as connection:
+            for_reading(connection)
             yield connection
 
     @contextmanager
@@ -51,6 +53,7 @@ class Database:
         with self._lock, self._connected(read_only=False) as connection:
             connection.execute("BEGIN")
             try:
+                for_writing(connection)
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")

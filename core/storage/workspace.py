@@ -14,13 +14,18 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 from usad_workbench.core.errors import ShapeError, StoreError, UnknownNameError, UsadError
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.storage.database import Database
-from usad_workbench.core.storage.schema import EMPTY_EMBEDDINGS, SCHEMA_VERSION, TABLES
+from usad_workbench.core.storage.schema import (
+    EMPTY_EMBEDDINGS,
+    NEXT_SPACE,
+    SCHEMA_VERSION,
+    TABLES,
+)
 from usad_workbench.core.storage.segments import Segmentation
+from usad_workbench.core.storage.vector_tables import matrix_of
 
 FILE_NAME = "workspace.duckdb"
 FloatArray = npt.NDArray[np.float32]
@@ -30,10 +35,28 @@ class QueryError(UsadError, ValueError):
     """SQL that the database does not take."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """The vectors of one encoder, layer and pooling, as the workspace lists them."""
+
+    space_id: int
+    """Never used again, not for the vectors that replace these either."""
+    encoder: str
+    layer: int
+    pooling: str
+    dim: int
+    n: int
+    """How many vectors there are."""
+    digest: str | None
+    """Equal digests, equal vectors; none in a workspace of schema 1 that cannot be written."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Embeddings:
     """Vectors of one space, row i belongs to segment i."""
 
+    space: Space
+    """What they are a part of, or all of: read in the same transaction."""
     segment_ids: npt.NDArray[np.int64]
     """Shape [segment], ascending."""
     clip_ids: npt.NDArray[np.object_]
@@ -83,12 +106,8 @@ class Workspace:
                 f"{folder} has no {FILE_NAME}. Expected a workspace folder. Make one with "
                 "`usad import SOURCE --workspace DIR`, or run `usad demo`."
             )
-        found = workspace.meta("schema_version")
-        if found != str(SCHEMA_VERSION):
-            raise StoreError(
-                f"{folder} was written with schema {found}, this version reads {SCHEMA_VERSION}. "
-                "Make the workspace again, or install the version that wrote it."
-            )
+        # Reading refuses a version that is not known.
+        workspace.meta("schema_version")
         return workspace
 
     @staticmethod
@@ -106,6 +125,7 @@ class Workspace:
             values = {
                 "schema_version": str(SCHEMA_VERSION),
                 "segmentation": json.dumps([segmentation.window_s, segmentation.hop_s]),
+                NEXT_SPACE: "0",
             }
             for key, value in values.items():
                 connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", [key, value])
@@ -113,14 +133,8 @@ class Workspace:
 
     def meta(self, key: str) -> str | None:
         """A value of the table ``meta``."""
-        try:
-            with self.database.read() as connection:
-                row = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-        except duckdb.CatalogException as error:
-            raise StoreError(
-                f"{self.database.path} is a DuckDB file without the tables of a workspace. "
-                "Expected one made by `usad import` or `usad demo`."
-            ) from error
+        with self.database.read() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
         return None if row is None else str(row[0])
 
     @property
@@ -167,28 +181,24 @@ class Workspace:
         Raises:
             UnknownNameError: no such space; the message names those that are there.
         """
-        spaces = self.spaces()
-        mine = spaces[(spaces.encoder == encoder) & (spaces.pooling == pooling)]
-        if mine.empty:
-            raise UnknownNameError(
-                f"The workspace has no embeddings of {encoder!r} with pooling {pooling!r}. "
-                f"{did_you_mean(encoder, set(spaces.encoder))} "
-                f"`usad embed --encoders {encoder}` makes them."
-            )
-        depth = self.sql("SELECT n_layers FROM encoders WHERE encoder = ?", [encoder]).n_layers[0]
-        resolved = layer + int(depth) + 1 if layer < 0 else layer
-        found = mine[mine.layer == resolved]
-        if found.empty:
-            raise UnknownNameError(
-                f"The workspace has no layer {layer} of {encoder!r}, expected one of "
-                f"{sorted(mine.layer.tolist())}. Embed it with `usad embed --layers`."
-            )
-        return int(found.space_id.iloc[0])
+        return self.space(encoder, layer, pooling).space_id
+
+    def space(self, encoder: str, layer: int, pooling: str = "mean") -> Space:
+        """What the workspace lists of one space; a negative layer counts from the end.
+
+        Raises:
+            UnknownNameError: no such space; the message names those that are there.
+        """
+        with self.database.read() as connection:
+            return find_space(connection, encoder, layer, pooling)
 
     def embeddings(
         self, encoder: str, layer: int, pooling: str = "mean", where: str | None = None
     ) -> Embeddings:
-        """Vectors of one space with their segment and clip ids.
+        """Vectors of one space with their segment and clip ids, and what the space was then.
+
+        All is read in one transaction: where the vectors are being replaced, these are the old
+        ones or the new ones.
 
         Args:
             encoder: Name of the encoder.
@@ -200,22 +210,22 @@ class Workspace:
             UnknownNameError: no such space.
             QueryError: a condition that is not SQL.
         """
-        space_id = self.space_id(encoder, layer, pooling)
-        query = (
-            "SELECT v.segment_id, s.clip_id, v.vector "
-            f"FROM vectors_{space_id} v JOIN segments s USING (segment_id) "
-            f"WHERE s.clip_id IN (SELECT clip_id FROM clips {_where(where)}) "
-            "ORDER BY v.segment_id"
-        )
-        try:
-            with self.database.read() as connection:
-                table = connection.sql(query).to_arrow_table()
-        except duckdb.Error as error:
-            raise QueryError(
-                f"The condition was not understood: {error} Expected an SQL condition on the "
-                "columns of `clips`, such as domain = 'speech'."
-            ) from error
+        with self.database.read() as connection:
+            space = find_space(connection, encoder, layer, pooling)
+            try:
+                table = connection.sql(
+                    "SELECT v.segment_id, s.clip_id, v.vector "
+                    f"FROM vectors_{space.space_id} v JOIN segments s USING (segment_id) "
+                    f"WHERE s.clip_id IN (SELECT clip_id FROM clips {_where(where)}) "
+                    "ORDER BY v.segment_id"
+                ).to_arrow_table()
+            except duckdb.Error as error:
+                raise QueryError(
+                    f"The condition was not understood: {error} Expected an SQL condition on the "
+                    "columns of `clips`, such as domain = 'speech'."
+                ) from error
         return Embeddings(
+            space=space,
             segment_ids=table["segment_id"].to_numpy(),
             clip_ids=table["clip_id"].to_numpy(zero_copy_only=False),
             vectors=matrix_of(table["vector"]),
@@ -248,6 +258,38 @@ class Workspace:
         return SearchHits(segment_ids=stored.segment_ids[best], scores=scores[best])
 
 
+def find_space(
+    connection: duckdb.DuckDBPyConnection, encoder: str, layer: int, pooling: str
+) -> Space:
+    """What the table ``spaces`` says of one space, within a transaction of the caller.
+
+    Raises:
+        UnknownNameError: no such space; the message names those that are there.
+    """
+    rows = connection.execute(
+        "SELECT s.space_id, s.layer, s.dim, s.n, s.digest, e.n_layers FROM spaces s "
+        "JOIN encoders e USING (encoder) WHERE s.encoder = ? AND s.pooling = ?",
+        [encoder, pooling],
+    ).fetchall()
+    if not rows:
+        known = connection.execute("SELECT DISTINCT encoder FROM spaces").fetchall()
+        raise UnknownNameError(
+            f"The workspace has no embeddings of {encoder!r} with pooling {pooling!r}. "
+            f"{did_you_mean(encoder, {name for (name,) in known})} "
+            f"`usad embed --encoders {encoder}` makes them."
+        )
+    for space_id, found, dim, n, digest, depth in rows:
+        if found == (layer + depth + 1 if layer < 0 else layer):
+            return Space(
+                space_id=space_id, encoder=encoder, layer=found, pooling=pooling, dim=dim, n=n,
+                digest=digest,
+            )  # fmt: skip
+    raise UnknownNameError(
+        f"The workspace has no layer {layer} of {encoder!r}, expected one of "
+        f"{sorted(row[1] for row in rows)}. Embed it with `usad embed --layers`."
+    )
+
+
 def parse_segmentation(value: str | None) -> Segmentation:
     """The segmentation that ``meta`` holds as JSON."""
     window_s, hop_s = json.loads(value or "[10.0, 10.0]")
@@ -263,15 +305,6 @@ def normalise(vectors: FloatArray) -> FloatArray:
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     unit: FloatArray = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
     return unit
-
-
-def matrix_of(column: pa.ChunkedArray) -> FloatArray:
-    """An Arrow column of fixed-width lists as [row, dim] float32."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # no rows: no chunk to combine
-        array = pa.array([], type=column.type)
-    values: FloatArray = array.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(array), column.type.list_size)
 
 
 def _where(condition: str | None) -> str:
