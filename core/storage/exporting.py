@@ -172,14 +172,14 @@ def _vector_pages(
     )
     values = {"encoder": record["encoder"], "layer": record["layer"], "last": -(2**62)}
     while True:
-        try:
-            with workspace.database.read() as connection:
+        with workspace.database.read() as connection:
+            try:
                 page: Any = connection.sql(query, params=values).to_arrow_table()
-        except duckdb.Error as error:
-            raise QueryError(
-                f"The condition was not understood: {error} Expected an SQL condition on the "
-                "columns of `clips`, such as domain = 'speech'."
-            ) from error
+            except duckdb.Error as error:
+                raise QueryError(
+                    f"The condition was not understood: {error} Expected an SQL condition on the "
+                    "columns of `clips`, such as domain = 'speech'."
+                ) from error
         if page.num_rows or values["last"] == -(2**62):
             yield page
         if page.num_rows < PAGE_ROWS:

@@ -45,13 +45,13 @@ def for_writing(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _version(connection: duckdb.DuckDBPyConnection) -> str:
     try:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+        rows = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
     except duckdb.CatalogException as error:
         raise StoreError(
             "Found a DuckDB file without the tables of a workspace. Expected one made by `usad "
             "import` or `usad demo`. Name another folder."
         ) from error
-    found = row[0] if row else "none"
+    found = rows[0][0] if rows else "none"
     if found not in ("1", str(SCHEMA_VERSION)):
         raise StoreError(
             f"The workspace was written with schema {found}, this version reads 1 to "
@@ -82,4 +82,3 @@ def _from_1_to_2(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         "UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(SCHEMA_VERSION)]
     )
-

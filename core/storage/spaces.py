@@ -182,8 +182,9 @@ def _append(
     values: FloatArray,
 ) -> None:
     n, digest = vector_tables.append(connection, space_id, segment_ids, values)
-    row = connection.execute("SELECT digest FROM spaces WHERE space_id = ?", [space_id]).fetchone()
-    stored = row[0] if row else vector_tables.EMPTY_DIGEST
+    ((stored,),) = connection.execute(
+        "SELECT digest FROM spaces WHERE space_id = ?", [space_id]
+    ).fetchall()
     connection.execute(
         "UPDATE spaces SET n = n + ?, digest = ? WHERE space_id = ?",
         [n, vector_tables.together(stored, digest), space_id],

@@ -15,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from usad_workbench.core.errors import ShapeError, StoreError, UnknownNameError, UsadError
-from usad_workbench.core.names import did_you_mean
-from usad_workbench.core.storage.database import Database
-from usad_workbench.core.storage.schema import (
-    EMPTY_EMBEDDINGS,
-    NEXT_SPACE,
-    SCHEMA_VERSION,
-    TABLES,
+from usad_workbench.core.errors import (
+    ShapeError,
+    StoreError,
+    UnknownNameError,
+    UsadError,
+    in_words,
 )
+from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.storage.creation import create_database
+from usad_workbench.core.storage.database import Database
+from usad_workbench.core.storage.leftovers import clear_leftovers
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.vector_tables import matrix_of
 
@@ -106,30 +108,25 @@ class Workspace:
                 f"{folder} has no {FILE_NAME}. Expected a workspace folder. Make one with "
                 "`usad import SOURCE --workspace DIR`, or run `usad demo`."
             )
+        clear_leftovers(workspace.database.path)
         # Reading refuses a version that is not known.
         workspace.meta("schema_version")
         return workspace
 
     @staticmethod
     def create(folder: str | Path, segmentation: Segmentation | None = None) -> "Workspace":
-        """Opens a workspace, made if it is not there yet."""
-        workspace = Workspace(folder)
-        if workspace.database.path.is_file():
-            return Workspace.open(folder)
-        workspace.folder.mkdir(parents=True, exist_ok=True)
-        segmentation = segmentation or Segmentation()
-        with workspace.database.write() as connection:
-            for table, columns in TABLES.items():
-                connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-            connection.execute(f"CREATE OR REPLACE VIEW embeddings AS {EMPTY_EMBEDDINGS}")
-            values = {
-                "schema_version": str(SCHEMA_VERSION),
-                "segmentation": json.dumps([segmentation.window_s, segmentation.hop_s]),
-                NEXT_SPACE: "0",
-            }
-            for key, value in values.items():
-                connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", [key, value])
-        return workspace
+        """Opens a workspace, made if it is not there yet: whole, or not at all.
+
+        Raises:
+            StoreError: something there that is no workspace.
+            FileError: a folder that cannot be made or written.
+        """
+        path = Workspace(folder).database.path
+        if not path.exists():
+            with in_words(folder):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                create_database(path, segmentation or Segmentation())
+        return Workspace.open(folder)
 
     def meta(self, key: str) -> str | None:
         """A value of the table ``meta``."""
@@ -158,14 +155,14 @@ class Workspace:
         Raises:
             QueryError: SQL that DuckDB does not take; nothing was changed.
         """
-        try:
-            with self.database.read() as connection:
+        with self.database.read() as connection:
+            try:
                 return connection.execute(query, list(parameters)).df()
-        except duckdb.Error as error:
-            raise QueryError(
-                f"The query was not understood: {error} Expected read-only DuckDB SQL over the "
-                "tables of the workspace."
-            ) from error
+            except duckdb.Error as error:
+                raise QueryError(
+                    f"The query was not understood: {error} Expected read-only DuckDB SQL over "
+                    "the tables of the workspace."
+                ) from error
 
     def clips(self, where: str | None = None) -> pd.DataFrame:
         """Clips with all their columns, in the order of their ids."""
