@@ -17,7 +17,8 @@ import pyarrow as pa
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
-from usad_workbench.core.storage.workspace import FloatArray, Workspace, normalise
+from usad_workbench.core.cosine import normalise
+from usad_workbench.core.storage.workspace import FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.spaces import open_index
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from usad_workbench.core.cosine import check_k, unit_query
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.storage.workspace import FloatArray, SearchHits, Workspace
 from usad_workbench.indexes.faiss_index import Kind, VectorIndex
@@ -94,6 +95,9 @@ def search(
 ) -> SearchHits:
     """The k segments nearest to a vector by cosine, best first.
 
+    With a condition, and where there is no index to rely on, the query is compared with every
+    vector that matches: see ``Workspace.search``, whose hits, order and errors these are.
+
     Args:
         workspace: Where to search.
         vector: Shape [dim], of the same encoder, layer and pooling.
@@ -104,24 +108,19 @@ def search(
         where: SQL condition on the columns of ``clips``.
 
     Raises:
+        ConfigError: a ``k`` below 1.
         ShapeError: a vector of another width.
+        DegenerateError: a vector that is not finite, or all zeros.
         UnknownNameError: a space that is not there.
         QueryError: a condition that is not SQL.
     """
+    k = check_k(k)
     space_id = workspace.space_id(encoder, layer, pooling)
+    index = None if where else open_index(workspace, space_id)
     n = int(workspace.read("SELECT n FROM spaces WHERE space_id = ?", [space_id]).n[0])
-    index = open_index(workspace, space_id)
-    among = None
-    if where:
-        among = workspace.embeddings(encoder, layer, pooling, where).segment_ids
     if index is None or len(index) != n:
-        logger.info(
-            "The index of %s layer %d is missing or behind (%d vectors stored): comparing with "
-            "every vector. `usad index` brings it up to date.", encoder, layer, n,
-        )  # fmt: skip
-        stored = workspace.embeddings(encoder, layer, pooling)
-        index = VectorIndex.build(stored.vectors, stored.segment_ids, "flat")
-    hits = index.search(np.asarray(vector, np.float32).reshape(1, -1), k, among)
+        return workspace.search(vector, encoder, layer, k, where, pooling=pooling)
+    hits = index.search(unit_query(vector, index.dim)[None], k)
     found = hits.ids[0] >= 0
     return SearchHits(segment_ids=hits.ids[0][found], scores=hits.scores[0][found])
 

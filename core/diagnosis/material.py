@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from usad_workbench.core.diagnosis.rules import AssociationRule
+from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
 from usad_workbench.core.nearest import encoder_roles
 from usad_workbench.core.similarity import EncoderRole
@@ -230,7 +231,7 @@ def gather(
     clips = clips[clips.clip_id.isin(shared.clip_id)]
     if config.clip_ids:
         clips = clips[clips.clip_id.isin(config.clip_ids)]
-    clips = clips.reset_index(drop=True)
+    clips = with_joined_clusters(clips.reset_index(drop=True))
     counts = clips.domain.value_counts()
     if not (counts >= MIN_CLIPS).any():
         raise DegenerateError(

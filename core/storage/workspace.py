@@ -14,14 +14,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
-from usad_workbench.core.errors import (
-    ShapeError,
-    StoreError,
-    UnknownNameError,
-    UsadError,
-    in_words,
-)
+from usad_workbench.core.cosine import BLOCK_ROWS, check_k, nearest, unit_query
+from usad_workbench.core.errors import StoreError, UnknownNameError, UsadError, in_words
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.storage.creation import create_database
 from usad_workbench.core.storage.database import Database
@@ -221,16 +217,11 @@ class Workspace:
             space = find_space(connection, encoder, layer, pooling)
             try:
                 table = connection.sql(
-                    "SELECT v.segment_id, s.clip_id, v.vector "
-                    f"FROM vectors_{space.space_id} v JOIN segments s USING (segment_id) "
-                    f"WHERE s.clip_id IN (SELECT clip_id FROM clips {_where(where)}) "
+                    f"SELECT v.segment_id, s.clip_id, v.vector {_matching(space.space_id, where)} "
                     "ORDER BY v.segment_id"
                 ).to_arrow_table()
             except duckdb.Error as error:
-                raise QueryError(
-                    f"The condition was not understood: {error} Expected an SQL condition on the "
-                    "columns of `clips`, such as domain = 'speech'."
-                ) from error
+                raise _not_a_condition(error) from error
         return Embeddings(
             space=space,
             segment_ids=table["segment_id"].to_numpy(),
@@ -245,24 +236,41 @@ class Workspace:
         layer: int,
         k: int = 10,
         where: str | None = None,
+        *,
+        pooling: str = "mean",
     ) -> SearchHits:
-        """The k nearest segments by cosine, compared with every vector.
+        """The k nearest segments by cosine, best first, compared with every vector that matches.
 
-        ``usad_workbench.indexes`` finds the same through FAISS, without reading them all.
+        Exact at every size; equal scores come in the order of their ids. Vectors are read in
+        blocks, so memory does not grow with the space. ``usad_workbench.indexes`` finds the
+        same through FAISS, without reading them all.
+
+        Args:
+            vector: Shape [dim], of the same encoder, layer and pooling.
+            encoder: Name of the encoder.
+            layer: 0 enters the first block, negative counts from the end.
+            k: How many; fewer come back where fewer match.
+            where: SQL condition on the columns of ``clips``.
+            pooling: ``mean`` or ``native``.
 
         Raises:
+            ConfigError: a ``k`` below 1.
             ShapeError: a query of another width.
+            DegenerateError: a query that is not finite, or all zeros.
+            UnknownNameError: no such space.
+            QueryError: a condition that is not SQL.
         """
-        stored = self.embeddings(encoder, layer, where=where)
-        query = np.asarray(vector, dtype=np.float32).reshape(-1)
-        if len(stored) and query.shape[0] != stored.vectors.shape[1]:
-            raise ShapeError(
-                f"The query has {query.shape[0]} values, vectors of {encoder} layer {layer} have "
-                f"{stored.vectors.shape[1]}. Embed the query with that encoder and layer."
-            )
-        scores = normalise(stored.vectors) @ normalise(query[None])[0]
-        best = np.argsort(-scores, kind="stable")[:k]
-        return SearchHits(segment_ids=stored.segment_ids[best], scores=scores[best])
+        k = check_k(k)
+        with self.database.read() as connection:
+            space = find_space(connection, encoder, layer, pooling)
+            query = unit_query(vector, space.dim)
+            sql = f"SELECT v.segment_id, v.vector {_matching(space.space_id, where)}"
+            try:
+                reader = connection.sql(sql).to_arrow_reader(BLOCK_ROWS)
+                ids, scores = nearest(map(_ids_and_vectors, reader), query, k)
+            except duckdb.Error as error:
+                raise _not_a_condition(error) from error
+        return SearchHits(segment_ids=ids, scores=scores)
 
 
 def find_space(
@@ -303,15 +311,23 @@ def parse_segmentation(value: str | None) -> Segmentation:
     return Segmentation(window_s=window_s, hop_s=hop_s)
 
 
-def normalise(vectors: FloatArray) -> FloatArray:
-    """Rows at length one; a zero row stays zero, so that its cosine with anything is 0.
+def _ids_and_vectors(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    return batch["segment_id"].to_numpy(), matrix_of(pa.chunked_array([batch["vector"]]))
 
-    >>> normalise(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
-    """
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    unit: FloatArray = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
-    return unit
+
+def _matching(space_id: int, where: str | None) -> str:
+    """Vectors ``v`` of a space with their segments ``s``, of the clips that match."""
+    return (
+        f"FROM vectors_{space_id} v JOIN segments s USING (segment_id) "
+        f"WHERE s.clip_id IN (SELECT clip_id FROM clips {_where(where)})"
+    )
+
+
+def _not_a_condition(error: duckdb.Error) -> QueryError:
+    return QueryError(
+        f"The condition was not understood: {error} Expected an SQL condition on the "
+        "columns of `clips`, such as domain = 'speech'."
+    )
 
 
 def _where(condition: str | None) -> str:

@@ -7,8 +7,9 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from tests.conftest import SpectrumEncoder
+from usad_workbench.core.cosine import normalise
 from usad_workbench.core.embedding import embed
-from usad_workbench.core.storage.workspace import Workspace, normalise
+from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import projection
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.projection import neighbours, pca_of, project_space, umap_of

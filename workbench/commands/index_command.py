@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
     parser.add_argument(
         "--kind", choices=["auto", "flat", "ivf", "ivfpq", "hnsw"], default="auto",
-        help="auto: exact up to 50,000 vectors, HNSW above; ivf and ivfpq are trained, and exact "
+        help="auto: exact up to 50,000 vectors, ivf above; ivf and ivfpq are trained, and exact "
         "where there are too few vectors for that",
     )  # fmt: skip
 
