@@ -5,7 +5,8 @@ clips, ``spaces`` adds vectors.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,15 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.cosine import BLOCK_ROWS, check_k, nearest, unit_query
-from usad_workbench.core.errors import StoreError, UnknownNameError, UsadError
+from usad_workbench.core.errors import QueryError, StoreError, UnknownNameError
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.storage.database import Database
+from usad_workbench.core.storage.query import QueryLimits, ask, clip_ids_where
 from usad_workbench.core.storage.schema import EMPTY_EMBEDDINGS, SCHEMA_VERSION, TABLES
 from usad_workbench.core.storage.segments import Segmentation
 
 FILE_NAME = "workspace.duckdb"
 FloatArray = npt.NDArray[np.float32]
-
-
-class QueryError(UsadError, ValueError):
-    """SQL that the database does not take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -129,13 +127,29 @@ class Workspace:
         """The window and hop that clips are cut into."""
         return parse_segmentation(self.meta("segmentation"))
 
-    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """The result of a query that somebody wrote; it can reach this workspace alone.
+    def sql(
+        self, query: str, parameters: Sequence[Any] = (), limits: QueryLimits | None = None
+    ) -> pd.DataFrame:
+        """The result of a query that somebody wrote, run in a process of its own.
+
+        It can reach this workspace alone, and takes no more time, memory and rows than the
+        limits allow: other programs can write meanwhile.
+
+        Args:
+            query: One statement of DuckDB's SQL that reads.
+            parameters: Values for its question marks.
+            limits: Of time, memory and rows; ``QueryLimits()`` where none.
 
         Raises:
-            QueryError: SQL that DuckDB does not take; nothing was changed.
+            QueryError: SQL that DuckDB does not take, or beyond a limit; nothing was changed.
         """
-        return self.read(query, parameters)
+        answer = ask(self.database.path, query, parameters, limits=limits)
+        if answer.is_cut:
+            raise QueryError(
+                f"The result has more than the {len(answer.table):,} rows that the limits let "
+                "through. Ask for fewer with LIMIT or a condition, or give other limits."
+            )
+        return answer.frame()
 
     def read(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """The result of a query of this package's own: what people write goes to ``sql``.
@@ -155,8 +169,36 @@ class Workspace:
             ) from error
 
     def clips(self, where: str | None = None) -> pd.DataFrame:
-        """Clips with all their columns, in the order of their ids."""
-        return self.read(f"SELECT * FROM clips {_where(where)} ORDER BY clip_id")
+        """Clips with all their columns, in the order of their ids.
+
+        Args:
+            where: One SQL condition on the columns of ``clips``.
+
+        Raises:
+            QueryError: a condition that is not one, or beyond the limits of a query.
+        """
+        with self.among(self.clip_ids(where)) as (connection, chosen):
+            return connection.execute(f"SELECT * FROM clips WHERE {chosen} ORDER BY clip_id").df()
+
+    def clip_ids(self, where: str | None) -> pa.Array | None:
+        """The ids of the clips that fulfil a condition, ascending; none where there is none.
+
+        What people write is run once, here, within limits; everything else goes by the ids.
+
+        Raises:
+            QueryError: a condition that is not one, or beyond the limits of a query.
+        """
+        return None if where is None else clip_ids_where(self.database.path, where)
+
+    @contextmanager
+    def among(self, clip_ids: pa.Array | None) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+        """A connection, and the SQL that keeps these clips in a query on it; all where none."""
+        with self.database.read() as connection:
+            if clip_ids is None:
+                yield connection, "true"
+                return
+            connection.register("chosen_clips", pa.table({"clip_id": clip_ids}))
+            yield connection, "clip_id IN (SELECT clip_id FROM chosen_clips)"
 
     def audio_path(self, path: str) -> Path:
         """The file behind a clip's ``path``, which is relative where it lies in the folder."""
@@ -212,15 +254,9 @@ class Workspace:
             QueryError: a condition that is not SQL.
         """
         space_id = self.space_id(encoder, layer, pooling)
-        query = (
-            f"SELECT v.segment_id, s.clip_id, v.vector {_matching(space_id, where)} "
-            "ORDER BY v.segment_id"
-        )
-        try:
-            with self.database.read() as connection:
-                table = connection.sql(query).to_arrow_table()
-        except duckdb.Error as error:
-            raise _not_a_condition(error) from error
+        with self.among(self.clip_ids(where)) as (connection, chosen):
+            query = f"SELECT v.segment_id, s.clip_id, v.vector {_matching(space_id, chosen)}"
+            table = connection.sql(f"{query} ORDER BY v.segment_id").to_arrow_table()
         return Embeddings(
             segment_ids=table["segment_id"].to_numpy(),
             clip_ids=table["clip_id"].to_numpy(zero_copy_only=False),
@@ -260,14 +296,11 @@ class Workspace:
         """
         k = check_k(k)
         space_id = self.space_id(encoder, layer, pooling)
-        sql = f"SELECT v.segment_id, v.vector {_matching(space_id, where)}"
-        try:
-            with self.database.read() as connection:
-                reader = connection.sql(sql).to_arrow_reader(BLOCK_ROWS)
-                query = unit_query(vector, reader.schema.field("vector").type.list_size)
-                ids, scores = nearest(map(_ids_and_vectors, reader), query, k)
-        except duckdb.Error as error:
-            raise _not_a_condition(error) from error
+        with self.among(self.clip_ids(where)) as (connection, chosen):
+            stored = connection.sql(f"SELECT v.segment_id, v.vector {_matching(space_id, chosen)}")
+            reader = stored.to_arrow_reader(BLOCK_ROWS)
+            query = unit_query(vector, reader.schema.field("vector").type.list_size)
+            ids, scores = nearest(map(_ids_and_vectors, reader), query, k)
         return SearchHits(segment_ids=ids, scores=scores)
 
 
@@ -290,20 +323,6 @@ def _ids_and_vectors(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], Floa
     return batch["segment_id"].to_numpy(), matrix_of(pa.chunked_array([batch["vector"]]))
 
 
-def _matching(space_id: int, where: str | None) -> str:
-    """Vectors ``v`` of a space with their segments ``s``, of the clips that match."""
-    return (
-        f"FROM vectors_{space_id} v JOIN segments s USING (segment_id) "
-        f"WHERE s.clip_id IN (SELECT clip_id FROM clips {_where(where)})"
-    )
-
-
-def _not_a_condition(error: duckdb.Error) -> QueryError:
-    return QueryError(
-        f"The condition was not understood: {error} Expected an SQL condition on the "
-        "columns of `clips`, such as domain = 'speech'."
-    )
-
-
-def _where(condition: str | None) -> str:
-    return f"WHERE ({condition})" if condition else ""
+def _matching(space_id: int, chosen: str) -> str:
+    """Vectors ``v`` of a space with their segments ``s``, of the clips that are chosen."""
+    return f"FROM vectors_{space_id} v JOIN segments s USING (segment_id) WHERE {chosen}"
