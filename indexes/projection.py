@@ -24,7 +24,7 @@ from sklearn.manifold import trustworthiness
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
-from usad_workbench.indexes.spaces import open_index
+from usad_workbench.indexes.files import open_index
 
 Method = Literal["umap", "pca"]
 N_NEIGHBOURS = 15
@@ -193,9 +193,9 @@ def faithfulness(unit: FloatArray, points: FloatArray) -> tuple[float | None, in
 
 def _index_of(workspace: Workspace, stored: Embeddings) -> VectorIndex:
     """The space's own index where it finds what exact search finds, else one made for the map."""
-    index = open_index(workspace, stored.space).index
-    if index is not None and index.kind in GOOD_KINDS:
-        return index
+    opened = open_index(workspace, stored.space)
+    if opened.index is not None and not opened.is_behind and opened.index.kind in GOOD_KINDS:
+        return opened.index
     return VectorIndex.build(stored.vectors, stored.segment_ids)
 
 
