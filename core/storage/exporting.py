@@ -22,7 +22,8 @@ from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
-from usad_workbench.core.storage.workspace import Workspace, matrix_of
+from usad_workbench.core.storage.vector_tables import matrix_of
+from usad_workbench.core.storage.workspace import Workspace
 
 PAGE_ROWS = 4096
 """Vectors in memory at a time; between pages the workspace is free for writers."""
