@@ -73,8 +73,8 @@ def test_edges(tmp_path: Path) -> None:
     for refused in (np.zeros((1, 4), np.float32), np.full((1, 4), np.nan, np.float32)):
         with pytest.raises(DegenerateError):
             index.search(refused, 4)
-    index.save(tmp_path / "a" / "i.faiss")
-    again = VectorIndex.load(tmp_path / "a" / "i.faiss", "flat")
+    index.save(tmp_path / "i.faiss")
+    again = VectorIndex.load(tmp_path / "i.faiss", "flat")
     np.testing.assert_array_equal(again.search(vectors, 4).ids, index.search(vectors, 4).ids)
     (tmp_path / "broken.faiss").write_bytes(b"broken")
     with pytest.raises(StoreError, match="Build it again"):

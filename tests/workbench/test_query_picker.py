@@ -18,9 +18,10 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.views import search
 state.open_workspace({folder!r})
-if "asked" not in st.session_state and {asked!r} is not None:
+asked = {asked!r}
+if "asked" not in st.session_state and asked is not None:
     st.session_state["asked"] = True
-    state.ask_query({asked!r})
+    state.ask_query(asked)
 search.view()
 """
 
