@@ -116,7 +116,7 @@ def search(
     """
     k = check_k(k)
     space_id = workspace.space_id(encoder, layer, pooling)
-    index = None if where else open_index(workspace, space_id)
+    index = open_index(workspace, space_id) if where is None else None
     n = int(workspace.read("SELECT n FROM spaces WHERE space_id = ?", [space_id]).n[0])
     if index is None or len(index) != n:
         return workspace.search(vector, encoder, layer, k, where, pooling=pooling)

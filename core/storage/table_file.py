@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from usad_workbench.core.csv_cells import as_meant
 from usad_workbench.core.errors import ConfigError, UsadError, in_words
 
 DELIMITERS = ",;\t"
@@ -97,9 +98,10 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
-        rows = list(csv.reader(file, delimiter=_delimiter(first), strict=True))
+        reader = csv.reader(file, delimiter=_delimiter(first), strict=True)
+        rows = [[as_meant(cell) for cell in row] for row in reader]
     if not rows:
-        raise ConfigError(f"{path} is empty, expected a line with the names of columns.")
+        raise ConfigError(f"{path} is empty. Expected a CSV whose first line names its columns.")
     return [name.strip() for name in rows[0]], rows[1:]
 
 

@@ -16,10 +16,9 @@ from usad_workbench.core.bias.routing import (
 from usad_workbench.core.diagnosis.answers import NOT_STORED, Answers, answers, are_stored
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
-from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError
+from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.resampling import Interval
-from usad_workbench.core.storage.workspace import QueryError
 from usad_workbench.core.task_systems import (
     LEARNED_ROUTER,
     ORACLE_ROUTER,
