@@ -64,6 +64,10 @@ class DeviceMemoryError(UsadError, RuntimeError):
     """A single clip for which the device has no memory."""
 
 
+class WorkerError(UsadError, RuntimeError):
+    """A worker process that ended in the middle of its work, as when memory runs out."""
+
+
 class MissingExtraError(UsadError, ImportError):
     """An optional dependency that is not installed; the message names the extra."""
 
