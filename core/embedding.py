@@ -148,7 +148,9 @@ def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:
     name = record.spec.name
     if not name.startswith("hf:"):
         return
-    known = workspace.sql("SELECT encoder, weights_sha256 FROM encoders WHERE encoder <> ?", [name])
+    known = workspace.read(
+        "SELECT encoder, weights_sha256 FROM encoders WHERE encoder <> ?", [name]
+    )
     for other, sha256 in known.itertuples(index=False):
         if other.startswith("hf:") and sha256 == record.weights_sha256:
             raise ProvenanceError(

@@ -53,7 +53,7 @@ class LazyMatrices(Mapping[MatrixKey, LayerMatrix]):
 
 def correct_p_values(workspace: Workspace, student: str) -> None:
     """Writes q-values: Benjamini-Hochberg over the panel, measure by measure."""
-    table = workspace.sql(
+    table = workspace.read(
         "SELECT DISTINCT measure FROM teacher_similarity WHERE student = ?", [student]
     )
     with workspace.database.write() as connection:
@@ -91,7 +91,7 @@ def state_nearest(
         matrices: For the interval of the difference to the nearest control.
         roles: Who takes part, as what; other encoders of the table are left out.
     """
-    table = workspace.sql("SELECT * FROM teacher_similarity WHERE student = ?", [student])
+    table = workspace.read("SELECT * FROM teacher_similarity WHERE student = ?", [student])
     found = nearest_teachers(table[table.domain.isin(domains)], roles, matrices)
     with workspace.database.write() as connection:
         connection.execute("DELETE FROM nearest_teachers WHERE student = ?", [student])
@@ -113,7 +113,7 @@ def encoder_roles(
     nothing about this student: see ``knows_teachers``.
     """
     taught = set(
-        workspace.sql("SELECT teacher FROM distillation WHERE student = ?", [student]).teacher
+        workspace.read("SELECT teacher FROM distillation WHERE student = ?", [student]).teacher
         if teachers is None
         else teachers
     )

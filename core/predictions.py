@@ -72,9 +72,9 @@ def stored_predictions(
 
     Systems with a clip that was not predicted, or predicted from other weights, are left out.
     """
-    if "predictions" not in set(workspace.sql("SHOW TABLES").iloc[:, 0]):
+    if "predictions" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
         return {}
-    rows = workspace.sql(
+    rows = workspace.read(
         "SELECT encoder, seed, clip_id, predicted, fingerprint FROM predictions "
         "WHERE task = ? AND protocol = ?",
         [task.name, protocol],

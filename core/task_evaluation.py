@@ -260,7 +260,7 @@ def _probe_system(
 
 
 def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mapping[str, str]]:
-    rows = workspace.sql("SELECT * FROM tasks ORDER BY task").to_dict("records")
+    rows = workspace.read("SELECT * FROM tasks ORDER BY task").to_dict("records")
     if not rows:
         raise ConfigError(
             "The workspace has no tasks, expected at least one. Name them in a CSV with the columns "

@@ -33,5 +33,5 @@ def note_teachers(workspace: Workspace, student: str) -> None:
 
 def knows_teachers(workspace: Workspace, student: str) -> bool:
     """Whether the workspace has it noted who taught this student."""
-    rows = workspace.sql("SELECT teacher FROM distillation WHERE student = ?", [student])
+    rows = workspace.read("SELECT teacher FROM distillation WHERE student = ?", [student])
     return not rows.empty

@@ -159,7 +159,7 @@ class _Job:
 
     def misses(self, name: str, domain: str) -> bool:
         """Whether this pair has to be computed."""
-        found = self.workspace.sql(
+        found = self.workspace.read(
             "SELECT count(DISTINCT measure) AS n FROM teacher_similarity WHERE student = ? "
             "AND teacher = ? AND domain = ? AND fingerprint = ?",
             [self.student, name, domain, self._fingerprint(name)],
@@ -289,7 +289,7 @@ def common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
     asked = spaces[spaces.encoder.isin(encoders) & (spaces.pooling == "mean")]
     ids = [int(i) for i in asked.space_id]
     conditions = " AND ".join(f"segment_id IN (SELECT segment_id FROM vectors_{i})" for i in ids)
-    return workspace.sql(
+    return workspace.read(
         "SELECT clip_id, domain, cluster_id FROM clips WHERE clip_id IN (SELECT clip_id FROM "
         f"segments GROUP BY clip_id HAVING bool_and({conditions or 'true'})) ORDER BY clip_id"
     )

@@ -24,11 +24,11 @@ def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> l
 
 
 def _clip_problems(workspace: Workspace) -> list[str]:
-    orphans = workspace.sql(
+    orphans = workspace.read(
         "SELECT clip_id FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM segments)"
     )
     problems = [f"clip {clip_id} has no segment" for clip_id in orphans.clip_id]
-    clips = workspace.sql("SELECT clip_id, path, audio_sha256 FROM clips WHERE path <> ''")
+    clips = workspace.read("SELECT clip_id, path, audio_sha256 FROM clips WHERE path <> ''")
     for clip_id, path, digest in clips.itertuples(index=False):
         file = workspace.audio_path(path)
         if not file.is_file():
@@ -57,7 +57,7 @@ def _space_problems(
 
 def _index_problems(workspace: Workspace) -> list[str]:
     problems = []
-    rows = workspace.sql(
+    rows = workspace.read(
         "SELECT i.file, i.file_sha256, i.n, s.n AS n_stored FROM indexes i JOIN spaces s "
         "USING (space_id)"
     )

@@ -55,7 +55,7 @@ def project_space(
     """Computes and stores the map of a space, unless the one that is there is complete."""
     space_id = workspace.space_id(encoder, layer, pooling)
     key = [encoder, layer, pooling, method]
-    done = workspace.sql(
+    done = workspace.read(
         "SELECT q.n, q.trustworthiness, q.seconds FROM projection_quality q, spaces s "
         "WHERE q.encoder = ? AND q.layer = ? AND q.pooling = ? AND q.method = ? "
         "AND s.space_id = ? AND s.n = q.n",

@@ -45,7 +45,7 @@ def update_index(
     """Builds the index of a space, or adds the vectors that it misses."""
     space_id = workspace.space_id(encoder, layer, pooling)
     path = index_path(workspace, space_id)
-    row = workspace.sql(
+    row = workspace.read(
         "SELECT s.n, i.n AS n_indexed, i.kind, i.bytes FROM spaces s "
         "LEFT JOIN indexes i USING (space_id) WHERE space_id = ?",
         [space_id],
@@ -74,7 +74,7 @@ def update_index(
 
 def open_index(workspace: Workspace, space_id: int) -> VectorIndex | None:
     """The index of a space, or none if there is no file that the table vouches for."""
-    found = workspace.sql("SELECT kind, n FROM indexes WHERE space_id = ?", [space_id])
+    found = workspace.read("SELECT kind, n FROM indexes WHERE space_id = ?", [space_id])
     path = index_path(workspace, space_id)
     if found.empty or not path.is_file():
         return None
@@ -109,7 +109,7 @@ def search(
         QueryError: a condition that is not SQL.
     """
     space_id = workspace.space_id(encoder, layer, pooling)
-    n = int(workspace.sql("SELECT n FROM spaces WHERE space_id = ?", [space_id]).n[0])
+    n = int(workspace.read("SELECT n FROM spaces WHERE space_id = ?", [space_id]).n[0])
     index = open_index(workspace, space_id)
     among = None
     if where:

@@ -103,7 +103,7 @@ def sql(query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _query(folder: str, stamp: Stamp, query: str, parameters: tuple[Any, ...]) -> pd.DataFrame:
-    return Workspace(folder).sql(query, parameters)
+    return Workspace(folder).read(query, parameters)
 
 
 def _stamp(path: Path) -> Stamp:

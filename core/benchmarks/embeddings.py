@@ -88,7 +88,7 @@ def embed_task(
         The workspace, whose clips are named by ``clip_ids``, and what failed.
     """
     workspace = Workspace.create(folder)
-    known = set(workspace.sql("SELECT clip_id FROM clips").clip_id)
+    known = set(workspace.read("SELECT clip_id FROM clips").clip_id)
     sources = [
         SourceClip(path=item.path, fields={"clip_id": clip_id, "cluster_id": item.cluster})
         for item, clip_id in zip(task.items, clip_ids(task), strict=True)

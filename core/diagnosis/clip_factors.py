@@ -80,7 +80,7 @@ def clip_factors(material: Material, domain: str) -> list[ClipFactor]:
 
 def content_columns(material: Material, domain: str) -> list[str]:
     """The label, and the labels of the tasks of the domain."""
-    tasks = material.workspace.sql(
+    tasks = material.workspace.read(
         "SELECT label_column FROM tasks WHERE domain IS NULL OR domain = ? ORDER BY task", [domain]
     )
     names = dict.fromkeys(["label", *tasks.label_column])
@@ -109,10 +109,10 @@ def loudness_db(material: Material) -> "pd.Series[float]":
     Decoded once: kept in the table ``clip_loudness``.
     """
     workspace, clips = material.workspace, material.clips
-    tables = set(workspace.sql("SHOW TABLES").iloc[:, 0])
+    tables = set(workspace.read("SHOW TABLES").iloc[:, 0])
     known: dict[str, float] = {}
     if LOUDNESS_TABLE in tables:
-        table = workspace.sql(f"SELECT * FROM {LOUDNESS_TABLE}")
+        table = workspace.read(f"SELECT * FROM {LOUDNESS_TABLE}")
         known = dict(zip(table.clip_id, table.loudness_db.astype(float), strict=True))
     missing = clips[~clips.clip_id.isin(list(known))]
     missing = missing[missing.path.astype(bool)]

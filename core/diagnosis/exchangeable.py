@@ -69,7 +69,7 @@ def _taught_by(material: Material) -> dict[str, set[str] | None]:
 
     A student that is named as a control and whose teachers nobody recorded had none of ours.
     """
-    recorded = material.workspace.sql("SELECT student, teacher FROM distillation")
+    recorded = material.workspace.read("SELECT student, teacher FROM distillation")
     kept = material.workspace.encoders()
     roles = dict(zip(kept.encoder, kept.role, strict=True))
     taught: dict[str, set[str] | None] = {}

@@ -298,9 +298,9 @@ def _stored(
     workspace: Workspace, weights: Mapping[str, str], clips: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
     """Rows of this sample, made with these weights, this seed and this code."""
-    if "interventions" not in set(workspace.sql("SHOW TABLES").iloc[:, 0]):
+    if "interventions" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
         return pd.DataFrame(columns=[one.split()[0] for one in _COLUMNS.split(", ")])
-    rows = workspace.sql(
+    rows = workspace.read(
         "SELECT * FROM interventions WHERE code_version = ? AND seed = ? "
         "AND list_contains(?, clip_id)",
         [CODE_VERSION, seed, clips.clip_id.tolist()],

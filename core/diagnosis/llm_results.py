@@ -86,10 +86,10 @@ def _read(path: Path) -> pd.DataFrame:
 
 def llm_panel(material: Material) -> Panel | None:
     """The student beside every other encoder with the same rows; none without imported rows."""
-    tables = set(material.workspace.sql("SHOW TABLES").iloc[:, 0])
+    tables = set(material.workspace.read("SHOW TABLES").iloc[:, 0])
     if TABLE not in tables:
         return None
-    stored = material.workspace.sql(f"SELECT * FROM {TABLE} ORDER BY benchmark, task, encoder")
+    stored = material.workspace.read(f"SELECT * FROM {TABLE} ORDER BY benchmark, task, encoder")
     mine = stored[stored.encoder == material.student]
     others = stored[stored.encoder != material.student]
     pairs = mine.merge(others, on=["benchmark", "task", "metric"], how="left")

@@ -144,7 +144,7 @@ class Material:
 
         A task needs two classes and two groups: what folds must keep apart.
         """
-        rows = self.workspace.sql("SELECT * FROM tasks ORDER BY task").to_dict("records")
+        rows = self.workspace.read("SELECT * FROM tasks ORDER BY task").to_dict("records")
         found = [make_task({str(k): v for k, v in row.items()}, self.clips) for row in rows]
         return [one for one in found if len(set(one.labels)) > 1 and len(set(one.groups)) > 1]
 
@@ -285,7 +285,7 @@ def _roles(
 def _taught(
     workspace: Workspace, student: str, roles: Mapping[str, EncoderRole]
 ) -> dict[str, tuple[str, ...]]:
-    rows = workspace.sql("SELECT teacher, domain FROM distillation WHERE student = ?", [student])
+    rows = workspace.read("SELECT teacher, domain FROM distillation WHERE student = ?", [student])
     taught = {}
     for name, role in roles.items():
         if role.role == "teacher":

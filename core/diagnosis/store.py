@@ -76,12 +76,12 @@ def stored_panels(
     workspace: Workspace, student: str, selection: str = ""
 ) -> dict[str, pd.DataFrame]:
     """The stored tables of one diagnosis by panel; empty where there is none."""
-    names = workspace.sql(
+    names = workspace.read(
         "SELECT table_name FROM information_schema.tables WHERE starts_with(table_name, ?)",
         [PREFIX],
     ).table_name
     return {
-        name.removeprefix(PREFIX): workspace.sql(
+        name.removeprefix(PREFIX): workspace.read(
             f"SELECT * FROM {quote(name)} WHERE student = ? AND selection = ?",
             [student, selection],
         )
@@ -151,9 +151,9 @@ def clips_behind(
     workspace: Workspace, student: str, panel: str, cell: str, selection: str = ""
 ) -> pd.DataFrame:
     """The clips that drive one cell: ``clip_id, influence, kind``, largest influence first."""
-    if PREFIX + "drivers" not in set(workspace.sql("SHOW TABLES").iloc[:, 0]):
+    if PREFIX + "drivers" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
         return pd.DataFrame(columns=["clip_id", "influence", "kind"])
-    return workspace.sql(
+    return workspace.read(
         f"SELECT clip_id, influence, kind FROM {PREFIX}drivers WHERE student = ? AND "
         "selection = ? AND panel = ? AND cell = ? ORDER BY influence DESC, clip_id",
         [student, selection, panel, cell],

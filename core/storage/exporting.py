@@ -62,7 +62,7 @@ def export_space(
         ConfigError: something is in the folder already.
     """
     space_id = workspace.space_id(encoder, layer)
-    record = workspace.sql("SELECT * FROM spaces WHERE space_id = ?", [space_id]).iloc[0].to_dict()
+    record = workspace.read("SELECT * FROM spaces WHERE space_id = ?", [space_id]).iloc[0].to_dict()
     record = json.loads(json.dumps(record, default=_plain))
     pages = _vector_pages(workspace, record, where)
     with new_folder(folder) as partial:

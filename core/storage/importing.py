@@ -171,7 +171,7 @@ class _Known:
 
     @staticmethod
     def of(workspace: Workspace) -> "_Known":
-        stored = workspace.sql("SELECT clip_id, path, audio_sha256 FROM clips")
+        stored = workspace.read("SELECT clip_id, path, audio_sha256 FROM clips")
         return _Known(
             by_id=dict(zip(stored.clip_id, stored.audio_sha256, strict=True)),
             by_path={

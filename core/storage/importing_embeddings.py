@@ -157,7 +157,7 @@ class _One:
         mine = spaces[spaces.encoder == self.record.spec.name]
         if mine.empty:
             return set()
-        ids = self.workspace.sql(f"SELECT segment_id FROM vectors_{int(mine.space_id.iloc[0])}")
+        ids = self.workspace.read(f"SELECT segment_id FROM vectors_{int(mine.space_id.iloc[0])}")
         return {int(one) for one in ids.segment_id}
 
     def _fault(self, clip_id: str, layers: Sequence[tuple[int, Vector]]) -> str:
@@ -281,7 +281,7 @@ def _record(
 
 
 def _segments(workspace: Workspace) -> dict[str, list[int]]:
-    rows = workspace.sql("SELECT clip_id, segment_id FROM segments ORDER BY segment_id")
+    rows = workspace.read("SELECT clip_id, segment_id FROM segments ORDER BY segment_id")
     found: dict[str, list[int]] = {}
     for clip_id, segment_id in zip(rows.clip_id, rows.segment_id, strict=True):
         found.setdefault(str(clip_id), []).append(int(segment_id))

@@ -129,7 +129,17 @@ class Workspace:
         return parse_segmentation(self.meta("segmentation"))
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """The result of a read-only query; it can reach this workspace alone.
+        """The result of a query that somebody wrote; it can reach this workspace alone.
+
+        Raises:
+            QueryError: SQL that DuckDB does not take; nothing was changed.
+        """
+        return self.read(query, parameters)
+
+    def read(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
+        """The result of a query of this package's own: what people write goes to ``sql``.
+
+        The text is a constant of the program, whatever comes from outside is a parameter.
 
         Raises:
             QueryError: SQL that DuckDB does not take; nothing was changed.
@@ -145,7 +155,7 @@ class Workspace:
 
     def clips(self, where: str | None = None) -> pd.DataFrame:
         """Clips with all their columns, in the order of their ids."""
-        return self.sql(f"SELECT * FROM clips {_where(where)} ORDER BY clip_id")
+        return self.read(f"SELECT * FROM clips {_where(where)} ORDER BY clip_id")
 
     def audio_path(self, path: str) -> Path:
         """The file behind a clip's ``path``, which is relative where it lies in the folder."""
@@ -153,11 +163,11 @@ class Workspace:
 
     def spaces(self) -> pd.DataFrame:
         """Spaces that hold vectors: encoder, layer, pooling, n and their provenance."""
-        return self.sql("SELECT * FROM spaces ORDER BY encoder, pooling, layer")
+        return self.read("SELECT * FROM spaces ORDER BY encoder, pooling, layer")
 
     def encoders(self) -> pd.DataFrame:
         """Encoders of the workspace with what their specs say; ``n_params`` NaN where unknown."""
-        return self.sql(
+        return self.read(
             "SELECT * REPLACE (n_params::DOUBLE AS n_params) FROM encoders ORDER BY role, encoder"
         )
 
@@ -175,7 +185,7 @@ class Workspace:
                 f"{did_you_mean(encoder, set(spaces.encoder))} "
                 f"`usad embed --encoders {encoder}` makes them."
             )
-        depth = self.sql("SELECT n_layers FROM encoders WHERE encoder = ?", [encoder]).n_layers[0]
+        depth = self.read("SELECT n_layers FROM encoders WHERE encoder = ?", [encoder]).n_layers[0]
         resolved = layer + int(depth) + 1 if layer < 0 else layer
         found = mine[mine.layer == resolved]
         if found.empty:

@@ -352,7 +352,7 @@ def _shares(sides: Sides, workspace: Workspace, paths: Sequence[Path]) -> str:
     drop_encoder(workspace, name)
     record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
     register_encoder(workspace, record)
-    ids = workspace.sql("SELECT segment_id FROM segments ORDER BY segment_id").segment_id
+    ids = workspace.read("SELECT segment_id FROM segments ORDER BY segment_id").segment_id
     write = seconds_of(
         lambda: append_vectors(workspace, record, "mean", ids.to_numpy(np.int64), vectors)
     )

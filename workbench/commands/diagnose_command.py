@@ -100,7 +100,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     lines = [f"warning: {one}" for one in found.warnings]
     lines += [f"{v.question}: {v.verdict}" for v in verdicts]
     if "similarity" in found.panels and not found.selection:
-        nearest = workspace.sql(
+        nearest = workspace.read(
             "SELECT * FROM nearest_teachers WHERE student = ? ORDER BY measure, domain",
             [args.student],
         )

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 def _clip_vector(workspace: Workspace, args: argparse.Namespace) -> FloatArray:
     stored = workspace.embeddings(args.encoder, args.layer)
-    segments = workspace.sql(
+    segments = workspace.read(
         "SELECT segment_id FROM segments WHERE clip_id = ? AND end_s > ? ORDER BY start_s",
         [args.clip, args.start],
     )

@@ -33,7 +33,7 @@ class FromCollection:
     def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
         """The nearest segments to it, itself among them."""
         workspace = state.workspace()
-        stored = workspace.sql(
+        stored = workspace.read(
             f"SELECT vector FROM vectors_{workspace.space_id(encoder, layer)} WHERE segment_id = ?",
             [self.segment_id],
         )

@@ -1,6 +1,6 @@
 """What presenters read through: anything that answers a query with a data frame.
 
-``Workspace.sql`` is one; the app hands in a cached one that is keyed by the state of
+``Workspace.read`` is one; the app hands in a cached one that is keyed by the state of
 the workspace's file.
 """
 

@@ -109,7 +109,7 @@ class Sounds:
 
 def _first_segments(workspace: Workspace, clip_ids: Sequence[str]) -> list[dict[Any, Any]]:
     marks = ", ".join("?" for _ in clip_ids)
-    found: pd.DataFrame = workspace.sql(
+    found: pd.DataFrame = workspace.read(
         "SELECT c.clip_id, c.path, c.domain, c.dataset, c.label, c.cluster_id, s.start_s, s.end_s, "
         f"n.n FROM clips c JOIN segments s USING (clip_id) JOIN (SELECT clip_id, count(*) AS n "
         f"FROM segments GROUP BY clip_id) n USING (clip_id) WHERE clip_id IN ({marks}) "

@@ -201,7 +201,7 @@ def _costs(material: Material) -> dict[tuple[str, str, str], dict[str, float]]:
     """Costs by system, task and protocol as ``usad evaluate`` measured them."""
     columns = ", ".join(COSTS)
     try:
-        rows = material.workspace.sql(f"SELECT encoder, task, protocol, {columns} FROM probes")
+        rows = material.workspace.read(f"SELECT encoder, task, protocol, {columns} FROM probes")
     except QueryError:  # a workspace from before costs were measured
         return {}
     return {

@@ -47,7 +47,7 @@ def _of_workspace(material: Material, progress: Progress) -> pd.DataFrame:
         config=_config(material),
         progress=progress,
     )
-    rows = material.workspace.sql(
+    rows = material.workspace.read(
         "SELECT * EXCLUDE (student, fingerprint) FROM teacher_similarity WHERE student = ? "
         "ORDER BY domain, measure, teacher, student_layer, teacher_layer",
         [material.student],
