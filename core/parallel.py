@@ -10,14 +10,13 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from usad_workbench.core.errors import WorkerError
+from usad_workbench.core.errors import in_words
 
 T = TypeVar("T")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -95,22 +94,12 @@ def process_pool(
     reader, writer = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(n_processes, context, _start_worker, (reader, initializer, initargs))
     try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise worker_died() from error
+        with in_words():
+            yield pool
     finally:
         writer.close()
         pool.shutdown(wait=True, cancel_futures=True)
         reader.close()
-
-
-def worker_died() -> WorkerError:
-    """The error for a worker that ended without a word: nobody knows more than that."""
-    return WorkerError(
-        "A worker process died before its work was done, most often killed by the system because "
-        "memory ran out. What was stored before stands. Run the same command again with fewer or "
-        "smaller encoders or clips at a time, or with more memory."
-    )
 
 
 def _start_worker(

@@ -11,14 +11,13 @@ import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from usad_workbench.core.embedding import EmbedReport, embed
-from usad_workbench.core.errors import UsadError, WorkerError
+from usad_workbench.core.errors import UsadError, WorkerError, as_usad_error
 from usad_workbench.core.models.encoder import Pooling
-from usad_workbench.core.parallel import end_with_parent, worker_died
+from usad_workbench.core.parallel import end_with_parent
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.storage.workspace import Workspace
@@ -122,8 +121,7 @@ def _outcome(job: Future[EmbedReport]) -> EmbedReport | UsadError:
     error = job.exception()
     if error is None:
         return job.result()
-    if isinstance(error, UsadError):
-        return error
-    if isinstance(error, BrokenProcessPool):
-        return worker_died()
-    raise error
+    known = as_usad_error(error)
+    if known is None:
+        raise error
+    return known

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from usad_workbench.core.domains import same_domain
+from usad_workbench.core.equal_content import CONTENT_COLUMN, joined_groups
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.probes import PairedTask, ProbeResult, mean_paired_difference
@@ -152,7 +153,8 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
 
     Args:
         row: ``task, label_column, domain, group_column, metric``; any domain where missing.
-        clips: ``clip_id, domain, cluster_id`` and the columns that the row names.
+        clips: ``clip_id, domain, cluster_id`` and the columns that the row names; with
+            ``audio_sha256``, groups and clusters that share a recording are one.
 
     Raises:
         ConfigError: a column that the clips do not have.
@@ -174,6 +176,9 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
     labels = clips[label].astype(str).to_numpy(dtype=object)
     groups = clips[group].astype(str).to_numpy(dtype=object)
     clusters = clips.cluster_id.to_numpy(dtype=object)
+    if CONTENT_COLUMN in clips:
+        groups = joined_groups(groups, clips[CONTENT_COLUMN])
+        clusters = joined_groups(clusters, clips[CONTENT_COLUMN])
     return Task(
         name=row["task"],
         metric=row["metric"],  # type: ignore[arg-type]

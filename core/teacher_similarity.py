@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.nearest import (
     LazyMatrices,
@@ -287,15 +288,20 @@ def _embedded(workspace: Workspace) -> set[str]:
 
 
 def common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
-    """Clips whose every segment every encoder has, with domain and cluster."""
+    """Clips whose every segment every encoder has, with domain and cluster.
+
+    Clusters that share a recording are one.
+    """
     spaces = workspace.spaces()
     asked = spaces[spaces.encoder.isin(encoders) & (spaces.pooling == "mean")]
     ids = [int(i) for i in asked.space_id]
     conditions = " AND ".join(f"segment_id IN (SELECT segment_id FROM vectors_{i})" for i in ids)
-    return workspace.read(
-        "SELECT clip_id, domain, cluster_id FROM clips WHERE clip_id IN (SELECT clip_id FROM "
-        f"segments GROUP BY clip_id HAVING bool_and({conditions or 'true'})) ORDER BY clip_id"
+    clips = workspace.read(
+        "SELECT clip_id, domain, cluster_id, audio_sha256 FROM clips WHERE clip_id IN (SELECT "
+        f"clip_id FROM segments GROUP BY clip_id HAVING bool_and({conditions or 'true'})) "
+        "ORDER BY clip_id"
     )
+    return with_joined_clusters(clips)
 
 
 def similarity_rows(

@@ -10,10 +10,10 @@ from usad_workbench.core.storage.workspace import Workspace
 def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> list[str]:
     """The problems of a workspace in words; an empty list if there are none.
 
-    Looks at clips without segments or files, audio that changed since its import,
-    counts and finiteness of every space, layers that miss segments, and index files.
+    Looks at clips without segments or files, audio that changed since its import, copies
+    of one recording that are told apart, counts and finiteness of every space, layers that miss segments, and index files.
     """
-    problems = _clip_problems(workspace)
+    problems = _clip_problems(workspace) + _copy_problems(workspace)
     spaces = workspace.spaces()
     for done, space in enumerate(spaces.itertuples(), start=1):
         problems += _space_problems(
@@ -36,6 +36,32 @@ def _clip_problems(workspace: Workspace) -> list[str]:
             continue
         if sha256_of_file(file) != digest:
             problems.append(f"the audio of clip {clip_id} changed since its import: {path}")
+    return problems
+
+
+def _copy_problems(workspace: Workspace) -> list[str]:
+    """Clips of equal audio that are said to be of several labels, domains or clusters."""
+    names = ("label", "domain", "cluster_id")
+    told = ", ".join(
+        f"list(DISTINCT {name} ORDER BY {name}) FILTER ({name} IS NOT NULL) AS {name}"
+        for name in names
+    )
+    copies = workspace.read(
+        f"SELECT list(clip_id ORDER BY clip_id) AS clip_ids, {told} FROM clips "
+        "WHERE audio_sha256 IS NOT NULL GROUP BY audio_sha256 HAVING count(*) > 1 ORDER BY 1"
+    )
+    problems = []
+    for row in copies.to_dict("records"):
+        found = [
+            f"{name} {' and '.join(map(repr, row[name]))}"
+            for name in names
+            if row[name] is not None and len(row[name]) > 1
+        ]
+        if found:
+            problems.append(
+                f"clips {', '.join(row['clip_ids'])} hold the same audio but have "
+                f"{'; '.join(found)}: folds keep them together; give copies the same, or keep one"
+            )
     return problems
 
 

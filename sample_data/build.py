@@ -6,18 +6,24 @@ fluidsynth. Downloads and unpacked packages stay in the work folder.
 """
 
 import argparse
-import hashlib
 import logging
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from usad_workbench.sample_data import audio
+from usad_workbench.sample_data.copies import SAME_RECORDINGS
 from usad_workbench.sample_data.effects import list_effects
 from usad_workbench.sample_data.licences import attribution, licence_text
 from usad_workbench.sample_data.music import list_music
-from usad_workbench.sample_data.packages import BuildError, load_packages, require_tool
+from usad_workbench.sample_data.packages import (
+    BuildError,
+    load_packages,
+    require_tool,
+    sha256_of_file,
+)
 from usad_workbench.sample_data.reader import SourceReader
 from usad_workbench.sample_data.rows import MANIFEST_COLUMNS, TASK_COLUMNS, ClipSource, write_csv
 from usad_workbench.sample_data.sound import list_sound
@@ -47,14 +53,18 @@ _TOOLS = (
 
 
 def list_sources(reader: SourceReader) -> list[ClipSource]:
-    """Every clip of sample_data before it is audio."""
-    return [
+    """Every clip of sample_data before it is audio, near copies in one cluster."""
+    sources = [
         *list_speech(),
         *list_sound(
             reader.folder("minetest-data"), reader.folder("flare-game"), reader.folder("0ad-data")
         ),
         *list_music(reader.folder("sonic-pi-samples"), reader.folder("asterisk-moh-opsound-g722")),
         *list_effects(reader.folder("openttd-opensfx")),
+    ]
+    return [
+        replace(source, cluster_id=SAME_RECORDINGS.get(source.cluster_id, source.cluster_id))
+        for source in sources
     ]
 
 
@@ -104,13 +114,16 @@ def build(out: Path, work: Path) -> tuple[list[dict[str, str]], list[tuple[str, 
     shutil.rmtree(out / "clips", ignore_errors=True)
     rows: list[dict[str, str]] = []
     dropped: list[tuple[str, str]] = []
-    first_of: dict[tuple[str, float | None], str] = {}
+    first_of: dict[str, str] = {}
     for source in list_sources(reader):
-        _, _, sha256 = reader.read(source.package, source.source_path)
-        first = first_of.setdefault((sha256, source.start_s), source.clip_id)
-        made: dict[str, str] | str = f"the same recording as {first}"
-        if first == source.clip_id:
-            made = make_clip(source, reader, out, MAX_S)
+        made = make_clip(source, reader, out, MAX_S)
+        if not isinstance(made, str):
+            # Of the clip and not of its source: two files with other tags hold the same sound.
+            path = out / made["path"]
+            first = first_of.setdefault(sha256_of_file(path), source.clip_id)
+            if first != source.clip_id:
+                path.unlink()
+                made = f"the same sound as {first}"
         if isinstance(made, str):
             dropped.append((source.clip_id, made))
             logger.warning("left out %s: %s", source.clip_id, made)
@@ -122,13 +135,7 @@ def build(out: Path, work: Path) -> tuple[list[dict[str, str]], list[tuple[str, 
         TASK_COLUMNS,
         [dict(zip(TASK_COLUMNS, task, strict=True)) for task in TASKS],
     )
-    hashes = [
-        {
-            "path": row["path"],
-            "sha256": hashlib.sha256((out / row["path"]).read_bytes()).hexdigest(),
-        }
-        for row in rows
-    ]
+    hashes = [{"path": row["path"], "sha256": sha256_of_file(out / row["path"])} for row in rows]
     write_csv(out / "checksums.csv", ("path", "sha256"), hashes)
     (out / "ATTRIBUTION.md").write_text(attribution(rows), encoding="utf-8")
     (out / "LICENSES").mkdir(exist_ok=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from usad_workbench.sample_data import audio, sample_data_folder
+from usad_workbench.sample_data.copies import with_second_names
 from usad_workbench.sample_data.corpus_sources import (
     RULES,
     CorpusRule,
@@ -67,7 +68,7 @@ def read_exclusions(manifest: Path) -> Exclusions:
     return Exclusions(
         hashes=frozenset(row["source_sha256"] for row in rows),
         sources=frozenset((row["source_package"], row["source_path"]) for row in rows),
-        clusters=frozenset(
+        clusters=with_second_names(
             row["cluster_id"] for row in rows if row["domain"] in _CLUSTERED_DOMAINS
         ),
         packages=frozenset({"openttd-opensfx", "asterisk-moh-opsound-g722", "minetest-data"}),

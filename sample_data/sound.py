@@ -53,7 +53,10 @@ MATERIALS = frozenset(
     {"dirt", "fire", "glass", "grass", "gravel", "ice", "metal"}
     | {"sand", "snow", "stone", "water", "wood"}
 )
-_UNSURE = frozenset({"cool_lava", "extinguish_flame"})
+_UNSURE = frozenset(
+    {"cool_lava", "extinguish_flame"}
+    | {"fs_gravel", "fs_rock", "footstep_gravel_walking", "footstep_rock_walking"}
+)
 """One and the same recording under two names, so its name does not tell what it is."""
 _MINETEST_AUTHORS = (
     "celeron55 (Perttu Ahola), Kahrl, erlehmann, BlockMen, Fernando Zapata, PilzAdam, Zeg9, thetoon, PavelS, sofar, "
@@ -76,9 +79,10 @@ def material_of(name: str) -> str:
     >>> material_of("default_ice_dug"), material_of("doors_steel_door_open"), material_of("stairs")
     ('ice', 'metal', '')
     """
+    name = name.lower()
     if any(unsure in name for unsure in _UNSURE):
         return ""
-    words = re.split(r"[_.\d]+", name.lower())
+    words = re.split(r"[_.\d]+", name)
     named = {_SAME_MATERIAL.get(word, word) for word in words} & MATERIALS
     return named.pop() if len(named) == 1 else ""  # the fire mod's flint and steel is neither
 
@@ -121,7 +125,7 @@ def _list_zero_ad(root: Path) -> list[ClipSource]:
                     label=family,
                     licence="CC-BY-SA-3.0",
                     author="Wildfire Games and 0 A.D. contributors",
-                    tags={"material": material_of(family)},
+                    tags={"material": material_of(file.stem)},
                 )
             )
     return clips

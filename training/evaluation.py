@@ -18,7 +18,9 @@ import torch
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
+from usad_workbench.core.equal_content import CONTENT_COLUMN
 from usad_workbench.core.errors import AudioError, ConfigError
+from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.models.encoder import Encoder, FloatArray, resolve_layers
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.models.student import Student, StudentEncoder
@@ -171,6 +173,8 @@ def load_evaluation(recipe: EvaluationRecipe, n_layers: int) -> Evaluation:
     resolve_layers(recipe.layers, n_layers)
     manifest = _path(recipe.manifest, "manifest.csv")
     clips = _read_table(manifest, CLIP_COLUMNS)
+    files = [manifest.parent / path for path in clips.path]
+    clips[CONTENT_COLUMN] = [sha256_of_file(file) if file.is_file() else None for file in files]
     rows = _read_table(_path(recipe.tasks, "tasks.csv"), TASK_COLUMNS).to_dict("records")
     chosen = choose_rows([{str(k): v for k, v in row.items()} for row in rows], recipe.names)
     wanted = [thin_task(make_task(row, clips), recipe.max_clips) for row in chosen]

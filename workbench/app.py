@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from usad_workbench.core.errors import UsadError
+from usad_workbench.core.errors import UsadError, in_words, printable
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.text import plain
 
@@ -55,13 +55,14 @@ def main() -> None:
     ]
     page = st.navigation(pages)
     try:
-        workspace, runs = asked_folders(sys.argv[1:])
-        folder = state.open_workspace(workspace).folder
-        state.set_run_folders(runs)
-        with st.sidebar:
-            st.caption("Workspace")
-            st.text(folder.name, help=plain(folder))
-        page.run()
+        with in_words():
+            workspace, runs = asked_folders(sys.argv[1:])
+            folder = state.open_workspace(workspace).folder
+            state.set_run_folders(runs)
+            with st.sidebar:
+                st.caption("Workspace")
+                st.text(printable(folder.name), help=plain(folder))
+            page.run()
     except UsadError as error:
         st.error(plain(error), icon=":material/error:")
 

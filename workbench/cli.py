@@ -6,6 +6,7 @@ input. A user's mistake is one sentence on standard error, never a traceback.
 
 import argparse
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,10 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Protocol, cast
 
-from usad_workbench.core.errors import UsadError
+from usad_workbench.core.errors import UsadError, in_words
 from usad_workbench.core.trust import trusting_remote_code
 from usad_workbench.workbench.commands.arguments import add_output
-from usad_workbench.workbench.output import WRONG_USE, Output, results_alone
+from usad_workbench.workbench.output import DONE, WRONG_USE, Output, results_alone
 
 COMMANDS = {
     "demo": "the main job on the sample data: import, embed, index, project, compare, serve",
@@ -39,6 +40,7 @@ COMMANDS = {
 }
 """Commands and what they do; the module is ``commands/NAME_command.py``, as ``import`` is a word of Python."""
 
+logger = logging.getLogger(__name__)
 _NEGATIVE_LIST = re.compile(r"-\d+(,-?\d+)+")
 EPILOG = """first steps:
   usad demo                                  everything below on the sample data, then the app
@@ -77,8 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.INFO if args.verbose else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",
     )
-    with results_alone() as results:
-        return _run(args, Output(as_json=args.json, results=results))
+    try:
+        with results_alone() as results:
+            return _run(args, Output(as_json=args.json, results=results))
+    except BrokenPipeError:
+        # Whoever read the results has seen enough, as `head` does; Python's own flush is to be mute.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -98,9 +105,11 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 def _run(args: argparse.Namespace, output: Output) -> int:
     try:
-        with trusting_remote_code(getattr(args, "trust_remote_code", False)):
+        trusted = getattr(args, "trust_remote_code", False)
+        with in_words(), trusting_remote_code(trusted):
             return _module(args.command).run(args, output)
     except UsadError as error:
+        logger.info("Where it happened:", exc_info=error)
         output.note(f"usad {args.command}: {error}")
         return WRONG_USE
     except KeyboardInterrupt:

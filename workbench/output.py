@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from usad_workbench.core.errors import printable
+
 DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
 """Exit codes of every command."""
 
@@ -31,7 +33,7 @@ class Output:
     def note(self, text: str) -> None:
         """A line for the person who waits, on standard error."""
         self._close()
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable(text) + "\n")
 
     def progress(self, done: int, total: int, what: str) -> None:
         """Draws a bar on standard error; a count that starts again is another job.
@@ -50,9 +52,10 @@ class Output:
     def result(self, document: Any, text: str) -> None:
         """The command's answer: the document with ``--json``, the text without."""
         self._close()
-        answer = json.dumps(plain(document), ensure_ascii=False, indent=2) if self.as_json else text
         results = self._results or sys.stdout
-        results.write(answer + "\n")
+        if self.as_json:
+            text = json.dumps(plain(document), ensure_ascii=not _is_utf8(results), indent=2)
+        results.write(printable(text) + "\n")
         results.flush()
 
     def failures(self, failed: Sequence[Any]) -> None:
@@ -83,7 +86,9 @@ def results_alone() -> Iterator[TextIO]:
     kept = os.dup(descriptor)
     os.dup2(error, descriptor)
     try:
-        with open(kept, "w", encoding=found.encoding, errors=found.errors, closefd=False) as out:
+        with open(
+            kept, "w", encoding=found.encoding, errors="backslashreplace", closefd=False
+        ) as out:
             yield out
     finally:
         found.flush()
@@ -99,6 +104,11 @@ def _descriptor(stream: TextIO) -> int | None:
         return None
 
 
+def _is_utf8(stream: TextIO) -> bool:
+    """Whether a stream takes every letter; one without an encoding, as in tests, does."""
+    return (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
+
+
 def plain(value: Any) -> Any:
     """The value in JSON's own types; what is not finite becomes null.
 
@@ -108,16 +118,16 @@ def plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {printable(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [plain(item) for item in value]
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a NumPy scalar
         return plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, (str, int, bool)) or value is None:
+    if isinstance(value, (int, bool)) or value is None:
         return value
-    return str(value)
+    return printable(str(value))
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from usad_workbench.core.collapsed import collapse_words
 from usad_workbench.core.diagnosis.rules import AssociationRule, Rules, shipped_rules
 from usad_workbench.core.domains import alike_words, other_letters_in
+from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
 from usad_workbench.core.roles import encoder_roles, is_unseen, recorded_teachers, taught_domains
 from usad_workbench.core.similarity import EncoderRole
@@ -281,7 +282,7 @@ def _common(workspace: Workspace, encoders: Sequence[str], config: DiagnosisConf
     clips = clips[clips.clip_id.isin(shared.clip_id)]
     if config.clip_ids:
         clips = clips[clips.clip_id.isin(config.clip_ids)]
-    clips = clips.reset_index(drop=True)
+    clips = with_joined_clusters(clips.reset_index(drop=True))
     if not (clips.domain.value_counts() >= MIN_CLIPS).any():
         letters = "".join(f" Note: {one}." for one in _where_letters(workspace, config))
         raise DegenerateError(

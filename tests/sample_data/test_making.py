@@ -123,6 +123,40 @@ def test_building_without_tools_says_which_is_missing(
         build(tmp_path / "out", tmp_path / "work")
 
 
+def test_a_sound_in_two_files_with_other_tags_becomes_one_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def source(name: str) -> ClipSource:
+        return ClipSource(
+            clip_id=name, domain="sound", dataset="d", package="p", source_path=name,
+            cluster_id=name, label=name, licence="MIT", author="a",
+        )  # fmt: skip
+
+    class Reader:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def package(self, name: str) -> Package:
+            return Package(name=name, version="1", sha256="0" * 64)
+
+        def folder(self, name: str) -> Path:
+            return tmp_path
+
+        def read(self, package: str, source_path: str) -> tuple[np.ndarray, int, str]:
+            sound = tone(0.5, 300.0 if source_path == "wood" else 440.0)
+            return sound, RATE_HZ, f"hash of {source_path}"
+
+    sources = [source(name) for name in ("gravel", "rock", "wood")]
+    monkeypatch.setattr("usad_workbench.sample_data.build._TOOLS", ())
+    monkeypatch.setattr("usad_workbench.sample_data.build.SourceReader", Reader)
+    monkeypatch.setattr("usad_workbench.sample_data.build.list_sources", lambda _: sources)
+    monkeypatch.setattr("usad_workbench.sample_data.build.licence_text", lambda *_: "text")
+    rows, dropped = build(tmp_path / "out", tmp_path / "work")
+    assert [row["clip_id"] for row in rows] == ["gravel", "wood"]
+    assert dropped == [("rock", "the same sound as gravel")]
+    assert sorted(path.stem for path in (tmp_path / "out").rglob("*.ogg")) == ["gravel", "wood"]
+
+
 def test_a_package_with_other_bytes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "deb").mkdir()
     (tmp_path / "deb" / "thing.deb").write_bytes(b"something else")
@@ -167,7 +201,10 @@ def test_unknown_tags_are_refused() -> None:
     [
         ("default_ice_dug", "ice"),
         ("xpanes_steel_bar_door_open", "metal"),
-        ("fs_rock", "stone"),
+        ("mine_stone_03", "stone"),
+        ("fs_rock1", ""),  # the same recording is also called gravel
+        ("Footstep_Gravel_Walking", ""),  # and this one rock
+        ("Footstep_Rock_Running", "stone"),
         ("fire_flint_and_steel", ""),  # names two materials
         ("default_cool_lava", ""),  # the same recording is also called extinguished fire
         ("heartbeat", ""),

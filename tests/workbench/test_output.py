@@ -1,11 +1,15 @@
 """Results alone on standard output; on standard error one bar per job, whatever it describes."""
 
+import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from usad_workbench.workbench.output import Output, results_alone
+
+_PATH = {"PATH": os.environ["PATH"]}
 
 
 def test_one_bar_per_job(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,3 +66,33 @@ def test_the_same_where_standard_output_is_no_file(capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert shown.out == "the text\nafterwards\n"
     assert shown.err == "by the way\n"
+
+
+PRINTS_A_NAME = """
+from usad_workbench.workbench.output import Output, results_alone
+
+with results_alone() as results:
+    Output(as_json={as_json}, results=results).result({{"caf\\udce9": "käse\\udcff"}}, "käse\\udcff")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_names_that_are_no_utf8_can_be_results(as_json: bool, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTS_A_NAME.format(as_json=as_json)],
+        capture_output=True, check=True, env={"PYTHONIOENCODING": encoding, **_PATH},
+    )  # fmt: skip
+    said = done.stdout.decode(encoding)
+    if as_json:
+        assert json.loads(said) == {"caf\\udce9": "käse\\udcff"}
+    else:
+        assert said == ("k\\xe4se" if encoding == "ascii" else "käse") + "\\udcff\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m usad_workbench.workbench.cli encoders list --json | true",
+        shell=True, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr

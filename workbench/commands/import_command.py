@@ -9,7 +9,7 @@ from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
 EPILOG = """A file that is in the workspace already is skipped, whatever its clip id: the same command again
 adds nothing. A copy of it under another path is added if its clip id is new, and counted on
-standard error: give copies one cluster_id, or delete them, since folds keep clusters whole."""
+standard error: folds keep copies together, `usad check` names those with contradicting labels."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +60,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if report.n_copies:
         output.note(
             f"{report.n_copies} of the added clips have the audio of another clip under another "
-            "path. Give copies one cluster_id in a manifest, or delete them: folds keep clusters "
-            "whole, not copies."
+            "path. Folds keep them together; `usad check` names those whose labels contradict."
         )
     said = (
         f"added {report.n_added} clips, skipped {report.n_skipped} that were there, "

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.errors import UntrustedCodeError, UsadError
+from usad_workbench.core.errors import UntrustedCodeError, UsadError, in_words
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.encoders import (
     embedded,
@@ -91,7 +91,8 @@ def not_compared() -> None:
 def errors_in_words() -> Iterator[None]:
     """Shows a user's error as text instead of a traceback, and goes on after the block."""
     try:
-        yield
+        with in_words():
+            yield
     except UntrustedCodeError as error:
         st.error(plain(error), icon=":material/error:")
         st.caption("If you trust it, stop this app and start it again with")

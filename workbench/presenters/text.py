@@ -10,6 +10,8 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from usad_workbench.core.errors import printable
+
 MISSING = "–"
 MEASURE_WORDS = {
     "debiased_linear_cka": "Debiased linear CKA",
@@ -46,7 +48,7 @@ def plain(text: object) -> str:
 
 
 def _line(text: object) -> str:
-    return " ".join(re.split(r"[^\S\u00a0]+", str(text)))
+    return " ".join(re.split(r"[^\S\u00a0]+", printable(str(text))))
 
 
 def hover(text: object, limit: int = 80) -> str:

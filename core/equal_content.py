@@ -1,0 +1,58 @@
+"""Clips of equal content belong together, whatever a manifest calls their clusters.
+
+A recording that a workspace holds under two clip ids would otherwise be on both sides of a
+fold. Clusters are joined, and not single clips moved: what shares a recording with a cluster is
+as little independent of the rest of it as the recording is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+CONTENT_COLUMN = "audio_sha256"
+
+
+def joined_groups(
+    groups: Sequence[Any] | npt.NDArray[Any], contents: Sequence[Any] | npt.NDArray[Any]
+) -> npt.NDArray[np.object_]:
+    """The groups, those that share a content called by the name of the first of them.
+
+    Args:
+        groups: Group of each clip.
+        contents: Hash of the audio of each clip; missing where a clip has no audio.
+
+    >>> joined_groups(["a", "b", "b", "c"], ["x", "x", "y", None]).tolist()
+    ['a', 'a', 'a', 'c']
+    """
+    names = np.asarray(groups, dtype=object)
+    group, _ = pd.factorize(names)
+    content, _ = pd.factorize(np.asarray(contents, dtype=object))
+    known = content >= 0
+    if len(np.unique(content[known])) == known.sum():
+        return names
+    n_groups = int(group.max()) + 1
+    n = n_groups + int(content.max()) + 1
+    edges = coo_array(
+        (np.ones(known.sum(), dtype=np.int8), (group[known], n_groups + content[known])),
+        shape=(n, n),
+    )
+    component = connected_components(edges, directed=False)[1][group]
+    _, first = np.unique(component, return_index=True)
+    name_of = dict(zip(component[first], names[first], strict=True))
+    return np.array([name_of[one] for one in component], dtype=object)
+
+
+def with_joined_clusters(clips: pd.DataFrame) -> pd.DataFrame:
+    """The clips with clusters of equal content under one ``cluster_id``.
+
+    Args:
+        clips: ``cluster_id`` and, where clips have audio, ``audio_sha256``.
+    """
+    if CONTENT_COLUMN not in clips:
+        return clips
+    return clips.assign(cluster_id=joined_groups(clips.cluster_id, clips[CONTENT_COLUMN]))
