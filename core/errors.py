@@ -64,6 +64,10 @@ class StoreError(UsadError, RuntimeError):
     """A workspace that is damaged, locked or of another version."""
 
 
+class QueryError(UsadError, ValueError):
+    """SQL that is not understood, does more than read, or was stopped at a limit."""
+
+
 class ProvenanceError(StoreError):
     """Two things that must not be compared: other weights, rate, window or code."""
 

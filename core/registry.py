@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usad_workbench.core.devices import usable_device
 from usad_workbench.core.errors import (
     CheckpointError,
-    ConfigError,
     UnknownNameError,
     UntrustedCodeError,
     WeightsError,
@@ -186,11 +186,11 @@ def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = Fa
     trust_remote_code = trust_remote_code or is_trusted()
     opener = _opener(name)
     if opener:
-        chosen = _device(device)
+        chosen = usable_device(device)
         loaded: Encoder = import_object(opener.load)(name, trust_remote_code=trust_remote_code)
         return loaded.to(chosen)
     row = _row(name)
-    chosen = _device(device)
+    chosen = usable_device(device)
     _check_trust(name, row, trust_remote_code)
     loaded = import_object(row.loader)(row.spec)
     return loaded.to(chosen)
@@ -294,28 +294,3 @@ def _check_trust(name: str, row: EncoderRow, trust: bool) -> None:
             f"{row.source.url}, then add --trust-remote-code (in Python trust_remote_code=True) "
             "if you trust it."
         )
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{name} is no device of torch. Use auto, cpu, cuda or cuda:1."
-        ) from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"{name} was asked for, {torch.cuda.device_count()} CUDA devices were found. "
-            "Use auto or cpu."
-        )
-    try:
-        torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            f"{name} cannot be used here: {str(error).splitlines()[0]} Use auto or cpu."
-        ) from error
-    return name

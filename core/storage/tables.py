@@ -31,7 +31,7 @@ def set_tasks(workspace: Workspace, tasks: Sequence[Mapping[str, str]]) -> None:
     Raises:
         ConfigError: a missing field, an unknown metric or a column that clips do not have.
     """
-    columns = set(workspace.clips("false").columns)
+    columns = set(workspace.read("SELECT * FROM clips LIMIT 0").columns)
     for task in tasks:
         missing = [name for name in TASK_COLUMNS if name not in task]
         if missing:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.similarity import level_words, neighbour_overlap, stands_out
 from usad_workbench.core.similarity.standing_out import ALPHA
@@ -226,7 +227,8 @@ def clip_faithfulness(
     left = _clip_vectors(workspace, student, student_layer, where)
     right = _clip_vectors(workspace, teacher, teacher_layer, where)
     both = left.index.intersection(right.index)
-    clusters = workspace.clips(where).set_index("clip_id")["cluster_id"].loc[both]
+    clips = with_joined_clusters(workspace.clips(where))
+    clusters = clips.set_index("clip_id")["cluster_id"].loc[both]
     if len(both) > MAX_CLIPS:
         raise DegenerateError(
             f"{len(both):,} clips of {domain} are too many to compare on a click, at most "

@@ -17,10 +17,9 @@ from usad_workbench.core.diagnosis.answers import NOT_STORED, Answers, answers, 
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, break_even_words
-from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError
+from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.resampling import Interval
-from usad_workbench.core.storage.workspace import QueryError
 from usad_workbench.core.task_systems import (
     LEARNED_ROUTER,
     ORACLE_ROUTER,

@@ -112,9 +112,6 @@ def test_replaced_vectors_are_the_new_ones_and_the_lineage_stays(
 
 
 def test_the_number_of_parameters_is_unknown_not_zero(workspace: Workspace, tmp_path: Path) -> None:
-    # As workspaces were made before an unknown number could be stored.
-    with workspace.database.write() as connection:
-        connection.execute("ALTER TABLE encoders ALTER COLUMN n_params SET NOT NULL")
     path = write(tmp_path / "v.parquet", rows_of("e", clips=4))
     import_embeddings(workspace, path, role="teacher")
     assert workspace.encoders().n_params.isna().all()
