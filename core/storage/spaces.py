@@ -6,6 +6,7 @@ none, so a run that was killed goes on exactly where it stopped.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -85,15 +86,17 @@ def drop_encoder(workspace: Workspace, encoder: str) -> None:
         _refresh_view(connection)
         for space_id in ids:
             connection.execute(f"DROP TABLE vectors_{space_id}")
-            connection.execute("DELETE FROM indexes WHERE space_id = ?", [space_id])
+        files = connection.execute(
+            "DELETE FROM indexes WHERE list_contains(?, space_id) RETURNING file", [ids]
+        ).fetchall()
         for table in ("encoders", "projections", "projection_quality", "probes"):
             connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
         for table in ("teacher_similarity", "clip_teacher_similarity", "nearest_teachers"):
             connection.execute(
                 f"DELETE FROM {table} WHERE student = $name OR teacher = $name", {"name": encoder}
             )
-    for space_id in ids:
-        (workspace.folder / "indexes" / f"space_{space_id}.faiss").unlink(missing_ok=True)
+    for (file,) in files:
+        (workspace.folder / "indexes" / Path(file).name).unlink(missing_ok=True)
 
 
 def pending_segments(
