@@ -5,7 +5,7 @@ WORKSPACE ?= demo-workspace
 PORT ?= 8501
 PACKAGES := usad_workbench.core usad_workbench.training usad_workbench.indexes usad_workbench.workbench usad_workbench.sample_data
 
-.PHONY: help setup originals demo test test-slow test-gpu links lint types browser weights screenshots clean
+.PHONY: help setup originals demo test test-slow test-gpu links lint types browser compiler weights screenshots clean
 
 help:
 	@echo "make demo    the main job on the sample data, then the app on port $(PORT)"
@@ -62,11 +62,19 @@ browser:
 	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
 	echo "NO CHROMIUM FOUND and none could be installed: THE BROWSER TESTS WILL BE SKIPPED."
 
-test: setup originals lint types browser
+# A small library in C ends commands at single file operations (tests/kills).
+compiler:
+	@command -v cc >/dev/null || command -v gcc >/dev/null || \
+	{ command -v apt-get >/dev/null && \
+	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && $$SUDO apt-get update -qq && \
+	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null; } || \
+	echo "NO C COMPILER FOUND and none could be installed: THE TESTS THAT KILL COMMANDS WILL BE SKIPPED."
+
+test: setup originals lint types browser compiler
 	$(BIN)/python -m pytest --quiet --doctest-modules --pyargs $(PACKAGES) -p no:cacheprovider
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: setup originals browser
+test-slow: setup originals browser compiler
 	$(BIN)/python -m pytest -m slow
 
 # On a machine with an accelerator: its own python with torch and pytest, nothing installed. The

@@ -5,6 +5,7 @@ import numpy as np
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.files import open_index, unnamed_files
 
 
 def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> list[str]:
@@ -83,17 +84,11 @@ def _space_problems(
 
 def _index_problems(workspace: Workspace) -> list[str]:
     problems = []
-    rows = workspace.read(
-        "SELECT i.file, i.file_sha256, i.n, s.n AS n_stored FROM indexes i JOIN spaces s "
-        "USING (space_id)"
-    )
-    for file, digest, n, n_stored in rows.itertuples(index=False):
-        path = workspace.folder / file
-        if not path.is_file():
-            problems.append(f"index file {file} is missing: `usad index` builds it again")
-            continue
-        if sha256_of_file(path) != digest:
-            problems.append(f"index file {file} is damaged: `usad index` after deleting it")
-        if n != n_stored:
-            problems.append(f"index file {file} has {n} of {n_stored} vectors: run `usad index`")
-    return problems
+    for space in workspace.spaces().itertuples():
+        key = (str(space.encoder), int(space.layer), str(space.pooling))
+        problem = open_index(workspace, workspace.space(*key)).problem
+        if problem:
+            problems.append(f"{problem} `usad index` builds it again.")
+    left = [f"{file} is the index of no space: `usad index` removes it." for file in
+            unnamed_files(workspace)]  # fmt: skip
+    return problems + left

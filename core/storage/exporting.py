@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from usad_workbench.core.csv_cells import neutral, write_csv
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.names import readable_slug
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
-from usad_workbench.core.storage.workspace import Workspace, matrix_of
+from usad_workbench.core.storage.vector_tables import matrix_of
+from usad_workbench.core.storage.workspace import Workspace
 
 PAGE_ROWS = 4096
 """Vectors in memory at a time; between pages the workspace is free for writers."""
@@ -108,7 +110,7 @@ def export_clips(
         if kind == "parquet":
             clips.to_parquet(partial / "clips.parquet", index=False)
         elif kind == "csv":
-            clips.to_csv(partial / "clips.csv", index=False)
+            write_csv(clips, partial / "clips.csv")
         else:
             failed = _write_audio(workspace, clips, partial, progress)
     return sorted(Path(folder).iterdir()), failed
@@ -118,9 +120,9 @@ def file_name_of(number: int, clip_id: str) -> str:
     """A file name for a clip, whatever its id holds.
 
     >>> file_name_of(3, "../../etc/passwd"), file_name_of(4, "voice é 1")
-    ('000003-etc-passwd.wav', '000004-voice-1.wav')
+    ('000003-etc-passwd.wav', '000004-voice-é-1.wav')
     """
-    slug = re.sub(r"[^A-Za-z0-9_]+", "-", clip_id)[:80].strip("-")
+    slug = readable_slug(clip_id.replace(".", " "))
     return f"{number:06d}-{slug}.wav" if slug else f"{number:06d}.wav"
 
 
@@ -141,7 +143,7 @@ def _write_audio(
             (folder / name).unlink(missing_ok=True)
             failed.append(Failure(path=str(row["path"]), reason=str(error)))
         progress(number + 1, len(clips), "clips")
-    pd.DataFrame(written, columns=clips.columns).to_csv(folder / "manifest.csv", index=False)
+    write_csv(pd.DataFrame(written, columns=clips.columns), folder / "manifest.csv")
     return failed
 
 
@@ -208,7 +210,9 @@ def _write_csv(path: Path, pages: Iterator[pa.Table], record: dict[str, Any]) ->
             rows = page.select(columns).to_pylist()
             for row, vector in zip(rows, matrix_of(page["vector"]), strict=True):
                 # Nine digits give back the same float32.
-                writer.writerow([*row.values(), *(f"{value:.9g}" for value in vector)])
+                writer.writerow(
+                    [*map(neutral, row.values()), *(f"{value:.9g}" for value in vector)]
+                )
 
 
 def _plain(value: Any) -> Any:

@@ -6,15 +6,16 @@ none, so a run that was killed goes on exactly where it stopped.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from usad_workbench.core.errors import ProvenanceError, ShapeError
 from usad_workbench.core.models.spec import EncoderSpec
-from usad_workbench.core.storage.schema import embeddings_view
+from usad_workbench.core.storage import vector_tables
+from usad_workbench.core.storage.schema import NEXT_SPACE, embeddings_view
 from usad_workbench.core.storage.workspace import (
     FloatArray,
     Workspace,
@@ -53,9 +54,6 @@ def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
                 f"{record.weights_sha256[:12]} and code version {CODE_VERSION}. Vectors of the "
                 "two must not be mixed: embed or import with --replace, or use another workspace."
             )
-        if spec.n_params is None:
-            # Workspaces made before an unknown number could be stored bar it.
-            connection.execute("ALTER TABLE encoders ALTER COLUMN n_params DROP NOT NULL")
         connection.execute(
             "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -88,15 +86,17 @@ def drop_encoder(workspace: Workspace, encoder: str) -> None:
         _refresh_view(connection)
         for space_id in ids:
             connection.execute(f"DROP TABLE vectors_{space_id}")
-            connection.execute("DELETE FROM indexes WHERE space_id = ?", [space_id])
+        files = connection.execute(
+            "DELETE FROM indexes WHERE list_contains(?, space_id) RETURNING file", [ids]
+        ).fetchall()
         for table in ("encoders", "projections", "projection_quality", "probes"):
             connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
         for table in ("teacher_similarity", "clip_teacher_similarity", "nearest_teachers"):
             connection.execute(
                 f"DELETE FROM {table} WHERE student = $name OR teacher = $name", {"name": encoder}
             )
-    for space_id in ids:
-        (workspace.folder / "indexes" / f"space_{space_id}.faiss").unlink(missing_ok=True)
+    for (file,) in files:
+        (workspace.folder / "indexes" / Path(file).name).unlink(missing_ok=True)
 
 
 def pending_segments(
@@ -184,22 +184,13 @@ def _append(
     segment_ids: npt.NDArray[np.int64],
     values: FloatArray,
 ) -> None:
-    flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).ravel())
-    batch = pa.table(
-        {
-            "segment_id": segment_ids,
-            "vector": pa.FixedSizeListArray.from_arrays(flat, values.shape[1]),
-        }
-    )
-    connection.register("batch", batch)
+    n, digest = vector_tables.append(connection, space_id, segment_ids, values)
+    ((stored,),) = connection.execute(
+        "SELECT digest FROM spaces WHERE space_id = ?", [space_id]
+    ).fetchall()
     connection.execute(
-        f"INSERT INTO vectors_{space_id} SELECT segment_id, vector FROM batch "
-        f"WHERE segment_id NOT IN (SELECT segment_id FROM vectors_{space_id})"
-    )
-    connection.unregister("batch")
-    connection.execute(
-        f"UPDATE spaces SET n = (SELECT count(*) FROM vectors_{space_id}) WHERE space_id = ?",
-        [space_id],
+        "UPDATE spaces SET n = n + ?, digest = ? WHERE space_id = ?",
+        [n, vector_tables.together(stored, digest), space_id],
     )
 
 
@@ -222,12 +213,11 @@ def _space(
                 f"Layer {layer} of {spec.name} has vectors of {row[1]} values, found {dim}."
             )
         return int(row[0])
-    following = connection.execute("SELECT coalesce(max(space_id) + 1, 0) FROM spaces").fetchone()
-    space_id = int(following[0]) if following else 0
+    space_id = _next_id(connection)
     window = connection.execute("SELECT value FROM meta WHERE key = 'segmentation'").fetchone()
     segmentation = parse_segmentation(window[0] if window else None)
     connection.execute(
-        "INSERT INTO spaces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        "INSERT INTO spaces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
         [
             space_id,
             spec.name,
@@ -240,12 +230,20 @@ def _space(
             dim,
             record.weights_sha256,
             CODE_VERSION,
+            vector_tables.EMPTY_DIGEST,
         ],
     )
-    connection.execute(
-        f"CREATE TABLE vectors_{space_id} (segment_id BIGINT NOT NULL, vector FLOAT[{dim}] NOT NULL)"
-    )
+    vector_tables.create(connection, space_id, dim)
     return space_id
+
+
+def _next_id(connection: duckdb.DuckDBPyConnection) -> int:
+    """A number that no space has or had."""
+    (value,) = connection.execute(
+        "UPDATE meta SET value = (value::INTEGER + 1)::VARCHAR WHERE key = ? RETURNING value",
+        [NEXT_SPACE],
+    ).fetchall()[0]
+    return int(value) - 1
 
 
 def _refresh_view(connection: duckdb.DuckDBPyConnection) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usad_workbench.core.config import parse_config
-from usad_workbench.core.errors import CheckpointError, ConfigError
+from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError
 from usad_workbench.core.models.sizes import SIZES, StudentConfig, count_parameters
 from usad_workbench.core.models.spec import EncoderSpec, Role, licence_of_record
 
@@ -204,6 +204,23 @@ def recorded_teachers(name: str) -> list[tuple[str, str | None, int]]:
             f"{folder} records its teachers as {rows!r}, expected a list of "
             "{teacher, domain, stage}. Write the checkpoint again."
         ) from error
+
+
+def recorded_description(name: str) -> dict[str, Any]:
+    """What a trained student's checkpoint says of it: ``student``, ``provenance``, ``n_params``.
+
+    Raises:
+        UnknownNameError: an encoder that is no trained student of this program.
+        CheckpointError: no such student, or a damaged one.
+    """
+    if name not in (SHIPPED_NAME, *CONTROLS) and not name.startswith(RUN_PREFIX):
+        raise UnknownNameError(
+            f"{name} is no trained student. Name {SHIPPED_NAME} or a run as {RUN_PREFIX}DIR."
+        )
+    folder = _folder_of(name)
+    description = _read_description(folder)
+    config = parse_config(StudentConfig, description["student"], source=str(folder / "config.json"))
+    return {**description, "n_params": float(count_parameters(config).up_to_last_layer)}
 
 
 def recorded_starts(name: str) -> list[str]:

@@ -12,7 +12,8 @@ from usad_workbench.core.cost import encoder_costs
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.exporting import export_clips
-from usad_workbench.core.storage.importing_embeddings import import_embeddings, import_silent_clips
+from usad_workbench.core.storage.importing_embeddings import import_embeddings
+from usad_workbench.core.storage.silent_clips import import_silent_clips
 from usad_workbench.core.storage.spaces import pending_segments
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
@@ -112,9 +113,6 @@ def test_replaced_vectors_are_the_new_ones_and_the_lineage_stays(
 
 
 def test_the_number_of_parameters_is_unknown_not_zero(workspace: Workspace, tmp_path: Path) -> None:
-    # As workspaces were made before an unknown number could be stored.
-    with workspace.database.write() as connection:
-        connection.execute("ALTER TABLE encoders ALTER COLUMN n_params SET NOT NULL")
     path = write(tmp_path / "v.parquet", rows_of("e", clips=4))
     import_embeddings(workspace, path, role="teacher")
     assert workspace.encoders().n_params.isna().all()
