@@ -6,6 +6,7 @@ import pandas as pd
 
 from usad_workbench.core.storage.tables import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import count
 
@@ -57,10 +58,8 @@ class Check:
 
 def spaces(sql: Sql) -> pd.DataFrame:
     """Spaces with their provenance; hashes cut to what tells them apart."""
-    found = sql(
-        "SELECT s.*, e.role FROM spaces s LEFT JOIN encoders e USING (encoder) "
-        "ORDER BY s.encoder, s.pooling, s.layer"
-    )
+    found = sql("SELECT s.* FROM spaces s ORDER BY s.encoder, s.pooling, s.layer")
+    found["role"] = found["encoder"].map(roles_of(sql))
     found["weights_sha256"] = found["weights_sha256"].str[:12]
     names = ["encoder", "role", "layer", "pooling", "n", "dim", "segmentation", "window_s",
              "hop_s", "sample_rate_hz", "weights_sha256", "code_version"]  # fmt: skip
