@@ -13,7 +13,7 @@ import numpy as np
 from usad_workbench.core.cosine import normalise, scores_of
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import Hits, Ids, VectorIndex
-from usad_workbench.indexes.spaces import index_path, open_index
+from usad_workbench.indexes.files import open_index
 
 MAX_QUERIES = 1000
 K = 10
@@ -46,11 +46,11 @@ def evaluate_index(
     finds, where a hit counts if its exact cosine reaches that of the last of them: equal scores
     in another order are no miss. None without an index.
     """
-    space_id = workspace.space_id(encoder, layer, pooling)
-    index = open_index(workspace, space_id)
-    if index is None:
-        return None
     stored = workspace.embeddings(encoder, layer, pooling)
+    opened = open_index(workspace, stored.space)
+    index = opened.index
+    if index is None or opened.is_behind:
+        return None
     rows = _query_rows(stored.vectors, seed)
     queries, own = stored.vectors[rows], stored.segment_ids[rows]
     exact = VectorIndex.build(stored.vectors, stored.segment_ids, "flat")
@@ -58,15 +58,15 @@ def evaluate_index(
     found, index_s = _timed(index, queries)
     n_queries = max(len(rows), 1)
     result = IndexEvaluation(
-        encoder=encoder, layer=layer, pooling=pooling, kind=index.kind, n=len(index),
+        encoder=encoder, layer=stored.space.layer, pooling=pooling, kind=index.kind, n=len(index),
         recall_at_10=_recall(stored, queries, without_self(truth, own), without_self(found, own)),
         ms_per_query=1000 * index_s / n_queries, exact_ms_per_query=1000 * exact_s / n_queries,
-        bytes=index_path(workspace, space_id).stat().st_size,
+        bytes=opened.bytes,
     )  # fmt: skip
     with workspace.database.write() as connection:
         connection.execute(
             "UPDATE indexes SET recall_at_10 = ?, ms_per_query = ? WHERE space_id = ?",
-            [result.recall_at_10, result.ms_per_query, space_id],
+            [result.recall_at_10, result.ms_per_query, stored.space.space_id],
         )
     return result
 

@@ -16,7 +16,6 @@ clusters, queries held out, recall@10 of HNSW16 was 0.959 at efSearch 64, 0.985 
 cores, exact search 11 ms), still 1.000 at a thirty-second.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from usad_workbench.core.cosine import check_k, normalise, scores_of, unit_query
-from usad_workbench.core.errors import ShapeError, StoreError
+from usad_workbench.core.errors import FileError, ShapeError, StoreError
 from usad_workbench.core.storage.workspace import FloatArray
 
 Kind = Literal["auto", "flat", "ivf", "ivfpq", "hnsw"]
@@ -122,9 +121,11 @@ class VectorIndex:
         ids: Ids = faiss.vector_to_array(self._index.id_map)
         return ids
 
-    def add(self, vectors: FloatArray, ids: Ids) -> None:
-        """Adds vectors to those that are there."""
-        self._index.add_with_ids(normalise(vectors), np.ascontiguousarray(ids, dtype=np.int64))
+    def with_added(self, vectors: FloatArray, ids: Ids) -> "VectorIndex":
+        """A copy with more vectors; this one stays as its file is, for who is searching it."""
+        more = VectorIndex(faiss.clone_index(self._index), self.kind)
+        more._index.add_with_ids(normalise(vectors), np.ascontiguousarray(ids, dtype=np.int64))
+        return more
 
     def search(self, queries: FloatArray, k: int) -> Hits:
         """The k nearest of each query, best first; equal scores in the order of their ids.
@@ -182,11 +183,15 @@ class VectorIndex:
         return scores
 
     def save(self, path: Path) -> None:
-        """Writes the index to a file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        faiss.write_index(self._index, str(part))
-        os.replace(part, path)
+        """Writes the index to a file.
+
+        Raises:
+            FileError: a file that cannot be written.
+        """
+        try:
+            faiss.write_index(self._index, str(path))
+        except RuntimeError as error:
+            raise FileError(f"{path} cannot be written: {error}. Free some space.") from error
 
     def _parameters(self) -> Any:
         if self.kind == "hnsw":

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from usad_workbench.core.csv_cells import neutral, write_csv
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.progress import Progress, no_progress
@@ -109,7 +110,7 @@ def export_clips(
         if kind == "parquet":
             clips.to_parquet(partial / "clips.parquet", index=False)
         elif kind == "csv":
-            clips.to_csv(partial / "clips.csv", index=False)
+            write_csv(clips, partial / "clips.csv")
         else:
             failed = _write_audio(workspace, clips, partial, progress)
     return sorted(Path(folder).iterdir()), failed
@@ -142,7 +143,7 @@ def _write_audio(
             (folder / name).unlink(missing_ok=True)
             failed.append(Failure(path=str(row["path"]), reason=str(error)))
         progress(number + 1, len(clips), "clips")
-    pd.DataFrame(written, columns=clips.columns).to_csv(folder / "manifest.csv", index=False)
+    write_csv(pd.DataFrame(written, columns=clips.columns), folder / "manifest.csv")
     return failed
 
 
@@ -209,7 +210,9 @@ def _write_csv(path: Path, pages: Iterator[pa.Table], record: dict[str, Any]) ->
             rows = page.select(columns).to_pylist()
             for row, vector in zip(rows, matrix_of(page["vector"]), strict=True):
                 # Nine digits give back the same float32.
-                writer.writerow([*row.values(), *(f"{value:.9g}" for value in vector)])
+                writer.writerow(
+                    [*map(neutral, row.values()), *(f"{value:.9g}" for value in vector)]
+                )
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from usad_workbench.core.audio import AUDIO_SUFFIXES, scan_audio
+from usad_workbench.core.csv_cells import as_meant
 from usad_workbench.core.errors import AudioError, ConfigError, UsadError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
@@ -102,7 +103,7 @@ def read_manifest(manifest: str | Path) -> list[SourceClip]:
                 raise ConfigError(
                     f"{manifest} has the columns {reader.fieldnames}, expected 'path' among them."
                 )
-            rows = [{k: v for k, v in row.items() if k and v} for row in reader]
+            rows = [{as_meant(k): as_meant(v) for k, v in row.items() if k and v} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{manifest} is not a CSV in UTF-8: {error}. Export it again.") from error
     return [

@@ -17,6 +17,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from usad_workbench.core.csv_cells import as_meant
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.models.spec import EncoderSpec, Role
 from usad_workbench.core.names import did_you_mean
@@ -231,7 +232,7 @@ def import_silent_clips(workspace: Workspace, manifest: str | Path) -> int:
     path = Path(manifest)
     try:
         parquet = path.suffix.lower() in (".parquet", ".pq")
-        table = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype=str)
+        table = pd.read_parquet(path) if parquet else _read_csv(path)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} cannot be read: {error}. Expected a CSV in UTF-8 or a Parquet file."
@@ -312,3 +313,8 @@ def _segments(workspace: Workspace) -> dict[str, list[int]]:
     for clip_id, segment_id in zip(rows.clip_id, rows.segment_id, strict=True):
         found.setdefault(str(clip_id), []).append(int(segment_id))
     return found
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype=str)
+    return table.rename(columns=as_meant).map(as_meant, na_action="ignore")

@@ -10,6 +10,7 @@ Replacing is a swap: the new vectors are written beside the old ones, listed in
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -87,10 +88,10 @@ def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
 def drop_encoder(workspace: Workspace, encoder: str) -> None:
     """Removes an encoder and everything that was computed from its vectors."""
     with workspace.database.write() as connection:
-        ids = _remove(connection, encoder)
+        files = _remove(connection, encoder)
         connection.execute("DELETE FROM distillation WHERE student = ?", [encoder])
         _refresh_view(connection)
-    _remove_indexes(workspace, ids)
+    _remove_indexes(workspace, files)
 
 
 @contextmanager
@@ -116,7 +117,7 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
     """
     name = record.spec.name
     with workspace.database.write() as connection:
-        ids = _remove(connection, name)
+        files = _remove(connection, name)
         _note(connection, record)
         connection.execute(
             f"INSERT INTO spaces BY NAME SELECT * EXCLUDE (run) FROM {STAGED} "
@@ -125,7 +126,7 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
         )
         connection.execute(f"DELETE FROM {STAGED} WHERE run = ? AND encoder = ?", [run, name])
         _refresh_view(connection)
-    _remove_indexes(workspace, ids)
+    _remove_indexes(workspace, files)
 
 
 def stored_segments(workspace: Workspace, encoder: str, run: str | None = None) -> set[int]:
@@ -156,21 +157,27 @@ def _list_of(run: str | None) -> tuple[str, str, list[str]]:
     return ("spaces", "true", []) if run is None else (STAGED, "run = ?", [run])
 
 
-def _remove(connection: duckdb.DuckDBPyConnection, encoder: str) -> list[int]:
-    """Removes an encoder with its results; the view has to be made anew afterwards."""
+def _remove(connection: duckdb.DuckDBPyConnection, encoder: str) -> list[str]:
+    """Removes an encoder with its results; the view has to be made anew afterwards.
+
+    Returns:
+        The index files of its spaces, which nothing names any more.
+    """
     ids = _listed(connection, encoder)
     forget_results(connection, encoder)
     for space_id in ids:
         connection.execute(f"DROP TABLE IF EXISTS vectors_{space_id}")
-        connection.execute("DELETE FROM indexes WHERE space_id = ?", [space_id])
+    files = connection.execute(
+        "DELETE FROM indexes WHERE list_contains(?, space_id) RETURNING file", [ids]
+    ).fetchall()
     for table in ("spaces", "encoders"):
         connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
-    return ids
+    return [file for (file,) in files]
 
 
-def _remove_indexes(workspace: Workspace, ids: Sequence[int]) -> None:
-    for space_id in ids:
-        (workspace.folder / "indexes" / f"space_{space_id}.faiss").unlink(missing_ok=True)
+def _remove_indexes(workspace: Workspace, files: Sequence[str]) -> None:
+    for file in files:
+        (workspace.folder / "indexes" / Path(file).name).unlink(missing_ok=True)
 
 
 def pending_segments(

@@ -18,6 +18,7 @@ _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT"
 _NUMBERS = re.compile(rf"(FLOAT|DOUBLE|HUGEINT|UBIGINT|DECIMAL.*|{'|'.join(_INTEGERS)})\[\d*\]")
 MAX_LAYER = 9_999
 """Of all encoders; a number beyond is a mistake, and would be a table of that many widths."""
+_SUBJECT = "The Parquet file"
 Vector = npt.NDArray[np.float32]
 
 
@@ -30,7 +31,7 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist. Expected a Parquet file.")
-    with in_words(path), duckdb.connect() as connection:
+    with duckdb.connect() as connection:
         try:
             connection.execute(
                 f"CREATE VIEW file AS SELECT * FROM read_parquet({literal(_as_pattern(path))}, "
@@ -91,10 +92,11 @@ def layer_widths(file: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
     Raises:
         ConfigError: no rows, a missing value, a negative layer, or several widths in one layer.
     """
-    rows = file.execute(
-        "SELECT encoder, layer, min(len(vector)), max(len(vector)), count(*) FILTER "
-        "(clip_id IS NULL OR vector IS NULL) FROM vectors GROUP BY ALL ORDER BY encoder, layer"
-    ).fetchall()
+    with in_words(_SUBJECT):
+        rows = file.execute(
+            "SELECT encoder, layer, min(len(vector)), max(len(vector)), count(*) FILTER "
+            "(clip_id IS NULL OR vector IS NULL) FROM vectors GROUP BY ALL ORDER BY encoder, layer"
+        ).fetchall()
     if not rows:
         raise ConfigError("The Parquet file has no rows, expected one for each clip and layer.")
     widths: dict[str, dict[int, int]] = {}
@@ -140,25 +142,26 @@ def clips_of(
     file: duckdb.DuckDBPyConnection, encoder: str
 ) -> Iterator[tuple[str, list[tuple[int, Vector]]]]:
     """Every clip with its layers, sorted by clip and layer, read in batches."""
-    found = file.cursor().sql(
-        "SELECT clip_id, layer, vector FROM vectors WHERE encoder = ? ORDER BY clip_id, layer",
-        params=[encoder],
-    )
-    if found is None:
-        return
-    reader = found.to_arrow_reader(BATCH_CLIPS)
-    now, layers = "", list[tuple[int, Vector]]()
-    for batch in reader:
-        vectors = batch["vector"]
-        flat = np.asarray(vectors.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
-        ends = np.cumsum(vectors.value_lengths().to_numpy())
-        parts = np.split(flat, ends[:-1])
-        ids, numbers = batch["clip_id"].to_pylist(), batch["layer"].to_pylist()
-        for clip_id, layer, vector in zip(ids, numbers, parts, strict=True):
-            if clip_id != now and layers:
-                yield now, layers
-                layers = []
-            now = clip_id
-            layers.append((layer, vector))
-    if layers:
-        yield now, layers
+    with in_words(_SUBJECT):
+        found = file.cursor().sql(
+            "SELECT clip_id, layer, vector FROM vectors WHERE encoder = ? ORDER BY clip_id, layer",
+            params=[encoder],
+        )
+        if found is None:
+            return
+        reader = found.to_arrow_reader(BATCH_CLIPS)
+        now, layers = "", list[tuple[int, Vector]]()
+        for batch in reader:
+            vectors = batch["vector"]
+            flat = np.asarray(vectors.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+            ends = np.cumsum(vectors.value_lengths().to_numpy())
+            parts = np.split(flat, ends[:-1])
+            ids, numbers = batch["clip_id"].to_pylist(), batch["layer"].to_pylist()
+            for clip_id, layer, vector in zip(ids, numbers, parts, strict=True):
+                if clip_id != now and layers:
+                    yield now, layers
+                    layers = []
+                now = clip_id
+                layers.append((layer, vector))
+        if layers:
+            yield now, layers

@@ -70,6 +70,8 @@ class SearchHits:
 
     segment_ids: npt.NDArray[np.int64]
     scores: FloatArray
+    notice: str = ""
+    """What the searcher should know, such as an index that could not be used."""
 
 
 class Workspace:

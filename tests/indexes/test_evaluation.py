@@ -8,6 +8,7 @@ import pytest
 from tests.stored_vectors import ENCODER, clustered, literal_nearest, store
 from usad_workbench.indexes import evaluate_index, update_index
 from usad_workbench.indexes.faiss_index import Hits, VectorIndex
+from usad_workbench.indexes.files import Opened
 
 
 def _stored_recall(workspace) -> float:  # type: ignore[no-untyped-def]
@@ -46,7 +47,7 @@ def test_recall_equals_its_literal_definition(
     kept = np.flatnonzero(np.arange(n) % 3)
     monkeypatch.setattr(
         "usad_workbench.indexes.evaluation.open_index",
-        lambda *_: VectorIndex.build(vectors[kept], kept, "hnsw"),
+        lambda *_: Opened(index=VectorIndex.build(vectors[kept], kept, "hnsw")),
     )
     shares = []
     for i in range(n):

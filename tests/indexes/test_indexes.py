@@ -13,7 +13,8 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.indexes.evaluation import evaluate_index
 from usad_workbench.indexes.faiss_index import VectorIndex
-from usad_workbench.indexes.spaces import describe_hits, index_path, search, update_index
+from usad_workbench.indexes.files import index_file
+from usad_workbench.indexes.spaces import describe_hits, search, update_index
 
 KINDS = ("flat", "ivf", "ivfpq", "hnsw")
 
@@ -72,8 +73,8 @@ def test_edges(tmp_path: Path) -> None:
     for refused in (np.zeros((1, 4), np.float32), np.full((1, 4), np.nan, np.float32)):
         with pytest.raises(DegenerateError):
             index.search(refused, 4)
-    index.save(tmp_path / "a" / "i.faiss")
-    again = VectorIndex.load(tmp_path / "a" / "i.faiss", "flat")
+    index.save(tmp_path / "i.faiss")
+    again = VectorIndex.load(tmp_path / "i.faiss", "flat")
     np.testing.assert_array_equal(again.search(vectors, 4).ids, index.search(vectors, 4).ids)
     (tmp_path / "broken.faiss").write_bytes(b"broken")
     with pytest.raises(StoreError, match="Build it again"):
@@ -141,7 +142,8 @@ def test_index_is_brought_up_to_date_and_never_wrong_before(
 def test_check_finds_what_is_planted(embedded: Workspace, tones: list) -> None:  # type: ignore[type-arg]
     assert check_workspace(embedded) == []
     space_id = embedded.space_id("spectrum", 1)
-    path = index_path(embedded, space_id)
+    path = index_file(embedded, space_id)
+    assert path is not None
     path.write_bytes(path.read_bytes()[:-4] + b"oops")
     write_tone(tones[3].path, 999)
     tones[4].path.unlink()
@@ -151,4 +153,4 @@ def test_check_finds_what_is_planted(embedded: Workspace, tones: list) -> None: 
     assert "tone03 changed since its import" in problems
     assert "tone04 is missing" in problems
     assert "spectrum layer 0 (mean): the table says 30 vectors, 29" in problems
-    assert f"space_{space_id}.faiss is damaged" in problems
+    assert "The index of spectrum layer 1 (mean) cannot be used" in problems

@@ -28,9 +28,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.indexes.evaluation import evaluate_index
     from usad_workbench.indexes.faiss_index import why_exact
+    from usad_workbench.indexes.files import clear_leftovers
     from usad_workbench.indexes.spaces import update_index
 
     workspace = Workspace.open(args.workspace)
+    if args.action == "build":
+        clear_leftovers(workspace)
     spaces = workspace.spaces()
     rows = []
     reasons: Counter[str] = Counter()

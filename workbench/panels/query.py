@@ -17,6 +17,7 @@ from usad_workbench.workbench.presenters.clips import segments
 from usad_workbench.workbench.presenters.text import duration, plain
 
 COLLECTION, UPLOAD, RECORD = "Clip of the collection", "File", "Recording"
+CHOSEN = "search.segment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def choose_query() -> Query | None:
     asked = state.asked_query()
     if asked is not None:
         st.session_state["search.source"] = COLLECTION
-        st.session_state["search.segment"] = asked
+        st.session_state[CHOSEN] = asked
     kind = st.segmented_control(
         "Query", [COLLECTION, UPLOAD, RECORD], default=COLLECTION, key="search.source",
         required=True, persist_state="session",
@@ -88,16 +89,42 @@ def choose_query() -> Query | None:
 
 
 def _collection() -> Query | None:
-    options = hits.query_options(state.sql)
-    if options.empty:
+    """A segment of the collection: of a list where all fit in one, else of those that match.
+
+    What was chosen stays in the list and chosen, whatever is typed. A segment that is gone is
+    said to be gone: no other takes its place.
+    """
+    n = int(state.sql("SELECT count(*) AS n FROM segments")["n"][0])
+    if n == 0:
         page.empty("There are no clips yet.", page.command("import", "FOLDER"))
         return None
+    chosen: int | None = st.session_state.get(CHOSEN)
+    text = "" if n <= hits.MAX_OPTIONS else _typed(n)
+    options = hits.query_options(state.sql, text, chosen)
     texts = dict(zip(options["segment_id"].astype(int), options["text"], strict=True))
-    chosen = page.choose(
-        "Clip (type to search)", list(texts), key="search.segment", show=lambda i: texts[i]
-    )
-    row = segments(state.sql, [chosen]).iloc[0]
+    if chosen is not None and chosen not in texts:
+        st.warning("The chosen segment is not in the collection any more. Choose another.")
+        st.session_state[CHOSEN] = None
+    elif CHOSEN not in st.session_state:
+        st.session_state[CHOSEN] = next(iter(texts), None)
+    found = st.selectbox(
+        "Clip (type to search)" if n <= hits.MAX_OPTIONS else "Clip", list(texts), key=CHOSEN,
+        format_func=lambda i: texts[i], placeholder="Choose a clip", persist_state="session",
+    )  # fmt: skip
+    if n > hits.MAX_OPTIONS:
+        st.caption(hits.options_in_words(len(options), n, text))
+    if found is None:
+        return None
+    row = segments(state.sql, [found]).iloc[0]
     return FromCollection({str(name): value for name, value in row.items()})
+
+
+def _typed(n: int) -> str:
+    return st.text_input(
+        "Find a clip", key="search.text", persist_state="session",
+        placeholder="Words of its name, label, domain, data set or path",
+        help=f"The collection has {n:,} segments: more than one list can hold.",
+    )  # fmt: skip
 
 
 def _cut(given: Any) -> Clip:
