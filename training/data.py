@@ -19,7 +19,7 @@ import torch
 
 from usad_workbench.core.audio import probe_audio, read_audio
 from usad_workbench.core.clips import Clip, Samples
-from usad_workbench.core.errors import AudioError, CheckpointError, ConfigError, UsadError
+from usad_workbench.core.errors import AudioError, CheckpointError, ConfigError, UsadError, in_words
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.recipe import DataRecipe
@@ -254,10 +254,11 @@ def _list_pieces(
     writer = Shards(folder, 0)
     for done, row in enumerate(rows, start=1):
         try:
-            found = [] if row.unusable else _read_recording(row, recipe)
+            with in_words(row.path):
+                found = [] if row.unusable else _read_recording(row, recipe)
             reason = row.unusable
-        except (UsadError, OSError, ValueError, MemoryError) as error:
-            found, reason = [], str(error) or type(error).__name__
+        except UsadError as error:
+            found, reason = [], str(error)
         if reason:
             failed.append((row.clip_id, reason))
         for piece, samples in found:

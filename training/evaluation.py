@@ -34,6 +34,7 @@ from usad_workbench.core.tasks import (
     choose_rows,
     make_task,
     mean_value,
+    untestable,
 )
 from usad_workbench.training.recipe import EvaluationRecipe
 
@@ -242,12 +243,11 @@ def _value(name: str, protocol: Protocol, found: Sequence[tuple[Task, ProbeResul
 def _readable(task: Task, clips: Mapping[str, Clip]) -> Task:
     check_metric(task.metric)
     kept = task.take(np.flatnonzero([name in clips for name in task.clip_ids]))
-    n_labels, n_groups = len(set(kept.labels)), len(set(kept.groups))
-    if n_labels < 2 or n_groups < 2:
+    reason = untestable(kept)
+    if reason:
         raise ConfigError(
-            f"Task {task.name!r} has {len(kept.clip_ids)} readable clips with {n_labels} labels "
-            f"in {n_groups} groups, expected two of both. Leave it out of evaluation.names, or "
-            "give it more clips."
+            f"Task {task.name!r} has {len(kept.clip_ids)} readable clips that no probe can be asked "
+            f"about: {reason}. Leave it out of evaluation.names, or give it other clips."
         )
     return kept
 

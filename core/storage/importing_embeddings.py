@@ -7,7 +7,6 @@ place, so that other vectors under the same name are refused and the same ones s
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,21 +14,12 @@ from typing import cast, get_args
 
 import duckdb
 import numpy as np
-import pandas as pd
 
-from usad_workbench.core.csv_cells import as_meant
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.models.spec import EncoderSpec, Role
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.storage.importing import (
-    BATCH_CLIPS,
-    MEASURED,
-    Failure,
-    column_name,
-    insert_clips,
-)
-from usad_workbench.core.storage.schema import CLIP_COLUMNS
+from usad_workbench.core.storage.importing import BATCH_CLIPS, Failure
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,
     append_vectors,
@@ -215,64 +205,6 @@ class _One:
         self.n_clips += len(batch)
 
 
-def import_silent_clips(workspace: Workspace, manifest: str | Path) -> int:
-    """Adds clips that have no audio, from a CSV or Parquet table.
-
-    Args:
-        workspace: Where to; clips that are there stay as they are.
-        manifest: ``clip_id, domain, cluster_id`` and any others; those that clips do not
-            have become columns of their own.
-
-    Returns:
-        How many were new.
-
-    Raises:
-        ConfigError: no such table, a missing column, or a clip without id or domain.
-    """
-    path = Path(manifest)
-    try:
-        parquet = path.suffix.lower() in (".parquet", ".pq")
-        table = pd.read_parquet(path) if parquet else _read_csv(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error}. Expected a CSV in UTF-8 or a Parquet file."
-        ) from error
-    missing = [name for name in ("clip_id", "domain", "cluster_id") if name not in table]
-    if missing:
-        raise ConfigError(
-            f"{path} has the columns {', '.join(map(str, table))}, expected clip_id, domain and "
-            f"cluster_id among them. Add {', '.join(missing)}."
-        )
-    rows = []
-    for number, row in enumerate(table.to_dict("records"), start=1):
-        fields = {
-            str(name): str(value)
-            for name, value in row.items()
-            if value is not None and not (isinstance(value, float) and math.isnan(value))
-        }
-        empty = [name for name in ("clip_id", "domain", "cluster_id") if not fields.get(name)]
-        if empty:
-            raise ConfigError(
-                f"Row {number} of {path} has no {empty[0]}, expected one. Fill it in."
-            )
-        rows.append(_clip_row(fields, path.stem))
-    repeated = pd.Series([row["clip_id"] for row in rows]).duplicated()
-    if repeated.any():
-        name = rows[int(repeated.to_numpy().argmax())]["clip_id"]
-        raise ConfigError(f"{path} has the clip {name!r} twice, expected each once.")
-    return insert_clips(workspace, rows)
-
-
-def _clip_row(fields: dict[str, str], dataset: str) -> dict[str, object]:
-    row: dict[str, object] = {"dataset": dataset, "path": ""}
-    for name, value in fields.items():
-        if name not in CLIP_COLUMNS:
-            row[column_name(name)] = value
-        elif name not in MEASURED:
-            row[name] = value
-    return row
-
-
 def _taught(workspace: Workspace, teachers: Sequence[str]) -> list[tuple[str, str | None, int]]:
     homes = dict(workspace.encoders()[["encoder", "domain"]].values.tolist())
     for name in teachers:
@@ -313,8 +245,3 @@ def _segments(workspace: Workspace) -> dict[str, list[int]]:
     for clip_id, segment_id in zip(rows.clip_id, rows.segment_id, strict=True):
         found.setdefault(str(clip_id), []).append(int(segment_id))
     return found
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path, dtype=str)
-    return table.rename(columns=as_meant).map(as_meant, na_action="ignore")

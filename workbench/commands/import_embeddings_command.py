@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clips", metavar="MANIFEST",
         help="CSV or Parquet with clip_id, domain, cluster_id, label and more: adds clips that "
-        "have no audio",
+        "have no audio, and fills in what is not known yet of those that are there",
     )  # fmt: skip
     add_tasks(parser)
     parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
@@ -33,10 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds vectors that were made elsewhere; what does not fit is named."""
-    from usad_workbench.core.storage.importing_embeddings import (
-        import_embeddings,
-        import_silent_clips,
-    )
+    from usad_workbench.core.storage.importing_embeddings import import_embeddings
+    from usad_workbench.core.storage.silent_clips import import_silent_clips
     from usad_workbench.core.storage.tables import read_tasks, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
 

@@ -111,10 +111,11 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
         figure, key=key, on_select=clicked, selection_mode="points", config=QUIET, theme=None,
         alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
     )  # fmt: skip
+    alpha = stored.alpha_for(state.sql, student)
     above, n = sum(layers.stand_out(rows)), int(rows["value"].notna().sum())
     st.caption(
         f"× marks cells that do not stand out from what the same clips give when exchanged within "
-        f"their cluster (q at most 0.05 over the panel): {n - above} of {n}. One colour scale for all domains "
+        f"their cluster (q at most {alpha:g} over the panel): {n - above} of {n}. One colour scale for all domains "
         "and encoders of this measure."
     )
 
