@@ -35,6 +35,7 @@ import pyarrow as pa
 
 from usad_workbench.core.errors import Cancelled, QueryError, StoreError
 from usad_workbench.core.storage.query_worker import Kind, Request
+from usad_workbench.core.storage.turns import let_writers_first
 
 OPEN_S = 70.0
 """How long a query may wait until the file is free: a little longer than writers wait."""
