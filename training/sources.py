@@ -106,7 +106,7 @@ def read_manifest(path: str | Path, domain: str = "", source: int = 0) -> list[R
     """The rows of a manifest.
 
     Args:
-        path: A CSV; paths in it are relative to its folder.
+        path: A CSV (or Parquet); paths in it are relative to its folder.
         domain: Rows that name none have this one, and rows of others are left out; all
             rows where empty.
         source: Position of the manifest among the sources.
@@ -129,24 +129,16 @@ def read_manifest(path: str | Path, domain: str = "", source: int = 0) -> list[R
 
 
 def _of_row(row: Row, path: Path, domain: str, source: int) -> Recording:
-    """One row; what lacks something is no recording."""
-    clip_id, file = row.cells.get("clip_id", ""), row.cells.get("path", "")
-    domain = row.cells.get("domain", domain)
-    wanted = {"clip_id": clip_id, "path": file, "domain": domain}
-    lacking = [key for key, value in wanted.items() if not value]
-    unusable = ""
-    if lacking:
-        unusable = f"{path}, row {row.number} has no {lacking[0]}. Complete the row."
-    elif row.fault:
-        unusable = f"{path}, row {row.number} cannot be used. {row.fault}"
-    elif "\0" in file:
-        unusable = f"{path}, row {row.number} names a path with a NUL in it. Correct the row."
+    where = f"{path.name}, row {row.number}"
+    wanted = {"domain": domain} | {n: row.cells.get(n, "") for n in COLUMNS} | row.cells
+    lacking = [name for name in (*COLUMNS, "domain") if not wanted[name]]
+    fault = row.fault or (f"It has no {lacking[0]}. Complete it." if lacking else "")
     return Recording(
-        clip_id=clip_id or f"{path.name}, row {row.number}",
-        path=path.parent / file,
-        domain=domain,
+        clip_id=wanted["clip_id"] or where,
+        path=path.parent / wanted["path"],
+        domain=wanted["domain"],
         source=source,
-        unusable=unusable,
+        unusable=f"{where}: {fault}" if fault else "",
     )
 
 

