@@ -5,20 +5,16 @@ that cannot be decoded, and the others are used.
 """
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from usad_workbench.core.audio import AUDIO_SUFFIXES
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.errors import ConfigError, as_usad_error, printable
+from usad_workbench.core.folders import is_audio_name, walk
 from usad_workbench.core.hashing import sha256_of_file
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.table_file import Row, read_table, require_columns
 from usad_workbench.training.recipe import DataRecipe, SourceRecipe
-
-if TYPE_CHECKING:
-    from usad_workbench.core.storage.table_file import Row
 
 logger = logging.getLogger(__name__)
 
@@ -94,23 +90,16 @@ def _of_folder(folder: Path, domain: str, at: int) -> Iterator[Recording]:
 
     def recording(path: Path, unusable: str = "") -> Recording:
         clip_id = f"{name}/{path.relative_to(folder).as_posix()}"
-        shown = os.fsencode(clip_id).decode("utf-8", "backslashreplace")
+        shown = printable(clip_id)
         if shown != clip_id:
             unusable = f"The name {shown} is not UTF-8. Rename it."
         return Recording(clip_id=shown, path=path, domain=domain, source=at, unusable=unusable)
 
-    for at_folder, folders, files in os.walk(folder, onerror=unread.append):
-        here = Path(at_folder)
-        folders[:] = [one for one in folders if not one.startswith(".")]
-        for link in (here / one for one in folders if (here / one).is_symlink()):
-            yield recording(
-                link, f"{link} is a link to a folder, which is not followed. Name it as a source."
-            )
-        for file in files:
-            if Path(file).suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
-                yield recording(here / file)
+    for path in walk(folder, unread):
+        if is_audio_name(path):
+            yield recording(path)
     for error in unread:
-        yield recording(Path(error.filename), f"{error}. Make it readable, or leave it out.")
+        yield recording(Path(error.filename), str(as_usad_error(error)))
 
 
 def read_manifest(path: str | Path, domain: str = "", source: int = 0) -> list[Recording]:
@@ -125,21 +114,13 @@ def read_manifest(path: str | Path, domain: str = "", source: int = 0) -> list[R
     Raises:
         ConfigError: no such file, a column or domain missing, or a clip_id that occurs twice.
     """
-    # Needs pyarrow, which a machine that only trains from folders may lack.
-    from usad_workbench.core.storage.table_file import read_table
-
     path = Path(path)
-    needed = COLUMNS if domain else (*COLUMNS, "domain")
     table = read_table(path)
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        raise ConfigError(
-            f"{path} has no column {missing[0]}. {did_you_mean(missing[0], table.columns)}"
-        )
+    require_columns(table, COLUMNS if domain else (*COLUMNS, "domain"))
     rows: dict[str, Recording] = {}
     unusable: list[Recording] = []
-    for cells in table.rows:
-        row = _of_row(cells, path, domain, source)
+    for found in table.rows:
+        row = _of_row(found, path, domain, source)
         if row.unusable:
             unusable.append(row)
         elif rows.setdefault(row.clip_id, row) is not row:
@@ -147,7 +128,7 @@ def read_manifest(path: str | Path, domain: str = "", source: int = 0) -> list[R
     return [row for row in rows.values() if not domain or row.domain == domain] + unusable
 
 
-def _of_row(row: "Row", path: Path, domain: str, source: int) -> Recording:
+def _of_row(row: Row, path: Path, domain: str, source: int) -> Recording:
     where = f"{path.name}, row {row.number}"
     wanted = {"domain": domain} | {n: row.cells.get(n, "") for n in COLUMNS} | row.cells
     lacking = [name for name in (*COLUMNS, "domain") if not wanted[name]]
