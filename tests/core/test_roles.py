@@ -8,6 +8,7 @@ from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
 from usad_workbench.core.domains import alike_words, other_letters_in, same_domain
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.roles import encoder_roles, unseen_domains
+from usad_workbench.core.storage.importing import insert_clips
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import data, encoders, overview
@@ -111,3 +112,17 @@ def test_names_of_domains() -> None:
         "MUSIC": "music"
     }
     assert alike_words({"a": 1, "b": 2}) == []
+
+
+def test_clips_take_the_domain_that_is_there_in_other_letters(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = Workspace.create(tmp_path / "w")
+    written = ["Speech", "speech ", "MUSIC", "Field Recordings", "field recordings", "Whales"]
+    rows = [
+        {"clip_id": f"c{i}", "path": "", "domain": one, "dataset": "d", "cluster_id": f"c{i}"}
+        for i, one in enumerate(written)
+    ]
+    insert_clips(made, rows[:4])
+    insert_clips(made, rows[4:])
+    assert made.clips().domain.tolist() == [
+        "speech", "speech", "music", "Field Recordings", "Field Recordings", "Whales",
+    ]  # fmt: skip
