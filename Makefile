@@ -9,7 +9,7 @@ PACKAGES := usad_workbench.core usad_workbench.training usad_workbench.indexes u
 
 help:
 	@echo "make demo    the main job on the sample data, then the app on port $(PORT)"
-	@echo "make test    every test but slow and gpu ones, browser tests included"
+	@echo "make test    every test but slow ones, browser tests included"
 	@echo "make setup   only .venv, the package and the pretrained weights (about 400 MB of downloads)"
 
 setup: .venv/.installed weights
@@ -72,14 +72,15 @@ compiler:
 
 test: setup originals lint types browser compiler
 	$(BIN)/python -m pytest --quiet --doctest-modules --pyargs $(PACKAGES) -p no:cacheprovider
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: setup originals browser compiler
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m slow
 
-# On a machine with an accelerator: its own python with torch and pytest, nothing installed.
+# On a machine with an accelerator: its own python with torch and pytest, nothing installed. The
+# tests are those that `make test` runs on the CPU in smaller shapes; the benchmarks need CUDA.
 test-gpu: links
-	PYTHONPATH=.links $(PYTHON) -m pytest -p no:cacheprovider --confcutdir=tests/gpu -m gpu tests/gpu
+	PYTHONPATH=.links $(PYTHON) -m pytest -p no:cacheprovider --confcutdir=tests/gpu tests/gpu
 	PYTHONPATH=.links $(PYTHON) -m usad_workbench.workbench.commands.bench_command student-forward large-training xxlarge-inference
 
 screenshots: setup browser

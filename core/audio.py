@@ -107,6 +107,8 @@ class AudioInfo:
     sample_rate_hz: int
     n_samples: int
     n_channels: int
+    decoder: str
+    """libsndfile, or FFmpeg for what that does not read to its end."""
 
     @property
     def duration_s(self) -> float:
@@ -125,6 +127,7 @@ def probe_audio(source: AudioSource) -> AudioInfo:
             sample_rate_hz=sound.sample_rate_hz,
             n_samples=sound.n_samples,
             n_channels=sound.n_channels,
+            decoder=sound.decoder,
         )
 
 
@@ -184,6 +187,7 @@ def scan_audio(source: AudioSource) -> AudioInfo:
         sample_rate_hz=sound.sample_rate_hz,
         n_samples=levels.n_samples,
         n_channels=sound.n_channels,
+        decoder=sound.decoder,
     )
 
 

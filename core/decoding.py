@@ -42,6 +42,8 @@ class Sound(Protocol):
     """As the header promises."""
     is_estimated: bool
     """Whether that is an estimate only."""
+    decoder: str
+    """Whose samples these are."""
 
     def read(self, first: int, n_samples: int) -> npt.NDArray[np.float32]:
         """Samples from ``first`` on, shape [sample, channel]; fewer at the end."""
@@ -49,6 +51,8 @@ class Sound(Protocol):
 
 class _Sndfile:
     """A file that libsndfile reads."""
+
+    decoder = "libsndfile"
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -70,6 +74,7 @@ class _Decoded:
     """A file that FFmpeg has decoded whole."""
 
     is_estimated = False
+    decoder = "FFmpeg"
 
     def __init__(self, file: ffmpeg.DecodedFile) -> None:
         self.sample_rate_hz, self.n_channels = file.sample_rate_hz, file.n_channels

@@ -259,7 +259,7 @@ class Recipe:
     name: str
     """Of the student."""
     licence: str = "Apache-2.0"
-    """Of its weights."""
+    """Of its weights; a teacher that forbids commercial use has the last word."""
     stage: Annotated[int, Between(1, 1000)] = 1
     """1 distils specialists, 2 supervised encoders into a student of stage 1 (or, with an
     empty ``start.student``, from scratch: the paper's comparison). Recorded with the

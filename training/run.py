@@ -29,6 +29,7 @@ from usad_workbench.core.models.checkpoint import (
 )
 from usad_workbench.core.models.encoder import Encoder, TargetKind
 from usad_workbench.core.models.heads import Heads, HeadSpec
+from usad_workbench.core.models.spec import licence_of_record
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus, load_corpus
@@ -349,25 +350,27 @@ def provenance_of(
         code_version = version("usad-workbench")
     except PackageNotFoundError:
         code_version = "not installed"
+    teachers = [
+        *start.taught,
+        *(
+            {
+                "teacher": teacher.name,
+                "domain": None if teacher.domain == ALL_DOMAINS else teacher.domain,
+                "stage": recipe.stage,
+                "target": target_kind(teacher, encoders[teacher.name]),
+                "weights_sha256": encoders[teacher.name].weights_sha256,
+                "licence": encoders[teacher.name].spec.licence,
+            }
+            for teacher in recipe.teachers
+        ),
+    ]
+    own = {"licence": recipe.licence, "teachers": teachers}
     return {
         "name": recipe.name,
-        "licence": recipe.licence,
+        "licence": licence_of_record(own, recipe.licence),
         "stage": recipe.stage,
         "start": start.source,
-        "teachers": [
-            *start.taught,
-            *(
-                {
-                    "teacher": teacher.name,
-                    "domain": None if teacher.domain == ALL_DOMAINS else teacher.domain,
-                    "stage": recipe.stage,
-                    "target": target_kind(teacher, encoders[teacher.name]),
-                    "weights_sha256": encoders[teacher.name].weights_sha256,
-                    "licence": encoders[teacher.name].spec.licence,
-                }
-                for teacher in recipe.teachers
-            ),
-        ],
+        "teachers": teachers,
         "data": {
             "corpus": corpus.key,
             "n_clips": len({piece.clip_id for piece in corpus.pieces}),

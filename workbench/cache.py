@@ -44,7 +44,7 @@ class BoundedCache:
                 return self._kept[key][0]  # type: ignore[return-value]
         made = make()
         n_bytes = size(made)
-        if n_bytes > self.max_bytes // 4:
+        if n_bytes > self.max_bytes // 2:
             return made
         with self._lock:
             _, old = self._kept.pop(key, (None, 0))

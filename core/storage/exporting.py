@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ import soundfile
 
 from usad_workbench.core.csv_cells import neutral, write_csv
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.names import readable_slug
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
@@ -120,9 +120,9 @@ def file_name_of(number: int, clip_id: str) -> str:
     """A file name for a clip, whatever its id holds.
 
     >>> file_name_of(3, "../../etc/passwd"), file_name_of(4, "voice é 1")
-    ('000003-etc-passwd.wav', '000004-voice-1.wav')
+    ('000003-etc-passwd.wav', '000004-voice-é-1.wav')
     """
-    slug = re.sub(r"[^A-Za-z0-9_]+", "-", clip_id)[:80].strip("-")
+    slug = readable_slug(clip_id.replace(".", " "))
     return f"{number:06d}-{slug}.wav" if slug else f"{number:06d}.wav"
 
 

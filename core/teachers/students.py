@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from usad_workbench.core.config import parse_config
 from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError
 from usad_workbench.core.models.sizes import SIZES, StudentConfig, count_parameters
-from usad_workbench.core.models.spec import EncoderSpec, Role
+from usad_workbench.core.models.spec import EncoderSpec, Role, licence_of_record
 
 if TYPE_CHECKING:
     from usad_workbench.core.models.student import StudentEncoder
@@ -68,7 +68,7 @@ def shipped_spec() -> EncoderSpec:
     config = parse_config(
         StudentConfig, description["student"], source=str(SHIPPED_FOLDER / "config.json")
     )
-    licence = str(description["provenance"].get("licence", _LICENCE))
+    licence = licence_of_record(description["provenance"], _LICENCE)
     return student_spec(SHIPPED_NAME, "student", config, licence)
 
 
@@ -129,7 +129,7 @@ def run_spec(name: str) -> EncoderSpec:
     from usad_workbench.core.models.checkpoint import read_student_folder
 
     described = read_student_folder(run_folder(name))
-    licence = str(described.provenance.get("licence", _LICENCE))
+    licence = licence_of_record(described.provenance, _LICENCE)
     return student_spec(name, "student", described.config, licence)
 
 
@@ -142,7 +142,8 @@ def control_spec(name: str) -> EncoderSpec:
     folder = CONTROL_FOLDER / CONTROLS[name]
     described = _read_description(folder)
     config = parse_config(StudentConfig, described["student"], source=str(folder / "config.json"))
-    return student_spec(name, "control", config, str(described["provenance"]["licence"]))
+    licence = licence_of_record(described["provenance"], _LICENCE)
+    return student_spec(name, "control", config, licence)
 
 
 def load_untrained(spec: EncoderSpec) -> StudentEncoder:

@@ -12,7 +12,7 @@ import soundfile
 from usad_workbench.core.csv_cells import as_meant, neutral, write_csv
 from usad_workbench.core.storage.exporting import export_clips
 from usad_workbench.core.storage.importing import import_clips, insert_clips, read_manifest
-from usad_workbench.core.storage.importing_embeddings import import_silent_clips
+from usad_workbench.core.storage.silent_clips import import_silent_clips
 from usad_workbench.core.storage.workspace import Workspace
 
 FORMULAS = [

@@ -73,11 +73,7 @@ def choose_query() -> Query | None:
     )  # fmt: skip
     if kind == COLLECTION:
         return _collection()
-    given: Any = (
-        st.file_uploader("Audio file (WAV, FLAC, OGG, Opus, MP3 or AIFF)", key="search.file")
-        if kind == UPLOAD
-        else st.audio_input("Record a sound", key="search.recording")
-    )
+    given = _given(kind)
     if given is None:
         return None
     try:
@@ -86,6 +82,27 @@ def choose_query() -> Query | None:
         said = str(error).replace("the given audio", "It", 1)
         st.error(f"{plain(given.name)} cannot be used. {plain(said)}", icon=":material/error:")
         return None
+
+
+def _given(kind: str) -> Any:
+    """The file or recording that was handed in; says so where it has been dropped since."""
+    kept = f"search.given.{kind}"
+    forget: dict[str, Any] = {"on_change": st.session_state.pop, "args": (kept, None)}
+    given: Any = (
+        st.file_uploader(
+            "Audio file (WAV, FLAC, OGG, Opus, MP3 or AIFF)", key="search.file", **forget
+        )
+        if kind == UPLOAD
+        else st.audio_input("Record a sound", key="search.recording", **forget)
+    )
+    if given is not None:
+        st.session_state[kept] = given.name
+    elif kept in st.session_state:
+        st.warning(
+            f"{plain(st.session_state[kept])} is no longer here: the app keeps the latest uploads "
+            "of all who use it, up to a size. Hand it in again."
+        )
+    return given
 
 
 def _collection() -> Query | None:
