@@ -10,8 +10,7 @@ from usad_workbench.workbench.panels.player import segment_player
 from usad_workbench.workbench.presenters import clips, data, maps
 from usad_workbench.workbench.presenters.text import count
 
-QUICK_S = 1.0
-"""Most answers are there before a word about waiting can be read."""
+QUICK_S = 1.0  # most answers are there before a word about waiting can be read
 REFRESH_S = 0.5
 TABS = ("Clips", "Checks", "Failures", "Spaces", "Indexes", "Maps", "Tasks", "SQL")
 
