@@ -6,8 +6,8 @@ stored with it: trustworthiness (Venna & Kaski 2001), 1 where every neighbour on
 map is one in the space.
 
 UMAP starts from principal components. Its own start, eigenvectors of the neighbour graph,
-does not end on graphs in pieces, as those of large collections are: 100,000 vectors in 33
-pieces were given up after an hour.
+does not end on graphs in pieces, as those of large collections are (100,000 vectors, 33
+pieces).
 """
 
 import time

@@ -1,6 +1,6 @@
 """What is looked for: a segment of the collection, a file, or a recording."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -15,6 +15,7 @@ from usad_workbench.workbench.panels import page
 from usad_workbench.workbench.presenters import hits
 from usad_workbench.workbench.presenters.clips import segments
 from usad_workbench.workbench.presenters.text import duration, plain
+from usad_workbench.workbench.query_vectors import other_weights
 
 COLLECTION, UPLOAD, RECORD = "Clip of the collection", "File", "Recording"
 CHOSEN = "search.segment"
@@ -55,7 +56,9 @@ class FromAudio:
     def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
         """The nearest segments to it."""
         vector = state.embed(encoder, self.clip, layer, "mean")
-        return search(state.workspace(), vector, encoder, layer, k=k, where=where)
+        found = search(state.workspace(), vector, encoder, layer, k=k, where=where)
+        notices = (found.notice, other_weights(state.workspace(), state.encoder(encoder)))
+        return replace(found, notice=" ".join(filter(None, notices)))
 
 
 Query = FromCollection | FromAudio
