@@ -7,7 +7,9 @@ map is one in the space.
 
 UMAP starts from principal components. Its own start, eigenvectors of the neighbour graph,
 does not end on graphs in pieces, as those of large collections are (100,000 vectors, 33
-pieces).
+pieces). For 100,000 vectors of 384 values in 200 clusters the index takes 11 processor seconds
+and their neighbours 164; the layout by this start was measured before at 44 s, with a
+trustworthiness of 0.93.
 """
 
 import time
