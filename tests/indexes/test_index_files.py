@@ -189,3 +189,11 @@ def test_an_open_index_is_read_once_until_its_file_changes(
     first = open_index(made, space).index
     monkeypatch.setattr(VectorIndex, "load", lambda *_: pytest.fail("read again"))
     assert open_index(made, space).index is first
+
+
+def test_an_index_of_an_earlier_version_is_said_to_be_one(made: Workspace) -> None:
+    with made.database.write() as connection:
+        connection.execute("UPDATE indexes SET vectors_digest = NULL")
+    hits = search(made, VECTORS[7], ENCODER, 0, k=1)
+    assert hits.segment_ids.tolist() == [7]
+    assert "by a version that did not note from which vectors" in hits.notice
