@@ -15,8 +15,8 @@ commit, close 80 ms.
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import duckdb
 
 from usad_workbench.core.errors import StoreError, in_words, printable
 from usad_workbench.core.storage.migrations import for_reading, for_writing
+from usad_workbench.core.storage.turns import waiting_to_write
 
 WAIT_S = 60.0
 """How long to wait for another process that holds the file."""
@@ -109,9 +110,17 @@ class Database:
             self._lock = _locks.setdefault(self.path, SharedLock())
 
     @contextmanager
-    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection, closed at the end of the block: all in it is of one moment."""
-        with in_words(self.path), self._lock.reading(), self._connected(True) as connection:
+    def read(
+        self, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection, closed at the end of the block: all in it is of one moment.
+
+        Args:
+            settings: DuckDB's configuration beside our own.
+        """
+        with (
+            in_words(self.path), self._lock.reading(), self._connected(True, settings) as connection
+        ):  # fmt: skip
             for_reading(connection)
             yield connection
 
@@ -130,18 +139,24 @@ class Database:
             connection.execute("COMMIT")
 
     @contextmanager
-    def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        connection = self._connect(read_only)
+    def _connected(
+        self, read_only: bool, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        # A filter that somebody typed in the app must not reach other files.
+        config = {"enable_external_access": not read_only, **(settings or {})}
+        with ExitStack() as waiting:
+            connection = self._connect(read_only, config, waiting)
         try:
             yield connection
         finally:
             connection.close()
 
-    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(
+        self, read_only: bool, config: dict[str, Any], waiting: ExitStack
+    ) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self._wait_s
         pause_s = FIRST_PAUSE_S
-        # A filter that somebody typed in the app must not reach other files.
-        config: dict[str, Any] = {"enable_external_access": not read_only}
+        is_waiting = False
         while True:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only, config=config)
@@ -158,6 +173,9 @@ class Database:
                         "Writers hold it for moments only: close the program (often a DuckDB "
                         "shell) that keeps it open."
                     ) from error
+            if not read_only and not is_waiting:
+                is_waiting = True
+                waiting.enter_context(waiting_to_write(self.path.parent))
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 

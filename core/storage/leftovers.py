@@ -42,10 +42,15 @@ def remove_new_database(folder: Path, name: str) -> None:
 
 def drop_staged(database: Database, runs: list[str]) -> None:
     """Removes vectors that were to replace others, by the claims that they were made under."""
+    with database.read() as connection:
+        if not connection.execute(
+            f"SELECT 1 FROM {STAGED} WHERE list_contains(?, run)", [runs]
+        ).fetchall():
+            return
     with database.write() as connection:
         ids = connection.execute(
             f"SELECT space_id FROM {STAGED} WHERE list_contains(?, run)", [runs]
         ).fetchall()
         for (space_id,) in ids:
-            connection.execute(f"DROP TABLE vectors_{space_id}")
+            connection.execute(f"DROP TABLE IF EXISTS vectors_{space_id}")
             connection.execute(f"DELETE FROM {STAGED} WHERE space_id = ?", [space_id])

@@ -35,6 +35,7 @@ import pyarrow as pa
 
 from usad_workbench.core.errors import Cancelled, QueryError, StoreError
 from usad_workbench.core.storage.query_worker import Kind, Request
+from usad_workbench.core.storage.turns import let_writers_first
 
 OPEN_S = 70.0
 """How long a query may wait until the file is free: a little longer than writers wait."""
@@ -132,6 +133,7 @@ def _run(
         path=str(path), kind=kind, text=text, parameters=list(parameters),
         memory_bytes=limits.memory_bytes, n_rows=limits.n_rows, result_bytes=limits.result_bytes,
     )  # fmt: skip
+    let_writers_first(path.parent, OPEN_S)
     with _a_turn(limits.time_s), _worker(limits.memory_bytes) as worker:
         worker.ask(request)
         head = worker.hear(OPEN_S, is_cancelled)
@@ -148,10 +150,12 @@ def _run(
                 "for the workspace meanwhile. Ask for less, or in Python give it other limits."
             )
         rows = worker.hear(OPEN_S, is_cancelled) or b""
-    return _read(json.loads(head), rows, limits)
+    return _read(kind, json.loads(head), rows, limits)
 
 
-def _read(head: Mapping[str, Any], rows: bytes, limits: QueryLimits) -> Answer:
+def _read(kind: Kind, head: Mapping[str, Any], rows: bytes, limits: QueryLimits) -> Answer:
+    if "store" in head:
+        raise StoreError(str(head["store"]))
     if "refused" in head:
         raise QueryError(str(head["refused"]))
     if "memory" in head:
@@ -160,12 +164,18 @@ def _read(head: Mapping[str, Any], rows: bytes, limits: QueryLimits) -> Answer:
             "much as one may take. Ask for less, or in Python give it other limits."
         )
     if "error" in head:
-        raise QueryError(
-            f"The query was not understood: {head['error']} Expected read-only DuckDB SQL over the "
-            "tables of the workspace."
-        )
+        what, expected = _EXPECTED[kind]
+        raise QueryError(f"The {what} was not understood: {head['error']} Expected {expected}.")
     with pa.ipc.open_stream(rows) as reader:
         return Answer(table=reader.read_all(), is_cut=bool(head["is_cut"]))
+
+
+_EXPECTED: dict[Kind, tuple[str, str]] = {
+    "statement": ("query", "read-only DuckDB SQL over the tables of the workspace"),
+    "condition": (
+        "condition", "an SQL condition on the columns of `clips`, such as domain = 'speech'"
+    ),
+}  # fmt: skip
 
 
 @contextmanager

@@ -15,18 +15,29 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 
+from usad_workbench.core.errors import UsadError
+from usad_workbench.core.storage.database import Database
+
 Kind = Literal["statement", "condition"]
 BATCH_ROWS = 10_000
-PAUSE_S = 0.02
+SETTINGS: dict[str, Any] = {
+    "python_enable_replacements": False,
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    "temp_directory": "",
+    "threads": max(1, (os.cpu_count() or 1) // 2),
+    "lock_configuration": True,
+}
+"""Of a connection that reaches the workspace's file alone and cannot change that."""
 READING = (
     duckdb.StatementType.SELECT,
     duckdb.StatementType.EXPLAIN,
@@ -68,12 +79,8 @@ def serve(requests: Connection, answers: Connection) -> None:
         request = waiting.get()
         try:
             head, rows = _answer(request, answers)
-        except Refused as error:
-            head, rows = {"refused": str(error)}, b""
-        except (duckdb.OutOfMemoryException, MemoryError):
-            head, rows = {"memory": True}, b""
-        except (duckdb.Error, pa.ArrowException, ValueError, RuntimeError) as error:
-            head, rows = {"error": str(error)}, b""
+        except UsadError as error:
+            head, rows = {"store": str(error)}, b""
         answers.send_bytes(json.dumps(head).encode())
         answers.send_bytes(rows)
 
@@ -87,41 +94,29 @@ def _receive(requests: Connection, waiting: "queue.SimpleQueue[Request]") -> Non
 
 
 def _answer(request: Request, answers: Connection) -> tuple[dict[str, Any], bytes]:
-    connection = _connect(request)
-    answers.send_bytes(b"open")
-    try:
-        query = _CHECKS[request.kind](connection, request.text)
-        relation = connection.sql(query, params=request.parameters or None)
-        reader = relation.to_arrow_reader(BATCH_ROWS)
-        batches, is_cut = _first_batches(reader, request.n_rows, request.result_bytes)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, reader.schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        return {"is_cut": is_cut}, sink.getvalue().to_pybytes()
-    finally:
-        connection.close()
-
-
-def _connect(request: Request) -> duckdb.DuckDBPyConnection:
-    """A connection that reaches the workspace's file alone; waits while somebody writes."""
-    config: dict[str, Any] = {
-        "enable_external_access": False,
-        "python_enable_replacements": False,
-        "autoload_known_extensions": False,
-        "autoinstall_known_extensions": False,
-        "memory_limit": f"{request.memory_bytes // 1_000_000}MB",
-        "temp_directory": "",
-        "threads": max(1, (os.cpu_count() or 1) // 2),
-        "lock_configuration": True,
-    }
-    while True:
+    settings = SETTINGS | {"memory_limit": f"{request.memory_bytes // 1_000_000}MB"}
+    with Database(Path(request.path)).read(settings) as connection:
+        answers.send_bytes(b"open")
         try:
-            return duckdb.connect(request.path, read_only=True, config=config)
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
-                raise
-        time.sleep(PAUSE_S)
+            return _rows(request, connection)
+        except Refused as error:
+            return {"refused": str(error)}, b""
+        except (duckdb.OutOfMemoryException, MemoryError):
+            return {"memory": True}, b""
+        except (duckdb.Error, pa.ArrowException, ValueError, RuntimeError) as error:
+            return {"error": str(error)}, b""
+
+
+def _rows(request: Request, connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, Any], bytes]:
+    query = _CHECKS[request.kind](connection, request.text)
+    relation = connection.sql(query, params=request.parameters or None)
+    reader = relation.to_arrow_reader(BATCH_ROWS)
+    batches, is_cut = _first_batches(reader, request.n_rows, request.result_bytes)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, reader.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return {"is_cut": is_cut}, sink.getvalue().to_pybytes()
 
 
 def _statement(connection: duckdb.DuckDBPyConnection, text: str) -> str:

@@ -2,9 +2,13 @@
 
 All layers of a batch are one transaction: either every layer of a segment is there or
 none, so a run that was killed goes on exactly where it stopped.
+
+Replacing is a swap: the new vectors are written beside the old ones, listed in
+``staged_spaces``, and take their place in one transaction. Until then nothing is removed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +16,13 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.errors import ProvenanceError, ShapeError
+from usad_workbench.core.errors import ProvenanceError, ShapeError, in_words
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.storage import vector_tables
-from usad_workbench.core.storage.schema import NEXT_SPACE, embeddings_view
+from usad_workbench.core.storage.claims import claimed
+from usad_workbench.core.storage.leftovers import REPLACE, clear_leftovers, drop_staged
+from usad_workbench.core.storage.results import forget_results
+from usad_workbench.core.storage.schema import NEXT_SPACE, STAGED, embeddings_view
 from usad_workbench.core.storage.workspace import (
     FloatArray,
     Workspace,
@@ -54,67 +61,154 @@ def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
                 f"{record.weights_sha256[:12]} and code version {CODE_VERSION}. Vectors of the "
                 "two must not be mixed: embed or import with --replace, or use another workspace."
             )
-        connection.execute(
-            "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                spec.name,
-                spec.role,
-                spec.domain,
-                spec.n_layers,
-                list(spec.dims),
-                list(spec.frame_rates_hz),
-                spec.sample_rate_hz,
-                record.weights_sha256,
-                spec.licence,
-                spec.n_params,
-                list(spec.layer_names),
-                spec.citation,
-            ],
-        )
+        _note(connection, record)
+
+
+def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
+    spec = record.spec
+    connection.execute(
+        "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            spec.name,
+            spec.role,
+            spec.domain,
+            spec.n_layers,
+            list(spec.dims),
+            list(spec.frame_rates_hz),
+            spec.sample_rate_hz,
+            record.weights_sha256,
+            spec.licence,
+            spec.n_params,
+            list(spec.layer_names),
+            spec.citation,
+        ],
+    )
 
 
 def drop_encoder(workspace: Workspace, encoder: str) -> None:
     """Removes an encoder and everything that was computed from its vectors."""
     with workspace.database.write() as connection:
-        ids = [
-            row[0]
-            for row in connection.execute(
-                "SELECT space_id FROM spaces WHERE encoder = ?", [encoder]
-            ).fetchall()
-        ]
-        connection.execute("DELETE FROM spaces WHERE encoder = ?", [encoder])
+        files = _remove(connection, encoder)
+        connection.execute("DELETE FROM distillation WHERE student = ?", [encoder])
         _refresh_view(connection)
-        for space_id in ids:
-            connection.execute(f"DROP TABLE vectors_{space_id}")
-        files = connection.execute(
-            "DELETE FROM indexes WHERE list_contains(?, space_id) RETURNING file", [ids]
-        ).fetchall()
-        for table in ("encoders", "projections", "projection_quality", "probes"):
-            connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
-        for table in ("teacher_similarity", "clip_teacher_similarity", "nearest_teachers"):
-            connection.execute(
-                f"DELETE FROM {table} WHERE student = $name OR teacher = $name", {"name": encoder}
-            )
-    for (file,) in files:
+    _remove_indexes(workspace, files)
+
+
+@contextmanager
+def replacing(workspace: Workspace) -> Iterator[str]:
+    """The name of a run whose vectors are kept beside those that are there.
+
+    Nobody sees them until ``take_place``; what has not taken its place at the end of the block
+    is removed. The vectors of a run that is killed are removed by whoever opens the workspace
+    next.
+    """
+    try:
+        with in_words(workspace.folder), claimed(workspace.folder, REPLACE) as run:
+            yield run
+            drop_staged(workspace.database, [run])
+    finally:
+        clear_leftovers(workspace.database.path)
+
+
+def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
+    """Puts an encoder's vectors of a run in the place of those that are there, all at once.
+
+    What was computed from the old ones goes with them: readers see the old or the new.
+    """
+    name = record.spec.name
+    with workspace.database.write() as connection:
+        files = _remove(connection, name)
+        _note(connection, record)
+        connection.execute(
+            f"INSERT INTO spaces BY NAME SELECT * EXCLUDE (run) FROM {STAGED} "
+            "WHERE run = ? AND encoder = ?",
+            [run, name],
+        )
+        connection.execute(f"DELETE FROM {STAGED} WHERE run = ? AND encoder = ?", [run, name])
+        _refresh_view(connection)
+    _remove_indexes(workspace, files)
+
+
+def stored_segments(workspace: Workspace, encoder: str, run: str | None = None) -> set[int]:
+    """Segments with a vector of the encoder in any space, or in any of a run."""
+    with workspace.database.read() as connection:
+        return {
+            segment_id
+            for space_id in _listed(connection, encoder, run)
+            for (segment_id,) in connection.execute(
+                f"SELECT segment_id FROM vectors_{space_id}"
+            ).fetchall()
+        }
+
+
+def _listed(
+    connection: duckdb.DuckDBPyConnection, encoder: str, run: str | None = None
+) -> list[int]:
+    """The numbers of an encoder's spaces: those that are seen, or those of a run."""
+    table, condition, values = _list_of(run)
+    rows = connection.execute(
+        f"SELECT space_id FROM {table} WHERE encoder = ? AND {condition}", [encoder, *values]
+    ).fetchall()
+    return [space_id for (space_id,) in rows]
+
+
+def _list_of(run: str | None) -> tuple[str, str, list[str]]:
+    """The table that lists spaces, and the condition and value that pick those of a run."""
+    return ("spaces", "true", []) if run is None else (STAGED, "run = ?", [run])
+
+
+def _remove(connection: duckdb.DuckDBPyConnection, encoder: str) -> list[str]:
+    """Removes an encoder with its results; the view has to be made anew afterwards.
+
+    Returns:
+        The index files of its spaces, which nothing names any more.
+    """
+    ids = _listed(connection, encoder)
+    forget_results(connection, encoder)
+    for space_id in ids:
+        connection.execute(f"DROP TABLE IF EXISTS vectors_{space_id}")
+    files = connection.execute(
+        "DELETE FROM indexes WHERE list_contains(?, space_id) RETURNING file", [ids]
+    ).fetchall()
+    for table in ("spaces", "encoders"):
+        connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
+    return [file for (file,) in files]
+
+
+def _remove_indexes(workspace: Workspace, files: Sequence[str]) -> None:
+    for file in files:
         (workspace.folder / "indexes" / Path(file).name).unlink(missing_ok=True)
 
 
 def pending_segments(
-    workspace: Workspace, encoder: str, layers: Sequence[int], pooling: str
-) -> tuple[list[tuple[int, str, float, float]], int]:
+    workspace: Workspace,
+    encoder: str,
+    layers: Sequence[int],
+    pooling: str,
+    run: str | None = None,
+) -> tuple[list[tuple[int, str, float, float, str | None]], int]:
     """Segments with audio that miss one of the layers, and how many there are in all.
 
+    Args:
+        workspace: Where.
+        encoder: Its name.
+        layers: Those that are asked for.
+        pooling: How frames became vectors.
+        run: Of ``replacing``: what is missing there, whatever is stored already.
+
     Returns:
-        Rows of (segment_id, path, start_s, end_s), shortest first, and the total.
+        Rows of (segment_id, path, start_s, end_s, audio_sha256), shortest first, and the total.
     """
+    table, condition, values = _list_of(run)
     with workspace.database.read() as connection:
         total = connection.execute(
             "SELECT count(*) FROM segments JOIN clips USING (clip_id) WHERE path <> ''"
         ).fetchone()
         ids = dict(
             connection.execute(
-                "SELECT layer, space_id FROM spaces WHERE encoder = ? AND pooling = ?",
-                [encoder, pooling],
+                f"SELECT layer, space_id FROM {table} WHERE encoder = ? AND pooling = ? "
+                f"AND {condition}",
+                [encoder, pooling, *values],
             ).fetchall()
         )
         done = " AND ".join(
@@ -124,7 +218,7 @@ def pending_segments(
             for layer in layers
         )
         rows = connection.execute(
-            "SELECT s.segment_id, c.path, s.start_s, s.end_s FROM segments s "
+            "SELECT s.segment_id, c.path, s.start_s, s.end_s, c.audio_sha256 FROM segments s "
             f"JOIN clips c USING (clip_id) WHERE c.path <> '' AND NOT ({done}) "
             "ORDER BY s.end_s - s.start_s, s.segment_id"
         ).fetchall()
@@ -137,6 +231,7 @@ def append_vectors(
     pooling: str,
     segment_ids: npt.NDArray[np.int64],
     vectors: Mapping[int, FloatArray],
+    run: str | None = None,
 ) -> None:
     """Adds the vectors of some segments in several layers, as one transaction.
 
@@ -148,6 +243,7 @@ def append_vectors(
         pooling: How frames became vectors.
         segment_ids: Shape [segment].
         vectors: Per layer an array [segment, dim].
+        run: Of ``replacing``: adds them beside what is there, for ``take_place``.
 
     Raises:
         ShapeError: rows or width that do not fit; nothing is stored.
@@ -169,13 +265,13 @@ def append_vectors(
         # fetchall: a result that is not read to its end bars register() on the connection.
         before = connection.execute("SELECT count(*) FROM spaces").fetchall()
         ids = {
-            layer: _space(connection, record, pooling, layer, values.shape[1])
+            layer: _space(connection, record, pooling, layer, values.shape[1], run)
             for layer, values in vectors.items()
         }
         if connection.execute("SELECT count(*) FROM spaces").fetchall() != before:
             _refresh_view(connection)
         for layer, values in vectors.items():
-            _append(connection, ids[layer], segment_ids, values)
+            _append(connection, ids[layer], segment_ids, values, run)
 
 
 def _append(
@@ -183,13 +279,15 @@ def _append(
     space_id: int,
     segment_ids: npt.NDArray[np.int64],
     values: FloatArray,
+    run: str | None,
 ) -> None:
+    table, _, _ = _list_of(run)
     n, digest = vector_tables.append(connection, space_id, segment_ids, values)
     ((stored,),) = connection.execute(
-        "SELECT digest FROM spaces WHERE space_id = ?", [space_id]
+        f"SELECT digest FROM {table} WHERE space_id = ?", [space_id]
     ).fetchall()
     connection.execute(
-        "UPDATE spaces SET n = n + ?, digest = ? WHERE space_id = ?",
+        f"UPDATE {table} SET n = n + ?, digest = ? WHERE space_id = ?",
         [n, vector_tables.together(stored, digest), space_id],
     )
 
@@ -200,24 +298,27 @@ def _space(
     pooling: str,
     layer: int,
     dim: int,
+    run: str | None,
 ) -> int:
     """The id of a space, made with its table if it is new."""
     spec = record.spec
-    row = connection.execute(
-        "SELECT space_id, dim FROM spaces WHERE encoder = ? AND layer = ? AND pooling = ?",
-        [spec.name, layer, pooling],
-    ).fetchone()
-    if row is not None:
-        if row[1] != dim:
+    table, condition, values = _list_of(run)
+    rows = connection.execute(
+        f"SELECT space_id, dim FROM {table} WHERE encoder = ? AND layer = ? AND pooling = ? "
+        f"AND {condition}",
+        [spec.name, layer, pooling, *values],
+    ).fetchall()
+    for space_id, found in rows:
+        if found != dim:
             raise ShapeError(
-                f"Layer {layer} of {spec.name} has vectors of {row[1]} values, found {dim}."
+                f"Layer {layer} of {spec.name} has vectors of {found} values, found {dim}."
             )
-        return int(row[0])
+        return int(space_id)
     space_id = _next_id(connection)
     window = connection.execute("SELECT value FROM meta WHERE key = 'segmentation'").fetchone()
     segmentation = parse_segmentation(window[0] if window else None)
     connection.execute(
-        "INSERT INTO spaces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
+        f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?{', ?' * len(values)})",
         [
             space_id,
             spec.name,
@@ -231,6 +332,7 @@ def _space(
             record.weights_sha256,
             CODE_VERSION,
             vector_tables.EMPTY_DIGEST,
+            *values,
         ],
     )
     vector_tables.create(connection, space_id, dim)

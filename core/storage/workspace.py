@@ -344,9 +344,19 @@ def find_space(
 
 
 def parse_segmentation(value: str | None) -> Segmentation:
-    """The segmentation that ``meta`` holds as JSON."""
-    window_s, hop_s = json.loads(value or "[10.0, 10.0]")
-    return Segmentation(window_s=window_s, hop_s=hop_s)
+    """The segmentation that ``meta`` holds as JSON.
+
+    Raises:
+        StoreError: a value that is none.
+    """
+    try:
+        window_s, hop_s = json.loads(value or "[10.0, 10.0]")
+        return Segmentation(window_s=float(window_s), hop_s=float(hop_s))
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"The workspace's table `meta` has the segmentation {value!r}, expected two numbers "
+            "of seconds such as [10.0, 10.0]. It is damaged: restore it from a copy."
+        ) from error
 
 
 def _ids_and_vectors(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], FloatArray]:

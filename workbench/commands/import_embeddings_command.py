@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
     parser.add_argument(
         "--replace", action="store_true",
-        help="first remove what the workspace has of the file's encoders",
+        help="put the file's vectors in the place of what the workspace has of its encoders, all at "
+        "once at the end; if a clip that has a vector fails, the stored ones stay",
     )  # fmt: skip
 
 

@@ -1,14 +1,17 @@
 """SQL that people write: what is taken, what is refused, and what ends at a limit."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from usad_workbench.core.errors import Cancelled, QueryError
+from usad_workbench.core.errors import Cancelled, QueryError, StoreError
 from usad_workbench.core.storage.importing import insert_clips
 from usad_workbench.core.storage.query import QueryLimits, ask, clip_ids_where, end_idle
+from usad_workbench.core.storage.turns import somebody_waits, waiting_to_write
 from usad_workbench.core.storage.workspace import Workspace
 
 ENDLESS = "SELECT count(*) FROM range(200000000) a, range(1000) b WHERE (a.range * b.range) % 7 = 3"
@@ -224,3 +227,45 @@ def test_an_ended_process_is_an_error_and_the_next_query_works(workspace: Worksp
     with pytest.raises(QueryError):
         workspace.sql(query, limits=QueryLimits(memory_bytes=30_000_000))
     assert workspace.sql("SELECT 1 AS a").a[0] == 1
+
+
+def test_a_query_lets_a_waiting_writer_go_first(workspace: Workspace) -> None:
+    folder = workspace.folder
+    assert not somebody_waits(folder)
+    with waiting_to_write(folder):
+        assert somebody_waits(folder)
+        with waiting_to_write(folder):
+            assert somebody_waits(folder)
+        started: list[float] = []
+        thread = threading.Thread(
+            target=lambda: started.append(workspace.sql("SELECT 1 AS a").a[0])
+        )
+        thread.start()
+        time.sleep(0.5)
+        assert not started and workspace.meta("schema_version")  # our own reads go on
+    thread.join(20)
+    assert started == [1] and not somebody_waits(folder)
+
+
+def test_a_writer_elsewhere_says_that_it_waits(workspace: Workspace) -> None:
+    code = (
+        "import sys; from usad_workbench.core.storage.workspace import Workspace\n"
+        "with Workspace(sys.argv[1]).database.write() as c:\n"
+        "    c.execute(\"INSERT OR REPLACE INTO meta VALUES ('elsewhere', 'yes')\")\n"
+    )
+    with workspace.database.read():
+        writer = subprocess.Popen([sys.executable, "-c", code, str(workspace.folder)])
+        deadline = time.monotonic() + 30
+        while not somebody_waits(workspace.folder) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert somebody_waits(workspace.folder) and writer.poll() is None
+    assert writer.wait(30) == 0
+    assert workspace.sql("SELECT value FROM meta WHERE key = 'elsewhere'").value[0] == "yes"
+
+
+def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "workspace.duckdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match=r"workspace\.duckdb"):
+        ask(tmp_path / "workspace.duckdb", "SELECT 1")
+    with pytest.raises(StoreError):
+        clip_ids_where(tmp_path / "absent.duckdb", "true")
