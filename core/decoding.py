@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core import ffmpeg
 from usad_workbench.core.cut_short import cut_short, second_stream
 from usad_workbench.core.errors import AudioError, MissingExtraError
+from usad_workbench.core.ffmpeg import DELAY_SAMPLES, DecodedFile, decode, is_installed, no_audio
 from usad_workbench.core.mpeg_frames import count_frames
 
 AudioSource = str | Path | BinaryIO
@@ -76,7 +76,7 @@ class _Decoded:
     is_estimated = False
     decoder = "FFmpeg"
 
-    def __init__(self, file: ffmpeg.DecodedFile) -> None:
+    def __init__(self, file: DecodedFile) -> None:
         self.sample_rate_hz, self.n_channels = file.sample_rate_hz, file.n_channels
         self.n_samples = file.n_samples
         self.read = file.read
@@ -97,7 +97,7 @@ def opened(source: AudioSource) -> Iterator[Sound]:
     try:
         with soundfile.SoundFile(argument(source)) as file:
             if not 1 <= file.channels <= MAX_CHANNELS:
-                raise ffmpeg.no_audio(name_of(source), f"its header names {file.channels} channels")
+                raise no_audio(name_of(source), f"its header names {file.channels} channels")
             yield _Sndfile(file)
     except soundfile.LibsndfileError as error:
         raise AudioError(
@@ -177,27 +177,27 @@ def _found_reason(source: AudioSource) -> str:
     if is_mpeg and container != "WAV":
         with as_bytes(source) as bytes_:
             held = count_frames(bytes_).n_samples
-        if held > promised + ffmpeg.DELAY_SAMPLES:
+        if held > promised + DELAY_SAMPLES:
             return f"it announces {promised} samples, its frames hold {held}"
     return f"another stream begins at byte {place:,}" if place else ""
 
 
-def _decoded(source: AudioSource, why: str) -> ffmpeg.DecodedFile:
+def _decoded(source: AudioSource, why: str) -> DecodedFile:
     refuse_cut_short(source)
-    if not ffmpeg.is_installed():
+    if not is_installed():
         raise AudioError(
             f"{name_of(source)} is not read to its end by libsndfile: {why}. Install the package "
             "av, which reads more, or convert the file to WAV or FLAC."
         )
     if isinstance(source, (str, Path)):
         return _known_decoded(*_identity(source))
-    return ffmpeg.decode(source, name_of(source))
+    return decode(source, name_of(source))
 
 
 @lru_cache(maxsize=MAX_DECODED_FILES)
-def _known_decoded(path: str, mtime_ns: int, n_bytes: int) -> ffmpeg.DecodedFile:
+def _known_decoded(path: str, mtime_ns: int, n_bytes: int) -> DecodedFile:
     with open(path, "rb") as file:
-        return ffmpeg.decode(file, path)
+        return decode(file, path)
 
 
 def _is_mpeg(file: Any) -> bool:

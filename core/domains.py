@@ -6,6 +6,8 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from usad_workbench.core.clips import TEACHER_DOMAINS
+
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 
 
@@ -20,6 +22,27 @@ def same_domain(name: str, present: Iterable[str]) -> str:
         return name
     alike = [one for one in known if _folded(one) == _folded(name)]
     return min(alike) if alike else name.strip()
+
+
+def with_settled_domains(
+    rows: Iterable[Mapping[str, object]], present: Iterable[str]
+) -> list[dict[str, object]]:
+    """Rows of ``clips`` whose domains are written as those that are there, or as each other's.
+
+    >>> rows = [{"domain": "Speech "}, {"domain": "Whales"}, {"domain": "whales"}, {}]
+    >>> [row.get("domain") for row in with_settled_domains(rows, [])]
+    ['speech', 'Whales', 'Whales', None]
+    """
+    written: dict[str, str] = {one: one for one in (*present, *TEACHER_DOMAINS)}
+    found = []
+    for row in rows:
+        domain = row.get("domain")
+        if isinstance(domain, str):
+            if domain not in written:
+                written[domain] = same_domain(domain, list(written.values()))
+            domain = written[domain]
+        found.append({**row, "domain": domain})
+    return found
 
 
 def other_letters_in(where: str, present: Iterable[str]) -> dict[str, str]:

@@ -20,8 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from usad_workbench.core.errors import CheckpointError
+from usad_workbench.core.storage.claims import abandoned, claimed
 
 HASH_KEY = "sha256"
+_WORK = "part"
+"""What the claims of files that are being written are for."""
 
 
 def save_hashed(path: Path, tensors: Mapping[str, Tensor], purpose: str) -> None:
@@ -33,9 +36,30 @@ def save_hashed(path: Path, tensors: Mapping[str, Tensor], purpose: str) -> None
         purpose: What the file is for; ``open_hashed`` must be told the same.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(dict(tensors), partial, metadata={HASH_KEY: _digest(tensors, purpose)})
-    os.replace(partial, path)
+    with written_at_once(path) as partial:
+        save_file(dict(tensors), partial, metadata={HASH_KEY: _digest(tensors, purpose)})
+
+
+@contextmanager
+def written_at_once(path: Path) -> Iterator[Path]:
+    """A name beside a file to write to, which takes its place when the block ends well.
+
+    What killed processes have left of such files in the folder is removed.
+    """
+    _clear(path.parent)
+    try:
+        with claimed(path.parent, _WORK) as name:
+            partial = path.with_name(f".{name}")
+            yield partial
+            os.replace(partial, path)
+    finally:
+        _clear(path.parent)  # what a block that failed has left
+
+
+def _clear(folder: Path) -> None:
+    with abandoned(folder, _WORK) as names:
+        for name in names:
+            (folder / f".{name}").unlink(missing_ok=True)
 
 
 def open_hashed(path: Path, purpose: str) -> dict[str, Tensor]:

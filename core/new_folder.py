@@ -1,5 +1,6 @@
 """Folders that are written at once: complete under their name, or not there."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,11 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from usad_workbench.core.errors import ConfigError
-
-try:
-    import fcntl
-except ImportError:  # a system without such locks keeps what a killed process left
-    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -37,37 +33,31 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"{target} cannot be made: {error}. Name another folder.") from error
+    descriptor = os.open(partial, os.O_RDONLY)
     try:
-        with _held(partial):
-            yield partial
-            os.replace(partial, target)
+        with suppress(OSError):  # a file system without locks: nothing is cleared there
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield partial
+        os.replace(partial, target)
     finally:
+        os.close(descriptor)
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def remove_abandoned(parent: Path, start: str) -> None:
-    """Removes folders whose names begin so and that no process writes to any more."""
+    """Removes folders whose names begin so and that no process writes to any more.
+
+    The one that writes holds a lock on its folder, which ends with the process.
+    """
     if not parent.is_dir():
         return
     for folder in parent.iterdir():
-        if folder.name.startswith(start) and folder.is_dir():
-            with suppress(BlockingIOError, FileNotFoundError), _held(folder):
+        if not folder.name.startswith(start):
+            continue
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Holds a folder as long as this process lives, however it ends.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+            finally:
+                os.close(descriptor)

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.bias.routing import best_on_validation, routed
+from usad_workbench.core.collapsed import collapse_words
 from usad_workbench.core.cost import Cost, combined, encoder_costs
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.parallel import in_processes
@@ -54,6 +55,7 @@ from usad_workbench.core.tasks import (
     mean_value,
     possible_tasks,
 )
+from usad_workbench.core.teacher_similarity import ClipVectors
 
 Segments = tuple[FloatArray, Codes]
 """Vectors `[segment, dim]` and the place of the clip of each."""
@@ -90,6 +92,8 @@ class _Found:
     """Encoder to the share of the clips that goes through it."""
     dim: float
     """Of the embedding, mean over clips."""
+    note: str = ""
+    """What goes with the number, such as a layer by which clips cannot be told apart."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -156,6 +160,7 @@ class _Evaluation:
             system=system, task=task, protocol=protocol, layer=layer, result=result,
             shares=dict.fromkeys(members, 1.0),
             dim=float(sum(block.shape[1] for block in layers[layer])),
+            note=_flat_words(system, layer, layers[layer]),
         )  # fmt: skip
 
     def _router(self, system: str, task: Task, protocol: Protocol) -> _Found:
@@ -193,6 +198,12 @@ class _Evaluation:
         elsewhere = np.array([self.pool.homes[domain] for domain in taken], dtype=object)
         routes: Strings = np.where((taken == task.domain)[None], specialists, elsewhere[None])
         return routes
+
+
+def _flat_words(system: str, layer: int, blocks: Sequence[ClipVectors]) -> str:
+    """Says so where the layer that was read has collapsed: then the value is chance."""
+    how = collapse_words(blocks[0]) if len(blocks) == 1 else ""
+    return f"{system} layer {layer} has collapsed: all its vectors {how}" if how else ""
 
 
 def evaluate_tasks(
@@ -344,7 +355,7 @@ def _row(one: _Found, other: _Found | None, against: str | None) -> dict[str, ob
         "value": result.value,
         "n_classes": result.n_classes,
         "n_groups": result.n_groups,
-        "reason": "; ".join(filter(None, (str(row["reason"]), words if lone else ""))),
+        "reason": "; ".join(filter(None, (str(row["reason"]), words if lone else "", one.note))),
     }
 
 

@@ -38,7 +38,8 @@ MIN_TRAINING_PER_LIST = 39
 """FAISS warns below 39 training vectors per inverted list."""
 TRAINING_PER_LIST = 64
 TRAINING_ROUNDS = 10
-"""FAISS's own 256 vectors a list and 25 rounds take 97 s instead of 25 for 100,000 vectors."""
+"""For 100,000 vectors on a busy machine: 632 lists by these 25 s, 1,264 lists by FAISS's own
+256 vectors a list and 25 rounds 97 s; both find the same."""
 READ_LISTS = 8
 """One list in so many is read."""
 SCORE_TOLERANCE = 1e-5

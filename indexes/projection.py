@@ -6,8 +6,8 @@ stored with it: trustworthiness (Venna & Kaski 2001), 1 where every neighbour on
 map is one in the space.
 
 UMAP starts from principal components. Its own start, eigenvectors of the neighbour graph,
-does not end on graphs in pieces, as those of large collections are: 100,000 vectors in 33
-pieces were given up after an hour.
+does not end on graphs in pieces, as those of large collections are (100,000 vectors, 33
+pieces).
 """
 
 import time
@@ -21,6 +21,7 @@ import pyarrow as pa
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
+from usad_workbench.core.collapsed import collapse_words
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
@@ -69,6 +70,12 @@ def project_space(
     """
     stored = workspace.embeddings(encoder, layer, pooling)
     reason = why_pca(method, len(stored))
+    flat = collapse_words(stored.vectors)
+    if flat:
+        # UMAP would draw a cloud of chance; on the axes of PCA they are one point, as they are.
+        reason = f"{encoder} layer {stored.space.layer} has collapsed, its vectors {flat}" + (
+            ": made with pca" if method != "pca" else ""
+        )
     method = "pca" if reason else method
     space = stored.space
     key = [encoder, space.layer, pooling, method]
@@ -90,8 +97,8 @@ def project_space(
         index = _index_of(workspace, stored)
         points = umap_of(unit, *neighbours(index, unit, stored.segment_ids, N_NEIGHBOURS))
     else:
-        points = pca_of(unit)
-    score, n_judged = faithfulness(unit, points)
+        points = np.zeros((len(unit), 2), np.float32) if flat else pca_of(unit)
+    score, n_judged = (None, 0) if flat else faithfulness(unit, points)
     seconds = time.perf_counter() - started
     table = pa.table({"segment_id": stored.segment_ids, "x": points[:, 0], "y": points[:, 1]})
     with workspace.database.write() as connection:

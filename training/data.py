@@ -8,7 +8,6 @@ recording that cannot be read is counted and listed, and left out.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from usad_workbench.core.audio import probe_audio, read_audio
 from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.errors import AudioError, CheckpointError, ConfigError, UsadError, in_words
+from usad_workbench.core.hashed_tensors import written_at_once
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.recipe import DataRecipe
@@ -274,9 +274,8 @@ def _list_pieces(
         writer.write(len(pieces) - len(shard), shard)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"pieces": [asdict(piece) for piece in pieces], "failed": failed})
-    partial = folder / f".{PIECES_FILE}.{os.getpid()}"
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, folder / PIECES_FILE)
+    with written_at_once(folder / PIECES_FILE) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _corpus_key(recipe: DataRecipe, rows: Sequence[tuple[Recording, str]]) -> str:

@@ -24,9 +24,9 @@ from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.models.encoder import Encoder, FloatArray, resolve_layers
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.models.student import Student, StudentEncoder
-from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
 from usad_workbench.core.probes.metrics import check_metric
+from usad_workbench.core.table_file import read_table, require_columns
 from usad_workbench.core.tasks import (
     MEAN_OF_TASKS,
     MEAN_WITH_INTERVAL,
@@ -261,15 +261,10 @@ def _path(given: str, name: str) -> Path:
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"The table {path} of [evaluation] cannot be read: {error}. Give a CSV with the "
-            f"columns {', '.join(columns)}."
-        ) from error
-    for column in columns:
-        if column not in table:
-            known = [str(name) for name in table]
-            raise ConfigError(f"{path} has no column {column}. {did_you_mean(column, known)}")
-    return table
+    table = read_table(path)
+    require_columns(table, columns)
+    rows = [row.cells for row in table.rows if not row.fault]
+    for row in table.rows:
+        if row.fault:
+            logger.warning("row %d of %s is left out: %s", row.number, path, row.fault)
+    return pd.DataFrame(rows, columns=table.columns, dtype=object)

@@ -4,17 +4,16 @@ A row or a file that cannot be one is kept with its reason, so that it is named 
 that cannot be decoded, and the others are used.
 """
 
-import csv
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from usad_workbench.core.audio import AUDIO_SUFFIXES
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.errors import ConfigError, as_usad_error, printable
+from usad_workbench.core.folders import is_audio_name, walk
 from usad_workbench.core.hashing import sha256_of_file
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.table_file import Row, read_table, require_columns
 from usad_workbench.training.recipe import DataRecipe, SourceRecipe
 
 logger = logging.getLogger(__name__)
@@ -91,29 +90,23 @@ def _of_folder(folder: Path, domain: str, at: int) -> Iterator[Recording]:
 
     def recording(path: Path, unusable: str = "") -> Recording:
         clip_id = f"{name}/{path.relative_to(folder).as_posix()}"
-        shown = os.fsencode(clip_id).decode("utf-8", "backslashreplace")
+        shown = printable(clip_id)
         if shown != clip_id:
             unusable = f"The name {shown} is not UTF-8. Rename it."
         return Recording(clip_id=shown, path=path, domain=domain, source=at, unusable=unusable)
 
-    for at_folder, folders, files in os.walk(folder, onerror=unread.append):
-        here = Path(at_folder)
-        for link in (here / one for one in folders if (here / one).is_symlink()):
-            yield recording(
-                link, f"{link} is a link to a folder, which is not followed. Name it as a source."
-            )
-        for file in files:
-            if Path(file).suffix.lower() in AUDIO_SUFFIXES:
-                yield recording(here / file)
+    for path in walk(folder, unread):
+        if is_audio_name(path):
+            yield recording(path)
     for error in unread:
-        yield recording(Path(error.filename), f"{error}. Make it readable, or leave it out.")
+        yield recording(Path(error.filename), str(as_usad_error(error)))
 
 
 def read_manifest(path: str | Path, domain: str = "", source: int = 0) -> list[Recording]:
     """The rows of a manifest.
 
     Args:
-        path: A CSV; paths in it are relative to its folder.
+        path: A CSV (or Parquet); paths in it are relative to its folder.
         domain: Rows that name none have this one, and rows of others are left out; all
             rows where empty.
         source: Position of the manifest among the sources.
@@ -122,61 +115,30 @@ def read_manifest(path: str | Path, domain: str = "", source: int = 0) -> list[R
         ConfigError: no such file, a column or domain missing, or a clip_id that occurs twice.
     """
     path = Path(path)
-    needed = COLUMNS if domain else (*COLUMNS, "domain")
+    table = read_table(path)
+    require_columns(table, COLUMNS if domain else (*COLUMNS, "domain"))
     rows: dict[str, Recording] = {}
     unusable: list[Recording] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = [name for name in needed if name not in columns]
-            if missing:
-                raise ConfigError(
-                    f"{path} has no column {missing[0]}. {did_you_mean(missing[0], columns)}"
-                )
-            for cells in reader:
-                row = _of_row(cells, path, reader.line_num, domain, source)
-                if row.unusable:
-                    unusable.append(row)
-                elif rows.setdefault(row.clip_id, row) is not row:
-                    raise ConfigError(
-                        f"{path}: clip_id {row.clip_id} occurs twice. Give each its own."
-                    )
-    except (OSError, ValueError, csv.Error) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(
-            f"The manifest {path} cannot be read: {error}. Give a folder of audio, or a CSV "
-            f"with the columns {', '.join(needed)}."
-        ) from error
+    for found in table.rows:
+        row = _of_row(found, path, domain, source)
+        if row.unusable:
+            unusable.append(row)
+        elif rows.setdefault(row.clip_id, row) is not row:
+            raise ConfigError(f"{path}: clip_id {row.clip_id} occurs twice. Give each its own.")
     return [row for row in rows.values() if not domain or row.domain == domain] + unusable
 
 
-def _of_row(
-    cells: Mapping[str | None, str | list[str] | None],
-    path: Path,
-    line: int,
-    domain: str,
-    source: int,
-) -> Recording:
-    """One row; short rows lack values, long ones have some under no name."""
-    clip_id, file, own = (str(cells.get(key) or "") for key in ("clip_id", "path", "domain"))
-    domain = own or domain
-    wanted = {"clip_id": clip_id, "path": file, "domain": domain}
-    lacking = [key for key, value in wanted.items() if not value]
-    unusable = ""
-    if lacking:
-        unusable = f"{path}, line {line} has no {lacking[0]}. Complete the row."
-    elif None in cells:
-        unusable = f"{path}, line {line} has cells beyond its header. Quote what holds a comma."
-    elif "\0" in file:
-        unusable = f"{path}, line {line} names a path with a NUL in it. Correct the row."
+def _of_row(row: Row, path: Path, domain: str, source: int) -> Recording:
+    where = f"{path.name}, row {row.number}"
+    wanted = {"domain": domain} | {n: row.cells.get(n, "") for n in COLUMNS} | row.cells
+    lacking = [name for name in (*COLUMNS, "domain") if not wanted[name]]
+    fault = row.fault or (f"It has no {lacking[0]}. Complete it." if lacking else "")
     return Recording(
-        clip_id=clip_id or f"{path.name}, line {line}",
-        path=path.parent / file,
-        domain=domain,
+        clip_id=wanted["clip_id"] or where,
+        path=path.parent / wanted["path"],
+        domain=wanted["domain"],
         source=source,
-        unusable=unusable,
+        unusable=f"{where}: {fault}" if fault else "",
     )
 
 

@@ -25,6 +25,7 @@ def streamlit_arguments() -> list[str]:
         "--server.headless", "true",
         "--server.fileWatcherType", "none",
         "--server.runOnSave", "false",
+        "--runner.magicEnabled", "false",  # a text in a page's code is no text on the page
         "--server.showEmailPrompt", "false",
         "--server.maxUploadSize", str(MAX_UPLOAD_MB),
         "--browser.gatherUsageStats", "false",

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from usad_workbench.core.audio import probe_audio, read_audio
+from usad_workbench.core.clips import Clip as Sound
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError
 from usad_workbench.core.hashing import sha256_of_file
+from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
@@ -77,7 +79,7 @@ def vector_of_file(
             "workspace. --start and --end choose another part."
         )
     clip = read_audio(path, start_s=part.first_s, end_s=end_s)
-    return load_encoder(encoder).embed(clip, layer)[0]
+    return _embedded(workspace, clip, encoder, layer, note)
 
 
 def vector_of_clip(
@@ -133,7 +135,29 @@ def vector_of_clip(
             "--start and --end, or use `usad search --query FILE`."
         )
     sound = read_audio(_unchanged_file(workspace, clip), start_s=start_s, end_s=end_s)
-    return load_encoder(encoder).embed(sound, layer)[0]
+    return _embedded(workspace, sound, encoder, layer, note)
+
+
+def other_weights(workspace: Workspace, loaded: Encoder) -> str:
+    """That stored vectors are not of the weights that a query is embedded with; empty if so."""
+    name = loaded.spec.name
+    stored = workspace.read("SELECT weights_sha256 FROM spaces WHERE encoder = ? LIMIT 1", [name])
+    if stored.empty or stored.weights_sha256[0] == loaded.weights_sha256:
+        return ""
+    return (
+        f"The stored vectors of {name} were made elsewhere or with other weights than the query's: "
+        f"scores may mean nothing. `usad embed --encoders {name} --replace` makes them alike."
+    )
+
+
+def _embedded(
+    workspace: Workspace, sound: Sound, encoder: str, layer: int, note: Note
+) -> FloatArray:
+    loaded = load_encoder(encoder)
+    notice = other_weights(workspace, loaded)
+    if notice:
+        note(notice)
+    return loaded.embed(sound, layer)[0]
 
 
 def _cut(clip: Clip, part: Part, window_s: float) -> tuple[float, float]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from usad_workbench.core.clips import TEACHER_DOMAINS
+from usad_workbench.core.domains import same_domain
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
 from usad_workbench.core.storage.workspace import Workspace
@@ -72,7 +74,9 @@ def new_values(
     Raises:
         ConfigError: other values are stored, and they are not to be replaced.
     """
-    others = {name: value for name, value in fields.items() if clip.get(name) != value}
+    others = {
+        name: value for name, value in _settled(clip, fields).items() if clip.get(name) != value
+    }
     clash = sorted(name for name in others if not _is_open(clip, name))
     if clash and not update:
         name = clash[0]
@@ -81,6 +85,14 @@ def new_values(
             "it. Nothing of it was changed: correct one of them, or take what is found with --update."
         )
     return others
+
+
+def _settled(clip: Mapping[str, object], fields: Mapping[str, str]) -> Mapping[str, str]:
+    """The fields with the domain as the clip has it, where it differs in letters alone."""
+    if "domain" not in fields:
+        return fields
+    known = [str(clip.get("domain") or ""), *TEACHER_DOMAINS]
+    return {**fields, "domain": same_domain(fields["domain"], known)}
 
 
 def _is_open(clip: Mapping[str, object], name: str) -> bool:

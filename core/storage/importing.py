@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from usad_workbench.core.audio import scan_audio
+from usad_workbench.core.domains import with_settled_domains
 from usad_workbench.core.errors import AudioError, UsadError, in_words, printable
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.names import readable_slug
@@ -315,6 +316,7 @@ def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:
     """
     if not rows:
         return 0
+    rows = with_settled_domains(rows, workspace.read("SELECT DISTINCT domain FROM clips").domain)
     segmentation = workspace.segmentation
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = pa.table({name: [row.get(name) for row in rows] for name in names})

@@ -13,8 +13,8 @@ from usad_workbench.core.storage.clip_fields import (
 )
 from usad_workbench.core.storage.importing import insert_clips
 from usad_workbench.core.storage.schema import CLIP_COLUMNS
-from usad_workbench.core.storage.table_file import Table, read_table, require_columns
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.table_file import Table, read_table, require_columns
 
 NEEDED = ("clip_id", "domain", "cluster_id")
 

@@ -3,19 +3,18 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from usad_workbench.core.audio import AUDIO_SUFFIXES
 from usad_workbench.core.errors import AudioError, ConfigError, as_usad_error
+from usad_workbench.core.folders import is_audio_name, walk
 from usad_workbench.core.storage.clip_fields import refuse_collisions
-from usad_workbench.core.storage.table_file import Table, read_table
+from usad_workbench.core.table_file import Table, read_table
 
 PATH_NAMES = ("path", "file_name", "filename")
 """What manifests call the column with the file, the first that is there."""
-FOREIGN_FOLDERS = frozenset({"__MACOSX"})
-"""What other systems leave beside one's files, as well as everything whose name begins with a dot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +44,14 @@ def find_sources(source: str | Path) -> list[SourceClip]:
         raise AudioError(f"{path} does not exist. Expected an audio file or a folder of them.")
     found: list[SourceClip] = []
     files = []
-    for file in walk(path, found):
+    unreadable: list[OSError] = []
+    for file in walk(path, unreadable):
         files.append(file)
         if is_audio_name(file):
             found.append(SourceClip(path=file))
+    for error in unreadable:
+        where = Path(os.fsdecode(error.filename or path))
+        found.append(SourceClip(path=where, fault=str(as_usad_error(error))))
     if not found and any(file.suffix == ".arrow" for file in files):
         raise AudioError(
             f"{path} looks like a Hugging Face data set on disk, which cannot be imported yet. "
@@ -71,40 +74,6 @@ def count_ignored(source: str | Path) -> dict[str, int]:
         file.suffix.lower() or "no suffix" for file in walk(path) if not is_audio_name(file)
     )
     return dict(counts.most_common())
-
-
-def is_audio_name(path: Path) -> bool:
-    """Whether a file of a folder is taken for audio."""
-    return path.suffix.lower() in AUDIO_SUFFIXES
-
-
-def walk(folder: Path, unreadable: list[SourceClip] | None = None) -> Iterator[Path]:
-    """Every file under a folder that is not hidden, links to folders followed, each folder once.
-
-    Args:
-        folder: Where to begin.
-        unreadable: Takes the folders that cannot be read, with the reason.
-    """
-
-    def note(error: OSError) -> None:
-        if unreadable is not None:
-            where = Path(os.fsdecode(error.filename or folder))
-            unreadable.append(SourceClip(path=where, fault=str(as_usad_error(error))))
-
-    seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, onerror=note, followlinks=True):
-        state = os.stat(place)
-        if (state.st_dev, state.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        # A folder that is called like a sound is named as one, as all else under such a name.
-        for name in files + [name for name in folders if is_audio_name(Path(name))]:
-            if not name.startswith("."):
-                yield Path(place, name)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name not in FOREIGN_FOLDERS
-        )
 
 
 def read_manifest(manifest: str | Path) -> list[SourceClip]:

@@ -130,11 +130,16 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
 
 
 def stored_segments(workspace: Workspace, encoder: str, run: str | None = None) -> set[int]:
-    """Segments with a vector of the encoder in any space, or in any of a run."""
+    """Segments with a vector of the encoder in any space, or in any of a run.
+
+    A space whose table is gone has none: its encoder can be replaced.
+    """
     with workspace.database.read() as connection:
+        tables = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
         return {
             segment_id
             for space_id in _listed(connection, encoder, run)
+            if f"vectors_{space_id}" in tables
             for (segment_id,) in connection.execute(
                 f"SELECT segment_id FROM vectors_{space_id}"
             ).fetchall()

@@ -7,16 +7,12 @@ a query does not start while anybody says so. It then waits for the queries that
 longer than their limit of time.
 """
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-try:
-    import fcntl
-except ImportError:  # without such locks writers wait as long as they wait
-    fcntl = None  # type: ignore[assignment]
 
 PAUSE_S = 0.05
 
@@ -24,12 +20,10 @@ PAUSE_S = 0.05
 @contextmanager
 def waiting_to_write(folder: Path) -> Iterator[None]:
     """Says, as long as the block lasts, that this process waits to write."""
-    if fcntl is None:
-        yield
-        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        with suppress(OSError):  # a file system without locks: queries do not know, and end soon
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)
@@ -44,8 +38,6 @@ def let_writers_first(folder: Path, wait_s: float) -> None:
 
 def somebody_waits(folder: Path) -> bool:
     """Whether a process waits to write."""
-    if fcntl is None:
-        return False
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # no such folder, or not to be read: opening the file says so
@@ -54,6 +46,8 @@ def somebody_waits(folder: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
     return False

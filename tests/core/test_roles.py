@@ -6,8 +6,10 @@ import pytest
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
 from usad_workbench.core.domains import alike_words, other_letters_in, same_domain
-from usad_workbench.core.errors import DegenerateError
+from usad_workbench.core.errors import ConfigError, DegenerateError
 from usad_workbench.core.roles import encoder_roles, unseen_domains
+from usad_workbench.core.storage.clip_fields import new_values
+from usad_workbench.core.storage.importing import insert_clips
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import data, encoders, overview
@@ -111,3 +113,27 @@ def test_names_of_domains() -> None:
         "MUSIC": "music"
     }
     assert alike_words({"a": 1, "b": 2}) == []
+
+
+def test_clips_take_the_domain_that_is_there_in_other_letters(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = Workspace.create(tmp_path / "w")
+    written = ["Speech", "speech ", "MUSIC", "Field Recordings", "field recordings", "Whales"]
+    rows = [
+        {"clip_id": f"c{i}", "path": "", "domain": one, "dataset": "d", "cluster_id": f"c{i}"}
+        for i, one in enumerate(written)
+    ]
+    insert_clips(made, rows[:4])
+    insert_clips(made, rows[4:])
+    assert made.clips().domain.tolist() == [
+        "speech", "speech", "music", "Field Recordings", "Field Recordings", "Whales",
+    ]  # fmt: skip
+
+
+def test_a_domain_in_other_letters_contradicts_no_clip() -> None:
+    clip: dict[str, object] = {"clip_id": "c", "path": "d/c.wav", "domain": "speech"}
+    assert new_values(clip, {"domain": "Speech "}, update=False) == {}
+    assert new_values({**clip, "domain": "unknown"}, {"domain": "SPEECH"}, update=False) == {
+        "domain": "speech"
+    }
+    with pytest.raises(ConfigError, match="has the domain 'speech'"):
+        new_values(clip, {"domain": "music"}, update=False)

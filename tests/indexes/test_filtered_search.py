@@ -1,14 +1,18 @@
 """Search with and without a filter equals exact search, whichever way it is asked."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from tests.stored_vectors import ENCODER, add, clustered, literal_nearest, store
 from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import search, update_index
+from usad_workbench.workbench.cli import main
 
 N, DIM = 60_000, 8
 Collection = tuple[Workspace, np.ndarray, np.ndarray]
@@ -48,6 +52,41 @@ def test_a_filter_finds_the_exact_answer(collection: Collection, where: str, pas
         assert found.segment_ids.tolist() == expected
         assert exact.segment_ids.tolist() == expected
         np.testing.assert_array_equal(found.scores, exact.scores)
+
+
+@pytest.mark.parametrize(
+    ("domains", "of"), [(["d3"], (3,)), (["d0", "d4"], (0, 4)), (["d1"], (1,))]
+)
+def test_the_command_and_the_page_find_the_exact_answer(
+    collection: Collection, capsys: pytest.CaptureFixture[str], domains: list[str], of: tuple[int, ...]
+) -> None:  # fmt: skip
+    workspace, vectors, which = collection
+    query = 31_111
+    rows = np.flatnonzero(np.isin(which % 5, of))
+    expected = [f"c{i:06}" for i in literal_nearest(vectors, vectors[query], 5, rows)]
+    where = f"domain IN ({', '.join(map(repr, domains))})"
+    asked = (
+        "search", "--workspace", str(workspace.folder), "--clip", f"c{query:06}", "--encoder",
+        ENCODER, "--layer", "0", "-k", "5", "--where", where, "--json",
+    )  # fmt: skip
+    assert main([*asked]) == 0
+    hits = json.loads(capsys.readouterr().out)["hits"]
+    assert [hit["clip_id"] for hit in hits] == expected
+    script = (
+        "from usad_workbench.workbench import state\n"
+        "from usad_workbench.workbench.views import search\n"
+        f"state.open_workspace({str(workspace.folder)!r})\n"
+        "if 'asked' not in state.st.session_state:\n"
+        "    state.st.session_state['asked'] = True\n"
+        f"    state.ask_query({query})\n"
+        "search.view()\n"
+    )
+    page = AppTest.from_string(script, default_timeout=60).run()
+    page = next(box for box in page.multiselect if "Domains" in box.label).set_value(domains).run()
+    assert not page.exception and not page.error, page.exception
+    said = " ".join(str(m.value) for m in page.markdown)
+    assert re.findall(r"c\d{6}", said)[1::2] == expected  # the query, then two sides of each hit
+    assert any(f"of {len(rows):,} segments" in str(c.value) for c in page.caption)
 
 
 def test_a_filter_that_nothing_passes_finds_nothing(collection: Collection) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import pytest
 from tests.training.conftest import make_teachers, write_corpus
 from tests.training.test_data import Loud
 from usad_workbench.core.errors import CheckpointError, ConfigError
-from usad_workbench.core.locks import FileLock
+from usad_workbench.core.locks import FileLock, is_locked
 from usad_workbench.core.models.checkpoint import find_checkpoint
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.training import read_log, run_lock, train
@@ -175,3 +179,36 @@ def test_values_that_cannot_be_are_refused_before_anything_is_made(
     ):
         train(recipe_file(), tmp_path / "run", [override], teachers=teachers)
     assert not (tmp_path / "run").exists()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_killed_run_leaves_neither_loaders_nor_its_lock(
+    tmp_path: Path, recipe_file: Write
+) -> None:
+    recipe = recipe_file(n_steps=100_000)
+    text = recipe.read_text()
+    teachers, data = text.index("[[teachers]]"), text.index("[data]")
+    teacher = '[[teachers]]\nname = "untrained-student"\ndomain = "speech"\n\n'
+    recipe.write_text(text[:teachers] + teacher + text[data:])
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "usad_workbench.workbench.cli", "train", str(recipe), "--run",
+         str(run), "--set", "data.n_loaders=2", "--set", "run.checkpoint_every=100000"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    ends = time.monotonic() + 120
+    while process.poll() is None and not read_log(run) and time.monotonic() < ends:
+        time.sleep(0.05)
+    children = _children(process.pid)
+    assert len(children) >= 2 and is_locked(run / LOCK_FILE) is True
+    process.kill()
+    process.wait()
+    # Sooner than torch's own watch would look, which is every 5 s.
+    ends = time.monotonic() + 4
+    while any(Path(f"/proc/{one}").exists() for one in children) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert [one for one in children if Path(f"/proc/{one}").exists()] == []
+    assert is_locked(run / LOCK_FILE) is False

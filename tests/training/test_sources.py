@@ -82,7 +82,7 @@ BAD_ROWS = {
     ",a.wav,speech": ("no clip_id", "has no clip_id"),
     "x3,a.wav,": ("no domain", "has no domain"),
     "x4,a.wav,speech,dog": ("a comma that is not quoted", "cells beyond its header"),
-    "x5,a\0b.wav,speech": ("a NUL", "NUL"),
+    "x5,a\0b.wav,speech": ("a NUL", ""),
     f"x6,{'n' * 300}.wav,speech": ("a name too long", ""),
     "x7,absent.wav,speech": ("no such file", ""),
     "x8,.,speech": ("a folder", ""),
@@ -102,7 +102,7 @@ def test_rows_that_cannot_be_used_are_named_and_the_rest_is_learned_from(
     failed = dict(corpus.failed)
     assert len(failed) == len(corpus.failed) == len(BAD_ROWS)
     for row, (what, words) in BAD_ROWS.items():
-        name = row.split(",")[0] or f"m.csv, line {2 + list(BAD_ROWS).index(row)}"
+        name = row.split(",")[0] or f"m.csv, row {1 + list(BAD_ROWS).index(row)}"
         assert failed[name] and words in failed[name], what
     again = load_corpus(recipe(SourceRecipe(path=str(path))), tmp_path / "cache")
     assert again.failed == corpus.failed and again.key == corpus.key
@@ -113,7 +113,8 @@ def test_files_that_cannot_be_used_are_named_and_the_rest_is_learned_from(
 ) -> None:
     (folder / "loop.wav").symlink_to(folder / "loop.wav")
     (folder / "text.wav").write_text("no audio")
-    (folder / "elsewhere").symlink_to(folder / "deep")
+    (folder / "again").symlink_to(folder)
+    (folder / "._loop.wav").write_bytes(bytes(4096))  # what macOS leaves on foreign disks
     bad = os.fsencode(folder) + b"/caf\xe9.wav"
     Path(os.fsdecode(bad)).write_bytes((folder / "deep" / "music-0.wav").read_bytes())
     source = SourceRecipe(path=str(folder), domain="music")
@@ -122,9 +123,8 @@ def test_files_that_cannot_be_used_are_named_and_the_rest_is_learned_from(
         f"extra/deep/{domain}-0.wav" for domain in ("speech", "sound", "music")
     }
     assert dict(corpus.failed).keys() == {
-        "extra/loop.wav", "extra/text.wav", "extra/elsewhere", "extra/caf\\xe9.wav"
+        "extra/loop.wav", "extra/text.wav", "extra/caf\\udce9.wav"
     }  # fmt: skip
-    assert "not followed" in dict(corpus.failed)["extra/elsewhere"]
 
 
 def test_an_excluded_recording_that_cannot_be_read_is_said(

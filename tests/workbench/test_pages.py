@@ -243,6 +243,7 @@ def test_launch_hands_the_folder_after_the_dashes(tmp_path: Path) -> None:
     assert command[-2:] == ["--", str(tmp_path)]
     assert command[command.index("--browser.gatherUsageStats") + 1] == "false"
     assert command[command.index("--server.headless") + 1] == "true"
+    assert command[command.index("--runner.magicEnabled") + 1] == "false"
     assert Path(command[command.index("--theme.base") + 1]).is_file()
 
 

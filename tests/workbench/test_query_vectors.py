@@ -1,6 +1,7 @@
 """What `usad search --clip` looks for: exactly the part that is asked for."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,14 @@ def test_a_clip_of_vectors_is_a_query_and_has_no_parts(tmp_path: Path, find: Any
             assert code == 2 and "came as vectors, without audio" in err
         code, _, err = find(workspace.folder, "--clip", "nobody", space=space)
         assert code == 2 and "no clip 'nobody'" in err
+
+
+def test_vectors_of_other_weights_are_named(tmp_path: Path, find: Any, long: Path) -> None:
+    shutil.copytree(long, tmp_path / "w")
+    file = str(long.parent / "long.wav")
+    assert "other weights" not in find(tmp_path / "w", "--query", file, "--end", "2")[2]
+    with Workspace.open(tmp_path / "w").database.write() as connection:
+        connection.execute("UPDATE spaces SET weights_sha256 = repeat('f', 64)")
+    for asked in (("--query", file), ("--clip", clip_of(tmp_path / "w"))):
+        code, _, err = find(tmp_path / "w", *asked, "--end", "2")
+        assert code == 0 and "other weights" in err

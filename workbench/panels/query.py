@@ -1,6 +1,6 @@
 """What is looked for: a segment of the collection, a file, or a recording."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -15,6 +15,7 @@ from usad_workbench.workbench.panels import page
 from usad_workbench.workbench.presenters import hits
 from usad_workbench.workbench.presenters.clips import segments
 from usad_workbench.workbench.presenters.text import duration, plain
+from usad_workbench.workbench.query_vectors import other_weights
 
 COLLECTION, UPLOAD, RECORD = "Clip of the collection", "File", "Recording"
 CHOSEN = "search.segment"
@@ -55,7 +56,9 @@ class FromAudio:
     def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
         """The nearest segments to it."""
         vector = state.embed(encoder, self.clip, layer, "mean")
-        return search(state.workspace(), vector, encoder, layer, k=k, where=where)
+        found = search(state.workspace(), vector, encoder, layer, k=k, where=where)
+        notices = (found.notice, other_weights(state.workspace(), state.encoder(encoder)))
+        return replace(found, notice=" ".join(filter(None, notices)))
 
 
 Query = FromCollection | FromAudio
@@ -73,11 +76,7 @@ def choose_query() -> Query | None:
     )  # fmt: skip
     if kind == COLLECTION:
         return _collection()
-    given: Any = (
-        st.file_uploader("Audio file (WAV, FLAC, OGG, Opus, MP3 or AIFF)", key="search.file")
-        if kind == UPLOAD
-        else st.audio_input("Record a sound", key="search.recording")
-    )
+    given = _given(kind)
     if given is None:
         return None
     try:
@@ -86,6 +85,27 @@ def choose_query() -> Query | None:
         said = str(error).replace("the given audio", "It", 1)
         st.error(f"{plain(given.name)} cannot be used. {plain(said)}", icon=":material/error:")
         return None
+
+
+def _given(kind: str) -> Any:
+    """The file or recording that was handed in; says so where it has been dropped since."""
+    kept = f"search.given.{kind}"
+    forget: dict[str, Any] = {"on_change": st.session_state.pop, "args": (kept, None)}
+    given: Any = (
+        st.file_uploader(
+            "Audio file (WAV, FLAC, OGG, Opus, MP3 or AIFF)", key="search.file", **forget
+        )
+        if kind == UPLOAD
+        else st.audio_input("Record a sound", key="search.recording", **forget)
+    )
+    if given is not None:
+        st.session_state[kept] = given.name
+    elif kept in st.session_state:
+        st.warning(
+            f"{plain(st.session_state[kept])} is no longer here: the app keeps the latest uploads "
+            "of all who use it, up to a size. Hand it in again."
+        )
+    return given
 
 
 def _collection() -> Query | None:

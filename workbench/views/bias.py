@@ -115,7 +115,8 @@ def chart(student: str, measure: str) -> None:
             best.assign(role=best["teacher"].map(roles)).rename(columns={"teacher": "encoder"})[
                 ["domain", "encoder", "role", "value", "ci_low", "ci_high", "null_q95", "p_value",
                  "student_layer", "teacher_layer", "n_pairs", "n_clips", "n_clusters"]
-            ]
+            ],
+            file_name="bias.csv",
         )  # fmt: skip
 
 

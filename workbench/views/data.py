@@ -10,8 +10,7 @@ from usad_workbench.workbench.panels.player import segment_player
 from usad_workbench.workbench.presenters import clips, data, maps
 from usad_workbench.workbench.presenters.text import count
 
-QUICK_S = 1.0
-"""Most answers are there before a word about waiting can be read."""
+QUICK_S = 1.0  # most answers are there before a word about waiting can be read
 REFRESH_S = 0.5
 TABS = ("Clips", "Checks", "Failures", "Spaces", "Indexes", "Maps", "Tasks", "SQL")
 
@@ -83,7 +82,7 @@ def spaces() -> None:
         "made it (weights, window, rate, code version) is stored, so that only vectors that fit "
         "are ever compared."
     )
-    table.show(found)
+    table.show(found, file_name="spaces.csv")
 
 
 def indexes() -> None:
@@ -97,7 +96,7 @@ def indexes() -> None:
         "Recall at 10: the share of the ten nearest that the index finds, against exact search "
         "on up to 1,000 queries. Empty until `usad index test` has measured it."
     )
-    table.show(found)
+    table.show(found, file_name="indexes.csv")
 
 
 def all_maps() -> None:
@@ -107,7 +106,7 @@ def all_maps() -> None:
             page.empty("There are no maps yet.", page.command("project"))
         return
     st.caption("Trustworthiness: 1 where every neighbour on the map is one in the space.")
-    table.show(found)
+    table.show(found, file_name="maps.csv")
 
 
 def tasks() -> None:
@@ -115,7 +114,7 @@ def tasks() -> None:
     if found.empty:
         page.empty(data.NO_TASKS, page.command("import", *data.TASKS))
         return
-    table.show(found)
+    table.show(found, file_name="tasks.csv")
 
 
 def sql_box() -> None:

@@ -35,7 +35,7 @@ def view() -> None:
     maps(rows, student, teacher, measure)
     detail(rows, student, teacher, measure)
     with st.expander(f"All {len(rows):,} cells as a table"):
-        table.show(rows[list(layers.TABLE_COLUMNS)])
+        table.show(rows[list(layers.TABLE_COLUMNS)], file_name="layers.csv")
     along(student)
 
 

@@ -86,7 +86,7 @@ def probed() -> None:
             theme=None, config=QUIET, alt="Value of each encoder with its interval, one panel per task.",
         )  # fmt: skip
     page.section("As a table")
-    table.show(probes.probe_table(rows, roles))
+    table.show(probes.probe_table(rows, roles), file_name="probes.csv")
 
 
 if __name__ == "__main__":

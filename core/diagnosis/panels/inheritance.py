@@ -237,7 +237,7 @@ def _cells(
     if not rows:
         home = material.roles[teacher].domain or "any"
         reason = (
-            f"no exchangeable control: no student without {teacher}, and no encoder of home "
+            f"no exchangeable control: no peer of the student without {teacher}, and no encoder of home "
             f"domain {home} that did not teach{no_peer_words(material)}"
         )
         rows.append(_empty(material, setting, teacher) | {"form": "none", "reason": reason})

@@ -8,8 +8,10 @@ from usad_workbench.core.collapsed import collapse_words
 from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
 from usad_workbench.core.diagnosis.suite import diagnose
 from usad_workbench.core.errors import DegenerateError, UnknownNameError
-from usad_workbench.core.storage.tables import set_distillation
+from usad_workbench.core.storage.tables import set_distillation, set_tasks
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.task_evaluation import EvaluationConfig, evaluate_tasks
+from usad_workbench.indexes.projection import project_space
 
 N, DIM = 96, 8
 ONE, LINE = np.full((N, DIM), 0.37), np.outer(np.linspace(1, 9, N), np.arange(1, DIM + 1))
@@ -98,3 +100,25 @@ def test_a_student_that_collapsed_is_refused_by_name(tmp_path) -> None:  # type:
     made = world(tmp_path / "w", s=[ONE, ONE])
     with pytest.raises(DegenerateError, match=r"s has no layer left: s layer 0 has collapsed"):
         gather(made, "s")
+
+
+def test_probes_and_maps_name_it_too(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = world(tmp_path / "w", k=[LINE], t=[ONE])
+    with made.database.write() as connection:
+        connection.execute("UPDATE clips SET label = 'w' || (segment_id % 2) FROM segments "
+                           "WHERE segments.clip_id = clips.clip_id")  # fmt: skip
+    set_tasks(
+        made,
+        [{"task": "t", "label_column": "label", "domain": None, "group_column": "cluster_id",
+          "metric": "accuracy"}],
+    )  # fmt: skip
+    config = EvaluationConfig(protocols=("knn",), seeds=(0,), measures_cost=False)
+    rows = evaluate_tasks(made, ["k", "l"], config=config).query("task == 't'").set_index("encoder")
+    assert rows.reason["k"] == "k layer 0 has collapsed: all its vectors point in one direction"
+    assert "collapsed" not in rows.reason["l"]
+    report = project_space(made, "t", 0)
+    assert (report.method, report.trustworthiness) == ("pca", None)
+    assert report.reason == (
+        "t layer 0 has collapsed, its vectors have one and the same vector: made with pca"
+    )
+    assert made.sql("SELECT max(abs(x)) + max(abs(y)) AS r FROM projections").r[0] == 0.0

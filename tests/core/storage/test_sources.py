@@ -91,7 +91,7 @@ def test_bad_rows_stop_nothing(workspace: Workspace, tmp_path: Path) -> None:
     reasons = {one.path.rsplit("/", 1)[-1][:12]: one.reason for one in report.failed}
     assert report.n_added == 2 and len(report.failed) == 5
     assert "no path" in reasons["m.csv, row 2"]
-    assert "3 cells, the header 2: ' cat'" in reasons["m.csv, row 6"]
+    assert "beyond its header, 3 for 2 columns, the last is ' cat'" in reasons["m.csv, row 6"]
     assert workspace.clips().label.tolist() == ["dog", "cat"]
 
 

@@ -27,7 +27,7 @@ def test_a_step_replaces_its_own_failures_and_no_others(tmp_path: Path) -> None:
 
 
 def test_tasks_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.csv does not exist"):
+    with pytest.raises(ConfigError, match=r"none\.csv cannot be read"):
         read_tasks(tmp_path / "none.csv")
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(ConfigError, match="Expected a CSV"):

