@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from usad_workbench.core.errors import StoreError, in_words
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.storage.claims import abandoned, claimed
@@ -70,10 +72,14 @@ def open_index(workspace: Workspace, space: Space) -> Opened:
     except (StoreError, OSError) as error:
         return Opened(problem=f"{name} cannot be used: {error}")
     if space.digest is None or row.vectors_digest != space.digest:
+        origin = (
+            "by a version that did not note from which vectors"
+            if pd.isna(row.vectors_digest)
+            else f"from other vectors than are stored now ({len(index):,}, now {space.n:,})"
+        )
         return Opened(
             index=index, bytes=int(row.bytes), digest=row.vectors_digest, is_behind=True,
-            problem=f"{name} is behind: it was built from other vectors than are stored now "
-            f"({len(index):,}, now {space.n:,}).",
+            problem=f"{name} is behind: it was built {origin}.",
         )  # fmt: skip
     return Opened(index=index, bytes=int(row.bytes), digest=space.digest)
 
