@@ -140,8 +140,9 @@ def read_audio(
 ) -> Clip:
     """Mono float32 audio of a file, or of a part of it, checked.
 
-    Channels are averaged. Only the asked part is decoded, so that a window of an
-    hours-long recording costs what the window costs.
+    Channels are averaged. Only the asked part is decoded, so that a window of an hours-long
+    recording costs what the window costs; the first look at a file in a process goes through its
+    bytes, or decodes it whole where libsndfile would not read it to its end.
 
     Args:
         source: A path or an open binary file.

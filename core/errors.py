@@ -131,7 +131,7 @@ def in_words(subject: object = "") -> Iterator[None]:
     Args:
         subject: What was at work, such as a path: named where the error names nothing.
 
-    >>> with in_words("a.wav"):
+    >>> with in_words("a.wav"):  # doctest: +IGNORE_EXCEPTION_DETAIL
     ...     open("/")
     Traceback (most recent call last):
     usad_workbench.core.errors.FileError: / is a folder, a file was expected. Check the path.

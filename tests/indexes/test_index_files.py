@@ -1,5 +1,6 @@
 """An index belongs to its vectors: what does not match is named, not used, and built again."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -189,3 +190,12 @@ def test_an_open_index_is_read_once_until_its_file_changes(
     first = open_index(made, space).index
     monkeypatch.setattr(VectorIndex, "load", lambda *_: pytest.fail("read again"))
     assert open_index(made, space).index is first
+
+
+def test_an_index_that_cannot_be_measured_is_named(
+    made: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(file_of(made))
+    assert main(["index", "test", "--workspace", str(made.folder), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [] and "cannot be used" in err and "`usad index`" in err

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.stored_vectors import store
+from tests.stored_vectors import ENCODER, store
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes import update_index
+from usad_workbench.indexes.files import index_file
 from usad_workbench.workbench.presenters.hits import MAX_OPTIONS, query_options
 
 N = 3 * MAX_OPTIONS
@@ -110,3 +112,15 @@ def test_options_match_every_word_and_take_signs_as_they_are(large: Workspace) -
     assert ids("made c00012") == [*range(120, 130)]
     assert ids("' OR 1=1 --") == []
     assert ids("c000001", keep=2) == [2, 1]
+
+
+def test_an_index_that_cannot_be_used_is_said_on_the_page(tmp_path: Path) -> None:
+    workspace = store(tmp_path / "w", np.eye(5))
+    update_index(workspace, ENCODER, 0)
+    assert not page_of(workspace.folder, 2).warning
+    file = index_file(workspace, workspace.space_id(ENCODER, 0))
+    assert file is not None
+    file.write_bytes(b"")
+    page = page_of(workspace.folder, 2)
+    assert any("cannot be used" in str(warning.value) for warning in page.warning)
+    assert "c000002" in shown(page)
