@@ -1,5 +1,6 @@
 """An index belongs to its vectors: what does not match is named, not used, and built again."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -197,3 +198,12 @@ def test_an_index_of_an_earlier_version_is_said_to_be_one(made: Workspace) -> No
     hits = search(made, VECTORS[7], ENCODER, 0, k=1)
     assert hits.segment_ids.tolist() == [7]
     assert "by a version that did not note from which vectors" in hits.notice
+
+
+def test_an_index_that_cannot_be_measured_is_named(
+    made: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(file_of(made))
+    assert main(["index", "test", "--workspace", str(made.folder), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [] and "cannot be used" in err and "`usad index`" in err
