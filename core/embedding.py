@@ -3,6 +3,10 @@
 Reading and resampling of the next portion runs in a thread beside the forward pass.
 A portion is committed as one transaction with all its layers, so a killed run loses
 that portion at most and the same command finishes the work.
+
+A file is hashed once a run and compared with the hash of its import, so that other audio under
+an old name is named and not embedded as the old clip. Measured: 0.85 ms for ten seconds at
+44,100 Hz, whose reading takes 5 ms, both in the thread beside the forward pass.
 """
 
 import time

@@ -19,10 +19,11 @@ import pandas as pd
 from usad_workbench.core.errors import StoreError, in_words
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.storage.claims import abandoned, claimed
+from usad_workbench.core.storage.leftovers import INDEXES, remove_unnamed_indexes
 from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
 
-FOLDER = "indexes"
+FOLDER = INDEXES
 _WORK = "index"
 _MAX_OPEN = 4
 _open: OrderedDict[tuple[Path, str, int, int], VectorIndex] = OrderedDict()
@@ -113,12 +114,7 @@ def clear_leftovers(workspace: Workspace) -> None:
                 _part(folder, name).unlink(missing_ok=True)
         for part in folder.glob("space_*.part"):  # of versions that claimed nothing
             part.unlink(missing_ok=True)
-        with workspace.database.write() as connection:  # nobody is noting one meanwhile
-            rows = connection.execute("SELECT file FROM indexes").fetchall()
-            named = {_path(workspace, file) for (file,) in rows}
-            for path in folder.glob("*.faiss"):
-                if path not in named:
-                    path.unlink(missing_ok=True)
+        remove_unnamed_indexes(workspace.database)
 
 
 def unnamed_files(workspace: Workspace) -> list[str]:

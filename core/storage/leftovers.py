@@ -8,6 +8,8 @@ from usad_workbench.core.storage.claims import abandoned
 from usad_workbench.core.storage.database import Database
 from usad_workbench.core.storage.schema import STAGED
 
+INDEXES = "indexes"
+"""Folder of the index files, beside the database."""
 NEW = "new"
 """Claims of databases that are being made: ``.<name>.duckdb``."""
 REPLACE = "replace"
@@ -54,3 +56,20 @@ def drop_staged(database: Database, runs: list[str]) -> None:
         for (space_id,) in ids:
             connection.execute(f"DROP TABLE IF EXISTS vectors_{space_id}")
             connection.execute(f"DELETE FROM {STAGED} WHERE space_id = ?", [space_id])
+
+
+def remove_unnamed_indexes(database: Database) -> None:
+    """Removes index files that no row of ``indexes`` names.
+
+    A file takes its name in the transaction that notes it, so such a file is of a space that is
+    gone, or of a command that was killed before it could remove it.
+    """
+    folder = database.path.parent / INDEXES
+    if not folder.is_dir():
+        return
+    with database.write() as connection:  # nobody is noting one meanwhile
+        rows = connection.execute("SELECT file FROM indexes").fetchall()
+        named = {Path(file).name for (file,) in rows}
+        for path in folder.glob("*.faiss"):
+            if path.name not in named:
+                path.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ Replacing is a swap: the new vectors are written beside the old ones, listed in
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -20,7 +19,12 @@ from usad_workbench.core.errors import ProvenanceError, ShapeError, in_words
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.storage import vector_tables
 from usad_workbench.core.storage.claims import claimed
-from usad_workbench.core.storage.leftovers import REPLACE, clear_leftovers, drop_staged
+from usad_workbench.core.storage.leftovers import (
+    REPLACE,
+    clear_leftovers,
+    drop_staged,
+    remove_unnamed_indexes,
+)
 from usad_workbench.core.storage.results import forget_results
 from usad_workbench.core.storage.schema import NEXT_SPACE, STAGED, embeddings_view
 from usad_workbench.core.storage.workspace import (
@@ -88,10 +92,10 @@ def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
 def drop_encoder(workspace: Workspace, encoder: str) -> None:
     """Removes an encoder and everything that was computed from its vectors."""
     with workspace.database.write() as connection:
-        files = _remove(connection, encoder)
+        _remove(connection, encoder)
         connection.execute("DELETE FROM distillation WHERE student = ?", [encoder])
         _refresh_view(connection)
-    _remove_indexes(workspace, files)
+    remove_unnamed_indexes(workspace.database)
 
 
 @contextmanager
@@ -117,7 +121,7 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
     """
     name = record.spec.name
     with workspace.database.write() as connection:
-        files = _remove(connection, name)
+        _remove(connection, name)
         _note(connection, record)
         connection.execute(
             f"INSERT INTO spaces BY NAME SELECT * EXCLUDE (run) FROM {STAGED} "
@@ -126,7 +130,7 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
         )
         connection.execute(f"DELETE FROM {STAGED} WHERE run = ? AND encoder = ?", [run, name])
         _refresh_view(connection)
-    _remove_indexes(workspace, files)
+    remove_unnamed_indexes(workspace.database)
 
 
 def stored_segments(workspace: Workspace, encoder: str, run: str | None = None) -> set[int]:
@@ -162,27 +166,15 @@ def _list_of(run: str | None) -> tuple[str, str, list[str]]:
     return ("spaces", "true", []) if run is None else (STAGED, "run = ?", [run])
 
 
-def _remove(connection: duckdb.DuckDBPyConnection, encoder: str) -> list[str]:
-    """Removes an encoder with its results; the view has to be made anew afterwards.
-
-    Returns:
-        The index files of its spaces, which nothing names any more.
-    """
+def _remove(connection: duckdb.DuckDBPyConnection, encoder: str) -> None:
+    """Removes an encoder with its results; the view has to be made anew afterwards."""
     ids = _listed(connection, encoder)
     forget_results(connection, encoder)
     for space_id in ids:
         connection.execute(f"DROP TABLE IF EXISTS vectors_{space_id}")
-    files = connection.execute(
-        "DELETE FROM indexes WHERE list_contains(?, space_id) RETURNING file", [ids]
-    ).fetchall()
+    connection.execute("DELETE FROM indexes WHERE list_contains(?, space_id)", [ids])
     for table in ("spaces", "encoders"):
         connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
-    return [file for (file,) in files]
-
-
-def _remove_indexes(workspace: Workspace, files: Sequence[str]) -> None:
-    for file in files:
-        (workspace.folder / "indexes" / Path(file).name).unlink(missing_ok=True)
 
 
 def pending_segments(

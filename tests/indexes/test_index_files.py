@@ -192,6 +192,14 @@ def test_an_open_index_is_read_once_until_its_file_changes(
     assert open_index(made, space).index is first
 
 
+def test_an_index_of_an_earlier_version_is_said_to_be_one(made: Workspace) -> None:
+    with made.database.write() as connection:
+        connection.execute("UPDATE indexes SET vectors_digest = NULL")
+    hits = search(made, VECTORS[7], ENCODER, 0, k=1)
+    assert hits.segment_ids.tolist() == [7]
+    assert "by a version that did not note from which vectors" in hits.notice
+
+
 def test_an_index_that_cannot_be_measured_is_named(
     made: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,10 +28,9 @@ def state_of(folder: Path) -> dict[str, Any]:
         name = database.parent.relative_to(folder).as_posix()
         workspace = Workspace.open(database.parent)
         found |= {f"{name}: {what}": value for what, value in _in_workspace(workspace).items()}
-        for file in workspace.sql("SELECT file FROM indexes").file:
+        for file in workspace.read("SELECT file FROM indexes").file:
             files.pop(f"{name}/{file}", None)
         files.pop(f"{name}/{DATABASE}")
-        workspace.close() if hasattr(workspace, "close") else None
     for name, path in files.items():
         found[f"file {name}"] = "folder" if path.is_dir() else _content(path)
     return found
@@ -55,14 +54,14 @@ def _content(path: Path) -> str:
 
 def _in_workspace(workspace: Workspace) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    tables = set(workspace.sql("SELECT table_name FROM duckdb_tables()").table_name)
-    spaces = workspace.sql("SELECT * FROM spaces ORDER BY encoder, layer, pooling")
+    tables = set(workspace.read("SELECT table_name FROM duckdb_tables()").table_name)
+    spaces = workspace.read("SELECT * FROM spaces ORDER BY encoder, layer, pooling")
     ids = [f"vectors_{one}" for one in spaces.space_id]
     found["tables"] = sorted(tables - set(ids))
     assert set(ids) <= tables, f"spaces without their table: {set(ids) - tables}"
     for name in _OF_TABLES:
         if name in tables:
-            found[name] = _rows(workspace.sql(f"SELECT * FROM {name}"))
+            found[name] = _rows(workspace.read(f"SELECT * FROM {name}"))
     found["spaces"] = _rows(spaces)
     for row in spaces.itertuples():
         stored = workspace.embeddings(row.encoder, int(row.layer), row.pooling)
@@ -76,7 +75,7 @@ def _in_workspace(workspace: Workspace) -> dict[str, Any]:
             found[f"hits in {row.encoder} {row.layer}"] = (
                 hits.segment_ids.tolist(), np.round(hits.scores, 5).tolist()
             )  # fmt: skip
-    noted = workspace.sql("SELECT s.encoder, s.layer, s.pooling, i.kind, i.n FROM indexes i "
+    noted = workspace.read("SELECT s.encoder, s.layer, s.pooling, i.kind, i.n FROM indexes i "
                           "JOIN spaces s USING (space_id)")  # fmt: skip
     found["indexes"] = _rows(noted)
     return found
