@@ -89,7 +89,9 @@ def check_k(k: int) -> int:
 
 def scores_of(unit: FloatArray, query: FloatArray) -> FloatArray:
     """Cosines [row] of rows and a query that are at length one."""
-    products = np.einsum("ij,j->i", unit.astype(np.float64), query.astype(np.float64))
+    products: npt.NDArray[np.float64] = np.einsum(
+        "ij,j->i", unit.astype(np.float64), query.astype(np.float64)
+    )
     return np.clip(products.astype(np.float32), -1.0, 1.0)
 
 
