@@ -3,15 +3,19 @@
 A wrong key, type or value is an error with the file, the dotted key, the value found
 and the nearest known key; nothing is guessed, converted or ignored. Values come from
 the defaults in code, then the file, then ``--set`` overrides, and from nowhere else.
+Which numbers can be stands beside a field, as ``Annotated[int, Between(1, 64)]``.
 """
 
 import dataclasses
+import json
+import math
 import tomllib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from usad_workbench.core.bounds import Between
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.names import did_you_mean
 
@@ -21,18 +25,24 @@ T = TypeVar("T")
 def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
     """A dataclass from a TOML file, with ``a.b=value`` overrides applied on top.
 
+    A file that ends in ``.json`` is read as such: what ``config_to_dict`` gave.
+
     Raises:
         ConfigError: no such file, not TOML, or a key or value that does not fit.
     """
     path = Path(path)
+    kind_of_file = "JSON" if path.suffix == ".json" else "TOML"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text) if kind_of_file == "JSON" else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not {kind_of_file}: {error}. Correct that line.") from error
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{path} cannot be read: {error}. Give the path of a TOML file."
+            f"{path} cannot be read: {error}. Give the path of a {kind_of_file} file."
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}. Correct that line.") from error
+    if not isinstance(table, dict):
+        raise _wrong_type(path.name, "", "a table", table)
     for override in overrides:
         apply_override(table, override)
     return parse_config(kind, table, source=path.name)
@@ -48,7 +58,7 @@ def parse_config(kind: type[T], table: Mapping[str, Any], *, source: str) -> T:
         source: Named in errors: the file.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of another type.
+        ConfigError: an unknown or missing key, or a value of another type or out of bounds.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Rate:
@@ -132,14 +142,14 @@ def _plain(value: Any) -> Any:
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number or list beyond all measure
         return text
 
 
 def _build(kind: Any, table: Any, source: str, at: str) -> Any:
     if not isinstance(table, Mapping):
         raise _wrong_type(source, at, "a table", table)
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     for key in table:
         if key not in fields:
@@ -164,6 +174,10 @@ def _build(kind: Any, table: Any, source: str, at: str) -> Any:
 
 def _convert(hint: Any, value: Any, source: str, at: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        found = _convert(arguments[0], value, source, at)
+        _check_bounds(found, arguments[1:], source, at)
+        return found
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, source, at)
     if origin in (Union, types.UnionType):
@@ -197,7 +211,31 @@ def _scalar(hint: Any, value: Any, source: str, at: str) -> Any:
     }.get(hint, lambda v: isinstance(v, hint))
     if not fits(value):
         raise _wrong_type(source, at, _describe(hint), value)
-    return float(value) if hint is float else value
+    if isinstance(value, str):
+        _check_text(value, source, at)
+    if hint is not float:
+        return value
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _wrong_type(source, at, "a finite number", value)
+    return number
+
+
+def _check_bounds(value: Any, annotations: Sequence[Any], source: str, at: str) -> None:
+    for bounds in annotations:
+        if isinstance(bounds, Between) and not bounds.holds(value):
+            raise ConfigError(
+                f"{source}: {at} = {value!r}, expected {bounds.words}. Correct the value."
+            )
+
+
+def _check_text(value: str, source: str, at: str) -> None:
+    # No path holds a NUL; what the command line could not decode fits into no file.
+    if "\0" in value or value.encode(errors="ignore").decode() != value:
+        raise _wrong_type(source, at, "text in UTF-8 without NUL", value)
 
 
 def _wrong_type(source: str, at: str, expected: str, value: Any) -> ConfigError:
@@ -208,6 +246,8 @@ def _wrong_type(source: str, at: str, expected: str, value: Any) -> ConfigError:
 
 
 def _describe(hint: Any) -> str:
+    if get_origin(hint) is Annotated:
+        return _describe(get_args(hint)[0])
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(value) for value in get_args(hint))
     if get_origin(hint) in (tuple, dict) or dataclasses.is_dataclass(hint):

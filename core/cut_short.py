@@ -128,3 +128,58 @@ def _mp3(file: BinaryIO, n_bytes: int) -> str:
 def _at(file: BinaryIO, place: int, n_bytes: int) -> bytes:
     file.seek(place)
     return file.read(n_bytes)
+
+
+def second_stream(file: BinaryIO) -> tuple[int, bool]:
+    """Where another file or stream begins behind the first, and whether a decoder may go on there.
+
+    The place is 0 where none does.
+
+    >>> import io
+    >>> second_stream(io.BytesIO(b"RIFF" + (4).to_bytes(4, "little") + b"WAVE" + b"RIFF    WAVE"))
+    (12, False)
+    """
+    n_bytes = file.seek(0, os.SEEK_END)
+    magic = _at(file, 0, 4)
+    if magic in (b"RIFF", b"RIFX", b"FORM"):
+        order: Literal["little", "big"] = "little" if magic == b"RIFF" else "big"
+        behind = 8 + int.from_bytes(_at(file, 4, 4), order)
+        behind += behind % 2
+        return (behind if behind < n_bytes and _at(file, behind, 4) == magic else 0), False
+    if magic == b"fLaC":
+        file.seek(4)
+        return max(_find(file, _FLAC_HEADS) + 4, 0), True
+    return (_second_ogg(file, n_bytes) if magic == b"OggS" else 0), True
+
+
+_FLAC_HEADS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
+"""A FLAC stream's name with the head of its first block, which no frame holds by chance."""
+_BLOCK_BYTES = 1 << 20
+
+
+def _find(file: BinaryIO, words: tuple[bytes, ...]) -> int:
+    """How far behind the place of the file the first of the words stands; far below 0 if none."""
+    place, tail = 0, b""
+    while block := file.read(_BLOCK_BYTES):
+        data = tail + block
+        found = [data.find(word) for word in words]
+        if max(found) >= 0:
+            return place - len(tail) + min(one for one in found if one >= 0)
+        tail = data[-7:]
+        place += len(block)
+    return -_BLOCK_BYTES
+
+
+def _second_ogg(file: BinaryIO, n_bytes: int) -> int:
+    """A chain: a page that begins a stream behind one that does not."""
+    place, has_begun = 0, False
+    while place + 27 <= n_bytes:
+        head = _at(file, place, 27)
+        if head[:4] != b"OggS":
+            return 0
+        is_first = bool(head[5] & 2)
+        if is_first and has_begun:
+            return place
+        has_begun = has_begun or not is_first
+        place += 27 + head[26] + sum(file.read(head[26]))
+    return 0

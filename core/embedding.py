@@ -3,6 +3,10 @@
 Reading and resampling of the next portion runs in a thread beside the forward pass.
 A portion is committed as one transaction with all its layers, so a killed run loses
 that portion at most and the same command finishes the work.
+
+A file is hashed once a run and compared with the hash of its import, so that other audio under
+an old name is named and not embedded as the old clip. Measured: 0.85 ms for ten seconds at
+44,100 Hz, whose reading takes 5 ms, both in the thread beside the forward pass.
 """
 
 import time
@@ -18,11 +22,14 @@ from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.device_memory import halve_until_it_fits
 from usad_workbench.core.errors import (
+    AudioError,
     DeviceMemoryError,
     EncoderError,
     ProvenanceError,
     UsadError,
+    in_words,
 )
+from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.models.encoder import Encoder, Pooling, resolve_layers
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
@@ -31,6 +38,9 @@ from usad_workbench.core.storage.spaces import (
     append_vectors,
     pending_segments,
     register_encoder,
+    replacing,
+    stored_segments,
+    take_place,
 )
 from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
@@ -64,6 +74,7 @@ class _Segment:
     path: str
     start_s: float
     end_s: float
+    audio_sha256: str | None
 
     @property
     def duration_s(self) -> float:
@@ -80,6 +91,7 @@ def embed(
     *,
     layers: Sequence[int] | None = None,
     pooling: Pooling = "mean",
+    replace: bool = False,
     progress: Progress = no_progress,
 ) -> EmbedReport:
     """Embeds what is not embedded yet, and notes who taught a student that has it on record.
@@ -89,6 +101,9 @@ def embed(
         encoder: Any encoder of the contract.
         layers: All by default; negative counts from the end.
         pooling: ``native`` stores the encoder's own utterance-level output as layer L.
+        replace: Embeds everything anew, and puts it in the place of what is stored of this
+            encoder, all at once at the end. Where a segment that has a stored vector fails, the
+            stored ones stay, and this is said in ``failed``.
         progress: Called after each portion, in segments.
 
     Returns:
@@ -105,42 +120,84 @@ def embed(
         wanted = (encoder.spec.n_layers,)
     record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
     _refuse_second_name(workspace, record)
-    register_encoder(workspace, record)
+    job = _Job(workspace=workspace, encoder=encoder, record=record, layers=wanted, pooling=pooling)
+    if replace:
+        with replacing(workspace) as run:
+            job.run(progress, run)
+            job.take_place(run)
+    else:
+        register_encoder(workspace, record)
+        job.run(progress, None)
     note_teachers(workspace, encoder.spec.name)
-    rows, total = pending_segments(workspace, encoder.spec.name, wanted, pooling)
-    pending = [_Segment(*row) for row in rows]
-    failed: list[Failure] = []
-    n_done, audio_seconds, n_seen = 0, 0.0, 0
-    for portion, clips in _read_ahead(workspace.folder, encoder.spec.sample_rate_hz, pending):
-        good = [(s, c) for s, c in zip(portion, clips, strict=True) if isinstance(c, Clip)]
-        failed += [c for c in clips if isinstance(c, Failure)]
-        if good:
-            good, vectors, refused = _embed_portion(encoder, good, wanted, pooling)
-            failed += refused
-        if good:
-            segments = [segment for segment, _ in good]
-            is_finite = np.all([np.isfinite(v).all(axis=1) for v in vectors.values()], axis=0)
-            failed += [
-                Failure(path=s.name, reason="The encoder gave values that are not finite.")
-                for s, ok in zip(segments, is_finite, strict=True)
-                if not ok
-            ]
-            ids = np.array([s.segment_id for s in segments], dtype=np.int64)[is_finite]
-            if len(ids):
-                kept = {layer: values[is_finite] for layer, values in vectors.items()}
-                append_vectors(workspace, record, pooling, ids, kept)
-            n_done += len(ids)
-            audio_seconds += sum(s.duration_s for s in segments)
-        n_seen += len(portion)
-        progress(n_seen, len(pending), f"embed {encoder.spec.name}")
-    set_failures(workspace, f"embed {encoder.spec.name}", {one.path: one.reason for one in failed})
+    failed = {one.path: one.reason for one in job.failed}
+    set_failures(workspace, f"embed {encoder.spec.name}", failed)
     return EmbedReport(
-        n_done=n_done,
-        n_skipped=total - len(pending),
-        failed=failed,
-        audio_seconds=audio_seconds,
-        seconds=time.perf_counter() - started,
-    )
+        n_done=job.n_done, n_skipped=job.n_skipped, failed=job.failed,
+        audio_seconds=job.audio_seconds, seconds=time.perf_counter() - started,
+    )  # fmt: skip
+
+
+@dataclass(kw_only=True, eq=False)
+class _Job:
+    """The embedding of one workspace with one encoder."""
+
+    workspace: Workspace
+    encoder: Encoder
+    record: EncoderRecord
+    layers: tuple[int, ...]
+    pooling: Pooling
+    n_done: int = 0
+    n_skipped: int = 0
+    audio_seconds: float = 0.0
+    failed: list[Failure] = field(default_factory=list)
+
+    def run(self, progress: Progress, run: str | None) -> None:
+        """Embeds what is missing: of what is stored, or of a run that is to replace it."""
+        spec = self.encoder.spec
+        rows, total = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
+        pending = [_Segment(*row) for row in rows]
+        self.n_skipped = total - len(pending)
+        n_seen = 0
+        for portion, clips in _read_ahead(self.workspace.folder, spec.sample_rate_hz, pending):
+            self.failed += [c for c in clips if isinstance(c, Failure)]
+            good = [(s, c) for s, c in zip(portion, clips, strict=True) if isinstance(c, Clip)]
+            if good:
+                self._store(good, run)
+            n_seen += len(portion)
+            progress(n_seen, len(pending), f"embed {spec.name}")
+
+    def _store(self, good: list[tuple[_Segment, Clip]], run: str | None) -> None:
+        good, vectors, refused = _embed_portion(self.encoder, good, self.layers, self.pooling)
+        self.failed += refused
+        if not good:
+            return
+        segments = [segment for segment, _ in good]
+        is_finite = np.all([np.isfinite(v).all(axis=1) for v in vectors.values()], axis=0)
+        self.failed += [
+            Failure(path=s.name, reason="The encoder gave values that are not finite.")
+            for s, ok in zip(segments, is_finite, strict=True)
+            if not ok
+        ]
+        ids = np.array([s.segment_id for s in segments], dtype=np.int64)[is_finite]
+        if len(ids):
+            kept = {layer: values[is_finite] for layer, values in vectors.items()}
+            append_vectors(self.workspace, self.record, self.pooling, ids, kept, run)
+        self.n_done += len(ids)
+        self.audio_seconds += sum(s.duration_s for s in segments)
+
+    def take_place(self, run: str) -> None:
+        """Puts the vectors of a run in the place of the stored ones, unless one would be lost."""
+        name = self.record.spec.name
+        lost = stored_segments(self.workspace, name) - stored_segments(self.workspace, name, run)
+        if lost:
+            reason = (
+                f"{len(lost)} segments that have stored vectors could not be embedded anew, so all "
+                "stored vectors stay. Put their audio back, or import into another workspace."
+            )
+            self.failed.append(Failure(path=name, reason=reason))
+            self.n_done = 0
+        elif self.n_done:
+            take_place(self.workspace, self.record, run)
 
 
 def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:
@@ -223,8 +280,10 @@ def _read_ahead(
 ) -> Iterator[tuple[list[_Segment], list[Clip | Failure]]]:
     """Portions with their audio, the next one being read while this one is worked on."""
 
+    digests: dict[str, str] = {}
+
     def read(portion: list[_Segment]) -> list[Clip | Failure]:
-        return [_read(folder, segment, sample_rate_hz) for segment in portion]
+        return [_read(folder, segment, sample_rate_hz, digests) for segment in portion]
 
     portions = list(_portions(pending))
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -251,13 +310,30 @@ def _portions(pending: Sequence[_Segment]) -> Iterator[list[_Segment]]:
         yield portion
 
 
-def _read(folder: Path, segment: _Segment, sample_rate_hz: int) -> Clip | Failure:
+def _read(
+    folder: Path, segment: _Segment, sample_rate_hz: int, digests: dict[str, str]
+) -> Clip | Failure:
+    """The audio of a segment, if its file still holds what was imported.
+
+    Args:
+        folder: Of the workspace.
+        segment: What to read.
+        sample_rate_hz: At which rate.
+        digests: Of the files that were read already: each is hashed once.
+    """
+    path = folder / segment.path
     try:
-        return read_audio(
-            folder / segment.path,
-            sample_rate_hz=sample_rate_hz,
-            start_s=segment.start_s,
-            end_s=segment.end_s,
-        )
+        with in_words(path):
+            if segment.audio_sha256 and segment.path not in digests:
+                digests[segment.path] = sha256_of_file(path)
+            if segment.audio_sha256 and digests[segment.path] != segment.audio_sha256:
+                raise AudioError(
+                    f"{path} has changed since it was imported: its clip's vectors would be those "
+                    "of other audio. Put the audio of then back, or import the new file under "
+                    "another name."
+                )
+            return read_audio(
+                path, sample_rate_hz=sample_rate_hz, start_s=segment.start_s, end_s=segment.end_s
+            )
     except UsadError as error:
         return Failure(path=segment.name, reason=str(error))

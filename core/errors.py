@@ -64,6 +64,10 @@ class StoreError(UsadError, RuntimeError):
     """A workspace that is damaged, locked or of another version."""
 
 
+class QueryError(UsadError, ValueError):
+    """SQL that is not understood, does more than read, or was stopped at a limit."""
+
+
 class ProvenanceError(StoreError):
     """Two things that must not be compared: other weights, rate, window or code."""
 
@@ -127,7 +131,7 @@ def in_words(subject: object = "") -> Iterator[None]:
     Args:
         subject: What was at work, such as a path: named where the error names nothing.
 
-    >>> with in_words("a.wav"):
+    >>> with in_words("a.wav"):  # doctest: +IGNORE_EXCEPTION_DETAIL
     ...     open("/")
     Traceback (most recent call last):
     usad_workbench.core.errors.FileError: / is a folder, a file was expected. Check the path.

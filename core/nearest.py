@@ -13,6 +13,7 @@ from usad_workbench.core.similarity import (
     benjamini_hochberg,
     nearest_teachers,
 )
+from usad_workbench.core.similarity.standing_out import ALPHA
 from usad_workbench.core.storage.workspace import Workspace
 
 MatrixKey = tuple[str, str, str, str]
@@ -79,6 +80,7 @@ def state_nearest(
     domains: Sequence[str],
     matrices: Mapping[MatrixKey, LayerMatrix],
     roles: Mapping[str, EncoderRole],
+    alpha: float = ALPHA,
 ) -> list[NearestTeacher]:
     """States which teacher is nearest in each domain, in place of what was said before.
 
@@ -90,9 +92,10 @@ def state_nearest(
         domains: Those that were compared.
         matrices: For the interval of the difference to the nearest control.
         roles: Who takes part, as what; other encoders of the table are left out.
+        alpha: Level at which a similarity stands out.
     """
     table = workspace.read("SELECT * FROM teacher_similarity WHERE student = ?", [student])
-    found = nearest_teachers(table[table.domain.isin(domains)], roles, matrices)
+    found = nearest_teachers(table[table.domain.isin(domains)], roles, matrices, alpha)
     with workspace.database.write() as connection:
         connection.execute("DELETE FROM nearest_teachers WHERE student = ?", [student])
         for nearest in found:
@@ -101,32 +104,6 @@ def state_nearest(
                 _nearest_row(nearest),
             )
     return found
-
-
-def encoder_roles(
-    workspace: Workspace, student: str, teachers: Sequence[str] | None = None
-) -> dict[str, EncoderRole]:
-    """What every encoder is to this student: its teachers are those that taught it.
-
-    ``encoders.role`` is only the default: a teacher of another student is a control here.
-    Without rows in ``distillation`` and without ``teachers`` the defaults stand, which say
-    nothing about this student: see ``knows_teachers``.
-    """
-    taught = set(
-        workspace.read("SELECT teacher FROM distillation WHERE student = ?", [student]).teacher
-        if teachers is None
-        else teachers
-    )
-    roles = {}
-    for row in workspace.encoders().itertuples():
-        role = str(row.role)
-        if row.encoder in taught:
-            role = "teacher"
-        elif taught and role == "teacher":
-            role = "control"
-        domain = row.domain if isinstance(row.domain, str) else None
-        roles[str(row.encoder)] = EncoderRole(role=role, domain=domain)
-    return roles
 
 
 def _nearest_row(nearest: NearestTeacher) -> list[Any]:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from usad_workbench.core.errors import in_words
+
 T = TypeVar("T")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -83,13 +85,17 @@ def process_pool(
         n_processes: How many.
         initializer: Called in each, a function of a module.
         initargs: What it is called with.
+
+    Raises:
+        WorkerError: one of them died: the block cannot wait for its work any more.
     """
     context = multiprocessing.get_context("spawn")
     # The end of this process, however it comes, closes the only writer: readers see it.
     reader, writer = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(n_processes, context, _start_worker, (reader, initializer, initargs))
     try:
-        yield pool
+        with in_words():
+            yield pool
     finally:
         writer.close()
         pool.shutdown(wait=True, cancel_futures=True)

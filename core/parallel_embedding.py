@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from usad_workbench.core.embedding import EmbedReport, embed
-from usad_workbench.core.errors import UsadError
+from usad_workbench.core.errors import UsadError, WorkerError, as_usad_error
 from usad_workbench.core.models.encoder import Pooling
 from usad_workbench.core.parallel import end_with_parent
 from usad_workbench.core.progress import Progress, no_progress
@@ -47,16 +47,35 @@ def embed_encoders(
         progress: Called with the segments done, of all encoders together.
 
     Returns:
-        By name, what was done, or why that encoder did nothing; the others go on.
+        By name, what was done, or why that encoder did nothing; the others go on. A worker
+        that dies takes those down that work beside it: each of them is tried once more, alone.
     """
+
+    def together(some: Sequence[str], n_workers: int) -> dict[str, EmbedReport | UsadError]:
+        return _in_pool(workspace.folder, some, layers, pooling, n_workers, progress)
+
     n_processes = min(n_processes or os.cpu_count() or 1, max(len(names), 1))
+    found = together(names, n_processes)
+    for name in [name for name, one in found.items() if isinstance(one, WorkerError)]:
+        found |= together([name], 1)
+    return found
+
+
+def _in_pool(
+    folder: Path,
+    names: Sequence[str],
+    layers: Sequence[int] | None,
+    pooling: Pooling,
+    n_processes: int,
+    progress: Progress,
+) -> dict[str, EmbedReport | UsadError]:
+    """Embeds with each encoder once, in new processes."""
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     done = dict.fromkeys(names, (0, 0))
     with ProcessPoolExecutor(n_processes, context, _start_worker, (reports,)) as pool:
         jobs = {
-            name: pool.submit(_embed_one, workspace.folder, name, layers, pooling)
-            for name in names
+            name: pool.submit(_embed_one, folder, name, layers, pooling) for name in names
         }  # fmt: skip
         while wait(jobs.values(), _POLL_S).not_done:
             _drain(reports, done, progress)
@@ -102,6 +121,7 @@ def _outcome(job: Future[EmbedReport]) -> EmbedReport | UsadError:
     error = job.exception()
     if error is None:
         return job.result()
-    if isinstance(error, UsadError):
-        return error
-    raise error
+    known = as_usad_error(error)
+    if known is None:
+        raise error
+    return known

@@ -12,13 +12,14 @@ unasked. Neither torch nor any weights are imported to answer what exists.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usad_workbench.core.devices import usable_device
 from usad_workbench.core.errors import (
     CheckpointError,
-    ConfigError,
     UnknownNameError,
     UntrustedCodeError,
     WeightsError,
@@ -28,12 +29,12 @@ from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.teachers.builtin import BUILTIN
+from usad_workbench.core.teachers.foreign import foreign_code
 from usad_workbench.core.teachers.hub_cache import (
     get_snapshot,
     snapshot_missing_reason,
 )
-from usad_workbench.core.teachers.hub_table import HUB
-from usad_workbench.core.teachers.plugins import plugin_rows
+from usad_workbench.core.teachers.known import known_rows
 from usad_workbench.core.teachers.row import EncoderRow, HubSource
 from usad_workbench.core.teachers.students import (
     CONTROLS,
@@ -186,13 +187,14 @@ def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = Fa
     trust_remote_code = trust_remote_code or is_trusted()
     opener = _opener(name)
     if opener:
-        chosen = _device(device)
+        chosen = usable_device(device)
         loaded: Encoder = import_object(opener.load)(name, trust_remote_code=trust_remote_code)
         return loaded.to(chosen)
     row = _row(name)
-    chosen = _device(device)
+    chosen = usable_device(device)
     _check_trust(name, row, trust_remote_code)
-    loaded = import_object(row.loader)(row.spec)
+    with _of_others(name, row):
+        loaded = import_object(row.loader)(row.spec)
     return loaded.to(chosen)
 
 
@@ -257,8 +259,8 @@ def student_teachers(name: str) -> list[tuple[str, str | None, int]]:
 
 def _table() -> dict[str, EncoderRow]:
     """The one place where encoders are gathered; no plugin can take the place of another."""
-    known = {**_shipped_table(), **HUB}
-    return {**known, **{n: row for n, row in plugin_rows().items() if n not in known}}
+    shipped = _shipped_table()
+    return {**shipped, **{n: row for n, row in known_rows().items() if n not in shipped}}
 
 
 def _shipped_table() -> dict[str, EncoderRow]:
@@ -282,6 +284,15 @@ def _row(name: str) -> EncoderRow:
     return table[name]
 
 
+def _of_others(name: str, row: EncoderRow) -> AbstractContextManager[None]:
+    """What a plugin's code raises is said in words; a mistake of ours keeps its traceback."""
+    if row.loader.startswith(f"{__package__}."):
+        return nullcontext()
+    return foreign_code(
+        f"The plugin of {name} ({row.loader})", "Expected an encoder; tell its authors."
+    )
+
+
 def _opener(name: str) -> _Opener | None:
     prefix, colon, _ = name.partition(":")
     return _OPENERS.get(prefix + colon)
@@ -294,28 +305,3 @@ def _check_trust(name: str, row: EncoderRow, trust: bool) -> None:
             f"{row.source.url}, then add --trust-remote-code (in Python trust_remote_code=True) "
             "if you trust it."
         )
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{name} is no device of torch. Use auto, cpu, cuda or cuda:1."
-        ) from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"{name} was asked for, {torch.cuda.device_count()} CUDA devices were found. "
-            "Use auto or cpu."
-        )
-    try:
-        torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            f"{name} cannot be used here: {str(error).splitlines()[0]} Use auto or cpu."
-        ) from error
-    return name

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.bias.routing import best_on_validation, routed
+from usad_workbench.core.collapsed import collapse_words
 from usad_workbench.core.cost import Cost, combined, encoder_costs
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.parallel import in_processes
@@ -49,13 +50,19 @@ from usad_workbench.core.tasks import (
     Strings,
     Task,
     choose_rows,
-    make_task,
+    lone_clips,
     mean_difference,
     mean_value,
+    possible_tasks,
 )
+from usad_workbench.core.teacher_similarity import ClipVectors
 
 Segments = tuple[FloatArray, Codes]
 """Vectors `[segment, dim]` and the place of the clip of each."""
+NUMBERS = (
+    "value", "ci_low", "ci_high", "chance", "difference", "difference_ci_low", "difference_ci_high",
+)  # fmt: skip
+"""Of a row of the table, NaN where a task cannot be asked."""
 COST_COLUMNS = ("n_params", "n_params_resident", "flops_per_s", "rtf", "embedding_bytes")
 
 
@@ -85,6 +92,8 @@ class _Found:
     """Encoder to the share of the clips that goes through it."""
     dim: float
     """Of the embedding, mean over clips."""
+    note: str = ""
+    """What goes with the number, such as a layer by which clips cannot be told apart."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -151,6 +160,7 @@ class _Evaluation:
             system=system, task=task, protocol=protocol, layer=layer, result=result,
             shares=dict.fromkeys(members, 1.0),
             dim=float(sum(block.shape[1] for block in layers[layer])),
+            note=_flat_words(system, layer, layers[layer]),
         )  # fmt: skip
 
     def _router(self, system: str, task: Task, protocol: Protocol) -> _Found:
@@ -190,6 +200,12 @@ class _Evaluation:
         return routes
 
 
+def _flat_words(system: str, layer: int, blocks: Sequence[ClipVectors]) -> str:
+    """Says so where the layer that was read has collapsed: then the value is chance."""
+    how = collapse_words(blocks[0]) if len(blocks) == 1 else ""
+    return f"{system} layer {layer} has collapsed: all its vectors {how}" if how else ""
+
+
 def evaluate_tasks(
     workspace: Workspace,
     encoders: Sequence[str] | None = None,
@@ -210,7 +226,8 @@ def evaluate_tasks(
 
     Returns:
         One row per system, task and protocol, and two means: of all tasks, and of those
-        with an interval. ``layer`` is the one chosen most often. Differences are system
+        with an interval. A task that no probe can be asked has no value but a ``reason``, and no
+        share in a mean. ``layer`` is the one chosen most often. Differences are system
         minus ``against``. Costs are those of the encoders behind a system.
 
     Raises:
@@ -219,25 +236,29 @@ def evaluate_tasks(
     """
     config = config or EvaluationConfig()
     clips = workspace.clips()
-    chosen = [make_task(row, clips) for row in _task_rows(workspace, tasks)]
+    chosen, untested = possible_tasks(_task_rows(workspace, tasks), clips)
     pool = teacher_pool(workspace)
     systems = system_names(pool, encoders, config.against)
     work = _Evaluation(pool=pool, config=config, tasks=chosen)
     per_system = len(chosen) * len(config.protocols)
-    probed = [name for name in systems if name not in ROUTERS]
+    asked = systems if chosen else []
+    probed = [name for name in asked if name not in ROUTERS]
     total = per_system * len(systems)
     jobs = [(workspace.folder, name, chosen, config) for name in probed]
     for done, found_by_one in enumerate(in_processes(_probe_system, jobs), start=1):
         work.found |= found_by_one
         progress(done * per_system, total, "evaluate")
-    for system in systems:
+    for system in asked:
         if system in ROUTERS:
             work.add(system)
             progress(len(work.found), total, "evaluate")
     found = list(work.found.values())
     members = list(dict.fromkeys(name for one in found for name in one.shares))
     costs = encoder_costs(workspace, members, progress) if config.measures_cost else {}
-    rows = _rows(found, config, costs)
+    rows = pd.DataFrame([
+        *_rows(found, config, costs),
+        *_untested_rows(systems, untested, config),
+    ])  # fmt: skip
     _store(workspace, rows)
     store_predictions(
         workspace,
@@ -270,9 +291,26 @@ def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mappin
     return choose_rows([{str(k): v for k, v in row.items()} for row in rows], asked)
 
 
+def _untested_rows(
+    systems: Sequence[str], untested: Mapping[str, str], config: EvaluationConfig
+) -> list[dict[str, object]]:
+    """Tasks that no probe can be asked: no value and the reason, in no mean."""
+    return [
+        {
+            "encoder": system, "layer": None, "task": task, "protocol": protocol, "metric": None,
+            **dict.fromkeys((*NUMBERS, *COST_COLUMNS), np.nan),
+            "n_test": 0, "n_classes": None, "n_groups": None, "n_clusters": 0,
+            "layer_selection": None, "against": None, "reason": f"not tested: {reason}",
+        }
+        for system in systems
+        for task, reason in untested.items()
+        for protocol in config.protocols
+    ]  # fmt: skip
+
+
 def _rows(
     found: Sequence[_Found], config: EvaluationConfig, costs: Mapping[str, Cost]
-) -> pd.DataFrame:
+) -> list[dict[str, object]]:
     """The table: one row per system, task and protocol, then the means of the tasks."""
     reference = {(f.task.name, f.protocol): f for f in found if f.system == config.against}
     rows = []
@@ -287,7 +325,7 @@ def _rows(
                 if part:
                     row = _mean_row(name, part, reference, config.against)
                     rows.append(row | _cost(part, costs))
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _cost(mine: Sequence[_Found], costs: Mapping[str, Cost]) -> dict[str, object]:
@@ -305,6 +343,8 @@ def _cost(mine: Sequence[_Found], costs: Mapping[str, Cost]) -> dict[str, object
 
 def _row(one: _Found, other: _Found | None, against: str | None) -> dict[str, object]:
     result = one.result
+    lone = lone_clips(one.task)
+    words = f"{lone} of {result.n_test} clips are of a class that one group alone has: they count as wrong"
     row = _summary([one], None if other is one or other is None else [other], against)
     return row | {
         "encoder": one.system,
@@ -315,6 +355,7 @@ def _row(one: _Found, other: _Found | None, against: str | None) -> dict[str, ob
         "value": result.value,
         "n_classes": result.n_classes,
         "n_groups": result.n_groups,
+        "reason": "; ".join(filter(None, (str(row["reason"]), words if lone else "", one.note))),
     }
 
 

@@ -3,6 +3,7 @@
 Made from rows alone, so that a workspace and a training run judge encoders alike.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from usad_workbench.core.domains import same_domain
 from usad_workbench.core.equal_content import CONTENT_COLUMN, joined_groups
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.probes import PairedTask, ProbeResult, mean_paired_difference
-from usad_workbench.core.probes.metrics import Metric
+from usad_workbench.core.probes.metrics import Metric, check_metric
 from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.similarity.resampling import Interval
 
@@ -57,6 +59,80 @@ class Task:
         )
 
 
+def untestable(task: Task) -> str:
+    """Why no probe could be asked this task; empty where it can be.
+
+    A class can be learned and tested only where two groups have it, since folds keep groups
+    whole; with fewer than two such classes nothing is told apart. So it is with one class or
+    one group, and with labels that are the group itself or the name of the clip.
+
+    >>> def of(labels, groups):
+    ...     ids = [str(i) for i in range(len(labels))]
+    ...     both = [np.array(list(one), dtype=object) for one in (labels, groups)]
+    ...     return Task(name="t", metric="accuracy", clip_ids=ids, labels=both[0],
+    ...         groups=both[1], units=both[1])
+    >>> untestable(of("abab", "1122"))
+    ''
+    >>> untestable(of("abab", "abab"))
+    'no class is in two groups, so none could be learned from some and tested on another'
+    """
+    classes, groups = set(task.labels), set(task.groups)
+    if not task.clip_ids:
+        return "no clip has a label and a group"
+    if len(classes) < 2:
+        return f"all {len(task.clip_ids)} clips are of one class, {min(classes)!r}"
+    if len(groups) < 2:
+        return f"all {len(task.clip_ids)} clips are of one group, {min(groups)!r}"
+    pairs = set(zip(task.labels.tolist(), task.groups.tolist(), strict=True))
+    counts = Counter(label for label, _ in pairs)
+    shared = [label for label, n in counts.items() if n > 1]
+    if not shared:
+        return "no class is in two groups, so none could be learned from some and tested on another"
+    if len(shared) < 2:
+        return f"only the class {shared[0]!r} is in two groups, so nothing is told apart"
+    return ""
+
+
+def lone_clips(task: Task) -> int:
+    """How many clips are of a class that one group alone has: a probe cannot be right there."""
+    pairs = set(zip(task.labels.tolist(), task.groups.tolist(), strict=True))
+    counts = Counter(label for label, _ in pairs)
+    return sum(counts[label] == 1 for label in task.labels.tolist())
+
+
+def possible_tasks(
+    rows: Sequence[Mapping[str, str]], clips: pd.DataFrame
+) -> tuple[list[Task], dict[str, str]]:
+    """The tasks that can be asked of these clips, and why each of the others cannot.
+
+    Args:
+        rows: Of the table ``tasks``.
+        clips: See ``make_task``.
+    """
+    found, reasons = [], {}
+    for row in rows:
+        try:
+            task = make_task(row, clips)
+        except (ConfigError, UnknownNameError) as error:
+            reasons[str(row["task"])] = str(error)
+            continue
+        reason = untestable(task)
+        if reason:
+            reasons[task.name] = reason + _where_words(row, clips)
+        else:
+            found.append(task)
+    return found, reasons
+
+
+def _where_words(row: Mapping[str, str], clips: pd.DataFrame) -> str:
+    """The domain that was asked for, where no clip has it."""
+    domain = row["domain"]
+    present = sorted(set(clips.domain))
+    if not isinstance(domain, str) or same_domain(domain, present) in present:
+        return ""
+    return f" in the domain {domain!r}; the clips are of {', '.join(present) or 'none'}"
+
+
 def choose_rows(
     rows: Sequence[Mapping[str, str]], asked: Sequence[str] | None
 ) -> list[Mapping[str, str]]:
@@ -82,6 +158,7 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
 
     Raises:
         ConfigError: a column that the clips do not have.
+        UnknownNameError: no such metric.
     """
     label, group = row["label_column"], row["group_column"]
     for column in (label, group):
@@ -90,8 +167,10 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
                 f"Task {row['task']!r} needs the column {column!r}, which the clips do not have. "
                 f"{did_you_mean(column, [str(name) for name in clips])}"
             )
+    check_metric(row["metric"])
     domain = row["domain"] if isinstance(row["domain"], str) else None
     if domain is not None:
+        domain = same_domain(domain, clips.domain.unique())
         clips = clips[clips.domain == domain]
     clips = clips[clips[label].notna() & clips[group].notna()]
     labels = clips[label].astype(str).to_numpy(dtype=object)

@@ -22,10 +22,10 @@ from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.nearest import (
     LazyMatrices,
     correct_p_values,
-    encoder_roles,
     state_nearest,
 )
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.roles import encoder_roles
 from usad_workbench.core.similarity import (
     EncoderRole,
     LayerMatrix,
@@ -33,6 +33,7 @@ from usad_workbench.core.similarity import (
     layer_similarity,
     neighbour_overlap,
 )
+from usad_workbench.core.similarity.standing_out import ALPHA
 from usad_workbench.core.storage.workspace import Workspace
 
 MEASURES: tuple[Measure, ...] = ("debiased_linear_cka", "mutual_knn")
@@ -51,6 +52,8 @@ class SimilarityConfig:
     n_permutations: int = 200
     """Groeger et al. 2026 (arXiv:2602.14486) use 200."""
     seed: int = 0
+    alpha: float = ALPHA
+    """Level at which the statements say that a similarity stands out."""
     max_clips: int = 1000
     """Larger domains are thinned to whole clusters; 1,500 need 2 GB, 1,000 half of it."""
 
@@ -120,7 +123,7 @@ def compare_with_teachers(
         progress(done, len(todo), f"compare {student}")
     if todo:
         correct_p_values(workspace, student)
-    state_nearest(workspace, student, domains, matrices, roles)
+    state_nearest(workspace, student, domains, matrices, roles, config.alpha)
     used = job.clips
     return SimilarityReport(
         student=student, encoders=names, domains=domains, n_clips=len(used),

@@ -2,8 +2,9 @@
 
 from usad_workbench.indexes.evaluation import IndexEvaluation, evaluate_index
 from usad_workbench.indexes.faiss_index import Kind, VectorIndex
+from usad_workbench.indexes.files import open_index
 from usad_workbench.indexes.projection import ProjectionReport, project_space
-from usad_workbench.indexes.spaces import IndexReport, open_index, search, update_index
+from usad_workbench.indexes.spaces import IndexReport, search, update_index
 
 __all__ = [
     "IndexEvaluation",

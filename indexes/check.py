@@ -2,22 +2,28 @@
 
 import numpy as np
 
+from usad_workbench.core.errors import StoreError, UnknownNameError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.schema import STAGED
+from usad_workbench.core.storage.vector_tables import digest_of
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.files import open_index, unnamed_files
 
 
 def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> list[str]:
     """The problems of a workspace in words; an empty list if there are none.
 
     Looks at clips without segments or files, audio that changed since its import, copies
-    of one recording that are told apart, counts and finiteness of every space, layers that miss segments, and index files.
+    of one recording that are told apart, encoders that miss segments, counts, finiteness and
+    digests of every space, vectors that a killed command left, and index files.
     """
     problems = _clip_problems(workspace) + _copy_problems(workspace)
+    problems += _partial_problems(workspace) + _left_problems(workspace)
     spaces = workspace.spaces()
     for done, space in enumerate(spaces.itertuples(), start=1):
         problems += _space_problems(
-            workspace, str(space.encoder), int(space.layer), str(space.pooling), int(space.n)
+            workspace, str(space.encoder), int(space.layer), str(space.pooling)
         )
         progress(done, len(spaces), "check")
     return problems + _index_problems(workspace)
@@ -65,12 +71,45 @@ def _copy_problems(workspace: Workspace) -> list[str]:
     return problems
 
 
-def _space_problems(
-    workspace: Workspace, encoder: str, layer: int, pooling: str, n: int
-) -> list[str]:
+def _partial_problems(workspace: Workspace) -> list[str]:
+    """Encoders that have vectors of a part of the segments only."""
+    rows = workspace.read(
+        "SELECT encoder, pooling, min(n) AS least, max(n) AS most, "
+        # What was embedded here can have no vector of a clip without audio.
+        "(SELECT count(*) FROM segments JOIN clips USING (clip_id) "
+        "WHERE path <> '' OR s.sample_rate_hz = 0) AS total "
+        "FROM spaces s GROUP BY encoder, pooling, sample_rate_hz HAVING least < total ORDER BY ALL"
+    )
+    return [
+        f"{encoder} ({pooling}) has vectors of "
+        f"{least if least == most else f'{least} to {most}'} of {total} segments: the same `usad "
+        "embed` or `usad import-embeddings` adds the rest"
+        for encoder, pooling, least, most, total in rows.itertuples(index=False)
+    ]
+
+
+def _left_problems(workspace: Workspace) -> list[str]:
+    """Vectors that were to replace others when their command ended, or that still are."""
+    rows = workspace.read(
+        f"SELECT encoder, count(*) AS n FROM {STAGED} GROUP BY encoder ORDER BY encoder"
+    )
+    return [
+        f"{encoder}: a command that replaces its vectors is at work, or was ended; {n} spaces have "
+        "not taken their place. If none is at work, the next one clears them"
+        for encoder, n in rows.itertuples(index=False)
+    ]
+
+
+def _space_problems(workspace: Workspace, encoder: str, layer: int, pooling: str) -> list[str]:
     name = f"{encoder} layer {layer} ({pooling})"
-    stored = workspace.embeddings(encoder, layer, pooling)
+    try:
+        stored = workspace.embeddings(encoder, layer, pooling)
+    except UnknownNameError:  # replaced or removed while this looked on
+        return []
+    except StoreError as error:
+        return [f"{name}: {error} Embed or import it again with --replace"]
     problems = []
+    n = stored.space.n
     if len(stored) != n:
         problems.append(f"{name}: the table says {n} vectors, {len(stored)} belong to segments")
     if len(np.unique(stored.segment_ids)) != len(stored):
@@ -78,22 +117,22 @@ def _space_problems(
     n_bad = int((~np.isfinite(stored.vectors).all(axis=1)).sum())
     if n_bad:
         problems.append(f"{name}: {n_bad} vectors are not finite")
+    digest = stored.space.digest
+    if digest is not None and digest_of(stored.segment_ids, stored.vectors) != digest:
+        problems.append(
+            f"{name}: the vectors are not those that were stored. Embed or import it again with "
+            "--replace"
+        )
     return problems
 
 
 def _index_problems(workspace: Workspace) -> list[str]:
     problems = []
-    rows = workspace.read(
-        "SELECT i.file, i.file_sha256, i.n, s.n AS n_stored FROM indexes i JOIN spaces s "
-        "USING (space_id)"
-    )
-    for file, digest, n, n_stored in rows.itertuples(index=False):
-        path = workspace.folder / file
-        if not path.is_file():
-            problems.append(f"index file {file} is missing: `usad index` builds it again")
-            continue
-        if sha256_of_file(path) != digest:
-            problems.append(f"index file {file} is damaged: `usad index` after deleting it")
-        if n != n_stored:
-            problems.append(f"index file {file} has {n} of {n_stored} vectors: run `usad index`")
-    return problems
+    for space in workspace.spaces().itertuples():
+        key = (str(space.encoder), int(space.layer), str(space.pooling))
+        problem = open_index(workspace, workspace.space(*key)).problem
+        if problem:
+            problems.append(f"{problem} `usad index` builds it again.")
+    left = [f"{file} is the index of no space: `usad index` removes it." for file in
+            unnamed_files(workspace)]  # fmt: skip
+    return problems + left

@@ -1,23 +1,27 @@
-"""Index files of a workspace: built, brought up to date, and searched.
+"""Indexes of a workspace's spaces: built, brought up to date, and searched.
 
-``indexes/space_<id>.faiss`` beside the database holds the vectors of one space; the
-table ``indexes`` says what is in it. Where the file is missing or behind the table,
+Where there is no index that belongs to the stored vectors (``files`` says when it does),
 search compares with every stored vector instead: slower, never wrong.
 """
 
 import logging
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.hashing import sha256_of_file
-from usad_workbench.core.storage.workspace import FloatArray, SearchHits, Workspace
+from usad_workbench.core.cosine import check_k, unit_query
+from usad_workbench.core.errors import StoreError
+from usad_workbench.core.storage.vector_tables import digest_of
+from usad_workbench.core.storage.workspace import Embeddings, FloatArray, SearchHits, Workspace
 from usad_workbench.indexes.faiss_index import Kind, VectorIndex
+from usad_workbench.indexes.files import Opened, open_index, save_index
 
 logger = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often an index is begun again because its vectors were replaced meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,52 +38,54 @@ class IndexReport:
     """Whether anything was built or added."""
 
 
-def index_path(workspace: Workspace, space_id: int) -> Path:
-    """The file of a space's index."""
-    return workspace.folder / "indexes" / f"space_{space_id}.faiss"
-
-
 def update_index(
     workspace: Workspace, encoder: str, layer: int, pooling: str = "mean", kind: Kind = "auto"
 ) -> IndexReport:
-    """Builds the index of a space, or adds the vectors that it misses."""
-    space_id = workspace.space_id(encoder, layer, pooling)
-    path = index_path(workspace, space_id)
-    row = workspace.read(
-        "SELECT s.n, i.n AS n_indexed, i.kind, i.bytes FROM spaces s "
-        "LEFT JOIN indexes i USING (space_id) WHERE space_id = ?",
-        [space_id],
-    ).iloc[0]
-    same_kind = kind == "auto" or row.kind == kind
-    if path.is_file() and same_kind and row.n_indexed == row.n:
+    """Builds the index of a space, or adds the vectors that it misses.
+
+    Raises:
+        UnknownNameError: a space that is not there.
+        StoreError: vectors that are replaced again and again while they are read.
+        FileError: a folder that cannot be written.
+    """
+    space = workspace.space(encoder, layer, pooling)
+    old = open_index(workspace, space)
+    same_kind = old.index is not None and kind in ("auto", old.index.kind)
+    if old.index is not None and same_kind and not old.is_behind:
         return IndexReport(
-            encoder=encoder, layer=layer, pooling=pooling, kind=str(row.kind), n=int(row.n),
-            bytes=int(row.bytes), is_new=False,
+            encoder=encoder, layer=space.layer, pooling=pooling, kind=old.index.kind,
+            n=len(old.index), bytes=old.bytes, is_new=False,
         )  # fmt: skip
-    stored = workspace.embeddings(encoder, layer, pooling)
-    old = open_index(workspace, space_id) if same_kind else None
-    if old is not None and kind == "auto" and len(stored) <= 2 * len(old):
-        missing = ~np.isin(stored.segment_ids, old.ids())
-        old.add(stored.vectors[missing], stored.segment_ids[missing])
-        index = old
-    else:  # an index that doubles is built anew: its lists were trained on too little
-        index = VectorIndex.build(stored.vectors, stored.segment_ids, kind)
-    index.save(path)
-    _note(workspace, space_id, index, path)
-    return IndexReport(
-        encoder=encoder, layer=layer, pooling=pooling, kind=index.kind, n=len(index),
-        bytes=path.stat().st_size, is_new=True,
-    )  # fmt: skip
+    if old.problem and not old.is_behind:
+        logger.warning("%s It is built again.", old.problem)
+    for _ in range(ATTEMPTS):
+        stored = workspace.embeddings(encoder, layer, pooling)
+        index = _added(old, stored) if kind == "auto" else None
+        index = index or VectorIndex.build(stored.vectors, stored.segment_ids, kind)
+        path = save_index(workspace, stored.space, index)
+        if path is not None:
+            return IndexReport(
+                encoder=encoder, layer=space.layer, pooling=pooling, kind=index.kind,
+                n=len(index), bytes=path.stat().st_size, is_new=True,
+            )  # fmt: skip
+        old = Opened()  # what was added to is not as its file is any more
+    raise StoreError(
+        f"The vectors of {encoder} layer {space.layer} were written {ATTEMPTS} times while they "
+        "were indexed. Run `usad index` when nothing else writes."
+    )
 
 
-def open_index(workspace: Workspace, space_id: int) -> VectorIndex | None:
-    """The index of a space, or none if there is no file that the table vouches for."""
-    found = workspace.read("SELECT kind, n FROM indexes WHERE space_id = ?", [space_id])
-    path = index_path(workspace, space_id)
-    if found.empty or not path.is_file():
+def _added(old: Opened, stored: Embeddings) -> VectorIndex | None:
+    """The index that is there with the vectors that came since; none where others changed too.
+
+    One that doubles is built anew: its lists were trained on too little.
+    """
+    if old.index is None or not len(old.index) <= len(stored) <= 2 * len(old.index):
         return None
-    index = VectorIndex.load(path, str(found.kind[0]))
-    return index if len(index) == int(found.n[0]) else None
+    is_old = np.isin(stored.segment_ids, old.index.ids())
+    if digest_of(stored.segment_ids[is_old], stored.vectors[is_old]) != old.digest:
+        return None
+    return old.index.with_added(stored.vectors[~is_old], stored.segment_ids[~is_old])
 
 
 def search(
@@ -94,6 +100,9 @@ def search(
 ) -> SearchHits:
     """The k segments nearest to a vector by cosine, best first.
 
+    With a condition, and where there is no index to rely on, the query is compared with every
+    vector that matches: see ``Workspace.search``, whose hits, order and errors these are.
+
     Args:
         workspace: Where to search.
         vector: Shape [dim], of the same encoder, layer and pooling.
@@ -104,40 +113,25 @@ def search(
         where: SQL condition on the columns of ``clips``.
 
     Raises:
+        ConfigError: a ``k`` below 1.
         ShapeError: a vector of another width.
+        DegenerateError: a vector that is not finite, or all zeros.
         UnknownNameError: a space that is not there.
         QueryError: a condition that is not SQL.
     """
-    space_id = workspace.space_id(encoder, layer, pooling)
-    n = int(workspace.read("SELECT n FROM spaces WHERE space_id = ?", [space_id]).n[0])
-    index = open_index(workspace, space_id)
-    among = None
-    if where:
-        among = workspace.embeddings(encoder, layer, pooling, where).segment_ids
-    if index is None or len(index) != n:
-        logger.info(
-            "The index of %s layer %d is missing or behind (%d vectors stored): comparing with "
-            "every vector. `usad index` brings it up to date.", encoder, layer, n,
-        )  # fmt: skip
-        stored = workspace.embeddings(encoder, layer, pooling)
-        index = VectorIndex.build(stored.vectors, stored.segment_ids, "flat")
-    hits = index.search(np.asarray(vector, np.float32).reshape(1, -1), k, among)
+    k = check_k(k)
+    space = workspace.space(encoder, layer, pooling)
+    opened = open_index(workspace, space) if where is None else Opened()
+    if opened.index is None or opened.is_behind:
+        notice = ""
+        if opened.problem:
+            notice = f"{opened.problem} Compared with every vector; `usad index` builds it again."
+            logger.warning("%s", notice)
+        exact = workspace.search(vector, encoder, layer, k, where, pooling=pooling)
+        return replace(exact, notice=notice)
+    hits = opened.index.search(unit_query(vector, opened.index.dim)[None], k)
     found = hits.ids[0] >= 0
     return SearchHits(segment_ids=hits.ids[0][found], scores=hits.scores[0][found])
-
-
-def _note(workspace: Workspace, space_id: int, index: VectorIndex, path: Path) -> None:
-    digest = sha256_of_file(path)
-    with workspace.database.write() as connection:
-        connection.execute("DELETE FROM indexes WHERE space_id = ?", [space_id])
-        connection.execute(
-            "INSERT INTO indexes (space_id, kind, n, file, file_sha256, bytes) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                space_id, index.kind, len(index), str(path.relative_to(workspace.folder)), digest,
-                path.stat().st_size,
-            ],
-        )  # fmt: skip
 
 
 def describe_hits(workspace: Workspace, hits: SearchHits) -> pd.DataFrame:

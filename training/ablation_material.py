@@ -5,15 +5,14 @@ are kept in memory at the rate at which they are used, which gives the objective
 numbers (up to half precision) as pooling them at every step.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from usad_workbench.core.hashed_tensors import has_hash, open_hashed, save_hashed
 from usad_workbench.core.models.encoder import Encoder, LayerFeatures
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus, SelectedAudio, load_corpus
@@ -118,10 +117,12 @@ def load_material(
             known = targets.get(teacher.name)
             if known is not None and set(layers) <= set(known.frames):
                 continue
-            online = OnlineTargets(encoder, corpus, layers, target_kind(teacher, encoder))
+            online = OnlineTargets(
+                encoder, corpus, layers, target_kind(teacher, encoder), first.data.max_left_out
+            )
             cached = cache_targets(online, cache, progress)
             path = folder / f"pooled-{cached.shards.folder.name}-{rate_hz:g}.safetensors"
-            if not path.is_file():
+            if not has_hash(path):
                 _pool(cached, len(corpus.pieces), rate_hz, path, progress)
             targets[teacher.name] = _read(path, cached, rate_hz)
     return Material(corpus=corpus, encoders=dict(encoders), targets=targets)
@@ -141,7 +142,7 @@ def _pool(
         ):
             if rate > rate_hz * _FASTER:
                 n_slow = int(n_covered(n, rate, rate_hz).max())
-                values, n = pool_frames(values.float(), n, rate, n_slow, rate_hz)
+                values, n = pool_frames(values, n, rate, n_slow, rate_hz)
             counts[layer].append(n)
             frames[layer] += [row[:length].half() for row, length in zip(values, n, strict=True)]
         progress(pieces.stop, n_pieces, f"pooling to {rate_hz:g} Hz")
@@ -150,14 +151,11 @@ def _pool(
         tensors |= {f"mean:{layer}": mean, f"std:{layer}": std}
         tensors[f"frames:{layer}"] = torch.cat(frames.pop(layer))
         tensors[f"n:{layer}"] = torch.cat(counts[layer])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, partial)
-    os.replace(partial, path)
+    save_hashed(path, tensors, path.name)
 
 
 def _read(path: Path, cached: CachedTargets, rate_hz: float) -> MemoryTargets:
-    tensors = load_file(path)
+    tensors = open_hashed(path, path.name)
     return MemoryTargets(
         {
             layer: torch.tensor_split(

@@ -8,7 +8,6 @@ recording that cannot be read is counted and listed, and left out.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ import torch
 
 from usad_workbench.core.audio import probe_audio, read_audio
 from usad_workbench.core.clips import Clip, Samples
-from usad_workbench.core.errors import AudioError, ConfigError
+from usad_workbench.core.errors import AudioError, CheckpointError, ConfigError, UsadError, in_words
+from usad_workbench.core.hashed_tensors import written_at_once
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.recipe import DataRecipe
@@ -144,29 +144,47 @@ def load_corpus(recipe: DataRecipe, cache: Path, progress: Progress = no_progres
     rows = find_recordings(recipe)
     is_cached = recipe.audio == "cached"
     version = hash_of if is_cached else _version
-    key = _corpus_key(recipe, [(row, version(row.path)) for row in rows])
+    contents = [row.unusable or version(row.path) for row in rows]
+    key = _corpus_key(recipe, list(zip(rows, contents, strict=True)))
     folder = cache / f"{'audio' if is_cached else 'headers'}-{key}"
-    if not (folder / PIECES_FILE).is_file():
+    listed = _listed(folder, is_cached)
+    if listed is None:
         _list_pieces(recipe, rows, folder, progress)
-    listed = json.loads((folder / PIECES_FILE).read_text(encoding="utf-8"))
-    pieces = tuple(Piece(**piece) for piece in listed["pieces"])
+        listed = _listed(folder, is_cached)
+    if listed is None:
+        raise CheckpointError(f"{folder} was written and cannot be read. Name another data.cache.")
+    pieces, failed = listed
     missing = [d for d in recipe.domains if d not in {piece.domain for piece in pieces}]
     empty = {row.source for row in rows} ^ set(range(len(recipe.sources)))
     if missing or empty:
         what = f"domain {missing[0]}" if missing else f"data.sources.{min(empty)}"
         raise ConfigError(
-            f"data.sources have no usable clip of {what}. {len(listed['failed'])} clips could "
+            f"data.sources have no usable clip of {what}. {len(failed)} clips could "
             "not be used. Correct data.domains or the sources."
         )
-    by_name = {row.clip_id: row for row in rows}
+    by_name = {row.clip_id: row for row in rows if not row.unusable}
     paths = [by_name[piece.clip_id].path for piece in pieces]
     return Corpus(
         pieces,
         CachedAudio(Shards(folder, len(pieces))) if is_cached else DecodedAudio(pieces, paths),
         key=folder.name,
-        failed=[(name, why) for name, why in listed["failed"]],
+        failed=failed,
         sources=[by_name[piece.clip_id].source for piece in pieces],
     )
+
+
+def _listed(
+    folder: Path, is_cached: bool
+) -> tuple[tuple[Piece, ...], list[tuple[str, str]]] | None:
+    """Pieces and failures as they were listed; none where that, or audio of it, is not there."""
+    try:
+        listed = json.loads((folder / PIECES_FILE).read_text(encoding="utf-8"))
+        pieces = tuple(Piece(**piece) for piece in listed["pieces"])
+        failed = [(str(name), str(why)) for name, why in listed["failed"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    is_whole = not (is_cached and Shards(folder, len(pieces)).missing())
+    return (pieces, failed) if is_whole else None
 
 
 def cut_points(duration_s: float, max_s: float, min_s: float) -> list[tuple[float, float]]:
@@ -236,10 +254,13 @@ def _list_pieces(
     writer = Shards(folder, 0)
     for done, row in enumerate(rows, start=1):
         try:
-            found = _read_recording(row, recipe)
-        except AudioError as error:
-            failed.append((row.clip_id, str(error)))
-            found = []
+            with in_words(row.path):
+                found = [] if row.unusable else _read_recording(row, recipe)
+            reason = row.unusable
+        except UsadError as error:
+            found, reason = [], str(error)
+        if reason:
+            failed.append((row.clip_id, reason))
         for piece, samples in found:
             pieces.append(piece)
             if samples is None:
@@ -253,9 +274,8 @@ def _list_pieces(
         writer.write(len(pieces) - len(shard), shard)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"pieces": [asdict(piece) for piece in pieces], "failed": failed})
-    partial = folder / f".{PIECES_FILE}.{os.getpid()}"
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, folder / PIECES_FILE)
+    with written_at_once(folder / PIECES_FILE) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _corpus_key(recipe: DataRecipe, rows: Sequence[tuple[Recording, str]]) -> str:
@@ -270,6 +290,6 @@ def _version(path: Path) -> str:
     """What changes when a file does, without reading it."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return ""  # reading its header names the file and the reason
     return f"{path} {status.st_size} {status.st_mtime_ns}"

@@ -5,6 +5,7 @@ back what they are given.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -104,6 +105,7 @@ def join_processes(device: str) -> Iterator[Processes]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
+    _end_with_launcher()
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, timeout=_TIMEOUT)
     try:
@@ -111,6 +113,20 @@ def join_processes(device: str) -> Iterator[Processes]:
     finally:
         torch.distributed.destroy_process_group()
         time.sleep(_LET_GO_S)
+
+
+def _end_with_launcher() -> None:
+    """Ends this process when the torchrun that started it is gone, which a kill tells nobody."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def spread(

@@ -24,9 +24,9 @@ from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.models.encoder import Encoder, FloatArray, resolve_layers
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.models.student import Student, StudentEncoder
-from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
 from usad_workbench.core.probes.metrics import check_metric
+from usad_workbench.core.table_file import read_table, require_columns
 from usad_workbench.core.tasks import (
     MEAN_OF_TASKS,
     MEAN_WITH_INTERVAL,
@@ -34,6 +34,7 @@ from usad_workbench.core.tasks import (
     choose_rows,
     make_task,
     mean_value,
+    untestable,
 )
 from usad_workbench.training.recipe import EvaluationRecipe
 
@@ -242,12 +243,11 @@ def _value(name: str, protocol: Protocol, found: Sequence[tuple[Task, ProbeResul
 def _readable(task: Task, clips: Mapping[str, Clip]) -> Task:
     check_metric(task.metric)
     kept = task.take(np.flatnonzero([name in clips for name in task.clip_ids]))
-    n_labels, n_groups = len(set(kept.labels)), len(set(kept.groups))
-    if n_labels < 2 or n_groups < 2:
+    reason = untestable(kept)
+    if reason:
         raise ConfigError(
-            f"Task {task.name!r} has {len(kept.clip_ids)} readable clips with {n_labels} labels "
-            f"in {n_groups} groups, expected two of both. Leave it out of evaluation.names, or "
-            "give it more clips."
+            f"Task {task.name!r} has {len(kept.clip_ids)} readable clips that no probe can be asked "
+            f"about: {reason}. Leave it out of evaluation.names, or give it other clips."
         )
     return kept
 
@@ -261,15 +261,10 @@ def _path(given: str, name: str) -> Path:
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"The table {path} of [evaluation] cannot be read: {error}. Give a CSV with the "
-            f"columns {', '.join(columns)}."
-        ) from error
-    for column in columns:
-        if column not in table:
-            known = [str(name) for name in table]
-            raise ConfigError(f"{path} has no column {column}. {did_you_mean(column, known)}")
-    return table
+    table = read_table(path)
+    require_columns(table, columns)
+    rows = [row.cells for row in table.rows if not row.fault]
+    for row in table.rows:
+        if row.fault:
+            logger.warning("row %d of %s is left out: %s", row.number, path, row.fault)
+    return pd.DataFrame(rows, columns=table.columns, dtype=object)

@@ -6,6 +6,7 @@ seed and the step alone, whoever reads it.
 """
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from usad_workbench.core.clips import Samples
 from usad_workbench.core.errors import AudioError, UsadError
+from usad_workbench.core.parallel import end_with_parent
 from usad_workbench.training.augment import Augmentation
 from usad_workbench.training.batches import BatchPart, read_part, split_batch
 from usad_workbench.training.data import Corpus
@@ -88,6 +90,7 @@ class Loader:
             num_workers=self.n_loaders,
             prefetch_factor=_PREFETCH if self.n_loaders else None,
             pin_memory=self.pins,
+            worker_init_fn=_end_with_parent if self.n_loaders else None,
             generator=torch.Generator(),  # so that it draws no seed from the run's
         )
         return iter(loader)
@@ -98,6 +101,11 @@ class Loader:
             if isinstance(source, OnlineTargets):
                 targets[name] = source.of_clips(part.clips(self.reader.corpus))
         return replace(part, targets={name: targets[name] for name in self.targets})
+
+
+def _end_with_parent(worker: int) -> None:
+    # torch's own watch looks between two batches only: one that waits to hand over never does.
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 class _Reader(Dataset[Batch | UsadError]):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.encoder import LayerFeatures, frame_mask
+from usad_workbench.core.models.frontend import without_autocast
 from usad_workbench.core.models.heads import Head, Heads
 from usad_workbench.core.models.student import StudentOutput
 from usad_workbench.training.recipe import ALL_DOMAINS, MultiDomain, Pooled
@@ -129,7 +130,8 @@ def pool_frames(
 ) -> tuple[Tensor, Tensor]:
     """Means of the valid frames over the intervals of a slower side.
 
-    A frame that an interval covers in part counts for that part.
+    A frame that an interval covers in part counts for that part. In float32, at any precision
+    of what surrounds it.
 
     Args:
         frames: Shape [clip, frame, dim].
@@ -141,11 +143,15 @@ def pool_frames(
     Returns:
         Means [clip, slow frame, dim], and how many of them per clip have any valid frame.
     """
+    frames = frames.float()
     is_valid = frame_mask(n_valid, frames.shape[1]).to(frames).unsqueeze(-1)
     shared = overlap(n_slow, slow_hz, frames.shape[1], rate_hz)
     shared = shared.to(frames, non_blocking=True)
-    covered = shared @ is_valid
-    means = (shared @ (frames * is_valid)) / covered.clamp(min=torch.finfo(torch.float32).tiny)
+    # Autocast would multiply in half precision, whatever is given.
+    with without_autocast(frames.device):
+        covered = shared @ is_valid
+        sums = shared @ (frames * is_valid)
+    means = sums / covered.clamp(min=torch.finfo(torch.float32).tiny)
     return means, n_covered(n_valid, rate_hz, slow_hz).clamp(max=n_slow)
 
 
@@ -274,14 +280,13 @@ class Objective(nn.Module):
         hidden, n_hidden = output.layer(head.spec.student_layer), output.n_valid
         mine = self.frame_rate_hz
         if rate > mine * _SAME_RATE:
-            wanted, n_wanted = pool_frames(wanted.float(), n_wanted, rate, hidden.shape[1], mine)
+            wanted, n_wanted = pool_frames(wanted, n_wanted, rate, hidden.shape[1], mine)
             predicted = head(hidden)
         elif rate < mine / _SAME_RATE and self.pooled == "hidden":
-            hidden, n_hidden = pool_frames(hidden.float(), n_hidden, mine, wanted.shape[1], rate)
+            hidden, n_hidden = pool_frames(hidden, n_hidden, mine, wanted.shape[1], rate)
             predicted = head(hidden)
         elif rate < mine / _SAME_RATE:
-            predicted = head(hidden).float()
-            predicted, n_hidden = pool_frames(predicted, n_hidden, mine, wanted.shape[1], rate)
+            predicted, n_hidden = pool_frames(head(hidden), n_hidden, mine, wanted.shape[1], rate)
         else:
             predicted = head(hidden)
         shortest = min(predicted.shape[1], wanted.shape[1])

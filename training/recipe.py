@@ -1,24 +1,36 @@
 """Recipes: one TOML file that says everything about a run.
 
-Each dataclass is one table of the file. Checks of a single table sit in it, checks
-between tables in ``Recipe``.
+Each dataclass is one table of the file. Bounds of a number stand beside it and are compared
+when a file is read, checks of several keys sit in their table, between tables in ``Recipe``.
 """
 
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from usad_workbench.core.bounds import Between
 from usad_workbench.core.clips import TEACHER_DOMAINS
 from usad_workbench.core.config import load_config
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.models.sizes import Depth, StudentConfig
+from usad_workbench.core.models.sizes import Depth, StudentConfig, count_parameters
 
 ALL_DOMAINS = "all"
 """The domain of a teacher that knows several: a match for every clip (USAD 2.0, stage 2)."""
 TargetScaling = Literal["none", "standardise"]
 Pooled = Literal["prediction", "hidden"]
 MultiDomain = Literal["matched", "half"]
+Steps = Annotated[int, Between(1, 10**9)]
+StepsOrNever = Annotated[int, Between(0, 10**9)]
+Seconds = Annotated[float, Between(0.1, 100_000)]
+Decay = Annotated[float, Between(0, 1, without_high=True)]
+Positive = Annotated[float, Between(0, 1e30, without_low=True)]
+NotNegative = Annotated[float, Between(0, 1e30)]
+Width = Annotated[int, Between(0, 65_536)]
+Layer = Annotated[int, Between(1, 1000)]
+MAX_LOADERS = 256
+MAX_PARAMETERS = 20_000_000_000
+"""Sixteen times the largest published student: more is a slip of the pen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +46,7 @@ class TeacherRecipe:
     leaves the block, or the same with the last layer behind the teacher's final norm.
     ``auto`` is ``ffn`` where the teacher has such blocks. *Reading*: which of them stage 2
     predicts is not published."""
-    layers: tuple[int, ...] = ()
+    layers: tuple[Layer, ...] = ()
     """The teacher's layers, one per distilled layer; round(k L / K) where empty."""
 
 
@@ -48,7 +60,7 @@ class SourceRecipe:
     domain: str = ""
     """Of a folder's files and of a manifest's rows that name none; rows of other domains
     are left out, so that a manifest can be named once per domain, each with its share."""
-    share: float = 0.0
+    share: NotNegative = 0.0
     """Relative seconds of audio, by repeating or leaving out; all sources or none have one.
     As it comes where none."""
 
@@ -63,39 +75,42 @@ class DataRecipe:
     """Clips of other domains are left out: what is meant to stay unseen, stays so."""
     exclude: tuple[str, ...] = ()
     """Manifests whose recordings must not be learned from, found by their content."""
-    max_clip_s: float = 10.0
+    max_clip_s: Seconds = 10.0
     """Longer clips are cut into pieces of this length (USAD, sec. IV-B: 10 s)."""
     cut: Literal["consecutive", "random"] = "consecutive"
     """Whether all of a longer recording is learned from, or one piece from a random place,
     the same one in every epoch and run."""
-    min_clip_s: float = 0.5
+    min_clip_s: Seconds = 0.5
     """Shorter clips, and shorter remainders, are left out."""
-    batch_s: float = 100.0
+    batch_s: Seconds = 100.0
     """Seconds of audio in a batch, padding included."""
     targets: Literal["cached", "online"] = "cached"
     """Whether the teachers run once, their targets kept on disk, or at every step."""
     audio: Literal["cached", "decoded"] = "cached"
     """Whether all audio is decoded once and kept on disk, or from its files at every step:
     for corpora that the disk cannot hold twice, so only with online targets."""
-    n_loaders: int = 0
+    max_left_out: StepsOrNever = 100
+    """Pieces that a teacher may give values for which half precision cannot hold: it does not
+    teach them, and they are named; one more ends the run."""
+    n_loaders: Annotated[int, Between(0, MAX_LOADERS)] = 0
     """Processes that read ahead, in each training process; none where 0. Batches and their
     order are the same for any number."""
-    gain_db: float = 0.0
+    gain_db: Annotated[float, Between(0, 120)] = 0.0
     """The student hears each clip louder or softer by up to this, while targets stay those
     of the clip itself; 0 for none, as in the papers."""
-    mix_probability: float = 0.0
+    mix_probability: Annotated[float, Between(0, 1)] = 0.0
     """How often the student hears another clip of the batch mixed in (WavLM, sec. III-A),
     while targets stay those of the clip itself; 0 for none, as in the papers."""
-    mix_snr_db: tuple[float, ...] = (0.0, 20.0)
+    mix_snr_db: tuple[Annotated[float, Between(-120, 120)], ...] = (0.0, 20.0)
     """Lowest and highest ratio of a clip's power to that of what is mixed in."""
     cache: str = ""
     """Folder for audio and targets, shared between runs; ``cache`` in the run where empty."""
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.min_clip_s <= self.max_clip_s <= self.batch_s:
+        if not self.min_clip_s <= self.max_clip_s <= self.batch_s:
             raise ConfigError(
                 f"Found min_clip_s = {self.min_clip_s}, max_clip_s = {self.max_clip_s}, batch_s "
-                f"= {self.batch_s}; expected 0.1 <= min_clip_s <= max_clip_s <= batch_s."
+                f"= {self.batch_s}; expected min_clip_s <= max_clip_s <= batch_s."
             )
         shares = [source.share for source in self.sources]
         if not shares or min(shares) < 0 or min(shares) == 0 < max(shares):
@@ -108,11 +123,6 @@ class DataRecipe:
                 "data.audio = 'decoded' with data.targets = 'cached': targets take more room "
                 "than the audio that is too much for the disk. Set data.targets = 'online'."
             )
-        if self.n_loaders < 0 or self.gain_db < 0 or not 0 <= self.mix_probability <= 1:
-            raise ConfigError(
-                f"Found n_loaders = {self.n_loaders}, gain_db = {self.gain_db}, mix_probability "
-                f"= {self.mix_probability}; expected none below 0, and a probability."
-            )
         if len(self.mix_snr_db) != 2 or self.mix_snr_db[0] > self.mix_snr_db[1]:
             raise ConfigError(
                 f"Found mix_snr_db = {list(self.mix_snr_db)}, expected lowest and highest."
@@ -123,9 +133,9 @@ class DataRecipe:
 class ObjectiveRecipe:
     """What is minimised; ``[objective]``."""
 
-    n_layers: int = 4
+    n_layers: Layer = 4
     """Distilled layers K (USAD, sec. III-B)."""
-    omega: float = 10.0
+    omega: Positive = 10.0
     """Weight of the teacher whose domain a clip has, over that of each other (USAD 2.0)."""
     multi_domain: MultiDomain = "matched"
     """*Reading*: the weight of a teacher with domain ``all``, see ``domain_weights``."""
@@ -134,52 +144,35 @@ class ObjectiveRecipe:
     target to mean 0 and deviation 1 over the corpus, for teachers of unlike scale."""
     pooled: Pooled = "prediction"
     """*Reading*: what is averaged where a teacher has fewer frames than the student."""
-    head_dim: int = 0
+    head_dim: Width = 0
     """Width inside a head; the student's where 0."""
-
-    def __post_init__(self) -> None:
-        if self.n_layers < 1 or self.omega <= 0 or self.head_dim < 0:
-            raise ConfigError(
-                f"Found n_layers = {self.n_layers}, omega = {self.omega}, head_dim = "
-                f"{self.head_dim}; expected at least one layer, a positive omega, a width."
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimiserRecipe:
     """AdamW with linear warm-up and linear decay to zero; ``[optimiser]``."""
 
-    peak_lr: float
-    n_steps: int
-    warmup_steps: int
-    beta1: float = 0.9
-    beta2: float = 0.98
-    weight_decay: float = 0.01
+    peak_lr: Positive
+    n_steps: Steps
+    warmup_steps: StepsOrNever
+    beta1: Decay = 0.9
+    beta2: Decay = 0.98
+    weight_decay: NotNegative = 0.01
     """Of matrices; not of biases and norms."""
-    clip_norm: float = 1.0
+    clip_norm: Positive = 1.0
     """The gradient's norm is cut to this."""
-    accumulate: int = 1
+    accumulate: Annotated[int, Between(1, 100_000)] = 1
     """Parts that a batch goes through the student in, for less memory; the loss and the
     gradient stay those of the whole batch."""
-    ema_decay: float = 0.0
+    ema_decay: Decay = 0.0
     """Of the average of the student's weights, which is then what is kept: average = decay
     average + (1 - decay) weights after each step. None where 0, as in the papers."""
 
     def __post_init__(self) -> None:
-        if not (self.peak_lr > 0 and 0 <= self.warmup_steps < self.n_steps):
+        if self.warmup_steps >= self.n_steps:
             raise ConfigError(
-                f"Found peak_lr = {self.peak_lr}, warmup_steps = {self.warmup_steps}, n_steps = "
-                f"{self.n_steps}; expected a positive rate and 0 <= warmup_steps < n_steps."
-            )
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.clip_norm > 0):
-            raise ConfigError(
-                f"Found beta1 = {self.beta1}, beta2 = {self.beta2}, clip_norm = {self.clip_norm}; "
-                "expected betas from 0 to below 1 and a positive norm."
-            )
-        if self.accumulate < 1 or not 0 <= self.ema_decay < 1:
-            raise ConfigError(
-                f"Found accumulate = {self.accumulate}, ema_decay = {self.ema_decay}; expected at "
-                "least one part and a decay from 0 to below 1."
+                f"Found warmup_steps = {self.warmup_steps}, n_steps = {self.n_steps}; expected "
+                "warmup_steps < n_steps."
             )
 
 
@@ -187,15 +180,15 @@ class OptimiserRecipe:
 class RunRecipe:
     """How it is run; ``[run]``."""
 
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     device: str = "cpu"
     """A torch device; with several processes each takes the one of its LOCAL_RANK."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the student's matrix products; weights and loss are float32."""
-    log_every: int = 10
+    log_every: Steps = 10
     """Steps between two lines of the log; each line is the mean since the one before."""
-    checkpoint_every: int = 500
-    keep_checkpoints: int = 2
+    checkpoint_every: Steps = 500
+    keep_checkpoints: Steps = 2
     """Older ones are deleted."""
     compile: bool = False
     """Whether torch.compile makes kernels of the student's blocks; takes minutes at first."""
@@ -207,14 +200,6 @@ class RunRecipe:
     tensorboard: bool = False
     """Whether the log is also written for TensorBoard, to ``tensorboard`` in the run."""
 
-    def __post_init__(self) -> None:
-        if min(self.log_every, self.checkpoint_every, self.keep_checkpoints) < 1:
-            raise ConfigError(
-                f"Found log_every = {self.log_every}, checkpoint_every = "
-                f"{self.checkpoint_every}, keep_checkpoints = {self.keep_checkpoints}; "
-                "expected at least 1 each."
-            )
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationRecipe:
@@ -224,7 +209,7 @@ class EvaluationRecipe:
     curves, not for the table of a paper. That is what ``usad evaluate`` is for.
     """
 
-    every: int = 0
+    every: StepsOrNever = 0
     """Steps between two evaluations, the untrained student's the first; 0 for none."""
     manifest: str = "sample_data"
     """CSV with clip_id, path, domain, cluster_id and the columns that the tasks name;
@@ -233,20 +218,15 @@ class EvaluationRecipe:
     """CSV with task, label_column, domain, group_column, metric."""
     names: tuple[str, ...] = ()
     """Which of the tasks; all where empty."""
-    layers: tuple[int, ...] = (-1,)
+    layers: tuple[Annotated[int, Between(-1000, 1000)], ...] = (-1,)
     """Of the student; with several, the layer is chosen on the training folds."""
     protocols: tuple[Literal["knn", "linear"], ...] = ("knn", "linear")
-    max_clips: int = 100
+    max_clips: Annotated[int, Between(2, 10**9)] = 100
     """Clips of a task, taken in turn from each cluster, the same ones in every run."""
-    max_clip_s: float = 10.0
+    max_clip_s: Seconds = 10.0
     """Of a longer clip only this much is heard, from its beginning."""
 
     def __post_init__(self) -> None:
-        if self.every < 0 or self.max_clips < 2 or self.max_clip_s <= 0:
-            raise ConfigError(
-                f"Found every = {self.every}, max_clips = {self.max_clips}, max_clip_s = "
-                f"{self.max_clip_s}; expected a number of steps or 0, 2 clips or more, a length."
-            )
         if not (self.layers and self.protocols):
             raise ConfigError(
                 f"Found layers = {list(self.layers)}, protocols = {list(self.protocols)}; "
@@ -279,8 +259,8 @@ class Recipe:
     name: str
     """Of the student."""
     licence: str = "Apache-2.0"
-    """Of its weights."""
-    stage: int = 1
+    """Of its weights; a teacher that forbids commercial use has the last word."""
+    stage: Annotated[int, Between(1, 1000)] = 1
     """1 distils specialists, 2 supervised encoders into a student of stage 1 (or, with an
     empty ``start.student``, from scratch: the paper's comparison). Recorded with the
     teachers; what is done follows from the rest of the recipe."""
@@ -295,10 +275,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         names = [teacher.name for teacher in self.teachers]
+        if not self.name.strip() or not self.licence.strip():
+            raise ConfigError("name or licence is empty. Name the student and its licence.")
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"Found teachers {names}, expected one or more different ones.")
-        if self.stage < 1:
-            raise ConfigError(f"Found stage = {self.stage}, expected 1 or 2.")
+        n_params = count_parameters(self.student).total
+        if n_params > MAX_PARAMETERS:
+            raise ConfigError(
+                f"student.dim = {self.student.dim} and student.n_layers = {self.student.n_layers} "
+                f"give {n_params:,} parameters, expected at most {MAX_PARAMETERS:,}. Lower one."
+            )
         if self.objective.n_layers > self.student.n_layers:
             raise ConfigError(
                 f"objective.n_layers = {self.objective.n_layers} needs as many different layers, "

@@ -8,7 +8,8 @@ end, ``student``: the half-precision weights without heads that one passes on.
 import logging
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from usad_workbench.core.config import config_to_dict, differing_keys, parse_config
+from usad_workbench.core.devices import usable_device
 from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError, WeightsError
 from usad_workbench.core.models.checkpoint import (
     delete_partial,
@@ -27,6 +29,7 @@ from usad_workbench.core.models.checkpoint import (
 )
 from usad_workbench.core.models.encoder import Encoder, TargetKind
 from usad_workbench.core.models.heads import Heads, HeadSpec
+from usad_workbench.core.models.spec import licence_of_record
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus, load_corpus
@@ -39,6 +42,7 @@ from usad_workbench.training.recipe import (
     find_recipe,
     load_recipe,
 )
+from usad_workbench.training.run_lock import only_trainer
 from usad_workbench.training.start import Start, resumed_start, start_student
 from usad_workbench.training.targets import (
     OnlineTargets,
@@ -69,6 +73,8 @@ class TrainResult:
     """Of the last step."""
     checkpoint: str
     """The folder of the last checkpoint."""
+    failed: tuple[tuple[str, str], ...] = ()
+    """Recordings that could not be learned from, each with the reason."""
 
 
 def train(
@@ -93,7 +99,7 @@ def train(
     Raises:
         ConfigError: a recipe that cannot be used, or another one than the run's.
         UnknownNameError: a teacher that is no known encoder.
-        CheckpointError: a run that exists already, or a damaged checkpoint.
+        CheckpointError: a run that exists already or is going on, or a damaged folder.
         WeightsError: a teacher's weights have not been fetched.
         TrainingError: a loss that is not finite.
         MissingExtraError: TensorBoard is wanted and not installed.
@@ -103,8 +109,11 @@ def train(
     if recipe.run.tensorboard:
         check_tensorboard()
     _check_teachers(recipe, teachers)
+    device = usable_device(recipe.run.device)
     evaluation = _evaluation(recipe)
-    with join_processes(recipe.run.device) as processes:
+    with ExitStack() as stack:
+        processes = stack.enter_context(join_processes(device))
+        processes.first(lambda: stack.enter_context(only_trainer(run_dir)))
         processes.first(lambda: _open_run(run_dir, recipe, find_recipe(recipe_path), resume))
         reports = progress if processes.is_first else no_progress
         trainer = _prepare(run_dir, recipe, teachers, evaluation, processes, reports)
@@ -118,6 +127,7 @@ def train(
         step=trainer.state.step,
         loss=trainer.state.loss,
         checkpoint=str(checkpoint),
+        failed=trainer.corpus.failed,
     )
 
 
@@ -135,6 +145,11 @@ def _prepare(
     # The first process decodes, then the others find it done.
     processes.first(lambda: load_corpus(recipe.data, cache, progress).key)
     corpus = load_corpus(recipe.data, cache)
+    if corpus.failed and processes.is_first:
+        logger.warning(
+            "%d recordings cannot be learned from, %s lists them all; the first is %s: %s",
+            len(corpus.failed), run_dir / PROVENANCE_FILE, *corpus.failed[0],
+        )  # fmt: skip
     sources = {}
     for teacher in recipe.teachers:
         online = _online_targets(teacher, encoders[teacher.name], recipe, corpus)
@@ -144,7 +159,8 @@ def _prepare(
         )
     torch.manual_seed(recipe.run.seed)
     steps_done = list_checkpoints(run_dir)
-    start = resumed_start(recipe, run_dir) if steps_done else start_student(recipe)
+    with _telling_the_way_out(run_dir):
+        start = resumed_start(recipe, run_dir) if steps_done else start_student(recipe)
     heads = Heads(head_specs(recipe, encoders))
     # A checkpoint holds the statistics that it was trained with.
     if recipe.objective.target_scaling == "standardise" and not steps_done:
@@ -165,21 +181,35 @@ def _prepare(
     )
     trainer.evaluation = evaluation
     if steps_done:
-        trainer.restore(find_checkpoint(run_dir))
+        with _telling_the_way_out(run_dir):
+            trainer.restore(find_checkpoint(run_dir))
     else:
         trainer.log.open(0)
     return trainer
 
 
+@contextmanager
+def _telling_the_way_out(run_dir: Path) -> Iterator[None]:
+    """Says of a damaged checkpoint how the run goes on: the one before leads to the same end."""
+    try:
+        yield
+    except CheckpointError as error:
+        if not list_checkpoints(run_dir):
+            raise
+        raise CheckpointError(
+            f"{error} If {find_checkpoint(run_dir)} is damaged, delete it: --resume then goes on "
+            "from the checkpoint before, or from the start."
+        ) from error
+
+
 def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
     resolved = config_to_dict(recipe)
     known = run_dir / RESOLVED_FILE
+    if not resume and (known.is_file() or list_checkpoints(run_dir)):
+        raise CheckpointError(
+            f"{run_dir} holds a run already. Go on with it with --resume, or name another folder."
+        )
     if known.is_file():
-        if not resume:
-            raise CheckpointError(
-                f"{run_dir} holds a run already. Go on with it with --resume, or name another "
-                "folder."
-            )
         differing = differing_keys(_resolved(known), resolved)
         if differing:
             raise ConfigError(
@@ -188,7 +218,6 @@ def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
             )
         delete_partial(run_dir)
         return
-    run_dir.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, run_dir / RECIPE_FILE)
     write_json(known, resolved)
 
@@ -224,7 +253,7 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
 
 def _resolved(path: Path) -> dict[str, Any]:
     # A key that came with a later version has its default in an earlier run.
-    found: dict[str, Any] = read_json(path)
+    found = read_json(path)
     try:
         return config_to_dict(parse_config(Recipe, found, source=str(path)))
     except ConfigError:
@@ -291,7 +320,8 @@ def _online_targets(
         recipe.objective.n_layers, recipe.student.n_layers, encoder.spec.n_layers, teacher.layers
     )
     layers = [teacher_layer for _, teacher_layer in pairs]
-    return OnlineTargets(encoder, corpus, layers, target_kind(teacher, encoder))
+    kind = target_kind(teacher, encoder)
+    return OnlineTargets(encoder, corpus, layers, kind, recipe.data.max_left_out)
 
 
 def _statistics(
@@ -320,25 +350,27 @@ def provenance_of(
         code_version = version("usad-workbench")
     except PackageNotFoundError:
         code_version = "not installed"
+    teachers = [
+        *start.taught,
+        *(
+            {
+                "teacher": teacher.name,
+                "domain": None if teacher.domain == ALL_DOMAINS else teacher.domain,
+                "stage": recipe.stage,
+                "target": target_kind(teacher, encoders[teacher.name]),
+                "weights_sha256": encoders[teacher.name].weights_sha256,
+                "licence": encoders[teacher.name].spec.licence,
+            }
+            for teacher in recipe.teachers
+        ),
+    ]
+    own = {"licence": recipe.licence, "teachers": teachers}
     return {
         "name": recipe.name,
-        "licence": recipe.licence,
+        "licence": licence_of_record(own, recipe.licence),
         "stage": recipe.stage,
         "start": start.source,
-        "teachers": [
-            *start.taught,
-            *(
-                {
-                    "teacher": teacher.name,
-                    "domain": None if teacher.domain == ALL_DOMAINS else teacher.domain,
-                    "stage": recipe.stage,
-                    "target": target_kind(teacher, encoders[teacher.name]),
-                    "weights_sha256": encoders[teacher.name].weights_sha256,
-                    "licence": encoders[teacher.name].spec.licence,
-                }
-                for teacher in recipe.teachers
-            ),
-        ],
+        "teachers": teachers,
         "data": {
             "corpus": corpus.key,
             "n_clips": len({piece.clip_id for piece in corpus.pieces}),

@@ -1,6 +1,7 @@
 """The log of a run: one JSON object per line, so that any tool can read it."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from usad_workbench.core.errors import CheckpointError
 from usad_workbench.training.steps import StepValues
 from usad_workbench.training.tensorboard import TensorBoardWriter
 
 if TYPE_CHECKING:
     from usad_workbench.training.trainer import TrainState
+
+logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.jsonl"
 
@@ -24,7 +28,8 @@ class RunLog:
     Keys: ``step``, ``loss`` (what is minimised), ``loss/TEACHER``,
     ``loss/TEACHER/DOMAIN``, ``l1/TEACHER``, ``cosine/TEACHER`` (means over frames, not
     weighted by domain), ``lr``, ``gradient_norm`` (of the last step), ``audio_s`` and
-    ``wall_s`` (both since the run began). Evaluations are lines of their own, without
+    ``wall_s`` (both since the run began), ``n_unreadable`` clips and ``n_left_out`` pieces
+    where there are any (see ``TrainState``). Evaluations are lines of their own, without
     ``loss``: see ``Evaluation.of_student``.
     """
 
@@ -86,6 +91,8 @@ class RunLog:
         }
         if state.n_unreadable:
             row["n_unreadable"] = state.n_unreadable
+        if state.n_left_out:
+            row["n_left_out"] = state.n_left_out
         self.append(row)
         self._losses, self._sums = [], np.zeros_like(self._sums)
 
@@ -101,6 +108,8 @@ class RunLog:
     def _parts(self) -> dict[str, float]:
         parts: dict[str, float] = {}
         for teacher, sums in zip(self.teachers, self._sums, strict=True):
+            if not sums[:, 2].any():  # it taught none of these pieces
+                continue
             l1, cosine = _means(sums.sum(0))
             parts |= {f"l1/{teacher}": l1, f"cosine/{teacher}": cosine}
             parts[f"loss/{teacher}"] = l1 + cosine
@@ -111,22 +120,43 @@ class RunLog:
 
 
 def _means(sums: npt.NDArray[np.float64]) -> tuple[float, float]:
-    # Both terms over their frames; there are some wherever a step was made.
     return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
 
 def read_log(run_dir: str | Path) -> list[dict[str, float]]:
     """The lines of a run's log; none where there is no log yet.
 
-    A last line that is still being written is left out.
+    A last line that is still being written is left out, damaged ones too, which are named.
+
+    Raises:
+        CheckpointError: the log cannot be read at all.
     """
     path = Path(run_dir) / LOG_FILE
-    if not path.is_file():
+    try:
+        *lines, unfinished = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return []
-    rows: list[dict[str, float]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error}. Expected the log of a run."
+        ) from error
+    if _row(unfinished) is not None:
+        lines.append(unfinished)
+    rows = [_row(line) for line in lines]
+    damaged = [number for number, row in enumerate(rows, start=1) if row is None]
+    if damaged:
+        logger.warning(
+            "%s: %d of %d lines are damaged and left out, the first is line %d.",
+            path, len(damaged), len(rows), damaged[0],
+        )  # fmt: skip
+    return [row for row in rows if row is not None]
+
+
+def _row(line: bytes) -> dict[str, float] | None:
+    """One line, if it is an object of numbers with a step."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_row = isinstance(row, dict) and "step" in row
+    return row if is_row and all(type(value) in (int, float) for value in row.values()) else None

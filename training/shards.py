@@ -2,24 +2,23 @@
 
 A folder of safetensors files, each with the items of one shard behind each other per
 name, and how long each is. A file appears under its name only when complete, so what
-was written before a kill is kept, and reading maps the file instead of loading it.
+was written before a kill is kept, and reading maps the file. Its hash is compared when a
+process opens it: what a bad disk has changed is named and not learned from.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from usad_workbench.core.errors import CheckpointError
+from usad_workbench.core.hashed_tensors import has_hash, open_hashed, read_unchecked, save_hashed
 
 ITEMS_PER_SHARD = 64
 _MAX_OPEN = 4096
-"""Opening maps a whole file, which takes a thousand times as long as reading an item, and
+"""Opening reads a whole file, which takes a thousand times as long as reading an item, and
 batches are random: what is open stays so. An open file is a mapping, no descriptor."""
 
 
@@ -28,19 +27,19 @@ class Shards:
 
     def __init__(self, folder: Path, n_items: int) -> None:
         self.folder, self.n_items = folder, n_items
-        self._open: dict[int, tuple[Any, dict[str, list[int]]]] = {}
+        self._open: dict[int, tuple[dict[str, Tensor], dict[str, list[int]]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process opens files of its own."""
         return {**self.__dict__, "_open": {}}
 
     def missing(self) -> list[range]:
-        """The items of the shards that are not there yet."""
+        """The items of the shards that are not there yet, or say no hash of what they hold."""
         starts = range(0, self.n_items, ITEMS_PER_SHARD)
         return [
             range(start, min(start + ITEMS_PER_SHARD, self.n_items))
             for start in starts
-            if not self._path(start).is_file()
+            if not has_hash(self._path(start))
         ]
 
     @staticmethod
@@ -54,11 +53,7 @@ class Shards:
         for name in items[0]:
             tensors[name] = torch.cat([item[name] for item in items]).contiguous()
             tensors[f"n:{name}"] = torch.tensor([len(item[name]) for item in items])
-        path = self._path(start)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file(tensors, partial)
-        os.replace(partial, path)
+        save_hashed(self._path(start), tensors, self._purpose(start))
 
     def read(self, item: int, names: Sequence[str]) -> dict[str, Tensor]:
         """The named arrays of one item.
@@ -67,30 +62,43 @@ class Shards:
             CheckpointError: the shard is missing or damaged.
         """
         start = item - item % ITEMS_PER_SHARD
-        file, ends = self._file(start)
+        tensors, ends = self._file(start)
         found: dict[str, Tensor] = {}
         for name in names:
+            if name not in ends or item - start >= len(ends[name]):
+                raise CheckpointError(
+                    f"{self._path(start)} has no {name} of item {item}. Delete it and start again "
+                    "with --resume; it will be computed anew."
+                )
             last = ends[name][item - start]
             first = ends[name][item - start - 1] if item > start else 0
-            found[name] = file.get_slice(name)[first:last]
+            found[name] = tensors[name][first:last].clone()
         return found
 
-    def _file(self, start: int) -> tuple[Any, dict[str, list[int]]]:
+    def empty(self, name: str) -> list[int]:
+        """The items without anything in this array; of each shard only the lengths are read.
+
+        Raises:
+            CheckpointError: a shard is missing or damaged.
+        """
+        found: list[int] = []
+        for start in range(0, self.n_items, ITEMS_PER_SHARD):
+            lengths = read_unchecked(self._path(start), f"n:{name}")
+            found += [start + int(row) for row in (lengths == 0).nonzero().flatten()]
+        return found
+
+    def _file(self, start: int) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
         if start not in self._open:
             if len(self._open) >= _MAX_OPEN:
                 self._open.pop(next(iter(self._open)))
-            path = self._path(start)
-            try:
-                file: Any = safe_open(path, "pt")
-                lengths = [name for name in file.keys() if name.startswith("n:")]  # noqa: SIM118
-                ends = {n[2:]: file.get_tensor(n).cumsum(0).tolist() for n in lengths}
-            except (OSError, SafetensorError) as error:
-                raise CheckpointError(
-                    f"{path} cannot be read: {error}. Delete it and start again with --resume; "
-                    "it will be computed anew."
-                ) from error
-            self._open[start] = (file, ends)
+            tensors = open_hashed(self._path(start), self._purpose(start))
+            ends = {n[2:]: t.cumsum(0).tolist() for n, t in tensors.items() if n.startswith("n:")}
+            self._open[start] = (tensors, ends)
         return self._open[start]
 
     def _path(self, start: int) -> Path:
         return self.folder / f"{start:08d}.safetensors"
+
+    def _purpose(self, start: int) -> str:
+        # The folder's name is the key of its content.
+        return f"{self.folder.name}/{start}"

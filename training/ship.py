@@ -83,7 +83,7 @@ def thin(rows: list[dict[str, float]], n_rows: int) -> list[dict[str, float]]:
         found = {name: [row[name] for row in part if name in row] for name in names}
         counters = {
             name: part[-1][name]
-            for name in ("step", "audio_s", "wall_s", "n_unreadable")
+            for name in ("step", "audio_s", "wall_s", "n_unreadable", "n_left_out")
             if name in part[-1]
         }
         thinned.append({n: sum(values) / len(values) for n, values in found.items()} | counters)

@@ -1,11 +1,14 @@
 """Targets: what the teachers say about each piece, computed once or at every step.
 
 Both ways give the objective the same numbers: what is not kept is rounded to half
-precision too.
+precision too. A piece whose targets half precision cannot hold (or that are no numbers) has no
+frames of that teacher: it is named, and the other teachers teach it, up to a limit of the
+recipe.
 """
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +30,10 @@ from usad_workbench.training.data import Corpus
 from usad_workbench.training.distributed import Processes
 from usad_workbench.training.shards import Shards
 
+logger = logging.getLogger(__name__)
+
+PieceName = tuple[str, float]
+"""The clip_id and start in seconds of a piece."""
 _STATISTICS_BATCH = 32
 MIN_RELATIVE_STD = 0.01
 """Of the mean deviation of a layer: dimensions that hardly move are not blown up."""
@@ -43,9 +50,26 @@ class OnlineTargets:
     """Runs the teacher whenever targets are asked for."""
 
     def __init__(
-        self, encoder: Encoder, corpus: Corpus, layers: Sequence[int], kind: TargetKind
+        self,
+        encoder: Encoder,
+        corpus: Corpus,
+        layers: Sequence[int],
+        kind: TargetKind,
+        max_left_out: int = 0,
     ) -> None:
+        """A teacher.
+
+        Args:
+            encoder: The teacher.
+            corpus: What it hears.
+            layers: Those that are predicted.
+            kind: What of them.
+            max_left_out: Pieces without targets that a run goes on with.
+        """
         self.encoder, self.corpus, self.kind = encoder, corpus, kind
+        self.max_left_out = max_left_out
+        self.left_out: set[PieceName] = set()
+        """Pieces heard so far whose targets half precision cannot hold."""
         self.layers = tuple(layers)
         self.frame_rates_hz = tuple(encoder.frame_rate_hz(layer, kind) for layer in self.layers)
 
@@ -54,7 +78,7 @@ class OnlineTargets:
 
         Raises:
             AudioError: a piece that cannot be read.
-            TrainingError: a value that is not finite in half precision.
+            TrainingError: more pieces left out than the limit.
         """
         return self.of_clips(self.corpus.clips(pieces))
 
@@ -63,7 +87,13 @@ class OnlineTargets:
         return collate(self.per_clip(clips), self.layers, self.frame_rates_hz)
 
     def per_clip(self, clips: Sequence[Clip]) -> list[tuple[Tensor, ...]]:
-        """Valid frames in half precision: per clip one [frame, dim] per layer."""
+        """Valid frames in half precision: per clip one [frame, dim] per layer.
+
+        No frames where one value is not finite: the clip is left out, and named once.
+
+        Raises:
+            TrainingError: more pieces left out than the limit.
+        """
         spec = self.encoder.spec
         clips = [resample(clip, spec.sample_rate_hz) for clip in clips]
         found: list[tuple[Tensor, ...]] = [()] * len(clips)
@@ -78,21 +108,30 @@ class OnlineTargets:
                     frames[at, : n[at]].to(torch.float16)
                     for frames, n in zip(features.frames, n_valid, strict=True)
                 )
-        self._check(found, clips)
+        checks = [torch.stack([f.isfinite().all() for f in layers]).all() for layers in found]
+        for row, is_finite in enumerate(torch.stack(checks).tolist()):
+            if not is_finite:
+                self._leave_out((str(clips[row].path), clips[row].start_s))
+                found[row] = tuple(frames[:0] for frames in found[row])
         return found
 
-    def _check(self, found: Sequence[tuple[Tensor, ...]], clips: Sequence[Clip]) -> None:
-        checks = [torch.stack([f.isfinite().all() for f in layers]).all() for layers in found]
-        for clip, is_finite in zip(clips, torch.stack(checks).tolist(), strict=True):
-            if not is_finite:
-                raise TrainingError(
-                    f"{self.encoder.spec.name} gives values that half precision cannot hold for "
-                    f"{clip.path} from {clip.start_s} s. Leave that clip out of the manifest."
-                )
+    def _leave_out(self, piece: PieceName) -> None:
+        if piece in self.left_out:
+            return
+        self.left_out.add(piece)
+        name = self.encoder.spec.name
+        _check_limit(name, len(self.left_out), self.max_left_out, piece)
+        logger.warning(
+            "%s gives values that half precision cannot hold for %s from %g s: it does not teach "
+            "that piece.", name, *piece,
+        )  # fmt: skip
 
 
 class CachedTargets:
     """Reads targets that were computed once, see ``cache_targets``."""
+
+    left_out: frozenset[PieceName] = frozenset()
+    """Pieces whose targets half precision cannot hold."""
 
     def __init__(
         self, shards: Shards, layers: tuple[int, ...], frame_rates_hz: tuple[float, ...]
@@ -117,6 +156,10 @@ def cache_targets(
 
     The folder's name holds the teacher's weights, the layers, the kind and the corpus:
     targets of anything else are never found there.
+
+    Raises:
+        TrainingError: more pieces without targets than the limit, or none with.
+        CheckpointError: a shard that cannot be read.
     """
     spec, corpus = source.encoder.spec, source.corpus
     key = {
@@ -142,7 +185,28 @@ def cache_targets(
         shards.write(items.start, per_piece)
         progress(done, len(missing), f"targets of {spec.name}")
     processes.gather(None)  # until all have written theirs
-    return CachedTargets(shards, source.layers, source.frame_rates_hz)
+    cached = CachedTargets(shards, source.layers, source.frame_rates_hz)
+    pieces = [corpus.pieces[item] for item in shards.empty(str(source.layers[0]))]
+    cached.left_out = frozenset((piece.clip_id, piece.start_s) for piece in pieces)
+    if cached.left_out:
+        limit = min(source.max_left_out, len(corpus.pieces) - 1)
+        first = min(cached.left_out)
+        _check_limit(spec.name, len(cached.left_out), limit, first)
+        logger.warning(
+            "%s does not teach %d of %d pieces, as half precision cannot hold its values; the "
+            "first is %s from %g s.", spec.name, len(pieces), len(corpus.pieces), *first,
+        )  # fmt: skip
+    return cached
+
+
+def _check_limit(teacher: str, n_left_out: int, limit: int, piece: PieceName) -> None:
+    if n_left_out > limit:
+        raise TrainingError(
+            f"{teacher} gives values that half precision cannot hold for {piece[0]} from "
+            f"{piece[1]:g} s, which is number {n_left_out}; at most {limit} pieces may be left out "
+            "(data.max_left_out). Listen to that clip, and leave it out of the data or raise the "
+            "limit; where it is most clips, the teacher's weights or layers are wrong."
+        )
 
 
 def collate(

@@ -42,7 +42,7 @@ from usad_workbench.training.recipe import Recipe
 from usad_workbench.training.runlog import RunLog
 from usad_workbench.training.schedule import learning_rate
 from usad_workbench.training.steps import PartRecord, StepRecord, read_steps
-from usad_workbench.training.targets import TargetSource
+from usad_workbench.training.targets import CachedTargets, OnlineTargets, PieceName, TargetSource
 from usad_workbench.training.weights import Weights, check_finite
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class TrainState:
     """Of the last step whose values were read."""
     n_unreadable: int = 0
     """Clips that steps went without, as they could not be decoded."""
+    n_left_out: int = 0
+    """Pieces that a teacher does not teach, see ``OnlineTargets``, over all teachers."""
 
 
 class Trainer:
@@ -113,6 +115,11 @@ class Trainer:
         self.state = TrainState()
         self._unread: list[StepRecord] = []
         self._n_unreadable = 0
+        self._online = {n: s for n, s in targets.items() if isinstance(s, OnlineTargets)}
+        self._n_cached_out = sum(
+            len(source.left_out) for source in targets.values() if isinstance(source, CachedTargets)
+        )
+        self.state.n_left_out = self._n_cached_out
 
     def run(self, progress: Progress = no_progress) -> Path:
         """Trains to the last step; the last checkpoint.
@@ -194,12 +201,21 @@ class Trainer:
         log = self.log
         self.state.n_unreadable += int(self.processes.sum(torch.tensor(self._n_unreadable)))
         self._n_unreadable = 0
+        if self._online:
+            n_online = sum(map(len, self._left_out().values()))
+            self.state.n_left_out = self._n_cached_out + n_online
         values = read_steps(unread, len(log.teachers), log.domains, self.processes)
         for record, of_step in zip(unread, values, strict=True):
             if not (math.isfinite(of_step.loss) and math.isfinite(of_step.norm)):
                 raise self._not_finite(record)
             self.log.add(of_step)
             self.state.loss = of_step.loss
+
+    def _left_out(self) -> dict[str, list[PieceName]]:
+        """By teacher that runs at every step, what it does not teach; in all processes."""
+        mine = {name: source.left_out for name, source in self._online.items()}
+        given = self.processes.gather(mine)
+        return {name: sorted(set().union(*(each[name] for each in given))) for name in mine}
 
     def evaluate(self) -> None:
         """Logs what probes read from the student as it is kept, where the recipe wants them."""
@@ -218,6 +234,7 @@ class Trainer:
         """
         folder = self.run_dir / CHECKPOINTS / f"step-{self.state.step}"
         kept, extra = self.weights.snapshot(), self.weights.rest()
+        left_out = self._left_out()
         check_finite(kept, self.state.step)
         if not self.processes.is_first:
             return folder
@@ -227,6 +244,7 @@ class Trainer:
             "random": "order of pieces, crops and dropout follow from seed and next_step alone",
             "n_processes": self.processes.n,
             "log": self.log.window(),
+            "left_out": left_out,
         }
         provenance = {**self.provenance, **asdict(self.state), "trainer": trainer}
         save_student(folder, *kept, provenance, extra=extra)
@@ -252,10 +270,15 @@ class Trainer:
                 wall_s=float(recorded["wall_s"]),
                 loss=float(recorded["loss"]),
                 n_unreadable=int(recorded.get("n_unreadable", 0)),
+                n_left_out=int(recorded.get("n_left_out", 0)),
             )
+            for name, pieces in recorded["trainer"].get("left_out", {}).items():
+                self._online[name].left_out |= {(str(clip), float(at)) for clip, at in pieces}
             self.log.open(self.state.step, recorded["trainer"]["log"])
-        except KeyError as error:
-            raise CheckpointError(f"{folder} does not say its {error}. Use another.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{folder} does not say how far the run was: {type(error).__name__} {error}."
+            ) from error
 
     def _not_finite(self, record: StepRecord) -> TrainingError:
         mine = [piece for part in record.parts for piece in part.bad_pieces()]
@@ -278,9 +301,23 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a run folder.
+
+    Raises:
+        CheckpointError: damaged, or something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise TypeError(f"found a {type(found).__name__}")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error}. Expected the recipe of the run as a JSON object. If "
+            "the recipe that you give now is the run's, delete this file and start again with "
+            "--resume."
+        ) from error
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:

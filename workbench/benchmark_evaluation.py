@@ -99,6 +99,10 @@ def _evaluate(
     """One encoder on one task under every protocol."""
     name = encoder.spec.name
     failed: list[Failure] = []
+    untestable = task.untestable()
+    if untestable:
+        reason = f"not tested: {untestable}"
+        return [_empty_row(name, task.name, one, reason) for one in request.protocols], []
     layers = {}
     kept = task
     if set(request.protocols) != {FINE_TUNE}:

@@ -17,6 +17,7 @@ from usad_workbench.core.storage.importing import Failure, import_clips, read_ma
 from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.teacher_similarity import compare_with_teachers
+from usad_workbench.indexes.files import clear_leftovers
 from usad_workbench.indexes.projection import project_space
 from usad_workbench.indexes.spaces import update_index
 from usad_workbench.sample_data import sample_data_folder
@@ -81,6 +82,7 @@ def _embed_all(workspace: Workspace, progress: Progress) -> list[Failure]:
 
 
 def _index_and_project(workspace: Workspace, progress: Progress) -> None:
+    clear_leftovers(workspace)
     spaces = workspace.spaces()
     for done, space in enumerate(spaces.itertuples(), start=1):
         key = (str(space.encoder), int(space.layer), str(space.pooling))

@@ -1,6 +1,8 @@
 """How the app is started and ended: a process of Streamlit, and the address that it needs."""
 
 import errno
+import ipaddress
+import os
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 MAX_PORT = 65_535
 END_S = 10.0
 """How long the app may take to end by itself."""
-MAX_UPLOAD_MB = 500
+MAX_UPLOAD_MB = 300
 """An hour of stereo WAV at 44.1 kHz is 630 MB; its FLAC or MP3 fits."""
 
 
@@ -23,6 +25,7 @@ def streamlit_arguments() -> list[str]:
         "--server.headless", "true",
         "--server.fileWatcherType", "none",
         "--server.runOnSave", "false",
+        "--runner.magicEnabled", "false",  # a text in a page's code is no text on the page
         "--server.showEmailPrompt", "false",
         "--server.maxUploadSize", str(MAX_UPLOAD_MB),
         "--browser.gatherUsageStats", "false",
@@ -36,7 +39,7 @@ def streamlit_arguments() -> list[str]:
 def launch(
     workspace: Path, host: str = "127.0.0.1", port: int = 8501, runs: Sequence[Path] = ()
 ) -> list[str]:
-    """The command that serves the app on a workspace until it is stopped.
+    """The command that serves the app on a workspace until it is stopped, or this process ends.
 
     Args:
         workspace: Its folder.
@@ -45,7 +48,8 @@ def launch(
         runs: Folders of training runs; where none, ``runs`` beside the workspace.
     """
     return [
-        sys.executable, "-m", "streamlit", "run", str(HERE / "app.py"),
+        sys.executable, "-m", "usad_workbench.workbench.server", str(os.getpid()),
+        str(HERE / "app.py"),
         "--server.address", host, "--server.port", str(port),
         *streamlit_arguments(), "--", str(workspace),
         *(word for folder in runs for word in ("--runs", str(folder))),
@@ -75,6 +79,19 @@ def check_address(host: str, port: int) -> None:
             f"{host}, port {port} cannot be listened on: {errors[0]}. Expected an address of this "
             "machine and a port that you may use. Choose others with --host and --port."
         )
+
+
+def is_private(host: str) -> bool:
+    """Whether only this machine reaches an address.
+
+    >>> is_private("127.0.0.1"), is_private("0.0.0.0"), is_private("::1")
+    (True, False, True)
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(address[0])).is_loopback for *_, address in found)
 
 
 def _bind(family: int, address: tuple[object, ...]) -> OSError | None:

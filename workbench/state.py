@@ -6,8 +6,10 @@ and nothing is read twice in between.
 """
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,19 @@ import streamlit as st
 
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
+from usad_workbench.core.storage.query import Answer, QueryLimits, ask
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.cache import BoundedCache
 from usad_workbench.workbench.presenters import sound
 from usad_workbench.workbench.presenters.runs import LOG_FILE, LogTail
 
 FOLDER, FOCUS, CELL, QUERY = "usad.folder", "usad.focus", "usad.cell", "usad.query"
-RUNS = "usad.runs"
+RUNS, ASKED = "usad.runs", "usad.asked"
 Stamp = tuple[tuple[int, int], ...]
+TYPED = QueryLimits(n_rows=100_000, result_bytes=64 << 20)
+"""What a query that somebody types into the app may take."""
 _embedding = threading.Lock()
+_answers = BoundedCache(max_entries=1024, max_bytes=512 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +104,78 @@ def stamp() -> Stamp:
 
 
 def sql(query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-    """The result of a read-only query, read again only after the workspace has changed."""
-    return _query(st.session_state[FOLDER], stamp(), query, tuple(parameters))
+    """The result of a query of this app's own, read again only after the workspace has changed.
+
+    What somebody typed goes to ``ask``.
+    """
+    folder = st.session_state[FOLDER]
+    return remembered(
+        ("sql", query, tuple(parameters)), lambda: Workspace(folder).read(query, parameters)
+    )
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _query(folder: str, stamp: Stamp, query: str, parameters: tuple[Any, ...]) -> pd.DataFrame:
-    return Workspace(folder).read(query, parameters)
+def remembered(key: Hashable, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """A table that is made again only after the workspace has changed."""
+    found = _answers.get(
+        (st.session_state[FOLDER], stamp(), key), make,
+        lambda frame: int(frame.memory_usage(deep=True).sum()),
+    )  # fmt: skip
+    return found.copy(deep=False)  # a change of the copy leaves the one that is kept
+
+
+@dataclass
+class Asked:
+    """A query that somebody typed, while it runs beside everything else."""
+
+    query: str
+    since: float = field(default_factory=time.monotonic)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    future: "Future[Answer]" = field(default_factory=Future)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is an answer, or an error."""
+        return self.future.done()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it was asked."""
+        return time.monotonic() - self.since
+
+    def wait(self, seconds: float) -> None:
+        """Waits a moment for the answer."""
+        wait([self.future], timeout=seconds)
+
+    def cancel(self) -> None:
+        """Ends it, and waits until it has ended."""
+        self.cancelled.set()
+        self.wait(2.0)
+
+
+def ask_sql(query: str) -> Asked:
+    """Starts a query that somebody typed; at most one a session, another ends the one before."""
+    before: Asked | None = st.session_state.get(ASKED)
+    if before is not None:
+        before.cancelled.set()
+    asked = st.session_state[ASKED] = Asked(query)
+    path = workspace().database.path
+
+    def run() -> None:
+        try:
+            asked.future.set_result(
+                ask(path, query, limits=TYPED, is_cancelled=asked.cancelled.is_set)
+            )
+        except BaseException as error:  # noqa: BLE001 raised again where the answer is shown
+            asked.future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return asked
+
+
+def asked_sql() -> Asked | None:
+    """The query that this session asked last."""
+    found: Asked | None = st.session_state.get(ASKED)
+    return found
 
 
 def _stamp(path: Path) -> Stamp:
@@ -127,12 +199,11 @@ def segment_clip(path: str, start_s: float, end_s: float) -> Clip:
         AudioError: the file is gone or cannot be read any more.
     """
     folder = workspace().folder
-    return _clip(str(folder), path, start_s, end_s, _stamp(folder / path))
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _clip(folder: str, path: str, start_s: float, end_s: float, stamp: Stamp) -> Clip:
-    return sound.read_segment(Path(folder), path, start_s, end_s)
+    return _answers.get(
+        ("clip", folder, path, start_s, end_s, _stamp(folder / path)),
+        lambda: sound.read_segment(folder, path, start_s, end_s),
+        lambda clip: clip.samples.nbytes,
+    )
 
 
 def segment_sound(path: str, start_s: float, end_s: float) -> Sound:
@@ -142,12 +213,14 @@ def segment_sound(path: str, start_s: float, end_s: float) -> Sound:
         AudioError: the file is gone or cannot be read any more.
     """
     folder = workspace().folder
-    return _sound(str(folder), path, start_s, end_s, _stamp(folder / path))
+    return _answers.get(
+        ("sound", folder, path, start_s, end_s, _stamp(folder / path)),
+        lambda: _draw(sound.read_segment(folder, path, start_s, end_s)),
+        lambda found: len(found.wav) + len(found.thumbnail),
+    )
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
-def _sound(folder: str, path: str, start_s: float, end_s: float, stamp: Stamp) -> Sound:
-    clip = sound.read_segment(Path(folder), path, start_s, end_s)
+def _draw(clip: Clip) -> Sound:
     return Sound(wav=sound.wav_bytes(clip), thumbnail=sound.thumbnail(clip))
 
 

@@ -8,7 +8,6 @@ import csv
 import zlib
 from pathlib import Path
 
-from usad_workbench.core.audio import AUDIO_SUFFIXES
 from usad_workbench.core.benchmarks.published import AS20K_FINE_TUNED
 from usad_workbench.core.benchmarks.task import (
     FIXED_SPLIT,
@@ -17,6 +16,7 @@ from usad_workbench.core.benchmarks.task import (
     Item,
     require,
 )
+from usad_workbench.core.folders import is_audio_name, walk
 
 TRAIN_FILE, TEST_FILE = "balanced_train_segments.csv", "eval_segments.csv"
 CLASSES_FILE = "class_labels_indices.csv"
@@ -34,7 +34,7 @@ def read_audioset(folder: Path) -> list[BenchmarkTask]:
         BenchmarkError: a list is missing or no list, or no audio file belongs to it.
     """
     classes = _classes(require(folder / CLASSES_FILE, "AudioSet's list of classes"))
-    files = {p.stem: p for p in sorted(folder.rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES}
+    files = {p.stem: p for p in sorted(walk(folder)) if is_audio_name(p)}
     items: list[Item] = []
     notes = []
     for name in (TRAIN_FILE, TEST_FILE):

@@ -66,13 +66,17 @@ def evaluate_frozen(
 
     Raises:
         UnknownNameError: no such protocol.
-        DegenerateError: k-NN where clips have several labels, or vectors that are not finite.
+        DegenerateError: a task that cannot be tested, k-NN where clips have several labels, or
+            vectors that are not finite.
     """
     head = HEADS.get(protocol.removesuffix(FRAMES))
     if protocol not in ("knn", "linear") and head is None:
         raise UnknownNameError(
             f"Unknown protocol {protocol!r}. {did_you_mean(protocol, list(PROTOCOLS))}"
         )
+    reason = task.untestable()
+    if reason:
+        raise DegenerateError(f"not tested: {reason}. Use labels that several parts share.")
     truth, means = task.truth(), {layer: x.mean() for layer, x in layers.items()}
     found, points = [], None
     for split in task.splits:

@@ -95,6 +95,19 @@ class BenchmarkTask:
             row[[number[label] for label in item.labels]] = True
         return table
 
+    def untestable(self) -> str:
+        """Why nothing could be learned on one part and tested on another; empty where it can."""
+        if len({frozenset(item.labels) for item in self.items}) < 2:
+            return f"all {len(self.items)} clips are of one class"
+        for split in self.splits:
+            known, asked = (
+                {label for item in self.items if item.part in parts for label in item.labels}
+                for parts in ((*split.train, *split.valid), split.test)
+            )
+            if known and asked and not known & asked:
+                return f"no class of the test clips ({', '.join(split.test)}) is trained on"
+        return ""
+
     def rows(self, parts: Sequence[str]) -> Codes:
         """Places of the items of some parts."""
         return np.array([i for i, x in enumerate(self.items) if x.part in parts], dtype=np.intp)

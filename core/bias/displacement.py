@@ -222,7 +222,7 @@ def excess_similarity(
     theirs_left = [
         profile_similarity(one.profile_left_out, teacher.profile_left_out) for one in controls
     ]
-    return _excess(value, theirs, left, theirs_left, student.n_clusters)
+    return _excess(value, theirs, left, theirs_left, student.n_clusters, largest=2.0)
 
 
 def excess_of_cause(one: Sensitivity, controls: Sequence[Sensitivity], intervention: int) -> Excess:
@@ -263,12 +263,14 @@ def _excess(
     left_out: Matrix,
     controls_left_out: Sequence[Matrix],
     n_clusters: int,
+    largest: float = math.inf,
 ) -> Excess:
     """The difference with clip noise by jackknife and the spread between controls on top.
 
     Without inheritance the student is one more control: its distance from the mean of m has
     variance s² (1 + 1 / m). Degrees of freedom by Welch and Satterthwaite.
     """
+    # Correlations differ by 2 at most; log displacements have no such bound.
     m = len(controls)
     mean = float(np.mean(controls)) if m else math.nan
     reason = too_few_clusters(n_clusters)
@@ -285,7 +287,7 @@ def _excess(
         if total > 0:
             df = total**2 / (clips**2 / (n_clusters - 1) + between**2 / (m - 1))
             half = float(stdtrit(df, 0.975)) * math.sqrt(total)
-            low, high = difference - half, difference + half
+            low, high = max(difference - half, -largest), min(difference + half, largest)
             p = float(2 * stdtr(df, -abs(difference) / math.sqrt(total)))
         else:
             reason = "no interval: nothing differs between controls or clusters"

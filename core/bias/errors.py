@@ -191,7 +191,7 @@ def excess_consistency(
     ])  # fmt: skip
     return excess_over_controls(
         float(kappas[0]), kappas[1:], left_out[:, 0], left_out[:, 1:],
-        n_clips=n_clips, n_clusters=len(tables),
+        n_clips=n_clips, n_clusters=len(tables), largest=2.0,
     )  # fmt: skip
 
 

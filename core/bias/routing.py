@@ -136,20 +136,21 @@ def best_on_validation(
 def break_even_accuracy(student: float, specialist: float, off_domain: float) -> float:
     """How often a router must be right to be as good as the student, rho*.
 
-    (student - off_domain) / (specialist - off_domain): above 1 no router is good enough, below
-    0 any is. NaN where the specialist is no better than the others.
+    (student - off_domain) / (specialist - off_domain), within 0 and 1 as an accuracy is: at 1
+    no router is good enough, at 0 any is. NaN where the specialist is no better than the others.
 
     Args:
         student: Accuracy of the student.
         specialist: Of the domain's specialist.
         off_domain: Mean of the specialists that a wrong route leads to.
 
-    >>> break_even_accuracy(0.8, 0.9, 0.4)
-    0.8
+    >>> break_even_accuracy(0.8, 0.9, 0.4), break_even_accuracy(0.3, 0.9, 0.4)
+    (0.8, 0.0)
     """
     if not specialist > off_domain:
         return math.nan
-    return (student - off_domain) / (specialist - off_domain)
+    needed = (student - off_domain) / (specialist - off_domain)
+    return min(max(needed, 0.0), 1.0)
 
 
 def mcnemar_p_value(a: NDArray[Any], b: NDArray[Any]) -> float:

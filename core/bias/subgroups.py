@@ -301,7 +301,7 @@ def _limits_of_all(
     if half is None:
         return math.nan, math.nan
     low, high = float(np.min(values - half)), float(np.min(values + half))
-    return max(low, 0.0), max(high, float(values[worst]))
+    return max(low, 0.0), min(max(high, float(values[worst])), 1.0)
 
 
 def _half_widths(values: Matrix, samples: Matrix, n_clusters: Indices) -> Matrix | None:

@@ -176,7 +176,7 @@ def jackknife_test(difference: float, left_out: Matrix) -> Row:
     >>> found["p_value"]
     1.0
     """
-    low, high = jackknife_limits(np.asarray(difference), left_out)
+    low, high = jackknife_limits(np.asarray(difference), left_out, largest=1.0)
     n = len(left_out)
     error = math.sqrt((n - 1) / n * float(np.sum((left_out - left_out.mean()) ** 2)))
     if error == 0.0:

@@ -15,7 +15,7 @@ def document(diagnosis: Diagnosis, verdicts: Sequence[Verdict]) -> dict[str, Any
         "are_teachers_known": diagnosis.are_teachers_known,
         "controls": diagnosis.controls, "baselines": diagnosis.baselines,
         "n_clips": diagnosis.n_clips, "n_clusters": diagnosis.n_clusters,
-        "seed": diagnosis.seed, "selection": diagnosis.selection,
+        "alpha": diagnosis.alpha, "margin": diagnosis.margin, "seed": diagnosis.seed, "selection": diagnosis.selection,
         "warnings": diagnosis.warnings, "provenance": diagnosis.provenance,
         "verdicts": [
             {"question": v.question, "verdict": v.verdict, "rule": v.rule, "evidence": v.evidence}

@@ -1,9 +1,9 @@
 """Which controls could stand in the teacher's place, and which in the student's.
 
 A control is exchangeable with a teacher if it has the same home domain and did not teach;
-with the student if it is a student that this teacher did not teach. How alike they are
-otherwise stands in the match table: similarity grows with accuracy and with dims, whoever
-taught whom.
+with the student if it is a student that this teacher did not teach, and nothing on record says
+that it is of another architecture, size or training (``peers``). How alike they are otherwise
+stands in the match table: similarity grows with accuracy and with dims, whoever taught whom.
 """
 
 import math
@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.peers import differences, student_record
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.probes import evaluate_probe
 from usad_workbench.core.registry import student_teachers
 from usad_workbench.core.similarity.excess import Place
+from usad_workbench.core.tasks import untestable
 from usad_workbench.core.teacher_similarity import ClipVectors
 
+USERS_WORD = "--controls, the user's word"
 MATCHED_ACCURACY = 0.05
 """Encoders whose accuracies differ by more do not match."""
 
@@ -55,9 +58,67 @@ def controls_for(material: Material, teacher: str, place: Place) -> list[str]:
     """
     taught = _taught_by(material)
     if place == "student":
-        return [n for n, mine in taught.items() if mine is not None and teacher not in mine]
+        others = no_peers(material)
+        return [
+            n
+            for n, mine in taught.items()
+            if mine is not None and teacher not in mine and n not in others
+        ]
     home = material.roles[teacher].domain
-    return [n for n, mine in taught.items() if mine is None and _home(material, n) == home]
+    return [
+        n
+        for n, mine in taught.items()
+        if mine is None and _home(material, n) == home and n not in material.once_taught
+    ]
+
+
+def no_peers(material: Material) -> dict[str, str]:
+    """Controls that are known to be no peers of the student, and in what."""
+    mine = student_record(material.student)
+    if mine is None:
+        return {}
+    found = {}
+    for name in material.controls:
+        record = student_record(name)
+        apart = differences(mine, record) if record else []
+        if apart:
+            found[name] = ", ".join(apart)
+    return found
+
+
+def no_peer_words(material: Material) -> str:
+    """The controls that are known to be no peers, each with its differences; empty for none."""
+    others = no_peers(material)
+    if not others:
+        return ""
+    return "; no peers of the student: " + "; ".join(f"{n} ({why})" for n, why in others.items())
+
+
+def rests_on(material: Material, names: Sequence[str], place: Place) -> str:
+    """What it rests on that these controls are peers of the one whose place they take.
+
+    Args:
+        material: Of one student.
+        names: Controls of one row; empty where it has none.
+        place: Whose place.
+    """
+    if not names:
+        return ""
+    chosen = USERS_WORD if material.are_controls_named else "their roles here"
+    if place == "teacher":
+        return f"controls for the teacher: the same home domain, and {chosen}"
+    unknown = [n for n in names if not (student_record(material.student) and student_record(n))]
+    if not unknown:
+        return "controls for the student: architecture and training on record, alike"
+    return (
+        f"controls for the student: {chosen}, as architecture and training of "
+        f"{_some(unknown)} beside {material.student} are not on record"
+    )
+
+
+def _some(names: Sequence[str], n: int = 4) -> str:
+    more = len(names) - n
+    return ", ".join(names[:n]) + (f" and {more} more" if more > 0 else "")
 
 
 def _home(material: Material, name: str) -> str | None:
@@ -132,7 +193,7 @@ class MatchTable:
         for whole in self._tasks:
             rows = np.flatnonzero([clip_id in inside for clip_id in whole.clip_ids])
             task = whole.take(rows)
-            if len(set(task.labels)) < 2 or len(set(task.groups)) < 2:
+            if untestable(task):
                 continue
             x = self._vectors(name, layer)[material.places(task.clip_ids)]
             found = evaluate_probe(

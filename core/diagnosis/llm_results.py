@@ -16,6 +16,7 @@ from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.table_file import read_table, require_columns
 
 NAME = "llm"
 TABLE = "llm_results"
@@ -63,21 +64,18 @@ def import_llm_results(workspace: Workspace, path: str | Path) -> int:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(KEYS, str))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as CSV: {error}.") from error
-    wanted = [*KEYS, "value"]
-    missing = [name for name in wanted if name not in table]
-    if missing:
-        raise ConfigError(
-            f"{path} has the columns {list(table.columns)}, expected {wanted}: {missing[0]} is "
-            "missing. Add it."
-        )
-    table = table[wanted]
+    read = read_table(path)
+    require_columns(read, (*KEYS, "value"))
+    faults = [f"Row {row.number} of {path} cannot be used. {row.fault}" for row in read.rows
+              if row.fault]  # fmt: skip
+    if faults:
+        raise ConfigError(faults[0])
+    table = pd.DataFrame([row.cells for row in read.rows], columns=[*KEYS, "value"])
     value = pd.to_numeric(table["value"], errors="coerce")
     if table.isna().to_numpy().any() or not value.map(math.isfinite).all():
-        raise ConfigError(f"{path} has a row without a value or a name, expected all of {wanted}.")
+        raise ConfigError(
+            f"{path} has a row without a value or a name, expected all of {', '.join(table)}."
+        )
     if table.duplicated(list(KEYS)).any():
         twice = table[table.duplicated(list(KEYS))].iloc[0]
         raise ConfigError(f"{path} has {'/'.join(twice[list(KEYS)])} twice, expected it once.")

@@ -4,20 +4,23 @@ A panel reads vectors and labels here and nowhere else, so that a filter or a li
 (``where``, ``clip_ids``) holds for every number of a diagnosis.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from usad_workbench.core.diagnosis.rules import AssociationRule
+from usad_workbench.core.collapsed import collapse_words
+from usad_workbench.core.diagnosis.rules import AssociationRule, Rules, shipped_rules
+from usad_workbench.core.domains import alike_words, other_letters_in
 from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
-from usad_workbench.core.nearest import encoder_roles
+from usad_workbench.core.roles import encoder_roles, is_unseen, recorded_teachers, taught_domains
 from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity._arrays import Indices
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.tasks import Task, make_task
+from usad_workbench.core.tasks import Task, possible_tasks
 from usad_workbench.core.taught import knows_teachers, note_teachers
 from usad_workbench.core.teacher_similarity import (
     MIN_CLIPS,
@@ -27,8 +30,6 @@ from usad_workbench.core.teacher_similarity import (
     left_out_words,
 )
 
-ENOUGH_PERMUTATIONS = 19
-"""With fewer no p-value can be as low as 0.05."""
 SMALL_SELECTION = 100
 """Below this many clips of a domain a warning goes with every number."""
 
@@ -53,6 +54,8 @@ class DiagnosisConfig:
     """Only these clips, where not empty."""
     associations: tuple[AssociationRule, ...] = ()
     """Association tests beside the default ones."""
+    rules: Rules = field(default_factory=shipped_rules)
+    """Level and margin of every panel, and the excess that would matter."""
 
     def __post_init__(self) -> None:
         """Refuses what leaves no null.
@@ -63,9 +66,14 @@ class DiagnosisConfig:
         if self.n_permutations < 1:
             raise ConfigError(
                 f"Found {self.n_permutations} permutations, expected at least 1: they are the null "
-                f"that a similarity is held against. {ENOUGH_PERMUTATIONS} are the fewest that can "
-                "show p = 0.05, 200 are usual."
+                f"that a similarity is held against. {self.enough_permutations} are the fewest "
+                f"that can show p = {self.rules.alpha:g}, 200 are usual."
             )
+
+    @property
+    def enough_permutations(self) -> int:
+        """With fewer no p-value, (1 + hits) / (1 + permutations), can be as low as alpha."""
+        return max(1, math.ceil(1 / self.rules.alpha - 1e-9) - 1)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -84,6 +92,14 @@ class Material:
     warnings: list[str]
     are_teachers_known: bool = True
     """Whether somebody said who taught the student; else the default roles stand in."""
+    are_controls_named: bool = False
+    """Whether the user chose the controls; else everybody else is one."""
+    once_taught: frozenset[str] = frozenset()
+    """Encoders on record as teachers of the student that this diagnosis takes for none, unless
+    the user named them as controls: in a teacher's place they are no yardstick."""
+    collapsed: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Layers of each encoder that are left out: their clips cannot be told apart."""
+    _tasks: Sequence[Task] = ()
     _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict)
     _layers: dict[str, list[int]] = field(default_factory=dict)
 
@@ -116,10 +132,11 @@ class Material:
         return sorted(str(name) for name in counts.index[counts >= MIN_CLIPS])
 
     def is_unseen(self, domain: str) -> bool:
-        """Whether no teacher owns the domain."""
-        owned = {self.roles[name].domain for name in self.teachers}
-        taught = {one for name in self.teachers for one in self.taught.get(name, ())}
-        return domain not in owned | taught
+        """Whether the student has teachers and none of them is of this domain."""
+        homes = [self.roles[name].domain for name in self.teachers]
+        return is_unseen(
+            domain, homes, [one for name in self.teachers for one in self.taught[name]]
+        )
 
     def rows(self, domain: str) -> Indices:
         """Row numbers of a domain's clips."""
@@ -141,13 +158,8 @@ class Material:
         return np.asarray(found, dtype=np.intp)
 
     def tasks(self) -> list[Task]:
-        """The workspace's tasks on these clips; those that can be asked of them.
-
-        A task needs two classes and two groups: what folds must keep apart.
-        """
-        rows = self.workspace.read("SELECT * FROM tasks ORDER BY task").to_dict("records")
-        found = [make_task({str(k): v for k, v in row.items()}, self.clips) for row in rows]
-        return [one for one in found if len(set(one.labels)) > 1 and len(set(one.groups)) > 1]
+        """The workspace's tasks that can be asked of these clips; a warning names the others."""
+        return list(self._tasks)
 
     def clusters(self, rows: Indices | None = None) -> list[str]:
         """Cluster id of each clip."""
@@ -155,24 +167,28 @@ class Material:
         return [str(one) for one in (ids if rows is None else ids[rows])]
 
     def layers(self, encoder: str) -> list[int]:
-        """Layers of an encoder that have vectors."""
+        """Layers of an encoder that have vectors by which clips can be told apart."""
+        out = self.collapsed.get(encoder, frozenset())
+        return [layer for layer in self._stored(encoder) if layer not in out]
+
+    def _stored(self, encoder: str) -> list[int]:
         if not self._layers:
-            spaces = self.workspace.spaces()
-            for name, rows in spaces[spaces.pooling == "mean"].groupby("encoder"):
-                self._layers[str(name)] = sorted(int(layer) for layer in rows.layer)
+            self._layers.update(stored_layers(self.workspace))
         return self._layers.get(encoder, [])
 
     @property
     def student_layers(self) -> list[int]:
         """The student layers that panels of few layers take."""
-        present = self.layers(self.student)
+        present, stored = self.layers(self.student), self._stored(self.student)
         if self.config.layers:
-            asked = [one + present[-1] + 1 if one < 0 else one for one in self.config.layers]
+            asked = [one + stored[-1] + 1 if one < 0 else one for one in self.config.layers]
             missing = [one for one in asked if one not in present]
             if missing:
+                flat = set(missing) & self.collapsed.get(self.student, frozenset())
+                why = " by which clips can be told apart" if flat else ""
                 raise UnknownNameError(
-                    f"{self.student} has no vectors of layer {missing[0]}, expected one of "
-                    f"{present}. Embed it with `usad embed --layers`."
+                    f"{self.student} has no vectors of layer {missing[0]}{why}, expected one of "
+                    f"{present}. Embed it with `usad embed --layers`, or name another with --layer."
                 )
             return asked
         return sorted({present[round(part * (len(present) - 1) / 4)] for part in (1, 2, 3, 4)})
@@ -182,9 +198,10 @@ class Material:
 
         Distillation pairs layers by depth; no choice by the largest value, no winner's curse.
         """
-        mine, theirs = self.layers(self.student), self.layers(encoder)
+        mine, theirs = self._stored(self.student), self._stored(encoder)
         depth = mine.index(student_layer) / max(1, len(mine) - 1)
-        return theirs[round(depth * (len(theirs) - 1))]
+        wanted = theirs[round(depth * (len(theirs) - 1))]
+        return min(self.layers(encoder), key=lambda layer: abs(layer - wanted))
 
     def vectors(self, encoder: str, layer: int, rows: Indices | None = None) -> ClipVectors:
         """One vector per clip `[clip, dim]`, float32, in the order of ``clips``."""
@@ -226,27 +243,119 @@ def gather(
     workspace.space_id(student, -1)
     for name in roles:
         workspace.space_id(name, -1)
-    shared = common_clips(workspace, [student, *roles])
+    clips = _common(workspace, [student, *roles], config)
+    counts = clips.domain.value_counts()
+    collapsed, gone, flat_words = _collapsed(workspace, [student, *roles], clips)
+    if student in gone:
+        mine = [words for words in flat_words if words.startswith(f"{student} layer")]
+        raise DegenerateError(
+            f"{student} has no layer left: {'; '.join(mine)}. Expected vectors that differ. Embed "
+            f"{student} again, or choose other clips with --where."
+        )
+    tasks, untested = possible_tasks(_task_rows(workspace), clips)
+    record = recorded_teachers(workspace, student)
+    named = set(teachers or record) | set(controls or ())
+    roles = {name: role for name, role in roles.items() if name not in gone}
+    return Material(
+        workspace=workspace, student=student, roles=roles,
+        taught=_taught(workspace, student, roles), clips=clips, config=config,
+        are_teachers_known=are_known, are_controls_named=controls is not None,
+        once_taught=frozenset(record - named), collapsed=collapsed, _tasks=tasks,
+        warnings=[
+            *_doubts(workspace, student, are_known), *_other_teachers(student, teachers, record),
+            *_few_permutations(config), *left_out_words(counts), *_small_selections(counts),
+            *flat_words, *_where_letters(workspace, config),
+            *alike_words({str(name): int(n) for name, n in counts.items()}),
+            *(f"task {name} is left out: {why}" for name, why in untested.items()),
+        ],
+    )  # fmt: skip
+
+
+def _common(workspace: Workspace, encoders: Sequence[str], config: DiagnosisConfig) -> pd.DataFrame:
+    """The chosen clips that all encoders have.
+
+    Raises:
+        DegenerateError: fewer clips than one domain needs.
+    """
+    shared = common_clips(workspace, encoders)
     clips = workspace.clips(config.where or None)
     clips = clips[clips.clip_id.isin(shared.clip_id)]
     if config.clip_ids:
         clips = clips[clips.clip_id.isin(config.clip_ids)]
     clips = with_joined_clusters(clips.reset_index(drop=True))
-    counts = clips.domain.value_counts()
-    if not (counts >= MIN_CLIPS).any():
+    if not (clips.domain.value_counts() >= MIN_CLIPS).any():
+        letters = "".join(f" Note: {one}." for one in _where_letters(workspace, config))
         raise DegenerateError(
             f"{len(clips)} clips are left that all encoders have, none of the domains has "
-            f"{MIN_CLIPS}. Widen the filter, or embed more clips with every encoder."
+            f"{MIN_CLIPS}. Widen the filter, or embed more clips with every encoder.{letters}"
         )
-    return Material(
-        workspace=workspace, student=student, roles=roles,
-        taught=_taught(workspace, student, roles), clips=clips, config=config,
-        are_teachers_known=are_known,
-        warnings=[
-            *_doubts(workspace, student, are_known), *_few_permutations(config.n_permutations),
-            *left_out_words(counts), *_small_selections(counts),
-        ],
-    )  # fmt: skip
+    return clips
+
+
+def _collapsed(
+    workspace: Workspace, encoders: Sequence[str], clips: pd.DataFrame
+) -> tuple[dict[str, frozenset[int]], set[str], list[str]]:
+    """Layers without geometry in a domain that is diagnosed, who has no other, and warnings."""
+    counts = clips.domain.value_counts()
+    domains = sorted(str(name) for name in counts.index[counts >= MIN_CLIPS])
+    rows = {domain: np.flatnonzero((clips.domain == domain).to_numpy()) for domain in domains}
+    stored, ids = stored_layers(workspace), clips.clip_id.tolist()
+    found: dict[str, frozenset[int]] = {}
+    words = []
+    for name in dict.fromkeys(encoders):
+        flat = set()
+        for layer in stored[name]:
+            x = clip_vectors(workspace, name, layer, ids)
+            how = {d: said for d, mine in rows.items() if (said := collapse_words(x[mine]))}
+            if how:
+                flat.add(layer)
+                clips_words = ", ".join(f"all clips of {d} {said}" for d, said in how.items())
+                words.append(f"{name} layer {layer} has collapsed and is left out: {clips_words}")
+        if flat:
+            found[name] = frozenset(flat)
+    gone = {name for name, flat in found.items() if flat >= set(stored[name])}
+    return found, gone, words
+
+
+def stored_layers(workspace: Workspace) -> dict[str, list[int]]:
+    """The mean-pooled layers of each encoder that have vectors."""
+    spaces = workspace.spaces()
+    mean = spaces[spaces.pooling == "mean"]
+    return {
+        str(name): sorted(int(layer) for layer in rows.layer)
+        for name, rows in mean.groupby("encoder")
+    }
+
+
+def _task_rows(workspace: Workspace) -> list[dict[str, str]]:
+    rows = workspace.read("SELECT * FROM tasks ORDER BY task").to_dict("records")
+    return [{str(k): v for k, v in row.items()} for row in rows]
+
+
+def _other_teachers(student: str, teachers: Sequence[str] | None, record: set[str]) -> list[str]:
+    """What the teachers that the user named are beside those on record."""
+    if teachers is None or not record:
+        return []
+    strangers, missing = sorted(set(teachers) - record), sorted(record - set(teachers))
+    found = []
+    if strangers:
+        found.append(
+            f"{', '.join(strangers)}: not on record as teachers of {student}, whom "
+            f"{', '.join(sorted(record))} taught; what it shares with others is no inheritance"
+        )
+    if missing:
+        found.append(
+            f"{', '.join(missing)} taught {student} and are not among --teachers: they stand in no "
+            "teacher's place as controls unless --controls names them"
+        )
+    return found
+
+
+def _where_letters(workspace: Workspace, config: DiagnosisConfig) -> list[str]:
+    """Domains that the filter names in other letters."""
+    present = workspace.read("SELECT DISTINCT domain FROM clips").domain
+    found = other_letters_in(config.where, [str(one) for one in present])
+    return [f"the domain {text!r} of --where is {name!r} here" for text, name in found.items()]
 
 
 def _roles(
@@ -286,14 +395,12 @@ def _roles(
 def _taught(
     workspace: Workspace, student: str, roles: Mapping[str, EncoderRole]
 ) -> dict[str, tuple[str, ...]]:
-    rows = workspace.read("SELECT teacher, domain FROM distillation WHERE student = ?", [student])
-    taught = {}
-    for name, role in roles.items():
-        if role.role == "teacher":
-            mine = rows[rows.teacher == name].domain
-            named = tuple(sorted({str(one) for one in mine if isinstance(one, str)}))
-            taught[name] = () if mine.isna().any() else named
-    return taught
+    record = taught_domains(workspace.read, student)
+    return {
+        name: () if None in record.get(name, {None}) else tuple(sorted(map(str, record[name])))
+        for name, role in roles.items()
+        if role.role == "teacher"
+    }
 
 
 def _doubts(workspace: Workspace, student: str, are_known: bool) -> list[str]:
@@ -314,12 +421,11 @@ def _doubts(workspace: Workspace, student: str, are_known: bool) -> list[str]:
     return found
 
 
-def _few_permutations(n: int) -> list[str]:
-    if n >= ENOUGH_PERMUTATIONS:
+def _few_permutations(config: DiagnosisConfig) -> list[str]:
+    if config.n_permutations >= config.enough_permutations:
         return []
-    return [
-        f"{n} permutations: no p-value can be as low as 0.05, take {ENOUGH_PERMUTATIONS} or more"
-    ]
+    found = f"{config.n_permutations} permutations: no p-value can be as low as "
+    return [f"{found}{config.rules.alpha:g}, take {config.enough_permutations} or more"]
 
 
 def _small_selections(counts: "pd.Series[int]") -> list[str]:

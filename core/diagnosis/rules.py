@@ -1,6 +1,12 @@
-"""The decision rules, read from TOML, so that a report can quote what decided."""
+"""The decision rules, read from TOML, so that a report can quote what decided.
+
+``alpha`` and ``margin`` stand here alone: panels get them with the material, figures and
+sentences with the diagnosis. Intervals are shown at 95% whatever ``alpha`` is; a rule reads
+them at 1 - ``alpha`` (``verdicts.Estimate.at``).
+"""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from usad_workbench.core.config import load_config
@@ -80,11 +86,15 @@ class Rules:
         """Refuses thresholds that no number could meet or miss.
 
         Raises:
-            ConfigError: a share or a level outside 0 to 1, a negative margin, or two
-                association tests of one name.
+            ConfigError: a level or a share that is not within 0 to 1, a margin that no
+                difference of accuracies could pass, a count below 1, or two association tests
+                of one name.
         """
+        if not 0 < self.alpha < 1:
+            raise _wrong("alpha", self.alpha, "more than 0 and less than 1")
+        if not 0 <= self.margin < 1:
+            raise _wrong("margin", self.margin, "at least 0 and less than 1")
         shares = {
-            "alpha": self.alpha,
             "mixture.explained": self.mixture.explained,
             "general.unseen_share": self.general.unseen_share,
             "falsified.unseen_share": self.falsified.unseen_share,
@@ -93,17 +103,32 @@ class Rules:
         }
         for name, value in shares.items():
             if not 0 < value <= 1:
-                raise ConfigError(f"{name} is {value}, expected more than 0 and at most 1.")
-        if self.margin < 0 or self.min_clips < 1:
-            raise ConfigError(
-                f"margin is {self.margin} and min_clips {self.min_clips}, expected no negative "
-                "margin and at least 1 clip."
-            )
+                raise _wrong(name, value, "more than 0 and at most 1")
+        counts = {
+            "min_clips": self.min_clips,
+            "mixture.min_error_domains": self.mixture.min_error_domains,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise _wrong(name, count, "a whole number from 1")
         names = [one.name for one in self.associations]
         if len(set(names)) < len(names):
             raise ConfigError(
                 f"The association tests are named {', '.join(names)}, expected each name once."
             )
+
+
+def _wrong(name: str, value: float, expected: str) -> ConfigError:
+    return ConfigError(f"{name} is {value}, expected {expected}. Change it in the rules.")
+
+
+def percent(share: float) -> str:
+    """A share for a sentence, with as many digits as it has.
+
+    >>> percent(0.05), percent(0.005), percent(1 - 1e-4)
+    ('5%', '0.5%', '99.99%')
+    """
+    return f"{100 * share:.6g}%"
 
 
 def load_rules(path: str | Path | None = None) -> tuple[Rules, str]:
@@ -121,3 +146,13 @@ def load_rules(path: str | Path | None = None) -> tuple[Rules, str]:
     file = Path(path) if path else RULES_FILE
     rules = load_config(Rules, file)
     return rules, file.read_text(encoding="utf-8")
+
+
+@cache
+def shipped_rules() -> Rules:
+    """The rules where nobody gives others.
+
+    >>> shipped_rules().margin
+    0.01
+    """
+    return load_rules()[0]

@@ -50,7 +50,7 @@ def store_diagnosis(
         "are_teachers_known": diagnosis.are_teachers_known, "panels": list(diagnosis.panels),
         "controls": diagnosis.controls, "baselines": diagnosis.baselines,
         "n_clips": diagnosis.n_clips, "n_clusters": diagnosis.n_clusters,
-        "seed": diagnosis.seed, "warnings": diagnosis.warnings,
+        "alpha": diagnosis.alpha, "margin": diagnosis.margin, "seed": diagnosis.seed, "warnings": diagnosis.warnings,
         "provenance": diagnosis.provenance, "rules": rules_text,
     }  # fmt: skip
     with workspace.database.write() as connection:

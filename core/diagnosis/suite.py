@@ -42,6 +42,10 @@ class Diagnosis:
     """Each once."""
     are_teachers_known: bool = True
     """Whether somebody said who taught the student; else the default roles stand in."""
+    alpha: float = 0.05
+    """The level at which its panels say that something stands out."""
+    margin: float = 0.01
+    """The difference of accuracies that they take for none."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Versions, weights of each encoder, settings."""
 
@@ -95,6 +99,7 @@ def diagnose(
             [*material.warnings, *(w for panel in found.values() for w in panel.warnings)]
         )),
         are_teachers_known=material.are_teachers_known,
+        alpha=material.config.rules.alpha, margin=material.config.rules.margin,
         provenance=provenance(material),
     )  # fmt: skip
 

@@ -2,19 +2,58 @@
 
 A verdict needs evidence on every condition of its rule. Where one is missing or its
 interval reaches over the threshold, the verdict is "undecided", and the evidence says what
-is missing. Sources of the rules: ``rules.toml``, quoted in every report.
+is missing. Sources of the rules: ``rules.toml``, quoted in every report. Intervals are shown
+at 95%; a rule reads them stretched or shrunk to 1 - ``alpha``.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from usad_workbench.core.diagnosis.rules import InheritanceRules, Rules
+from scipy.special import ndtri, stdtrit
+
+from usad_workbench.core.diagnosis.rules import Rules, percent
 
 UNDECIDED = "undecided"
 NOT_MEASURED = "not measured"
 NOT_TESTABLE = "not testable"
+RESTS_ON = "controls"
+"""Key of the evidence on inheritance that says what the choice of controls rests on."""
+SHOWN_CONFIDENCE = 0.95
+"""Of every interval that is shown."""
+LARGEST_EXCESS = 1.0
+"""No similarity exceeds another by more: both lie within 0 and 1."""
+Answer = Literal["yes", "no", "undecided"]
+
+
+def answer_of(is_shown: bool, low: float, high: float) -> Answer:
+    """What one tested excess says: "no" is not said where its own interval leaves 0 out.
+
+    Args:
+        is_shown: Whether it stands out after correction over the panel.
+        low: Lower limit of its 95% interval.
+        high: Upper limit.
+
+    >>> answer_of(True, .1, .3), answer_of(False, -.1, .3), answer_of(False, .04, .22)
+    ('yes', 'no', 'undecided')
+    """
+    if is_shown:
+        return "yes"
+    return "undecided" if low > 0 or high < 0 else "no"
+
+
+def reach_at(alpha: float, df: float = math.inf) -> float:
+    """How many times as wide as the 95% interval the one at 1 - alpha is.
+
+    >>> reach_at(0.05), round(reach_at(0.01), 3), round(reach_at(0.01, df=3), 3)
+    (1.0, 1.314, 1.835)
+    """
+    if alpha == 1 - SHOWN_CONFIDENCE or math.isclose(alpha, 1 - SHOWN_CONFIDENCE):
+        return 1.0
+    sides = [(1 + level) / 2 for level in (1 - alpha, SHOWN_CONFIDENCE)]
+    wide, shown = (ndtri(p) if math.isinf(df) else stdtrit(df, p) for p in sides)
+    return float(wide / shown)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +84,21 @@ class Estimate:
         """Whether the whole interval lies below the level."""
         return math.isfinite(self.ci_high) and self.ci_high < level
 
+    def at(self, alpha: float) -> "Estimate":
+        """The same with the interval at 1 - alpha, as the rules read it (normal quantiles).
+
+        >>> Estimate(value=0., ci_low=-.1, ci_high=.2, n_clips=9).at(0.32).ci_high < 0.11
+        True
+        """
+        reach = reach_at(alpha)
+        return replace(
+            self,
+            ci_low=self.value - reach * (self.value - self.ci_low),
+            ci_high=self.value + reach * (self.ci_high - self.value),
+        )
+
     def words(self) -> str:
-        """The number as evidence.
+        """The number as evidence, with its 95% interval.
 
         >>> Estimate(value=.1, ci_low=0., ci_high=.2, n_clips=90).words()
         '+0.100 [+0.000, +0.200], n = 90'
@@ -83,13 +135,13 @@ def general_or_mixture(
     ('undecided', 'not measured')
     """
     mixture, general = rules.mixture, rules.general
-    judged = {d: g for d, g in gains.items() if g.n_clips >= rules.min_clips}
+    judged = _judged(gains, rules)
     better = [d for d, g in judged.items() if g.is_above(0.0)]
     no_gain = [d for d, g in judged.items() if g.ci_high <= rules.margin]
-    shared = [d for d, e in error_excess.items() if e.is_above(0.0)]
+    shared = [d for d, e in error_excess.items() if e.at(rules.alpha).is_above(0.0)]
     is_explained = bool(explained) and all(e.value >= mixture.explained for e in explained.values())
     verdict = UNDECIDED
-    if specificity is not None and specificity.is_above(0.0):
+    if specificity is not None and specificity.at(rules.alpha).is_above(0.0):
         verdict = "benchmark-optimised"
     elif (
         is_explained
@@ -103,13 +155,14 @@ def general_or_mixture(
     ):
         verdict = "more general"
     rule = (
-        f"mostly mixture: the teachers explain at least {mixture.explained:.0%} of the student in "
+        f"mostly mixture: the teachers explain at least {percent(mixture.explained)} of the student in "
         f"every domain, its gain over the mixture baseline on unseen domains is at most "
-        f"{rules.margin:.0%} (upper limit), and it shares errors above the controls in at least "
+        f"{percent(rules.margin)} (upper limit), and it shares errors above the controls in at least "
         f"{mixture.min_error_domains} domains; more general: a gain above 0 in at least "
-        f"{general.unseen_share:.0%} of the unseen domains and no shared errors above the "
+        f"{percent(general.unseen_share)} of the unseen domains and no shared errors above the "
         f"controls; benchmark-optimised: its lead over the best teacher is larger on taught than "
-        f"on unseen domains; domains with fewer than {rules.min_clips} test clips decide nothing"
+        f"on unseen domains; {_limits_words(rules)}; domains with fewer than {rules.min_clips} "
+        "test clips decide nothing"
     )
     return Verdict(
         question="general-or-mixture", verdict=verdict, rule=rule,
@@ -136,6 +189,12 @@ class AgainstRouter:
     router_accuracy: Estimate | None
     """How often the learned router is right; none where no route is right."""
 
+    def at(self, alpha: float) -> "AgainstRouter":
+        """The same with the intervals at 1 - alpha."""
+        known = self.router_accuracy
+        accuracy = None if known is None else known.at(alpha)
+        return replace(self, lead=self.lead.at(alpha), router_accuracy=accuracy)
+
     def is_universal(self, margin: float) -> bool:
         """Whether the student is the better choice: as good for less, or routes fail."""
         as_good = self.lead.is_above(-margin) and self.cost_ratio < 1.0
@@ -157,7 +216,9 @@ def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> 
             a router that fails in one domain says nothing about another.
         rules: Thresholds.
     """
-    judged = [one for one in domains.values() if one.lead.n_clips >= rules.min_clips]
+    judged = [
+        one.at(rules.alpha) for one in domains.values() if one.lead.n_clips >= rules.min_clips
+    ]
     verdict = UNDECIDED
     if judged and all(one.is_universal(rules.margin) for one in judged):
         verdict = "universal"
@@ -165,11 +226,11 @@ def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> 
         verdict = "routing"
     rule = (
         f"universal: in every domain either not worse than the oracle domain router by "
-        f"{rules.margin:.0%} (lower limit) at fewer parameters in use, or the learned router is "
+        f"{percent(rules.margin)} (lower limit) at fewer parameters in use, or the learned router is "
         "right less often than the break-even accuracy (upper limit); routing: in a domain worse "
         "by more than that (upper limit), and the learned router is right more often than the "
-        f"break-even accuracy (lower limit); domains with fewer than {rules.min_clips} test clips "
-        "decide nothing"
+        f"break-even accuracy (lower limit); {_limits_words(rules)}; domains with fewer than "
+        f"{rules.min_clips} test clips decide nothing"
     )
     return Verdict(
         question="universal-or-routing", verdict=verdict, rule=rule,
@@ -178,12 +239,27 @@ def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> 
             "parameters in use, student / specialist":
                 {d: _rounded(e.cost_ratio) for d, e in domains.items()},
             "break-even accuracy of a router":
-                {d: _rounded(e.break_even) for d, e in domains.items()},
+                {d: break_even_words(e.break_even) for d, e in domains.items()},
             "learned router's accuracy":
                 {d: e.router_accuracy.words() if e.router_accuracy else NOT_MEASURED
                  for d, e in domains.items()},
         },
     )  # fmt: skip
+
+
+def break_even_words(value: float) -> float | str:
+    """The accuracy that a router needs, or that none does or any: an accuracy is 0 to 1.
+
+    >>> break_even_words(0.71234), break_even_words(1.0)
+    (0.712, 'no accuracy would do: the student is at least as good as the best route')
+    """
+    if not math.isfinite(value):
+        return NOT_MEASURED
+    if value >= 1:
+        return "no accuracy would do: the student is at least as good as the best route"
+    if value <= 0:
+        return "any accuracy would do: the student is behind the other routes too"
+    return round(value, 3)
 
 
 def _rounded(value: float) -> float | str:
@@ -201,7 +277,8 @@ class StageChange:
 
     def is_loss(self, rules: Rules) -> bool:
         """Whether the second stage is worse by more than the margin."""
-        return self.estimate.is_below(-rules.margin) and self.q_value <= rules.alpha
+        is_below = self.estimate.at(rules.alpha).is_below(-rules.margin)
+        return is_below and self.q_value <= rules.alpha
 
     def words(self) -> str:
         """The change as evidence."""
@@ -227,13 +304,13 @@ def falsified(
         supervised: For each supervised encoder, it minus the student per domain.
         rules: Thresholds.
     """
-    judged = {d: e for d, e in unseen.items() if e.n_clips >= rules.min_clips}
+    judged = _judged(unseen, rules)
     worse = [d for d, e in judged.items() if e.is_below(-rules.margin)]
     on_unseen = bool(judged) and len(worse) > rules.falsified.unseen_share * len(judged)
     winners = [
         name
         for name, domains in supervised.items()
-        if domains and all(e.is_above(0.0) for e in domains.values())
+        if domains and all(e.at(rules.alpha).is_above(0.0) for e in domains.values())
     ]
     changes = {d: c for d, c in (stage_2 or {}).items() if c.estimate.n_clips >= rules.min_clips}
     losses = [d for d, c in changes.items() if c.is_loss(rules)]
@@ -248,12 +325,13 @@ def falsified(
         verdict = "not falsified"
     rule = (
         f"falsified if the student is worse than its best single teacher by more than "
-        f"{rules.margin:.0%} (upper limit) in more than {rules.falsified.unseen_share:.0%} of the "
+        f"{percent(rules.margin)} (upper limit) in more than "
+        f"{percent(rules.falsified.unseen_share)} of the "
         f"unseen domains, or the second stage is worse than the first by more than "
-        f"{rules.margin:.0%} (upper limit) in a domain with a q-value at or below {rules.alpha:g} "
+        f"{percent(rules.margin)} (upper limit) in a domain with a q-value at or below {rules.alpha:g} "
         "(Benjamini-Hochberg over domains), or one supervised encoder is better in every domain "
         "(each interval above 0: an intersection-union test); not falsified if the intervals "
-        f"rule out each of them; domains with fewer than {rules.min_clips} test clips decide "
+        f"rule out each of them; {_limits_words(rules)}; domains with fewer than {rules.min_clips} test clips decide "
         "neither the first nor the second"
     )
     return Verdict(
@@ -277,9 +355,24 @@ def _none_open(
 ) -> bool:
     """Whether every falsifier is ruled out, rather than only not shown."""
     unseen_fine = all(e.is_above(-rules.margin) for e in judged.values())
-    stages_fine = all(c.estimate.is_above(-rules.margin) for c in changes.values())
-    beaten = all(any(e.is_below(0.0) for e in domains.values()) for domains in supervised.values())
+    stages_fine = all(c.estimate.at(rules.alpha).is_above(-rules.margin) for c in changes.values())
+    beaten = all(
+        any(e.at(rules.alpha).is_below(0.0) for e in domains.values())
+        for domains in supervised.values()
+    )
     return unseen_fine and stages_fine and beaten
+
+
+def _judged(estimates: Estimates, rules: Rules) -> dict[str, Estimate]:
+    """The domains with enough clips, their intervals at the level of the rules."""
+    return {d: e.at(rules.alpha) for d, e in estimates.items() if e.n_clips >= rules.min_clips}
+
+
+def _limits_words(rules: Rules) -> str:
+    return (
+        f"limits are those of {percent(1 - rules.alpha)} intervals, shown are "
+        f"{percent(SHOWN_CONFIDENCE)} intervals"
+    )
 
 
 def inherited(rows: Sequence[Mapping[str, Any]], rules: Rules) -> Verdict:
@@ -291,68 +384,100 @@ def inherited(rows: Sequence[Mapping[str, Any]], rules: Rules) -> Verdict:
 
     >>> from usad_workbench.core.diagnosis.rules import load_rules
     >>> row = {"teacher": "t", "domain": "speech", "measure": "mutual_knn", "inherited": "no",
-    ...     "excess": .1, "ci_low": -2.1, "ci_high": 2.3, "n_clips": 200}
+    ...     "excess": .1, "ci_low": -.5, "ci_high": .7, "n_clips": 200}
     >>> found = inherited([row], load_rules()[0])
     >>> found.verdict, found.evidence["t"]["speech"]
-    ('undecided', 'undecided: an excess of up to +2.300 is not ruled out')
+    ('undecided', 'undecided: an excess of up to +0.700 is not ruled out')
     """
     pairs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         pairs.setdefault((str(row["teacher"]), str(row["domain"])), []).append(row)
-    evidence: dict[str, dict[str, str]] = {}
+    answers: dict[str, dict[str, str]] = {}
     for (teacher, domain), cells in pairs.items():
-        evidence.setdefault(teacher, {})[domain] = _answer(cells, rules.inheritance)
-    answers = [answer for domains in evidence.values() for answer in domains.values()]
+        answers.setdefault(teacher, {})[domain] = _answer(cells, rules)
     found = [
         f"{teacher} in {', '.join(d for d, answer in domains.items() if answer == 'yes')}"
-        for teacher, domains in evidence.items()
+        for teacher, domains in answers.items()
         if "yes" in domains.values()
     ]
-    tested = [answer for answer in answers if answer != NOT_TESTABLE]
+    given = [answer for domains in answers.values() for answer in domains.values()]
+    tested = [answer for answer in given if not answer.startswith(NOT_TESTABLE)]
     verdict = UNDECIDED
     if found:
         verdict = "inherited: " + "; ".join(found)
-    elif answers and not tested:
+    elif given and not tested:
         verdict = NOT_TESTABLE
     elif tested and all(answer == "no" for answer in tested):
         verdict = "no inheritance found"
+    smallest = rules.inheritance
+    rests_on = sorted({str(row["rests_on"]) for row in rows if row.get("rests_on")})
     return Verdict(
         question="inherited", verdict=verdict,
         rule="yes where similarity to the teacher exceeds that of exchangeable controls with a "
-        "q-value at or below 0.05 (Benjamini-Hochberg over the panel), on other clips too, and so for "
-        "teacher and domain as a whole (Simes over its cells, Holm over all pairs); no where that "
-        f"is not so and the upper limit of every excess is below {rules.inheritance.smallest_cka:g} "
-        f"(CKA) or {rules.inheritance.smallest_mutual_knn:g} (mutual k-NN); undecided where a limit "
-        "reaches higher, as with few controls it does; not testable where a domain has no "
-        "exchangeable control. No inheritance is found if every pair that is testable, at least "
-        "one, is a no",
-        evidence=dict(evidence),
+        f"q-value at or below {rules.alpha:g} (Benjamini-Hochberg over the panel), on other clips "
+        "too, and so for teacher and domain as a whole (Simes over its cells, Holm over all "
+        "pairs); no where that is not so, every interval holds 0 and the upper limit of every "
+        f"excess is below {smallest.smallest_cka:g} (CKA) or {smallest.smallest_mutual_knn:g} "
+        "(mutual k-NN); undecided where an interval leaves 0 out or a limit reaches higher, as "
+        "with few controls it does; not testable where no control is a peer: a student's controls "
+        "are students of the same architecture and training, as far as these are on record, a "
+        "teacher's are encoders of its home domain that did not teach. No inheritance is found if "
+        f"every pair that is testable, at least one, is a no. {_limits_words(rules).capitalize()}",
+        evidence={**answers, **({RESTS_ON: "; ".join(rests_on)} if rests_on else {})},
     )  # fmt: skip
 
 
-def _answer(cells: Sequence[Mapping[str, Any]], rules: InheritanceRules) -> str:
+def _answer(cells: Sequence[Mapping[str, Any]], rules: Rules) -> str:
     """The answer for one teacher in one domain."""
-    given = {str(cell["inherited"]) for cell in cells}
-    if "yes" in given:
+    if any(cell["inherited"] == "yes" for cell in cells):
         return "yes"
-    if "no" not in given:
+    tested = [cell for cell in cells if cell["inherited"] != NOT_TESTABLE]
+    if not tested:
         return NOT_TESTABLE
-    reached = [
-        limit
-        for cell in cells
-        if cell["inherited"] == "no"
-        and (limit := _limit(cell)) >= rules.smallest_excess(str(cell["measure"]))
-    ]
-    if not reached:
+    doubts = [one for cell in tested if (one := doubt_of(cell, rules))]
+    if not doubts:
         return "no"
-    reach = f"up to {max(reached):+.3f}" if math.isfinite(max(reached)) else "any size"
-    return f"{UNDECIDED}: an excess of {reach} is not ruled out"
+    worst = max(tested, key=lambda cell: _limit(cell, rules))
+    return f"{UNDECIDED}: {doubt_of(worst, rules) or doubts[0]}"
 
 
-def _limit(cell: Mapping[str, Any]) -> float:
-    """The upper limit of a cell's excess; infinite where none is known."""
-    high = cell.get("ci_high")
-    return float(high) if high is not None and math.isfinite(high) else math.inf
+def doubt_of(cell: Mapping[str, Any], rules: Rules) -> str:
+    """Why an excess that is not shown is no "no" either; empty where it is one.
+
+    Args:
+        cell: A row of the panel ``inheritance`` that could be tested.
+        rules: Level, and the excess that would matter.
+
+    >>> from usad_workbench.core.diagnosis.rules import load_rules
+    >>> cell = {"measure": "mutual_knn", "excess": .13, "ci_low": .04, "ci_high": .19}
+    >>> doubt_of(cell, load_rules()[0])
+    'its interval lies above 0, but it does not stand out after correction'
+    """
+    limit = _limit(cell, rules)
+    if limit >= rules.inheritance.smallest_excess(str(cell["measure"])):
+        reach = f"up to {limit:+.3f}" if limit < LARGEST_EXCESS else "any size"
+        return f"an excess of {reach} is not ruled out"
+    if _number(cell.get("ci_low")) > 0:
+        return "its interval lies above 0, but it does not stand out after correction"
+    if _number(cell.get("ci_high")) < 0:
+        return "its interval lies below 0: controls that are nearer than the student are no peers"
+    return ""
+
+
+def _limit(cell: Mapping[str, Any], rules: Rules) -> float:
+    """The upper limit of a cell's excess at the level of the rules; 1 where none is known."""
+    high, value = _number(cell.get("ci_high")), _number(cell.get("excess"))
+    if math.isnan(high):
+        return LARGEST_EXCESS
+    if math.isnan(value):
+        return min(high, LARGEST_EXCESS)
+    n_controls = len(cell.get("controls") or ())
+    df = n_controls - 1 if n_controls > 1 else math.inf
+    return min(value + reach_at(rules.alpha, df) * (high - value), LARGEST_EXCESS)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _words(estimates: Estimates) -> dict[str, str] | str:

@@ -6,7 +6,16 @@ from usad_workbench.core.interop.source import LoadedStudent
 from usad_workbench.core.models.sizes import count_parameters
 
 HUB_LICENCES = frozenset(
-    ["apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"]
+    [
+        "apache-2.0",
+        "mit",
+        "bsd-3-clause",
+        "cc0-1.0",
+        "cc-by-4.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-sa-4.0",
+    ]
 )
 """Names that model hubs know; any other licence is ``other`` with its own name."""
 

@@ -7,6 +7,7 @@ what the repository's own code gives.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -98,11 +99,30 @@ def write_map(folder: str | Path, path: str | Path, given: NameMap) -> None:
     target = Path(path)
     if target.exists():
         raise ConfigError(f"{target} exists. Name a new file: nothing is overwritten.")
-    head = f'size = "{given.size or "base"}"\n\n'
+    config = student_config(given)
     text = template(
-        _shapes(_ours(student_config(given))), _shapes(_tensors(model_folder(str(folder))))
+        _shapes(_ours(config)), _shapes(_tensors(model_folder(str(folder)))), given.names
     )
-    target.write_text(head + text, encoding="utf-8")
+    target.write_text(_head(given) + text, encoding="utf-8")
+
+
+def _head(given: NameMap) -> str:
+    """The tables in front of the names, as they were given.
+
+    >>> print(_head(NameMap(size="base", student={"n_layers": 2, "block_norm": True})))
+    size = "base"
+    <BLANKLINE>
+    [student]
+    n_layers = 2
+    block_norm = true
+    <BLANKLINE>
+    <BLANKLINE>
+    """
+    lines = [f'size = "{given.size or "base"}"', ""]
+    if given.student:
+        # Numbers, truth values and text of JSON are those of TOML.
+        lines += ["[student]", *(f"{k} = {json.dumps(v)}" for k, v in given.student.items()), ""]
+    return "\n".join([*lines, ""])
 
 
 def convert(folder: str | Path, given: NameMap, out: str | Path, licence: str) -> float:

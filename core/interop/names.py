@@ -116,8 +116,14 @@ def told_by_shapes(ours: Sequence[Family], theirs: Sequence[Family]) -> list[tup
     ]
 
 
-def template(ours: Shapes, theirs: Shapes) -> str:
-    """A map to fill in: what shapes tell is there, what they cannot has its candidates beside."""
+def template(ours: Shapes, theirs: Shapes, given: Mapping[str, str] | None = None) -> str:
+    """A map to fill in: what shapes tell is there, what they cannot has its candidates beside.
+
+    Args:
+        ours: Of our student's tensors.
+        theirs: Of the checkpoint's.
+        given: Names that were told before; they are filled in.
+    """
     left, right = families(ours), families(theirs)
     told = told_by_shapes(left, right)
     known = {mine.pattern for mine, _ in told}, {other.pattern for _, other in told}
@@ -129,7 +135,7 @@ def template(ours: Shapes, theirs: Shapes) -> str:
         candidates = [one.pattern for one in right if one.kind == mine.kind]
         lines += [
             f"# {mine.words}: one of {', '.join(candidates) or 'none of these shapes'}",
-            f'"{mine.pattern}" = ""',
+            f'"{mine.pattern}" = "{(given or {}).get(mine.pattern, "")}"',
         ]
     kinds = {one.kind for one in left}
     spare = [one.pattern for one in right if one.kind not in kinds]

@@ -26,6 +26,7 @@ from usad_workbench.core.errors import CheckpointError, ConfigError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.models.sizes import StudentConfig
+from usad_workbench.core.models.spec import licence_of_record
 from usad_workbench.core.models.student import Student, StudentEncoder
 
 FORMAT = "usad-student"
@@ -129,7 +130,7 @@ def read_student_folder(folder: str | Path) -> StudentFolder:
             folder=folder,
             config=parse_config(StudentConfig, description["student"], source=source),
             heads=tuple(specs),
-            provenance=dict(description["provenance"]),
+            provenance=_with_licence(description["provenance"]),
             sha256={str(name): str(value) for name, value in description["sha256"].items()},
         )
     except KeyError as error:
@@ -142,6 +143,13 @@ def read_student_folder(folder: str | Path) -> StudentFolder:
             f"{folder} is no folder of a student: {error}. Expected {CONFIG_FILE} and "
             f"{MODEL_FILE} as save_student writes them."
         ) from error
+
+
+def _with_licence(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it is, with the licence that its teachers leave."""
+    if "licence" not in provenance:
+        return dict(provenance)
+    return {**provenance, "licence": licence_of_record(provenance, "")}
 
 
 def load_student(folder: str | Path = SHIPPED, name: str | None = None) -> StudentEncoder:
@@ -162,7 +170,7 @@ def load_student(folder: str | Path = SHIPPED, name: str | None = None) -> Stude
         student,
         name=name or str(described.provenance.get("name", Path(folder).name)),
         weights_sha256=described.sha256[MODEL_FILE],
-        licence=str(described.provenance.get("licence", "not said")),
+        licence=licence_of_record(described.provenance, "not said"),
     )
 
 

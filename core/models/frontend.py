@@ -57,7 +57,8 @@ class LogMel(nn.Module):
         self.config = config or FrontendConfig()
         self.n_fft = 1 << (self.config.window - 1).bit_length()
         # Not persistent: they follow from the configuration and are no weights.
-        filters = torch.from_numpy(kaldi_mel_filters(self.config, self.n_fft))
+        # torch.tensor heeds `with torch.device(...)`, as all else in here; from_numpy does not.
+        filters = torch.tensor(kaldi_mel_filters(self.config, self.n_fft))
         self.register_buffer("filters", filters, persistent=False)
         taper = torch.hann_window(self.config.window, periodic=False, dtype=torch.float64)
         self.register_buffer("taper", taper.float(), persistent=False)

@@ -5,8 +5,9 @@ checkpoints. Everything a size does not say is the same for all of them.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from usad_workbench.core.bounds import Between
 from usad_workbench.core.errors import ConfigError
 
 Activation = Literal["swish", "gelu", "relu"]
@@ -23,25 +24,25 @@ class StudentConfig:
     default is ours.
     """
 
-    dim: int = 384
+    dim: Annotated[int, Between(2, 8192)] = 384
     """Width of the residual stream."""
-    n_layers: int = 12
+    n_layers: Annotated[int, Between(1, 256)] = 12
     """Blocks."""
-    n_heads: int = 6
+    n_heads: Annotated[int, Between(1, 512)] = 6
     """Attention heads; the published sizes have 64 dims per head."""
     frame_rate_hz: Literal[50, 25] = 50
     """Frames per second. 25 Hz strides twice over time (USAD 2.0 XLarge and XXLarge)."""
-    ffn_ratio: int = 4
+    ffn_ratio: Annotated[int, Between(1, 16)] = 4
     """Inner width of the feed-forward block over ``dim``."""
-    conv_channels: int = 64
+    conv_channels: Annotated[int, Between(1, 1024)] = 64
     """Channels of the two convolutions over the mel bands."""
-    pos_depth: int = 5
+    pos_depth: Annotated[int, Between(1, 64)] = 5
     """Convolutions of the positional encoding (data2vec 2.0)."""
-    pos_width: int = 95
+    pos_width: Annotated[int, Between(1, 10_000)] = 95
     """Frames that they see together; each has a kernel of ``pos_width // pos_depth``."""
-    pos_groups: int = 16
+    pos_groups: Annotated[int, Between(1, 8192)] = 16
     """Groups of channels of these convolutions."""
-    dropout: float = 0.1
+    dropout: Annotated[float, Between(0, 1, without_high=True)] = 0.1
     """In the attention, the feed-forward blocks and behind both."""
     activation: Activation = "swish"
     """*Reading*: of the feed-forward blocks; Swish in the conformer they come from."""
@@ -51,12 +52,12 @@ class StudentConfig:
     """*Reading*: a LayerNorm at the end of each block, as in the conformer."""
     final_norm: bool = True
     """*Reading*: a LayerNorm on the output ``x``; layer L is what enters it."""
-    max_mel_frames: int = 3000
+    max_mel_frames: Annotated[int, Between(8, 1_000_000)] = 3000
     """*Reading*: longer clips go through in parts of so many mel frames (30 s)."""
 
     def __post_init__(self) -> None:
         for name, parts in (("n_heads", self.n_heads), ("pos_groups", self.pos_groups)):
-            if parts < 1 or self.dim % parts:
+            if parts < 1 or self.dim < 1 or self.dim % parts:
                 raise ConfigError(
                     f"dim = {self.dim} cannot be divided into {name} = {parts}. Choose a multiple."
                 )

@@ -4,8 +4,9 @@ Free of torch, so that ``usad encoders list`` and the registry stay light.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from usad_workbench.core.errors import ConfigError
 
@@ -23,6 +24,54 @@ def is_non_commercial(licence: str) -> bool | None:
     if licence in ("", "unknown") or licence.startswith("see "):
         return None
     return bool(_NON_COMMERCIAL.search(licence))
+
+
+def student_licence(own: str, teachers: Iterable[tuple[str, str]]) -> str:
+    """What a student's weights may be used for, given whose outputs they were trained on.
+
+    A teacher that forbids commercial use forbids it of the student too, whatever the student
+    says of itself; where what a teacher allows is not known, nor is it of the student.
+
+    Args:
+        own: What the student says of itself.
+        teachers: Name and licence of each.
+
+    >>> student_licence("Apache-2.0", [("muq", "CC BY-NC 4.0 (non-commercial)"), ("ast", "MIT")])
+    'non-commercial, as its teacher muq (CC BY-NC 4.0)'
+    >>> student_licence("MIT", [("hf:a/b", "see its model card")])
+    'see those of its teachers: hf:a/b (see its model card)'
+    >>> student_licence("CC-BY-NC-SA-4.0", [("muq", "CC BY-NC 4.0")]), student_licence("MIT", [])
+    ('CC-BY-NC-SA-4.0', 'MIT')
+    """
+    if is_non_commercial(own):
+        return own
+    told = list(dict.fromkeys(teachers))
+    for is_so, words in (
+        (True, "non-commercial, as its teacher"),
+        (None, "see those of its teachers:"),
+    ):
+        named = [
+            f"{name} ({licence.removesuffix(' (non-commercial)')})"
+            for name, licence in told
+            if is_non_commercial(licence) is is_so
+        ]
+        if named:
+            return f"{words} {', '.join(named)}"
+    return own
+
+
+def licence_of_record(provenance: Mapping[str, Any], default: str) -> str:
+    """The licence of a student by what its checkpoint records of it and of its teachers.
+
+    Args:
+        provenance: ``licence`` and ``teachers``, a list of ``{teacher, licence, ...}``; a
+            teacher whose licence was not recorded is passed over.
+        default: Where no licence is recorded.
+    """
+    rows = provenance.get("teachers")
+    told = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    pairs = [(str(row.get("teacher")), str(row["licence"])) for row in told if row.get("licence")]
+    return student_licence(str(provenance.get("licence", default)), pairs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -154,7 +154,9 @@ def _limits(weights: Matrix, left_out: Matrix, reason: str) -> tuple[Matrix, Mat
     if reason:
         return np.full(whole.shape, np.nan), np.full(whole.shape, np.nan)
     replicates = np.column_stack([left_out, 1.0 - left_out.sum(axis=1)])
-    return jackknife_limits(whole, replicates)
+    low, high = jackknife_limits(whole, replicates)
+    low[:-1] = np.maximum(low[:-1], 0.0)  # weights are not negative, what is new may be
+    return low, high
 
 
 def _null(

@@ -17,7 +17,12 @@ from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.layers import LayerMatrix
 from usad_workbench.core.similarity.resampling import Interval, jackknife_limits, too_few_clusters
-from usad_workbench.core.similarity.standing_out import known_number, level_words, stands_out
+from usad_workbench.core.similarity.standing_out import (
+    ALPHA,
+    known_number,
+    level_words,
+    stands_out,
+)
 
 MEASURE_WORDS = {"debiased_linear_cka": "debiased CKA", "mutual_knn": "mutual k-NN overlap"}
 
@@ -88,6 +93,7 @@ def nearest_teachers(
     rows: Any,
     encoders: Mapping[str, EncoderRole],
     matrices: Mapping[MatrixKey, LayerMatrix] | None = None,
+    alpha: float = ALPHA,
 ) -> list[NearestTeacher]:
     """For every student, domain and measure: the nearest teacher, beside the controls.
 
@@ -97,6 +103,7 @@ def nearest_teachers(
         encoders: Role and home domain of each encoder; those not named are left out. Roles
             are this student's: another student's teacher may be this one's control.
         matrices: Where given, the joint interval of the difference is made from them.
+        alpha: Level at which a similarity stands out.
 
     Returns:
         One entry for each combination, in the order of the table.
@@ -118,7 +125,7 @@ def nearest_teachers(
     for key, per_encoder in groups.items():
         best = {}
         for name, entries in per_encoder.items():
-            pair = _best_pair(name, entries)
+            pair = _best_pair(name, entries, alpha)
             if name in encoders and pair is not None:
                 best[name] = pair
         found.append(_compare(key, best, encoders, matrices or {}))
@@ -158,7 +165,7 @@ def jackknife_difference(teacher: LayerMatrix, control: LayerMatrix) -> Interval
             reason=reason,
         )
     left_out = _maximum(teacher.jackknife_values) - _maximum(control.jackknife_values)
-    low, high = jackknife_limits(np.asarray(value), left_out)
+    low, high = jackknife_limits(np.asarray(value), left_out, largest=1.0)
     reason = "" if np.isfinite(low) else "no interval: without one cluster too few clips are left"
     return Interval(
         value=float(value),
@@ -181,7 +188,7 @@ def _records(rows: Any) -> Iterable[Mapping[str, Any]]:
     return [row for row in rows if known_number(row["value"]) is not None]
 
 
-def _best_pair(name: str, entries: list[Mapping[str, Any]]) -> BestPair | None:
+def _best_pair(name: str, entries: list[Mapping[str, Any]], alpha: float) -> BestPair | None:
     best = max(entries, key=lambda row: float(row["value"]))
 
     def column(key: str) -> float:
@@ -195,7 +202,7 @@ def _best_pair(name: str, entries: list[Mapping[str, Any]]) -> BestPair | None:
         ci_high=column("ci_high"),
         student_layer=int(best["student_layer"]),
         teacher_layer=int(best["teacher_layer"]),
-        is_above_null=stands_out(best),
+        is_above_null=stands_out(best, alpha),
         level_words=level_words(best),
         n_pairs=len(entries),
         n_clips=int(best["n_clips"]),

@@ -77,9 +77,16 @@ class Excess:
     """That of each control `[control]`."""
     clip_error: float
     """Standard error of the excess over clips."""
+    spread: float
+    """What the t divides by: between controls, times sqrt(1 + 1 / m)."""
     n_clips: int
     n_clusters: int
     reason: str
+
+    def detectable(self, alpha: float) -> float:
+        """The smallest excess that would have stood out by itself, one-sided at alpha."""
+        m = len(self.control_values)
+        return self.spread * float(stdtrit(m - 1, 1 - alpha)) if m > 1 else math.nan
 
     @property
     def is_above(self) -> bool:
@@ -95,6 +102,7 @@ def excess_over_controls(
     *,
     n_clips: int,
     n_clusters: int,
+    largest: float = 1.0,
 ) -> Excess:
     """The excess of any similarity, from its values and its leave-one-group-out values.
 
@@ -105,6 +113,8 @@ def excess_over_controls(
         controls_left_out: ``controls`` without the same groups `[group, control]`.
         n_clips: Clips behind each value.
         n_clusters: Clusters behind each value.
+        largest: No excess can be larger: 1 for a similarity within 0 and 1, 2 for a kappa. It
+            bounds the limits too.
 
     Returns:
         Without p and interval where there are too few clusters or controls.
@@ -131,9 +141,12 @@ def excess_over_controls(
             limits = jackknife_limits(np.asarray(value), replicates)
             low, high = float(limits[0]), float(limits[1])
             error = (high - low) / 2 / float(stdtrit(len(replicates) - 1, 0.975))
+            low, high = max(low, -largest), min(high, largest)
         else:
             reason = "no interval: without one cluster too few clips are left"
-    return _tested(observed, controls, error, (low, high), n_clips, n_clusters, reason)
+    return _tested(
+        observed, controls, error, (low, high), (n_clips, n_clusters), reason, largest=largest
+    )
 
 
 def excess_similarity(
@@ -249,9 +262,9 @@ def difference_of_excesses(home: Excess, others: Sequence[Excess]) -> Excess:
     half = float(stdtrit(n_clusters - 1, 0.975)) * error if n_clusters > 1 else math.nan
     missing = dict.fromkeys(one.reason for one in (home, *others) if math.isnan(one.clip_error))
     return _tested(
-        observed, controls, error, (value - half, value + half),
-        home.n_clips + sum(one.n_clips for one in others), n_clusters, "; ".join(missing),
-        two_sided=True,
+        observed, controls, error, (max(value - half, -2.0), min(value + half, 2.0)),
+        (home.n_clips + sum(one.n_clips for one in others), n_clusters), "; ".join(missing),
+        two_sided=True, largest=2.0,
     )  # fmt: skip
 
 
@@ -290,15 +303,16 @@ def _tested(
     controls: Matrix,
     error: float,
     clips: tuple[float, float],
-    n_clips: int,
-    n_clusters: int,
+    sizes: tuple[int, int],
     reason: str,
     *,
     two_sided: bool = False,
+    largest: float,
 ) -> Excess:
     """The t of one case against the controls, where there are enough of them and of clusters."""
     value, m = observed - float(controls.mean()), len(controls)
     low, high, p_value, kind = math.nan, math.nan, math.nan, "none"
+    spread = math.nan
     if not reason and m < MIN_CONTROLS:
         low, high = clips
         kind = "none: one control"
@@ -308,12 +322,12 @@ def _tested(
     elif not reason:
         spread = float(controls.std(ddof=1)) * math.sqrt(1 + 1 / m)
         half = float(stdtrit(m - 1, 0.975)) * spread
-        low, high = value - half, value + half
+        low, high = max(value - half, -largest), min(value + half, largest)
         t = value / spread
         p_value = float(2 * stdtr(m - 1, -abs(t)) if two_sided else stdtr(m - 1, -t))
         kind = f"one case against {m} controls, t({m - 1}), {'two' if two_sided else 'one'}-sided"
     return Excess(
         value=value, ci_low=low, ci_high=high, p_value=p_value, p_kind=kind,
         clips_low=clips[0], clips_high=clips[1], observed=observed, control_values=controls,
-        clip_error=error, n_clips=n_clips, n_clusters=n_clusters, reason=reason,
+        clip_error=error, spread=spread, n_clips=sizes[0], n_clusters=sizes[1], reason=reason,
     )  # fmt: skip

@@ -332,7 +332,7 @@ class _Work:
         left_out = pairs.computer.left_out(self.groups)
         if np.any(np.isnan(left_out)):
             notes.append("no interval for some pairs: without one cluster too few clips are left")
-        return values, left_out, *jackknife_limits(values, left_out)
+        return values, left_out, *jackknife_limits(values, left_out, largest=1.0)
 
 
 def _common_clips(student: Sequence[Vectors], teacher: Sequence[Vectors]) -> int:

@@ -85,7 +85,7 @@ def partial_cka(
         low, high = np.nan, np.nan
         if not reason:
             left_out = np.array([partial_of(one, 0, place) for one in products.left_out])
-            limits = jackknife_limits(np.asarray(value), left_out)
+            limits = jackknife_limits(np.asarray(value), left_out, largest=1.0)
             low, high = float(limits[0]), float(limits[1])
         scale = np.sqrt(products.whole[0, 0] * products.whole[place, place])
         found[name] = Partial(

@@ -147,7 +147,10 @@ def jackknife_groups(clusters: Ids | None, n_clips: int) -> Indices:
 
 
 def jackknife_limits(
-    value: NDArray[Any], replicates: NDArray[Any], confidence: float = 0.95
+    value: NDArray[Any],
+    replicates: NDArray[Any],
+    confidence: float = 0.95,
+    largest: float = math.inf,
 ) -> tuple[Matrix, Matrix]:
     """Lower and upper limit from leave-one-group-out values: value ± t × standard error.
 
@@ -155,6 +158,7 @@ def jackknife_limits(
         value: Values of the whole sample, any shape.
         replicates: The same without each group in turn `[group, ...]`.
         confidence: Two-sided.
+        largest: The quantity lies within plus and minus this: so do its limits.
 
     Returns:
         Two arrays of the shape of ``value``; t has groups - 1 degrees of freedom.
@@ -176,7 +180,9 @@ def jackknife_limits(
     squares = np.sum((replicates - replicates.mean(axis=0)) ** 2, axis=0)
     error = np.sqrt((n_groups - 1) / n_groups * squares)
     half = float(stdtrit(n_groups - 1, 0.5 + confidence / 2)) * error
-    return np.asarray(value - half), np.asarray(value + half)
+    return np.asarray(np.maximum(value - half, -largest)), np.asarray(
+        np.minimum(value + half, largest)
+    )
 
 
 def jackknife_interval(

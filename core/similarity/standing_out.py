@@ -5,13 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 ALPHA = 0.05
+"""Where nobody gives another level: that of the shipped rules."""
 
 
-def stands_out(row: Mapping[str, Any]) -> bool | None:
+def stands_out(row: Mapping[str, Any], alpha: float = ALPHA) -> bool | None:
     """Whether a row of ``teacher_similarity`` stands out from its within-cluster null.
 
     By its q-value, or by its p-value where nobody has corrected over the panel yet. Both speak
     of the whole matrix of layer pairs, which a value above its own ``null_q95`` does not.
+
+    Args:
+        row: Of the table.
+        alpha: The level.
 
     Returns:
         None where there was no null.
@@ -20,7 +25,7 @@ def stands_out(row: Mapping[str, Any]) -> bool | None:
     (False, True, None)
     """
     level = _level(row)
-    return None if level is None else level[1] <= ALPHA
+    return None if level is None else level[1] <= alpha
 
 
 def level_words(row: Mapping[str, Any]) -> str:

@@ -246,8 +246,8 @@ def _interval(fewer: Errors | None, more: Errors, groups: Indices, codes: Indice
         variance = tested + max(jackknife - tested, 0.0) / 3
         half = float(stdtrit(n - 1, 0.975)) * math.sqrt(variance)
     return Interval(
-        value=value, ci_low=value - half, ci_high=value + half, n_clusters=n_clusters,
-        reason=reason,
+        value=value, ci_low=value - half, n_clusters=n_clusters, reason=reason,
+        ci_high=value + half if math.isnan(half) else min(value + half, 1.0),  # R2 is at most 1
     )  # fmt: skip
 
 

@@ -3,8 +3,11 @@
 DuckDB lets one process write or many read, and refuses whoever comes second. So no
 connection is kept: a writer holds the file only while it commits a batch, a reader
 only while it runs a query, and whoever finds the file taken tries again. Within one
-process a lock per file keeps readers and the writer apart, since DuckDB also refuses
-two configurations of one file there.
+process a lock per file lets readers in side by side and a writer alone, since DuckDB also
+refuses two configurations of one file there.
+
+This is also where DuckDB's errors become ours, those of a full disk or a damaged file among
+them. What people get wrong in SQL of their own is turned into words where it is run.
 
 Measured on two cores: open, query, close 3 ms; open, eight inserts of 1,000 rows,
 commit, close 80 ms.
@@ -12,21 +15,87 @@ commit, close 80 ms.
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from usad_workbench.core.errors import StoreError
+from usad_workbench.core.errors import StoreError, in_words, printable
+from usad_workbench.core.storage.migrations import for_reading, for_writing
+from usad_workbench.core.storage.turns import waiting_to_write
 
 WAIT_S = 60.0
 """How long to wait for another process that holds the file."""
 FIRST_PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.25
+REFUSED = "?\\"
+"""Characters of a path that DuckDB reads as something else."""
 
-_locks: dict[Path, threading.RLock] = {}
+
+class _Depth(threading.local):
+    """How many blocks of readers this thread is in."""
+
+    value = 0
+
+
+class SharedLock:
+    """A lock that many readers hold together, or one writer alone.
+
+    A writer that waits keeps new readers out, or it would wait for ever. Whoever holds the
+    lock as a reader may take it again.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._n_readers = 0
+        self._n_waiting = 0
+        self._writer: int | None = None
+        self._mine = _Depth()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Held together with other readers."""
+        if self._writer == threading.get_ident():
+            raise RuntimeError("A reader inside a writer of the same database waits for itself.")
+        depth = self._mine.value
+        if depth == 0:
+            with self._changed:
+                self._changed.wait_for(lambda: self._writer is None and not self._n_waiting)
+                self._n_readers += 1
+        self._mine.value = depth + 1
+        try:
+            yield
+        finally:
+            self._mine.value = depth
+            if depth == 0:
+                with self._changed:
+                    self._n_readers -= 1
+                    self._changed.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Held alone."""
+        if self._writer == threading.get_ident() or self._mine.value:
+            raise RuntimeError("A writer inside another block of the database waits for itself.")
+        with self._changed:
+            self._n_waiting += 1
+            try:
+                self._changed.wait_for(lambda: self._writer is None and not self._n_readers)
+                self._writer = threading.get_ident()
+            finally:
+                self._n_waiting -= 1
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._writer = None
+                self._changed.notify_all()
+
+
+_locks: dict[Path, SharedLock] = {}
 _locks_guard = threading.Lock()
 
 
@@ -36,40 +105,58 @@ class Database:
     def __init__(self, path: Path, *, wait_s: float = WAIT_S) -> None:
         self.path = path.resolve()
         self._wait_s = wait_s
+        _refuse_names(self.path)
         with _locks_guard:
-            self._lock = _locks.setdefault(self.path, threading.RLock())
+            self._lock = _locks.setdefault(self.path, SharedLock())
 
     @contextmanager
-    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection, closed at the end of the block."""
-        with self._lock, self._connected(read_only=True) as connection:
+    def read(
+        self, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection, closed at the end of the block: all in it is of one moment.
+
+        Args:
+            settings: DuckDB's configuration beside our own.
+        """
+        with (
+            in_words(self.path), self._lock.reading(), self._connected(True, settings) as connection
+        ):  # fmt: skip
+            for_reading(connection)
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction: committed at the end of the block, undone by an exception."""
-        with self._lock, self._connected(read_only=False) as connection:
+        with in_words(self.path), self._lock.writing(), self._connected(False) as connection:
             connection.execute("BEGIN")
             try:
+                for_writing(connection)
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                with suppress(duckdb.Error):  # a connection that a full disk has ended
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
     @contextmanager
-    def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        connection = self._connect(read_only)
+    def _connected(
+        self, read_only: bool, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        # A filter that somebody typed in the app must not reach other files.
+        config = {"enable_external_access": not read_only, **(settings or {})}
+        with ExitStack() as waiting:
+            connection = self._connect(read_only, config, waiting)
         try:
             yield connection
         finally:
             connection.close()
 
-    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(
+        self, read_only: bool, config: dict[str, Any], waiting: ExitStack
+    ) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self._wait_s
         pause_s = FIRST_PAUSE_S
-        # A filter that somebody typed in the app must not reach other files.
-        config: dict[str, Any] = {"enable_external_access": not read_only}
+        is_waiting = False
         while True:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only, config=config)
@@ -77,7 +164,8 @@ class Database:
                 if "lock" not in str(error).lower():
                     raise StoreError(
                         f"{self.path} cannot be opened: {error}. Expected a DuckDB file of a "
-                        "workspace. Restore it from a copy, or make a new workspace."
+                        f"workspace that may be {'read' if read_only else 'written'}. Check the "
+                        "rights of the folder, restore it from a copy, or make a new workspace."
                     ) from error
                 if time.monotonic() > deadline:
                     raise StoreError(
@@ -85,5 +173,24 @@ class Database:
                         "Writers hold it for moments only: close the program (often a DuckDB "
                         "shell) that keeps it open."
                     ) from error
+            if not read_only and not is_waiting:
+                is_waiting = True
+                waiting.enter_context(waiting_to_write(self.path.parent))
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+def _refuse_names(path: Path) -> None:
+    """Refuses a path of which DuckDB would open another.
+
+    Raises:
+        StoreError: as it says.
+    """
+    text = printable(str(path))
+    found = [one for one in REFUSED if one in text]
+    if found or text != str(path):
+        what = " and ".join(repr(one) for one in found) or "bytes that are not UTF-8"
+        raise StoreError(
+            f"The path {text} holds {what}, which the database takes for something else. Expected "
+            "a folder without them. Rename it, or name another."
+        )

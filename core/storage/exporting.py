@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from usad_workbench.core.csv_cells import neutral, write_csv
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.names import readable_slug
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
-from usad_workbench.core.storage.workspace import QueryError, Workspace, matrix_of
+from usad_workbench.core.storage.vector_tables import matrix_of
+from usad_workbench.core.storage.workspace import Workspace
 
 PAGE_ROWS = 4096
 """Vectors in memory at a time; between pages the workspace is free for writers."""
@@ -109,7 +110,7 @@ def export_clips(
         if kind == "parquet":
             clips.to_parquet(partial / "clips.parquet", index=False)
         elif kind == "csv":
-            clips.to_csv(partial / "clips.csv", index=False)
+            write_csv(clips, partial / "clips.csv")
         else:
             failed = _write_audio(workspace, clips, partial, progress)
     return sorted(Path(folder).iterdir()), failed
@@ -119,9 +120,9 @@ def file_name_of(number: int, clip_id: str) -> str:
     """A file name for a clip, whatever its id holds.
 
     >>> file_name_of(3, "../../etc/passwd"), file_name_of(4, "voice é 1")
-    ('000003-etc-passwd.wav', '000004-voice-1.wav')
+    ('000003-etc-passwd.wav', '000004-voice-é-1.wav')
     """
-    slug = re.sub(r"[^A-Za-z0-9_]+", "-", clip_id)[:80].strip("-")
+    slug = readable_slug(clip_id.replace(".", " "))
     return f"{number:06d}-{slug}.wav" if slug else f"{number:06d}.wav"
 
 
@@ -142,7 +143,7 @@ def _write_audio(
             (folder / name).unlink(missing_ok=True)
             failed.append(Failure(path=str(row["path"]), reason=str(error)))
         progress(number + 1, len(clips), "clips")
-    pd.DataFrame(written, columns=clips.columns).to_csv(folder / "manifest.csv", index=False)
+    write_csv(pd.DataFrame(written, columns=clips.columns), folder / "manifest.csv")
     return failed
 
 
@@ -161,24 +162,17 @@ def _vector_pages(
     workspace: Workspace, record: dict[str, Any], where: str | None
 ) -> Iterator[pa.Table]:
     # One query a page: nothing keeps the database open while files are written.
-    condition = f"WHERE ({where})" if where else ""
+    clip_ids = workspace.clip_ids(where)
     query = (
         "SELECT s.clip_id, $encoder AS encoder, $layer::INTEGER AS layer, v.segment_id, "
         f"s.start_s, s.end_s, v.vector FROM vectors_{record['space_id']} v "
         "JOIN segments s USING (segment_id) "
-        f"WHERE s.clip_id IN (SELECT clip_id FROM clips {condition}) AND v.segment_id > $last "
-        f"ORDER BY v.segment_id LIMIT {PAGE_ROWS}"
+        f"WHERE {{chosen}} AND v.segment_id > $last ORDER BY v.segment_id LIMIT {PAGE_ROWS}"
     )
     values = {"encoder": record["encoder"], "layer": record["layer"], "last": -(2**62)}
     while True:
-        try:
-            with workspace.database.read() as connection:
-                page: Any = connection.sql(query, params=values).to_arrow_table()
-        except duckdb.Error as error:
-            raise QueryError(
-                f"The condition was not understood: {error} Expected an SQL condition on the "
-                "columns of `clips`, such as domain = 'speech'."
-            ) from error
+        with workspace.among(clip_ids) as (connection, chosen):
+            page: Any = connection.sql(query.format(chosen=chosen), params=values).to_arrow_table()
         if page.num_rows or values["last"] == -(2**62):
             yield page
         if page.num_rows < PAGE_ROWS:
@@ -216,7 +210,9 @@ def _write_csv(path: Path, pages: Iterator[pa.Table], record: dict[str, Any]) ->
             rows = page.select(columns).to_pylist()
             for row, vector in zip(rows, matrix_of(page["vector"]), strict=True):
                 # Nine digits give back the same float32.
-                writer.writerow([*row.values(), *(f"{value:.9g}" for value in vector)])
+                writer.writerow(
+                    [*map(neutral, row.values()), *(f"{value:.9g}" for value in vector)]
+                )
 
 
 def _plain(value: Any) -> Any:

@@ -1,44 +1,52 @@
-"""Audio into a workspace: files, folders and manifests.
+"""Audio into a workspace.
 
 Each file is decoded once, whole and in blocks, so that what is truncated, silent or
 not finite is named here and not in the middle of an embedding run. Clips are added in
 batches of one transaction each: a killed import has lost the batch in hand at most,
 and the same command again adds the rest.
+
+A clip is known by its id, its path and the hash of its file. One that is there keeps its
+vectors: what a manifest says of it beyond what is stored is filled in, and where its file is
+gone from the stored path and found at another, the path follows.
 """
 
-import csv
-import re
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from usad_workbench.core.audio import AUDIO_SUFFIXES, scan_audio
-from usad_workbench.core.errors import AudioError, ConfigError, UsadError
+from usad_workbench.core.audio import scan_audio
+from usad_workbench.core.domains import with_settled_domains
+from usad_workbench.core.errors import AudioError, UsadError, in_words, printable
 from usad_workbench.core.hashing import sha256_of_file
+from usad_workbench.core.names import readable_slug
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.clip_fields import (
+    UNKNOWN_DOMAIN,
+    change_clips,
+    columns_of,
+    new_values,
+    stored_clips,
+)
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
+from usad_workbench.core.storage.segments import Segmentation
+from usad_workbench.core.storage.sources import (
+    SourceClip,
+    as_on_disk,
+    find_sources,
+    read_manifest,
+)
 from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import Workspace
 
-UNKNOWN_DOMAIN = "unknown"
+__all__ = ["Failure", "ImportReport", "SourceClip", "find_sources", "import_clips",
+           "insert_clips", "read_manifest"]  # fmt: skip
+
 STEP = "import"
 """Under which the table ``failures`` keeps what an import could not use."""
 BATCH_CLIPS = 256
-MEASURED = frozenset({"path", "duration_s", "sample_rate_hz", "audio_sha256"})
-"""Columns that come from the file itself, whatever a manifest says."""
-RESERVED = frozenset({"segment_id", "start_s", "end_s", "x", "y", "score", "rank", "vector"})
-"""Column names that the app and the other tables use beside a clip's own."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceClip:
-    """A file to add, with what is known of it."""
-
-    path: Path
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Values of the manifest's row: contract columns and metadata alike."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,57 +66,13 @@ class ImportReport:
     """Of these, clips with the audio of another clip, under another path."""
     n_skipped: int
     """Already there, with the same content."""
+    n_moved: int
+    """Of these, clips whose file was found at a new path."""
+    n_filled: int
+    """Of these, clips that a manifest gave new values."""
+    n_by_ffmpeg: int
+    """Of those added, clips that libsndfile does not read to their end."""
     failed: list[Failure]
-
-
-def find_sources(source: str | Path) -> list[SourceClip]:
-    """The audio files behind one argument: a file, or every audio file under a folder.
-
-    Raises:
-        AudioError: nothing there, or a folder without audio files.
-    """
-    path = Path(source)
-    if path.is_file():
-        return [SourceClip(path=path)]
-    if not path.is_dir():
-        raise AudioError(f"{path} does not exist. Expected an audio file or a folder of them.")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    if not found and any(path.rglob("*.arrow")):
-        raise AudioError(
-            f"{path} looks like a Hugging Face data set on disk, which cannot be imported yet. "
-            "Write its audio to files and import those with a manifest."
-        )
-    if not found:
-        raise AudioError(
-            f"{path} is a folder without audio files. Expected files that end in "
-            f"{', '.join(sorted(AUDIO_SUFFIXES))}."
-        )
-    return [SourceClip(path=p) for p in found]
-
-
-def read_manifest(manifest: str | Path) -> list[SourceClip]:
-    """The rows of a CSV with a column ``path``, relative to the CSV.
-
-    Raises:
-        ConfigError: no such file, or no column ``path``.
-    """
-    manifest = Path(manifest)
-    if not manifest.is_file():
-        raise ConfigError(f"{manifest} does not exist. Expected a CSV with a column 'path'.")
-    try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if "path" not in (reader.fieldnames or []):
-                raise ConfigError(
-                    f"{manifest} has the columns {reader.fieldnames}, expected 'path' among them."
-                )
-            rows = [{k: v for k, v in row.items() if k and v} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{manifest} is not a CSV in UTF-8: {error}. Export it again.") from error
-    return [
-        SourceClip(path=manifest.parent / row.pop("path", ""), fields=row)
-        for row in map(dict, rows)
-    ]
 
 
 def import_clips(
@@ -116,6 +80,7 @@ def import_clips(
     sources: Sequence[SourceClip],
     *,
     domain: str | None = None,
+    update: bool = False,
     progress: Progress = no_progress,
 ) -> ImportReport:
     """Adds clips and their segments; what cannot be read is named and left out.
@@ -127,113 +92,201 @@ def import_clips(
         workspace: Where to.
         sources: Files with their fields; ``domain``, ``dataset``, ``cluster_id``,
             ``label``, ``split`` and ``clip_id`` fill those columns, every other field
-            becomes a column of its own.
+            becomes a column of its own. Several for one file are one, unless they contradict
+            each other: that file is refused.
         domain: For files whose fields name none.
+        update: Fields replace other values of clips that are there; without it, they fill in
+            what is empty, and a contradiction is a failure.
         progress: Called after each file.
     """
-    known = _Known.of(workspace)
-    failed: dict[str, str] = {}
-    n_added = n_copies = n_skipped = 0
-    batch: list[dict[str, object]] = []
-    for done, source in enumerate(sources, start=1):
+    merged, n_again = _merged(sources)
+    wanted = {name for source in merged for name in columns_of(source.fields)}
+    job = _Import(
+        workspace=workspace, segmentation=workspace.segmentation, domain=domain, update=update,
+        n_skipped=n_again,
+    )  # fmt: skip
+    job.know(stored_clips(workspace, wanted))
+    for done, source in enumerate(merged, start=1):
         try:
-            row = _describe(source, domain, workspace.folder)
-            if known.has(row):
-                n_skipped += 1
-            else:
-                n_copies += known.add(row)
-                batch.append(row)
+            with in_words(source.path):
+                job.add(source)
         except UsadError as error:
-            failed[str(source.path)] = str(error)
-        if len(batch) == BATCH_CLIPS:
-            n_added += insert_clips(workspace, batch)
-            batch = []
-        progress(done, len(sources), "import")
-    n_added += insert_clips(workspace, batch)
-    _note_failures(workspace, sources, failed)
-    return ImportReport(
-        n_added=n_added,
-        n_copies=n_copies,
-        n_skipped=n_skipped,
-        failed=[Failure(path=path, reason=reason) for path, reason in failed.items()],
-    )
+            name = printable(str(source.path))
+            job.failed.append(Failure(path=name, reason=printable(str(error))))
+        if len(job.batch) + len(job.changes) >= BATCH_CLIPS:
+            job.flush()
+        progress(done, len(merged), "import")
+    job.flush()
+    _note_failures(workspace, [source for source in merged if not source.fault], job.failed)
+    return job.report()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Known:
-    """The clips that are there, those of this import included."""
+def _merged(sources: Sequence[SourceClip]) -> tuple[list[SourceClip], int]:
+    """One for each file, with the fields of all that name it, and how many were too many."""
+    by_path: dict[str, SourceClip] = {}
+    apart: list[SourceClip] = []
+    for source in sources:
+        if source.fault:
+            apart.append(source)
+            continue
+        key = os.path.abspath(source.path)
+        known = by_path.setdefault(key, source)
+        if known is not source and not known.fault:
+            by_path[key] = _merged_pair(known, source)
+    merged = [*by_path.values(), *apart]
+    return merged, len(sources) - len(merged)
 
-    by_id: dict[str, str]
-    """Hash of the audio by clip."""
-    by_path: dict[str, str]
-    """Clip by path."""
-    digests: set[str]
 
-    @staticmethod
-    def of(workspace: Workspace) -> "_Known":
-        stored = workspace.read("SELECT clip_id, path, audio_sha256 FROM clips")
-        return _Known(
-            by_id=dict(zip(stored.clip_id, stored.audio_sha256, strict=True)),
-            by_path={
-                path: clip_id
-                for path, clip_id in zip(stored.path, stored.clip_id, strict=True)
-                if path
-            },
-            digests=set(stored.audio_sha256.dropna()),
+def _merged_pair(one: SourceClip, other: SourceClip) -> SourceClip:
+    clash = [name for name, value in other.fields.items() if one.fields.get(name, value) != value]
+    if clash:
+        return replace(
+            one,
+            fault=f"Several rows name this file, with different {', '.join(clash)}; expected one "
+            "row a file. Parts of a file cannot have labels of their own yet: cut it into one "
+            "file for each, or leave one row.",
         )
+    return replace(one, fields={**one.fields, **other.fields})
 
-    def has(self, row: Mapping[str, object]) -> bool:
-        """Whether a clip is there: its id, or its file under another id.
+
+@dataclass(kw_only=True, eq=False)
+class _Import:
+    """An import in progress: the clips that are there, those of this import included."""
+
+    workspace: Workspace
+    segmentation: Segmentation
+    domain: str | None
+    update: bool
+    clips: dict[str, dict[str, object]] = field(default_factory=dict)
+    """What is known of each clip, by its id."""
+    by_path: dict[str, str] = field(default_factory=dict)
+    by_digest: dict[str, list[str]] = field(default_factory=dict)
+    batch: list[dict[str, object]] = field(default_factory=list)
+    changes: dict[str, dict[str, str]] = field(default_factory=dict)
+    failed: list[Failure] = field(default_factory=list)
+    n_added: int = 0
+    n_copies: int = 0
+    n_skipped: int = 0
+    n_moved: int = 0
+    n_filled: int = 0
+    n_by_ffmpeg: int = 0
+
+    def know(self, rows: Sequence[dict[str, object]]) -> None:
+        """Notes clips."""
+        for row in rows:
+            clip_id = str(row["clip_id"])
+            self.clips[clip_id] = row
+            if row["path"]:
+                self.by_path[str(row["path"])] = clip_id
+            if row["audio_sha256"]:
+                self.by_digest.setdefault(str(row["audio_sha256"]), []).append(clip_id)
+
+    def add(self, source: SourceClip) -> None:
+        """Takes a file: as a new clip, or as one that is there.
 
         Raises:
-            AudioError: the id belongs to other audio, or the file has changed.
+            UsadError: a file that cannot be used, or that contradicts what is stored.
+        """
+        if source.fault:
+            raise AudioError(source.fault)
+        row, decoder = _describe(source, self.domain, self.workspace.folder)
+        known = self._known(row, is_named="clip_id" in columns_of(source.fields))
+        if known is None:
+            self.segmentation.cut(float(str(row["duration_s"])))  # as it will be: bounded
+            self.n_by_ffmpeg += decoder == "FFmpeg"
+            self.n_copies += str(row["audio_sha256"]) in self.by_digest
+            self.know([row])
+            self.batch.append(row)
+        else:
+            self._meet(self.clips[known], row, columns_of(source.fields))
+
+    def _known(self, row: Mapping[str, object], *, is_named: bool) -> str | None:
+        """The clip that a file is; none where it is a new one.
+
+        Raises:
+            AudioError: its id belongs to other audio, or it has changed.
         """
         clip_id, path, digest = (str(row[name]) for name in ("clip_id", "path", "audio_sha256"))
-        if clip_id in self.by_id:
-            if self.by_id[clip_id] != digest:
+        if clip_id in self.clips:
+            if self.clips[clip_id]["audio_sha256"] != digest:
                 raise AudioError(
                     f"The clip id {clip_id!r} is already taken by other audio. Give this clip "
                     "another id in the manifest."
                 )
-            return True
-        if path not in self.by_path:
-            return False
-        if self.by_id[self.by_path[path]] != digest:
-            raise AudioError(
-                f"{path} has changed since it was imported as the clip {self.by_path[path]!r}. "
-                "Expected the audio of then: put it back, or give the new audio a name of its own."
-            )
-        return True
+            return clip_id
+        if path in self.by_path:
+            known = self.by_path[path]
+            if self.clips[known]["audio_sha256"] != digest:
+                raise AudioError(
+                    f"{path} has changed since it was imported as the clip {known!r}. Expected "
+                    "the audio of then: put it back, or give the new audio a name of its own."
+                )
+            return known
+        same = [] if is_named else self.by_digest.get(digest, [])
+        return next((one for one in same if self._is_gone(self.clips[one])), None)
 
-    def add(self, row: Mapping[str, object]) -> bool:
-        """Notes a clip; whether another one has its audio."""
-        clip_id, path, digest = (str(row[name]) for name in ("clip_id", "path", "audio_sha256"))
-        is_copy = digest in self.digests
-        self.by_id[clip_id], self.by_path[path] = digest, clip_id
-        self.digests.add(digest)
-        return is_copy
+    def _is_gone(self, clip: Mapping[str, object]) -> bool:
+        path = str(clip["path"] or "")
+        return bool(path) and not os.path.lexists(self.workspace.audio_path(path))
+
+    def _meet(
+        self, clip: dict[str, object], row: Mapping[str, object], fields: Mapping[str, str]
+    ) -> None:
+        """Gives a clip that is there what is new about it."""
+        fields = {name: value for name, value in fields.items() if name != "clip_id"}
+        new = new_values(clip, fields, self.update)
+        self.n_skipped += 1
+        self.n_filled += bool(new)
+        if row["path"] != clip["path"] and self._is_gone(clip):
+            self.n_moved += 1
+            new["path"] = str(row["path"])
+            self.by_path[new["path"]] = str(clip["clip_id"])
+        clip.update(new)
+        if new and not any(clip is waiting for waiting in self.batch):
+            self.changes.setdefault(str(clip["clip_id"]), {}).update(new)
+
+    def flush(self) -> None:
+        """Stores what was taken."""
+        self.n_added += insert_clips(self.workspace, self.batch)
+        change_clips(self.workspace, self.changes)
+        self.batch, self.changes = [], {}
+
+    def report(self) -> ImportReport:
+        """What was done so far."""
+        return ImportReport(
+            n_added=self.n_added, n_copies=self.n_copies, n_skipped=self.n_skipped,
+            n_moved=self.n_moved, n_filled=self.n_filled, n_by_ffmpeg=self.n_by_ffmpeg,
+            failed=self.failed,
+        )  # fmt: skip
 
 
 def _note_failures(
-    workspace: Workspace, sources: Sequence[SourceClip], failed: Mapping[str, str]
+    workspace: Workspace, sources: Sequence[SourceClip], failed: Sequence[Failure]
 ) -> None:
     """Keeps the failures for the page ``Data``, in place of what was said of these files before."""
+    stored = {
+        printable(str(source.path)): _stored_path(source.path, workspace.folder)
+        for source in sources
+    }
     set_failures(
         workspace,
         STEP,
-        {_stored_path(Path(path), workspace.folder): reason for path, reason in failed.items()},
-        items={_stored_path(source.path, workspace.folder) for source in sources},
+        {stored[one.path]: one.reason for one in failed if one.path in stored},
+        items=set(stored.values()),
     )
 
 
-def _describe(source: SourceClip, domain: str | None, folder: Path) -> dict[str, object]:
-    """The row of ``clips`` for one file: read whole, checked, hashed."""
-    path = source.path.resolve()
+def _describe(
+    source: SourceClip, domain: str | None, folder: Path
+) -> tuple[dict[str, object], str]:
+    """The row of ``clips`` for one file, read whole, checked, hashed; and who decoded it."""
+    str(source.path).encode()  # a name that is not UTF-8 cannot be stored
+    path = as_on_disk(source.path).resolve()
     info = scan_audio(path)
     digest = sha256_of_file(path)
-    fields = {column_name(name): value for name, value in source.fields.items()}
-    clip_id = fields.pop("clip_id", "") or f"{_slug(path.stem)}-{digest[:8]}"
-    return {
+    fields = columns_of(source.fields)
+    clip_id = fields.pop("clip_id", "") or f"{readable_slug(path.stem) or 'clip'}-{digest[:8]}"
+    row = {
         "domain": domain or UNKNOWN_DOMAIN,
         "dataset": path.parent.name,
         "cluster_id": clip_id,
@@ -244,12 +297,16 @@ def _describe(source: SourceClip, domain: str | None, folder: Path) -> dict[str,
         "sample_rate_hz": info.sample_rate_hz,
         "audio_sha256": digest,
     }
+    return row, info.decoder
 
 
 def _stored_path(path: Path, folder: Path) -> str:
     """A file as ``clips`` names it: relative where it lies in the workspace, else in full."""
-    whole = path.resolve()
-    return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
+    try:
+        whole = path.resolve()
+    except (OSError, RuntimeError, ValueError):  # too long, a loop, a NUL
+        whole = Path(os.path.abspath(path))
+    return printable(str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole))
 
 
 def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:
@@ -259,6 +316,7 @@ def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:
     """
     if not rows:
         return 0
+    rows = with_settled_domains(rows, workspace.read("SELECT DISTINCT domain FROM clips").domain)
     segmentation = workspace.segmentation
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = pa.table({name: [row.get(name) for row in rows] for name in names})
@@ -299,18 +357,3 @@ def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:
         )
         added = connection.execute("SELECT count(*) FROM fresh").fetchone()
     return int(added[0]) if added else 0
-
-
-def column_name(name: str) -> str:
-    """The column that a manifest's field becomes; never one that means something else."""
-    column = re.sub(r"\W+", "_", name.strip().lower()).strip("_") or "field"
-    return f"meta_{column}" if column in RESERVED or column in MEASURED else column
-
-
-def _slug(stem: str) -> str:
-    """The part of a file name that is safe in any id.
-
-    >>> _slug("<script>alert(1)</script> 01")
-    'script-alert-1-script-01'
-    """
-    return re.sub(r"[^0-9A-Za-z_.]+", "-", stem).strip("-.")[:60] or "clip"

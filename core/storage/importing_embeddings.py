@@ -7,7 +7,6 @@ place, so that other vectors under the same name are refused and the same ones s
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,25 +14,20 @@ from typing import cast, get_args
 
 import duckdb
 import numpy as np
-import pandas as pd
 
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.models.spec import EncoderSpec, Role
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.storage.importing import (
-    BATCH_CLIPS,
-    MEASURED,
-    Failure,
-    column_name,
-    insert_clips,
-)
-from usad_workbench.core.storage.schema import CLIP_COLUMNS
+from usad_workbench.core.storage.importing import BATCH_CLIPS, Failure
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,
     append_vectors,
     drop_encoder,
     register_encoder,
+    replacing,
+    stored_segments,
+    take_place,
 )
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.vectors_file import (
@@ -77,8 +71,10 @@ def import_embeddings(
         role: student, teacher, control or baseline.
         domain: Home domain of the encoders; any where none.
         teachers: Who taught the students of the file, in stage 1, each on its home domain.
-        replace: Removes first what the workspace has of the file's encoders, and all that was
-            computed from it.
+        replace: Puts the file's vectors in the place of those that are stored, all at once when
+            they are complete, and removes what was computed from the old ones. Where a clip
+            that has a stored vector fails, the stored ones of its encoder stay, and this is
+            said in ``failed``; clips that the file leaves out are the file's own choice.
         progress: Called after each batch of clips.
 
     Raises:
@@ -99,19 +95,15 @@ def import_embeddings(
     with opened(Path(source)) as file:
         for name, dims in layer_widths(file).items():
             record = _record(file, name, dims, cast(Role, role), domain)
-            if replace:
-                drop_encoder(workspace, name)
-            register_encoder(workspace, record)
             one = _One(workspace=workspace, record=record, dims=dims, segments=segments)
-            one.run(file, progress)
-            if one.has_nothing:
-                drop_encoder(workspace, name)
-            else:
-                encoders.append(name)
+            is_stored = (one.replace if replace else one.add)(file, progress)
             failed += one.failed
+            if not is_stored:
+                continue
+            encoders.append(name)
             n_rows += one.n_clips * len(dims)
             n_skipped += one.n_skipped * len(dims)
-            if taught and not one.has_nothing:
+            if taught or role != "student":
                 set_distillation(workspace, name, taught)
     return EmbeddingsReport(encoders=encoders, n_rows=n_rows, n_skipped=n_skipped, failed=failed)
 
@@ -125,40 +117,65 @@ class _One:
     dims: dict[int, int]
     segments: dict[str, list[int]]
     failed: list[Failure] = field(default_factory=list)
+    _failing: set[int] = field(default_factory=set)
+    """Segments of the clips that failed."""
     n_clips: int = 0
     n_skipped: int = 0
 
-    def run(self, file: duckdb.DuckDBPyConnection, progress: Progress) -> None:
-        """Adds clip by clip, in batches of one transaction each."""
-        name = self.record.spec.name
-        stored = self._stored()
-        total = count_clips(file, name)
-        batch: dict[int, list[Vector]] = {}
-        for done, (clip_id, layers) in enumerate(clips_of(file, name), start=1):
-            reason = self._fault(clip_id, layers)
-            if reason:
-                self.failed.append(Failure(path=f"{name}: {clip_id}", reason=reason))
-            elif self.segments[clip_id][0] in stored:
-                self.n_skipped += 1
-            else:
-                batch[self.segments[clip_id][0]] = [vector for _, vector in layers]
-            if len(batch) == BATCH_CLIPS or done == total:
-                self._append(batch)
-                batch = {}
-                progress(done, total, f"import {name}")
+    def add(self, file: duckdb.DuckDBPyConnection, progress: Progress) -> bool:
+        """Adds what is not stored yet; whether the workspace has any vector of it then.
+
+        Batches are seen as they come, like those of an encoder that is being embedded: a
+        killed import goes on where it was, and ``usad check`` names what is missing.
+        """
+        register_encoder(self.workspace, self.record)
+        self._run(file, progress, None)
+        if stored_segments(self.workspace, self.name):
+            return True
+        drop_encoder(self.workspace, self.name)  # no trace of it is left then
+        return False
+
+    def replace(self, file: duckdb.DuckDBPyConnection, progress: Progress) -> bool:
+        """Puts the file's vectors in the place of the stored ones; whether they took it."""
+        with replacing(self.workspace) as run:
+            self._run(file, progress, run)
+            lost = self._failing & stored_segments(self.workspace, self.name)
+            if lost:
+                self.failed.append(
+                    Failure(
+                        path=self.name,
+                        reason=f"{len(lost)} clips that have stored vectors failed, so all stored "
+                        "vectors stay. Mend these clips in the file, or leave them out of it.",
+                    )
+                )
+            elif self.n_clips:
+                take_place(self.workspace, self.record, run)
+            return not lost and self.n_clips > 0
 
     @property
-    def has_nothing(self) -> bool:
-        """Whether the workspace has no vector of the encoder: no trace of it is left then."""
-        return not self._stored()
+    def name(self) -> str:
+        """Of the encoder."""
+        return self.record.spec.name
 
-    def _stored(self) -> set[int]:
-        spaces = self.workspace.spaces()
-        mine = spaces[spaces.encoder == self.record.spec.name]
-        if mine.empty:
-            return set()
-        ids = self.workspace.read(f"SELECT segment_id FROM vectors_{int(mine.space_id.iloc[0])}")
-        return {int(one) for one in ids.segment_id}
+    def _run(self, file: duckdb.DuckDBPyConnection, progress: Progress, run: str | None) -> None:
+        """Adds clip by clip, in batches of one transaction each."""
+        stored = stored_segments(self.workspace, self.name, run)
+        total = count_clips(file, self.name)
+        batch: dict[int, list[Vector]] = {}
+        for done, (clip_id, layers) in enumerate(clips_of(file, self.name), start=1):
+            reason = self._fault(clip_id, layers)
+            segments = self.segments.get(clip_id, [])
+            if reason:
+                self.failed.append(Failure(path=f"{self.name}: {clip_id}", reason=reason))
+                self._failing.update(segments)
+            elif segments[0] in stored:
+                self.n_skipped += 1
+            else:
+                batch[segments[0]] = [vector for _, vector in layers]
+            if len(batch) == BATCH_CLIPS or done == total:
+                self._append(batch, run)
+                batch = {}
+                progress(done, total, f"import {self.name}")
 
     def _fault(self, clip_id: str, layers: Sequence[tuple[int, Vector]]) -> str:
         """Why a clip cannot be taken; empty where it can."""
@@ -176,7 +193,7 @@ class _One:
             return "values that are not finite"
         return ""
 
-    def _append(self, batch: dict[int, list[Vector]]) -> None:
+    def _append(self, batch: dict[int, list[Vector]], run: str | None) -> None:
         if not batch:
             return
         ids = np.array(list(batch), dtype=np.int64)
@@ -184,66 +201,8 @@ class _One:
             layer: np.stack([clip[place] for clip in batch.values()])
             for place, layer in enumerate(self.dims)
         }
-        append_vectors(self.workspace, self.record, "mean", ids, vectors)
+        append_vectors(self.workspace, self.record, "mean", ids, vectors, run)
         self.n_clips += len(batch)
-
-
-def import_silent_clips(workspace: Workspace, manifest: str | Path) -> int:
-    """Adds clips that have no audio, from a CSV or Parquet table.
-
-    Args:
-        workspace: Where to; clips that are there stay as they are.
-        manifest: ``clip_id, domain, cluster_id`` and any others; those that clips do not
-            have become columns of their own.
-
-    Returns:
-        How many were new.
-
-    Raises:
-        ConfigError: no such table, a missing column, or a clip without id or domain.
-    """
-    path = Path(manifest)
-    try:
-        parquet = path.suffix.lower() in (".parquet", ".pq")
-        table = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype=str)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error}. Expected a CSV in UTF-8 or a Parquet file."
-        ) from error
-    missing = [name for name in ("clip_id", "domain", "cluster_id") if name not in table]
-    if missing:
-        raise ConfigError(
-            f"{path} has the columns {', '.join(map(str, table))}, expected clip_id, domain and "
-            f"cluster_id among them. Add {', '.join(missing)}."
-        )
-    rows = []
-    for number, row in enumerate(table.to_dict("records"), start=1):
-        fields = {
-            str(name): str(value)
-            for name, value in row.items()
-            if value is not None and not (isinstance(value, float) and math.isnan(value))
-        }
-        empty = [name for name in ("clip_id", "domain", "cluster_id") if not fields.get(name)]
-        if empty:
-            raise ConfigError(
-                f"Row {number} of {path} has no {empty[0]}, expected one. Fill it in."
-            )
-        rows.append(_clip_row(fields, path.stem))
-    repeated = pd.Series([row["clip_id"] for row in rows]).duplicated()
-    if repeated.any():
-        name = rows[int(repeated.to_numpy().argmax())]["clip_id"]
-        raise ConfigError(f"{path} has the clip {name!r} twice, expected each once.")
-    return insert_clips(workspace, rows)
-
-
-def _clip_row(fields: dict[str, str], dataset: str) -> dict[str, object]:
-    row: dict[str, object] = {"dataset": dataset, "path": ""}
-    for name, value in fields.items():
-        if name not in CLIP_COLUMNS:
-            row[column_name(name)] = value
-        elif name not in MEASURED:
-            row[name] = value
-    return row
 
 
 def _taught(workspace: Workspace, teachers: Sequence[str]) -> list[tuple[str, str | None, int]]:

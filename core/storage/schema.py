@@ -5,12 +5,29 @@ reading one layer of one encoder touches that layer alone, however many others t
 are. ``embeddings`` is the view over all of them that people query; DuckDB drops the
 branches that a filter on encoder or layer excludes before it reads anything.
 
+``spaces`` lists what readers see. Vectors that are on their way to replace others are listed
+in ``staged_spaces`` until they are complete. The number of a space is never given twice: who
+has looked one up gets its vectors or an error, never those of another encoder.
+
 Views name tables of the same file only, never files: they hold when the folder is
 moved, copied or opened from another directory.
 """
 
-SCHEMA_VERSION = 1
-"""Raised when a table changes in a way that older code would misread."""
+SCHEMA_VERSION = 2
+"""Raised when a table changes in a way that older code would misread; ``migrations`` knows
+how to read those of before."""
+
+STAGED = "staged_spaces"
+NEXT_SPACE = "next_space_id"
+"""The key of ``meta`` under which the number of the next space stands."""
+
+_SPACE = (
+    "space_id INTEGER PRIMARY KEY, encoder VARCHAR NOT NULL, layer INTEGER NOT NULL, "
+    "pooling VARCHAR NOT NULL, segmentation VARCHAR NOT NULL, window_s DOUBLE NOT NULL, "
+    "hop_s DOUBLE NOT NULL, sample_rate_hz INTEGER NOT NULL, dim INTEGER NOT NULL, "
+    "weights_sha256 VARCHAR NOT NULL, code_version VARCHAR NOT NULL, n BIGINT NOT NULL, "
+    "digest VARCHAR"
+)
 
 CLIP_COLUMNS: dict[str, str] = {
     "clip_id": "VARCHAR PRIMARY KEY",
@@ -35,10 +52,8 @@ TABLES: dict[str, str] = {
     "n_layers INTEGER NOT NULL, dims INTEGER[] NOT NULL, frame_rates_hz DOUBLE[] NOT NULL, "
     "sample_rate_hz INTEGER NOT NULL, weights_sha256 VARCHAR NOT NULL, licence VARCHAR NOT NULL, "
     "n_params BIGINT, layer_names VARCHAR[], citation VARCHAR",
-    "spaces": "space_id INTEGER PRIMARY KEY, encoder VARCHAR NOT NULL, layer INTEGER NOT NULL, "
-    "pooling VARCHAR NOT NULL, segmentation VARCHAR NOT NULL, window_s DOUBLE NOT NULL, "
-    "hop_s DOUBLE NOT NULL, sample_rate_hz INTEGER NOT NULL, dim INTEGER NOT NULL, "
-    "weights_sha256 VARCHAR NOT NULL, code_version VARCHAR NOT NULL, n BIGINT NOT NULL",
+    "spaces": _SPACE,
+    STAGED: f"{_SPACE}, run VARCHAR NOT NULL",
     "distillation": "student VARCHAR NOT NULL, teacher VARCHAR NOT NULL, domain VARCHAR, "
     "stage INTEGER NOT NULL",
     "tasks": "task VARCHAR PRIMARY KEY, label_column VARCHAR NOT NULL, domain VARCHAR, "
@@ -58,7 +73,7 @@ TABLES: dict[str, str] = {
     "projection_quality": "encoder VARCHAR, layer INTEGER, pooling VARCHAR, method VARCHAR, "
     "n BIGINT, trustworthiness DOUBLE, n_judged BIGINT, seconds DOUBLE",
     "indexes": "space_id INTEGER, kind VARCHAR, n BIGINT, file VARCHAR, file_sha256 VARCHAR, "
-    "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT",
+    "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT, vectors_digest VARCHAR",
     "probes": "encoder VARCHAR, layer INTEGER, task VARCHAR, protocol VARCHAR, metric VARCHAR, "
     "value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n_test INTEGER, n_classes INTEGER, "
     "n_groups INTEGER, n_clusters INTEGER, chance DOUBLE, layer_selection VARCHAR, "

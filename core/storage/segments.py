@@ -3,10 +3,13 @@
 import math
 from dataclasses import dataclass
 
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.errors import AudioError, ConfigError
 
 TAIL_FRACTION = 0.1
 """A rest shorter than this part of the window joins the window before it."""
+
+MAX_SEGMENTS = 100_000
+"""Of one clip: eleven days in windows of 10 s."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +41,17 @@ class Segmentation:
         return f"{self.window_s:g}s/{self.hop_s:g}s"
 
     def cut(self, duration_s: float) -> list[tuple[float, float]]:
-        """Start and end of each segment in seconds; together they cover the clip."""
+        """Start and end of each segment in seconds; together they cover the clip.
+
+        Raises:
+            AudioError: more segments than any recording has.
+        """
+        if duration_s / self.hop_s > MAX_SEGMENTS:
+            raise AudioError(
+                f"A clip of {duration_s:,.0f} s would be {duration_s / self.hop_s:,.0f} segments, "
+                f"at most {MAX_SEGMENTS:,} are cut. Mend the sample rate in its header, or cut it "
+                "into several files."
+            )
         rest_s = max(duration_s - self.window_s, 0.0)
         n = math.ceil(rest_s / self.hop_s) + 1
         segments = [

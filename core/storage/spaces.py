@@ -2,19 +2,31 @@
 
 All layers of a batch are one transaction: either every layer of a segment is there or
 none, so a run that was killed goes on exactly where it stopped.
+
+Replacing is a swap: the new vectors are written beside the old ones, listed in
+``staged_spaces``, and take their place in one transaction. Until then nothing is removed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from usad_workbench.core.errors import ProvenanceError, ShapeError
+from usad_workbench.core.errors import ProvenanceError, ShapeError, in_words
 from usad_workbench.core.models.spec import EncoderSpec
-from usad_workbench.core.storage.schema import embeddings_view
+from usad_workbench.core.storage import vector_tables
+from usad_workbench.core.storage.claims import claimed
+from usad_workbench.core.storage.leftovers import (
+    REPLACE,
+    clear_leftovers,
+    drop_staged,
+    remove_unnamed_indexes,
+)
+from usad_workbench.core.storage.results import forget_results
+from usad_workbench.core.storage.schema import NEXT_SPACE, STAGED, embeddings_view
 from usad_workbench.core.storage.workspace import (
     FloatArray,
     Workspace,
@@ -53,68 +65,147 @@ def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
                 f"{record.weights_sha256[:12]} and code version {CODE_VERSION}. Vectors of the "
                 "two must not be mixed: embed or import with --replace, or use another workspace."
             )
-        if spec.n_params is None:
-            # Workspaces made before an unknown number could be stored bar it.
-            connection.execute("ALTER TABLE encoders ALTER COLUMN n_params DROP NOT NULL")
-        connection.execute(
-            "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                spec.name,
-                spec.role,
-                spec.domain,
-                spec.n_layers,
-                list(spec.dims),
-                list(spec.frame_rates_hz),
-                spec.sample_rate_hz,
-                record.weights_sha256,
-                spec.licence,
-                spec.n_params,
-                list(spec.layer_names),
-                spec.citation,
-            ],
-        )
+        _note(connection, record)
+
+
+def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
+    spec = record.spec
+    connection.execute(
+        "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            spec.name,
+            spec.role,
+            spec.domain,
+            spec.n_layers,
+            list(spec.dims),
+            list(spec.frame_rates_hz),
+            spec.sample_rate_hz,
+            record.weights_sha256,
+            spec.licence,
+            spec.n_params,
+            list(spec.layer_names),
+            spec.citation,
+        ],
+    )
 
 
 def drop_encoder(workspace: Workspace, encoder: str) -> None:
     """Removes an encoder and everything that was computed from its vectors."""
     with workspace.database.write() as connection:
-        ids = [
-            row[0]
-            for row in connection.execute(
-                "SELECT space_id FROM spaces WHERE encoder = ?", [encoder]
-            ).fetchall()
-        ]
-        connection.execute("DELETE FROM spaces WHERE encoder = ?", [encoder])
+        _remove(connection, encoder)
+        connection.execute("DELETE FROM distillation WHERE student = ?", [encoder])
         _refresh_view(connection)
-        for space_id in ids:
-            connection.execute(f"DROP TABLE vectors_{space_id}")
-            connection.execute("DELETE FROM indexes WHERE space_id = ?", [space_id])
-        for table in ("encoders", "projections", "projection_quality", "probes"):
-            connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
-        for table in ("teacher_similarity", "clip_teacher_similarity", "nearest_teachers"):
-            connection.execute(
-                f"DELETE FROM {table} WHERE student = $name OR teacher = $name", {"name": encoder}
-            )
+    remove_unnamed_indexes(workspace.database)
+
+
+@contextmanager
+def replacing(workspace: Workspace) -> Iterator[str]:
+    """The name of a run whose vectors are kept beside those that are there.
+
+    Nobody sees them until ``take_place``; what has not taken its place at the end of the block
+    is removed. The vectors of a run that is killed are removed by whoever opens the workspace
+    next.
+    """
+    try:
+        with in_words(workspace.folder), claimed(workspace.folder, REPLACE) as run:
+            yield run
+            drop_staged(workspace.database, [run])
+    finally:
+        clear_leftovers(workspace.database.path)
+
+
+def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
+    """Puts an encoder's vectors of a run in the place of those that are there, all at once.
+
+    What was computed from the old ones goes with them: readers see the old or the new.
+    """
+    name = record.spec.name
+    with workspace.database.write() as connection:
+        _remove(connection, name)
+        _note(connection, record)
+        connection.execute(
+            f"INSERT INTO spaces BY NAME SELECT * EXCLUDE (run) FROM {STAGED} "
+            "WHERE run = ? AND encoder = ?",
+            [run, name],
+        )
+        connection.execute(f"DELETE FROM {STAGED} WHERE run = ? AND encoder = ?", [run, name])
+        _refresh_view(connection)
+    remove_unnamed_indexes(workspace.database)
+
+
+def stored_segments(workspace: Workspace, encoder: str, run: str | None = None) -> set[int]:
+    """Segments with a vector of the encoder in any space, or in any of a run.
+
+    A space whose table is gone has none: its encoder can be replaced.
+    """
+    with workspace.database.read() as connection:
+        tables = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
+        return {
+            segment_id
+            for space_id in _listed(connection, encoder, run)
+            if f"vectors_{space_id}" in tables
+            for (segment_id,) in connection.execute(
+                f"SELECT segment_id FROM vectors_{space_id}"
+            ).fetchall()
+        }
+
+
+def _listed(
+    connection: duckdb.DuckDBPyConnection, encoder: str, run: str | None = None
+) -> list[int]:
+    """The numbers of an encoder's spaces: those that are seen, or those of a run."""
+    table, condition, values = _list_of(run)
+    rows = connection.execute(
+        f"SELECT space_id FROM {table} WHERE encoder = ? AND {condition}", [encoder, *values]
+    ).fetchall()
+    return [space_id for (space_id,) in rows]
+
+
+def _list_of(run: str | None) -> tuple[str, str, list[str]]:
+    """The table that lists spaces, and the condition and value that pick those of a run."""
+    return ("spaces", "true", []) if run is None else (STAGED, "run = ?", [run])
+
+
+def _remove(connection: duckdb.DuckDBPyConnection, encoder: str) -> None:
+    """Removes an encoder with its results; the view has to be made anew afterwards."""
+    ids = _listed(connection, encoder)
+    forget_results(connection, encoder)
     for space_id in ids:
-        (workspace.folder / "indexes" / f"space_{space_id}.faiss").unlink(missing_ok=True)
+        connection.execute(f"DROP TABLE IF EXISTS vectors_{space_id}")
+    connection.execute("DELETE FROM indexes WHERE list_contains(?, space_id)", [ids])
+    for table in ("spaces", "encoders"):
+        connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
 
 
 def pending_segments(
-    workspace: Workspace, encoder: str, layers: Sequence[int], pooling: str
-) -> tuple[list[tuple[int, str, float, float]], int]:
+    workspace: Workspace,
+    encoder: str,
+    layers: Sequence[int],
+    pooling: str,
+    run: str | None = None,
+) -> tuple[list[tuple[int, str, float, float, str | None]], int]:
     """Segments with audio that miss one of the layers, and how many there are in all.
 
+    Args:
+        workspace: Where.
+        encoder: Its name.
+        layers: Those that are asked for.
+        pooling: How frames became vectors.
+        run: Of ``replacing``: what is missing there, whatever is stored already.
+
     Returns:
-        Rows of (segment_id, path, start_s, end_s), shortest first, and the total.
+        Rows of (segment_id, path, start_s, end_s, audio_sha256), shortest first, and the total.
     """
+    table, condition, values = _list_of(run)
     with workspace.database.read() as connection:
         total = connection.execute(
             "SELECT count(*) FROM segments JOIN clips USING (clip_id) WHERE path <> ''"
         ).fetchone()
         ids = dict(
             connection.execute(
-                "SELECT layer, space_id FROM spaces WHERE encoder = ? AND pooling = ?",
-                [encoder, pooling],
+                f"SELECT layer, space_id FROM {table} WHERE encoder = ? AND pooling = ? "
+                f"AND {condition}",
+                [encoder, pooling, *values],
             ).fetchall()
         )
         done = " AND ".join(
@@ -124,7 +215,7 @@ def pending_segments(
             for layer in layers
         )
         rows = connection.execute(
-            "SELECT s.segment_id, c.path, s.start_s, s.end_s FROM segments s "
+            "SELECT s.segment_id, c.path, s.start_s, s.end_s, c.audio_sha256 FROM segments s "
             f"JOIN clips c USING (clip_id) WHERE c.path <> '' AND NOT ({done}) "
             "ORDER BY s.end_s - s.start_s, s.segment_id"
         ).fetchall()
@@ -137,6 +228,7 @@ def append_vectors(
     pooling: str,
     segment_ids: npt.NDArray[np.int64],
     vectors: Mapping[int, FloatArray],
+    run: str | None = None,
 ) -> None:
     """Adds the vectors of some segments in several layers, as one transaction.
 
@@ -148,6 +240,7 @@ def append_vectors(
         pooling: How frames became vectors.
         segment_ids: Shape [segment].
         vectors: Per layer an array [segment, dim].
+        run: Of ``replacing``: adds them beside what is there, for ``take_place``.
 
     Raises:
         ShapeError: rows or width that do not fit; nothing is stored.
@@ -169,13 +262,13 @@ def append_vectors(
         # fetchall: a result that is not read to its end bars register() on the connection.
         before = connection.execute("SELECT count(*) FROM spaces").fetchall()
         ids = {
-            layer: _space(connection, record, pooling, layer, values.shape[1])
+            layer: _space(connection, record, pooling, layer, values.shape[1], run)
             for layer, values in vectors.items()
         }
         if connection.execute("SELECT count(*) FROM spaces").fetchall() != before:
             _refresh_view(connection)
         for layer, values in vectors.items():
-            _append(connection, ids[layer], segment_ids, values)
+            _append(connection, ids[layer], segment_ids, values, run)
 
 
 def _append(
@@ -183,23 +276,16 @@ def _append(
     space_id: int,
     segment_ids: npt.NDArray[np.int64],
     values: FloatArray,
+    run: str | None,
 ) -> None:
-    flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).ravel())
-    batch = pa.table(
-        {
-            "segment_id": segment_ids,
-            "vector": pa.FixedSizeListArray.from_arrays(flat, values.shape[1]),
-        }
-    )
-    connection.register("batch", batch)
+    table, _, _ = _list_of(run)
+    n, digest = vector_tables.append(connection, space_id, segment_ids, values)
+    ((stored,),) = connection.execute(
+        f"SELECT digest FROM {table} WHERE space_id = ?", [space_id]
+    ).fetchall()
     connection.execute(
-        f"INSERT INTO vectors_{space_id} SELECT segment_id, vector FROM batch "
-        f"WHERE segment_id NOT IN (SELECT segment_id FROM vectors_{space_id})"
-    )
-    connection.unregister("batch")
-    connection.execute(
-        f"UPDATE spaces SET n = (SELECT count(*) FROM vectors_{space_id}) WHERE space_id = ?",
-        [space_id],
+        f"UPDATE {table} SET n = n + ?, digest = ? WHERE space_id = ?",
+        [n, vector_tables.together(stored, digest), space_id],
     )
 
 
@@ -209,25 +295,27 @@ def _space(
     pooling: str,
     layer: int,
     dim: int,
+    run: str | None,
 ) -> int:
     """The id of a space, made with its table if it is new."""
     spec = record.spec
-    row = connection.execute(
-        "SELECT space_id, dim FROM spaces WHERE encoder = ? AND layer = ? AND pooling = ?",
-        [spec.name, layer, pooling],
-    ).fetchone()
-    if row is not None:
-        if row[1] != dim:
+    table, condition, values = _list_of(run)
+    rows = connection.execute(
+        f"SELECT space_id, dim FROM {table} WHERE encoder = ? AND layer = ? AND pooling = ? "
+        f"AND {condition}",
+        [spec.name, layer, pooling, *values],
+    ).fetchall()
+    for space_id, found in rows:
+        if found != dim:
             raise ShapeError(
-                f"Layer {layer} of {spec.name} has vectors of {row[1]} values, found {dim}."
+                f"Layer {layer} of {spec.name} has vectors of {found} values, found {dim}."
             )
-        return int(row[0])
-    following = connection.execute("SELECT coalesce(max(space_id) + 1, 0) FROM spaces").fetchone()
-    space_id = int(following[0]) if following else 0
+        return int(space_id)
+    space_id = _next_id(connection)
     window = connection.execute("SELECT value FROM meta WHERE key = 'segmentation'").fetchone()
     segmentation = parse_segmentation(window[0] if window else None)
     connection.execute(
-        "INSERT INTO spaces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?{', ?' * len(values)})",
         [
             space_id,
             spec.name,
@@ -240,12 +328,21 @@ def _space(
             dim,
             record.weights_sha256,
             CODE_VERSION,
+            vector_tables.EMPTY_DIGEST,
+            *values,
         ],
     )
-    connection.execute(
-        f"CREATE TABLE vectors_{space_id} (segment_id BIGINT NOT NULL, vector FLOAT[{dim}] NOT NULL)"
-    )
+    vector_tables.create(connection, space_id, dim)
     return space_id
+
+
+def _next_id(connection: duckdb.DuckDBPyConnection) -> int:
+    """A number that no space has or had."""
+    (value,) = connection.execute(
+        "UPDATE meta SET value = (value::INTEGER + 1)::VARCHAR WHERE key = ? RETURNING value",
+        [NEXT_SPACE],
+    ).fetchall()[0]
+    return int(value) - 1
 
 
 def _refresh_view(connection: duckdb.DuckDBPyConnection) -> None:

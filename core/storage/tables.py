@@ -3,10 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.table_file import read_table
 
 TASK_COLUMNS = ("task", "label_column", "domain", "group_column", "metric")
 METRICS = ("accuracy", "balanced_accuracy")
@@ -16,13 +15,14 @@ def read_tasks(path: str | Path) -> list[dict[str, str]]:
     """The rows of a CSV of tasks: ``task, label_column, domain, group_column, metric``.
 
     Raises:
-        ConfigError: no such file, or one that is no CSV.
+        ConfigError: no such file, or one that is no table.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Expected a CSV in UTF-8.") from error
-    return [{str(k): str(v) for k, v in row.items()} for row in table.to_dict("records")]
+    table = read_table(path)
+    faults = [f"Row {row.number} of {path} cannot be used. {row.fault}" for row in table.rows
+              if row.fault]  # fmt: skip
+    if faults:
+        raise ConfigError(faults[0])
+    return [{name: row.cells.get(name, "") for name in table.columns} for row in table.rows]
 
 
 def set_tasks(workspace: Workspace, tasks: Sequence[Mapping[str, str]]) -> None:
@@ -31,7 +31,7 @@ def set_tasks(workspace: Workspace, tasks: Sequence[Mapping[str, str]]) -> None:
     Raises:
         ConfigError: a missing field, an unknown metric or a column that clips do not have.
     """
-    columns = set(workspace.clips("false").columns)
+    columns = set(workspace.read("SELECT * FROM clips LIMIT 0").columns)
     for task in tasks:
         missing = [name for name in TASK_COLUMNS if name not in task]
         if missing:

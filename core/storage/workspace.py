@@ -5,7 +5,8 @@ clips, ``spaces`` adds vectors.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,42 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.errors import ShapeError, StoreError, UnknownNameError, UsadError
+from usad_workbench.core.cosine import BLOCK_ROWS, check_k, nearest, unit_query
+from usad_workbench.core.errors import QueryError, StoreError, UnknownNameError, in_words
 from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.storage.creation import create_database
 from usad_workbench.core.storage.database import Database
-from usad_workbench.core.storage.schema import EMPTY_EMBEDDINGS, SCHEMA_VERSION, TABLES
+from usad_workbench.core.storage.leftovers import clear_leftovers
+from usad_workbench.core.storage.query import QueryLimits, ask, clip_ids_where
 from usad_workbench.core.storage.segments import Segmentation
+from usad_workbench.core.storage.vector_tables import matrix_of
 
 FILE_NAME = "workspace.duckdb"
 FloatArray = npt.NDArray[np.float32]
 
 
-class QueryError(UsadError, ValueError):
-    """SQL that the database does not take."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """The vectors of one encoder, layer and pooling, as the workspace lists them."""
+
+    space_id: int
+    """Never used again, not for the vectors that replace these either."""
+    encoder: str
+    layer: int
+    pooling: str
+    dim: int
+    n: int
+    """How many vectors there are."""
+    digest: str | None
+    """Equal digests, equal vectors; none in a workspace of schema 1 that cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Embeddings:
     """Vectors of one space, row i belongs to segment i."""
 
+    space: Space
+    """What they are a part of, or all of: read in the same transaction."""
     segment_ids: npt.NDArray[np.int64]
     """Shape [segment], ascending."""
     clip_ids: npt.NDArray[np.object_]
@@ -51,6 +70,8 @@ class SearchHits:
 
     segment_ids: npt.NDArray[np.int64]
     scores: FloatArray
+    notice: str = ""
+    """What the searcher should know, such as an index that could not be used."""
 
 
 class Workspace:
@@ -83,44 +104,30 @@ class Workspace:
                 f"{folder} has no {FILE_NAME}. Expected a workspace folder. Make one with "
                 "`usad import SOURCE --workspace DIR`, or run `usad demo`."
             )
-        found = workspace.meta("schema_version")
-        if found != str(SCHEMA_VERSION):
-            raise StoreError(
-                f"{folder} was written with schema {found}, this version reads {SCHEMA_VERSION}. "
-                "Make the workspace again, or install the version that wrote it."
-            )
+        clear_leftovers(workspace.database.path)
+        # Reading refuses a version that is not known.
+        workspace.meta("schema_version")
         return workspace
 
     @staticmethod
     def create(folder: str | Path, segmentation: Segmentation | None = None) -> "Workspace":
-        """Opens a workspace, made if it is not there yet."""
-        workspace = Workspace(folder)
-        if workspace.database.path.is_file():
-            return Workspace.open(folder)
-        workspace.folder.mkdir(parents=True, exist_ok=True)
-        segmentation = segmentation or Segmentation()
-        with workspace.database.write() as connection:
-            for table, columns in TABLES.items():
-                connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-            connection.execute(f"CREATE OR REPLACE VIEW embeddings AS {EMPTY_EMBEDDINGS}")
-            values = {
-                "schema_version": str(SCHEMA_VERSION),
-                "segmentation": json.dumps([segmentation.window_s, segmentation.hop_s]),
-            }
-            for key, value in values.items():
-                connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", [key, value])
-        return workspace
+        """Opens a workspace, made if it is not there yet: whole, or not at all.
+
+        Raises:
+            StoreError: something there that is no workspace.
+            FileError: a folder that cannot be made or written.
+        """
+        path = Workspace(folder).database.path
+        if not path.exists():
+            with in_words(folder):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                create_database(path, segmentation or Segmentation())
+        return Workspace.open(folder)
 
     def meta(self, key: str) -> str | None:
         """A value of the table ``meta``."""
-        try:
-            with self.database.read() as connection:
-                row = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-        except duckdb.CatalogException as error:
-            raise StoreError(
-                f"{self.database.path} is a DuckDB file without the tables of a workspace. "
-                "Expected one made by `usad import` or `usad demo`."
-            ) from error
+        with self.database.read() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
         return None if row is None else str(row[0])
 
     @property
@@ -128,13 +135,29 @@ class Workspace:
         """The window and hop that clips are cut into."""
         return parse_segmentation(self.meta("segmentation"))
 
-    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """The result of a query that somebody wrote; it can reach this workspace alone.
+    def sql(
+        self, query: str, parameters: Sequence[Any] = (), limits: QueryLimits | None = None
+    ) -> pd.DataFrame:
+        """The result of a query that somebody wrote, run in a process of its own.
+
+        It can reach this workspace alone, and takes no more time, memory and rows than the
+        limits allow: other programs can write meanwhile.
+
+        Args:
+            query: One statement of DuckDB's SQL that reads.
+            parameters: Values for its question marks.
+            limits: Of time, memory and rows; ``QueryLimits()`` where none.
 
         Raises:
-            QueryError: SQL that DuckDB does not take; nothing was changed.
+            QueryError: SQL that DuckDB does not take, or beyond a limit; nothing was changed.
         """
-        return self.read(query, parameters)
+        answer = ask(self.database.path, query, parameters, limits=limits)
+        if answer.is_cut:
+            raise QueryError(
+                f"The result has more than the {len(answer.table):,} rows that the limits let "
+                "through. Ask for fewer with LIMIT or a condition, or give other limits."
+            )
+        return answer.frame()
 
     def read(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """The result of a query of this package's own: what people write goes to ``sql``.
@@ -144,18 +167,46 @@ class Workspace:
         Raises:
             QueryError: SQL that DuckDB does not take; nothing was changed.
         """
-        try:
-            with self.database.read() as connection:
+        with self.database.read() as connection:
+            try:
                 return connection.execute(query, list(parameters)).df()
-        except duckdb.Error as error:
-            raise QueryError(
-                f"The query was not understood: {error} Expected read-only DuckDB SQL over the "
-                "tables of the workspace."
-            ) from error
+            except duckdb.Error as error:
+                raise QueryError(
+                    f"The query was not understood: {error} Expected read-only DuckDB SQL over "
+                    "the tables of the workspace."
+                ) from error
 
     def clips(self, where: str | None = None) -> pd.DataFrame:
-        """Clips with all their columns, in the order of their ids."""
-        return self.read(f"SELECT * FROM clips {_where(where)} ORDER BY clip_id")
+        """Clips with all their columns, in the order of their ids.
+
+        Args:
+            where: One SQL condition on the columns of ``clips``.
+
+        Raises:
+            QueryError: a condition that is not one, or beyond the limits of a query.
+        """
+        with self.among(self.clip_ids(where)) as (connection, chosen):
+            return connection.execute(f"SELECT * FROM clips WHERE {chosen} ORDER BY clip_id").df()
+
+    def clip_ids(self, where: str | None) -> pa.Array | None:
+        """The ids of the clips that fulfil a condition, ascending; none where there is none.
+
+        What people write is run once, here, within limits; everything else goes by the ids.
+
+        Raises:
+            QueryError: a condition that is not one, or beyond the limits of a query.
+        """
+        return None if where is None else clip_ids_where(self.database.path, where)
+
+    @contextmanager
+    def among(self, clip_ids: pa.Array | None) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+        """A connection, and the SQL that keeps these clips in a query on it; all where none."""
+        with self.database.read() as connection:
+            if clip_ids is None:
+                yield connection, "true"
+                return
+            connection.register("chosen_clips", pa.table({"clip_id": clip_ids}))
+            yield connection, "clip_id IN (SELECT clip_id FROM chosen_clips)"
 
     def audio_path(self, path: str) -> Path:
         """The file behind a clip's ``path``, which is relative where it lies in the folder."""
@@ -177,28 +228,24 @@ class Workspace:
         Raises:
             UnknownNameError: no such space; the message names those that are there.
         """
-        spaces = self.spaces()
-        mine = spaces[(spaces.encoder == encoder) & (spaces.pooling == pooling)]
-        if mine.empty:
-            raise UnknownNameError(
-                f"The workspace has no embeddings of {encoder!r} with pooling {pooling!r}. "
-                f"{did_you_mean(encoder, set(spaces.encoder))} "
-                f"`usad embed --encoders {encoder}` makes them."
-            )
-        depth = self.read("SELECT n_layers FROM encoders WHERE encoder = ?", [encoder]).n_layers[0]
-        resolved = layer + int(depth) + 1 if layer < 0 else layer
-        found = mine[mine.layer == resolved]
-        if found.empty:
-            raise UnknownNameError(
-                f"The workspace has no layer {layer} of {encoder!r}, expected one of "
-                f"{sorted(mine.layer.tolist())}. Embed it with `usad embed --layers`."
-            )
-        return int(found.space_id.iloc[0])
+        return self.space(encoder, layer, pooling).space_id
+
+    def space(self, encoder: str, layer: int, pooling: str = "mean") -> Space:
+        """What the workspace lists of one space; a negative layer counts from the end.
+
+        Raises:
+            UnknownNameError: no such space; the message names those that are there.
+        """
+        with self.database.read() as connection:
+            return find_space(connection, encoder, layer, pooling)
 
     def embeddings(
         self, encoder: str, layer: int, pooling: str = "mean", where: str | None = None
     ) -> Embeddings:
-        """Vectors of one space with their segment and clip ids.
+        """Vectors of one space with their segment and clip ids, and what the space was then.
+
+        All is read in one transaction: where the vectors are being replaced, these are the old
+        ones or the new ones.
 
         Args:
             encoder: Name of the encoder.
@@ -210,22 +257,12 @@ class Workspace:
             UnknownNameError: no such space.
             QueryError: a condition that is not SQL.
         """
-        space_id = self.space_id(encoder, layer, pooling)
-        query = (
-            "SELECT v.segment_id, s.clip_id, v.vector "
-            f"FROM vectors_{space_id} v JOIN segments s USING (segment_id) "
-            f"WHERE s.clip_id IN (SELECT clip_id FROM clips {_where(where)}) "
-            "ORDER BY v.segment_id"
-        )
-        try:
-            with self.database.read() as connection:
-                table = connection.sql(query).to_arrow_table()
-        except duckdb.Error as error:
-            raise QueryError(
-                f"The condition was not understood: {error} Expected an SQL condition on the "
-                "columns of `clips`, such as domain = 'speech'."
-            ) from error
+        with self.among(self.clip_ids(where)) as (connection, chosen):
+            space = find_space(connection, encoder, layer, pooling)
+            query = f"SELECT v.segment_id, s.clip_id, v.vector {_matching(space.space_id, chosen)}"
+            table = connection.sql(f"{query} ORDER BY v.segment_id").to_arrow_table()
         return Embeddings(
+            space=space,
             segment_ids=table["segment_id"].to_numpy(),
             clip_ids=table["clip_id"].to_numpy(zero_copy_only=False),
             vectors=matrix_of(table["vector"]),
@@ -238,51 +275,94 @@ class Workspace:
         layer: int,
         k: int = 10,
         where: str | None = None,
+        *,
+        pooling: str = "mean",
     ) -> SearchHits:
-        """The k nearest segments by cosine, compared with every vector.
+        """The k nearest segments by cosine, best first, compared with every vector that matches.
 
-        ``usad_workbench.indexes`` finds the same through FAISS, without reading them all.
+        Exact at every size; equal scores come in the order of their ids. Vectors are read in
+        blocks, so memory does not grow with the space. ``usad_workbench.indexes`` finds the
+        same through FAISS, without reading them all.
+
+        Args:
+            vector: Shape [dim], of the same encoder, layer and pooling.
+            encoder: Name of the encoder.
+            layer: 0 enters the first block, negative counts from the end.
+            k: How many; fewer come back where fewer match.
+            where: SQL condition on the columns of ``clips``.
+            pooling: ``mean`` or ``native``.
 
         Raises:
+            ConfigError: a ``k`` below 1.
             ShapeError: a query of another width.
+            DegenerateError: a query that is not finite, or all zeros.
+            UnknownNameError: no such space.
+            QueryError: a condition that is not SQL.
         """
-        stored = self.embeddings(encoder, layer, where=where)
-        query = np.asarray(vector, dtype=np.float32).reshape(-1)
-        if len(stored) and query.shape[0] != stored.vectors.shape[1]:
-            raise ShapeError(
-                f"The query has {query.shape[0]} values, vectors of {encoder} layer {layer} have "
-                f"{stored.vectors.shape[1]}. Embed the query with that encoder and layer."
+        k = check_k(k)
+        with self.among(self.clip_ids(where)) as (connection, chosen):
+            space = find_space(connection, encoder, layer, pooling)
+            query = unit_query(vector, space.dim)
+            stored = connection.sql(
+                f"SELECT v.segment_id, v.vector {_matching(space.space_id, chosen)}"
             )
-        scores = normalise(stored.vectors) @ normalise(query[None])[0]
-        best = np.argsort(-scores, kind="stable")[:k]
-        return SearchHits(segment_ids=stored.segment_ids[best], scores=scores[best])
+            reader = stored.to_arrow_reader(BLOCK_ROWS)
+            ids, scores = nearest(map(_ids_and_vectors, reader), query, k)
+        return SearchHits(segment_ids=ids, scores=scores)
+
+
+def find_space(
+    connection: duckdb.DuckDBPyConnection, encoder: str, layer: int, pooling: str
+) -> Space:
+    """What the table ``spaces`` says of one space, within a transaction of the caller.
+
+    Raises:
+        UnknownNameError: no such space; the message names those that are there.
+    """
+    rows = connection.execute(
+        "SELECT s.space_id, s.layer, s.dim, s.n, s.digest, e.n_layers FROM spaces s "
+        "JOIN encoders e USING (encoder) WHERE s.encoder = ? AND s.pooling = ?",
+        [encoder, pooling],
+    ).fetchall()
+    if not rows:
+        known = connection.execute("SELECT DISTINCT encoder FROM spaces").fetchall()
+        raise UnknownNameError(
+            f"The workspace has no embeddings of {encoder!r} with pooling {pooling!r}. "
+            f"{did_you_mean(encoder, {name for (name,) in known})} "
+            f"`usad embed --encoders {encoder}` makes them."
+        )
+    for space_id, found, dim, n, digest, depth in rows:
+        if found == (layer + depth + 1 if layer < 0 else layer):
+            return Space(
+                space_id=space_id, encoder=encoder, layer=found, pooling=pooling, dim=dim, n=n,
+                digest=digest,
+            )  # fmt: skip
+    raise UnknownNameError(
+        f"The workspace has no layer {layer} of {encoder!r}, expected one of "
+        f"{sorted(row[1] for row in rows)}. Embed it with `usad embed --layers`."
+    )
 
 
 def parse_segmentation(value: str | None) -> Segmentation:
-    """The segmentation that ``meta`` holds as JSON."""
-    window_s, hop_s = json.loads(value or "[10.0, 10.0]")
-    return Segmentation(window_s=window_s, hop_s=hop_s)
+    """The segmentation that ``meta`` holds as JSON.
 
-
-def normalise(vectors: FloatArray) -> FloatArray:
-    """Rows at length one; a zero row stays zero, so that its cosine with anything is 0.
-
-    >>> normalise(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    Raises:
+        StoreError: a value that is none.
     """
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    unit: FloatArray = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
-    return unit
+    try:
+        window_s, hop_s = json.loads(value or "[10.0, 10.0]")
+        return Segmentation(window_s=float(window_s), hop_s=float(hop_s))
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"The workspace's table `meta` has the segmentation {value!r}, expected two numbers "
+            "of seconds such as [10.0, 10.0]. It is damaged: restore it from a copy."
+        ) from error
 
 
-def matrix_of(column: pa.ChunkedArray) -> FloatArray:
-    """An Arrow column of fixed-width lists as [row, dim] float32."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # no rows: no chunk to combine
-        array = pa.array([], type=column.type)
-    values: FloatArray = array.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(array), column.type.list_size)
+def _ids_and_vectors(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    return batch["segment_id"].to_numpy(), matrix_of(pa.chunked_array([batch["vector"]]))
 
 
-def _where(condition: str | None) -> str:
-    return f"WHERE ({condition})" if condition else ""
+def _matching(space_id: int, chosen: str) -> str:
+    """Vectors ``v`` of a space with their segments ``s``, of the clips that are chosen."""
+    return f"FROM vectors_{space_id} v JOIN segments s USING (segment_id) WHERE {chosen}"

@@ -311,12 +311,3 @@ BUILTIN = _table(
         _statistics("mfcc-statistics", "20 cepstral coefficients", 40, "load_mfcc"),
     ]
 )
-
-
-def weights_sources() -> dict[str, WeightsSource | FileSource]:
-    """Where the weights of each encoder come from that has some to fetch and convert."""
-    return {
-        name: row.source
-        for name, row in BUILTIN.items()
-        if isinstance(row.source, WeightsSource | FileSource)
-    }

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from usad_workbench.core.errors import UntrustedCodeError, UsadError, WeightsError
 from usad_workbench.core.hashing import sha256_of_file
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from usad_workbench.core.teachers.transformers_encoder import TransformersEncoder
 
+logger = logging.getLogger(__name__)
+
 HUB_PREFIX = "hf:"
 _FRONT_END = ("preprocessor_config.json", "processor_config.json")
 _REPO = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -46,9 +49,9 @@ def load(spec: EncoderSpec) -> TransformersEncoder:
     Raises:
         WeightsError: not on this machine, or not what the spec says.
     """
-    from usad_workbench.core.teachers.hub_table import HUB_SOURCES
+    from usad_workbench.core.teachers.known import hub_sources
 
-    source = HUB_SOURCES[spec.name]
+    source = hub_sources()[spec.name]
     folder = local_snapshot(source)
     if folder is None:
         raise WeightsError(str(snapshot_missing_reason(spec.name, source)))
@@ -140,9 +143,9 @@ def model_folder(name: str) -> Path:
     Raises:
         WeightsError: no such folder, or not fetched yet.
     """
-    from usad_workbench.core.teachers.hub_table import HUB_SOURCES
+    from usad_workbench.core.teachers.known import hub_sources
 
-    source = HUB_SOURCES.get(name)
+    source = hub_sources().get(name)
     if source is None:
         text = name.removeprefix(HUB_PREFIX)
         folder = _local(text)
@@ -209,6 +212,8 @@ def _build(
     import transformers
 
     config = family.read_config(folder, trust)
+    if not family.model and trust and "AutoModel" in _auto_map(folder):
+        return _build_own(folder, config, weights)
     if not family.model:
         net, info = transformers.AutoModel.from_pretrained(
             folder,
@@ -235,6 +240,83 @@ def _build(
         )
     module: nn.Module = net
     return module
+
+
+def _build_own(folder: Path, config: Any, weights: list[Path]) -> nn.Module:
+    """A model of the folder's own code, made on the CPU and given its tensors one by one.
+
+    Not by ``from_pretrained``: that of transformers 5 makes every model without memory at first.
+    It fails for classes that never call ``post_init()``, as they were not asked to before, and
+    leaves a table that is an attribute and no buffer without values. Both are so in the authors'
+    first students.
+
+    Raises:
+        WeightsError: the file has other tensors than the class.
+    """
+    import torch
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    kind: Any = get_class_from_dynamic_module(
+        _auto_map(folder)["AutoModel"], str(folder), local_files_only=True
+    )
+    with torch.device("cpu"):
+        net: nn.Module = kind(config)
+    own = net.state_dict()
+    prefix = f"{kind.base_model_prefix}." if kind.base_model_prefix else "\0"
+    found = read_tensors(weights)
+    # A checkpoint of a model with a head has the body's names behind a prefix.
+    tensors = {n if n in own else n.removeprefix(prefix): t for n, t in found.items()}
+    try:
+        info = net.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:  # the shapes differ
+        words = " ".join(str(error).split())
+        raise WeightsError(f"The weights in {folder} do not fit: {words}") from error
+    read = {own[name].data_ptr() for name in own if name not in info.missing_keys}
+    missing = [
+        name
+        for name in info.missing_keys
+        if own[name].data_ptr() not in read  # a tensor of two names is saved once
+        and not _is_among(name, getattr(kind, "_keys_to_ignore_on_load_missing", None))
+        and name != "masked_spec_embed"
+    ]
+    families = {_family(name) for name in own}
+    left = [
+        name
+        for name in info.unexpected_keys
+        if name != "masked_spec_embed"
+        and not _is_among(name, getattr(kind, "_keys_to_ignore_on_load_unexpected", None))
+    ]
+    # One block more belongs to a deeper model; a head is no part of this one.
+    unexpected = [name for name in left if _family(name) in families]
+    if missing or unexpected:
+        raise WeightsError(
+            f"The weights in {folder} are not those of {kind.__name__}: {len(missing)} of its "
+            f"tensors are missing{_first(missing)}, {len(unexpected)} have no place in it"
+            f"{_first(unexpected)}. Expected code, config.json and weights of one version."
+        )
+    if left:
+        logger.warning("%s has no use for %d tensors of %s%s.", kind.__name__, len(left), folder,
+                       _first(left))  # fmt: skip
+    if getattr(config, "is_encoder_decoder", False):
+        net = cast(Any, net).get_encoder()
+    return net
+
+
+def _family(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def _is_among(name: str, patterns: Any) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns or ())
+
+
+def _first(names: list[str]) -> str:
+    return f" (the first is {min(names)})" if names else ""
+
+
+def _auto_map(folder: Path) -> dict[str, str]:
+    found = _description(folder).get("auto_map")
+    return found if isinstance(found, dict) else {}
 
 
 def read_tensors(

@@ -257,5 +257,3 @@ _ROWS = [
 
 HUB: dict[str, EncoderRow] = {row.spec.name: row for row in _ROWS}
 """By name."""
-HUB_SOURCES = {n: row.source for n, row in HUB.items() if isinstance(row.source, HubSource)}
-"""Where each comes from."""

@@ -53,7 +53,7 @@ class MelSpectrogram(nn.Module):
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
         self.config = config
-        filters = torch.from_numpy(mel_filters(config))
+        filters = torch.tensor(mel_filters(config))
         # Not persistent: they follow from the configuration and are no weights.
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usad_workbench.core.config import parse_config
-from usad_workbench.core.errors import CheckpointError, ConfigError
+from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError
 from usad_workbench.core.models.sizes import SIZES, StudentConfig, count_parameters
-from usad_workbench.core.models.spec import EncoderSpec, Role
+from usad_workbench.core.models.spec import EncoderSpec, Role, licence_of_record
 
 if TYPE_CHECKING:
     from usad_workbench.core.models.student import StudentEncoder
@@ -68,7 +68,7 @@ def shipped_spec() -> EncoderSpec:
     config = parse_config(
         StudentConfig, description["student"], source=str(SHIPPED_FOLDER / "config.json")
     )
-    licence = str(description["provenance"].get("licence", _LICENCE))
+    licence = licence_of_record(description["provenance"], _LICENCE)
     return student_spec(SHIPPED_NAME, "student", config, licence)
 
 
@@ -129,7 +129,7 @@ def run_spec(name: str) -> EncoderSpec:
     from usad_workbench.core.models.checkpoint import read_student_folder
 
     described = read_student_folder(run_folder(name))
-    licence = str(described.provenance.get("licence", _LICENCE))
+    licence = licence_of_record(described.provenance, _LICENCE)
     return student_spec(name, "student", described.config, licence)
 
 
@@ -142,7 +142,8 @@ def control_spec(name: str) -> EncoderSpec:
     folder = CONTROL_FOLDER / CONTROLS[name]
     described = _read_description(folder)
     config = parse_config(StudentConfig, described["student"], source=str(folder / "config.json"))
-    return student_spec(name, "control", config, str(described["provenance"]["licence"]))
+    licence = licence_of_record(described["provenance"], _LICENCE)
+    return student_spec(name, "control", config, licence)
 
 
 def load_untrained(spec: EncoderSpec) -> StudentEncoder:
@@ -203,6 +204,23 @@ def recorded_teachers(name: str) -> list[tuple[str, str | None, int]]:
             f"{folder} records its teachers as {rows!r}, expected a list of "
             "{teacher, domain, stage}. Write the checkpoint again."
         ) from error
+
+
+def recorded_description(name: str) -> dict[str, Any]:
+    """What a trained student's checkpoint says of it: ``student``, ``provenance``, ``n_params``.
+
+    Raises:
+        UnknownNameError: an encoder that is no trained student of this program.
+        CheckpointError: no such student, or a damaged one.
+    """
+    if name not in (SHIPPED_NAME, *CONTROLS) and not name.startswith(RUN_PREFIX):
+        raise UnknownNameError(
+            f"{name} is no trained student. Name {SHIPPED_NAME} or a run as {RUN_PREFIX}DIR."
+        )
+    folder = _folder_of(name)
+    description = _read_description(folder)
+    config = parse_config(StudentConfig, description["student"], source=str(folder / "config.json"))
+    return {**description, "n_params": float(count_parameters(config).up_to_last_layer)}
 
 
 def recorded_starts(name: str) -> list[str]:

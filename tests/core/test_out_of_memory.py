@@ -15,7 +15,7 @@ from usad_workbench.core.models.encoder import Encoder, EncoderSpec, LayerFeatur
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
 
-RATE = 100
+RATE = 1_000
 
 
 class Small(Encoder):
@@ -115,11 +115,11 @@ def test_the_others_go_on_where_the_encoder_fails_on_one(
     assert report.n_done == 2
     (failure,) = report.failed
     assert "clip-900" in failure.path
-    assert failure.reason.startswith("small fails on 1 clip(s) of 9.00 s: AssertionError: shape")
+    assert failure.reason.startswith("small fails on 1 clip(s) of 0.90 s: AssertionError: shape")
 
 
 def test_a_single_clip_that_does_not_fit_is_named() -> None:
-    with pytest.raises(DeviceMemoryError, match=r"small runs out of memory on cpu.*0\.5 s"):
+    with pytest.raises(DeviceMemoryError, match=r"small runs out of memory on cpu.*0\.1 s"):
         pooled_vectors(Small(10), clips(4), (0,), "mean")
 
 

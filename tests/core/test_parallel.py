@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.parallel import as_finished, in_processes
+from usad_workbench.core.errors import DegenerateError, WorkerError
+from usad_workbench.core.parallel import as_finished, in_processes, process_pool
 
 FOREVER_S = 600.0
 """A test that waited for such a job would be seen to."""
@@ -68,6 +68,27 @@ def test_an_error_keeps_its_type_and_words_and_ends_the_others() -> None:
     jobs = [(FOREVER_S,), (0,), (FOREVER_S,), (FOREVER_S,)]
     with pytest.raises(DegenerateError, match=r"^nothing to sleep$"):
         list(in_processes(fail_or_sleep, jobs, 2))
+    assert multiprocessing.active_children() == []
+
+
+def die_or_sleep(seconds: float) -> float:
+    """Ends this process without a word, as the system does where memory runs out."""
+    if seconds == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(seconds)
+    return seconds
+
+
+@pytest.mark.parametrize("run", [in_processes, as_finished])
+def test_a_worker_that_dies_is_named_and_ends_the_others(run) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(WorkerError, match=r"worker process died.*memory"):
+        list(run(die_or_sleep, [(FOREVER_S,), (0,), (FOREVER_S,)], 2))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_dies_at_its_start_is_named_too() -> None:
+    with pytest.raises(WorkerError, match="died"), process_pool(2, os._exit, (3,)) as pool:
+        pool.submit(pow, 2, 3).result()
     assert multiprocessing.active_children() == []
 
 

@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from usad_workbench.core import parallel_embedding
 from usad_workbench.core.embedding import EmbedReport, embed
-from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.errors import UnknownNameError, WorkerError
 from usad_workbench.core.parallel_embedding import embed_encoders
 from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.storage.importing import SourceClip, import_clips
@@ -74,6 +77,35 @@ def test_workers_end_with_the_process_that_started_them(workspace: Workspace) ->
             return
         time.sleep(0.2)
     raise AssertionError(f"The workers {children} of a killed process still run.")
+
+
+def test_a_worker_that_dies_costs_nobody_its_vectors(workspace: Workspace) -> None:
+    """Whoever worked beside it, and it itself, is tried once more."""
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        while not killed:
+            found = _workers(os.getpid())
+            if found:
+                os.kill(found[0], signal.SIGKILL)
+                killed.append(found[0])
+            time.sleep(0.05)
+
+    threading.Thread(target=kill_one, daemon=True).start()
+    found = embed_encoders(workspace, NAMES, n_processes=2)
+    assert killed
+    for name in NAMES:
+        report = found[name]
+        assert isinstance(report, EmbedReport), report
+        assert len(workspace.embeddings(name, 0).segment_ids) == len(workspace.clips())
+
+
+def test_a_worker_that_dies_every_time_is_words_in_its_place(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel_embedding, "_start_worker", os._exit)
+    found = embed_encoders(workspace, NAMES, n_processes=1)
+    assert [type(found[name]) for name in NAMES] == [WorkerError] * 2
 
 
 def _workers(pid: int) -> list[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
-from usad_workbench.core.nearest import encoder_roles
+from usad_workbench.core.roles import encoder_roles
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace

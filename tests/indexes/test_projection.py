@@ -1,5 +1,6 @@
 """Maps: from the index's neighbours, faithful, and honest about it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,16 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from tests.conftest import SpectrumEncoder
+from tests.stored_vectors import ENCODER, clustered, store
+from usad_workbench.core.cosine import normalise
 from usad_workbench.core.embedding import embed
-from usad_workbench.core.storage.workspace import Workspace, normalise
+from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import projection
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.projection import neighbours, pca_of, project_space, umap_of
+from usad_workbench.indexes.spaces import update_index
+from usad_workbench.workbench.cli import main
+from usad_workbench.workbench.presenters.maps import available_maps
 
 
 def _blobs(n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -87,16 +93,92 @@ def test_project_stores_points_and_their_faithfulness(workspace: Workspace) -> N
     assert not project_space(workspace, "spectrum", 1).is_new
 
 
-def test_few_points_get_pca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.conftest import write_tone
-    from usad_workbench.core.storage.importing import SourceClip, import_clips
-
-    workspace = Workspace.create(tmp_path / "w")
-    import_clips(
-        workspace,
-        [SourceClip(path=write_tone(tmp_path / f"{i}.wav", 100 + i)) for i in range(3)],
-    )
-    embed(workspace, SpectrumEncoder())
+@pytest.mark.parametrize("n", [1, 2, 3, 12, 19])
+def test_few_points_get_pca_and_are_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    vectors = np.random.default_rng(0).normal(size=(n, 4))
+    workspace = store(tmp_path / "w", vectors)
+    with workspace.database.write() as connection:  # as maps of so few were noted before
+        connection.execute(
+            "INSERT INTO projections SELECT ?, 0, 'mean', 'umap', segment_id, 0, 0 FROM segments",
+            [ENCODER],
+        )
+        connection.execute(
+            "INSERT INTO projection_quality VALUES (?, 0, 'mean', 'umap', ?, NULL, ?, 0)",
+            [ENCODER, n, n],
+        )
     monkeypatch.setattr(projection, "umap_of", lambda *_: pytest.fail("too few for UMAP"))
-    report = project_space(workspace, "spectrum", 0)
-    assert (report.n, report.trustworthiness) == (3, None)
+    for is_new in (True, False):
+        report = project_space(workspace, ENCODER, 0)
+        assert (report.method, report.n, report.is_new) == ("pca", n, is_new)
+        assert f"there are {n}" in report.reason and report.trustworthiness is None
+        for table in ("projections", "projection_quality"):
+            assert set(workspace.read(f"SELECT method FROM {table}").method) == {"pca"}
+    stored = workspace.read("SELECT x, y FROM projections ORDER BY segment_id").to_numpy()
+    np.testing.assert_allclose(stored, pca_of(normalise(vectors.astype(np.float32))), atol=1e-6)
+    assert project_space(workspace, ENCODER, 0, method="pca").reason == ""
+
+
+def test_the_command_and_the_page_call_few_points_pca(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = store(tmp_path / "w", np.random.default_rng(0).normal(size=(7, 4)))
+    assert main(["project", "--workspace", str(workspace.folder), "--json"]) == 0
+    out, err = capsys.readouterr()
+    (row,) = json.loads(out)
+    assert row["method"] == "pca" and "there are 7" in row["reason"] and row["reason"] in err
+    assert available_maps(workspace.read).method.tolist() == ["pca"]
+
+
+def test_a_collection_that_grows_gets_umap(tmp_path: Path) -> None:
+    workspace = store(tmp_path / "w", np.random.default_rng(0).normal(size=(20, 4)))
+    report = project_space(workspace, ENCODER, 0)
+    assert (report.method, report.reason) == ("umap", "")
+    assert not project_space(workspace, ENCODER, 0).is_new
+
+
+@pytest.mark.parametrize("n_pieces", [2, 7, 40])
+def test_graphs_in_pieces_end_and_keep_their_pieces(n_pieces: int) -> None:
+    """Each piece has its own axes: no neighbour is in another, as in large collections."""
+    rng = np.random.default_rng(0)
+    which = np.repeat(np.arange(n_pieces), 840 // n_pieces)
+    vectors = np.zeros((len(which), 3 * n_pieces), np.float32)
+    for row, piece in enumerate(which):
+        vectors[row, 3 * piece : 3 * piece + 3] = 1 + 0.3 * rng.normal(size=3)
+    unit, ids = normalise(vectors), np.arange(len(which))
+    points = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
+    assert np.isfinite(points).all()
+    nearest = np.argsort(((points[:, None] - points[None]) ** 2).sum(-1), axis=1)[:, 1:6]
+    assert (which[nearest] == which[:, None]).mean() > 0.9
+
+
+def test_the_start_is_one_that_always_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    import umap.umap_
+
+    monkeypatch.setattr(
+        umap.umap_, "spectral_layout", lambda *_, **__: pytest.fail("a start that may not end")
+    )
+    unit = normalise(_blobs()[0])
+    ids = np.arange(len(unit))
+    assert len(umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))) == 120
+
+
+def test_a_graph_with_poor_recall_is_not_what_a_map_is_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = clustered(400, 6, 4)[0]
+    workspace = store(tmp_path / "w", vectors)
+    seen: list[str] = []
+
+    def noted(index: VectorIndex, *rest: object) -> object:
+        seen.append(index.kind)
+        return neighbours(index, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(projection, "neighbours", noted)
+    for kind in ("hnsw", "ivf"):
+        update_index(workspace, ENCODER, 0, kind=kind)  # type: ignore[arg-type]
+        project_space(workspace, ENCODER, 0)
+        with workspace.database.write() as connection:
+            connection.execute("DELETE FROM projection_quality")
+    assert seen == ["flat", "ivf"]

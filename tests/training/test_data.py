@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import FakeTeacher, write_manifest
 from usad_workbench.core.errors import CheckpointError, ConfigError, TrainingError
-from usad_workbench.core.models.encoder import Encoder
+from usad_workbench.core.models.encoder import Encoder, LayerFeatures
 from usad_workbench.training.data import Corpus, load_corpus
 from usad_workbench.training.recipe import DataRecipe, SourceRecipe
 from usad_workbench.training.shards import ITEMS_PER_SHARD, Shards
@@ -84,7 +85,7 @@ def test_excluded_recordings_are_found_by_their_content(
 
 
 def test_manifests_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"absent\.csv.*Expected a CSV"):
         read_manifest(tmp_path / "absent.csv")
     path = tmp_path / "m.csv"
     path.write_text("clip_id,file,domain\na,b,c\n")
@@ -140,13 +141,124 @@ def test_targets_are_computed_once_and_never_for_others(corpus: Corpus, tmp_path
     assert len(list(tmp_path.glob("targets-*"))) == 3
 
 
-def test_targets_that_half_precision_cannot_hold_name_the_clip(
-    corpus: Corpus, tmp_path: Path
+class Loud(FakeTeacher):
+    """Gives values beyond half precision for clips that are louder than most."""
+
+    beyond = 1e5
+    limit = 0.055
+
+    def _forward(self, samples, n_valid, layers, kind) -> LayerFeatures:  # type: ignore[no-untyped-def]
+        found = super()._forward(samples, n_valid, layers, kind)
+        rms = (samples.square().sum(1) / n_valid).sqrt()
+        factor = torch.where(rms > self.limit, self.beyond, 1.0)[:, None, None]
+        return replace(found, frames=tuple(frames * factor for frames in found.frames))
+
+
+def loud_pieces(corpus: Corpus) -> list[int]:
+    rms = [np.sqrt(np.mean(clip.samples**2)) for clip in corpus.clips(range(len(corpus.pieces)))]
+    return [i for i, value in enumerate(rms) if value > Loud.limit]
+
+
+@pytest.fixture
+def loud(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    rms = sorted(
+        float(np.sqrt(np.mean(c.samples**2))) for c in corpus.clips(range(len(corpus.pieces)))
+    )
+    monkeypatch.setattr(Loud, "limit", (rms[-3] + rms[-4]) / 2)
+    return loud_pieces(corpus)
+
+
+@pytest.mark.parametrize("beyond", [1e5, float("inf"), float("nan")])
+def test_pieces_beyond_half_precision_are_left_out_and_named(
+    corpus: Corpus, tmp_path: Path, loud: list[int], beyond: float, caplog: pytest.LogCaptureFixture
 ) -> None:
+    teacher = Loud("loud", 50.0, 4)
+    teacher.beyond = beyond
+    online = OnlineTargets(teacher, corpus, [1, 2], "block", max_left_out=3)
+    cached = cache_targets(online, tmp_path)
+    names = {(corpus.pieces[i].clip_id, corpus.pieces[i].start_s) for i in loud}
+    assert len(names) == 3 and online.left_out == cached.left_out == names
+    assert all(clip_id in caplog.text for clip_id, _ in names)
+    found = cached.features(range(len(corpus.pieces)))
+    empty = [i for i, n in enumerate(found.n_valid[0].tolist()) if n == 0]
+    assert empty == loud
+    assert all(bool(frames.isfinite().all()) for frames in found.frames)
+    assert all(bool(v.isfinite().all()) for v in target_statistics(cached, len(corpus.pieces))[1])
+    # From the cache, and of pieces that are heard again: known and named once.
+    again = cache_targets(OnlineTargets(teacher, corpus, [1, 2], "block", 3), tmp_path)
+    assert again.left_out == names
+    caplog.clear()
+    assert online.features(loud).n_valid[0].tolist() == [0, 0, 0] and not caplog.text
+    with pytest.raises(TrainingError, match=r"at most 2 pieces may be left out"):
+        cache_targets(OnlineTargets(teacher, corpus, [1, 2], "block", 2), tmp_path)
+    with pytest.raises(TrainingError, match=r"loud gives values .* for \w+-\d"):
+        OnlineTargets(teacher, corpus, [1, 2], "block", 2).features(loud)
+
+
+def test_a_teacher_of_no_piece_at_all_ends_the_run(corpus: Corpus, tmp_path: Path) -> None:
     teacher = FakeTeacher("loud", 50.0, 4)
     teacher.mix = teacher.mix * float("nan")
-    with pytest.raises(TrainingError, match=r"loud gives values .* for \w+-\d"):
-        cache_targets(OnlineTargets(teacher, corpus, [1], "block"), tmp_path)
+    with pytest.raises(TrainingError, match=f"at most {len(corpus.pieces) - 1} pieces"):
+        cache_targets(OnlineTargets(teacher, corpus, [1], "block", 1000), tmp_path)
+
+
+def _shard(folder: Path) -> Path:
+    return min(folder.glob("*.safetensors"))
+
+
+def _write_without_hash(path: Path) -> None:
+    save_file(load_file(path), path)
+
+
+def test_a_changed_shard_is_named_and_one_of_before_is_made_again(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    teacher = FakeTeacher("voice", 50.0, 12)
+    online = OnlineTargets(teacher, corpus, [1, 2], "block")
+    cached = cache_targets(online, tmp_path)
+    wanted = cached.features([0, 5])
+    path = _shard(cached.shards.folder)
+    whole, n_calls = path.read_bytes(), teacher.n_calls
+    path.write_bytes(whole[:-64] + bytes(64))
+    with pytest.raises(CheckpointError, match=f"{path.name} holds tensors of sha256"):
+        cache_targets(online, tmp_path).features([0])
+    path.unlink()
+    for spoil in (lambda: None, lambda: _write_without_hash(path)):
+        spoil()
+        found = cache_targets(online, tmp_path).features([0, 5])
+        assert all(map(torch.equal, found.frames, wanted.frames))
+    assert teacher.n_calls == 3 * n_calls
+
+
+def test_a_shard_in_the_place_of_another_is_named(tmp_path: Path) -> None:
+    shards = Shards(tmp_path, 2 * ITEMS_PER_SHARD)
+    for start in (0, ITEMS_PER_SHARD):
+        shards.write(start, [{"a": torch.randn(2)} for _ in range(ITEMS_PER_SHARD)])
+    first, second = sorted(tmp_path.glob("*.safetensors"))
+    second.write_bytes(first.read_bytes())
+    assert torch.equal(shards.read(0, ["a"])["a"], shards.read(0, ["a"])["a"])
+    with pytest.raises(CheckpointError, match="belongs elsewhere"):
+        shards.read(ITEMS_PER_SHARD, ["a"])
+    with pytest.raises(CheckpointError, match="has no b of item 0"):
+        shards.read(0, ["b"])
+
+
+@pytest.mark.parametrize("spoil", ["shard away", "old shard", "list cut", "list of something else"])
+def test_decoded_audio_that_is_damaged_is_decoded_again(
+    recipe: DataRecipe, tmp_path: Path, spoil: str
+) -> None:
+    corpus = load_corpus(recipe, tmp_path)
+    wanted, folder = corpus.clips(range(4)), tmp_path / corpus.key
+    if spoil == "shard away":
+        _shard(folder).unlink()
+    elif spoil == "old shard":
+        _write_without_hash(_shard(folder))
+    else:
+        (folder / "pieces.json").write_text('{"pieces": [' if spoil == "list cut" else "[1]")
+    again = load_corpus(recipe, tmp_path)
+    assert again.pieces == corpus.pieces
+    for one, other in zip(again.clips(range(4)), wanted, strict=True):
+        np.testing.assert_array_equal(one.samples, other.samples)
 
 
 def test_statistics_are_those_of_all_valid_frames(

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from usad_workbench.core.errors import TrainingError
+from usad_workbench.core.hashed_tensors import save_hashed
 from usad_workbench.core.models.checkpoint import CHECKPOINTS
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.training import read_log, train
@@ -74,7 +75,7 @@ def plant_nan(cache: Path, piece: int) -> None:
     name = next(name for name in tensors if not name.startswith("n:"))
     first = int(tensors[f"n:{name}"][: piece - start].sum())
     tensors[name][first + 1] = float("nan")
-    save_file(tensors, path)
+    save_hashed(path, tensors, f"{path.parent.name}/{start}")
 
 
 def test_ddp_is_one_process_and_all_stop_at_what_is_not_finite(

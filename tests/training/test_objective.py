@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.models.encoder import LayerFeatures
+from usad_workbench.core.models.encoder import LayerFeatures, frame_mask
 from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.models.student import StudentOutput
 from usad_workbench.training.objective import (
@@ -381,3 +382,66 @@ def test_the_learning_rate_rises_and_falls_linearly() -> None:
     np.testing.assert_allclose(np.diff(rates[:4]), 0.5)
     np.testing.assert_allclose(np.diff(rates[4:]), -0.25)
     assert learning_rate(0, peak=1.0, warmup_steps=0, n_steps=2) == 1.0
+
+
+@pytest.mark.parametrize("rates", [(75.0, 50.0), (62.5, 25.0), (50.0, 20.0)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_frames_are_pooled_in_single_precision_under_autocast(
+    rates: tuple[float, float], dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    frames = (torch.randn(2, 40, 6, generator=generator) * 3 + 100).to(dtype)
+    n_valid = torch.tensor([40, 31])
+    wanted = pool_frames(frames.double().float(), n_valid, rates[0], 16, rates[1])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pool_frames(frames, n_valid, rates[0], 16, rates[1])
+    assert found[0].dtype == torch.float32
+    assert torch.equal(found[0], wanted[0]) and torch.equal(found[1], wanted[1])
+    # Against the definition: a mean of values near 100 that half precision would round to 0.5.
+    shared = overlap(16, rates[1], 40, rates[0]).double()
+    valid = frame_mask(n_valid, 40).double()
+    exact = torch.einsum("sf,cf,cfd->csd", shared, valid, frames.double())
+    exact /= torch.einsum("sf,cf->cs", shared, valid).clamp(min=1e-30).unsqueeze(-1)
+    for row, n in enumerate(found[1].tolist()):
+        torch.testing.assert_close(found[0][row, :n].double(), exact[row, :n], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("pooled", ["prediction", "hidden"])
+def test_half_precision_reaches_the_loss_through_the_heads_alone(pooled: str) -> None:
+    """With heads in single precision the loss under autocast is that without."""
+    heads = Heads(tuple(
+        HeadSpec(teacher=name, student_layer=1, teacher_layer=1, kind="block", teacher_dim=6,
+                 student_dim=8, hidden_dim=8) for name in ("fast", "slow")
+    ))  # fmt: skip
+    for head in heads:
+        forward = head.forward
+        head.forward = without_half(forward)  # type: ignore[method-assign]
+    objective = Objective(
+        heads, teacher_domains={"fast": "speech", "slow": "music"}, omega=10.0, frame_rate_hz=50.0,
+        pooled=pooled,  # type: ignore[arg-type]
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(2, 50, 8, generator=generator)
+    n_valid = torch.tensor([50, 37])
+    output = StudentOutput(
+        x=hidden, mel=hidden, stem=hidden, hidden_states=(hidden,), ffn=(hidden,), n_valid=n_valid
+    )
+    targets = {
+        name: LayerFeatures(
+            layers=(1,), frames=(torch.randn(2, n, 6, generator=generator) + 50,),
+            n_valid=(torch.tensor([n, n // 2]),), frame_rates_hz=(rate,),
+        )
+        for name, n, rate in (("fast", 62, 62.5), ("slow", 20, 20.0))
+    }  # fmt: skip
+    wanted = objective(output, targets, ["speech", "music"])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = objective(output, targets, ["speech", "music"])
+    assert torch.equal(found.total, wanted.total) and torch.equal(found.sums, wanted.sums)
+
+
+def without_half(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def whole(hidden: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return forward(hidden.float())
+
+    return whole

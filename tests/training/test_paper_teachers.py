@@ -19,7 +19,8 @@ from tests.core.teachers.teacher_files import SMALL_ATST, atst_checkpoint, small
 from usad_workbench.core.models.checkpoint import load_heads
 from usad_workbench.core.registry import get_weights, load_encoder
 from usad_workbench.core.teachers import atst, builtin
-from usad_workbench.core.teachers.hub_table import HUB, HUB_SOURCES
+from usad_workbench.core.teachers.hub_table import HUB
+from usad_workbench.core.teachers.known import hub_sources
 from usad_workbench.core.teachers.weights import CACHE_VARIABLE
 from usad_workbench.training import read_log, train
 from usad_workbench.training.recipe import load_recipe
@@ -33,7 +34,7 @@ FOLDERS = {"wavlm-large": "wavlm-large", "whisper-large-v3": "whisper", "af-whis
 
 def snapshot(hub: Path, name: str) -> Path:
     """An empty folder where the hub's client puts a repository."""
-    root = hub / f"models--{HUB_SOURCES[name].repo.replace('/', '--')}"
+    root = hub / f"models--{hub_sources()[name].repo.replace('/', '--')}"
     (root / "refs").mkdir(parents=True)
     (root / "refs" / "main").write_text("0" * 40)
     folder = root / "snapshots" / ("0" * 40)

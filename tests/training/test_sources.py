@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,71 @@ def test_sources_that_cannot_be_used(manifest: Path, folder: Path, tmp_path: Pat
         find_recordings(recipe(SourceRecipe(path=str(tmp_path / "empty"), domain="music")))
     with pytest.raises(ConfigError, match="positive share for each or for none"):
         recipe(one, replace(one, share=1.0))
+
+
+BAD_ROWS = {
+    "x1": ("no path", "has no path"),
+    "x2,,speech": ("an empty path", "has no path"),
+    ",a.wav,speech": ("no clip_id", "has no clip_id"),
+    "x3,a.wav,": ("no domain", "has no domain"),
+    "x4,a.wav,speech,dog": ("a comma that is not quoted", "cells beyond its header"),
+    "x5,a\0b.wav,speech": ("a NUL", ""),
+    f"x6,{'n' * 300}.wav,speech": ("a name too long", ""),
+    "x7,absent.wav,speech": ("no such file", ""),
+    "x8,.,speech": ("a folder", ""),
+}
+
+
+def test_rows_that_cannot_be_used_are_named_and_the_rest_is_learned_from(
+    manifest: Path, tmp_path: Path
+) -> None:
+    lines = manifest.read_text().splitlines()
+    good = [line.replace(",", f",{manifest.parent}/", 1) for line in lines[1:]]
+    path = tmp_path / "m.csv"
+    # With the mark that spreadsheets put in front.
+    path.write_text("\n".join([lines[0], *BAD_ROWS, *good]), encoding="utf-8-sig")
+    corpus = load_corpus(recipe(SourceRecipe(path=str(path))), tmp_path / "cache")
+    assert {piece.clip_id for piece in corpus.pieces} == {line.split(",")[0] for line in good}
+    failed = dict(corpus.failed)
+    assert len(failed) == len(corpus.failed) == len(BAD_ROWS)
+    for row, (what, words) in BAD_ROWS.items():
+        name = row.split(",")[0] or f"m.csv, row {1 + list(BAD_ROWS).index(row)}"
+        assert failed[name] and words in failed[name], what
+    again = load_corpus(recipe(SourceRecipe(path=str(path))), tmp_path / "cache")
+    assert again.failed == corpus.failed and again.key == corpus.key
+
+
+def test_files_that_cannot_be_used_are_named_and_the_rest_is_learned_from(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "loop.wav").symlink_to(folder / "loop.wav")
+    (folder / "text.wav").write_text("no audio")
+    (folder / "again").symlink_to(folder)
+    (folder / "._loop.wav").write_bytes(bytes(4096))  # what macOS leaves on foreign disks
+    bad = os.fsencode(folder) + b"/caf\xe9.wav"
+    Path(os.fsdecode(bad)).write_bytes((folder / "deep" / "music-0.wav").read_bytes())
+    source = SourceRecipe(path=str(folder), domain="music")
+    corpus = load_corpus(recipe(source, domains=("music",)), tmp_path / "cache")
+    assert {p.clip_id for p in corpus.pieces} == {
+        f"extra/deep/{domain}-0.wav" for domain in ("speech", "sound", "music")
+    }
+    assert dict(corpus.failed).keys() == {
+        "extra/loop.wav", "extra/text.wav", "extra/caf\\udce9.wav"
+    }  # fmt: skip
+
+
+def test_an_excluded_recording_that_cannot_be_read_is_said(
+    manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"clip_id": "gone", "path": "gone.wav", "domain": "speech"},
+        {"clip_id": "held", "path": str(manifest.parent / "speech-2.wav"), "domain": "speech"},
+    ]
+    held = str(write_manifest(tmp_path / "held.csv", rows))
+    wanted = recipe(SourceRecipe(path=str(manifest)), exclude=(held,))
+    found = {row.clip_id for row in find_recordings(wanted)}
+    assert "speech-2" not in found and len(found) == 17
+    assert "1 of 2 recordings of data.exclude" in caplog.text and "gone" in caplog.text
 
 
 def test_the_key_of_a_corpus_is_that_of_its_rows(tmp_path: Path) -> None:

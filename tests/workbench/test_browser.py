@@ -241,7 +241,7 @@ def truncated() -> bytes:
 
 BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "empty": ("empty.wav", lambda: b"", "cannot be used"),
-    "text": ("notes.wav", lambda: b"this is no audio", "cannot be read as audio"),
+    "text": ("notes.wav", lambda: b"this is no audio", "holds no audio"),
     "truncated": ("cut.flac", truncated, "cannot be used"),
     "nan": ("nan.wav", broken_samples, "not finite"),
     "one sample": ("one.wav", lambda: wav(np.array([0.5])), "25 ms"),
@@ -249,7 +249,7 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "markup": (
         "<script>window.executed=1<img src=x onerror=window.executed=1>.wav",
         lambda: b"no audio",
-        "cannot be read as audio",
+        "holds no audio",
     ),
 }
 GOOD: dict[str, tuple[str, Callable[[], bytes]]] = {

@@ -145,19 +145,54 @@ def test_probes_by_the_other_protocol(opened: Any) -> None:
     assert page.dataframe[0].value["n_test"].max() == 27
 
 
+def click(page: AppTest, label: str) -> AppTest:
+    return next(b for b in page.button if b.label == label).click().run()
+
+
+def asked(page: AppTest, query: str) -> AppTest:
+    """The Data page once it has answered a query."""
+    page = click(page.text_area[0].set_value(query).run(), "Run")
+    while any(b.label == "Cancel" for b in page.button):
+        page = page.run()
+    assert not page.exception
+    return page
+
+
 def test_sql_box_answers_and_refuses(opened: Any) -> None:
-    page = opened("Data")
-    page = page.text_area[0].set_value("SELECT 41 + 1 AS answer").run()
-    run = next(b for b in page.button if b.label == "Run")
-    page = run.click().run()
-    assert not page.exception and not page.error
+    page = asked(opened("Data"), "SELECT 41 + 1 AS answer;")
+    assert not page.error
     assert any(
         "answer" in frame.value and frame.value["answer"][0] == 42 for frame in page.dataframe
     )
-    page = page.text_area[0].set_value("DROP TABLE clips").run()
-    page = next(b for b in page.button if b.label == "Run").click().run()
-    assert not page.exception
-    assert page.error
+    for wrong in (
+        "DROP TABLE clips",
+        "",
+        "-- later",
+        "CALL enable_logging()",
+        "SELECT 1; SELECT 2",
+    ):
+        page = asked(page, wrong)
+        assert len(page.error) == 1 and "statement" in page.error[0].value
+
+
+def test_sql_box_shows_the_first_rows_of_many(opened: Any) -> None:
+    page = asked(opened("Data"), "SELECT * FROM range(100000000)")
+    assert "The first 100,000 rows of more, the first 10,000 of them shown" in texts(page)
+    assert len(page.dataframe[-1].value) == 10_000
+
+
+def test_a_long_query_is_cancelled(opened: Any) -> None:
+    page = opened("Data")
+    endless = (
+        "SELECT count(*) FROM range(200000000) a, range(1000) b WHERE (a.range + b.range) % 7 = 3"
+    )
+    page = click(page.text_area[0].set_value(endless).run(), "Run")
+    assert "Running for" in texts(page) and not page.error
+    page = click(page, "Cancel")
+    while any(b.label == "Cancel" for b in page.button):
+        page = page.run()
+    assert "was stopped" in page.error[0].value
+    assert len(asked(page, "SELECT 1 AS a").dataframe)
 
 
 def test_a_folder_that_is_no_workspace_is_named(
@@ -204,10 +239,11 @@ def test_no_module_is_loaded_twice(workspace: Workspace) -> None:
 
 def test_launch_hands_the_folder_after_the_dashes(tmp_path: Path) -> None:
     command = launch(tmp_path, "127.0.0.1", 8123)
-    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert command[:3] == [sys.executable, "-m", "usad_workbench.workbench.server"]
     assert command[-2:] == ["--", str(tmp_path)]
     assert command[command.index("--browser.gatherUsageStats") + 1] == "false"
     assert command[command.index("--server.headless") + 1] == "true"
+    assert command[command.index("--runner.magicEnabled") + 1] == "false"
     assert Path(command[command.index("--theme.base") + 1]).is_file()
 
 
@@ -376,7 +412,7 @@ def add_encoder(workspace: Workspace, role: str) -> None:
             [role],
         )
         connection.execute(
-            "INSERT INTO spaces VALUES (1, 'alone', 0, 'mean', '10s/10s', 10, 10, 16000, 4, 'hash', '1', 1)"
+            "INSERT INTO spaces VALUES (1, 'alone', 0, 'mean', '10s/10s', 10, 10, 16000, 4, 'hash', '1', 1, NULL)"
         )
 
 

@@ -116,24 +116,24 @@ def test_unjudged_maps_say_so() -> None:
 
 
 def test_overview_of_the_workspace(workspace: Workspace) -> None:
-    found = overview.totals(workspace.sql)
+    found = overview.totals(workspace.read)
     assert (found.n_clips, found.n_segments, found.n_failures) == (109, 111, 1)
     assert "109 clips" in overview.in_words(found)
-    rows = overview.encoder_rows(workspace.sql)
+    rows = overview.encoder_rows(workspace.read)
     assert rows["role"].tolist()[:2] == ["student", "teacher"]
     assert rows["layers"].iloc[0] == 5
-    assert overview.taught_words(workspace.sql)[0].endswith("speech-teacher (speech).")
-    unseen = {h.domain for h in overview.headlines(workspace.sql) if h.is_unseen}
+    assert overview.taught_words(workspace.read)[0].endswith("speech-teacher (speech).")
+    unseen = {h.domain for h in overview.headlines(workspace.read) if h.is_unseen}
     assert unseen == {"effects"}
-    assert {h.student for h in overview.headlines(workspace.sql)} == {"tiny-student"}
-    assert all(h.has_record for h in overview.headlines(workspace.sql))
-    assert overview.collections(workspace.sql)["domain"].tolist()[0] == "speech"
+    assert {h.student for h in overview.headlines(workspace.read)} == {"tiny-student"}
+    assert all(h.has_record for h in overview.headlines(workspace.read))
+    assert overview.collections(workspace.read)["domain"].tolist()[0] == "speech"
 
 
 def test_another_students_teacher_is_a_control(workspace: Workspace) -> None:
-    roles = encoders.roles_for(workspace.sql, "tiny-student")
+    roles = encoders.roles_for(workspace.read, "tiny-student")
     assert roles["speech-teacher"] == "teacher"
-    assert encoders.roles_for(workspace.sql, "nobody")["speech-teacher"] == "teacher"
+    assert encoders.roles_for(workspace.read, "nobody")["speech-teacher"] == "teacher"
 
 
 def matrix_rows(value: float = 0.4, null: float | None = 0.2) -> pd.DataFrame:
@@ -285,10 +285,10 @@ def test_verdict_follows_the_interval_of_the_difference(
 
 
 def test_best_per_encoder_takes_one_pair(workspace: Workspace) -> None:
-    found = bias.best_per_encoder(workspace.sql, "tiny-student", "debiased_linear_cka")
+    found = bias.best_per_encoder(workspace.read, "tiny-student", "debiased_linear_cka")
     assert not found.duplicated(["domain", "teacher"]).any()
     assert (found["n_pairs"] <= 20).all()
-    top = workspace.sql(
+    top = workspace.read(
         "SELECT max(value) AS v FROM teacher_similarity WHERE measure = 'debiased_linear_cka' "
         "AND domain = 'music' AND teacher = 'music-teacher'"
     )["v"][0]
@@ -297,8 +297,8 @@ def test_best_per_encoder_takes_one_pair(workspace: Workspace) -> None:
 
 
 def test_probes_have_n_interval_and_chance(workspace: Workspace) -> None:
-    rows = probes.probe_rows(workspace.sql, "linear")
-    roles = encoders.roles_of(workspace.sql)
+    rows = probes.probe_rows(workspace.read, "linear")
+    roles = encoders.roles_of(workspace.read)
     table = probes.probe_table(rows, roles)
     assert {"value", "ci_low", "ci_high", "chance", "n_test", "role"} <= set(table)
     figure = probes.probe_figure(rows, roles, {})
@@ -314,7 +314,7 @@ def test_both_lists_of_hits_know_what_they_share(workspace: Workspace) -> None:
         found = SearchHits(
             segment_ids=np.array(ids), scores=np.linspace(1, 0.5, len(ids), dtype=np.float32)
         )
-        return hits.hit_rows(workspace.sql, found)
+        return hits.hit_rows(workspace.read, found)
 
     left, right = rows(5, 3, 9), rows(5, 9, 11)
     assert left["segment_id"].tolist() == [5, 3, 9]
@@ -330,7 +330,7 @@ def test_parts_that_cannot_be_embedded_are_refused(part: tuple[float, float]) ->
 
 
 def test_sound_is_exactly_the_segment(workspace: Workspace) -> None:
-    row = workspace.sql(
+    row = workspace.read(
         "SELECT s.*, c.path FROM segments s JOIN clips c USING (clip_id) "
         "WHERE clip_id = 'music-long' ORDER BY start_s"
     ).iloc[1]
@@ -369,27 +369,27 @@ def test_spectrograms_of_any_length(n: int) -> None:
 
 
 def test_data_page_filters_text_as_text(workspace: Workspace) -> None:
-    assert len(data.find_segments(workspace.sql, None, "")) == 111
-    assert len(data.find_segments(workspace.sql, None, "<script>")) == 1
-    assert len(data.find_segments(workspace.sql, None, "%")) == 0
+    assert len(data.find_segments(workspace.read, None, "")) == 111
+    assert len(data.find_segments(workspace.read, None, "<script>")) == 1
+    assert len(data.find_segments(workspace.read, None, "%")) == 0
     where = clips.condition(["speech"], ["o'hara"])
-    assert len(data.find_segments(workspace.sql, where, "")) == 0
-    assert len(data.find_segments(workspace.sql, clips.condition(["speech"]), "-001")) == 1
+    assert len(data.find_segments(workspace.read, where, "")) == 0
+    assert len(data.find_segments(workspace.read, clips.condition(["speech"]), "-001")) == 1
 
 
 def test_checks_count_what_is_wrong(workspace: Workspace) -> None:
-    found = {c.what: c for c in data.checks(workspace.sql, workspace)}
+    found = {c.what: c for c in data.checks(workspace.read, workspace)}
     assert found["Clips whose audio file is gone"].is_fine
     failures = found["Files and segments that failed"]
     assert (failures.n, failures.of) == (1, 112)  # 111 segments and a file that is none
     assert set(data.check_table(list(found.values()))["state"]) == {"fine", "look"}
 
 
-def test_sql_cannot_write(workspace: Workspace) -> None:
+def test_examples_are_queries(workspace: Workspace) -> None:
     with pytest.raises(QueryError):
-        data.run_query(workspace.sql, "DELETE FROM clips;")
+        workspace.sql("DELETE FROM clips;")
     for query in data.EXAMPLES.values():
-        assert len(data.run_query(workspace.sql, query))
+        assert len(workspace.sql(query))
 
 
 def test_each_row_of_a_comparison_is_in_one_of_its_views() -> None:

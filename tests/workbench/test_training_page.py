@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from usad_workbench.core.errors import StoreError
+from usad_workbench.core.locks import FileLock
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import app
 from usad_workbench.workbench.presenters import runs, training
@@ -64,6 +67,83 @@ def make_run(folder: Path, seed: int = 0, stage: int = 1) -> Path:
     (folder / "recipe.toml").write_text('name = "s"\n[optimiser]\nn_steps = 100\npeak_lr = 0.1\n')
     (folder / "run.json").write_text(json.dumps(provenance))
     return folder
+
+
+NAMES = ["hf:OWNER/NAME", "hf:OWNER/NAME/x", "run:runs/a@3", "hf:/data/a model/b", "plain"]
+
+
+def test_teachers_whose_names_hold_strokes_have_their_curves() -> None:
+    """As `hf:OWNER/NAME`, folders and runs do; one begins as another."""
+    columns = {"step": 1.0, "loss": 2.0}
+    for i, name in enumerate(NAMES):
+        columns |= {f"l1/{name}": i, f"cosine/{name}": i, f"loss/{name}": i + 0.5}
+        columns |= {f"loss/{name}/{domain}": i for domain in ("speech", "music")}
+    steps = pd.DataFrame([columns])
+    assert training.loss_columns(steps) == {
+        training.ALL_TEACHERS: "loss", **{name: f"loss/{name}" for name in sorted(NAMES)}
+    }  # fmt: skip
+    assert training.domain_panels(steps) == {
+        name: {domain: f"loss/{name}/{domain}" for domain in ("speech", "music")} for name in NAMES
+    }
+    assert set(training.term_panels(steps)["L1 distance"]) == set(NAMES)
+
+
+def test_a_run_is_as_alive_as_the_process_that_holds_it(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "r")
+    (run,) = runs.find_runs([tmp_path])
+    lock = FileLock.take(folder / "lock")
+    assert lock is not None
+
+    def state(now: float | None = None) -> str:
+        return runs.status_of(run, *runs.LogTail(folder / "log.jsonl").read(), now).words
+
+    in_a_week = time.time() + 7 * 86_400
+    assert state(in_a_week) == "starting"
+    append(folder, line(1), line(2))
+    assert state() == state(in_a_week) == "running"
+    lock.release()
+    assert state() == "stopped at step 2"
+    (folder / "log.jsonl").unlink()
+    assert state() == "stopped before its first step"
+    append(folder, *[line(i) for i in (99, 100)])
+    assert state() == "finished"
+
+
+def test_a_lock_of_another_machine_leaves_it_to_the_age(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "r")
+    (run,) = runs.find_runs([tmp_path])
+    append(folder, line(1), line(2))
+    (folder / "lock").write_text(json.dumps({"host": "another", "process": 1}))
+    log = runs.LogTail(folder / "log.jsonl").read()
+    assert runs.status_of(run, *log).state == "running"
+    assert runs.status_of(run, *log, time.time() + 3600).state == "stopped"
+
+
+def test_a_run_that_was_stopped_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "runs" / "my run")
+    monkeypatch.chdir(tmp_path)
+    (run,) = runs.find_runs([tmp_path / "runs"])
+    asked = shlex.split(runs.resume_command(run))
+    assert asked[:2] == ["usad", "train"] and asked[-1] == "--resume"
+    assert Path(asked[2]) == Path("runs/my run/recipe.json") and asked[4] == "runs/my run"
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '{"optimiser": 5, "teachers": 3, "run": [], "stage": "x", "start": null}']
+)
+def test_a_damaged_recipe_or_record_leaves_the_page(tmp_path: Path, text: str) -> None:
+    folder = make_run(tmp_path / "r")
+    for name in ("recipe.json", "run.json"):
+        (folder / name).write_text(text)
+    append(folder, line(1), line(2))
+    (run,) = runs.find_runs([tmp_path])
+    status = runs.status_of(run, *runs.LogTail(folder / "log.jsonl").read())
+    assert (run.n_steps, run.teachers, run.seed, run.stage, run.started_from) == (0, {}, 0, 1, "")
+    assert status.state != "finished" and len(runs.run_table([run], [status])) == 1
+    assert len(runs.teacher_table(run)) == len(runs.failed_table(run)) == 0
+    assert "not recorded" in runs.data_words(run)
 
 
 def test_a_log_is_read_once_and_only_where_it_grew(

@@ -152,7 +152,7 @@ def synthetic_trainer(
         optimiser=OptimiserRecipe(peak_lr=1e-4, n_steps=n_steps, warmup_steps=1),
         run=RunRecipe(
             device=device,
-            precision="bfloat16",
+            precision="bfloat16" if on_accelerator else "float32",
             compile=on_accelerator,
             log_every=n_steps,
             checkpoint_every=n_steps,

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from usad_workbench.core.csv_cells import neutral
 from usad_workbench.workbench.commands.arguments import names_of
 from usad_workbench.workbench.output import DONE, Output, table
 
@@ -89,4 +90,4 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: neutral(cell) for name, cell in row.items()} for row in rows)

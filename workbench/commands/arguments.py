@@ -28,8 +28,8 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="H",
-        help="the address of this machine that it listens on; others reach it on any but the "
-        "default %(default)s",
+        help="the address of this machine that it listens on; on any but the default %(default)s "
+        "others can read the whole workspace, without a password",
     )  # fmt: skip
 
 

@@ -77,6 +77,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         seed=args.seed, n_permutations=args.permutations, where=args.where or "",
         layers=tuple(layers_of(args.layer) or ()) if args.layer else (),
         clip_ids=_listed(args.clips), associations=rules.associations,
+        rules=rules,
     )  # fmt: skip
     material = gather(
         workspace, args.student, config=config,

@@ -24,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument(
-        "--replace", action="store_true", help="first remove what the workspace has of them"
-    )
+        "--replace", action="store_true",
+        help="embed everything anew and put it in the place of what is stored, all at once at the "
+        "end; if a segment that has a vector fails, the stored ones stay",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -33,7 +35,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.embedding import embed
     from usad_workbench.core.registry import load_encoder
     from usad_workbench.core.storage.importing import Failure
-    from usad_workbench.core.storage.spaces import drop_encoder
     from usad_workbench.core.storage.workspace import Workspace
 
     workspace = Workspace.open(args.workspace)
@@ -47,11 +48,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     for name in names:
         try:
             encoder = load_encoder(name, device=args.device)
-            if args.replace:
-                drop_encoder(workspace, encoder.spec.name)
             report = embed(
-                workspace, encoder, layers=layers, pooling=args.pooling, progress=output.progress
-            )
+                workspace, encoder, layers=layers, pooling=args.pooling, replace=args.replace,
+                progress=output.progress,
+            )  # fmt: skip
         except UsadError as error:
             if len(names) == 1:
                 raise

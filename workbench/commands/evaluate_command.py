@@ -78,8 +78,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
         ),
         progress=output.progress,
     ).to_dict("records")
+    untested = {row["task"]: row["reason"] for row in rows if row["n_test"] == 0}
+    for task, reason in untested.items():
+        output.note(f"task {task}: {reason}")
     output.result(rows, table(rows, COLUMNS))
-    return DONE
+    return SOME_FAILED if untested else DONE
 
 
 def _run_benchmark(args: argparse.Namespace, output: Output) -> int:

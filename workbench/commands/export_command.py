@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--clips", metavar="SQL", help="clips of a workspace; true for all")
     parser.add_argument(
         "--format", required=True, choices=sorted({*sum(FORMATS.values(), ())}),
-        help="; ".join(f"{what}: {' or '.join(kinds)}" for what, kinds in FORMATS.items()),
+        help="; ".join(f"{what}: {' or '.join(kinds)}" for what, kinds in FORMATS.items())
+        + ". Text that a spreadsheet would run as a formula stands behind an apostrophe in CSV; "
+        "usad import takes it away again",
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--workspace", metavar="DIR", help="for --space and --clips")

@@ -1,15 +1,29 @@
 """``usad import``."""
 
 import argparse
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
-from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.core.errors import ConfigError, UsadError, in_words
 from usad_workbench.workbench.commands.arguments import add_tasks, add_workspace
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
+if TYPE_CHECKING:
+    from usad_workbench.core.storage.importing import ImportReport
+
 EPILOG = """A file that is in the workspace already is skipped, whatever its clip id: the same command again
-adds nothing. A copy of it under another path is added if its clip id is new, and counted on
-standard error: folds keep copies together, `usad check` names those with contradicting labels."""
+adds nothing. What a manifest says of it that the workspace does not know yet, such as labels that
+come late, is filled in; other values than the stored ones are refused, or taken with --update. A
+file that was moved is found again by its content, and its clip has the new path. A copy under
+another path is added if its clip id is new, and counted on standard error: give copies one
+cluster_id, or delete them, since folds keep clusters whole.
+
+Of folders every file is taken that ends like audio, also in folders behind links; hidden files and
+what macOS leaves on foreign disks (._*, __MACOSX, .Trashes) are passed over, all others are counted
+by suffix. A manifest is a CSV parted by commas, semicolons or tabs, or Parquet, one row for each
+file. Cells are text as they stand: NA, None and null are labels like others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,20 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", help="speech, sound, music, or any name for an unseen domain")
     parser.add_argument(
         "--manifest", action="append", default=[], metavar="CSV",
-        help="a CSV with a column 'path' and any of clip_id, domain, dataset, cluster_id, label, "
+        help="a CSV or Parquet file with a column 'path' (or 'file_name') and any of clip_id, domain, dataset, cluster_id, label, "
         "split; its other columns are kept as they are",
+    )  # fmt: skip
+    parser.add_argument(
+        "--update", action="store_true",
+        help="values of manifests replace other ones of clips that are there",
     )  # fmt: skip
     add_tasks(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds clips; what cannot be read is named and stops nothing."""
-    from usad_workbench.core.storage.importing import (
-        Failure,
-        find_sources,
-        import_clips,
-        read_manifest,
-    )
+    from usad_workbench.core.storage.importing import Failure, import_clips
+    from usad_workbench.core.storage.sources import count_ignored, find_sources, read_manifest
     from usad_workbench.core.storage.tables import read_tasks, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
 
@@ -43,9 +57,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
         )
     tasks = read_tasks(args.tasks) if args.tasks else []
     clips, missing = [], []
+    ignored: Counter[str] = Counter()
     for source in args.sources:
         try:
-            clips += find_sources(source)
+            with in_words(source):
+                clips += find_sources(source)
+                ignored.update(count_ignored(source))
         except UsadError as error:
             missing.append(Failure(path=source, reason=str(error)))
     for manifest in args.manifest:
@@ -53,21 +70,45 @@ def run(args: argparse.Namespace, output: Output) -> int:
     # Tasks alone are for clips that are there.
     has_clips = args.sources or args.manifest
     workspace = (Workspace.create if has_clips else Workspace.open)(args.workspace)
-    report = import_clips(workspace, clips, domain=args.domain, progress=output.progress)
+    report = import_clips(
+        workspace, clips, domain=args.domain, update=args.update, progress=output.progress
+    )
     report = replace(report, failed=missing + report.failed)
     set_tasks(workspace, tasks)
     output.failures(report.failed)
-    if report.n_copies:
-        output.note(
-            f"{report.n_copies} of the added clips have the audio of another clip under another "
-            "path. Folds keep them together; `usad check` names those whose labels contradict."
-        )
+    for note in _notes(report, ignored):
+        output.note(note)
     said = (
         f"added {report.n_added} clips, skipped {report.n_skipped} that were there, "
         f"{len(report.failed)} failed"
     )
     output.result(
-        asdict(report) | {"n_tasks": len(tasks)},
+        asdict(report) | {"ignored": dict(ignored.most_common()), "n_tasks": len(tasks)},
         f"{said}; tasks set: {len(tasks)}" if tasks else said,
     )
     return SOME_FAILED if report.failed else DONE
+
+
+def _notes(report: "ImportReport", ignored: Mapping[str, int]) -> Iterator[str]:
+    """What a person should know beside the counts."""
+    if report.n_copies:
+        yield (
+            f"{report.n_copies} of the added clips have the audio of another clip under another "
+            "path. Give copies one cluster_id in a manifest, or delete them: folds keep clusters "
+            "whole, not copies."
+        )
+    if report.n_moved:
+        yield f"{report.n_moved} clips were moved: they have the paths at which they were found."
+    if report.n_filled:
+        yield f"{report.n_filled} clips that were there have new values from the manifest."
+    if report.n_by_ffmpeg:
+        yield (
+            f"{report.n_by_ffmpeg} of the added clips were decoded by FFmpeg's libraries, the "
+            "others by libsndfile."
+        )
+    if ignored:
+        suffixes = ", ".join(f"{n} {suffix}" for suffix, n in ignored.items())
+        yield (
+            f"{sum(ignored.values())} files of the folders were not taken: {suffixes}. A file "
+            "that is named outright is always tried."
+        )

@@ -20,22 +20,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clips", metavar="MANIFEST",
         help="CSV or Parquet with clip_id, domain, cluster_id, label and more: adds clips that "
-        "have no audio",
+        "have no audio, and fills in what is not known yet of those that are there",
     )  # fmt: skip
     add_tasks(parser)
     parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
     parser.add_argument(
         "--replace", action="store_true",
-        help="first remove what the workspace has of the file's encoders",
+        help="put the file's vectors in the place of what the workspace has of its encoders, all at "
+        "once at the end; if a clip that has a vector fails, the stored ones stay",
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds vectors that were made elsewhere; what does not fit is named."""
-    from usad_workbench.core.storage.importing_embeddings import (
-        import_embeddings,
-        import_silent_clips,
-    )
+    from usad_workbench.core.storage.importing_embeddings import import_embeddings
+    from usad_workbench.core.storage.silent_clips import import_silent_clips
     from usad_workbench.core.storage.tables import read_tasks, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
     parser.add_argument(
         "--kind", choices=["auto", "flat", "ivf", "ivfpq", "hnsw"], default="auto",
-        help="auto: exact up to 50,000 vectors, HNSW above; ivf and ivfpq are trained, and exact "
+        help="auto: exact up to 50,000 vectors, ivf above; ivf and ivfpq are trained, and exact "
         "where there are too few vectors for that",
     )  # fmt: skip
 
@@ -28,9 +28,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.indexes.evaluation import evaluate_index
     from usad_workbench.indexes.faiss_index import why_exact
+    from usad_workbench.indexes.files import clear_leftovers, open_index
     from usad_workbench.indexes.spaces import update_index
 
     workspace = Workspace.open(args.workspace)
+    if args.action == "build":
+        clear_leftovers(workspace)
     spaces = workspace.spaces()
     rows = []
     reasons: Counter[str] = Counter()
@@ -41,7 +44,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
             reason = why_exact(args.kind, update_index(workspace, *key, kind=args.kind).n)
             reasons[reason] += 1
         evaluation = evaluate_index(workspace, *key)
-        if evaluation is not None:
+        if evaluation is None:
+            problem = open_index(workspace, workspace.space(*key)).problem
+            output.note(f"{problem or f'{key[0]} layer {key[1]} has no index.'} Run `usad index`.")
+        else:
             row = {name: getattr(evaluation, name) for name in COLUMNS}
             rows.append(row | {"reason": reason})
         output.progress(done, len(spaces), f"index {args.action}")

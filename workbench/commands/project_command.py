@@ -1,6 +1,7 @@
 """``usad project``."""
 
 import argparse
+from collections import Counter
 
 from usad_workbench.workbench.commands.arguments import add_workspace
 from usad_workbench.workbench.output import DONE, Output, table
@@ -15,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layer", type=int, help="only this layer")
     parser.add_argument(
         "--method", choices=["umap", "pca"], default="umap",
-        help="umap keeps neighbours, pca what varies most (default: %(default)s)",
+        help="umap keeps neighbours, pca what varies most; fewer than 20 vectors get pca (default: "
+        "%(default)s)",
     )  # fmt: skip
 
 
@@ -38,7 +40,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
         report = project_space(
             workspace, str(space.encoder), int(space.layer), str(space.pooling), args.method
         )
-        rows.append({name: getattr(report, name) for name in COLUMNS})
+        rows.append({name: getattr(report, name) for name in COLUMNS} | {"reason": report.reason})
         output.progress(done, len(spaces), f"project {args.method}")
+    for reason, n in Counter(row["reason"] for row in rows).items():
+        if reason:
+            output.note(f"{n} of {len(rows)} spaces: {reason}.")
     output.result(rows, table(rows, COLUMNS))
     return DONE

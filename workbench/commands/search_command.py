@@ -1,16 +1,10 @@
 """``usad search``."""
 
-from __future__ import annotations
-
 import argparse
-from typing import TYPE_CHECKING
 
-from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.errors import ConfigError
 from usad_workbench.workbench.commands.arguments import add_trust, add_workspace
 from usad_workbench.workbench.output import DONE, Output, table
-
-if TYPE_CHECKING:
-    from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
 COLUMNS = ["rank", "score", "clip_id", "start_s", "end_s", "path"]
 
@@ -21,8 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--query", metavar="FILE", help="a sound file")
     query.add_argument("--clip", metavar="ID", help="a clip of the workspace")
-    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds")
-    parser.add_argument("--end", type=float, metavar="S", help="seconds")
+    parser.add_argument(
+        "--start", type=float, metavar="S",
+        help="seconds into the file or clip; without --start and --end its beginning is looked "
+        "for, as long as the window of the workspace",
+    )  # fmt: skip
+    parser.add_argument(
+        "--end",
+        type=float,
+        metavar="S",
+        help="seconds; exactly the part from --start to --end is looked for",
+    )
     parser.add_argument(
         "--encoder", required=True, metavar="E", help="whose space is searched; embedded before"
     )
@@ -38,46 +41,18 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Finds the nearest segments by cosine."""
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.indexes.spaces import describe_hits, search
+    from usad_workbench.workbench.query_vectors import Part, vector_of_clip, vector_of_file
 
     if args.k < 1:
         raise ConfigError(f"Found -k {args.k}, expected 1 or more. Ask for at least one hit.")
     workspace = Workspace.open(args.workspace)
-    vector = _clip_vector(workspace, args) if args.clip else _file_vector(workspace, args, output)
+    part = Part(start_s=args.start, end_s=args.end)
+    vector = (
+        vector_of_file(workspace, args.query, part, args.encoder, args.layer, output.note)
+        if args.clip is None
+        else vector_of_clip(workspace, args.clip, part, args.encoder, args.layer, output.note)
+    )
     hits = search(workspace, vector, args.encoder, args.layer, k=args.k, where=args.where)
     rows = describe_hits(workspace, hits).to_dict("records")
     output.result({"hits": rows}, table(rows, COLUMNS))
     return DONE
-
-
-def _clip_vector(workspace: Workspace, args: argparse.Namespace) -> FloatArray:
-    stored = workspace.embeddings(args.encoder, args.layer)
-    segments = workspace.read(
-        "SELECT segment_id FROM segments WHERE clip_id = ? AND end_s > ? ORDER BY start_s",
-        [args.clip, args.start],
-    )
-    rows = [i for i, s in enumerate(stored.segment_ids) if s in set(segments.segment_id)]
-    if not rows:
-        raise UnknownNameError(
-            f"The workspace has no embedded segment of a clip {args.clip!r} from {args.start} s "
-            f"in {args.encoder} layer {args.layer}. `usad search --query FILE` takes any file."
-        )
-    vector: FloatArray = stored.vectors[rows[0]]
-    return vector
-
-
-def _file_vector(workspace: Workspace, args: argparse.Namespace, output: Output) -> FloatArray:
-    from usad_workbench.core.audio import probe_audio, read_audio
-    from usad_workbench.core.registry import load_encoder
-
-    workspace.space_id(args.encoder, args.layer)  # a wrong name is said before weights load
-    window_s = workspace.segmentation.window_s
-    end_s = args.end
-    if end_s is None and probe_audio(args.query).duration_s - args.start > window_s:
-        end_s = args.start + window_s
-        output.note(
-            f"The query is cut to {window_s:g} s from {args.start:g} s on, the window of the "
-            "workspace. --start and --end choose another part."
-        )
-    clip = read_audio(args.query, start_s=args.start, end_s=end_s)
-    encoder = load_encoder(args.encoder)
-    return encoder.embed(clip, args.layer)[0]

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     document = {
         "run": result.run, "step": result.step, "loss": result.loss,
         "checkpoint": result.checkpoint,
+        "failed": [{"clip": clip, "reason": reason} for clip, reason in result.failed],
     }  # fmt: skip
     output.result(
         document, f"step {result.step}, loss {result.loss:.4f}, checkpoint {result.checkpoint}"

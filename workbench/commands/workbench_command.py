@@ -1,6 +1,7 @@
 """``usad workbench``."""
 
 import argparse
+import logging
 import signal
 import subprocess
 import time
@@ -9,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from usad_workbench.workbench.commands.arguments import add_address, add_trust
-from usad_workbench.workbench.launch import check_address, end, launch, listens
+from usad_workbench.workbench.launch import check_address, end, is_private, launch, listens
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
+logger = logging.getLogger(__name__)
 POLL_S = 0.1
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -65,6 +67,11 @@ def serve(
         ConfigError: an address that cannot be listened on.
     """
     check_address(host, port)
+    if not is_private(host):
+        logger.warning(
+            "Whoever reaches port %d of this machine can read the whole workspace and hear its "
+            "sound: the app asks for no password. 127.0.0.1 keeps it to this machine.", port
+        )  # fmt: skip
     with _signals_noted() as asked:
         process = subprocess.Popen(
             launch(folder, host, port, [Path(run).resolve() for run in runs])

@@ -59,7 +59,8 @@ def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
             f"Stored share of each clip in this value; mean {number(stored['value'].mean())} "
             f"over n = {len(stored):,} clips of {plain(cell.domain)}."
         )
-    found = _computed(str(state.workspace().folder), state.stamp(), cell)
+    with st.spinner("Comparing neighbours…"):
+        found = state.remembered(cell, lambda: _computed(cell))
     return found, (
         f"Computed now: the share of a clip's {found.attrs['k']} nearest neighbours on which both "
         f"layers agree; mean {number(found['value'].mean())} over n = {len(found):,} clips of "
@@ -67,8 +68,7 @@ def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
     )
 
 
-@st.cache_data(max_entries=32, show_spinner="Comparing neighbours…")
-def _computed(folder: str, stamp: state.Stamp, cell: state.Cell) -> pd.DataFrame:
+def _computed(cell: state.Cell) -> pd.DataFrame:
     return layers.clip_faithfulness(
         state.workspace(), student=cell.student, student_layer=cell.student_layer,
         teacher=cell.teacher, teacher_layer=cell.teacher_layer, domain=cell.domain,

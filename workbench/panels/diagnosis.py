@@ -121,7 +121,7 @@ def show_panel(
             page.command("diagnose", "--student", run.student, "--panels", name),
         )
         return
-    view = _choose_view(name, frame, key)
+    view = _choose_view(name, frame, key, run.alpha)
     page.section(view.title, view.reading)
     if not run.is_of_last(name):
         st.caption(
@@ -141,9 +141,9 @@ def show_panel(
         behind(run, name, frame, view, picked)
 
 
-def _choose_view(name: str, frame: pd.DataFrame, key: str) -> PanelView:
+def _choose_view(name: str, frame: pd.DataFrame, key: str, alpha: float) -> PanelView:
     """One way of showing the panel, where there are several."""
-    views = {view.title: view for view in views_of(name, stored.columns_of(frame))}
+    views = {view.title: view for view in views_of(name, stored.columns_of(frame), alpha)}
     if len(views) == 1:
         return next(iter(views.values()))
     return views[page.choose("Shown", list(views), key=f"{key}.view")]
@@ -213,7 +213,8 @@ def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> 
         theme=None, alt=f"{view.title}: {view.axis}, with 95% intervals.",
     )  # fmt: skip
     st.caption(
-        "Bars are 95% intervals; filled marks stand out after correction over the panel."
+        f"Bars are 95% intervals; filled marks stand out after correction over the panel, at "
+        f"{run.alpha:g}."
         if is_curves
         else "Bars are 95% intervals, the grey tick is the level of no effect."
         if view.figure != "shares"

@@ -8,6 +8,7 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
+from usad_workbench.core.csv_cells import write_csv
 from usad_workbench.core.errors import UntrustedCodeError, UsadError, in_words
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.encoders import (
@@ -128,7 +129,7 @@ def choose(
 def download(frame: pd.DataFrame, file_name: str) -> None:
     """A button that saves the whole table."""
     st.download_button(
-        "Download as CSV", frame.to_csv(index=False), file_name, "text/csv",
+        "Download as CSV", write_csv(frame) or "", file_name, "text/csv",
         icon=":material/download:", on_click="ignore", key=f"download.{file_name}",
     )  # fmt: skip
 

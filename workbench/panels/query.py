@@ -1,6 +1,6 @@
 """What is looked for: a segment of the collection, a file, or a recording."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -15,8 +15,10 @@ from usad_workbench.workbench.panels import page
 from usad_workbench.workbench.presenters import hits
 from usad_workbench.workbench.presenters.clips import segments
 from usad_workbench.workbench.presenters.text import duration, plain
+from usad_workbench.workbench.query_vectors import other_weights
 
 COLLECTION, UPLOAD, RECORD = "Clip of the collection", "File", "Recording"
+CHOSEN = "search.segment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,9 @@ class FromAudio:
     def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
         """The nearest segments to it."""
         vector = state.embed(encoder, self.clip, layer, "mean")
-        return search(state.workspace(), vector, encoder, layer, k=k, where=where)
+        found = search(state.workspace(), vector, encoder, layer, k=k, where=where)
+        notices = (found.notice, other_weights(state.workspace(), state.encoder(encoder)))
+        return replace(found, notice=" ".join(filter(None, notices)))
 
 
 Query = FromCollection | FromAudio
@@ -65,18 +69,14 @@ def choose_query() -> Query | None:
     asked = state.asked_query()
     if asked is not None:
         st.session_state["search.source"] = COLLECTION
-        st.session_state["search.segment"] = asked
+        st.session_state[CHOSEN] = asked
     kind = st.segmented_control(
         "Query", [COLLECTION, UPLOAD, RECORD], default=COLLECTION, key="search.source",
         required=True, persist_state="session",
     )  # fmt: skip
     if kind == COLLECTION:
         return _collection()
-    given: Any = (
-        st.file_uploader("Audio file (WAV, FLAC, OGG, Opus, MP3 or AIFF)", key="search.file")
-        if kind == UPLOAD
-        else st.audio_input("Record a sound", key="search.recording")
-    )
+    given = _given(kind)
     if given is None:
         return None
     try:
@@ -87,17 +87,64 @@ def choose_query() -> Query | None:
         return None
 
 
+def _given(kind: str) -> Any:
+    """The file or recording that was handed in; says so where it has been dropped since."""
+    kept = f"search.given.{kind}"
+    forget: dict[str, Any] = {"on_change": st.session_state.pop, "args": (kept, None)}
+    given: Any = (
+        st.file_uploader(
+            "Audio file (WAV, FLAC, OGG, Opus, MP3 or AIFF)", key="search.file", **forget
+        )
+        if kind == UPLOAD
+        else st.audio_input("Record a sound", key="search.recording", **forget)
+    )
+    if given is not None:
+        st.session_state[kept] = given.name
+    elif kept in st.session_state:
+        st.warning(
+            f"{plain(st.session_state[kept])} is no longer here: the app keeps the latest uploads "
+            "of all who use it, up to a size. Hand it in again."
+        )
+    return given
+
+
 def _collection() -> Query | None:
-    options = hits.query_options(state.sql)
-    if options.empty:
+    """A segment of the collection: of a list where all fit in one, else of those that match.
+
+    What was chosen stays in the list and chosen, whatever is typed. A segment that is gone is
+    said to be gone: no other takes its place.
+    """
+    n = int(state.sql("SELECT count(*) AS n FROM segments")["n"][0])
+    if n == 0:
         page.empty("There are no clips yet.", page.command("import", "FOLDER"))
         return None
+    chosen: int | None = st.session_state.get(CHOSEN)
+    text = "" if n <= hits.MAX_OPTIONS else _typed(n)
+    options = hits.query_options(state.sql, text, chosen)
     texts = dict(zip(options["segment_id"].astype(int), options["text"], strict=True))
-    chosen = page.choose(
-        "Clip (type to search)", list(texts), key="search.segment", show=lambda i: texts[i]
-    )
-    row = segments(state.sql, [chosen]).iloc[0]
+    if chosen is not None and chosen not in texts:
+        st.warning("The chosen segment is not in the collection any more. Choose another.")
+        st.session_state[CHOSEN] = None
+    elif CHOSEN not in st.session_state:
+        st.session_state[CHOSEN] = next(iter(texts), None)
+    found = st.selectbox(
+        "Clip (type to search)" if n <= hits.MAX_OPTIONS else "Clip", list(texts), key=CHOSEN,
+        format_func=lambda i: texts[i], placeholder="Choose a clip", persist_state="session",
+    )  # fmt: skip
+    if n > hits.MAX_OPTIONS:
+        st.caption(hits.options_in_words(len(options), n, text))
+    if found is None:
+        return None
+    row = segments(state.sql, [found]).iloc[0]
     return FromCollection({str(name): value for name, value in row.items()})
+
+
+def _typed(n: int) -> str:
+    return st.text_input(
+        "Find a clip", key="search.text", persist_state="session",
+        placeholder="Words of its name, label, domain, data set or path",
+        help=f"The collection has {n:,} segments: more than one list can hold.",
+    )  # fmt: skip
 
 
 def _cut(given: Any) -> Clip:

@@ -26,6 +26,9 @@ def headline(run: Run, status: Status) -> None:
     if status.is_live and status.age_s is not None:
         words += f", last line {duration(max(status.age_s, 0.0))} ago"
     st.progress(min(share, 1.0), text=words)
+    if status.state == "stopped":
+        st.caption("No process trains it. It goes on from its last checkpoint with:")
+        st.code(runs.resume_command(run), language="bash")
     tiles = {
         "Step": f"{status.step:,}",
         "Loss": number(status.loss, 4),

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
+from usad_workbench.workbench.panels.page import download
 from usad_workbench.workbench.presenters.clips import column_order
 from usad_workbench.workbench.presenters.headings import NUMBERS, WORDS, heading
 from usad_workbench.workbench.presenters.names import encoder_names, with_short_names
@@ -28,14 +29,24 @@ WIDTHS: dict[str, int | Literal["small", "medium", "large"]] = {
 
 
 def show(
-    frame: pd.DataFrame, *, key: str | None = None, height: Height = "auto", is_raw: bool = False
+    frame: pd.DataFrame,
+    *,
+    key: str | None = None,
+    height: Height = "auto",
+    is_raw: bool = False,
+    file_name: str | None = None,
 ) -> None:
-    """A table to look at, its encoders by their short names unless ``is_raw``."""
+    """A table to look at, its encoders by their short names unless ``is_raw``.
+
+    With a file name there is a button below that saves it.
+    """
     shown = frame if is_raw else with_short_names(frame, encoder_names(state.sql))
     st.dataframe(
         shown, hide_index=True, key=key, column_config=columns(frame),
         height=height,
     )  # fmt: skip
+    if file_name is not None:
+        download(frame, file_name)
 
 
 def show_whole(frame: pd.DataFrame) -> None:

@@ -6,7 +6,9 @@ import pandas as pd
 
 from usad_workbench.core.storage.tables import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.text import count
 
 MAX_ROWS = 10_000
 """More rows than this are neither read by people nor quickly sent to a browser."""
@@ -56,10 +58,8 @@ class Check:
 
 def spaces(sql: Sql) -> pd.DataFrame:
     """Spaces with their provenance; hashes cut to what tells them apart."""
-    found = sql(
-        "SELECT s.*, e.role FROM spaces s LEFT JOIN encoders e USING (encoder) "
-        "ORDER BY s.encoder, s.pooling, s.layer"
-    )
+    found = sql("SELECT s.* FROM spaces s ORDER BY s.encoder, s.pooling, s.layer")
+    found["role"] = found["encoder"].map(roles_of(sql))
     found["weights_sha256"] = found["weights_sha256"].str[:12]
     names = ["encoder", "role", "layer", "pooling", "n", "dim", "segmentation", "window_s",
              "hop_s", "sample_rate_hz", "weights_sha256", "code_version"]  # fmt: skip
@@ -96,7 +96,8 @@ def checks(sql: Sql, workspace: Workspace) -> list[Check]:
         "(SELECT count(*) FROM projection_quality) AS n_maps, "
         "(SELECT count(*) FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM segments)) AS uncut, "
         "(SELECT count(*) FROM spaces WHERE n < (SELECT count(*) FROM segments)) AS partial, "
-        "(SELECT count(*) FROM indexes i JOIN spaces s USING (space_id) WHERE i.n <> s.n) AS behind, "
+        "(SELECT count(*) FROM indexes i JOIN spaces s USING (space_id) "
+        "WHERE i.vectors_digest IS DISTINCT FROM s.digest) AS behind, "
         "(SELECT count(*) FROM projection_quality q JOIN spaces s USING (encoder, layer, pooling) "
         "WHERE q.n <> s.n) AS stale, "
         "(SELECT count(*) FROM failures) AS failures, "
@@ -143,10 +144,11 @@ def find_segments(sql: Sql, where: str | None, text: str) -> pd.DataFrame:
     )
 
 
-def run_query(sql: Sql, query: str) -> pd.DataFrame:
-    """The result of somebody's query.
+def answer_words(n_rows: int, n_shown: int, is_cut: bool) -> str:
+    """How much of an answer stands on the page.
 
-    Raises:
-        QueryError: SQL that DuckDB does not take.
+    >>> answer_words(3, 3, False), answer_words(100_000, 10_000, True)
+    ('3 rows', 'The first 100,000 rows of more, the first 10,000 of them shown')
     """
-    return sql(query.strip().rstrip(";"))
+    found = f"The first {count(n_rows, 'row')} of more" if is_cut else count(n_rows, "row")
+    return found + (f", the first {n_shown:,} of them shown" if n_shown < n_rows else "")

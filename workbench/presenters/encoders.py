@@ -4,18 +4,23 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from usad_workbench.core.roles import roles_to
 from usad_workbench.workbench.presenters.colours import ROLES
 from usad_workbench.workbench.presenters.names import shown
 from usad_workbench.workbench.presenters.sql import Sql
 
 
 def encoder_table(sql: Sql) -> pd.DataFrame:
-    """Encoders by role, student first, with the number of layers that have vectors."""
+    """Encoders by role, student first, with the number of layers that have vectors.
+
+    The role is that to all students here together: a teacher taught one of them.
+    """
     found = sql(
         "SELECT e.*, coalesce(s.n_spaces, 0) AS n_spaces FROM encoders e LEFT JOIN "
         "(SELECT encoder, count(*) AS n_spaces FROM spaces WHERE n > 0 GROUP BY encoder) s "
         "USING (encoder)"
     )
+    found["role"] = found["encoder"].map({n: one.role for n, one in roles_to(sql).items()})
     order = {role: i for i, role in enumerate(ROLES)}
     key = found["role"].map(lambda role: order.get(role, len(order)))
     return found.assign(_key=key).sort_values(["_key", "encoder"]).drop(columns="_key")
@@ -28,18 +33,9 @@ def roles_of(sql: Sql) -> dict[str, str]:
 
 
 def roles_for(sql: Sql, student: str) -> dict[str, str]:
-    """Roles as this student sees them: a teacher is who really taught it.
-
-    Another student's teacher did not teach this one, so it counts as a control here.
-    """
-    taught = set(sql("SELECT teacher FROM distillation WHERE student = ?", [student])["teacher"])
-    roles = roles_of(sql)
-    if not taught:
-        return roles
-    return {
-        name: "teacher" if name in taught else "control" if role == "teacher" else role
-        for name, role in roles.items()
-    }
+    """Roles as this student sees them: another student's teacher is a control here."""
+    roles = roles_to(sql, student)
+    return {name: roles[name].role for name in roles_of(sql)}
 
 
 def embedded(sql: Sql) -> list[str]:

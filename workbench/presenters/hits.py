@@ -15,6 +15,10 @@ LONGEST_QUERY_S = 30.0
 """A longer cut is no single sound, and takes an encoder too long while somebody waits."""
 
 
+MAX_OPTIONS = 1000
+"""More make a list that a browser is slow to open and nobody reads: the rest is searched for."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agreement:
     """What two lists have in common."""
@@ -71,12 +75,31 @@ def agreement(left: pd.DataFrame, right: pd.DataFrame, query: int | None) -> Agr
     return Agreement(n_shared=len(shared(left, right, query)), n=min(sizes))
 
 
-def query_options(sql: Sql, limit: int = 20_000) -> pd.DataFrame:
-    """Segments to choose a query from, with a line of text for each."""
+def query_options(sql: Sql, text: str = "", keep: int | None = None) -> pd.DataFrame:
+    """Segments to choose a query from, with a line of text for each, in the order of their clips.
+
+    Args:
+        sql: Reads the workspace.
+        text: Words that must all stand in a clip's id, label, domain, data set or path, in
+            capitals or not; at most ``MAX_OPTIONS`` segments that match come back.
+        keep: A segment that comes first, whether it matches or not.
+    """
+    words = text.casefold().split()
+    matches = " AND ".join(
+        "contains(lower(concat_ws(' ', clip_id, label, domain, dataset, path)), ?)" for _ in words
+    )
     found = sql(
-        "SELECT s.segment_id, s.clip_id, s.start_s, s.end_s, c.domain, c.label, "
-        "count(*) OVER (PARTITION BY s.clip_id) AS n_segments "
-        f"FROM segments s JOIN clips c USING (clip_id) ORDER BY s.clip_id, s.start_s LIMIT {limit}"
+        "WITH chosen AS (SELECT s.* FROM segments s JOIN clips USING (clip_id) "
+        f"WHERE {matches or 'true'} ORDER BY s.clip_id, s.start_s, s.segment_id "
+        f"LIMIT {MAX_OPTIONS}), "
+        "kept AS (SELECT *, false AS is_kept FROM chosen WHERE segment_id IS DISTINCT FROM ? "
+        "UNION ALL SELECT *, true FROM segments WHERE segment_id = ?), "
+        "counted AS (SELECT clip_id, count(*) AS n_segments FROM segments "
+        "WHERE clip_id IN (SELECT clip_id FROM kept) GROUP BY clip_id) "
+        "SELECT k.segment_id, k.clip_id, k.start_s, k.end_s, c.domain, c.label, n.n_segments "
+        "FROM kept k JOIN clips c USING (clip_id) JOIN counted n USING (clip_id) "
+        "ORDER BY k.is_kept DESC, k.clip_id, k.start_s, k.segment_id",
+        [*words, keep, keep],
     )
     return found.assign(text=[option_text(row) for row in found.to_dict("records")])
 
@@ -89,6 +112,16 @@ def option_text(row: dict[str, object]) -> str:
     if int(str(row["n_segments"])) > 1:
         parts.append(f"{row['start_s']:.1f} to {row['end_s']:.1f} s")
     return " · ".join(parts)
+
+
+def options_in_words(n_listed: int, n: int, text: str) -> str:
+    """How much of the collection a list shows.
+
+    >>> options_in_words(1000, 20050, "")
+    'The list shows 1,000 of 20,050 segments. Type to find any other.'
+    """
+    matching = f": those that match “{plain(text)}”, and the chosen one" if text.strip() else ""
+    return f"The list shows {n_listed:,} of {n:,} segments{matching}. Type to find any other."
 
 
 def window(duration_s: float, start_s: float, end_s: float) -> tuple[float, float]:

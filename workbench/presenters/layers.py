@@ -1,6 +1,6 @@
 """Which student layer lies near which layer of another encoder, domain by domain."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +9,16 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.similarity import level_words, neighbour_overlap, stands_out
+from usad_workbench.core.similarity.standing_out import ALPHA
 from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
 from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.stored import alpha_for
 from usad_workbench.workbench.presenters.text import (
     count,
     hover,
@@ -39,12 +42,16 @@ MAX_CLIPS = 3000
 
 
 def similarity(sql: Sql, student: str, teacher: str, measure: str) -> pd.DataFrame:
-    """Rows of ``teacher_similarity`` for two encoders and one measure."""
-    return sql(
+    """Rows of ``teacher_similarity`` for two encoders and one measure.
+
+    With ``alpha``, the level at which a cell stands out: that of the student's diagnosis.
+    """
+    rows = sql(
         "SELECT * FROM teacher_similarity WHERE student = ? AND teacher = ? AND measure = ? "
         "ORDER BY domain, student_layer, teacher_layer",
         [student, teacher, measure],
     )
+    return rows.assign(alpha=alpha_for(sql, student))
 
 
 def compared(sql: Sql) -> pd.DataFrame:
@@ -78,7 +85,11 @@ def top_of_scale(sql: Sql, student: str, measure: str) -> float:
 
 def stand_out(rows: pd.DataFrame) -> list[bool]:
     """Whether each cell stands out from its null; cells without a null do not."""
-    return [bool(stands_out(row)) for row in rows.to_dict("records")]
+    return [bool(_is_out(row)) for row in rows.to_dict("records")]
+
+
+def _is_out(row: Mapping[Any, Any]) -> bool | None:
+    return stands_out(row, float(row.get("alpha", ALPHA)))
 
 
 def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +176,7 @@ def _panel(rows: pd.DataFrame, domain: str, top: float) -> list[Any]:
 
 def cell_hover(row: dict[str, Any]) -> str:
     """What the pointer shows over a cell: value, interval, null and n."""
-    verdict = "stands out" if stands_out(row) else "does not stand out"
+    verdict = "stands out" if _is_out(row) else "does not stand out"
     reason = row.get("reason")
     return (
         f"<b>student layer {row['student_layer']} × layer {row['teacher_layer']}</b><br>"
@@ -179,7 +190,7 @@ def cell_hover(row: dict[str, Any]) -> str:
 
 def cell_words(row: dict[str, Any], measure: str) -> str:
     """A cell as a sentence."""
-    is_out = stands_out(row)
+    is_out = _is_out(row)
     null = "No null was computed."
     if is_out is not None:
         null = (
@@ -216,7 +227,8 @@ def clip_faithfulness(
     left = _clip_vectors(workspace, student, student_layer, where)
     right = _clip_vectors(workspace, teacher, teacher_layer, where)
     both = left.index.intersection(right.index)
-    clusters = workspace.clips(where).set_index("clip_id")["cluster_id"].loc[both]
+    clips = with_joined_clusters(workspace.clips(where))
+    clusters = clips.set_index("clip_id")["cluster_id"].loc[both]
     if len(both) > MAX_CLIPS:
         raise DegenerateError(
             f"{len(both):,} clips of {domain} are too many to compare on a click, at most "

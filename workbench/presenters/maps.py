@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -20,8 +22,11 @@ from usad_workbench.workbench.presenters.colours import (
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import hover, is_missing, number, shorten
 
+FloatArray = npt.NDArray[np.float64]
 MAX_POINTS = 50_000
 """More travel to the browser as one JSON document than it can handle."""
+MIN_DRAWN = 20
+"""Points of a colour that are drawn at least, where it has as many."""
 MAX_CATEGORIES = 20
 MIN_RAMP_VALUES = 13
 """Numbers with fewer values than this (digits, counts) are told apart better by colour."""
@@ -35,6 +40,33 @@ class Faithfulness:
     n: int
     trustworthiness: float | None
     n_judged: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outline:
+    """What somebody drew around points: the corners of a lasso, or two of a box."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    is_box: bool = False
+
+    def holds(self, x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
+        """Which points within the bounds of the outline are inside of it.
+
+        >>> corner = Outline(x=[0, 4, 0], y=[0, 0, 4])
+        >>> corner.holds(np.array([1.0, 3.0]), np.array([1.0, 3.0])).tolist()
+        [True, False]
+        """
+        if self.is_box:
+            return np.ones(len(x), dtype=bool)
+        found = np.zeros(len(x), dtype=bool)
+        # An edge that a ray to the right meets changes the side (even and odd).
+        corners = list(zip(self.x, self.y, strict=True))
+        for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]], strict=True):
+            if y0 != y1:
+                meets = (y0 > y) != (y1 > y)
+                found ^= meets & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,26 +176,61 @@ def thin(points: pd.DataFrame, limit: int = MAX_POINTS) -> pd.DataFrame:
     return points if len(points) <= limit else points.sample(limit, random_state=0).sort_index()
 
 
+def sample_words(n: int) -> str:
+    """What is drawn of so many points, where it is not all.
+
+    >>> sample_words(90), sample_words(120_000)
+    ('', ' The map draws a fixed sample of about 50,000 of them: counts and selections are of all.')
+    """
+    if n <= MAX_POINTS:
+        return ""
+    return (
+        f" The map draws a fixed sample of about {MAX_POINTS:,} of them: counts and selections "
+        "are of all."
+    )
+
+
+def inside(points: pd.DataFrame, outlines: Sequence[Outline]) -> pd.Series:
+    """Which points lie in one of the outlines, whether they are drawn or not."""
+    found = np.zeros(len(points), dtype=bool)
+    x, y = points["x"].to_numpy(float), points["y"].to_numpy(float)
+    for outline in outlines:
+        near = np.flatnonzero(
+            (x >= min(outline.x)) & (x <= max(outline.x))
+            & (y >= min(outline.y)) & (y <= max(outline.y))
+        )  # fmt: skip
+        found[near] |= outline.holds(x[near], y[near])
+    return pd.Series(found, index=points.index)
+
+
 def map_figure(
     shown: pd.DataFrame, context: pd.DataFrame, column: str, height: int = 620
 ) -> go.Figure:
-    """The scatter: shown points coloured by a column, context behind them in grey."""
+    """The scatter: shown points coloured by a column, context behind them in grey.
+
+    Of more than 50,000 points a sample is drawn, of each colour its share and at least a few;
+    the numbers in the legend are those of all points.
+    """
     figure = go.Figure()
     size = 8 if len(shown) < 1500 else 5 if len(shown) < 15_000 else 3
     if len(context):
+        drawn = thin(context)
         figure.add_trace(
             go.Scattergl(
-                x=context["x"], y=context["y"], mode="markers", hoverinfo="skip",
+                x=drawn["x"], y=drawn["y"], mode="markers", hoverinfo="skip",
                 name=f"not selected ({len(context):,})",
                 marker={"color": CONTEXT, "size": size - 2},
             )
         )  # fmt: skip
     numbers = as_numbers(shown[column])
     if numbers is not None:
-        figure.add_trace(_ramp(shown, numbers, column, size))
+        drawn = thin(shown)
+        figure.add_trace(_ramp(drawn, numbers.loc[drawn.index], column, size))
     else:
+        share = min(1.0, MAX_POINTS / max(len(shown), 1))
         for group in groups(shown, column):
-            figure.add_trace(_coloured(shown.loc[group.rows], group, size))
+            limit = max(round(share * len(group.rows)), MIN_DRAWN)
+            figure.add_trace(_coloured(thin(shown.loc[group.rows], limit), group, size))
     figure.update_layout(
         figures.layout(
             height=height, margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode="pan",
@@ -179,7 +246,7 @@ def map_figure(
 def _coloured(points: pd.DataFrame, group: Group, size: int) -> go.Scattergl:
     return go.Scattergl(
         x=points["x"], y=points["y"], mode="markers",
-        name=f"{hover(group.name, 28)} ({len(points):,})",
+        name=f"{hover(group.name, 28)} ({len(group.rows):,})",
         customdata=_ids(points), text=_texts(points),
         hovertemplate="%{text}<extra></extra>",
         marker={"color": group.colour, "size": size, "opacity": 0.85,

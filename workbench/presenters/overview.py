@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from usad_workbench.core.models.spec import is_non_commercial
+from usad_workbench.core.roles import unseen_domains
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.encoders import encoder_table
 from usad_workbench.workbench.presenters.names import encoder_names, shown
@@ -49,10 +50,10 @@ class Headline:
     @property
     def notes(self) -> list[str]:
         """What goes with the domain and the student above the statement."""
-        unseen = "unseen: no teacher of this domain taught the student"
-        return [*([unseen] if self.is_unseen else []), *([] if self.has_record else [NO_RECORD])]
+        return [*([UNSEEN] if self.is_unseen else []), *([] if self.has_record else [NO_RECORD])]
 
 
+UNSEEN = "unseen: no teacher of this domain taught the student"
 NO_RECORD = "no teachers on record, encoders stand in that were named or have the role"
 
 
@@ -177,38 +178,23 @@ def headlines(sql: Sql, measure: str | None = None) -> list[Headline]:
     found = sql("SELECT student, domain, measure, statement FROM nearest_teachers")
     if measure is not None:
         found = found[found["measure"] == measure]
-    seen = taught_domains(sql)
+    on_record = students_on_record(sql)
+    unseen = {student: unseen_domains(sql, student) for student in set(found["student"])}
     rank = {domain: i for i, domain in enumerate(domain_order(found["domain"]))}
     rows = sorted(found.itertuples(), key=lambda r: (r.student, r.measure, rank[r.domain]))
     return [
         Headline(
             student=row.student, domain=row.domain, measure=row.measure,
             statement=sentence(row.statement or ""),
-            is_unseen=is_unseen(seen, row.student, row.domain), has_record=row.student in seen,
+            is_unseen=row.domain in unseen[row.student], has_record=row.student in on_record,
         )
         for row in rows
     ]  # fmt: skip
 
 
-ANY_DOMAIN = "*"
-
-
-def taught_domains(sql: Sql) -> dict[str, set[str]]:
-    """The domains whose teachers taught each student; ``*`` for a teacher of any audio."""
-    found = sql("SELECT student, domain FROM distillation")
-    students: dict[str, set[str]] = {}
-    for student, domain in zip(found["student"], found["domain"], strict=True):
-        students.setdefault(student, set()).add(ANY_DOMAIN if is_missing(domain) else domain)
-    return students
-
-
-def is_unseen(taught: dict[str, set[str]], student: str, domain: str) -> bool:
-    """Whether no teacher of this domain taught the student.
-
-    >>> is_unseen({"s": {"speech"}}, "s", "whales"), is_unseen({}, "s", "whales")
-    (True, False)
-    """
-    return student in taught and not {domain, ANY_DOMAIN} & taught[student]
+def students_on_record(sql: Sql) -> set[str]:
+    """Students of which the workspace has it noted who taught them."""
+    return set(sql("SELECT DISTINCT student FROM distillation")["student"])
 
 
 def home(sql: Sql, encoder: str) -> str | None:

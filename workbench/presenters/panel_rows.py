@@ -18,8 +18,6 @@ from usad_workbench.workbench.presenters.text import (
     shorten,
 )
 
-ALPHA = 0.05
-"""False discovery rate below which a row stands out (Benjamini-Hochberg within its panel)."""
 ALL = "all"
 MAX_REASONS = 6
 _NUMBER, _GAP = re.compile(r"[+-]?\d+\.\d+"), "\0"
@@ -176,7 +174,7 @@ def stands_out(row: Row, view: PanelView) -> bool:
         if not is_missing(row.get(answer)):
             return str(row[answer]) == "yes"
     if "q_value" in row:
-        return is_known(row["q_value"]) and float(str(row["q_value"])) <= ALPHA
+        return is_known(row["q_value"]) and float(str(row["q_value"])) <= view.alpha
     reference = reference_of(row, view)
     low, high = scalar(row, view.low), scalar(row, view.high)
     if reference is None or not (is_known(low) and is_known(high)):

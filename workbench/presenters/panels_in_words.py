@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from usad_workbench.core.similarity.standing_out import ALPHA
+
 Kind = Literal["curves", "dots", "shares", "maps", "table"]
 SERIES = ("teacher", "encoder", "system", "name", "other")
 """Columns that say who a row is about, the first that is there."""
@@ -49,6 +51,8 @@ class PanelView:
     """How to read the figure, and what it does not show."""
     parts: tuple[str, ...] = ()
     """Columns of shares that are stacked: maps by name, or numbers."""
+    alpha: float = ALPHA
+    """False discovery rate at which a row stands out (Benjamini-Hochberg within its panel)."""
 
 
 VIEWS: dict[str, PanelView] = {
@@ -195,9 +199,10 @@ MORE_VIEWS: dict[str, tuple[PanelView, ...]] = {
 }  # fmt: skip
 
 
-def views_of(name: str, columns: Mapping[str, str]) -> list[PanelView]:
-    """All ways in which a panel is shown, the main one first."""
-    return [view_of(name, columns), *(v for v in MORE_VIEWS.get(name, ()) if v.value in columns)]
+def views_of(name: str, columns: Mapping[str, str], alpha: float = ALPHA) -> list[PanelView]:
+    """All ways in which a panel is shown, the main one first; alpha is that of its diagnosis."""
+    more = (v for v in MORE_VIEWS.get(name, ()) if v.value in columns)
+    return [replace(view, alpha=alpha) for view in (view_of(name, columns), *more)]
 
 
 def view_of(name: str, columns: Mapping[str, str]) -> PanelView:

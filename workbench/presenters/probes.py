@@ -131,6 +131,19 @@ def dot_hover(row: Mapping[str, Any]) -> str:
     return "<br>".join(lines)
 
 
+def untested_words(rows: pd.DataFrame) -> list[str]:
+    """The tasks that no probe could be asked, each with the reason.
+
+    >>> untested_words(pd.DataFrame({"task": ["a", "a"], "value": [None, None], "n_test": [0, 0],
+    ...     "reason": ["not tested: one class", "not tested: one class"]}))
+    ['a: not tested: one class']
+    """
+    if "n_test" not in rows:
+        return []
+    out = rows[(rows["n_test"] == 0) & rows["value"].isna()]
+    return list(dict.fromkeys(f"{r.task}: {r.reason}" for r in out.itertuples()))
+
+
 def probe_table(rows: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
     """The results as a table for people, tasks together, best encoder first."""
     rank = {task: i for i, task in enumerate(task_order(rows))}

@@ -4,6 +4,7 @@ A run's log grows while it is shown; ``LogTail`` reads only what was added.
 """
 
 import json
+import shlex
 import statistics
 import threading
 import time
@@ -15,15 +16,17 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from usad_workbench.core.locks import is_locked
 from usad_workbench.workbench.presenters.text import count, duration, number
 
 LOG_FILE, RESOLVED_FILE, PROVENANCE_FILE = "log.jsonl", "recipe.json", "run.json"
-RECIPE_FILE = "recipe.toml"
+RECIPE_FILE, LOCK_FILE = "recipe.toml", "lock"
 State = Literal["starting", "running", "finished", "stopped"]
 PATIENCE_S = 60.0
-"""A run is called stopped after five times its usual pause between lines, at least this."""
+"""Where its lock does not tell, a run is called stopped after five times its usual pause
+between lines, at least this."""
 START_S = 3600.0
-"""Decoding and targets come before the first step: so long a run is called starting."""
+"""Decoding and targets come before the first step: so long a run is called starting there."""
 N_RECENT = 30
 """Lines that the speed and the time left are taken from."""
 MARK_BYTES = 256
@@ -94,28 +97,30 @@ class Run:
     @property
     def n_steps(self) -> int:
         """Steps that the recipe asks for."""
-        return int(self.recipe.get("optimiser", {}).get("n_steps", 0))
+        return _whole_number(_table(self.recipe, "optimiser").get("n_steps"), 0)
 
     @property
     def teachers(self) -> dict[str, str]:
         """Teacher to domain."""
-        found = self.recipe.get("teachers", [])
-        return {str(teacher["name"]): str(teacher.get("domain", "")) for teacher in found}
+        return {
+            str(teacher.get("name")): str(teacher.get("domain", ""))
+            for teacher in _tables(self.recipe, "teachers")
+        }
 
     @property
     def seed(self) -> int:
         """Of the run."""
-        return int(self.recipe.get("run", {}).get("seed", 0))
+        return _whole_number(_table(self.recipe, "run").get("seed"), 0)
 
     @property
     def stage(self) -> int:
         """Of distillation."""
-        return int(self.recipe.get("stage", 1))
+        return _whole_number(self.recipe.get("stage"), 1)
 
     @property
     def started_from(self) -> str:
         """The student that it started from; empty for random weights."""
-        return str(self.recipe.get("start", {}).get("student", ""))
+        return str(_table(self.recipe, "start").get("student", ""))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,10 +180,16 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 def status_of(
     run: Run, steps: pd.DataFrame, probes: pd.DataFrame, now: float | None = None
 ) -> Status:
-    """Where a run stands, from its log and when that was last written to."""
+    """Where a run stands, from its log and whether a process holds it.
+
+    Its lock ends with its process. Where that cannot be asked (a run of an earlier version, a
+    process on another machine), the time since something was written has to do.
+    """
+    is_held = is_locked(run.folder / LOCK_FILE)
     age_s = (time.time() if now is None else now) - _written(run.folder)
     if steps.empty:
-        state: State = "starting" if age_s < START_S else "stopped"
+        is_starting = age_s < START_S if is_held is None else is_held
+        state: State = "starting" if is_starting else "stopped"
         return Status(state=state, step=0, n_steps=run.n_steps, loss=None, audio_per_s=None,
                       left_s=None, age_s=age_s)  # fmt: skip
     step = int(steps["step"].iloc[-1])
@@ -186,10 +197,11 @@ def status_of(
     pauses = recent["wall_s"].diff().dropna()
     usual_s = statistics.median(pauses) if len(pauses) else 0.0
     longest_s = float(probes["evaluation_s"].max()) if "evaluation_s" in probes else 0.0
-    is_running = age_s < max(PATIENCE_S, 5 * usual_s, 2 * longest_s)
+    is_recent = age_s < max(PATIENCE_S, 5 * usual_s, 2 * longest_s)
+    is_running = is_recent if is_held is None else is_held
     speeds = speed(recent, probes).dropna()
     per_step = _slope(recent)
-    state = "finished" if step >= run.n_steps else "running" if is_running else "stopped"
+    state = "finished" if step >= run.n_steps > 0 else "running" if is_running else "stopped"
     return Status(
         state=state,
         step=step,
@@ -199,6 +211,17 @@ def status_of(
         left_s=per_step * (run.n_steps - step) if per_step and state == "running" else None,
         age_s=age_s,
     )
+
+
+def resume_command(run: Run) -> str:
+    """What goes on with a run from its last checkpoint, as somebody would type it here.
+
+    The resolved recipe is named, as it holds what the command line had changed.
+    """
+    here = Path.cwd()
+    folder = run.folder.relative_to(here) if run.folder.is_relative_to(here) else run.folder
+    recipe = shlex.quote(str(folder / RESOLVED_FILE))
+    return f"usad train {recipe} --run {shlex.quote(str(folder))} --resume"
 
 
 def speed(steps: pd.DataFrame, probes: pd.DataFrame) -> pd.Series:
@@ -241,15 +264,15 @@ def teacher_table(run: Run) -> pd.DataFrame:
                 "licence": teacher.get("licence"),
                 "weights (sha256)": str(teacher.get("weights_sha256", ""))[:12],
             }
-            for teacher in run.provenance.get("teachers", [])
+            for teacher in _tables(run.provenance, "teachers")
         ]
     )
 
 
 def data_words(run: Run) -> str:
     """How much audio a run learns from."""
-    data = run.provenance.get("data", {})
-    hours: Mapping[str, float] = data.get("hours", {})
+    data = _table(run.provenance, "data")
+    hours: Mapping[str, float] = _table(data, "hours")
     if not hours:
         return "What it learns from is not recorded yet."
     parts = ", ".join(f"{duration(3600 * h)} of {domain}" for domain, h in hours.items())
@@ -261,8 +284,9 @@ def data_words(run: Run) -> str:
 
 def failed_table(run: Run) -> pd.DataFrame:
     """Clips that could not be used, each with its reason."""
-    rows = run.provenance.get("failed", [])
-    return pd.DataFrame([{"clip": row[0], "reason": row[1]} for row in rows])
+    rows = run.provenance.get("failed")
+    pairs = [row for row in rows if len(row) == 2] if isinstance(rows, list) else []
+    return pd.DataFrame([{"clip": clip, "reason": reason} for clip, reason in pairs])
 
 
 def recipe_text(run: Run) -> str:
@@ -303,6 +327,21 @@ def _slope(recent: pd.DataFrame) -> float | None:
 
 def _written(folder: Path) -> float:
     return max(_time(folder / name) for name in (LOG_FILE, PROVENANCE_FILE, RESOLVED_FILE))
+
+
+def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A table in what a file holds, which may be damaged."""
+    found = values.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _tables(values: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    found = values.get(key)
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+
+
+def _whole_number(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
 
 
 def _time(path: Path) -> float:

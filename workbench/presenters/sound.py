@@ -23,6 +23,8 @@ MAX_COLUMNS = 480
 RANGE_DB = 80.0
 """Quieter than this below the loudest point is drawn as silence."""
 WINDOW_S = 0.032
+MIN_WINDOW, MAX_WINDOW = 16, 1 << 15
+"""Samples of a window, for rates far from those of sound."""
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
@@ -48,11 +50,11 @@ def spectrogram(
     clip: Clip, *, n_bands: int = N_BANDS, max_columns: int = MAX_COLUMNS
 ) -> FloatArray:
     """Decibels below the loudest point in mel bands, shape [band, column], in [-80, 0]."""
-    size = min(1 << int(np.ceil(np.log2(WINDOW_S * clip.sample_rate_hz))), len(clip.samples))
-    size = max(size, 16)
+    wanted = np.clip(WINDOW_S * clip.sample_rate_hz, MIN_WINDOW, MAX_WINDOW)
+    size = max(min(1 << int(np.ceil(np.log2(wanted))), len(clip.samples)), MIN_WINDOW)
     hop = max(size // 4, -(-len(clip.samples) // max_columns))
     half = size // 2
-    padded = np.pad(clip.samples.astype(np.float64), half, mode="reflect")
+    padded = np.pad(clip.samples, half, mode="reflect")  # doubles only of the frames that are drawn
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
     bands = power @ _mel_weights(size, clip.sample_rate_hz, n_bands).T
@@ -74,7 +76,7 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
     picture = spectrogram(clip)
     centres = band_centres_hz(clip.sample_rate_hz)
     times = clip.start_s + (np.arange(picture.shape[1]) + 0.5) * clip.duration_s / picture.shape[1]
-    ticks = [hz for hz in TICKS_HZ if hz < centres[-1]]
+    ticks = [hz for hz in map(float, TICKS_HZ) if hz < centres[-1]] or [round(centres[-1], 1)]
     figure = go.Figure(
         go.Heatmap(
             z=picture, x=times, y=np.arange(len(centres)), zmin=-RANGE_DB, zmax=0,
@@ -90,7 +92,7 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
         figures.axis(
             title={"text": "Hz", "standoff": 4},
             tickvals=np.interp(ticks, centres, np.arange(len(centres))),
-            ticktext=[f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks],
+            ticktext=[f"{hz / 1000:g}k" if hz >= 1000 else f"{hz:g}" for hz in ticks],
         )
     )
     return figure

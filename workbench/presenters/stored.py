@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from usad_workbench.core.diagnosis.store import PREFIX
+from usad_workbench.core.similarity.standing_out import ALPHA
 from usad_workbench.core.storage.schema import quote
 from usad_workbench.workbench.presenters.sql import Sql
 
@@ -34,6 +35,11 @@ class Run:
         """Whether somebody said who taught the student; else default roles stood in."""
         return bool(self.about.get("are_teachers_known", True))
 
+    @property
+    def alpha(self) -> float:
+        """The level at which its panels say that something stands out."""
+        return float(self.about.get("alpha", ALPHA))
+
     def is_of_last(self, panel: str) -> bool:
         """Whether the last diagnosis computed this panel; its rows may be of an earlier one."""
         return panel in self.about.get("panels", [panel])
@@ -45,6 +51,12 @@ class Run:
         for role in ("teacher", "control", "baseline"):
             found |= dict.fromkeys(self.about.get(f"{role}s", []), role)
         return found
+
+
+def alpha_for(sql: Sql, student: str) -> float:
+    """The level of a student's diagnosis of the whole workspace; the shipped one where none."""
+    found = [run.alpha for run in runs(sql) if run.student == student and not run.selection]
+    return found[0] if found else ALPHA
 
 
 def panel_names(sql: Sql) -> list[str]:

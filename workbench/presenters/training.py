@@ -48,21 +48,30 @@ def read_curve(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def loss_columns(steps: pd.DataFrame) -> dict[str, str]:
     """What each loss is called to its column: the whole first, then ``loss/TEACHER``."""
-    teachers = sorted(n for n in _columns(steps, "loss") if n.count("/") == 1)
-    return {ALL_TEACHERS: "loss", **{name.partition("/")[2]: name for name in teachers}}
+    names = [name for name in _teachers(steps) if f"loss/{name}" in steps]
+    return {ALL_TEACHERS: "loss", **{name: f"loss/{name}" for name in names}}
 
 
 def domain_panels(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Teacher to domain to the column ``loss/TEACHER/DOMAIN``."""
+    teachers = _teachers(steps)
+    whole = {"loss", *(f"loss/{name}" for name in teachers)}
     found: dict[str, dict[str, str]] = {}
-    for name in _columns(steps, "loss"):
-        if name.count("/") == 2:
-            _, teacher, domain = name.split("/")
-            found.setdefault(teacher, {})[domain] = name
+    for column in _columns(steps, "loss"):
+        # The names of teachers may hold strokes, and begin with that of another.
+        owners = [name for name in teachers if column.startswith(f"loss/{name}/")]
+        if column not in whole and owners:
+            teacher = max(owners, key=len)
+            found.setdefault(teacher, {})[column.removeprefix(f"loss/{teacher}/")] = column
     return {
         teacher: {domain: found[teacher][domain] for domain in domain_order(found[teacher])}
         for teacher in sorted(found)
     }
+
+
+def _teachers(steps: pd.DataFrame) -> list[str]:
+    """Told by the columns ``l1/TEACHER``, which have no domain behind."""
+    return sorted(name.partition("/")[2] for name in _columns(steps, "l1"))
 
 
 def term_panels(steps: pd.DataFrame) -> dict[str, dict[str, str]]:

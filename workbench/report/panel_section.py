@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from usad_workbench.core.diagnosis.panel import Drivers, Panel
+from usad_workbench.core.similarity.standing_out import ALPHA
 from usad_workbench.workbench.presenters import panel_marks, panel_rows
 from usad_workbench.workbench.presenters.colours import ROLE_SYMBOLS
 from usad_workbench.workbench.presenters.dots import order_by_role
@@ -25,10 +26,12 @@ MAX_CELLS = 4
 NONE_OUT = "No row stands out; this is the largest value."
 
 
-def panel_section(panel: Panel, question: str, roles: Mapping[str, str], sounds: Sounds) -> Html:
-    """The section of one panel."""
+def panel_section(
+    panel: Panel, question: str, roles: Mapping[str, str], sounds: Sounds, alpha: float = ALPHA
+) -> Html:
+    """The section of one panel; alpha is the level at which rows stand out."""
     frame = panel_rows.frame_of(panel)
-    views = views_of(panel.name, panel.columns)
+    views = views_of(panel.name, panel.columns, alpha)
     view = views[0]
     parts: list[object] = [
         tag("h2", view.title),
@@ -140,7 +143,7 @@ def _out_words(frame: pd.DataFrame, view: PanelView) -> str:
     rule = (
         f"the column {answers[0]} says yes"
         if answers
-        else f"q ≤ {panel_rows.ALPHA:g} after Benjamini-Hochberg over the panel"
+        else f"q ≤ {view.alpha:g} after Benjamini-Hochberg over the panel"
         if "q_value" in frame
         else "their 95% interval leaves out the reference"
     )

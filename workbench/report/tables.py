@@ -109,5 +109,6 @@ def pairs(values: Sequence[tuple[str, Any]]) -> Html:
 
 
 def _answer(value: Any) -> Html:
-    kind = {"yes": "yes", "no": "no", "not testable": "open"}.get(str(value))
+    answer = str(value).split(":")[0]
+    kind = {"yes": "yes", "no": "no", "not testable": "open", "undecided": "open"}.get(answer)
     return tag("td", value, class_=kind)

@@ -44,8 +44,12 @@ def evidence(values: Mapping[str, Any]) -> Html:
     """Evidence as it was given: a table where all of it is names by names, else one by one."""
     if not values:
         return tag("p", "none", class_="none")
-    if all(isinstance(one, Mapping) and _is_flat(one) for one in values.values()):
-        return tag("div", matrix(values), class_="scroll")
+    flat = {name: one for name, one in values.items() if isinstance(one, Mapping) and _is_flat(one)}
+    rest = [(str(name), _value(one)) for name, one in values.items() if name not in flat]
+    if flat and not any(isinstance(values[name], Mapping) for name, _ in rest):
+        # Names by names, as teachers by domains; what is said of all of them stands below.
+        more = pairs(rest) if rest else None
+        return tag("div", matrix(flat), more, class_="scroll")
     return tag("div", pairs([(str(k), _value(v)) for k, v in values.items()]), class_="scroll")
 
 

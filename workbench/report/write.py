@@ -73,7 +73,7 @@ def write_report(
     roles = _roles(diagnosis)
     for i, (name, panel) in enumerate(diagnosis.panels.items()):
         sounds.share_out(len(diagnosis.panels) - i)
-        sections.append(panel_section(panel, asked.get(name, ""), roles, sounds))
+        sections.append(panel_section(panel, asked.get(name, ""), roles, sounds, diagnosis.alpha))
     body = tag(
         "main",
         header(diagnosis, written_at or datetime.now(UTC)),

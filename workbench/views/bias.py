@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from usad_workbench.core.roles import unseen_domains
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.cell import show_cell
@@ -75,15 +76,14 @@ def statements(student: str, measure: str) -> None:
     if found.empty:
         page.not_compared()
         return
-    taught = overview.taught_domains(state.sql)
-    if student not in taught:
+    unseen = unseen_domains(state.sql, student)
+    if student not in overview.students_on_record(state.sql):
         st.caption(f"{plain(student)}: {overview.NO_RECORD}.")
     for row in found.to_dict("records"):
-        unseen = overview.is_unseen(taught, student, row["domain"])
         with st.container(border=True):
             st.markdown(
                 f"**{plain(row['domain'])}**: {bias.verdict(row)}"
-                + (" · unseen: no teacher of this domain taught the student" if unseen else "")
+                + (f" · {overview.UNSEEN}" if row["domain"] in unseen else "")
             )
             st.markdown(plain(sentence(str(row["statement"] or ""))))
 
@@ -96,8 +96,7 @@ def chart(student: str, measure: str) -> None:
     )
     best = bias.best_per_encoder(state.sql, student, measure)
     roles = roles_for(state.sql, student)
-    taught = overview.taught_domains(state.sql)
-    unseen = frozenset(d for d in best["domain"] if overview.is_unseen(taught, student, d))
+    unseen = frozenset(unseen_domains(state.sql, student))
     role_legend(set(best["teacher"].map(roles)))
     event = st.plotly_chart(
         bias.dots(best, roles, unseen, measure, encoder_names(state.sql)), key=f"bias.chart.{student}.{measure}",
@@ -116,7 +115,8 @@ def chart(student: str, measure: str) -> None:
             best.assign(role=best["teacher"].map(roles)).rename(columns={"teacher": "encoder"})[
                 ["domain", "encoder", "role", "value", "ci_low", "ci_high", "null_q95", "p_value",
                  "student_layer", "teacher_layer", "n_pairs", "n_clips", "n_clusters"]
-            ]
+            ],
+            file_name="bias.csv",
         )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from usad_workbench.workbench.panels.player import segment_player
 from usad_workbench.workbench.presenters import clips, data, maps
 from usad_workbench.workbench.presenters.text import count
 
+QUICK_S = 1.0  # most answers are there before a word about waiting can be read
+REFRESH_S = 0.5
 TABS = ("Clips", "Checks", "Failures", "Spaces", "Indexes", "Maps", "Tasks", "SQL")
 
 
@@ -80,7 +82,7 @@ def spaces() -> None:
         "made it (weights, window, rate, code version) is stored, so that only vectors that fit "
         "are ever compared."
     )
-    table.show(found)
+    table.show(found, file_name="spaces.csv")
 
 
 def indexes() -> None:
@@ -94,7 +96,7 @@ def indexes() -> None:
         "Recall at 10: the share of the ten nearest that the index finds, against exact search "
         "on up to 1,000 queries. Empty until `usad index test` has measured it."
     )
-    table.show(found)
+    table.show(found, file_name="indexes.csv")
 
 
 def all_maps() -> None:
@@ -104,7 +106,7 @@ def all_maps() -> None:
             page.empty("There are no maps yet.", page.command("project"))
         return
     st.caption("Trustworthiness: 1 where every neighbour on the map is one in the space.")
-    table.show(found)
+    table.show(found, file_name="maps.csv")
 
 
 def tasks() -> None:
@@ -112,21 +114,46 @@ def tasks() -> None:
     if found.empty:
         page.empty(data.NO_TASKS, page.command("import", *data.TASKS))
         return
-    table.show(found)
+    table.show(found, file_name="tasks.csv")
 
 
 def sql_box() -> None:
-    st.caption("Read-only DuckDB SQL over the tables of this workspace; it can reach nothing else.")
+    st.caption(
+        "One statement of read-only DuckDB SQL over the tables of this workspace; it can reach "
+        f"nothing else. It runs beside everything else, at most {state.TYPED.time_s:.0f} s."
+    )
     example = page.choose("Example", list(data.EXAMPLES), key="data.example")
     query = st.text_area("Query", data.EXAMPLES[example], key=f"data.sql.{example}", height=130)
-    if not st.button("Run", type="primary"):
+    if st.button("Run", type="primary"):
+        state.ask_sql(query)
+    asked = state.asked_sql()
+    if asked is None:
         return
-    found = data.run_query(state.sql, query)
+    if not asked.is_done:
+        asked.wait(QUICK_S)
+    if not asked.is_done:
+        # Only this part is drawn again and again, and only while the query runs.
+        st.fragment(running, run_every=REFRESH_S)(asked)
+        return
+    show_answer(asked)
+
+
+def running(asked: state.Asked) -> None:
+    """What stands where the answer will be, with a way to end it."""
+    if asked.is_done:
+        st.rerun()
+    words, button = st.columns([4, 1], vertical_alignment="center")
+    words.caption(f"Running for {asked.seconds:.0f} s…")
+    if button.button("Cancel", icon=":material/stop:"):
+        asked.cancel()
+        st.rerun()
+
+
+def show_answer(asked: state.Asked) -> None:
+    answer = asked.future.result()
+    found = answer.frame()
     shown = found.head(data.MAX_ROWS)
-    st.caption(
-        count(len(found), "row")
-        + (f", the first {len(shown):,} of them shown" if len(shown) < len(found) else "")
-    )
+    st.caption(data.answer_words(len(found), len(shown), answer.is_cut))
     table.show(shown, is_raw=True)
     page.download(found, "query.csv")
 

@@ -35,7 +35,7 @@ def view() -> None:
     maps(rows, student, teacher, measure)
     detail(rows, student, teacher, measure)
     with st.expander(f"All {len(rows):,} cells as a table"):
-        table.show(rows[list(layers.TABLE_COLUMNS)])
+        table.show(rows[list(layers.TABLE_COLUMNS)], file_name="layers.csv")
     along(student)
 
 
@@ -111,10 +111,11 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
         figure, key=key, on_select=clicked, selection_mode="points", config=QUIET, theme=None,
         alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
     )  # fmt: skip
+    alpha = stored.alpha_for(state.sql, student)
     above, n = sum(layers.stand_out(rows)), int(rows["value"].notna().sum())
     st.caption(
         f"× marks cells that do not stand out from what the same clips give when exchanged within "
-        f"their cluster (q at most 0.05 over the panel): {n - above} of {n}. One colour scale for all domains "
+        f"their cluster (q at most {alpha:g} over the panel): {n - above} of {n}. One colour scale for all domains "
         "and encoders of this measure."
     )
 

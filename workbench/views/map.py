@@ -6,9 +6,9 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.panels.player import segment_player
-from usad_workbench.workbench.panels.scatter import pick_points
+from usad_workbench.workbench.panels.scatter import Picked, pick_points
 from usad_workbench.workbench.panels.space import choose_encoder, choose_layer
-from usad_workbench.workbench.presenters import clips, maps
+from usad_workbench.workbench.presenters import clips, data, maps
 from usad_workbench.workbench.presenters.text import count
 
 METHODS = {"umap": "UMAP", "pca": "PCA"}
@@ -29,17 +29,16 @@ def view() -> None:
     points, found, column = choose(available)
     domains, datasets = filters()
     shown, context = maps.split(points, domains, datasets)
-    shown = maps.thin(shown)
     n_all = int(state.sql("SELECT count(*) AS n FROM segments")["n"][0])
     st.caption(
         f"{len(shown):,} of {count(n_all, 'segment')} shown"
         + (f", {len(context):,} in grey for context" if len(context) else "")
-        + f". {maps.faithfulness_words(found)}"
+        + f".{maps.sample_words(max(len(shown), len(context)))} {maps.faithfulness_words(found)}"
     )
     left, right = st.columns([8, 5], gap="medium")
     with left:
-        ids = pick_points(maps.map_figure(shown, maps.thin(context), column), key="map.chart")
-    row = below(shown, ids)
+        picked = pick_points(maps.map_figure(shown, context, column), key="map.chart")
+    row = below(shown, picked)
     with right:
         listen(row)
 
@@ -81,19 +80,24 @@ def filters() -> tuple[list[str], list[str]]:
     return domains, datasets
 
 
-def below(shown: pd.DataFrame, ids: list[int]) -> dict[str, object] | None:
+def below(shown: pd.DataFrame, picked: Picked) -> dict[str, object] | None:
     """The table of the selection; the row whose sound is asked for."""
-    chosen = shown[shown["segment_id"].isin(ids)] if ids else shown
+    chosen = picked.of(shown) if picked.ids or picked.outlines else shown
+    is_all = chosen is shown
+    listed = chosen.head(data.MAX_ROWS)
     page.section(
-        "Selected segments" if ids else "Segments on the map",
-        f"{len(chosen):,} of {len(shown):,}. Click a row to hear it"
-        + ("; double-click the map to select nothing." if ids else "."),
+        "Segments on the map" if is_all else "Selected segments",
+        f"{len(chosen):,} of {len(shown):,}"
+        + (f", the first {len(listed):,} of them listed" if len(listed) < len(chosen) else "")
+        + ". Click a row to hear it"
+        + ("." if is_all else "; double-click the map to select nothing."),
     )
     # Another selection is another table: a row clicked before has no meaning in it.
-    picked = table.pick_row(chosen, key=f"map.table.{hash(tuple(ids))}")
-    if picked is not None:
-        return dict(chosen.iloc[picked])
-    return dict(chosen.iloc[0]) if len(ids) == 1 and len(chosen) else None
+    ids = tuple(listed["segment_id"]) if not is_all else ()
+    row = table.pick_row(listed, key=f"map.table.{hash(ids)}")
+    if row is not None:
+        return dict(listed.iloc[row])
+    return dict(chosen.iloc[0]) if not is_all and len(chosen) == 1 else None
 
 
 def listen(row: dict[str, object] | None) -> None:

@@ -62,7 +62,7 @@ def encoders() -> None:
         return
     for words in overview.taught_words(state.sql):
         st.markdown(plain(words))
-    table.show(rows, is_raw=True)
+    table.show(rows, is_raw=True, file_name="encoders.csv")
     for note in overview.licence_notes(state.sql):
         st.caption(f":material/gavel: {plain(note)}")
     used = [role for role in ROLE_HELP if role in set(rows["role"])]
@@ -71,7 +71,7 @@ def encoders() -> None:
 
 def collections(n_failures: int) -> None:
     page.section("Collections")
-    table.show(overview.collections(state.sql))
+    table.show(overview.collections(state.sql), file_name="collections.csv")
     if n_failures:
         st.caption(
             f"{count(n_failures, 'file or segment', 'files or segments')} could not be used; the "

@@ -12,6 +12,7 @@ from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names
 from usad_workbench.workbench.presenters.panels_in_words import view_of
+from usad_workbench.workbench.presenters.text import plain
 
 COSTS = {
     "n_params": "parameters in use",
@@ -76,13 +77,16 @@ def probed() -> None:
     rows = probes.probe_rows(state.sql, protocol)
     roles = probes.roles_with_systems(roles_of(state.sql))
     st.caption(f"{probes.PROTOCOL_HELP.get(protocol, '')} {probes.probe_words(rows)}")
-    role_legend(set(rows["encoder"].map(roles)))
-    st.plotly_chart(
-        probes.probe_figure(rows, roles, encoder_names(state.sql)), key="probes.chart", theme=None, config=QUIET,
-        alt="Value of each encoder with its interval, one panel per task.",
-    )  # fmt: skip
+    for words in probes.untested_words(rows):
+        st.caption(f":material/block: {plain(words)}")
+    if rows["value"].notna().any():
+        role_legend(set(rows["encoder"].map(roles)))
+        st.plotly_chart(
+            probes.probe_figure(rows, roles, encoder_names(state.sql)), key="probes.chart",
+            theme=None, config=QUIET, alt="Value of each encoder with its interval, one panel per task.",
+        )  # fmt: skip
     page.section("As a table")
-    table.show(probes.probe_table(rows, roles))
+    table.show(probes.probe_table(rows, roles), file_name="probes.csv")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from usad_workbench.workbench.panels.query import FromCollection, Query, choose_
 from usad_workbench.workbench.panels.space import choose_encoder, choose_layer
 from usad_workbench.workbench.presenters import clips, hits, overview
 from usad_workbench.workbench.presenters.encoders import layers_of, roles_for, roles_of
-from usad_workbench.workbench.presenters.text import number
+from usad_workbench.workbench.presenters.text import number, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,10 @@ def one_side(name: str, query: Query, k: int, domains: list[str]) -> Side:
             f"search.{name}.layer", encoder, among=layers_of(state.sql, encoder) or [0]
         )
     where = clips.condition(domains)
-    rows = hits.hit_rows(state.sql, query.search(encoder, layer, k, where))
+    found = query.search(encoder, layer, k, where)
+    if found.notice:
+        st.warning(plain(found.notice), icon=":material/warning:")
+    rows = hits.hit_rows(state.sql, found)
     st.caption(hits.in_words(domains, hits.n_searched(state.sql, encoder, layer, where), len(rows)))
     return Side(encoder, layer, rows)
 

@@ -32,11 +32,10 @@ from usad_workbench.core.diagnosis.clip_factors import (
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.diagnosis.rules import AssociationRule
-from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError
+from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg
 from usad_workbench.core.similarity._arrays import Indices
-from usad_workbench.core.storage.workspace import QueryError
 
 NAME = "associations"
 COLUMNS = {

@@ -7,9 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from usad_workbench.core.diagnosis.exchangeable import MATCHED_ACCURACY, MatchTable, controls_for
+from usad_workbench.core.diagnosis.exchangeable import (
+    MATCHED_ACCURACY,
+    USERS_WORD,
+    MatchTable,
+    controls_for,
+    no_peer_words,
+    rests_on,
+)
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.verdicts import LARGEST_EXCESS, doubt_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import (
@@ -31,7 +40,6 @@ from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.teacher_similarity import MEASURES, ClipVectors
 
 NAME = "inheritance"
-ALPHA = 0.05
 PLACES: tuple[Place, ...] = ("student", "teacher")
 FORMS = {"student": "controls for the student", "teacher": "controls for the teacher"}
 ENOUGH_CONTROLS = 4
@@ -51,6 +59,8 @@ COLUMNS = {
     "q_value": "DOUBLE",
     "pair_p_value": "DOUBLE",
     "inherited": "VARCHAR",
+    "detectable": "DOUBLE",
+    "rests_on": "VARCHAR",
     "similarity": "DOUBLE",
     "control_similarity": "DOUBLE",
     "controls": "VARCHAR[]",
@@ -140,7 +150,7 @@ def compute(material: Material, progress: Progress) -> Panel:
                 drivers += behind
         progress(done, len(jobs), NAME)
     _compare_home(material, rows, known)
-    _answer(rows)
+    _answer(rows, material.config.rules)
     return Panel(
         name=NAME, columns=COLUMNS, rows=rows, drivers=drivers,
         warnings=_warnings(material, controls, rows),
@@ -205,7 +215,10 @@ def _cells(
         names = controls[teacher, place]
         if not names:
             continue
-        row = _empty(material, setting, teacher) | {"form": FORMS[place], "controls": list(names)}
+        row = _empty(material, setting, teacher) | {
+            "form": FORMS[place], "controls": list(names),
+            "rests_on": rests_on(material, names, place),
+        }  # fmt: skip
         instead_of = material.student if place == "student" else teacher
         match = matches.match(instead_of, names, setting.layer, setting.domain)
         row |= {key: getattr(match, key) for key in MATCH_KEYS}
@@ -215,7 +228,7 @@ def _cells(
         except (ShapeError, DegenerateError) as error:
             row["reason"] = str(error)
             continue
-        row |= _numbers(found)
+        row |= _numbers(found, material.config.rules.alpha)
         known[_key(row)] = found
         cell = cell_name(**{name: row[name] for name in CELL_KEYS})
         influence = setting.influence(teacher, place, names)
@@ -224,8 +237,8 @@ def _cells(
     if not rows:
         home = material.roles[teacher].domain or "any"
         reason = (
-            f"no exchangeable control: no student without {teacher}, and no encoder of home "
-            f"domain {home} that did not teach"
+            f"no exchangeable control: no peer of the student without {teacher}, and no encoder of home "
+            f"domain {home} that did not teach{no_peer_words(material)}"
         )
         rows.append(_empty(material, setting, teacher) | {"form": "none", "reason": reason})
     return rows, drivers
@@ -253,12 +266,14 @@ def _empty(material: Material, setting: _Setting, teacher: str) -> Row:
     }  # fmt: skip
 
 
-def _numbers(found: Excess) -> Row:
+def _numbers(found: Excess, alpha: float) -> Row:
+    detectable = found.detectable(alpha)
     return {
         "excess": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high,
         "p_value": found.p_value, "p_kind": found.p_kind,
         "control_similarity": float(found.control_values.mean()),
         "clips_ci_low": found.clips_low, "clips_ci_high": found.clips_high,
+        "detectable": detectable if detectable < LARGEST_EXCESS else math.nan,
         "reason": found.reason,
     }  # fmt: skip
 
@@ -285,13 +300,14 @@ def _compare_home(
             }
 
 
-def _answer(rows: list[Row]) -> None:
-    """q over the panel, one p for each teacher and domain, then yes or no.
+def _answer(rows: list[Row], rules: Rules) -> None:
+    """q over the panel, one p for each teacher and domain, then yes, no or undecided.
 
     Yes needs three things: an excess that other encoders do not show (q); one that holds on
     other clips (the jackknife's interval), in case the controls happen to lie close together;
     and a pair of teacher and domain that stands when all pairs are asked (``pair_p_value``).
-    With q alone students that inherit a lot got a wrong pair in 8% of planted worlds.
+    With q alone students that inherit a lot got a wrong pair in 8% of planted worlds. What is
+    not shown is a "no" only where ``doubt_of`` has nothing against it.
     """
     p = np.array([row["p_value"] for row in rows], dtype=np.float64)
     q = benjamini_hochberg(p)
@@ -300,8 +316,10 @@ def _answer(rows: list[Row]) -> None:
         row |= {"q_value": q_value, "pair_p_value": pair_p_value}
         if math.isfinite(q_value):
             is_above = row["excess"] > 0 and row["clips_ci_low"] > 0
-            is_shown = max(q_value, pair_p_value) <= ALPHA
-            row["inherited"] = "yes" if is_shown and is_above else "no"
+            is_shown = max(q_value, pair_p_value) <= rules.alpha
+            doubt = "" if is_shown and is_above else doubt_of(row, rules)
+            row["inherited"] = "yes" if is_shown and is_above else "undecided" if doubt else "no"
+            row["reason"] = "; ".join(filter(None, (row["reason"], doubt)))
         if row["is_matched"] is False:
             gap = row["accuracy"] - row["control_accuracy"]
             note = f"controls not matched: accuracy differs by {gap:+.2f}"
@@ -330,6 +348,12 @@ def _warnings(material: Material, controls: Controls, rows: Sequence[Row]) -> li
             f"controls differ by more than {MATCHED_ACCURACY:.0%} in accuracy from those they "
             f"stand for: {', '.join(unmatched)}"
         )
+    others = no_peer_words(material)
+    if others:
+        found.append(f"controls that are left out in the student's place{others}")
+    for words in dict.fromkeys(str(r["rests_on"]) for r in rows if r["rests_on"]):
+        if USERS_WORD in words:
+            found.append(f"that the controls are peers is taken from the user: {words}")
     return found
 
 

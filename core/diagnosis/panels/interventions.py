@@ -27,6 +27,7 @@ from usad_workbench.core.diagnosis.interventions import (
 )
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.verdicts import answer_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.interventions import INTERVENTIONS
 from usad_workbench.core.progress import Progress
@@ -42,7 +43,6 @@ COLUMNS = {
     "inherited": "VARCHAR", "n_controls": "INTEGER", "n_clips": "INTEGER",
     "n_clusters": "INTEGER", "reason": "VARCHAR",
 }  # fmt: skip
-LEVEL = 0.05
 Row = dict[str, Any]
 
 
@@ -74,7 +74,8 @@ def compute(material: Material, progress: Progress) -> Panel:
     for row, value in zip(profiles, q.tolist(), strict=True):
         row["q_value"] = value
         if np.isfinite(value):
-            row["inherited"] = "yes" if value <= LEVEL and row["excess"] > 0 else "no"
+            is_shown = value <= material.config.rules.alpha and row["excess"] > 0
+            row["inherited"] = answer_of(is_shown, row["ci_low"], row["ci_high"])
     return Panel(
         name=NAME, columns=COLUMNS, rows=job.rows, drivers=job.drivers,
         warnings=job.measured.warnings,

@@ -34,7 +34,7 @@ from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg
 from usad_workbench.core.similarity.layers import thin_clusters
-from usad_workbench.core.tasks import Task
+from usad_workbench.core.tasks import Task, untestable
 
 NAME = "nuisance"
 SHARES = "MAP(VARCHAR, DOUBLE)"
@@ -161,7 +161,7 @@ def _reliances(material: Material, cell: _Cells, encoder: str, layer: int) -> Ro
         places = material.places(task.clip_ids)
         kept = np.flatnonzero(np.isin(places, one.rows))
         part = task.take(kept)
-        if one.factor is None or len(set(part.labels)) < 2:
+        if one.factor is None or untestable(part):
             continue
         here = np.searchsorted(one.rows, places[kept])
         nuisance = one.factor.with_values(one.factor.values[here])

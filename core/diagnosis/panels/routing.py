@@ -16,10 +16,10 @@ from usad_workbench.core.bias.routing import (
 from usad_workbench.core.diagnosis.answers import NOT_STORED, Answers, answers, are_stored
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
-from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError
+from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, break_even_words
+from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.resampling import Interval
-from usad_workbench.core.storage.workspace import QueryError
 from usad_workbench.core.task_systems import (
     LEARNED_ROUTER,
     ORACLE_ROUTER,
@@ -134,7 +134,8 @@ def _against(material: Material, system: str, asked: Asked) -> Row:
     """Student minus the system on the same clips."""
     mine = [(task, one[material.student], one[system]) for task, one in asked]
     difference = mean_difference([(task, a.labels, b.labels) for task, a, b in mine])
-    found = equivalence(difference)
+    rules = material.config.rules
+    found = equivalence(difference, rules.margin, rules.alpha)
     p_value = math.nan
     if len(mine) == 1:
         p_value = mcnemar_p_value(mine[0][1].right[0], mine[0][2].right[0])
@@ -160,6 +161,9 @@ def _routers(material: Material, rows: list[Row], asked: Asked) -> None:
     right = [[one[name].right for name in teachers] for _, one in asked]
     headroom = float(np.mean([any_right_share(one) for one in right]))
     oracle |= {"break_even": needed, "any_teacher_right": headroom}
+    words = break_even_words(needed)
+    if words != NOT_MEASURED and isinstance(words, str):
+        oracle["reason"] = "; ".join(filter(None, (oracle["reason"], f"break-even: {words}")))
     learned = by_system.get(LEARNED_ROUTER)
     if learned is None:
         return

@@ -90,7 +90,7 @@ def _config(material: Material) -> SimilarityConfig:
     config = material.config
     return SimilarityConfig(
         k=config.k, n_permutations=config.n_permutations, seed=config.seed,
-        max_clips=config.max_clips,
+        max_clips=config.max_clips, alpha=config.rules.alpha,
     )  # fmt: skip
 
 

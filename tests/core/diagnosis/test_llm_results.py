@@ -60,7 +60,7 @@ def test_it_is_evidence_of_the_falsifiers_and_no_verdict(copied: Workspace, tmp_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("encoder,benchmark,task,value\ns,b,t,1\n", "metric is missing"),
+        ("encoder,benchmark,task,value\ns,b,t,1\n", "no column metric"),
         (HEAD + "s,b,t,m,much\n", "without a value"),
         (HEAD + "s,b,t,m,nan\n", "without a value"),
         (HEAD + "s,b,t,m,1\ns,b,t,m,2\n", "s/b/t/m twice"),

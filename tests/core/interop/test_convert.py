@@ -14,7 +14,13 @@ from tests.core.interop.published_folder import NAMES, SIZE, write_published
 from tests.core.teachers.remote_folder import keep_code_apart
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import ConfigError, ProvenanceError
-from usad_workbench.core.interop.convert import NameMap, convert, read_map, write_map
+from usad_workbench.core.interop.convert import (
+    NameMap,
+    convert,
+    read_map,
+    student_config,
+    write_map,
+)
 from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.trust import trusting_remote_code
 from usad_workbench.workbench.cli import main
@@ -116,6 +122,21 @@ def test_tensors_without_a_place_have_to_be_named(published: Path, tmp_path: Pat
         convert(published, replace(MAP, unused=("heads.0",)), tmp_path / "ours", "MIT")
 
 
+def test_a_map_that_is_written_keeps_what_was_told(published: Path, tmp_path: Path) -> None:
+    """All but one name, and more of the architecture than its size says."""
+    (first, other), *rest = NAMES.items()
+    given = replace(MAP, names=dict(rest))
+    write_map(published, tmp_path / "map.toml", given)
+    found = read_map(tmp_path / "map.toml")
+    assert found.student == given.student == SIZE and found.size == (given.size or "base")
+    assert found.names == {first: "", **dict(rest)}
+    assert student_config(found) == student_config(given)
+    text = (tmp_path / "map.toml").read_text().replace(f'"{first}" = ""', f'"{first}" = "{other}"')
+    (tmp_path / "full.toml").write_text(text)
+    with trusting_remote_code(True):
+        assert convert(published, read_map(tmp_path / "full.toml"), tmp_path / "ours", "MIT") < 1e-4
+
+
 def test_by_command_from_a_template(
     published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,8 +152,8 @@ def test_by_command_from_a_template(
     assert all(f'"{mine}" = ""' in text for mine in NAMES)
     for mine, other in NAMES.items():
         text = text.replace(f'"{mine}" = ""', f'"{mine}" = "{other}"')
-    path.write_text(f"{text}\n[student]\n{lines}")
-    assert read_map(path).names == NAMES
+    path.write_text(text)
+    assert read_map(path).names == NAMES and read_map(path).student == SIZE
     done = [*asked, "--map", str(path), "--out", str(tmp_path / "ours")]
     assert main(done) == 2 and "--trust-remote-code" in capsys.readouterr().err
     assert main([*done, "--trust-remote-code", "--json"]) == 0

@@ -7,6 +7,9 @@ import torch
 
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.models.frontend import LOG_FLOOR, FrontendConfig, LogMel
+from usad_workbench.core.models.sizes import SIZES
+from usad_workbench.core.models.student import Student
+from usad_workbench.core.teachers.mel import MelConfig, MelSpectrogram
 
 RNG = np.random.default_rng(0)
 
@@ -89,3 +92,20 @@ def test_a_clip_shorter_than_a_window_is_refused() -> None:
         LogMel()(torch.zeros(1, 399))
     with pytest.raises(ShapeError, match="has 399 samples"):
         LogMel()(torch.zeros(2, 800), torch.tensor([800, 399]))
+
+
+@pytest.mark.parametrize("size", ["small", "xxlarge", "demo"])
+def test_all_of_a_student_is_made_on_the_default_device(size: str) -> None:
+    """The meta device stands for an accelerator: what ignores the default stays on the CPU."""
+    with torch.device("meta"):
+        student = Student(SIZES[size])
+    tensors = {**dict(student.named_parameters()), **dict(student.named_buffers())}
+    assert {"log_mel.filters", "log_mel.taper"} <= tensors.keys()
+    assert [name for name, tensor in tensors.items() if tensor.device.type != "meta"] == []
+
+
+def test_all_of_the_front_ends_of_teachers_is_made_there_too() -> None:
+    with torch.device("meta"):
+        config = MelConfig(sample_rate_hz=16_000, n_fft=400, hop=160, n_mels=40)
+        buffers = dict(MelSpectrogram(config).named_buffers())
+    assert buffers and {tensor.device.type for tensor in buffers.values()} == {"meta"}

@@ -15,7 +15,8 @@ from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.storage import exporting
 from usad_workbench.core.storage.exporting import export_clips, export_space
 from usad_workbench.core.storage.importing import SourceClip, import_clips, read_manifest
-from usad_workbench.core.storage.workspace import QueryError, Workspace, matrix_of
+from usad_workbench.core.storage.vector_tables import matrix_of
+from usad_workbench.core.storage.workspace import QueryError, Workspace
 
 HOSTILE = "../../escape/é\n=1+1"
 

@@ -12,7 +12,8 @@ from usad_workbench.core.cost import encoder_costs
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.exporting import export_clips
-from usad_workbench.core.storage.importing_embeddings import import_embeddings, import_silent_clips
+from usad_workbench.core.storage.importing_embeddings import import_embeddings
+from usad_workbench.core.storage.silent_clips import import_silent_clips
 from usad_workbench.core.storage.spaces import pending_segments
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
@@ -112,9 +113,6 @@ def test_replaced_vectors_are_the_new_ones_and_the_lineage_stays(
 
 
 def test_the_number_of_parameters_is_unknown_not_zero(workspace: Workspace, tmp_path: Path) -> None:
-    # As workspaces were made before an unknown number could be stored.
-    with workspace.database.write() as connection:
-        connection.execute("ALTER TABLE encoders ALTER COLUMN n_params SET NOT NULL")
     path = write(tmp_path / "v.parquet", rows_of("e", clips=4))
     import_embeddings(workspace, path, role="teacher")
     assert workspace.encoders().n_params.isna().all()
@@ -246,3 +244,110 @@ def test_clips_without_audio_fail_nowhere(workspace: Workspace, tmp_path: Path) 
     assert [(one.path, "without audio" in one.reason) for one in failed] == [
         ("x000", True), ("x001", True),
     ]  # fmt: skip
+
+
+def one_clip(folder: Path, name: str, encoder: str, **columns: object) -> Path:
+    """A file with one vector, some of its columns as given."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = {"clip_id": ["x000"], "encoder": [encoder], "layer": [0], "vector": [[1.0, 2.0]]}
+    pq.write_table(pa.table({**plain, **columns}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("v?.parquet", "vw.parquet"), ("v*.parquet", "v1.parquet"), ("[ab].parquet", "a.parquet"),
+     ("encoder=wrong/layer=7/v.parquet", "v.parquet"), ("**/v.parquet", "x/v.parquet")],
+)  # fmt: skip
+def test_a_name_is_no_pattern(workspace: Workspace, tmp_path: Path, name: str, other: str) -> None:
+    one_clip(tmp_path, other, "other")
+    report = import_embeddings(workspace, one_clip(tmp_path, name, "mine"), role="control")
+    assert report.encoders == ["mine"]
+    assert workspace.spaces().layer.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"vector": pa.array([["a", "b"]])},
+        {"vector": pa.array([[True, False]])},
+        {"vector": pa.array([[[1.0], [2.0]]])},
+        {"vector": pa.array([{"a": 1.0}])},
+        {"layer": pa.array([2**40])},
+        {"layer": pa.array([2_000_000_000])},
+        {"layer": pa.array([10_000])},
+        {"layer": pa.array([0.0])},
+        {"layer": pa.array([2**64 - 1], pa.uint64())},
+    ],
+    ids=str,
+)
+def test_columns_of_other_types_are_refused_in_words(
+    workspace: Workspace, tmp_path: Path, columns: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match="xpected"):
+        import_embeddings(
+            workspace, one_clip(tmp_path, "v.parquet", "e", **columns), role="control"
+        )
+    assert workspace.encoders().empty
+
+
+@pytest.mark.parametrize("value", [1e300, -1e39, float("inf"), float("nan"), None])
+def test_values_that_are_no_float32_name_their_clip(
+    workspace: Workspace, tmp_path: Path, value: float | None
+) -> None:
+    vector = pa.array([[1.0, value]], pa.list_(pa.float64()))
+    path = one_clip(tmp_path, "v.parquet", "e", vector=vector)
+    report = import_embeddings(workspace, path, role="control")
+    assert [one.path for one in report.failed] == ["e: x000"]
+    assert workspace.encoders().empty
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.int16(), pa.float16(), pa.decimal128(9, 2)])
+def test_numbers_of_other_types_are_taken(
+    workspace: Workspace, tmp_path: Path, kind: pa.DataType
+) -> None:
+    vector = pa.array([[3, -4]], pa.list_(pa.float64())).cast(pa.list_(kind))
+    import_embeddings(
+        workspace, one_clip(tmp_path, "v.parquet", "e", vector=vector), role="control"
+    )
+    assert workspace.embeddings("e", 0).vectors.tolist() == [[3.0, -4.0]]
+
+
+@pytest.mark.parametrize("text", [b"", b"a,b\n1,2\n", b"\x93NUMPY", b"PAR1garbagePAR1"])
+def test_a_file_of_another_format_is_refused_without_sql(
+    workspace: Workspace, tmp_path: Path, text: bytes
+) -> None:
+    (tmp_path / "v.npy").write_bytes(text)
+    with pytest.raises(ConfigError, match="Expected a Parquet file") as caught:
+        import_embeddings(workspace, tmp_path / "v.npy", role="control")
+    assert "VIEW" not in str(caught.value)
+
+
+def test_a_damaged_file_is_named_and_the_old_vectors_stay(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "v.parquet", rows_of("e"))
+    import_embeddings(workspace, path, role="control")
+    before = workspace.space("e", 0)
+    data = bytearray(path.read_bytes())
+    data[200:4000] = bytes(3800)
+    path.write_bytes(data)
+    with pytest.raises(UsadError):
+        import_embeddings(workspace, path, role="control", replace=True)
+    assert workspace.space("e", 0) == before
+
+
+def test_check_names_what_is_wrong_with_vectors(workspace: Workspace, tmp_path: Path) -> None:
+    import_embeddings(workspace, write(tmp_path / "v.parquet", rows_of("e")), role="control")
+    assert check_workspace(workspace) == []
+    with workspace.database.write() as connection:
+        connection.execute("UPDATE vectors_1 SET vector = [0,0,0,0,0,0,0] WHERE segment_id = 3")
+        connection.execute("DROP TABLE vectors_0")
+    problems = check_workspace(workspace)
+    assert any("layer 2 (mean): the vectors are not those that were stored" in p for p in problems)
+    assert any(p.startswith("e layer 0 (mean)") and "--replace" in p for p in problems)
+    import_embeddings(
+        workspace, write(tmp_path / "v.parquet", rows_of("e")), role="control", replace=True
+    )
+    assert check_workspace(workspace) == []

@@ -54,6 +54,21 @@ class USADModel(PreTrainedModel):
 """
 
 
+NO_POST_INIT = MODEL_CODE.replace("        self.post_init()\n", "")
+"""As the authors' first students: `all_tied_weights_keys` is never made."""
+PLAIN_TABLE = NO_POST_INIT.replace(
+    "        self.blocks",
+    "        self.table = torch.sin(torch.arange(4096.0))\n        self.blocks",
+).replace("self.entry(pairs)", "self.entry(pairs) + self.table[: pairs.shape[1], None]")
+"""And a position table that is neither parameter nor buffer."""
+HIDDEN_TABLE = MODEL_CODE.replace(
+    "        self.blocks",
+    "        self.register_buffer('table', torch.sin(torch.arange(4096.0)), persistent=False)\n"
+    "        self.blocks",
+).replace("self.entry(pairs)", "self.entry(pairs) + self.table[: pairs.shape[1], None]")
+"""A table that no file holds."""
+
+
 HUBERT_CONFIG_CODE = """
 from transformers.configuration_utils import PretrainedConfig
 
@@ -137,11 +152,13 @@ def keep_code_apart(patch: pytest.MonkeyPatch, folder: Path) -> None:
         patch.delitem(sys.modules, name)
 
 
-def write_remote_student(folder: Path, dim: int = 16, n_layers: int = 3) -> dict[str, torch.Tensor]:
+def write_remote_student(
+    folder: Path, dim: int = 16, n_layers: int = 3, code: str = MODEL_CODE
+) -> dict[str, torch.Tensor]:
     """Writes the folder and returns its weights."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "configuration_usad.py").write_text(CONFIG_CODE)
-    (folder / "modeling_usad.py").write_text(MODEL_CODE)
+    (folder / "modeling_usad.py").write_text(code)
     config = {
         "model_type": "usad",
         "architectures": ["USADModel"],
@@ -166,13 +183,15 @@ def write_remote_student(folder: Path, dim: int = 16, n_layers: int = 3) -> dict
 
 
 def reference(
-    weights: dict[str, torch.Tensor], samples: torch.Tensor
+    weights: dict[str, torch.Tensor], samples: torch.Tensor, *, has_table: bool = False
 ) -> dict[str, list[torch.Tensor]]:
     """What the model computes, written from its formulas: samples [sample] to layers."""
     windows = torch.stack([samples[at : at + 400] for at in range(0, len(samples) - 399, 160)])
     mel = (windows @ weights["bands.weight"].T).abs()
     n_pairs = len(mel) // 2
     x = mel[: 2 * n_pairs].reshape(n_pairs, 256) @ weights["entry.weight"].T + weights["entry.bias"]
+    if has_table:
+        x = x + torch.arange(float(n_pairs)).sin()[:, None]
     block, ffn = [mel], []
     for i in range(sum(name.startswith("blocks") for name in weights) // 2):
         made = torch.tanh(x @ weights[f"blocks.{i}.weight"].T + weights[f"blocks.{i}.bias"])

@@ -15,7 +15,14 @@ import transformers as tf
 from safetensors.torch import save_file
 
 from tests.core.teachers.hub_folders import SAMPLES, WAVE, save
-from tests.core.teachers.remote_folder import keep_code_apart, reference, write_remote_student
+from tests.core.teachers.remote_folder import (
+    HIDDEN_TABLE,
+    NO_POST_INIT,
+    PLAIN_TABLE,
+    keep_code_apart,
+    reference,
+    write_remote_student,
+)
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.embedding import pooled_vectors
 from usad_workbench.core.errors import ConfigError, ShapeError, UntrustedCodeError, WeightsError
@@ -427,6 +434,49 @@ def test_a_published_student_is_what_its_formulas_say(tmp_path: Path) -> None:
             torch.testing.assert_close(ours[0], theirs, rtol=1e-4, atol=1e-5)
     with pytest.raises(ShapeError, match="equal length"):
         encoder.features(ClipBatch.from_clips([clip, noise(9000)]))
+
+
+@pytest.mark.parametrize(
+    ("code", "has_table"),
+    [(NO_POST_INIT, False), (PLAIN_TABLE, True), (HIDDEN_TABLE, True)],
+    ids=["no post_init", "a table that is an attribute", "a buffer that is not saved"],
+)
+def test_code_written_for_older_versions_gives_its_own_numbers(
+    tmp_path: Path, code: str, has_table: bool
+) -> None:
+    folder = tmp_path / "student"
+    weights = write_remote_student(folder, code=code)
+    encoder = load_encoder(f"hf:{folder}", trust_remote_code=True)
+    clip = noise(20_123)
+    expected = reference(weights, torch.from_numpy(clip.samples), has_table=has_table)["block"]
+    for ours, theirs in zip(encoder.encode(clip).frames, expected, strict=True):
+        torch.testing.assert_close(ours[0], theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_another_version_say_which_tensors(tmp_path: Path) -> None:
+    folder = tmp_path / "student"
+    weights = write_remote_student(folder, code=NO_POST_INIT)
+    path = folder / "model.safetensors"
+    lacking = {name: tensor for name, tensor in weights.items() if name != "entry.bias"}
+    other_shape = {**weights, "entry.bias": torch.zeros(3)}
+    for tensors, words in (
+        (lacking, r"1 of its tensors are missing \(the first is entry\.bias\), 0 have"),
+        ({**weights, "blocks.9.bias": torch.zeros(16)}, r"1 have no place in it .*blocks\.9\.bias"),
+        (other_shape, r"do not fit: .*size mismatch for entry\.bias"),
+    ):
+        save_file(tensors, path, metadata={"format": "pt"})
+        with pytest.raises(WeightsError, match=words):
+            load_encoder(f"hf:{folder}", trust_remote_code=True)
+    # The names of a model with a head around this one.
+    headed = {f"body.{name}": tensor for name, tensor in weights.items()}
+    save_file({**headed, "head.weight": torch.zeros(2)}, path, metadata={"format": "pt"})
+    code = folder / "modeling_usad.py"
+    code.write_text(
+        code.read_text().replace(
+            "config_class = USADConfig", 'config_class, base_model_prefix = USADConfig, "body"'
+        )
+    )
+    assert load_encoder(f"hf:{folder}", trust_remote_code=True).spec.dims == (128, 16, 16, 16)
 
 
 def test_a_long_clip_of_a_published_student(tmp_path: Path) -> None:

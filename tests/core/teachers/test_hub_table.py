@@ -16,7 +16,8 @@ from usad_workbench.core.registry import (
     load_encoder,
     setup_encoders,
 )
-from usad_workbench.core.teachers.hub_table import HUB, HUB_SOURCES
+from usad_workbench.core.teachers.hub_table import HUB
+from usad_workbench.core.teachers.known import hub_sources
 from usad_workbench.core.teachers.transformers_families import FAMILIES
 from usad_workbench.training import train
 
@@ -128,7 +129,7 @@ def test_controls_exist_for_every_domain_and_all_rows_say_where_they_come_from()
     domains = {row.spec.domain for row in HUB.values() if row.spec.role == "control"}
     assert domains == {"speech", "sound", "music"}
     for name, row in HUB.items():
-        source = HUB_SOURCES[name]
+        source = hub_sources()[name]
         assert row.spec.name == name and row.spec.licence == source.licence
         assert row.spec.citation and source.repo.count("/") == 1 and source.size_mb > 0
     assert "non-commercial" in HUB["usad2-base"].spec.licence
@@ -141,7 +142,7 @@ def test_published_students_have_the_published_sizes() -> None:
     for name, spec in students.items():
         size = SIZES[name.removeprefix("usad2-").removeprefix("usad-").removesuffix("-plus")]
         assert spec.dims == (128,) + (size.dim,) * size.n_layers
-        assert HUB_SOURCES[name].needs_remote_code
+        assert hub_sources()[name].needs_remote_code
 
 
 def test_none_is_fetched_unasked_or_collides() -> None:

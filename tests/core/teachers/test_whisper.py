@@ -14,7 +14,7 @@ from ctranslate2.specs.whisper_spec import WhisperSpec
 from tests.core.teachers.sample_clips import clip, pretrained, rows
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.registry import encoder_spec
-from usad_workbench.core.teachers.builtin import weights_sources
+from usad_workbench.core.teachers.known import weights_sources
 from usad_workbench.core.teachers.weights import kept_wheel
 from usad_workbench.core.teachers.whisper import (
     _OVERLAP,

@@ -1,0 +1,77 @@
+"""Names of domains: the same word in other letters is the same domain.
+
+``Speech`` in a task, a filter or an encoder's home is the ``speech`` of the clips.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from usad_workbench.core.clips import TEACHER_DOMAINS
+
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
+
+
+def same_domain(name: str, present: Iterable[str]) -> str:
+    """The name as it is written here; without blanks around it where nothing here is like it.
+
+    >>> same_domain(" Speech", ["music", "speech"]), same_domain("Birds ", ["speech"])
+    ('speech', 'Birds')
+    """
+    known = list(present)
+    if name in known:
+        return name
+    alike = [one for one in known if _folded(one) == _folded(name)]
+    return min(alike) if alike else name.strip()
+
+
+def with_settled_domains(
+    rows: Iterable[Mapping[str, object]], present: Iterable[str]
+) -> list[dict[str, object]]:
+    """Rows of ``clips`` whose domains are written as those that are there, or as each other's.
+
+    >>> rows = [{"domain": "Speech "}, {"domain": "Whales"}, {"domain": "whales"}, {}]
+    >>> [row.get("domain") for row in with_settled_domains(rows, [])]
+    ['speech', 'Whales', 'Whales', None]
+    """
+    written: dict[str, str] = {one: one for one in (*present, *TEACHER_DOMAINS)}
+    found = []
+    for row in rows:
+        domain = row.get("domain")
+        if isinstance(domain, str):
+            if domain not in written:
+                written[domain] = same_domain(domain, list(written.values()))
+            domain = written[domain]
+        found.append({**row, "domain": domain})
+    return found
+
+
+def other_letters_in(where: str, present: Iterable[str]) -> dict[str, str]:
+    """Texts of an SQL condition that are domains in other letters, and how these are written.
+
+    >>> other_letters_in("domain = 'Speech' AND label <> 'x'", ["speech"])
+    {'Speech': 'speech'}
+    """
+    known = set(present)
+    found = {text: same_domain(text, known) for text in _LITERAL.findall(where)}
+    return {text: name for text, name in found.items() if text not in known and name in known}
+
+
+def alike_words(counts: Mapping[str, int]) -> list[str]:
+    """A warning for each set of domains that differ in letters or blanks only.
+
+    >>> alike_words({"speech": 90, "Speech": 30, "music": 9})
+    ["'Speech' (30 clips) and 'speech' (90 clips) differ in letters only and are two domains here"]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(counts):
+        groups.setdefault(_folded(name), []).append(name)
+    return [
+        " and ".join(f"{name!r} ({counts[name]} clips)" for name in names)
+        + " differ in letters only and are two domains here"
+        for names in groups.values()
+        if len(names) > 1
+    ]
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.split()).casefold()

@@ -1,0 +1,75 @@
+"""What killed commands have left in a workspace, cleared away by whoever opens it next."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from usad_workbench.core.errors import StoreError
+from usad_workbench.core.storage.claims import abandoned
+from usad_workbench.core.storage.database import Database
+from usad_workbench.core.storage.schema import STAGED
+
+INDEXES = "indexes"
+"""Folder of the index files, beside the database."""
+NEW = "new"
+"""Claims of databases that are being made: ``.<name>.duckdb``."""
+REPLACE = "replace"
+"""Claims of vectors that are to replace others: the column ``run`` of ``staged_spaces``."""
+
+
+def clear_leftovers(database: Path) -> None:
+    """Removes what commands that have ended left beside or in a database.
+
+    Where that cannot be done now, because the folder cannot be written or another program
+    holds the database, it is left to the next one.
+    """
+    with suppress(OSError, StoreError):
+        with abandoned(database.parent, NEW) as names:
+            for name in names:
+                remove_new_database(database.parent, name)
+        with abandoned(database.parent, REPLACE) as names:
+            if names:
+                drop_staged(Database(database, wait_s=0), names)
+
+
+def new_database(folder: Path, name: str) -> Path:
+    """Where the database of a claim is made."""
+    return folder / f".{name}.duckdb"
+
+
+def remove_new_database(folder: Path, name: str) -> None:
+    """Removes the database of a claim, and what DuckDB has laid beside it."""
+    for path in folder.glob(f"{new_database(folder, name).name}*"):
+        path.unlink(missing_ok=True)
+
+
+def drop_staged(database: Database, runs: list[str]) -> None:
+    """Removes vectors that were to replace others, by the claims that they were made under."""
+    with database.read() as connection:
+        if not connection.execute(
+            f"SELECT 1 FROM {STAGED} WHERE list_contains(?, run)", [runs]
+        ).fetchall():
+            return
+    with database.write() as connection:
+        ids = connection.execute(
+            f"SELECT space_id FROM {STAGED} WHERE list_contains(?, run)", [runs]
+        ).fetchall()
+        for (space_id,) in ids:
+            connection.execute(f"DROP TABLE IF EXISTS vectors_{space_id}")
+            connection.execute(f"DELETE FROM {STAGED} WHERE space_id = ?", [space_id])
+
+
+def remove_unnamed_indexes(database: Database) -> None:
+    """Removes index files that no row of ``indexes`` names.
+
+    A file takes its name in the transaction that notes it, so such a file is of a space that is
+    gone, or of a command that was killed before it could remove it.
+    """
+    folder = database.path.parent / INDEXES
+    if not folder.is_dir():
+        return
+    with database.write() as connection:  # nobody is noting one meanwhile
+        rows = connection.execute("SELECT file FROM indexes").fetchall()
+        named = {Path(file).name for (file,) in rows}
+        for path in folder.glob("*.faiss"):
+            if path.name not in named:
+                path.unlink(missing_ok=True)

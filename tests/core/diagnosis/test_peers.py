@@ -1,0 +1,154 @@
+"""Controls that are no peers of the student are no yardstick; what is not known is said."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from tests.planted import add_clips, add_encoder
+from usad_workbench.core.diagnosis.decision import decide
+from usad_workbench.core.diagnosis.document import document
+from usad_workbench.core.diagnosis.exchangeable import controls_for
+from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
+from usad_workbench.core.diagnosis.peers import StudentRecord, differences, student_record
+from usad_workbench.core.diagnosis.suite import diagnose
+from usad_workbench.core.storage.tables import set_distillation
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.report import write_report
+
+FULL, *WITHOUT = (
+    "usad-ablation-full", "usad-without-whisper", "usad-without-aisfx", "usad-without-musicnn",
+)  # fmt: skip
+BASE = StudentRecord(
+    n_params=8e6, dim=256, n_layers=8, architecture={"dim": 256, "conv_channels": 64}, stage=1,
+    n_steps=2800, heard_h=29.0, corpus_h=4.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"n_steps": 180, "heard_h": 0.45}, "0.45 h of audio, not 29 h"),
+        ({"n_steps": 180, "heard_h": math.nan}, "180 steps, not 2800"),
+        ({"stage": 2}, "stage 2, not 1"),
+        ({"corpus_h": 94_000.0}, "a corpus of 9.4e+04 h"),
+        ({"architecture": {"dim": 256, "conv_channels": 16}}, "conv_channels 16, not 64"),
+        ({"dim": 96, "n_layers": 4}, "4 layers of 96, not 8 of 256"),
+        ({"n_params": 0.56e6}, "0.56 M parameters, not 8 M"),
+    ],
+)
+def test_each_difference_on_record_is_named(changed, words) -> None:  # type: ignore[no-untyped-def]
+    found = differences(BASE, dataclasses.replace(BASE, **changed))
+    assert [one[: len(words)] for one in found] == [words]
+
+
+def test_what_is_not_on_record_is_no_difference() -> None:
+    assert differences(BASE, BASE) == []
+    unknown = dataclasses.replace(
+        BASE, stage=0, n_steps=0, heard_h=math.nan, corpus_h=math.nan, architecture={}
+    )
+    assert differences(BASE, unknown) == differences(unknown, BASE) == []
+    assert student_record("vectors-made-elsewhere") is None
+    assert student_record("ge2e") is None  # no student at all
+
+
+def test_shipped_students_of_one_ablation_are_peers_of_each_other_alone() -> None:
+    records = {name: student_record(name) for name in ("usad-demo", FULL, *WITHOUT)}
+    demo = records.pop("usad-demo")
+    assert demo is not None
+    for one in records.values():
+        assert one is not None
+        assert differences(demo, one)[0] == "4 layers of 96, not 8 of 256"
+        assert all(other and differences(one, other) == [] for other in records.values())
+
+
+def world(folder, student: str, controls: list[str]) -> Workspace:  # type: ignore[no-untyped-def]
+    """The student is much nearer to ``t`` than its controls are, whatever that rests on."""
+    rng = np.random.default_rng(0)
+    made = Workspace.create(folder)
+    n = 96
+    ids = [f"g{i % 12}" for i in range(n)]
+    add_clips(made, {"domain": ["speech"] * n, "cluster_id": ids})
+    teacher = rng.normal(size=(n, 8))
+
+    def layers(x: np.ndarray) -> list[np.ndarray]:
+        return [x, x + 0.1 * rng.normal(size=x.shape)]
+
+    add_encoder(made, "t", "teacher", "speech", layers(teacher))
+    add_encoder(made, student, "student", None, layers(teacher + 0.2 * rng.normal(size=(n, 8))))
+    for name in controls:
+        far = 0.1 * teacher + rng.normal(size=(n, 8))
+        add_encoder(made, name, "control", None, layers(far))
+        set_distillation(made, name, [("another", "speech", 1)])
+    return made
+
+
+def material(made: Workspace, student: str, controls: list[str]) -> Material:
+    config = DiagnosisConfig(layers=(1,))
+    return gather(made, student, teachers=["t"], controls=controls, config=config)
+
+
+def test_known_strangers_make_nothing_testable_and_are_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    controls = [FULL, *WITHOUT]
+    made = world(tmp_path / "w", "usad-demo", controls)
+    asked = material(made, "usad-demo", controls)
+    assert controls_for(asked, "t", "student") == []
+    found = diagnose(asked, ["inheritance"])
+    (verdict,) = decide(found, asked.config.rules)
+    assert verdict.verdict == "not testable"
+    for row in found.panels["inheritance"].rows:
+        assert row["inherited"] == "not testable"
+        assert all(name in row["reason"] for name in controls)
+        assert "0.56 M parameters, not 7.8 M" in row["reason"]
+    assert any(FULL in one and "no peers" in one for one in found.warnings)
+    assert any(
+        one.startswith("t: not on record as teachers of usad-demo") for one in found.warnings
+    )
+
+
+def test_a_peer_among_strangers_is_used_alone(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    controls = ["usad-demo", *WITHOUT]
+    made = world(tmp_path / "w", FULL, controls)
+    asked = material(made, FULL, controls)
+    assert controls_for(asked, "t", "student") == sorted(WITHOUT)
+    found = diagnose(asked, ["inheritance"])
+    rows = found.panels["inheritance"].rows
+    assert {row["inherited"] for row in rows} == {"yes"}
+    assert {row["rests_on"] for row in rows} == {
+        "controls for the student: architecture and training on record, alike"
+    }
+
+
+def test_of_vectors_made_elsewhere_the_result_rests_on_the_users_word(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    controls = [f"k{i}" for i in range(5)]
+    made = world(tmp_path / "w", "s", controls)
+    asked = material(made, "s", controls)
+    found = diagnose(asked, ["inheritance"])
+    verdicts = decide(found, asked.config.rules)
+    answer = document(found, verdicts)
+    assert {row["inherited"] for row in answer["inheritance"]} == {"yes"}
+    said = "--controls, the user's word"
+    assert all(said in row["rests_on"] for row in answer["inheritance"])
+    assert any(said in one for one in answer["warnings"])
+    assert said in answer["verdicts"][0]["evidence"]["controls"]
+    report = write_report(tmp_path / "r.html", found, verdicts, "rules", made)
+    assert report.read_text(encoding="utf-8").count("the user&#x27;s word") >= 3
+    unnamed = gather(made, "s", teachers=["t"], config=DiagnosisConfig(layers=(1,)))
+    rows = diagnose(unnamed, ["inheritance"]).panels["inheritance"].rows
+    assert all("their roles here" in row["rests_on"] for row in rows)
+
+
+def test_who_taught_by_the_record_stands_in_no_teachers_place(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = world(tmp_path / "w", "s", ["k0"])
+    rng = np.random.default_rng(1)
+    for name in ("old", "other"):
+        add_encoder(made, name, "control", "speech", [rng.normal(size=(96, 8))] * 2)
+    set_distillation(made, "s", [("old", "speech", 1)])
+    asked = gather(made, "s", teachers=["t"])
+    assert controls_for(asked, "t", "teacher") == ["other"]
+    assert any(
+        one.startswith("old taught s and are not among --teachers") for one in asked.warnings
+    )
+    named = gather(made, "s", teachers=["t"], controls=["old", "other"])
+    assert controls_for(named, "t", "teacher") == ["old", "other"]

@@ -1,0 +1,133 @@
+"""A workspace that the version with schema 1 wrote: read as it is, brought up to date once."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from usad_workbench.core.errors import StoreError
+from usad_workbench.core.storage.importing_embeddings import import_embeddings
+from usad_workbench.core.storage.migrations import NEW_COLUMNS
+from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.storage.vector_tables import digest_of
+from usad_workbench.core.storage.workspace import Workspace
+
+SCHEMA_1 = Path(__file__).parent / "data" / "schema_1.zip"
+"""Twelve clips without audio, old-teacher (layers of 4 and 6), old-student (5), three indexes."""
+SPACES = [("old-student", 0), ("old-teacher", 0), ("old-teacher", 1)]
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(SCHEMA_1) as archive:
+        archive.extractall(tmp_path / "w")
+    return tmp_path / "w"
+
+
+def raw(folder: Path, query: str) -> list[tuple]:  # type: ignore[type-arg]
+    with duckdb.connect(str(folder / "workspace.duckdb"), read_only=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def write_something(folder: Path) -> Workspace:
+    workspace = Workspace.open(folder)
+    with workspace.database.write() as connection:
+        connection.execute(
+            "INSERT INTO tasks VALUES ('t', 'label', NULL, 'cluster_id', 'accuracy')"
+        )
+    return workspace
+
+
+def test_reading_leaves_the_file_as_it_is(old: Path) -> None:
+    before = (old / "workspace.duckdb").read_bytes()
+    workspace = Workspace.open(old)
+    assert len(workspace.clips()) == 12
+    spaces = workspace.spaces()
+    assert list(zip(spaces.encoder, spaces.layer, strict=True)) == SPACES
+    assert spaces.digest.isna().all()
+    assert workspace.read("SELECT vectors_digest FROM indexes").vectors_digest.isna().all()
+    expected = raw(old, "SELECT vector FROM embeddings WHERE encoder = 'old-student' ORDER BY ALL")
+    found = workspace.embeddings("old-student", 0)
+    assert found.space.digest is None
+    assert sorted(map(tuple, found.vectors.tolist())) == [tuple(row[0]) for row in expected]
+    assert (old / "workspace.duckdb").read_bytes() == before
+
+
+def test_the_first_writer_brings_it_up_to_date(old: Path) -> None:
+    vectors = raw(old, "SELECT * FROM embeddings ORDER BY ALL")
+    tables = {name: raw(old, f"SELECT * FROM {name} ORDER BY ALL") for name in ("clips", "segments", "encoders", "distillation")}  # fmt: skip
+    workspace = write_something(old)
+    assert workspace.meta("schema_version") == "2"
+    assert raw(old, "SELECT * FROM embeddings ORDER BY ALL") == vectors
+    for name, rows in tables.items():
+        assert raw(old, f"SELECT * FROM {name} ORDER BY ALL") == rows, name
+    for encoder, layer in SPACES:
+        stored = workspace.embeddings(encoder, layer)
+        assert stored.space.digest == digest_of(stored.segment_ids, stored.vectors)
+    assert workspace.meta("next_space_id") == "3"
+    # An index of before does not say what it was built from.
+    assert (
+        workspace.read("SELECT vectors_digest FROM indexes").vectors_digest.tolist() == [None] * 3
+    )
+
+
+def test_it_has_the_columns_of_a_new_workspace(old: Path, tmp_path: Path) -> None:
+    migrated, new = write_something(old), Workspace.create(tmp_path / "new")
+    query = (
+        "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+        "WHERE NOT starts_with(table_name, 'vectors_') ORDER BY ALL"
+    )
+    assert migrated.read(query).equals(new.read(query))
+    assert set(migrated.read(query).table_name) == {*TABLES, "embeddings"}
+
+
+def test_a_number_of_parameters_that_is_unknown_fits_in(old: Path, tmp_path: Path) -> None:
+    """The first files of schema 1 barred it."""
+    with duckdb.connect(str(old / "workspace.duckdb")) as connection:
+        connection.execute("UPDATE encoders SET n_params = 1")
+        connection.execute("ALTER TABLE encoders ALTER COLUMN n_params SET NOT NULL")
+    rows = pd.DataFrame({"clip_id": ["c00"], "encoder": ["new"], "layer": [0],
+                         "vector": [np.ones(3, np.float32)]})  # fmt: skip
+    rows.to_parquet(tmp_path / "v.parquet")
+    workspace = Workspace.open(old)
+    assert import_embeddings(workspace, tmp_path / "v.parquet", role="control").encoders == ["new"]
+    assert workspace.encoders().set_index("encoder").n_params.isna()["new"]
+    assert workspace.space("new", 0).space_id == 3
+
+
+def test_a_migration_that_fails_changes_nothing(old: Path) -> None:
+    with duckdb.connect(str(old / "workspace.duckdb")) as connection:
+        connection.execute("DROP VIEW embeddings")
+        connection.execute("DROP TABLE vectors_1")
+    with pytest.raises(StoreError):
+        write_something(old)
+    assert raw(old, "SELECT value FROM meta WHERE key = 'schema_version'") == [("1",)]
+    names = {row[0] for row in raw(old, "SELECT column_name FROM information_schema.columns")}
+    assert not names & set(NEW_COLUMNS.values())
+
+
+@pytest.mark.parametrize("version", ["0", "3", "two"])
+def test_other_versions_are_refused(old: Path, version: str) -> None:
+    with duckdb.connect(str(old / "workspace.duckdb")) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [version])
+    with pytest.raises(StoreError, match=f"schema {version}"):
+        Workspace.open(old)
+
+
+def test_a_database_that_is_no_workspace_is_refused(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "workspace.duckdb")) as connection:
+        connection.execute("CREATE TABLE songs (title VARCHAR)")
+    with pytest.raises(StoreError, match="without the tables of a workspace"):
+        Workspace.open(tmp_path)
+    with pytest.raises(StoreError, match="without the tables of a workspace"):
+        Workspace.create(tmp_path)
+
+
+def test_a_copy_keeps_its_numbers(old: Path, tmp_path: Path) -> None:
+    write_something(old)
+    copy = shutil.copytree(old, tmp_path / "copy")
+    assert Workspace.open(copy).space("old-teacher", -1).space_id == 1

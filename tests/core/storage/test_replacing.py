@@ -1,0 +1,229 @@
+"""Replacing vectors is a swap: readers see all old or all new, and a failure leaves the old."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import SpectrumEncoder, write_tone
+from usad_workbench.core.embedding import embed
+from usad_workbench.core.storage import spaces
+from usad_workbench.core.storage.importing_embeddings import import_embeddings
+from usad_workbench.core.storage.schema import STAGED
+from usad_workbench.core.storage.silent_clips import import_silent_clips
+from usad_workbench.core.storage.spaces import drop_encoder
+from usad_workbench.core.storage.vector_tables import digest_of
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.check import check_workspace
+
+N = 300
+"""More than one batch."""
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Workspace:
+    ids = [f"c{i:03}" for i in range(N)]
+    table = pd.DataFrame({"clip_id": ids, "domain": "speech", "cluster_id": ids})
+    table.to_csv(tmp_path / "clips.csv", index=False)
+    workspace = Workspace.create(tmp_path / "w")
+    import_silent_clips(workspace, tmp_path / "clips.csv")
+    return workspace
+
+
+def file_of(
+    folder: Path, value: float, dim: int = 3, bad: tuple[int, ...] = (), n: int = N
+) -> Path:
+    """Vectors that all hold one value; those of some clips are not finite."""
+    rows = [np.full(dim, np.nan if i in bad else value, np.float32) for i in range(n)]
+    path = folder / f"v{value:g}-{dim}-{len(bad)}-{n}.parquet"
+    pd.DataFrame({"clip_id": [f"c{i:03}" for i in range(n)], "encoder": "e", "layer": 0,
+                  "vector": rows}).to_parquet(path)  # fmt: skip
+    return path
+
+
+def values(workspace: Workspace, encoder: str = "e") -> tuple[int, set[float]]:
+    stored = workspace.embeddings(encoder, 0)
+    assert stored.space.digest == digest_of(stored.segment_ids, stored.vectors)
+    return len(stored), set(stored.vectors.ravel().tolist())
+
+
+def assert_nothing_left(workspace: Workspace) -> None:
+    assert workspace.read(f"SELECT * FROM {STAGED}").empty
+    tables = set(workspace.read("SHOW TABLES").name)
+    listed = {f"vectors_{i}" for i in workspace.spaces().space_id}
+    assert {name for name in tables if name.startswith("vectors_")} == listed
+    assert [p.name for p in workspace.folder.iterdir() if p.name.startswith(".")] == []
+
+
+def test_readers_see_the_old_until_all_is_new(silent: Workspace, tmp_path: Path) -> None:
+    import_embeddings(silent, file_of(tmp_path, 1), role="teacher")
+    old = silent.space("e", 0)
+    seen = []
+
+    def look(done: int, total: int, what: str) -> None:
+        seen.append((values(silent), len(silent.spaces()), len(silent.read("FROM embeddings"))))
+
+    report = import_embeddings(
+        silent, file_of(tmp_path, 2, dim=5), role="teacher", replace=True, progress=look
+    )
+    assert seen == [((N, {1.0}), 1, N)] * 2
+    assert (report.encoders, report.n_rows) == (["e"], N)
+    assert values(silent) == (N, {2.0})
+    assert silent.space("e", 0).space_id > old.space_id
+    assert_nothing_left(silent)
+
+
+def test_clips_that_the_file_leaves_out_are_its_own_choice(
+    silent: Workspace, tmp_path: Path
+) -> None:
+    import_embeddings(silent, file_of(tmp_path, 1), role="teacher")
+    import_embeddings(silent, file_of(tmp_path, 2, n=7), role="control", replace=True)
+    assert values(silent) == (7, {2.0})
+    assert silent.encoders().role.tolist() == ["control"]
+    (problem,) = check_workspace(silent)
+    assert f"e (mean) has vectors of 7 of {N} segments" in problem
+
+
+@pytest.mark.parametrize("bad", [tuple(range(N)), (5,), (N - 1,)])
+def test_clips_that_fail_leave_the_old(
+    silent: Workspace, tmp_path: Path, bad: tuple[int, ...]
+) -> None:
+    import_embeddings(silent, file_of(tmp_path, 1), role="teacher")
+    report = import_embeddings(silent, file_of(tmp_path, 2, bad=bad), role="teacher", replace=True)
+    assert report.encoders == []
+    assert len(report.failed) == len(bad) + 1
+    assert "all stored vectors stay" in report.failed[-1].reason
+    assert values(silent) == (N, {1.0})
+    assert_nothing_left(silent)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, MemoryError])
+def test_a_stop_on_the_way_leaves_the_old(
+    silent: Workspace, tmp_path: Path, error: type[BaseException]
+) -> None:
+    import_embeddings(silent, file_of(tmp_path, 1), role="teacher")
+
+    def stop(done: int, total: int, what: str) -> None:
+        raise error
+
+    with pytest.raises(error):
+        import_embeddings(silent, file_of(tmp_path, 2), role="teacher", replace=True, progress=stop)
+    assert values(silent) == (N, {1.0})
+    assert_nothing_left(silent)
+    import_embeddings(silent, file_of(tmp_path, 2), role="teacher", replace=True)
+    assert values(silent) == (N, {2.0})
+
+
+def test_a_killed_replace_is_cleared_by_the_next_command_and_completes(
+    silent: Workspace, tmp_path: Path
+) -> None:
+    import_embeddings(silent, file_of(tmp_path, 1), role="teacher")
+    new = file_of(tmp_path, 2)
+    script = """
+        import os, signal, sys
+        from usad_workbench.core.storage.importing_embeddings import import_embeddings
+        from usad_workbench.core.storage.workspace import Workspace
+        def die(done, total, what): os.kill(os.getpid(), signal.SIGKILL)
+        import_embeddings(Workspace.open(sys.argv[1]), sys.argv[2], role="teacher", replace=True,
+                          progress=die)
+    """
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(silent.folder), str(new)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(silent.read(f"SELECT * FROM {STAGED}")) == 1
+    assert any("not taken their place" in one for one in check_workspace(silent))
+    assert values(silent) == (N, {1.0})
+    assert_nothing_left(Workspace.open(silent.folder))
+    import_embeddings(silent, new, role="teacher", replace=True)
+    assert values(silent) == (N, {2.0})
+
+
+def test_what_a_living_command_makes_is_not_cleared(silent: Workspace, tmp_path: Path) -> None:
+    import_embeddings(silent, file_of(tmp_path, 1), role="teacher")
+
+    def another(done: int, total: int, what: str) -> None:
+        before = len(silent.read(f"SELECT * FROM {STAGED}"))
+        Workspace.open(silent.folder)
+        assert len(silent.read(f"SELECT * FROM {STAGED}")) == before == 1
+
+    import_embeddings(silent, file_of(tmp_path, 2), role="teacher", replace=True, progress=another)
+    assert values(silent) == (N, {2.0})
+
+
+def test_numbers_of_spaces_are_never_used_again(silent: Workspace, tmp_path: Path) -> None:
+    found = []
+    for value in (1, 2, 3):
+        import_embeddings(silent, file_of(tmp_path, value), role="teacher")
+        found.append(silent.space("e", 0).space_id)
+        drop_encoder(silent, "e")
+    assert found == [0, 1, 2]
+    assert silent.spaces().empty
+
+
+def test_embed_replaces_all_or_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    embed(workspace, SpectrumEncoder())
+    before = workspace.embeddings("spectrum", 1)
+    (path,) = workspace.read("SELECT path FROM clips ORDER BY path LIMIT 1").path
+    file = workspace.audio_path(path)
+    held = file.read_bytes()
+    file.unlink()
+    report = embed(workspace, SpectrumEncoder(), replace=True)
+    assert report.n_done == 0
+    assert len(report.failed) == 2
+    assert "all stored vectors stay" in report.failed[-1].reason
+    after = workspace.embeddings("spectrum", 1)
+    assert after.space == before.space
+    file.write_bytes(held)
+    again = embed(workspace, SpectrumEncoder(), replace=True, layers=[1])
+    assert (again.n_done, again.failed) == (30, [])
+    assert workspace.spaces().layer.tolist() == [1]
+    replaced = workspace.embeddings("spectrum", 1)
+    assert replaced.space.space_id > before.space.space_id
+    assert replaced.space.digest == before.space.digest
+    assert_nothing_left(workspace)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_other_audio_in_a_file_is_named(
+    workspace: Workspace, tmp_path: Path, *, replace: bool
+) -> None:
+    (row,) = workspace.read("SELECT path, clip_id FROM clips ORDER BY path LIMIT 1").itertuples()
+    write_tone(workspace.audio_path(str(row.path)), hz=1234.0, seconds=1.5)
+    report = embed(workspace, SpectrumEncoder(), replace=replace)
+    assert report.n_done == 29
+    assert "has changed since it was imported" in report.failed[0].reason
+    assert str(row.clip_id) not in set(workspace.embeddings("spectrum", 0).clip_ids)
+
+
+def test_each_file_is_hashed_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long clip of many segments costs one reading more, not one for each."""
+    from usad_workbench.core import embedding
+
+    hashed: list[Path] = []
+    real = embedding.sha256_of_file
+    monkeypatch.setattr(
+        embedding, "sha256_of_file", lambda path: (hashed.append(path), real(path))[1]
+    )
+    embed(workspace, SpectrumEncoder())
+    assert len(hashed) == len(set(hashed)) == len(workspace.clips())
+
+
+def test_a_full_disk_at_the_swap_leaves_the_old(
+    silent: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_embeddings(silent, file_of(tmp_path, 1), role="teacher")
+
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(spaces, "_refresh_view", full)
+    with pytest.raises(OSError, match="full"):
+        spaces.drop_encoder(silent, "e")
+    assert values(silent) == (N, {1.0})
