@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKSPACE ?= demo-workspace
 PORT ?= 8501
+# Processes that `make test` runs tests in. More than four wait for the demo's tests anyway.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
 PACKAGES := usad_workbench.core usad_workbench.training usad_workbench.indexes usad_workbench.workbench usad_workbench.sample_data
 
 .PHONY: help setup originals demo test test-slow test-gpu links lint types browser compiler weights screenshots clean
@@ -72,7 +74,7 @@ compiler:
 
 test: setup originals lint types browser compiler
 	$(BIN)/python -m pytest --quiet --doctest-modules --pyargs $(PACKAGES) -p no:cacheprovider
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 test-slow: setup originals browser compiler
 	$(BIN)/python -m pytest -m slow

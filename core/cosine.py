@@ -1,8 +1,10 @@
 """Exact search by cosine, the one definition that every way of searching agrees with.
 
 Vectors are brought to length one in float32, which is also what indexes store; a score is
-their product, summed in float64 and rounded once. So the same vector has the same score
-wherever it lies, and equal scores are put in the order of their ids.
+their product, summed in float64 and rounded once. Each row is summed by itself: a product of
+matrices adds the same row in another order where it lies at another place of a block, and
+scores near zero differ then. So the same vector has the same score wherever it lies, and equal
+scores are put in the order of their ids.
 
 Processor seconds on one core, 100,000 stored vectors of 384 values, read from the database and
 compared: 0.06 where a filter leaves 0.1 % of the rows, 0.13 at 1 %, 0.22 at 10 %, 0.42 at 40 %,
@@ -87,7 +89,9 @@ def check_k(k: int) -> int:
 
 def scores_of(unit: FloatArray, query: FloatArray) -> FloatArray:
     """Cosines [row] of rows and a query that are at length one."""
-    products = unit.astype(np.float64) @ query.astype(np.float64)
+    products: npt.NDArray[np.float64] = np.einsum(
+        "ij,j->i", unit.astype(np.float64), query.astype(np.float64)
+    )
     return np.clip(products.astype(np.float32), -1.0, 1.0)
 
 

@@ -25,6 +25,27 @@ RATE_HZ = 16_000
 # illegal instruction, or leaves it unable to make any convolution. Read before the first one.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
+SHARED = ("demo", "address")
+"""Fixtures that take minutes or hold a server; the longest first."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each process of tests
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes, a file stays in one, and so do all tests of a shared fixture.
+
+    Those of the demo begin first: it is the longest piece that cannot be divided.
+    """
+
+    def group(item: pytest.Item) -> str:
+        fixtures = getattr(item, "fixturenames", ())
+        return next((name for name in SHARED if name in fixtures), str(item.path))
+
+    items.sort(key=lambda item: SHARED.index(group(item)) if group(item) in SHARED else len(SHARED))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+
 
 def pytest_report_header() -> str:
     """The versions that explain a log by themselves."""

@@ -64,9 +64,17 @@ def add(workspace: Workspace, vectors: np.ndarray, first: int = 0, pooling: str 
 def literal_nearest(
     vectors: np.ndarray, query: np.ndarray, k: int, rows: np.ndarray | None = None
 ) -> list[int]:
-    """The definition: rows by cosine in float64, best first, equal ones by their number."""
+    """The definition: rows by the product of unit vectors, best first, equal ones by number.
+
+    Unit vectors and their product are rounded to float32, as ``core.cosine`` says: at a near
+    tie that decides the order.
+    """
     rows = np.arange(len(vectors)) if rows is None else np.asarray(rows)
-    chosen = vectors[rows].astype(np.float64)
-    lengths = np.linalg.norm(chosen, axis=1) * np.linalg.norm(query.astype(np.float64))
-    cosines = np.round(chosen @ query.astype(np.float64) / np.where(lengths > 0, lengths, 1), 6)
-    return [int(rows[i]) for i in np.lexsort((rows, -cosines))[:k]]
+    products = (_unit(vectors[rows]) * _unit(query[None])).sum(axis=1).astype(np.float32)
+    return [int(rows[i]) for i in np.lexsort((rows, -products))[:k]]
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    wide = vectors.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    return (wide / np.where(lengths > 0, lengths, 1)).astype(np.float32).astype(np.float64)

@@ -46,14 +46,14 @@ class Segmentation:
         Raises:
             AudioError: more segments than any recording has.
         """
-        if duration_s / self.hop_s > MAX_SEGMENTS:
+        n_hops = max(duration_s - self.window_s, 0.0) / self.hop_s
+        if n_hops > MAX_SEGMENTS - 1:
             raise AudioError(
-                f"A clip of {duration_s:,.0f} s would be {duration_s / self.hop_s:,.0f} segments, "
+                f"A clip of {duration_s:,.0f} s would be {n_hops + 1:,.0f} segments, "
                 f"at most {MAX_SEGMENTS:,} are cut. Mend the sample rate in its header, or cut it "
                 "into several files."
             )
-        rest_s = max(duration_s - self.window_s, 0.0)
-        n = math.ceil(rest_s / self.hop_s) + 1
+        n = math.ceil(n_hops) + 1
         segments = [
             (i * self.hop_s, min(i * self.hop_s + self.window_s, duration_s)) for i in range(n)
         ]

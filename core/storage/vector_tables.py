@@ -5,8 +5,7 @@ modulo 2**128, of a hash of each row. A sum does not depend on the order of rows
 batch is added to it without what is there being read again, and ``usad check`` finds the same
 from the whole.
 
-Measured on two cores: the digest of 100,000 rows of 768 values takes 0.6 s,
-2.6 s beside six busy programs.
+Processor seconds of one core for the digest of 100,000 rows: 0.32 of 384 values, 0.53 of 768.
 """
 
 import hashlib

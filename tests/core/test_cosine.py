@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from usad_workbench.core.cosine import BLOCK_ROWS, check_k, nearest, normalise, unit_query
+from usad_workbench.core.cosine import (
+    BLOCK_ROWS,
+    check_k,
+    nearest,
+    normalise,
+    scores_of,
+    unit_query,
+)
 from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError
 
 
@@ -23,6 +30,19 @@ def test_blocks_of_any_size_give_the_same_hits() -> None:
     lengths = np.linalg.norm(vectors, axis=1) * np.sqrt(6)
     cosines = vectors @ [1.0, -2.0, 0.0, 1.0] / np.where(lengths > 0, lengths, 1)
     np.testing.assert_allclose(whole[1], np.sort(cosines)[::-1][:40], atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [30, 96, 333])
+def test_a_row_has_the_same_score_wherever_it_lies(width: int) -> None:
+    """Where parts cancel out, what remains is the rounding of the sum: its order shows."""
+    half = np.random.default_rng(width).normal(size=(200, width))
+    rows = normalise(np.concatenate([half, half[:, ::-1]], axis=1).astype(np.float32))
+    query = unit_query([1.0] * width + [-1.0] * width, 2 * width)
+    whole = scores_of(rows, query)
+    for size in (1, 2, 3, 5, 7, 33, 100):
+        for first in (0, 1, 2, 3, 50):
+            part = slice(first, first + size)
+            np.testing.assert_array_equal(scores_of(rows[part], query), whole[part])
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])

@@ -56,6 +56,22 @@ def test_one_command_makes_the_workspace(files: Path, capsys: pytest.CaptureFixt
     assert main(["check", "--workspace", str(files / "w")]) == 0
 
 
+def test_labels_that_contradict_are_refused_or_taken_with_the_option_that_is_named(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = files / "clips.csv"
+    said = ("--role", "teacher", "--clips", str(clips))
+    assert _typed(capsys, files, "v.parquet", *said)[0] == 0
+    clips.write_text(clips.read_text().replace("l1", "l2"))
+    code, found, told = _typed(capsys, files, "v.parquet", *said)
+    assert (code, found) == (2, None)
+    assert "has the label 'l1', found 'l2'" in told and "--update" in told
+    assert set(Workspace.open(files / "w").clips().label) == {"l0", "l1"}
+    code, found, _ = _typed(capsys, files, "v.parquet", *said, "--update")
+    assert (code, found["n_skipped"]) == (0, N)
+    assert Workspace.open(files / "w").clips().label.tolist() == ["l0", "l2"] * (N // 2)
+
+
 def test_what_failed_is_listed_and_what_is_wrong_refused(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV or Parquet with clip_id, domain, cluster_id, label and more: adds clips that "
         "have no audio, and fills in what is not known yet of those that are there",
     )  # fmt: skip
+    parser.add_argument(
+        "--update", action="store_true",
+        help="values of --clips replace other ones of clips that are there",
+    )  # fmt: skip
     add_tasks(parser)
     parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
     parser.add_argument(
@@ -39,7 +43,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.workspace import Workspace
 
     workspace = Workspace.create(args.workspace)
-    n_clips = import_silent_clips(workspace, args.clips) if args.clips else 0
+    n_clips = import_silent_clips(workspace, args.clips, args.update) if args.clips else 0
     if args.tasks:
         set_tasks(workspace, read_tasks(args.tasks))
     report = import_embeddings(

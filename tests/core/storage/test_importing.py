@@ -190,3 +190,25 @@ def test_segments_cover_the_clip_without_gaps(duration_s: float) -> None:
     assert math.isclose(cut[-1][1], duration_s)
     assert all(math.isclose(a[1], b[0]) for a, b in itertools.pairwise(cut))
     assert all(end - start <= 11.0 for start, end in cut)
+
+
+@pytest.mark.parametrize("hop_s", [8.0, 0.5, 0.0078125])  # as wide as the window, and narrower
+def test_a_clip_has_at_most_100_000_segments(hop_s: float) -> None:
+    segmentation = Segmentation(window_s=8.0, hop_s=hop_s)
+    most_s = 8.0 + 99_999 * hop_s
+    assert 99_999 <= len(segmentation.cut(most_s)) <= 100_000  # a short rest joins the last
+    with pytest.raises(AudioError, match="at most 100,000 are cut"):
+        segmentation.cut(most_s + 10.0)
+    with pytest.raises(AudioError, match="would be inf segments"):
+        segmentation.cut(math.inf)
+
+
+def test_a_file_of_too_many_segments_is_named_and_stops_nothing(tmp_path: Path) -> None:
+    write_tone(tmp_path / "long.wav", 300.0, seconds=0.3)
+    write_tone(tmp_path / "short.wav", 400.0, seconds=0.1)
+    workspace = Workspace.create(tmp_path / "w", Segmentation(window_s=2e-6, hop_s=2e-6))
+    report = import_clips(workspace, find_sources(tmp_path))
+    (failure,) = report.failed
+    assert failure.path.endswith("long.wav") and "150,000 segments" in failure.reason
+    assert workspace.clips().path.map(lambda path: Path(path).name).tolist() == ["short.wav"]
+    assert len(workspace.read("SELECT segment_id FROM segments")) == 50_000

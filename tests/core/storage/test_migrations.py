@@ -57,6 +57,27 @@ def test_reading_leaves_the_file_as_it_is(old: Path) -> None:
     assert (old / "workspace.duckdb").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT encoder, layer, digest FROM spaces ORDER BY ALL",
+        "SELECT space_id, vectors_digest FROM indexes ORDER BY ALL",
+        "SELECT run FROM staged_spaces",
+        "SELECT encoder, layer, len(vector) AS n FROM embeddings ORDER BY ALL",
+        "SELECT column_name, column_type FROM (DESCRIBE spaces)",
+        "SELECT c.clip_id FROM clips c, spaces s WHERE s.digest IS NULL ORDER BY ALL",
+    ],
+)
+def test_what_people_ask_sees_the_tables_of_today(old: Path, query: str) -> None:
+    before = (old / "workspace.duckdb").read_bytes()
+    workspace = Workspace.open(old)
+    asked, own = workspace.sql(query), workspace.read(query)
+    pd.testing.assert_frame_equal(asked, own)
+    assert list(asked.columns) == list(write_something(old).sql(query).columns)
+    assert len(asked) or "staged" in query
+    assert (old / "workspace.duckdb").read_bytes() != before  # by the writer alone
+
+
 def test_the_first_writer_brings_it_up_to_date(old: Path) -> None:
     vectors = raw(old, "SELECT * FROM embeddings ORDER BY ALL")
     tables = {name: raw(old, f"SELECT * FROM {name} ORDER BY ALL") for name in ("clips", "segments", "encoders", "distillation")}  # fmt: skip
