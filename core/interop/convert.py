@@ -26,8 +26,9 @@ from usad_workbench.core.models.sizes import SIZES, StudentConfig
 from usad_workbench.core.models.student import Student, StudentEncoder, build_student
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.registry import load_encoder
-from usad_workbench.core.teachers.hub import model_folder, read_tensors
+from usad_workbench.core.teachers.hub import model_folder
 from usad_workbench.core.teachers.hub_cache import weight_files
+from usad_workbench.core.teachers.hub_tensors import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
