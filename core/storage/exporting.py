@@ -61,7 +61,7 @@ def export_space(
     Raises:
         UnknownNameError: no such space.
         QueryError: a condition that is not SQL.
-        ConfigError: something is in the folder already.
+        ConfigError: nothing was selected, or something is in the folder already.
     """
     space_id = workspace.space_id(encoder, layer)
     record = workspace.read("SELECT * FROM spaces WHERE space_id = ?", [space_id]).iloc[0].to_dict()
@@ -175,7 +175,13 @@ def _vector_pages(
     while True:
         with workspace.among(clip_ids) as (connection, chosen):
             page: Any = connection.sql(query.format(chosen=chosen), params=values).to_arrow_table()
-        if page.num_rows or values["last"] == -(2**62):
+        is_first = values["last"] == -(2**62)
+        if is_first and not page.num_rows and where is not None:
+            raise ConfigError(
+                f"No vector of {record['encoder']} layer {record['layer']} is of a clip that "
+                f"fulfils {where!r}. Ask for something that `clips` holds."
+            )
+        if page.num_rows or is_first:
             yield page
         if page.num_rows < PAGE_ROWS:
             return

@@ -176,6 +176,9 @@ def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "warning: who taught untrained-student is not known" in said
     assert main([*again, "--permutations", "0"]) == 2
     assert "expected at least 1" in capsys.readouterr().err
+    for condition in ("", "  "):  # a variable of a shell that is not set
+        assert main([*again, "--where", condition]) == 2
+        assert "--where is empty" in capsys.readouterr().err
     assert _json(capsys, "check", "--workspace", w) == {"ok": True, "problems": []}
 
 
@@ -256,6 +259,9 @@ def test_evaluate_reads_planted_labels(
         "task,label_column,domain,group_column,metric\noctave,octave,,cluster_id,accuracy\n"
     )
     assert _json(capsys, "import", "--tasks", str(tasks), "--workspace", w)["n_tasks"] == 1
+    for n in ("0", "-1", "1000000000"):
+        assert main(["evaluate", "--workspace", w, "--seeds", n]) == 2
+        assert f"Found --seeds {n}, expected 1 to" in capsys.readouterr().err
     rows = _json(
         capsys, "evaluate", "--workspace", w, "--protocol", "knn", "--seeds", "1",
         "--against", "mfcc-statistics",

@@ -67,6 +67,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.workbench.report import write_report
 
+    if args.where is not None and not args.where.strip():
+        raise ConfigError("--where is empty, expected a condition. Leave it out for all clips.")
     panels = names_of(args.panels) if args.panels else None
     panel_kinds(panels)  # a wrong name is refused before anything is computed
     rules, rules_text = load_rules(args.rules)

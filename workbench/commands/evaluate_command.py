@@ -17,6 +17,8 @@ BENCHMARK_COLUMNS = [
     "n_test", "nearest_published", "reason",
 ]  # fmt: skip
 FINE_TUNE = "fine-tune"
+MAX_SEEDS = 1000
+"""More splits into folds narrow no interval: clusters are what is resampled."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +67,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
             f"Found the protocols {protocols}, expected some of {', '.join(get_args(Protocol))}."
         )
     # A network for every fold and grid point takes minutes for each task.
-    n_seeds = args.seeds or (1 if any(head_of(name) for name in chosen) else 3)
+    usual = 1 if any(head_of(name) for name in chosen) else 3
+    n_seeds = usual if args.seeds is None else args.seeds
+    if not 1 <= n_seeds <= MAX_SEEDS:
+        raise ConfigError(f"Found --seeds {n_seeds}, expected 1 to {MAX_SEEDS:,}; {usual} is usual.")
     rows = evaluate_tasks(
         Workspace.open(args.workspace),
         names_of(args.encoders) if args.encoders else None,

@@ -104,4 +104,7 @@ def test_wrong_questions_leave_nothing(embedded: Workspace, tmp_path: Path) -> N
         export_space(embedded, "spectrum", 5, tmp_path / "out")
     with pytest.raises(ConfigError, match="No clip"):
         export_clips(embedded, "false", tmp_path / "out")
+    for kind in ("parquet", "csv"):
+        with pytest.raises(ConfigError, match="No vector of spectrum layer 0"):
+            export_space(embedded, "spectrum", 0, tmp_path / "out", kind, where="domain = 'Sp'")
     assert sorted(tmp_path.iterdir()) == before
