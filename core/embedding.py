@@ -22,14 +22,13 @@ from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.device_memory import halve_until_it_fits
 from usad_workbench.core.errors import (
-    AudioError,
     DeviceMemoryError,
     EncoderError,
     ProvenanceError,
     UsadError,
     in_words,
 )
-from usad_workbench.core.hashing import sha256_of_file
+from usad_workbench.core.hashing import refuse_changed
 from usad_workbench.core.models.encoder import Encoder, Pooling, resolve_layers
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure
@@ -324,14 +323,7 @@ def _read(
     path = folder / segment.path
     try:
         with in_words(path):
-            if segment.audio_sha256 and segment.path not in digests:
-                digests[segment.path] = sha256_of_file(path)
-            if segment.audio_sha256 and digests[segment.path] != segment.audio_sha256:
-                raise AudioError(
-                    f"{path} has changed since it was imported: its clip's vectors would be those "
-                    "of other audio. Put the audio of then back, or import the new file under "
-                    "another name."
-                )
+            refuse_changed(path, segment.audio_sha256, digests)
             return read_audio(
                 path, sample_rate_hz=sample_rate_hz, start_s=segment.start_s, end_s=segment.end_s
             )
