@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 import soundfile
 
 from usad_workbench.core.csv_cells import neutral, write_csv
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.errors import ConfigError, UsadError
 from usad_workbench.core.names import readable_slug
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.clip_audio import unchanged
 from usad_workbench.core.storage.importing import Failure
 from usad_workbench.core.storage.vector_tables import matrix_of
 from usad_workbench.core.storage.workspace import Workspace
@@ -137,9 +138,10 @@ def _write_audio(
             failed.append(Failure(path=str(row["clip_id"]), reason=reason))
             continue
         try:
-            _copy_as_wav(workspace.audio_path(str(row["path"])), folder / name)
+            source = unchanged(workspace.audio_path(str(row["path"])), row["audio_sha256"])
+            _copy_as_wav(source, folder / name)
             written.append({**row, "path": name})
-        except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        except (UsadError, soundfile.LibsndfileError, OSError, ValueError) as error:
             (folder / name).unlink(missing_ok=True)
             failed.append(Failure(path=str(row["path"]), reason=str(error)))
         progress(number + 1, len(clips), "clips")
