@@ -48,12 +48,8 @@ from usad_workbench.core.teachers.students import (
     shipped_spec,
     untrained_spec,
 )
-from usad_workbench.core.teachers.weights import (
-    FileSource,
-    WeightsSource,
-    fetch_weights,
-    missing_reason,
-)
+from usad_workbench.core.teachers.weights import fetch_weights, missing_reason
+from usad_workbench.core.teachers.weights_source import FileSource, WeightsSource
 from usad_workbench.core.trust import is_trusted
 
 if TYPE_CHECKING:

@@ -3,15 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from usad_workbench.core.audio import probe_audio, read_audio
 from usad_workbench.core.clips import Clip as Sound
-from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError
-from usad_workbench.core.hashing import sha256_of_file
+from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.registry import load_encoder
+from usad_workbench.core.storage.clip_audio import file_of_clip
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
 Note = Callable[[str], None]
@@ -93,8 +92,8 @@ def vector_of_clip(
     Raises:
         UnknownNameError: no such clip or space, or no stored vector.
         ConfigError: a part of a clip that came without audio, or outside of the clip.
-        ProvenanceError: the clip's file holds other audio than at its import.
-        AudioError: audio that cannot be read, or a part that is silent or too short.
+        AudioError: audio that cannot be read, is not that of the import, or a part that is
+            silent or too short.
     """
     space_id = workspace.space_id(encoder, layer)
     clips = workspace.read("SELECT * FROM clips WHERE clip_id = ?", [clip_id])
@@ -134,7 +133,7 @@ def vector_of_clip(
             f"from. What is stored of it: {', '.join(map(_span, times)) or 'nothing'}. Leave out "
             "--start and --end, or use `usad search --query FILE`."
         )
-    sound = read_audio(_unchanged_file(workspace, clip), start_s=start_s, end_s=end_s)
+    sound = read_audio(file_of_clip(workspace, str(clip.path)), start_s=start_s, end_s=end_s)
     return _embedded(workspace, sound, encoder, layer, note)
 
 
@@ -169,16 +168,6 @@ def _cut(clip: Clip, part: Part, window_s: float) -> tuple[float, float]:
             f"{part.first_s:g} s on. Choose a part that lies inside."
         )
     return part.first_s, part.end_within(duration_s, window_s)
-
-
-def _unchanged_file(workspace: Workspace, clip: Clip) -> Path:
-    file = workspace.audio_path(str(clip.path))
-    if file.is_file() and sha256_of_file(file) != clip.audio_sha256:
-        raise ProvenanceError(
-            f"{clip.path} holds other audio than when it was imported as clip {clip.clip_id!r}. "
-            f"`usad search --query {clip.path}` looks for what it holds now."
-        )
-    return file
 
 
 def _span(times: tuple[float, float]) -> str:

@@ -196,12 +196,13 @@ def segment_clip(path: str, start_s: float, end_s: float) -> Clip:
     """The samples of a segment.
 
     Raises:
-        AudioError: the file is gone or cannot be read any more.
+        UsadError: the file is gone, cannot be read any more, or holds other audio by now.
     """
-    folder = workspace().folder
+    opened = workspace()
+    file = opened.audio_path(path)
     return _answers.get(
-        ("clip", folder, path, start_s, end_s, _stamp(folder / path)),
-        lambda: sound.read_segment(folder, path, start_s, end_s),
+        ("clip", file, start_s, end_s, _stamp(file)),
+        lambda: sound.read_segment(opened, path, start_s, end_s),
         lambda clip: clip.samples.nbytes,
     )
 
@@ -210,12 +211,13 @@ def segment_sound(path: str, start_s: float, end_s: float) -> Sound:
     """WAV and small spectrogram of a segment.
 
     Raises:
-        AudioError: the file is gone or cannot be read any more.
+        UsadError: the file is gone, cannot be read any more, or holds other audio by now.
     """
-    folder = workspace().folder
+    opened = workspace()
+    file = opened.audio_path(path)
     return _answers.get(
-        ("sound", folder, path, start_s, end_s, _stamp(folder / path)),
-        lambda: _draw(sound.read_segment(folder, path, start_s, end_s)),
+        ("sound", file, start_s, end_s, _stamp(file)),
+        lambda: _draw(sound.read_segment(opened, path, start_s, end_s)),
         lambda found: len(found.wav) + len(found.thumbnail),
     )
 

@@ -9,6 +9,7 @@ continuous.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.similarity._arrays import Indices
+from usad_workbench.core.storage.clip_audio import unchanged
 
 CONTINUOUS = ("duration_s", "source_sample_rate_hz", "loudness_db")
 BOOKKEEPING = frozenset(
@@ -106,20 +108,28 @@ def content_label(material: Material, domain: str) -> tuple[str, list[str]]:
 def loudness_db(material: Material) -> "pd.Series[float]":
     """Level of each clip in dB re full scale (root mean square), NaN where there is no audio.
 
-    Decoded once: kept in the table ``clip_loudness``.
+    None of a file that holds other audio by now either. Decoded once: kept in the table
+    ``clip_loudness``; what has no level is asked for again.
     """
     workspace, clips = material.workspace, material.clips
     tables = set(workspace.read("SHOW TABLES").iloc[:, 0])
     known: dict[str, float] = {}
     if LOUDNESS_TABLE in tables:
-        table = workspace.read(f"SELECT * FROM {LOUDNESS_TABLE}")
+        table = workspace.read(f"FROM {LOUDNESS_TABLE} WHERE NOT isnan(loudness_db)")
         known = dict(zip(table.clip_id, table.loudness_db.astype(float), strict=True))
     missing = clips[~clips.clip_id.isin(list(known))]
     missing = missing[missing.path.astype(bool)]
     if len(missing) and missing.duration_s.sum() <= MAX_DECODED_S:
-        new = [_level(material, path) for path in missing.path]
-        known |= dict(zip(missing.clip_id, new, strict=True))
-        rows = pa.table({"clip_id": missing.clip_id.tolist(), "loudness_db": new})
+        asked = zip(missing.clip_id, missing.path, missing.audio_sha256, strict=True)
+        levels = {one: _level(workspace.audio_path(path), sha256) for one, path, sha256 in asked}
+        new = {one: level for one, level in levels.items() if not np.isnan(level)}
+        known |= new
+        rows = pa.table(
+            {
+                "clip_id": pa.array(list(new), pa.string()),
+                "loudness_db": pa.array(list(new.values()), pa.float64()),
+            }
+        )
         with workspace.database.write() as connection:
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {LOUDNESS_TABLE} (clip_id VARCHAR, loudness_db DOUBLE)"
@@ -142,9 +152,9 @@ def continuous_columns(material: Material) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _level(material: Material, path: str) -> float:
+def _level(file: Path, audio_sha256: object) -> float:
     try:
-        samples = read_audio(material.workspace.audio_path(path)).samples.astype(np.float64)
+        samples = read_audio(unchanged(file, audio_sha256)).samples.astype(np.float64)
     except (UsadError, OSError):
         return float("nan")  # the clip has no level; its other factors stand
     return float(10 * np.log10(np.mean(samples**2)))

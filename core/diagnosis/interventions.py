@@ -37,6 +37,7 @@ from usad_workbench.core.parallel import process_pool
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.similarity._arrays import Matrix
+from usad_workbench.core.storage.clip_audio import unchanged
 from usad_workbench.core.storage.spaces import CODE_VERSION as EMBEDDING_VERSION
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -98,14 +99,9 @@ def measure_interventions(
     spaces = workspace.spaces()
     spaces = spaces[(spaces.pooling == "mean") & spaces.encoder.isin(material.encoders)]
     weights = {str(k): str(v) for k, v in spaces.groupby("encoder").weights_sha256.first().items()}
-    with_audio = [
-        (str(row.clip_id), str(row.path))
-        for row in clips.itertuples()
-        if isinstance(row.path, str) and workspace.audio_path(row.path).is_file()
-    ]
+    with_audio, warnings = _heard(workspace, clips)
     stored = _stored(workspace, weights, clips, material.config.seed)
     todo = _pending(stored, list(weights), [one for one, _ in with_audio])
-    warnings = []
     if todo:
         missing = {one for ids in todo.values() for one in ids}
         job = _Job(
@@ -115,12 +111,26 @@ def measure_interventions(
             seed=material.config.seed,
         )  # fmt: skip
         reasons = _run(job, n_processes or os.cpu_count() or 1, progress)
-        warnings = [f"interventions: {name}: {why}" for name, why in reasons.items()]
+        warnings += [f"interventions: {name}: {why}" for name, why in reasons.items()]
         stored = _stored(workspace, weights, clips, material.config.seed)
-    if len(with_audio) < len(clips):
-        n = len(clips) - len(with_audio)
-        warnings.append(f"interventions: {n} of {len(clips)} sampled clips have no audio")
     return Measured(clips=clips, distances=_matrices(stored, clips), warnings=warnings)
+
+
+def _heard(workspace: Workspace, clips: pd.DataFrame) -> tuple[list[tuple[str, str]], list[str]]:
+    """Clip id and path of those that still have the audio of their import; why others do not."""
+    heard, faults, n_silent = [], [], 0
+    for clip_id, path, sha256 in clips[["clip_id", "path", "audio_sha256"]].itertuples(index=False):
+        if not isinstance(path, str) or not workspace.audio_path(path).is_file():
+            n_silent += 1
+            continue
+        try:
+            unchanged(workspace.audio_path(path), sha256)
+            heard.append((str(clip_id), path))
+        except UsadError as error:
+            faults.append(f"interventions: clip {clip_id}: {error}")
+    if n_silent:
+        faults.append(f"interventions: {n_silent} of {len(clips)} sampled clips have no audio")
+    return heard, faults
 
 
 def draw_sample(material: Material, clips_per_domain: int = CLIPS_PER_DOMAIN) -> pd.DataFrame:

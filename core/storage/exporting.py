@@ -20,10 +20,10 @@ import soundfile
 from usad_workbench.core.audio import all_blocks, open_sound
 from usad_workbench.core.csv_cells import neutral, write_csv
 from usad_workbench.core.errors import ConfigError, UsadError, in_words
-from usad_workbench.core.hashing import refuse_changed
 from usad_workbench.core.names import readable_slug
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.clip_audio import unchanged
 from usad_workbench.core.storage.importing import Failure
 from usad_workbench.core.storage.vector_tables import matrix_of
 from usad_workbench.core.storage.workspace import Workspace
@@ -138,12 +138,11 @@ def _write_audio(
             failed.append(Failure(path=str(row["clip_id"]), reason=reason))
             continue
         try:
-            source = workspace.audio_path(str(row["path"]))
+            source = unchanged(workspace.audio_path(str(row["path"])), row["audio_sha256"])
             with in_words(source):
-                refuse_changed(source, row["audio_sha256"], {})
                 _copy_as_wav(source, folder / name)
             written.append({**row, "path": name})
-        except UsadError as error:
+        except (UsadError, soundfile.LibsndfileError) as error:
             (folder / name).unlink(missing_ok=True)
             failed.append(Failure(path=str(row["path"]), reason=str(error)))
         progress(number + 1, len(clips), "clips")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from usad_workbench.core.clips import MUSIC, SOUND, SPEECH
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.teachers.row import EncoderRow
-from usad_workbench.core.teachers.weights import FileSource, WeightsSource, Wheel
+from usad_workbench.core.teachers.weights_source import FileSource, WeightsSource, Wheel
 
 _TEACHERS = "usad_workbench.core.teachers"
 

@@ -7,16 +7,13 @@ safetensors or with ``weights_only``. Nothing here uses the network but ``get``.
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from usad_workbench.core.errors import UntrustedCodeError, UsadError, WeightsError
+from usad_workbench.core.errors import UsadError, WeightsError
 from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.lazy import import_object
 from usad_workbench.core.models.spec import EncoderSpec
@@ -29,14 +26,14 @@ from usad_workbench.core.teachers.hub_cache import (
     snapshot_missing_reason,
     weight_files,
 )
+from usad_workbench.core.teachers.hub_code import auto_map, build_own, check_code, description
+from usad_workbench.core.teachers.hub_tensors import read_tensors
 from usad_workbench.core.teachers.row import HubSource
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from usad_workbench.core.teachers.transformers_encoder import TransformersEncoder
-
-logger = logging.getLogger(__name__)
 
 HUB_PREFIX = "hf:"
 _FRONT_END = ("preprocessor_config.json", "processor_config.json")
@@ -180,11 +177,11 @@ def load_folder(
     from usad_workbench.core.teachers.lent_torchaudio import lending_torchaudio
     from usad_workbench.core.teachers.transformers_families import find_family
 
-    description = _description(folder)
-    family = find_family(description)
+    config = description(folder)
+    family = find_family(config)
     weights = weight_files(folder, tensors)
-    _check_code(folder, str(known["name"]), trust_remote_code)
-    runs_own_code = trust_remote_code and "auto_map" in description
+    check_code(folder, str(known["name"]), trust_remote_code)
+    runs_own_code = trust_remote_code and "auto_map" in config
     lent = lending_torchaudio() if runs_own_code else nullcontext()
     # Initial values are drawn and thrown away: a seeded run must not notice.
     with torch.random.fork_rng(devices=[]), _transformers_errors(folder), lent:
@@ -212,8 +209,8 @@ def _build(
     import transformers
 
     config = family.read_config(folder, trust)
-    if not family.model and trust and "AutoModel" in _auto_map(folder):
-        return _build_own(folder, config, weights)
+    if not family.model and trust and "AutoModel" in auto_map(folder):
+        return build_own(folder, config, weights)
     if not family.model:
         net, info = transformers.AutoModel.from_pretrained(
             folder,
@@ -240,158 +237,6 @@ def _build(
         )
     module: nn.Module = net
     return module
-
-
-def _build_own(folder: Path, config: Any, weights: list[Path]) -> nn.Module:
-    """A model of the folder's own code, made on the CPU and given its tensors one by one.
-
-    Not by ``from_pretrained``: that of transformers 5 makes every model without memory at first.
-    It fails for classes that never call ``post_init()``, as they were not asked to before, and
-    leaves a table that is an attribute and no buffer without values. Both are so in the authors'
-    first students.
-
-    Raises:
-        WeightsError: the file has other tensors than the class.
-    """
-    import torch
-    from transformers.dynamic_module_utils import get_class_from_dynamic_module
-
-    kind: Any = get_class_from_dynamic_module(
-        _auto_map(folder)["AutoModel"], str(folder), local_files_only=True
-    )
-    with torch.device("cpu"):
-        net: nn.Module = kind(config)
-    own = net.state_dict()
-    prefix = f"{kind.base_model_prefix}." if kind.base_model_prefix else "\0"
-    found = read_tensors(weights)
-    # A checkpoint of a model with a head has the body's names behind a prefix.
-    tensors = {n if n in own else n.removeprefix(prefix): t for n, t in found.items()}
-    try:
-        info = net.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:  # the shapes differ
-        words = " ".join(str(error).split())
-        raise WeightsError(f"The weights in {folder} do not fit: {words}") from error
-    read = {own[name].data_ptr() for name in own if name not in info.missing_keys}
-    missing = [
-        name
-        for name in info.missing_keys
-        if own[name].data_ptr() not in read  # a tensor of two names is saved once
-        and not _is_among(name, getattr(kind, "_keys_to_ignore_on_load_missing", None))
-        and name != "masked_spec_embed"
-    ]
-    families = {_family(name) for name in own}
-    left = [
-        name
-        for name in info.unexpected_keys
-        if name != "masked_spec_embed"
-        and not _is_among(name, getattr(kind, "_keys_to_ignore_on_load_unexpected", None))
-    ]
-    # One block more belongs to a deeper model; a head is no part of this one.
-    unexpected = [name for name in left if _family(name) in families]
-    if missing or unexpected:
-        raise WeightsError(
-            f"The weights in {folder} are not those of {kind.__name__}: {len(missing)} of its "
-            f"tensors are missing{_first(missing)}, {len(unexpected)} have no place in it"
-            f"{_first(unexpected)}. Expected code, config.json and weights of one version."
-        )
-    if left:
-        logger.warning("%s has no use for %d tensors of %s%s.", kind.__name__, len(left), folder,
-                       _first(left))  # fmt: skip
-    if getattr(config, "is_encoder_decoder", False):
-        net = cast(Any, net).get_encoder()
-    return net
-
-
-def _family(name: str) -> str:
-    return re.sub(r"\d+", "#", name)
-
-
-def _is_among(name: str, patterns: Any) -> bool:
-    return any(re.search(pattern, name) for pattern in patterns or ())
-
-
-def _first(names: list[str]) -> str:
-    return f" (the first is {min(names)})" if names else ""
-
-
-def _auto_map(folder: Path) -> dict[str, str]:
-    found = _description(folder).get("auto_map")
-    return found if isinstance(found, dict) else {}
-
-
-def read_tensors(
-    weights: list[Path], prefixes: tuple[str, ...] = ("",), wanted: set[str] | None = None
-) -> dict[str, Tensor]:
-    """The tensors of a model, or of a part of a larger one under the part's own names.
-
-    Args:
-        weights: The files that hold them.
-        prefixes: Beginnings of the part's names.
-        wanted: The part's own names; all where none.
-
-    Raises:
-        WeightsError: a damaged file.
-    """
-    found: dict[str, Tensor] = {}
-    for path in weights:
-        try:
-            found |= _read_file(path, prefixes, wanted)
-        except Exception as error:  # each format has errors of its own
-            raise WeightsError(f"{path} is damaged: {said(error)}. Get it again.") from error
-    return found
-
-
-def _read_file(path: Path, prefixes: tuple[str, ...], wanted: set[str] | None) -> dict[str, Tensor]:
-    import torch
-    from safetensors import safe_open
-
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            names = _within(file.keys(), prefixes, wanted)
-            return {ours: file.get_tensor(theirs) for theirs, ours in names.items()}
-    # Files of older versions of torch are no archives and cannot be mapped.
-    is_archive = zipfile.is_zipfile(path)
-    tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-    names = _within(tensors, prefixes, wanted)
-    return {ours: tensors[theirs] for theirs, ours in names.items()}
-
-
-def _within(names: Any, prefixes: tuple[str, ...], wanted: set[str] | None) -> dict[str, str]:
-    """Names in a checkpoint and in the part of it that is wanted."""
-    pairs = {
-        name: name.removeprefix(prefix)
-        for name in names
-        for prefix in prefixes
-        if name.startswith(prefix) and (wanted is None or name.removeprefix(prefix) in wanted)
-    }
-    return pairs
-
-
-def _check_code(folder: Path, name: str, trust: bool) -> None:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    description = _description(folder)
-    auto_map = description.get("auto_map")
-    if not auto_map or description.get("model_type") in CONFIG_MAPPING or trust:
-        return
-    raise UntrustedCodeError(
-        f"{name} brings code of its own ({', '.join(sorted(p.name for p in folder.glob('*.py')))}"
-        f" in {folder}), which would run with your rights. Read it, then add --trust-remote-code "
-        "(in Python trust_remote_code=True) if you trust it."
-    )
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{path} cannot be read: {error}. Expected the configuration of a model."
-        ) from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path} holds no object. Expected the configuration of a model.")
-    return found
 
 
 @contextmanager

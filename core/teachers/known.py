@@ -6,7 +6,7 @@ from usad_workbench.core.teachers.builtin import BUILTIN
 from usad_workbench.core.teachers.hub_table import HUB
 from usad_workbench.core.teachers.plugins import plugin_rows
 from usad_workbench.core.teachers.row import EncoderRow, HubSource
-from usad_workbench.core.teachers.weights import FileSource, WeightsSource
+from usad_workbench.core.teachers.weights_source import FileSource, WeightsSource
 
 
 def known_rows() -> dict[str, EncoderRow]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from usad_workbench.core.models.spec import EncoderSpec
-from usad_workbench.core.teachers.weights import FileSource, WeightsSource
+from usad_workbench.core.teachers.weights_source import FileSource, WeightsSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

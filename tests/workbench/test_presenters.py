@@ -334,7 +334,7 @@ def test_sound_is_exactly_the_segment(workspace: Workspace) -> None:
         "SELECT s.*, c.path FROM segments s JOIN clips c USING (clip_id) "
         "WHERE clip_id = 'music-long' ORDER BY start_s"
     ).iloc[1]
-    clip = sound.read_segment(workspace.folder, row.path, row.start_s, row.end_s)
+    clip = sound.read_segment(workspace, row.path, row.start_s, row.end_s)
     whole = read_audio(workspace.folder / row.path)
     rate = whole.sample_rate_hz
     expected = whole.samples[round(row.start_s * rate) : round(row.end_s * rate)]

@@ -112,7 +112,7 @@ def test_a_clip_whose_file_holds_other_audio_is_not_cut(
     soundfile.write(file, samples[::-1], rate)
     clip = clip_of(tmp_path / "w")
     code, _, err = find(tmp_path / "w", "--clip", clip, "--start", "2", "--end", "4")
-    assert code == 2 and "other audio than when it was imported" in err
+    assert code == 2 and "has changed since it was imported" in err
     assert find(tmp_path / "w", "--clip", clip, "--start", "10", "--end", "20")[0] == 0
 
 

@@ -5,7 +5,6 @@ the file's own rate. The player gets them as 16-bit WAV without any change of le
 """
 
 import io
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,8 @@ import plotly.graph_objects as go
 
 from usad_workbench.core.audio import read_audio
 from usad_workbench.core.clips import Clip
+from usad_workbench.core.storage.clip_audio import file_of_clip
+from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import SPECTRUM, scale
 
@@ -28,13 +29,13 @@ MIN_WINDOW, MAX_WINDOW = 16, 1 << 15
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
-def read_segment(folder: Path, path: str, start_s: float, end_s: float) -> Clip:
+def read_segment(workspace: Workspace, path: str, start_s: float, end_s: float) -> Clip:
     """The samples that the embedding of a segment was made from, at the file's own rate.
 
     Raises:
-        AudioError: the file is gone or cannot be read any more.
+        UsadError: the file is gone, cannot be read any more, or holds other audio by now.
     """
-    return read_audio(folder / path, start_s=start_s, end_s=end_s)
+    return read_audio(file_of_clip(workspace, path), start_s=start_s, end_s=end_s)
 
 
 def wav_bytes(clip: Clip) -> bytes:

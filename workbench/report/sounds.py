@@ -35,7 +35,6 @@ class Sounds:
         self.used_bytes = 0
         self.n_heard = 0
         self.n_left_out = 0
-        self._folder = workspace.folder
         self._limit = limit_bytes
         self._allowed = limit_bytes
         self._workspace = workspace
@@ -88,7 +87,7 @@ class Sounds:
         try:
             start_s = float(row["start_s"])
             end_s = min(float(row["end_s"]), start_s + MAX_S)
-            clip = sound.read_segment(self._folder, str(row["path"]), start_s, end_s)
+            clip = sound.read_segment(self._workspace, str(row["path"]), start_s, end_s)
         except UsadError as error:
             return None, f"no sound: {error}"
         audio, image = ogg_bytes(clip), small_picture(clip)

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from usad_workbench.core.diagnosis import interventions as measuring
+from usad_workbench.core.diagnosis.clip_factors import loudness_db
 from usad_workbench.core.diagnosis.interventions import draw_sample, measure_interventions
 from usad_workbench.core.diagnosis.material import gather
 from usad_workbench.core.diagnosis.panels.interventions import PANEL
@@ -85,6 +86,33 @@ def test_a_killed_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert sorted(loaded) == sorted(NAMES)
     for key, matrix in whole.distances.items():
         np.testing.assert_allclose(again.distances[key], matrix, rtol=1e-3, atol=1e-5)
+
+
+def test_other_audio_is_named_and_not_measured(folder: Path) -> None:
+    """And what could not be measured is asked for again when its audio is back."""
+    workspace = Workspace.open(folder)
+    material = gather(workspace, "usad-demo")
+    with workspace.database.write() as connection:
+        connection.execute("DROP TABLE IF EXISTS interventions")
+    sample = draw_sample(material, 3)
+    other, gone, left = (workspace.audio_path(str(path)) for path in sample.path)
+    held = {file: file.read_bytes() for file in (other, gone)}
+    try:
+        soundfile.write(other, np.sin(np.arange(RATE_HZ // 2)), RATE_HZ, subtype="FLOAT")
+        gone.unlink()
+        found = measure_interventions(material, no_progress, clips_per_domain=3, n_processes=1)
+        levels = loudness_db(material)
+    finally:
+        for file, content in held.items():
+            file.write_bytes(content)
+    changed, missing = found.warnings
+    assert sample.clip_id[0] in changed and str(other) in changed
+    assert "has changed since it was imported" in changed
+    assert missing == "interventions: 1 of 3 sampled clips have no audio"
+    for matrix in found.distances.values():
+        assert np.isnan(matrix[:, :2]).all() and np.isfinite(matrix[:, 2]).all(), left
+    assert set(material.clips.clip_id[levels.isna()]) == set(sample.clip_id[:2])
+    assert loudness_db(material).notna().all()
 
 
 def test_the_sample_has_as_many_clusters_as_it_can(folder: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import SpectrumEncoder, write_tone
 from usad_workbench.core.embedding import embed
+from usad_workbench.core.models.encoder import LayerFeatures
 from usad_workbench.core.storage import spaces
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.schema import STAGED
@@ -167,6 +168,35 @@ def test_numbers_of_spaces_are_never_used_again(silent: Workspace, tmp_path: Pat
     assert silent.spaces().empty
 
 
+class Refusing(SpectrumEncoder):
+    """An encoder that nothing may be computed with."""
+
+    def _forward(self, *_: object) -> LayerFeatures:
+        pytest.fail("computed something")
+
+
+@pytest.mark.parametrize("gone", ["file", "folder instead", "path"])
+def test_embed_sees_that_audio_is_gone_before_it_computes(workspace: Workspace, gone: str) -> None:
+    embed(workspace, SpectrumEncoder())
+    before = workspace.embeddings("spectrum", 1)
+    for row in workspace.clips("clip_id IN ('tone03', 'tone20')").itertuples():
+        file = workspace.audio_path(str(row.path))
+        if gone == "path":
+            with workspace.database.write() as connection:
+                connection.execute("UPDATE clips SET path = '' WHERE clip_id = ?", [row.clip_id])
+            continue
+        file.unlink()
+        if gone == "folder instead":
+            file.mkdir()
+    report = embed(workspace, Refusing(), replace=True)
+    assert "2 segments that have stored vectors" in report.failed[-1].reason
+    named = [one.path for one in report.failed[:-1]]
+    assert len(named) == (0 if gone == "path" else 2)
+    assert all("tone03.wav" in one or "tone20.wav" in one for one in named)
+    assert (report.n_done, workspace.embeddings("spectrum", 1).space) == (0, before.space)
+    assert_nothing_left(workspace)
+
+
 def test_embed_replaces_all_or_nothing(workspace: Workspace, tmp_path: Path) -> None:
     embed(workspace, SpectrumEncoder())
     before = workspace.embeddings("spectrum", 1)
@@ -204,12 +234,12 @@ def test_other_audio_in_a_file_is_named(
 
 def test_each_file_is_hashed_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long clip of many segments costs one reading more, not one for each."""
-    from usad_workbench.core import embedding
+    from usad_workbench.core.storage import clip_audio
 
     hashed: list[Path] = []
-    real = embedding.sha256_of_file
+    real = clip_audio.sha256_of_file
     monkeypatch.setattr(
-        embedding, "sha256_of_file", lambda path: (hashed.append(path), real(path))[1]
+        clip_audio, "sha256_of_file", lambda path: (hashed.append(path), real(path))[1]
     )
     embed(workspace, SpectrumEncoder())
     assert len(hashed) == len(set(hashed)) == len(workspace.clips())

