@@ -32,6 +32,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each process of tests
     torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes, a file stays in one, and so do all tests of a shared fixture.
 
