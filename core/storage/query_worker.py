@@ -103,6 +103,10 @@ def _answer(request: Request, answers: Connection) -> tuple[dict[str, Any], byte
             return {"refused": str(error)}, b""
         except (duckdb.OutOfMemoryException, MemoryError):
             return {"memory": True}, b""
+        except OSError as error:  # what a stream of Arrow makes of every error of DuckDB
+            if "Out of Memory" in str(error):
+                return {"memory": True}, b""
+            return {"error": str(error)}, b""
         except (duckdb.Error, pa.ArrowException, ValueError, RuntimeError) as error:
             return {"error": str(error)}, b""
 

@@ -35,7 +35,7 @@ from usad_workbench.training.evaluation import (
     log_row,
     thin_task,
 )
-from usad_workbench.training.recipe import EvaluationRecipe
+from usad_workbench.training.recipe import EvaluationRecipe, load_recipe
 
 SMALL = StudentConfig(
     dim=32, n_layers=2, n_heads=2, pos_groups=4, pos_width=15, conv_channels=8, dropout=0.1
@@ -175,7 +175,7 @@ def test_what_cannot_be_evaluated_is_refused_before_the_training(tmp_path: Path)
     with pytest.raises(ConfigError, match="'b'"):
         load_evaluation(EvaluationRecipe(every=1, manifest=str(table), tasks=str(asked)), 4)
     with pytest.raises(ConfigError, match="max_clips"):
-        EvaluationRecipe(max_clips=1)
+        load_recipe("demo-small", ("evaluation.max_clips=1",))
 
 
 @pytest.fixture

@@ -289,7 +289,7 @@ def test_a_name_is_no_pattern(workspace: Workspace, tmp_path: Path, name: str, o
         {"layer": pa.array([0.0])},
         {"layer": pa.array([2**64 - 1], pa.uint64())},
     ],
-    ids=str,
+    ids=lambda columns: "-".join(f"{name} {values.type}" for name, values in columns.items()),
 )
 def test_columns_of_other_types_are_refused_in_words(
     workspace: Workspace, tmp_path: Path, columns: dict[str, object]

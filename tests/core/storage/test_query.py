@@ -130,11 +130,24 @@ def test_one_long_call_ends_at_its_time_too(workspace: Workspace) -> None:
         "SELECT list(range) FROM range(1000000000)",
         "SELECT a.range FROM range(40000000) a ORDER BY hash(a.range) DESC",
         "SELECT count(DISTINCT range::VARCHAR || 'x') FROM range(100000000)",
+        "SELECT repeat('x', 1000000) FROM range(10000)",  # in the buffers of the result
     ],
 )
-def test_a_query_ends_at_its_memory(workspace: Workspace, query: str) -> None:
-    with pytest.raises(QueryError, match="memory"):
-        workspace.sql(query, limits=QueryLimits(memory_bytes=50_000_000))
+def test_a_query_ends_at_its_memory_and_the_next_one_has_its_own(
+    workspace: Workspace, query: str
+) -> None:
+    limits = QueryLimits(memory_bytes=50_000_000)
+    for _ in range(2):
+        with pytest.raises(QueryError, match="memory"):
+            workspace.sql(query, limits=limits)
+        assert workspace.sql("SELECT count(*) AS n FROM clips", limits=limits).n[0] == 9
+        assert len(clip_ids_where(workspace.database.path, "true", limits=limits)) == 9
+
+
+def test_types_that_a_data_frame_has_not_are_named(workspace: Workspace) -> None:
+    with pytest.raises(QueryError, match="cast"):
+        workspace.sql("SELECT 1::BIGNUM AS huge")
+    assert workspace.sql("SELECT 1::BIGNUM::VARCHAR AS huge").huge[0] == "1"
 
 
 def test_only_the_first_rows_are_fetched(workspace: Workspace) -> None:
