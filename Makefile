@@ -74,7 +74,7 @@ compiler:
 
 test: setup originals lint types browser compiler
 	$(BIN)/python -m pytest --quiet --doctest-modules --pyargs $(PACKAGES) -p no:cacheprovider
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: setup originals browser compiler
 	$(BIN)/python -m pytest -m slow

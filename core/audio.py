@@ -21,8 +21,8 @@ from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.decoding import AudioSource, Sound, name_of, opened, refuse_cut_short
 from usad_workbench.core.errors import AudioError, MissingExtraError, UsadError, in_words
 
-__all__ = ["AUDIO_SUFFIXES", "AudioInfo", "AudioSource", "check_samples", "probe_audio",
-           "read_audio", "resample", "scan_audio"]  # fmt: skip
+__all__ = ["AUDIO_SUFFIXES", "AudioInfo", "AudioSource", "all_blocks", "check_samples",
+           "open_sound", "probe_audio", "read_audio", "resample", "scan_audio"]  # fmt: skip
 
 MIN_DURATION_S = 0.025
 """Shorter audio has not one analysis window of the students (25 ms, Kaldi's default)."""
@@ -122,7 +122,7 @@ def probe_audio(source: AudioSource) -> AudioInfo:
     Raises:
         AudioError: not a file, or not audio that can be read to its end.
     """
-    with _sound(source) as sound:
+    with open_sound(source) as sound:
         return AudioInfo(
             sample_rate_hz=sound.sample_rate_hz,
             n_samples=sound.n_samples,
@@ -154,7 +154,7 @@ def read_audio(
         AudioError: not audio, truncated, empty, not finite, silent or too short; channels that
             cancel out, or samples on the scale of integers.
     """
-    with _sound(source) as sound:
+    with open_sound(source) as sound:
         rate = sound.sample_rate_hz
         first, last = _sample_range(sound.n_samples, rate, start_s, end_s)
         if last >= sound.n_samples:
@@ -176,13 +176,9 @@ def scan_audio(source: AudioSource) -> AudioInfo:
         AudioError: as ``read_audio``, for the whole file.
     """
     levels = _Levels()
-    with _sound(source) as sound:
-        refuse_cut_short(source)
-        # Not soundfile's `blocks`, which fills up what is missing with whatever was in memory.
-        while len(block := sound.read(levels.n_samples, SCAN_BLOCK_SAMPLES)):
+    with open_sound(source) as sound:
+        for block in all_blocks(source, sound):
             levels.mixed(block)
-        if levels.n_samples < sound.n_samples and not sound.is_estimated:
-            raise _truncated(source, sound.n_samples, levels.n_samples)
     levels.check(sound.sample_rate_hz, name_of(source))
     return AudioInfo(
         sample_rate_hz=sound.sample_rate_hz,
@@ -190,6 +186,22 @@ def scan_audio(source: AudioSource) -> AudioInfo:
         n_channels=sound.n_channels,
         decoder=sound.decoder,
     )
+
+
+def all_blocks(source: AudioSource, sound: Sound) -> Iterator[npt.NDArray[np.float32]]:
+    """The samples of an open file to its end, in blocks of shape [sample, channel].
+
+    Raises:
+        AudioError: the end of the file is missing.
+    """
+    refuse_cut_short(source)
+    n_samples = 0
+    # Not soundfile's `blocks`, which fills up what is missing with whatever was in memory.
+    while len(block := sound.read(n_samples, SCAN_BLOCK_SAMPLES)):
+        n_samples += len(block)
+        yield block
+    if n_samples < sound.n_samples and not sound.is_estimated:
+        raise _truncated(source, sound.n_samples, n_samples)
 
 
 def resample(clip: Clip, sample_rate_hz: int) -> Clip:
@@ -289,8 +301,12 @@ class _Levels:
 
 
 @contextmanager
-def _sound(source: AudioSource) -> Iterator[Sound]:
-    """An open file; whatever the system says of it is an ``AudioError``."""
+def open_sound(source: AudioSource) -> Iterator[Sound]:
+    """An open file, by the decoder that reads it to its end.
+
+    Raises:
+        AudioError: whatever the system or the decoder says of it.
+    """
     name = name_of(source)
     try:
         with in_words(name):

@@ -38,6 +38,10 @@ class Clip:
                 f"A clip needs one axis of float32 samples, found {self.samples.ndim} axes of "
                 f"{self.samples.dtype}. Mix down to mono and convert first (read_audio does both)."
             )
+        if self.sample_rate_hz <= 0:
+            raise AudioError(
+                f"A clip needs a sample rate above 0 Hz, found {self.sample_rate_hz}. Give its own."
+            )
 
     @property
     def duration_s(self) -> float:

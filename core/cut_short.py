@@ -6,15 +6,18 @@ program that writes to a pipe, it announces none, and nothing can be missing.
 """
 
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 UNKNOWN_FROM = 0x7FFFF000
 """Sizes of 32 bits from here on stand for an unknown length: sox's, and the largest ones."""
-OGG_PAGE_BYTES = 65_307
-"""The longest page of an Ogg stream."""
 MAX_CHUNKS = 10_000
+REST_BYTES, REST_SHARE = 4_096, 0.05
+"""Behind the audio, and of it: so much may be tags that are no chunk."""
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits in the other order."""
 MP3_TOLERANCE = 0.01
 """Of the size in a Xing header, which some writers round; mpg123 warns from there on, too."""
 
@@ -56,7 +59,8 @@ def cut_short(file: BinaryIO) -> str:
     n_bytes = file.seek(0, os.SEEK_END)
     magic = _at(file, 0, 4)
     if magic in _CONTAINERS:
-        return _compared(*_audio_chunk(file, _CONTAINERS[magic], n_bytes))
+        kind = _CONTAINERS[magic]
+        return _compared(*_audio_chunk(file, kind, n_bytes)) or _left_over(file, kind, n_bytes)
     if magic == b".snd":
         first, promised = (int.from_bytes(_at(file, place, 4)) for place in (4, 8))
         return _compared(0 if promised >= UNKNOWN_FROM else promised, n_bytes - first)
@@ -96,14 +100,56 @@ def _chunks(file: BinaryIO, kind: _Chunked, n_bytes: int) -> Iterator[tuple[byte
         place += -place % kind.align
 
 
+def _left_over(file: BinaryIO, kind: _Chunked, n_bytes: int) -> str:
+    """Audio that no header counts, as where a recorder died before it wrote the length."""
+    audio = 0
+    for name, size, start in _chunks(file, kind, n_bytes):
+        is_audio = name.startswith(kind.audio)
+        if audio and (is_audio or not (name.isascii() and name.decode("ascii").isprintable())):
+            rest = n_bytes - start
+            if rest <= max(REST_BYTES, REST_SHARE * audio) or _is_padding(file, start):
+                return ""
+            what = "lie in a second one" if is_audio else "belong to none"
+            return f"its chunk of audio ends after {audio} bytes, {rest} behind it {what}"
+        audio = audio or (size if is_audio else 0)
+    return ""
+
+
+def _is_padding(file: BinaryIO, first: int) -> bool:
+    file.seek(first)
+    return not any(block.strip(b"\0") for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
+
+
 def _ogg(file: BinaryIO, n_bytes: int) -> str:
-    """The last page has to be whole; recordings of a broadcast never end their stream."""
-    start = max(0, n_bytes - OGG_PAGE_BYTES)
-    tail = _at(file, start, OGG_PAGE_BYTES)
-    page = tail[tail.rfind(b"OggS") :]
-    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    is_whole = len(page) > 26 and len(page) >= 27 + page[26] + sum(sizes)
-    return "" if is_whole else "its last Ogg page is not whole"
+    """Every page has to be whole, and none missing: decoders pass over what is damaged.
+
+    Recordings of a broadcast begin in the middle and never end their stream.
+    """
+    place = 0
+    numbers: dict[bytes, int] = {}
+    while (head := _at(file, place, 27))[:4] == b"OggS":
+        sizes = file.read(head[26]) if len(head) == 27 else b""
+        body = file.read(sum(sizes))
+        if len(head) < 27 or len(sizes) < head[26] or len(body) < sum(sizes):
+            return "its last Ogg page is not whole"
+        if not _is_whole_page(head, sizes + body):
+            return f"its Ogg page at byte {place:,} is damaged"
+        stream, number = head[14:18], int.from_bytes(head[18:22], "little")
+        missing = number - numbers.get(stream, number) - 1
+        if missing > 0:
+            return f"{missing} Ogg pages are missing before byte {place:,}"
+        numbers[stream] = number
+        place += len(head) + len(sizes) + len(body)
+    file.seek(place)
+    follows = _find(file, (b"OggS",)) >= 0 if place < n_bytes else False
+    return f"its Ogg page at byte {place:,} is damaged" if follows else ""
+
+
+def _is_whole_page(head: bytes, rest: bytes) -> bool:
+    """Whether a page has its checksum: zlib's polynomial, from the other end of each byte."""
+    told = int.from_bytes(head[22:26].translate(_REVERSED))
+    page = (head[:22] + bytes(4) + head[26:] + rest).translate(_REVERSED)
+    return zlib.crc32(page, 0xFFFFFFFF) ^ 0xFFFFFFFF == told
 
 
 def _mp3(file: BinaryIO, n_bytes: int) -> str:
@@ -155,6 +201,20 @@ def second_stream(file: BinaryIO) -> tuple[int, bool]:
 _FLAC_HEADS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 """A FLAC stream's name with the head of its first block, which no frame holds by chance."""
 _BLOCK_BYTES = 1 << 20
+
+
+def flac_samples(file: BinaryIO) -> int:
+    """Samples that the streams of a FLAC file promise; 0 where one promises none."""
+    file.seek(0)
+    place, found = 0, 0
+    while (behind := _find(file, _FLAC_HEADS)) >= 0:
+        place += behind + 8
+        promised = int.from_bytes(_at(file, place + 13, 5)) & 0xFFFFFFFFF
+        if not promised:
+            return 0
+        found += promised
+        file.seek(place)
+    return found
 
 
 def _find(file: BinaryIO, words: tuple[bytes, ...]) -> int:

@@ -97,11 +97,15 @@ def opened(source: AudioSource) -> Iterator[Sound]:
     try:
         with soundfile.SoundFile(argument(source)) as file:
             if not 1 <= file.channels <= MAX_CHANNELS:
-                raise no_audio(name_of(source), f"its header names {file.channels} channels")
+                raise no_audio(
+                    name_of(source),
+                    f"its header names {file.channels} channels, at most {MAX_CHANNELS} are read",
+                )
             yield _Sndfile(file)
     except soundfile.LibsndfileError as error:
         raise AudioError(
-            f"{name_of(source)} is damaged: {_reason(error)} Export the file again."
+            f"{name_of(source)} is damaged: it could not be decoded to its end (libsndfile says "
+            f"{_reason(error).rstrip('. ')!r}). Export the file again."
         ) from error
 
 
@@ -137,7 +141,9 @@ def refuse_cut_short(source: AudioSource) -> None:
     with as_bytes(source) as file:
         why = cut_short(file)
     if why:
-        raise AudioError(f"{name_of(source)} is truncated: {why}. Export the file again.")
+        raise AudioError(
+            f"{name_of(source)} is truncated or damaged: {why}. Export the file again."
+        )
 
 
 def _why_not_libsndfile(source: AudioSource) -> str:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from usad_workbench.core.cut_short import flac_samples
 from usad_workbench.core.errors import AudioError, MissingExtraError
 from usad_workbench.core.mpeg_frames import count_frames
 
@@ -93,6 +94,8 @@ def _decode(av: ModuleType, source: BinaryIO, name: str) -> DecodedFile:
         if container.format.name == "mp3":
             return _decode_mp3(av, container, source, name)
         decoded, last_byte = _samples(av, container, name)
+        if container.format.name == "flac":
+            _refuse_lost_frames(flac_samples(source), decoded, name)
         if container.format.name in WITHOUT_LENGTH:
             _refuse_unused(source, last_byte, name)
         elif not container.streams.video:
@@ -175,6 +178,15 @@ def _refuse_unused(source: BinaryIO, last_byte: int, name: str) -> None:
             f"{name} has {n_bytes:,} bytes, of which sound could be read up to byte "
             f"{last_byte:,}. The rest is damaged or another stream: cut it off, or convert the "
             "file to WAV."
+        )
+
+
+def _refuse_lost_frames(promised: int, decoded: DecodedFile, name: str) -> None:
+    """FFmpeg may lose a frame where one stream ends and the next begins."""
+    if decoded.n_samples < promised:
+        raise AudioError(
+            f"{name} is damaged: its streams promise {promised} samples, {decoded.n_samples} could "
+            "be read. Cut it into one file for each stream, or export it again."
         )
 
 

@@ -8,7 +8,6 @@ the place of another one is noticed too. Measured on one busy core: 0.6 GB a sec
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from usad_workbench.core.errors import CheckpointError
-from usad_workbench.core.storage.claims import abandoned, claimed
+from usad_workbench.core.whole_file import written_at_once
 
 HASH_KEY = "sha256"
-_WORK = "part"
-"""What the claims of files that are being written are for."""
 
 
 def save_hashed(path: Path, tensors: Mapping[str, Tensor], purpose: str) -> None:
@@ -38,28 +35,6 @@ def save_hashed(path: Path, tensors: Mapping[str, Tensor], purpose: str) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_at_once(path) as partial:
         save_file(dict(tensors), partial, metadata={HASH_KEY: _digest(tensors, purpose)})
-
-
-@contextmanager
-def written_at_once(path: Path) -> Iterator[Path]:
-    """A name beside a file to write to, which takes its place when the block ends well.
-
-    What killed processes have left of such files in the folder is removed.
-    """
-    _clear(path.parent)
-    try:
-        with claimed(path.parent, _WORK) as name:
-            partial = path.with_name(f".{name}")
-            yield partial
-            os.replace(partial, path)
-    finally:
-        _clear(path.parent)  # what a block that failed has left
-
-
-def _clear(folder: Path) -> None:
-    with abandoned(folder, _WORK) as names:
-        for name in names:
-            (folder / f".{name}").unlink(missing_ok=True)
 
 
 def open_hashed(path: Path, purpose: str) -> dict[str, Tensor]:

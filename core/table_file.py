@@ -43,7 +43,7 @@ class Table:
 def read_table(path: str | Path) -> Table:
     """A CSV in UTF-8, parted by commas, semicolons or tabs, or a Parquet file.
 
-    A row with cells beyond the header has a fault; rows without any cell are left out.
+    A row that repeats the header, or has cells beyond it, has a fault; rows without any cell are left out.
 
     Raises:
         ConfigError: no such file, another format, or a column that stands twice.
@@ -82,6 +82,10 @@ def _rows(columns: list[str], rows: list[list[str]]) -> Iterator[Row]:
     for number, cells in enumerate((row for row in rows if any(row)), start=1):
         found = {k: v for k, v in zip(columns, cells, strict=False) if k and v}
         beyond = cells[len(columns) :]
+        if found and all(name == cell for name, cell in found.items()):
+            fault = "It repeats the names of the columns. Remove the row."
+            yield Row(number=number, cells=found, fault=fault)
+            continue
         if not any(beyond):
             yield Row(number=number, cells=found)
             continue

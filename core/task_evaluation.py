@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from usad_workbench.core.bias.routing import best_on_validation, routed
 from usad_workbench.core.collapsed import collapse_words
-from usad_workbench.core.cost import Cost, combined, encoder_costs
+from usad_workbench.core.cost import encoder_costs
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.parallel import in_processes
 from usad_workbench.core.predictions import predictions_of, store_predictions
@@ -33,6 +33,7 @@ from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.schema import TABLES
 from usad_workbench.core.storage.tables import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
+from usad_workbench.core.task_rows import Found, rows_of, untested_rows
 from usad_workbench.core.task_systems import (
     CONCATENATION,
     LEARNED_ROUTER,
@@ -45,25 +46,15 @@ from usad_workbench.core.task_systems import (
     teacher_pool,
 )
 from usad_workbench.core.tasks import (
-    MEAN_OF_TASKS,
-    MEAN_WITH_INTERVAL,
     Strings,
     Task,
     choose_rows,
-    lone_clips,
-    mean_difference,
-    mean_value,
     possible_tasks,
 )
 from usad_workbench.core.teacher_similarity import ClipVectors
 
 Segments = tuple[FloatArray, Codes]
 """Vectors `[segment, dim]` and the place of the clip of each."""
-NUMBERS = (
-    "value", "ci_low", "ci_high", "chance", "difference", "difference_ci_low", "difference_ci_high",
-)  # fmt: skip
-"""Of a row of the table, NaN where a task cannot be asked."""
-COST_COLUMNS = ("n_params", "n_params_resident", "flops_per_s", "rtf", "embedding_bytes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,23 +70,6 @@ class EvaluationConfig:
     """Whether every encoder is run on a few clips of the workspace."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Found:
-    """One system on one task under one protocol."""
-
-    system: str
-    task: Task
-    protocol: Protocol
-    layer: int | None
-    result: ProbeResult
-    shares: Mapping[str, float]
-    """Encoder to the share of the clips that goes through it."""
-    dim: float
-    """Of the embedding, mean over clips."""
-    note: str = ""
-    """What goes with the number, such as a layer by which clips cannot be told apart."""
-
-
 @dataclass(kw_only=True, eq=False)
 class _Evaluation:
     """What one call of ``evaluate_tasks`` works on."""
@@ -103,7 +77,7 @@ class _Evaluation:
     pool: TeacherPool
     config: EvaluationConfig
     tasks: Sequence[Task]
-    found: dict[tuple[str, str, Protocol], _Found] = field(default_factory=dict)
+    found: dict[tuple[str, str, Protocol], Found] = field(default_factory=dict)
 
     def add(self, system: str) -> None:
         """Evaluates one system on all tasks; its vectors are read once."""
@@ -133,7 +107,7 @@ class _Evaluation:
             for one, rows in zip(stored, place, strict=True)
         ]
 
-    def _probe(self, system: str, task: Task, protocol: Protocol, layers: Candidates) -> _Found:
+    def _probe(self, system: str, task: Task, protocol: Protocol, layers: Candidates) -> Found:
         features = [blocks if len(blocks) > 1 else blocks[0] for blocks in layers.values()]
         if len(features) == 1 and system in self.pool.teachers:
             # A router needs a validation score, which a probe without a choice does not make.
@@ -156,14 +130,14 @@ class _Evaluation:
         most_chosen = int(np.bincount(np.asarray(positions, dtype=np.intp)).argmax())
         layer = list(layers)[most_chosen % len(layers)]
         members = self.pool.teachers if system in (CONCATENATION, MIXTURE) else [system]
-        return _Found(
+        return Found(
             system=system, task=task, protocol=protocol, layer=layer, result=result,
             shares=dict.fromkeys(members, 1.0),
             dim=float(sum(block.shape[1] for block in layers[layer])),
             note=_flat_words(system, layer, layers[layer]),
         )  # fmt: skip
 
-    def _router(self, system: str, task: Task, protocol: Protocol) -> _Found:
+    def _router(self, system: str, task: Task, protocol: Protocol) -> Found:
         of = {name: self.found[name, task.name, protocol] for name in self.pool.teachers}
         routes = self._specialists(task, {name: one.result for name, one in of.items()})
         shares = {name: 0.0 for name in self.pool.teachers}
@@ -175,7 +149,7 @@ class _Evaluation:
             predictions, task.labels.tolist(), task.groups.tolist(), None, protocol, task.metric
         )
         shares |= {name: float(np.mean(routes == name)) for name in of}
-        return _Found(
+        return Found(
             system=system, task=task, protocol=protocol, layer=None, result=result, shares=shares,
             dim=sum(shares[name] * one.dim for name, one in of.items()),
         )  # fmt: skip
@@ -256,8 +230,8 @@ def evaluate_tasks(
     members = list(dict.fromkeys(name for one in found for name in one.shares))
     costs = encoder_costs(workspace, members, progress) if config.measures_cost else {}
     rows = pd.DataFrame([
-        *_rows(found, config, costs),
-        *_untested_rows(systems, untested, config),
+        *rows_of(found, config.protocols, config.against, costs),
+        *untested_rows(systems, untested, config.protocols),
     ])  # fmt: skip
     _store(workspace, rows)
     store_predictions(
@@ -272,7 +246,7 @@ def evaluate_tasks(
 
 def _probe_system(
     folder: Path, system: str, tasks: Sequence[Task], config: EvaluationConfig
-) -> dict[tuple[str, str, Protocol], _Found]:
+) -> dict[tuple[str, str, Protocol], Found]:
     """One encoder or system on all tasks, in a process of its own."""
     pool = teacher_pool(Workspace.open(folder))
     work = _Evaluation(pool=pool, config=config, tasks=tasks)
@@ -289,124 +263,6 @@ def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mappin
             f"{workspace.folder}`."
         )
     return choose_rows([{str(k): v for k, v in row.items()} for row in rows], asked)
-
-
-def _untested_rows(
-    systems: Sequence[str], untested: Mapping[str, str], config: EvaluationConfig
-) -> list[dict[str, object]]:
-    """Tasks that no probe can be asked: no value and the reason, in no mean."""
-    return [
-        {
-            "encoder": system, "layer": None, "task": task, "protocol": protocol, "metric": None,
-            **dict.fromkeys((*NUMBERS, *COST_COLUMNS), np.nan),
-            "n_test": 0, "n_classes": None, "n_groups": None, "n_clusters": 0,
-            "layer_selection": None, "against": None, "reason": f"not tested: {reason}",
-        }
-        for system in systems
-        for task, reason in untested.items()
-        for protocol in config.protocols
-    ]  # fmt: skip
-
-
-def _rows(
-    found: Sequence[_Found], config: EvaluationConfig, costs: Mapping[str, Cost]
-) -> list[dict[str, object]]:
-    """The table: one row per system, task and protocol, then the means of the tasks."""
-    reference = {(f.task.name, f.protocol): f for f in found if f.system == config.against}
-    rows = []
-    for one in found:
-        other = reference.get((one.task.name, one.protocol))
-        rows.append(_row(one, other, config.against) | _cost([one], costs))
-    for system in dict.fromkeys(f.system for f in found):
-        for protocol in config.protocols:
-            mine = [f for f in found if f.system == system and f.protocol == protocol]
-            judged = [f for f in mine if f.task.has_interval]
-            for name, part in ((MEAN_OF_TASKS, mine), (MEAN_WITH_INTERVAL, judged)):
-                if part:
-                    row = _mean_row(name, part, reference, config.against)
-                    rows.append(row | _cost(part, costs))
-    return rows
-
-
-def _cost(mine: Sequence[_Found], costs: Mapping[str, Cost]) -> dict[str, object]:
-    """What a clip costs, mean over tasks; NaN where it was not measured."""
-    if not costs:
-        return dict.fromkeys(COST_COLUMNS, np.nan)
-    each = [combined(costs, one.shares) for one in mine]
-    return {
-        **{
-            name: float(np.mean([getattr(one, name) for one in each])) for name in COST_COLUMNS[:-1]
-        },
-        "embedding_bytes": float(np.mean([4 * one.dim for one in mine])),  # float32
-    }
-
-
-def _row(one: _Found, other: _Found | None, against: str | None) -> dict[str, object]:
-    result = one.result
-    lone = lone_clips(one.task)
-    words = f"{lone} of {result.n_test} clips are of a class that one group alone has: they count as wrong"
-    row = _summary([one], None if other is one or other is None else [other], against)
-    return row | {
-        "encoder": one.system,
-        "layer": one.layer,
-        "task": one.task.name,
-        "protocol": one.protocol,
-        "metric": result.metric,
-        "value": result.value,
-        "n_classes": result.n_classes,
-        "n_groups": result.n_groups,
-        "reason": "; ".join(filter(None, (str(row["reason"]), words if lone else "", one.note))),
-    }
-
-
-def _mean_row(
-    name: str,
-    mine: Sequence[_Found],
-    reference: Mapping[tuple[str, Protocol], _Found],
-    against: str | None,
-) -> dict[str, object]:
-    """The mean of some tasks, each with the same weight, with a joint interval."""
-    theirs = [reference[f.task.name, f.protocol] for f in mine] if reference else None
-    is_itself = theirs is not None and theirs[0] is mine[0]
-    row = _summary(mine, None if is_itself else theirs, against)
-    return row | {
-        "encoder": mine[0].system,
-        "layer": None,
-        "task": name,
-        "protocol": mine[0].protocol,
-        "metric": "mean",
-        "n_classes": None,
-        "n_groups": None,
-    }
-
-
-def _summary(
-    mine: Sequence[_Found], theirs: Sequence[_Found] | None, against: str | None
-) -> dict[str, object]:
-    """Value, difference and their intervals over one task or several."""
-    value = mean_value([(f.task, f.result) for f in mine])
-    difference = None
-    if theirs is not None:
-        difference = mean_difference(
-            [
-                (a.task, a.result.predictions, b.result.predictions)
-                for a, b in zip(mine, theirs, strict=True)
-            ]
-        )
-    return {
-        "value": value.value,
-        "ci_low": value.ci_low,
-        "ci_high": value.ci_high,
-        "n_test": sum(f.result.n_test for f in mine),
-        "n_clusters": value.n_clusters,
-        "chance": float(np.mean([f.result.chance for f in mine])),
-        "layer_selection": "on training folds",
-        "against": against if difference else None,
-        "difference": difference.value if difference else np.nan,
-        "difference_ci_low": difference.ci_low if difference else np.nan,
-        "difference_ci_high": difference.ci_high if difference else np.nan,
-        "reason": value.reason,
-    }
 
 
 def _store(workspace: Workspace, rows: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """Fixtures and the report header; every test works on folders of its own."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -25,26 +26,19 @@ RATE_HZ = 16_000
 # illegal instruction, or leaves it unable to make any convolution. Read before the first one.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
-SHARED = ("demo", "address")
-"""Fixtures that take minutes or hold a server; the longest first."""
-
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each process of tests
     torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, a file stays in one, and so do all tests of a shared fixture.
+    """The first file that needs the demo begins, the others come last and find it made.
 
-    Those of the demo begin first: it is the longest piece that cannot be divided.
+    It takes minutes, and with several processes nothing else may wait for it. A file stays in
+    one process (``--dist loadfile``); the groups of ``loadgroup`` have no effect with pytest 9.2
+    and pytest-xdist 3.8: names of tests cannot be changed any more.
     """
-
-    def group(item: pytest.Item) -> str:
-        fixtures = getattr(item, "fixturenames", ())
-        return next((name for name in SHARED if name in fixtures), str(item.path))
-
-    items.sort(key=lambda item: SHARED.index(group(item)) if group(item) in SHARED else len(SHARED))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    using = list(dict.fromkeys(i.path for i in items if "demo" in getattr(i, "fixturenames", ())))
+    items.sort(key=lambda item: using.index(item.path) or -1 if item.path in using else 0)
 
 
 def pytest_report_header() -> str:
@@ -142,10 +136,23 @@ def workspace(tmp_path: Path, tones: list[SourceClip]) -> Workspace:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The document that ``usad demo --no-serve --json`` prints, run once, as a user runs it.
 
-    With ``USAD_DEMO_WORKSPACE`` set, an existing demo workspace is brought up to date
-    instead of made: for working on the tests.
+    Processes of tests share it: the first one makes it, the others wait. With
+    ``USAD_DEMO_WORKSPACE`` set, an existing demo workspace is brought up to date instead of
+    made: for working on the tests.
     """
-    folder = os.environ.get("USAD_DEMO_WORKSPACE") or str(tmp_path_factory.mktemp("demo") / "w")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = os.environ.get("USAD_DEMO_WORKSPACE") or str(shared / "demo" / "w")
+    printed = shared / "demo.json"
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            printed.write_text(_run_demo(folder), encoding="utf-8")
+    document: dict[str, Any] = json.loads(printed.read_text(encoding="utf-8"))
+    return document
+
+
+def _run_demo(folder: str) -> str:
     done = subprocess.run(
         [
             sys.executable, "-m", "usad_workbench.workbench.cli", "demo", "--no-serve", "--json",
@@ -154,5 +161,4 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
+    return done.stdout

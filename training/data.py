@@ -19,9 +19,9 @@ import torch
 from usad_workbench.core.audio import probe_audio, read_audio
 from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.errors import AudioError, CheckpointError, ConfigError, UsadError, in_words
-from usad_workbench.core.hashed_tensors import written_at_once
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.whole_file import write_whole
 from usad_workbench.training.recipe import DataRecipe
 from usad_workbench.training.shards import Shards
 from usad_workbench.training.sources import Recording, find_recordings, hash_of
@@ -274,8 +274,7 @@ def _list_pieces(
         writer.write(len(pieces) - len(shard), shard)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"pieces": [asdict(piece) for piece in pieces], "failed": failed})
-    with written_at_once(folder / PIECES_FILE) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_whole(folder / PIECES_FILE, text)
 
 
 def _corpus_key(recipe: DataRecipe, rows: Sequence[tuple[Recording, str]]) -> str:

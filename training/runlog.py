@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from usad_workbench.core.errors import CheckpointError
+from usad_workbench.core.whole_file import write_whole
 from usad_workbench.training.steps import StepValues
 from usad_workbench.training.tensorboard import TensorBoardWriter
 
@@ -62,9 +62,7 @@ class RunLog:
             self._sums = np.asarray(window["sums"], dtype=np.float64)
         if self.writes:
             kept = [row for row in read_log(self.path.parent) if step and row["step"] <= step]
-            partial = self.path.with_name(f".{LOG_FILE}.partial")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-            os.replace(partial, self.path)
+            write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
             if self.wants_tensorboard:
                 self._tensorboard = TensorBoardWriter(self.path.parent, step)
 

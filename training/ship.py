@@ -10,6 +10,7 @@ from pathlib import Path
 
 from usad_workbench.core.errors import CheckpointError
 from usad_workbench.core.models.checkpoint import CONFIG_FILE, MODEL_FILE, read_student_folder
+from usad_workbench.core.whole_file import written_at_once
 from usad_workbench.training.run import RECIPE_FILE, STUDENT_FOLDER
 from usad_workbench.training.runlog import read_log
 
@@ -46,14 +47,19 @@ def ship(
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / MODEL_FILE, folder / CONFIG_FILE]
     for path in written:
-        shutil.copyfile(student / path.name, path)
+        _copy(student / path.name, path)
     stages = [(f"stage-{n}.", Path(run)) for n, run in enumerate(earlier, start=1)]
     for prefix, run in [*stages, ("", run_dir)]:
         recipe, curve = folder / f"{prefix}{RECIPE_FILE}", folder / f"{prefix}{CURVE_FILE}"
-        shutil.copyfile(run / RECIPE_FILE, recipe)
+        _copy(run / RECIPE_FILE, recipe)
         _write_curve(run, curve, n_rows)
         written += [recipe, curve]
     return written
+
+
+def _copy(source: Path, path: Path) -> None:
+    with written_at_once(path) as partial:
+        shutil.copyfile(source, partial)
 
 
 def _write_curve(run_dir: Path, path: Path, n_rows: int) -> None:
@@ -62,7 +68,7 @@ def _write_curve(run_dir: Path, path: Path, n_rows: int) -> None:
     rows += [row for row in log if "loss" not in row]  # evaluations, few and no means
     rows.sort(key=lambda row: row["step"])
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with written_at_once(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
         writer.writeheader()
         for row in rows:

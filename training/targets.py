@@ -26,6 +26,7 @@ from usad_workbench.core.models.encoder import (
     frame_mask,
 )
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.whole_file import write_whole
 from usad_workbench.training.data import Corpus
 from usad_workbench.training.distributed import Processes
 from usad_workbench.training.shards import Shards
@@ -172,7 +173,7 @@ def cache_targets(
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     folder = folder / f"targets-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "provenance.json").write_text(json.dumps(key, indent=2), encoding="utf-8")
+    write_whole(folder / "provenance.json", json.dumps(key, indent=2))
     shards = Shards(folder, len(corpus.pieces))
     processes = processes or Processes()
     missing = processes.first(shards.missing)[processes.rank :: processes.n]

@@ -32,6 +32,7 @@ from usad_workbench.core.models.checkpoint import (
 from usad_workbench.core.models.heads import Heads
 from usad_workbench.core.models.student import Student
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.whole_file import write_whole
 from usad_workbench.training.batches import BatchPart
 from usad_workbench.training.data import Corpus
 from usad_workbench.training.distiller import Distiller
@@ -322,6 +323,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file at once."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 from usad_workbench.core.diagnosis.comparison import NAME as COMPARISON
 from usad_workbench.core.diagnosis.comparison import changed_by_stage_2
+from usad_workbench.core.diagnosis.inheritance_verdict import inherited
 from usad_workbench.core.diagnosis.llm_results import NAME as LLM
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
@@ -19,7 +20,6 @@ from usad_workbench.core.diagnosis.verdicts import (
     Verdict,
     falsified,
     general_or_mixture,
-    inherited,
     universal_or_routing,
 )
 from usad_workbench.core.task_systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER

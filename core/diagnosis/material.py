@@ -12,8 +12,15 @@ import numpy as np
 import pandas as pd
 
 from usad_workbench.core.collapsed import collapse_words
+from usad_workbench.core.diagnosis.doubts import (
+    doubts,
+    few_permutations,
+    other_teachers,
+    small_selections,
+    where_letters,
+)
 from usad_workbench.core.diagnosis.rules import AssociationRule, Rules, shipped_rules
-from usad_workbench.core.domains import alike_words, other_letters_in
+from usad_workbench.core.domains import alike_words
 from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
 from usad_workbench.core.roles import encoder_roles, is_unseen, recorded_teachers, taught_domains
@@ -29,9 +36,6 @@ from usad_workbench.core.teacher_similarity import (
     common_clips,
     left_out_words,
 )
-
-SMALL_SELECTION = 100
-"""Below this many clips of a domain a warning goes with every number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,9 +266,10 @@ def gather(
         are_teachers_known=are_known, are_controls_named=controls is not None,
         once_taught=frozenset(record - named), collapsed=collapsed, _tasks=tasks,
         warnings=[
-            *_doubts(workspace, student, are_known), *_other_teachers(student, teachers, record),
-            *_few_permutations(config), *left_out_words(counts), *_small_selections(counts),
-            *flat_words, *_where_letters(workspace, config),
+            *doubts(workspace, student, are_known), *other_teachers(student, teachers, record),
+            *few_permutations(config.n_permutations, config.enough_permutations, config.rules.alpha),
+            *left_out_words(counts), *small_selections(counts),
+            *flat_words, *where_letters(workspace, config.where),
             *alike_words({str(name): int(n) for name, n in counts.items()}),
             *(f"task {name} is left out: {why}" for name, why in untested.items()),
         ],
@@ -284,7 +289,7 @@ def _common(workspace: Workspace, encoders: Sequence[str], config: DiagnosisConf
         clips = clips[clips.clip_id.isin(config.clip_ids)]
     clips = with_joined_clusters(clips.reset_index(drop=True))
     if not (clips.domain.value_counts() >= MIN_CLIPS).any():
-        letters = "".join(f" Note: {one}." for one in _where_letters(workspace, config))
+        letters = "".join(f" Note: {one}." for one in where_letters(workspace, config.where))
         raise DegenerateError(
             f"{len(clips)} clips are left that all encoders have, none of the domains has "
             f"{MIN_CLIPS}. Widen the filter, or embed more clips with every encoder.{letters}"
@@ -332,32 +337,6 @@ def _task_rows(workspace: Workspace) -> list[dict[str, str]]:
     return [{str(k): v for k, v in row.items()} for row in rows]
 
 
-def _other_teachers(student: str, teachers: Sequence[str] | None, record: set[str]) -> list[str]:
-    """What the teachers that the user named are beside those on record."""
-    if teachers is None or not record:
-        return []
-    strangers, missing = sorted(set(teachers) - record), sorted(record - set(teachers))
-    found = []
-    if strangers:
-        found.append(
-            f"{', '.join(strangers)}: not on record as teachers of {student}, whom "
-            f"{', '.join(sorted(record))} taught; what it shares with others is no inheritance"
-        )
-    if missing:
-        found.append(
-            f"{', '.join(missing)} taught {student} and are not among --teachers: they stand in no "
-            "teacher's place as controls unless --controls names them"
-        )
-    return found
-
-
-def _where_letters(workspace: Workspace, config: DiagnosisConfig) -> list[str]:
-    """Domains that the filter names in other letters."""
-    present = workspace.read("SELECT DISTINCT domain FROM clips").domain
-    found = other_letters_in(config.where, [str(one) for one in present])
-    return [f"the domain {text!r} of --where is {name!r} here" for text, name in found.items()]
-
-
 def _roles(
     workspace: Workspace,
     student: str,
@@ -401,37 +380,3 @@ def _taught(
         for name, role in roles.items()
         if role.role == "teacher"
     }
-
-
-def _doubts(workspace: Workspace, student: str, are_known: bool) -> list[str]:
-    """What is doubtful about the student itself."""
-    found = []
-    known = workspace.encoders().set_index("encoder")
-    role = str(known.role[student])
-    if role != "student" and not knows_teachers(workspace, student):
-        found.append(
-            f"{student} has the role {role} in this workspace and no teachers on record: what it "
-            "shares with others is no inheritance unless they taught it"
-        )
-    if not are_known:
-        found.append(
-            f"who taught {student} is not known: encoders with the role teacher are taken; name "
-            "them with --teachers"
-        )
-    return found
-
-
-def _few_permutations(config: DiagnosisConfig) -> list[str]:
-    if config.n_permutations >= config.enough_permutations:
-        return []
-    found = f"{config.n_permutations} permutations: no p-value can be as low as "
-    return [f"{found}{config.rules.alpha:g}, take {config.enough_permutations} or more"]
-
-
-def _small_selections(counts: "pd.Series[int]") -> list[str]:
-    small = [f"{d} ({n} clips)" for d, n in counts.items() if MIN_CLIPS <= n < SMALL_SELECTION]
-    if not small:
-        return []
-    return [
-        f"{', '.join(small)}: fewer than {SMALL_SELECTION} clips, too few for small differences"
-    ]

@@ -29,6 +29,7 @@ from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.teachers.hub import model_folder
 from usad_workbench.core.teachers.hub_cache import weight_files
 from usad_workbench.core.teachers.hub_tensors import read_tensors
+from usad_workbench.core.whole_file import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +105,7 @@ def write_map(folder: str | Path, path: str | Path, given: NameMap) -> None:
     text = template(
         _shapes(_ours(config)), _shapes(_tensors(model_folder(str(folder)))), given.names
     )
-    target.write_text(_head(given) + text, encoding="utf-8")
+    write_whole(target, _head(given) + text)
 
 
 def _head(given: NameMap) -> str:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from usad_workbench.core.audio import AudioSource, read_audio, resample
+from usad_workbench.core.audio import AudioSource, check_samples, read_audio, resample
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.device_memory import out_of_memory_is_one_error
 from usad_workbench.core.errors import (
@@ -227,10 +227,14 @@ class Encoder(ABC):
         """Frames of one clip or file, per asked layer (all by default).
 
         Raises:
-            AudioError: audio that cannot be read.
+            AudioError: audio that cannot be read, or that an encoder can say nothing about.
             UnknownNameError: a layer that does not exist.
         """
-        clip = audio if isinstance(audio, Clip) else read_audio(audio)
+        if isinstance(audio, Clip):
+            clip = audio
+            check_samples(clip.samples, clip.sample_rate_hz, clip.path or "The given clip")
+        else:
+            clip = read_audio(audio)
         batch = ClipBatch.from_clips([resample(clip, self.spec.sample_rate_hz)])
         return self.features(batch, resolve_layers(layers, self.spec.n_layers))
 

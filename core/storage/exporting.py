@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from usad_workbench.core.audio import all_blocks, open_sound
 from usad_workbench.core.csv_cells import neutral, write_csv
-from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.core.errors import ConfigError, UsadError, in_words
 from usad_workbench.core.names import readable_slug
 from usad_workbench.core.new_folder import new_folder
 from usad_workbench.core.progress import Progress, no_progress
@@ -29,7 +30,6 @@ from usad_workbench.core.storage.workspace import Workspace
 
 PAGE_ROWS = 4096
 """Vectors in memory at a time; between pages the workspace is free for writers."""
-BLOCK_SAMPLES = 1 << 18
 TableFormat = Literal["parquet", "csv"]
 
 
@@ -139,9 +139,10 @@ def _write_audio(
             continue
         try:
             source = unchanged(workspace.audio_path(str(row["path"])), row["audio_sha256"])
-            _copy_as_wav(source, folder / name)
+            with in_words(source):
+                _copy_as_wav(source, folder / name)
             written.append({**row, "path": name})
-        except (UsadError, soundfile.LibsndfileError, OSError, ValueError) as error:
+        except (UsadError, soundfile.LibsndfileError) as error:
             (folder / name).unlink(missing_ok=True)
             failed.append(Failure(path=str(row["path"]), reason=str(error)))
         progress(number + 1, len(clips), "clips")
@@ -150,13 +151,14 @@ def _write_audio(
 
 
 def _copy_as_wav(source: Path, target: Path) -> None:
+    """Copies all that was imported of a file: by the same decoder, to the same end."""
     with (
-        soundfile.SoundFile(str(source)) as file,
+        open_sound(source) as sound,
         soundfile.SoundFile(
-            str(target), "w", file.samplerate, file.channels, subtype="FLOAT", format="WAV"
+            str(target), "w", sound.sample_rate_hz, sound.n_channels, subtype="FLOAT", format="WAV"
         ) as copy,
     ):
-        for block in file.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True):
+        for block in all_blocks(source, sound):
             copy.write(block)
 
 

@@ -94,7 +94,7 @@ def import_clips(
             ``label``, ``split`` and ``clip_id`` fill those columns, every other field
             becomes a column of its own. Several for one file are one, unless they contradict
             each other: that file is refused.
-        domain: For files whose fields name none.
+        domain: For files whose fields name none; of clips that are there as a field would be.
         update: Fields replace other values of clips that are there; without it, they fill in
             what is empty, and a contradiction is a failure.
         progress: Called after each file.
@@ -198,7 +198,8 @@ class _Import:
             self.know([row])
             self.batch.append(row)
         else:
-            self._meet(self.clips[known], row, columns_of(source.fields))
+            given = {"domain": self.domain} if self.domain else {}
+            self._meet(self.clips[known], row, {**given, **columns_of(source.fields)})
 
     def _known(self, row: Mapping[str, object], *, is_named: bool) -> str | None:
         """The clip that a file is; none where it is a new one.

@@ -83,11 +83,7 @@ def import_embeddings(
         ProvenanceError: other vectors are stored under the name of an encoder, and they
             are not to be replaced.
     """
-    if role not in get_args(Role):
-        raise ConfigError(f"Found role {role!r}, expected one of {', '.join(get_args(Role))}.")
-    if teachers and role != "student":
-        raise ConfigError(f"Found teachers for a {role}, expected them for students only.")
-    taught = _taught(workspace, teachers)
+    taught = check_origin(workspace, role, teachers)
     segments = _segments(workspace)
     encoders: list[str] = []
     failed: list[Failure] = []
@@ -205,7 +201,19 @@ class _One:
         self.n_clips += len(batch)
 
 
-def _taught(workspace: Workspace, teachers: Sequence[str]) -> list[tuple[str, str | None, int]]:
+def check_origin(
+    workspace: Workspace, role: str, teachers: Sequence[str]
+) -> list[tuple[str, str | None, int]]:
+    """Who taught encoders of a role: rows of (teacher, home domain, stage).
+
+    Raises:
+        ConfigError: another role, or teachers of one that is no student.
+        UnknownNameError: a teacher that the workspace does not have.
+    """
+    if role not in get_args(Role):
+        raise ConfigError(f"Found role {role!r}, expected one of {', '.join(get_args(Role))}.")
+    if teachers and role != "student":
+        raise ConfigError(f"Found teachers for a {role}, expected them for students only.")
     homes = dict(workspace.encoders()[["encoder", "domain"]].values.tolist())
     for name in teachers:
         if name not in homes:

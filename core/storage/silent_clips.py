@@ -57,6 +57,15 @@ def import_silent_clips(workspace: Workspace, manifest: str | Path, update: bool
     return n_new
 
 
+def new_columns(manifest: str | Path) -> set[str]:
+    """The columns that clips of a table have.
+
+    Raises:
+        ConfigError: no such table.
+    """
+    return {column_name(name) for name in read_table(manifest).columns if name}
+
+
 def _rows(table: Table) -> list[dict[str, str]]:
     """The values of each clip by column; what is measured on audio is left out."""
     rows: dict[str, dict[str, str]] = {}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.table_file import read_table
+from usad_workbench.core.table_file import read_table, require_columns
 
 TASK_COLUMNS = ("task", "label_column", "domain", "group_column", "metric")
 METRICS = ("accuracy", "balanced_accuracy")
@@ -15,14 +15,49 @@ def read_tasks(path: str | Path) -> list[dict[str, str]]:
     """The rows of a CSV of tasks: ``task, label_column, domain, group_column, metric``.
 
     Raises:
-        ConfigError: no such file, or one that is no table.
+        ConfigError: no such file, one that is no table, a missing column or an unknown metric.
     """
     table = read_table(path)
+    require_columns(table, TASK_COLUMNS)
     faults = [f"Row {row.number} of {path} cannot be used. {row.fault}" for row in table.rows
               if row.fault]  # fmt: skip
     if faults:
         raise ConfigError(faults[0])
-    return [{name: row.cells.get(name, "") for name in table.columns} for row in table.rows]
+    tasks = [{name: row.cells.get(name, "") for name in table.columns} for row in table.rows]
+    for task in tasks:
+        _check_metric(task)
+    return tasks
+
+
+def _check_metric(task: Mapping[str, str]) -> None:
+    if task["metric"] not in METRICS:
+        raise ConfigError(
+            f"Task {task['task']!r} has the metric {task['metric']!r}, expected one of "
+            f"{', '.join(METRICS)}."
+        )
+
+
+def check_task_columns(
+    workspace: Workspace, tasks: Sequence[Mapping[str, str]], more: Collection[str] = ()
+) -> None:
+    """Raises where a task names a column that clips do not have.
+
+    Args:
+        workspace: Whose clips.
+        tasks: What ``read_tasks`` returns.
+        more: Columns that an import is about to add.
+
+    Raises:
+        ConfigError: as it says.
+    """
+    columns = {*workspace.read("SELECT * FROM clips LIMIT 0").columns, *more}
+    for task in tasks:
+        for field in ("label_column", "group_column"):
+            if task[field] not in columns:
+                raise ConfigError(
+                    f"Task {task['task']!r} names the column {task[field]!r}, which clips do not "
+                    f"have. Expected one of {', '.join(sorted(columns))}."
+                )
 
 
 def set_tasks(workspace: Workspace, tasks: Sequence[Mapping[str, str]]) -> None:
@@ -31,22 +66,12 @@ def set_tasks(workspace: Workspace, tasks: Sequence[Mapping[str, str]]) -> None:
     Raises:
         ConfigError: a missing field, an unknown metric or a column that clips do not have.
     """
-    columns = set(workspace.read("SELECT * FROM clips LIMIT 0").columns)
     for task in tasks:
         missing = [name for name in TASK_COLUMNS if name not in task]
         if missing:
             raise ConfigError(f"Task {dict(task)} has no {missing}, expected {TASK_COLUMNS}.")
-        if task["metric"] not in METRICS:
-            raise ConfigError(
-                f"Task {task['task']!r} has the metric {task['metric']!r}, expected one of "
-                f"{', '.join(METRICS)}."
-            )
-        for field in ("label_column", "group_column"):
-            if task[field] not in columns:
-                raise ConfigError(
-                    f"Task {task['task']!r} names the column {task[field]!r}, which clips do not "
-                    f"have. Expected one of {', '.join(sorted(columns))}."
-                )
+        _check_metric(task)
+    check_task_columns(workspace, tasks)
     with workspace.database.write() as connection:
         for task in tasks:
             values = [task[name] or None for name in TASK_COLUMNS]

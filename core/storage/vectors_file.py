@@ -86,6 +86,12 @@ def _check_columns(path: Path, kinds: dict[str, str]) -> None:
         )
 
 
+def check_vectors(source: str | Path) -> None:
+    """Raises ``ConfigError`` where no encoder of a file could be imported."""
+    with opened(Path(source)) as file:
+        layer_widths(file)
+
+
 def layer_widths(file: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
     """Width of each layer, by encoder.
 

@@ -12,6 +12,7 @@ from usad_workbench.core.audio import probe_audio, read_audio, resample, scan_au
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import AudioError, ShapeError, UsadError
 from usad_workbench.core.models.encoder import BatchPlan, plan_batches
+from usad_workbench.core.registry import load_encoder
 
 
 def test_a_part_is_the_same_samples_as_the_whole(tmp_path: Path) -> None:
@@ -96,3 +97,21 @@ def test_batches_hold_each_clip_once_and_keep_their_limits() -> None:
             longest = max(lengths[i] for i in batch)
             assert len(batch) * longest <= 60 * 16_000
             assert pads or len({lengths[i] for i in batch}) == 1
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"), [(np.nan, "not finite"), (32767.0, "scale of integers"), (0.0, "is silent")]
+)
+def test_samples_that_are_handed_in_are_looked_at_like_a_file(scale: float, said: str) -> None:
+    tone = np.sin(np.arange(16_000) / 7).astype(np.float32)
+    clip = Clip(samples=(scale * tone).astype(np.float32), sample_rate_hz=16_000)
+    encoder = load_encoder("log-mel-statistics")
+    for take in (encoder.encode, encoder.embed):
+        with pytest.raises(AudioError, match=said):
+            take(clip)
+
+
+@pytest.mark.parametrize("rate_hz", [0, -1])
+def test_a_clip_has_a_rate(rate_hz: int) -> None:
+    with pytest.raises(AudioError, match="sample rate above 0 Hz"):
+        Clip(samples=np.ones(10, np.float32), sample_rate_hz=rate_hz)

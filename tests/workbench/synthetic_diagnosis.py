@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from usad_workbench.core.diagnosis.inheritance_verdict import inherited
 from usad_workbench.core.diagnosis.panel import Panel, cell_name, drivers_of
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
-from usad_workbench.core.diagnosis.verdicts import Verdict, general_or_mixture, inherited
+from usad_workbench.core.diagnosis.verdicts import Verdict, general_or_mixture
 from usad_workbench.core.storage.workspace import Workspace
 
 STUDENT = "tiny-student"

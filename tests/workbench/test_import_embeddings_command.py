@@ -87,3 +87,40 @@ def test_what_failed_is_listed_and_what_is_wrong_refused(
     code, _, told = _typed(capsys, files, "v.parquet", "--role", "teacher", "--teachers", "holed")
     assert code == 2
     assert "for students only" in told
+
+
+@pytest.mark.parametrize(
+    ("vectors", "tasks", "more", "said"),
+    [
+        ("v.parquet", "nonsense\n1\n", (), "has no column task"),
+        ("v.parquet", "task,label_column,domain,group_column,metric\nw,label,,cluster_id,f1\n", (),
+         "metric 'f1'"),
+        ("v.parquet", "task,label_column,domain,group_column,metric\nw,pitch,,cluster_id,accuracy\n",
+         (), "the column 'pitch'"),
+        ("no-layer.parquet", "", (), "Add layer"),
+        ("v.parquet", "", ("--teachers", "nobody"), "has no teacher 'nobody'"),
+        ("clips.csv", "", (), "cannot be read as Parquet"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_adds_no_clips(
+    files: Path, capsys: pytest.CaptureFixture[str], vectors: str, tasks: str,
+    more: tuple[str, ...], said: str,
+) -> None:  # fmt: skip
+    Workspace.create(files / "w")
+    if tasks:
+        (files / "t.csv").write_text(tasks)
+        more = (*more, "--tasks", str(files / "t.csv"))
+    code, found, told = _typed(
+        capsys, files, vectors, "--role", "student", "--clips", str(files / "clips.csv"), *more
+    )
+    assert (code, found) == (2, None) and said in told
+    assert Workspace.open(files / "w").clips().empty
+
+
+def test_a_header_that_stands_twice_is_no_clip(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = files / "clips.csv"
+    clips.write_text(clips.read_text() * 2)
+    code, _, told = _typed(capsys, files, "v.parquet", "--role", "control", "--clips", str(clips))
+    assert code == 2 and "Row 13" in told and "repeats the names of the columns" in told

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.full_disk import full_after
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.errors import StoreError
@@ -223,6 +224,18 @@ def test_a_report_that_cannot_be_written_is_an_error_in_words(
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
         write_report(tmp_path / "file" / "report.html", found, [], RULES, workspace)
+
+
+def test_a_disk_that_gets_full_leaves_the_report_before(
+    found: Diagnosis, workspace: Workspace, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("before")
+    with full_after(1000), pytest.raises(StoreError, match="too large"):
+        write_report(path, found, [], RULES, workspace, sound_limit_bytes=0)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+    write_report(path, found, [], RULES, workspace, sound_limit_bytes=0)
+    assert path.read_text().endswith("</html>\n") and list(tmp_path.iterdir()) == [path]
 
 
 def test_nobody_is_said_to_have_taught_where_it_is_not_known(

@@ -67,6 +67,22 @@ def test_whoever_ends_it_ends_the_app(folder: str, tmp_path: Path, number: signa
         assert not listens(HOST, port)
 
 
+def test_a_command_that_is_killed_leaves_no_server(folder: str, tmp_path: Path) -> None:
+    """Nobody is left to end the server: it sees by itself that its parent is gone."""
+    port = free_port()
+    with _workbench(folder, port, tmp_path / "log.txt") as process:
+        _wait_for(port)
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 2 * END_S
+        while listens(HOST, port):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    with socket.socket() as free:  # so that the next one can take its place
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind((HOST, port))
+
+
 def test_a_port_that_is_taken_or_none_is_named(
     folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from usad_workbench.core.csv_cells import neutral
+from usad_workbench.core.whole_file import write_whole, written_at_once
 from usad_workbench.workbench.commands.arguments import names_of
 from usad_workbench.workbench.output import DONE, Output, table
 
@@ -80,14 +81,12 @@ def write_table(
         if results
         else "No run is finished."
     )
-    (folder / PAGE_FILE).write_text(
-        ablation_page(found, mean_values(*judged), about), encoding="utf-8"
-    )
+    write_whole(folder / PAGE_FILE, ablation_page(found, mean_values(*judged), about))
     return findings
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with written_at_once(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows({name: neutral(cell) for name, cell in row.items()} for row in rows)

@@ -13,10 +13,11 @@ from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 if TYPE_CHECKING:
     from usad_workbench.core.storage.importing import ImportReport
 
+TABLE_SUFFIXES = {".csv", ".tsv", ".parquet", ".jsonl"}
 EPILOG = """A file that is in the workspace already is skipped, whatever its clip id: the same command again
-adds nothing. What a manifest says of it that the workspace does not know yet, such as labels that
-come late, is filled in; other values than the stored ones are refused, or taken with --update. A
-file that was moved is found again by its content, and its clip has the new path. A copy under
+adds nothing. What a manifest or --domain says of it that the workspace does not know yet, such as
+labels that come late, is filled in; other values than the stored ones are refused, or taken with
+--update. A file that was moved is found again by its content, and its clip has the new path. A copy under
 another path is added if its clip id is new, and counted on standard error: give copies one
 cluster_id, or delete them, since folds keep clusters whole.
 
@@ -46,9 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds clips; what cannot be read is named and stops nothing."""
+    from usad_workbench.core.storage.clip_fields import columns_of
     from usad_workbench.core.storage.importing import Failure, import_clips
     from usad_workbench.core.storage.sources import count_ignored, find_sources, read_manifest
-    from usad_workbench.core.storage.tables import read_tasks, set_tasks
+    from usad_workbench.core.storage.tables import check_task_columns, read_tasks, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
 
     if not args.sources and not args.manifest and not args.tasks:
@@ -70,6 +72,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     # Tasks alone are for clips that are there.
     has_clips = args.sources or args.manifest
     workspace = (Workspace.create if has_clips else Workspace.open)(args.workspace)
+    check_task_columns(
+        workspace, tasks, {name for clip in clips for name in columns_of(clip.fields)}
+    )
     report = import_clips(
         workspace, clips, domain=args.domain, update=args.update, progress=output.progress
     )
@@ -100,7 +105,7 @@ def _notes(report: "ImportReport", ignored: Mapping[str, int]) -> Iterator[str]:
     if report.n_moved:
         yield f"{report.n_moved} clips were moved: they have the paths at which they were found."
     if report.n_filled:
-        yield f"{report.n_filled} clips that were there have new values from the manifest."
+        yield f"{report.n_filled} clips that were there have new values."
     if report.n_by_ffmpeg:
         yield (
             f"{report.n_by_ffmpeg} of the added clips were decoded by FFmpeg's libraries, the "
@@ -112,3 +117,5 @@ def _notes(report: "ImportReport", ignored: Mapping[str, int]) -> Iterator[str]:
             f"{sum(ignored.values())} files of the folders were not taken: {suffixes}. A file "
             "that is named outright is always tried."
         )
+    if TABLE_SUFFIXES & ignored.keys():
+        yield "Tables of labels beside the audio are read with --manifest, one at a time."

@@ -37,19 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds vectors that were made elsewhere; what does not fit is named."""
-    from usad_workbench.core.storage.importing_embeddings import import_embeddings
-    from usad_workbench.core.storage.silent_clips import import_silent_clips
-    from usad_workbench.core.storage.tables import read_tasks, set_tasks
+    from usad_workbench.core.storage.importing_embeddings import check_origin, import_embeddings
+    from usad_workbench.core.storage.silent_clips import import_silent_clips, new_columns
+    from usad_workbench.core.storage.tables import check_task_columns, read_tasks, set_tasks
+    from usad_workbench.core.storage.vectors_file import check_vectors
     from usad_workbench.core.storage.workspace import Workspace
 
+    teachers = names_of(args.teachers) if args.teachers else []
+    # All that can be refused is looked at before the first clip is added.
+    tasks = read_tasks(args.tasks) if args.tasks else []
+    columns = new_columns(args.clips) if args.clips else ()
+    check_vectors(args.parquet)
     workspace = Workspace.create(args.workspace)
+    check_origin(workspace, args.role, teachers)
+    check_task_columns(workspace, tasks, columns)
     n_clips = import_silent_clips(workspace, args.clips, args.update) if args.clips else 0
-    if args.tasks:
-        set_tasks(workspace, read_tasks(args.tasks))
+    set_tasks(workspace, tasks)
     report = import_embeddings(
-        workspace, args.parquet, role=args.role, domain=args.domain,
-        teachers=names_of(args.teachers) if args.teachers else (), replace=args.replace,
-        progress=output.progress,
+        workspace, args.parquet, role=args.role, domain=args.domain, teachers=teachers,
+        replace=args.replace, progress=output.progress,
     )  # fmt: skip
     output.failures(report.failed)
     output.result(

@@ -1,8 +1,6 @@
 """The report as one file: no script, no network, nothing but this program's own markup."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +10,7 @@ from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.whole_file import write_whole
 from usad_workbench.workbench.presenters.panels_in_words import view_of
 from usad_workbench.workbench.presenters.text import count, listing, parameters
 from usad_workbench.workbench.report.markup import Html, join, tag
@@ -232,15 +231,10 @@ def _questions() -> dict[str, str]:
 
 
 def _replace(path: Path, content: str) -> Path:
-    """Writes beside the file and renames: a reader never sees half a report."""
+    """Writes the report, of which a reader never sees half."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
-        ) as file:
-            file.write(content)
-        Path(file.name).chmod(0o644)
-        os.replace(file.name, path)
+        write_whole(path, content)
     except OSError as error:
         raise StoreError(
             f"The report cannot be written to {path}: {error}. Name a file in a folder that you "

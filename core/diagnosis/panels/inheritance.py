@@ -15,10 +15,10 @@ from usad_workbench.core.diagnosis.exchangeable import (
     no_peer_words,
     rests_on,
 )
+from usad_workbench.core.diagnosis.inheritance_verdict import LARGEST_EXCESS, doubt_of
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.diagnosis.rules import Rules
-from usad_workbench.core.diagnosis.verdicts import LARGEST_EXCESS, doubt_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import (

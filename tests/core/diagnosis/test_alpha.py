@@ -11,6 +11,7 @@ from usad_workbench.core.bias.errors import excess_consistency
 from usad_workbench.core.bias.routing import break_even_accuracy
 from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.document import document
+from usad_workbench.core.diagnosis.inheritance_verdict import doubt_of, inherited
 from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
 from usad_workbench.core.diagnosis.rules import Rules, load_rules, shipped_rules
 from usad_workbench.core.diagnosis.store import store_diagnosis
@@ -19,10 +20,8 @@ from usad_workbench.core.diagnosis.verdicts import (
     AgainstRouter,
     Estimate,
     StageChange,
-    doubt_of,
     falsified,
     general_or_mixture,
-    inherited,
     universal_or_routing,
 )
 from usad_workbench.core.errors import ConfigError

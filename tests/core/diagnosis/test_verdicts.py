@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from usad_workbench.core.diagnosis.inheritance_verdict import inherited
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.verdicts import (
     AgainstRouter,
@@ -13,7 +14,6 @@ from usad_workbench.core.diagnosis.verdicts import (
     StageChange,
     falsified,
     general_or_mixture,
-    inherited,
     universal_or_routing,
 )
 from usad_workbench.core.errors import ConfigError

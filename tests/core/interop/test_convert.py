@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.core.interop.published_folder import NAMES, SIZE, write_published
 from tests.core.teachers.remote_folder import keep_code_apart
+from tests.full_disk import full_after
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import ConfigError, ProvenanceError
 from usad_workbench.core.interop.convert import (
@@ -135,6 +136,16 @@ def test_a_map_that_is_written_keeps_what_was_told(published: Path, tmp_path: Pa
     (tmp_path / "full.toml").write_text(text)
     with trusting_remote_code(True):
         assert convert(published, read_map(tmp_path / "full.toml"), tmp_path / "ours", "MIT") < 1e-4
+
+
+def test_a_map_is_written_whole_or_not_at_all(published: Path, tmp_path: Path) -> None:
+    """Half a map would stand in the way of the next: nothing is overwritten."""
+    before = sorted(tmp_path.iterdir())
+    with full_after(100), pytest.raises(OSError, match="too large"):
+        write_map(published, tmp_path / "map.toml", MAP)
+    assert sorted(tmp_path.iterdir()) == before
+    write_map(published, tmp_path / "map.toml", MAP)
+    assert read_map(tmp_path / "map.toml").names == NAMES
 
 
 def test_by_command_from_a_template(

@@ -108,3 +108,32 @@ def test_wrong_questions_leave_nothing(embedded: Workspace, tmp_path: Path) -> N
         with pytest.raises(ConfigError, match="No vector of spectrum layer 0"):
             export_space(embedded, "spectrum", 0, tmp_path / "out", kind, where="domain = 'Sp'")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_ffmpeg_decoded_leaves_whole(workspace: Workspace, tmp_path: Path) -> None:
+    tones = [write_tone(tmp_path / f"{hz}.wav", hz, 1.0) for hz in (300, 500)]
+    parts = []
+    for tone in tones:
+        samples, rate_hz = soundfile.read(tone, dtype="float32")
+        soundfile.write(tone.with_suffix(".flac"), samples, rate_hz)
+        parts.append(tone.with_suffix(".flac").read_bytes())
+    both = tmp_path / "both.flac"
+    both.write_bytes(parts[0] + parts[1])
+    report = import_clips(workspace, [SourceClip(path=both, fields={"clip_id": "both"})])
+    assert report.n_by_ffmpeg == 1
+    files, failed = export_clips(workspace, "clip_id = 'both'", tmp_path / "out")
+    assert failed == []
+    samples, _ = soundfile.read(files[0])
+    assert len(samples) == round(workspace.clips("clip_id = 'both'").duration_s[0] * rate_hz)
+    assert len(samples) > 1.5 * rate_hz
+
+
+def test_audio_that_changed_is_not_exported_as_its_clip(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    tone = write_tone(tmp_path / "tone.wav", 300, 1.0)
+    import_clips(workspace, [SourceClip(path=tone, fields={"clip_id": "tone"})])
+    write_tone(tone, 700, 1.0)
+    files, failed = export_clips(workspace, "clip_id = 'tone'", tmp_path / "out")
+    assert [file.name for file in files] == ["manifest.csv"]
+    assert len(failed) == 1 and "changed since it was imported" in failed[0].reason

@@ -58,8 +58,8 @@ REFUSED = {
     "no_samples.wav": "0 samples",
     "text.wav": "holds no audio",
     "truncated.flac": "truncated|damaged",
-    "truncated.wav": "is truncated: its header promises 64000 bytes of audio, 31978 are there",
-    "truncated.ogg": "is truncated: its last Ogg page is not whole",
+    "truncated.wav": "is truncated or damaged: its header promises 64000 bytes of audio, 31978 are there",
+    "truncated.ogg": "is truncated or damaged: its last Ogg page is not whole",
     "nan.wav": "not finite",
     "one_sample.wav": "1 samples",
     "folder.wav": "a folder",
@@ -212,3 +212,15 @@ def test_a_file_of_too_many_segments_is_named_and_stops_nothing(tmp_path: Path) 
     assert failure.path.endswith("long.wav") and "150,000 segments" in failure.reason
     assert workspace.clips().path.map(lambda path: Path(path).name).tolist() == ["short.wav"]
     assert len(workspace.read("SELECT segment_id FROM segments")) == 50_000
+
+
+def test_a_domain_that_comes_late_is_filled_in(workspace: Workspace, tmp_path: Path) -> None:
+    source = SourceClip(path=write_tone(tmp_path / "late.wav", 300, 1.0), fields={"clip_id": "a"})
+    import_clips(workspace, [source])
+    report = import_clips(workspace, [source], domain="Speech")
+    assert (report.n_filled, report.failed) == (1, [])
+    assert workspace.clips("clip_id = 'a'").domain.tolist() == ["speech"]
+    report = import_clips(workspace, [source], domain="music")
+    assert len(report.failed) == 1 and "has the domain 'speech'" in report.failed[0].reason
+    assert import_clips(workspace, [source], domain="music", update=True).n_filled == 1
+    assert workspace.clips("clip_id = 'a'").domain.tolist() == ["music"]

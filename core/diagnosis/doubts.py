@@ -1,0 +1,74 @@
+"""What a reader should doubt before any number: warnings on a student, its teachers, its clips."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from usad_workbench.core.domains import other_letters_in
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.taught import knows_teachers
+from usad_workbench.core.teacher_similarity import MIN_CLIPS
+
+SMALL_SELECTION = 100
+"""Below this many clips of a domain a warning goes with every number."""
+
+
+def doubts(workspace: Workspace, student: str, are_known: bool) -> list[str]:
+    """What is doubtful about the student itself."""
+    found = []
+    known = workspace.encoders().set_index("encoder")
+    role = str(known.role[student])
+    if role != "student" and not knows_teachers(workspace, student):
+        found.append(
+            f"{student} has the role {role} in this workspace and no teachers on record: what it "
+            "shares with others is no inheritance unless they taught it"
+        )
+    if not are_known:
+        found.append(
+            f"who taught {student} is not known: encoders with the role teacher are taken; name "
+            "them with --teachers"
+        )
+    return found
+
+
+def other_teachers(student: str, teachers: Sequence[str] | None, record: set[str]) -> list[str]:
+    """What the teachers that the user named are beside those on record."""
+    if teachers is None or not record:
+        return []
+    strangers, missing = sorted(set(teachers) - record), sorted(record - set(teachers))
+    found = []
+    if strangers:
+        found.append(
+            f"{', '.join(strangers)}: not on record as teachers of {student}, whom "
+            f"{', '.join(sorted(record))} taught; what it shares with others is no inheritance"
+        )
+    if missing:
+        found.append(
+            f"{', '.join(missing)} taught {student} and are not among --teachers: they stand in no "
+            "teacher's place as controls unless --controls names them"
+        )
+    return found
+
+
+def few_permutations(found: int, enough: int, alpha: float) -> list[str]:
+    """Permutations with which nothing can be shown at the level."""
+    if found >= enough:
+        return []
+    return [f"{found} permutations: no p-value can be as low as {alpha:g}, take {enough} or more"]
+
+
+def small_selections(counts: "pd.Series[int]") -> list[str]:
+    """Domains with few clips."""
+    small = [f"{d} ({n} clips)" for d, n in counts.items() if MIN_CLIPS <= n < SMALL_SELECTION]
+    if not small:
+        return []
+    return [
+        f"{', '.join(small)}: fewer than {SMALL_SELECTION} clips, too few for small differences"
+    ]
+
+
+def where_letters(workspace: Workspace, where: str) -> list[str]:
+    """Domains that the filter names in other letters."""
+    present = workspace.read("SELECT DISTINCT domain FROM clips").domain
+    found = other_letters_in(where, [str(one) for one in present])
+    return [f"the domain {text!r} of --where is {name!r} here" for text, name in found.items()]
