@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,7 +47,7 @@ class FileLock:
             LocksUnknownError: the file system knows no locks.
             OSError: the file cannot be opened.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         ends = time.monotonic() + patience_s
         try:
             while not _lock(descriptor, fcntl.LOCK_EX):
@@ -54,9 +55,10 @@ class FileLock:
                     os.close(descriptor)
                     return None
                 time.sleep(_POLL_S)
-            os.ftruncate(descriptor, 0)
-            holder = {"host": socket.gethostname(), "process": os.getpid()}
-            os.write(descriptor, json.dumps(holder).encode())
+            with suppress(OSError):  # a full disk: it is locked all the same
+                os.ftruncate(descriptor, 0)
+                holder = {"host": socket.gethostname(), "process": os.getpid()}
+                os.write(descriptor, json.dumps(holder).encode())
         except OSError:
             os.close(descriptor)
             raise

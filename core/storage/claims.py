@@ -2,17 +2,16 @@
 
 A command that makes something beside what is there (a new database, vectors that are to
 replace others) claims a name for it: a file ``.new-<name>.lock`` in the folder, locked for as
-long as the process lives. The system lets go of a lock with its process, however that ends. So
-whoever finds a claim that nobody holds may clear away what goes by its name. Process ids would
-not do: they are used again, and mean nothing to another machine that shares the folder.
+long as the process lives (``locks``). So whoever finds a claim that nobody holds may clear away what
+goes by its name.
 """
 
-import fcntl
-import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from usad_workbench.core.locks import FileLock, LocksUnknownError
 
 _SUFFIX = ".lock"
 
@@ -26,48 +25,33 @@ def claimed(folder: Path, work: str) -> Iterator[str]:
     while True:
         name = f"{work}-{secrets.token_hex(6)}"
         path = _path(folder, name)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        try:
-            with suppress(OSError):  # a file system without locks: nothing is cleared there
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            with suppress(LocksUnknownError):  # there nothing is cleared
+                lock = FileLock.take(path)
+                if lock is None:  # another command is clearing it
+                    continue
+                held.callback(lock.release)
             if not path.exists():  # cleared by another command before it was locked
                 continue
             yield name
             path.unlink(missing_ok=True)
             return
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager
 def abandoned(folder: Path, work: str) -> Iterator[list[str]]:
     """The names that ended commands have left; their files are gone when the block ends well."""
-    held: dict[str, int] = {}
-    try:
+    names = []
+    with ExitStack() as held:
         for path in sorted(folder.glob(f".{work}-*{_SUFFIX}")):
-            descriptor = _lock_of_a_dead(path)
-            if descriptor is not None:
-                held[path.name.removeprefix(".").removesuffix(_SUFFIX)] = descriptor
-        yield list(held)
-        for name in held:
+            with suppress(OSError):
+                if (lock := FileLock.take(path, patience_s=0.0)) is not None:
+                    held.callback(lock.release)
+                    names.append(path.name.removeprefix(".").removesuffix(_SUFFIX))
+        yield names
+        for name in names:
             _path(folder, name).unlink(missing_ok=True)
-    finally:
-        for descriptor in held.values():
-            os.close(descriptor)
 
 
 def _path(folder: Path, name: str) -> Path:
     return folder / f".{name}{_SUFFIX}"
-
-
-def _lock_of_a_dead(path: Path) -> int | None:
-    """A descriptor that holds the lock, or none where a living process does."""
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return None
-        return descriptor
-    return None

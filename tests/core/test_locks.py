@@ -87,3 +87,17 @@ def test_a_file_system_without_locks_is_told(
     assert is_locked(path) is None
     with pytest.raises(LocksUnknownError):
         FileLock.take(path)
+
+
+def test_a_full_disk_keeps_nobody_from_locking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed command left is cleared most of all then."""
+
+    def full(*_: object) -> int:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(locks.os, "write", full)
+    lock = FileLock.take(tmp_path / "lock")
+    assert lock is not None and FileLock.take(tmp_path / "lock", patience_s=0.0) is None
+    lock.release()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from usad_workbench.core import locks
 from usad_workbench.core.errors import StoreError, UsadError
-from usad_workbench.core.storage import creation
+from usad_workbench.core.locks import FileLock
+from usad_workbench.core.storage import claims, creation
 from usad_workbench.core.storage.claims import abandoned, claimed
 from usad_workbench.core.storage.database import SharedLock
 from usad_workbench.core.storage.schema import TABLES
@@ -117,6 +119,30 @@ def test_a_claim_is_abandoned_when_nobody_holds_it(tmp_path: Path) -> None:
         assert names == []
     with abandoned(tmp_path, "work") as names:
         assert names == [name]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_claim_that_is_being_cleared_is_no_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = iter(["a", "b"])
+    monkeypatch.setattr(claims.secrets, "token_hex", lambda n: next(tokens))
+    lock = FileLock.take(tmp_path / ".work-a.lock")
+    assert lock is not None
+    with claimed(tmp_path, "work") as name:
+        assert name == "work-b"
+    lock.release()
+
+
+def test_where_there_are_no_locks_nothing_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with claimed(tmp_path, "work") as name, abandoned(tmp_path, "work") as names:
+        assert name.startswith("work-") and names == []
     assert os.listdir(tmp_path) == []
 
 

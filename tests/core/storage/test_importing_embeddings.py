@@ -1,5 +1,6 @@
 """Vectors made elsewhere: taken as they are, once, whole clips only, under their own name."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,11 @@ def write(path: Path, rows: pd.DataFrame, shuffled: bool = True) -> Path:
     return path
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    manifest = tmp_path / "clips.csv"
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table of clips and a workspace of them, which each test gets a copy of."""
+    folder = tmp_path_factory.mktemp("clips")
+    manifest = folder / "clips.csv"
     pd.DataFrame(
         {
             "clip_id": [f"x{i:03}" for i in range(N)],
@@ -57,10 +60,16 @@ def workspace(tmp_path: Path) -> Workspace:
             "Recorder Type": ["=cmd()", "<b>x</b>"] * (N // 2),
         }
     ).to_csv(manifest, index=False)
-    made = Workspace.create(tmp_path / "w")
+    made = Workspace.create(folder / "w")
     assert import_silent_clips(made, manifest) == N
     assert import_silent_clips(made, manifest) == 0
-    return made
+    return folder
+
+
+@pytest.fixture
+def workspace(made_once: Path, tmp_path: Path) -> Workspace:
+    shutil.copytree(made_once, tmp_path, dirs_exist_ok=True)
+    return Workspace(tmp_path / "w")
 
 
 def test_vectors_come_back_where_they_belong(workspace: Workspace, tmp_path: Path) -> None:

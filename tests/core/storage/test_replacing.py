@@ -1,6 +1,7 @@
 """Replacing vectors is a swap: readers see all old or all new, and a failure leaves the old."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,14 +28,20 @@ N = 300
 """More than one batch."""
 
 
-@pytest.fixture
-def silent(tmp_path: Path) -> Workspace:
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of clips without audio, which each test gets a copy of."""
+    folder = tmp_path_factory.mktemp("clips")
     ids = [f"c{i:03}" for i in range(N)]
     table = pd.DataFrame({"clip_id": ids, "domain": "speech", "cluster_id": ids})
-    table.to_csv(tmp_path / "clips.csv", index=False)
-    workspace = Workspace.create(tmp_path / "w")
-    import_silent_clips(workspace, tmp_path / "clips.csv")
-    return workspace
+    table.to_csv(folder / "clips.csv", index=False)
+    import_silent_clips(Workspace.create(folder / "w"), folder / "clips.csv")
+    return folder / "w"
+
+
+@pytest.fixture
+def silent(made_once: Path, tmp_path: Path) -> Workspace:
+    return Workspace(shutil.copytree(made_once, tmp_path / "w"))
 
 
 def file_of(
