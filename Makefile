@@ -74,7 +74,8 @@ compiler:
 
 test: setup originals lint types browser compiler
 	$(BIN)/python -m pytest --quiet --doctest-modules --pyargs $(PACKAGES) -p no:cacheprovider
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	# one core for each process: threads of BLAS and OpenMP that wait for each other take more than they give
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: setup originals browser compiler
 	$(BIN)/python -m pytest -m slow

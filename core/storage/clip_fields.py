@@ -77,7 +77,7 @@ def new_values(
     others = {
         name: value for name, value in _settled(clip, fields).items() if clip.get(name) != value
     }
-    clash = sorted(name for name in others if not _is_open(clip, name))
+    clash = sorted(name for name in others if not is_open(clip, name))
     if clash and not update:
         name = clash[0]
         raise ConfigError(
@@ -95,7 +95,7 @@ def _settled(clip: Mapping[str, object], fields: Mapping[str, str]) -> Mapping[s
     return {**fields, "domain": same_domain(fields["domain"], known)}
 
 
-def _is_open(clip: Mapping[str, object], name: str) -> bool:
+def is_open(clip: Mapping[str, object], name: str) -> bool:
     """Whether a value of a clip was never given: it is empty, or what an import puts by itself."""
     value = clip.get(name)
     by_itself = {

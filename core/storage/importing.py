@@ -24,9 +24,11 @@ from usad_workbench.core.hashing import sha256_of_file
 from usad_workbench.core.names import readable_slug
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_fields import (
+    MEASURED,
     UNKNOWN_DOMAIN,
     change_clips,
     columns_of,
+    is_open,
     new_values,
     stored_clips,
 )
@@ -248,9 +250,34 @@ class _Import:
 
     def flush(self) -> None:
         """Stores what was taken."""
-        self.n_added += insert_clips(self.workspace, self.batch)
+        n_added = insert_clips(self.workspace, self.batch)
+        self.n_added += n_added
+        if n_added < len(self.batch):
+            self._see_what_others_added(len(self.batch) - n_added)
         change_clips(self.workspace, self.changes)
         self.batch, self.changes = [], {}
+
+    def _see_what_others_added(self, n_there: int) -> None:
+        """Counts clips that another import added in the meantime, and names what it has not."""
+        n_failed = len(self.failed)
+        wanted = {name for row in self.batch for name in row}
+        there = {str(clip["clip_id"]): clip for clip in stored_clips(self.workspace, wanted)}
+        for row in self.batch:
+            clip = there[str(row["clip_id"])]
+            said = {
+                name: str(value)
+                for name, value in row.items()
+                if name not in MEASURED and not is_open(row, name)
+            }
+            if clip["audio_sha256"] != row["audio_sha256"] or new_values(clip, said, update=True):
+                self.failed.append(
+                    Failure(
+                        path=str(row["path"]),
+                        reason=f"Another import added the clip {row['clip_id']!r} in the meantime, "
+                        "with other audio or values. Run the same command again: it compares them.",
+                    )
+                )
+        self.n_skipped += n_there - (len(self.failed) - n_failed)
 
     def report(self) -> ImportReport:
         """What was done so far."""

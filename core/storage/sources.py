@@ -10,7 +10,7 @@ from pathlib import Path
 from usad_workbench.core.audio import AUDIO_SUFFIXES
 from usad_workbench.core.errors import AudioError, ConfigError, as_usad_error
 from usad_workbench.core.folders import is_audio_name, walk
-from usad_workbench.core.storage.clip_fields import refuse_collisions
+from usad_workbench.core.storage.clip_fields import MEASURED, refuse_collisions
 from usad_workbench.core.table_file import Table, read_table
 
 PATH_NAMES = ("path", "file_name", "filename")
@@ -89,10 +89,14 @@ def read_manifest(manifest: str | Path) -> list[SourceClip]:
         raise ConfigError(f"{manifest} does not exist. Expected a CSV with a column 'path'.")
     table = read_table(manifest)
     column = _path_column(table)
-    refuse_collisions([name for name in table.columns if name != column], manifest)
+    # A table that was exported twice: what was measured now yields to what its manifest said.
+    measured = {name for name in MEASURED - {column} if f"meta_{name}" in table.columns}
+    refuse_collisions(
+        [name for name in table.columns if name != column and name not in measured], manifest
+    )
     clips = []
     for row in table.rows:
-        fields = dict(row.cells)
+        fields = {name: cell for name, cell in row.cells.items() if name not in measured}
         path = fields.pop(column, "")
         fault = row.fault or ("" if path else f"It has no {column}. Fill it in or remove the row.")
         if fault:

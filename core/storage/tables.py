@@ -24,7 +24,9 @@ def read_tasks(path: str | Path) -> list[dict[str, str]]:
     if faults:
         raise ConfigError(faults[0])
     tasks = [{name: row.cells.get(name, "") for name in table.columns} for row in table.rows]
-    for task in tasks:
+    for row, task in zip(table.rows, tasks, strict=True):
+        if not task["task"]:
+            raise ConfigError(f"Row {row.number} of {path} has no task, expected a name.")
         _check_metric(task)
     return tasks
 

@@ -10,6 +10,8 @@ import soundfile
 
 from tests.conftest import write_tone
 from usad_workbench.core.errors import AudioError, ConfigError
+from usad_workbench.core.storage import importing
+from usad_workbench.core.storage.exporting import export_clips
 from usad_workbench.core.storage.importing import (
     SourceClip,
     find_sources,
@@ -224,3 +226,42 @@ def test_a_domain_that_comes_late_is_filled_in(workspace: Workspace, tmp_path: P
     assert len(report.failed) == 1 and "has the domain 'speech'" in report.failed[0].reason
     assert import_clips(workspace, [source], domain="music", update=True).n_filled == 1
     assert workspace.clips("clip_id = 'a'").domain.tolist() == ["music"]
+
+
+@pytest.mark.parametrize(
+    ("label", "hz", "n_failed"), [("dog", 300, 0), ("cat", 300, 1), ("dog", 400, 1)]
+)
+def test_what_another_import_added_meanwhile_is_counted_or_named(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    label: str, hz: int, n_failed: int,
+) -> None:  # fmt: skip
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+    mine = write_tone(tmp_path / "mine" / "a.wav", 300, 1.0)
+    other = write_tone(tmp_path / "other" / "a.wav", hz, 1.0)
+    insert = importing.insert_clips
+
+    def after_another(where: Workspace, rows: list[dict[str, object]]) -> int:
+        monkeypatch.setattr(importing, "insert_clips", insert)
+        import_clips(where, [SourceClip(path=other, fields={"clip_id": "x", "label": label})])
+        return insert(where, rows)
+
+    monkeypatch.setattr(importing, "insert_clips", after_another)
+    report = import_clips(
+        workspace, [SourceClip(path=mine, fields={"clip_id": "x", "label": "dog"})]
+    )
+    assert (report.n_added, report.n_skipped, len(report.failed)) == (0, 1 - n_failed, n_failed)
+    assert all("Run the same command again" in one.reason for one in report.failed)
+    assert workspace.clips("clip_id = 'x'").label.tolist() == [label]
+
+
+def test_an_export_of_an_import_of_an_export_can_be_imported(tmp_path: Path) -> None:
+    source = write_tone(tmp_path / "a.wav", 300, 1.0)
+    clips = [SourceClip(path=source, fields={"clip_id": "a", "label": "dog"})]
+    for number in range(3):
+        one = Workspace.create(tmp_path / f"w{number}")
+        assert import_clips(one, clips).n_added == 1
+        export_clips(one, "true", tmp_path / f"out{number}")
+        clips = read_manifest(tmp_path / f"out{number}" / "manifest.csv")
+    columns = one.clips().columns.tolist()
+    assert "meta_audio_sha256" in columns and "meta_meta_audio_sha256" not in columns
