@@ -185,7 +185,8 @@ class Material:
         """The student layers that panels of few layers take."""
         present, stored = self.layers(self.student), self._stored(self.student)
         if self.config.layers:
-            asked = [one + stored[-1] + 1 if one < 0 else one for one in self.config.layers]
+            # A negative one counts from the encoder's end, stored or not, as everywhere.
+            asked = [self.workspace.space(self.student, one).layer for one in self.config.layers]
             missing = [one for one in asked if one not in present]
             if missing:
                 flat = set(missing) & self.collapsed.get(self.student, frozenset())

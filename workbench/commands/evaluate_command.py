@@ -70,7 +70,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     usual = 1 if any(head_of(name) for name in chosen) else 3
     n_seeds = usual if args.seeds is None else args.seeds
     if not 1 <= n_seeds <= MAX_SEEDS:
-        raise ConfigError(f"Found --seeds {n_seeds}, expected 1 to {MAX_SEEDS:,}; {usual} is usual.")
+        raise ConfigError(
+            f"Found --seeds {n_seeds}, expected 1 to {MAX_SEEDS:,}; {usual} is usual."
+        )
     rows = evaluate_tasks(
         Workspace.open(args.workspace),
         names_of(args.encoders) if args.encoders else None,
