@@ -183,7 +183,7 @@ class Material:
     @property
     def student_layers(self) -> list[int]:
         """The student layers that panels of few layers take."""
-        present, stored = self.layers(self.student), self._stored(self.student)
+        present = self.layers(self.student)
         if self.config.layers:
             # A negative one counts from the encoder's end, stored or not, as everywhere.
             asked = [self.workspace.space(self.student, one).layer for one in self.config.layers]

@@ -45,8 +45,15 @@ def test_layers_are_matched_by_depth(copied: Workspace) -> None:
     assert [material.matching_layer("a", layer) for layer in (0, 1, 2)] == [0, 1, 2]
     asked = gather(copied, "s", config=DiagnosisConfig(layers=(-1,)))
     assert asked.student_layers == [2]
-    with pytest.raises(UnknownNameError, match="no vectors of layer 7"):
+    with pytest.raises(UnknownNameError, match="no layer 7"):
         _ = gather(copied, "s", config=DiagnosisConfig(layers=(7,))).student_layers
+    with copied.database.write() as connection:  # two more layers, of which no vector is stored
+        connection.execute("UPDATE encoders SET n_layers = n_layers + 2 WHERE encoder = 's'")
+    with pytest.raises(UnknownNameError, match="no layer -1"):
+        _ = asked.student_layers
+    assert gather(copied, "s", config=DiagnosisConfig(layers=(-3,))).student_layers == [2]
+    with copied.database.write() as connection:
+        connection.execute("UPDATE encoders SET n_layers = n_layers - 2 WHERE encoder = 's'")
 
 
 def test_tasks_are_those_of_the_selection(copied: Workspace) -> None:
