@@ -115,9 +115,9 @@ def test_what_ffmpeg_decoded_leaves_whole(workspace: Workspace, tmp_path: Path) 
     parts = []
     for tone in tones:
         samples, rate_hz = soundfile.read(tone, dtype="float32")
-        soundfile.write(tone.with_suffix(".flac"), samples, rate_hz)
-        parts.append(tone.with_suffix(".flac").read_bytes())
-    both = tmp_path / "both.flac"
+        soundfile.write(tone.with_suffix(".mp3"), samples, rate_hz)
+        parts.append(tone.with_suffix(".mp3").read_bytes())
+    both = tmp_path / "both.mp3"
     both.write_bytes(parts[0] + parts[1])
     report = import_clips(workspace, [SourceClip(path=both, fields={"clip_id": "both"})])
     assert report.n_by_ffmpeg == 1
