@@ -1,7 +1,8 @@
 """Dots with intervals, one panel per domain or task, encoders downwards by role.
 
 The frame that is drawn has a row per dot: ``panel, name, role, value, ci_low, ci_high,
-reference`` (the null or chance level), ``text`` for the pointer and ``data`` for a click.
+reference`` (the null or chance level), ``text`` for the pointer and ``data`` for a click;
+where it has ``is_out``, only dots that differ from their reference are filled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,11 +84,14 @@ def _references(rows: pd.DataFrame) -> go.Scatter:
 
 def _dots(rows: pd.DataFrame, role: str) -> go.Scatter:
     colour = role_colour(role)
+    symbol = ROLE_SYMBOLS.get(role, "circle")
+    is_out = rows["is_out"] if "is_out" in rows else [True] * len(rows)
     return go.Scatter(
         x=rows["value"], y=rows["name"], mode="markers", name=hover(role),
         customdata=rows["data"].tolist(), text=rows["text"],
         hovertemplate="%{text}<extra></extra>",
-        marker={"symbol": ROLE_SYMBOLS.get(role, "circle"), "size": 11, "color": colour},
+        marker={"symbol": [symbol if out else f"{symbol}-open" for out in is_out],
+                "size": 11, "color": colour},
         selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
         error_x={"type": "data", "symmetric": False, "thickness": 1.6, "width": 4,
                  "array": (rows["ci_high"] - rows["value"]).fillna(0),
