@@ -31,8 +31,8 @@ def claimed(folder: Path, work: str) -> Iterator[str]:
                 if lock is None:  # another command is clearing it
                     continue
                 held.callback(lock.release)
-            if not path.exists():  # cleared by another command before it was locked
-                continue
+                if not path.exists():  # cleared by another command before it was locked
+                    continue
             yield name
             path.unlink(missing_ok=True)
             return
