@@ -60,10 +60,14 @@ def test_a_planted_world_gets_its_verdict(
     assert expected.inherited <= yes
     assert not yes & expected.not_inherited
     (verdict,) = [v for v in found["verdicts"] if v["question"] == "inherited"]
-    named = verdict["evidence"]
+    named = {t: per for t, per in verdict["evidence"].items() if t in TEACHERS}
     assert {(t, d) for t, per in named.items() for d, word in per.items() if word == "yes"} == yes
     if not yes:
-        assert verdict["verdict"] == "no inheritance found"
+        # one interval of many that leaves out 0 bars the "no"
+        words = {word for per in named.values() for word in per.values()}
+        assert words <= {"no", "undecided"}
+        none_found = "no inheritance found" if words == {"no"} else "undecided"
+        assert verdict["verdict"] == none_found
     copied = {(r["teacher"], r["domain"]) for r in found["errors"] if r["copied"] == "yes"}
     assert expected.errors <= copied
     assert not copied & expected.no_errors
