@@ -2,8 +2,8 @@
 
 A query typed into the app or behind ``--where`` may be slow, huge, or end the process it
 runs in. So it runs in a small process that has nothing but the workspace's file, read
-only: this side waits, and ends that process when a limit is passed, when somebody cancels,
-or when a program waits to write. Nothing else waits for it. A process that answered is
+only: this side waits, and ends that process when a limit is passed or somebody cancels.
+It does not begin while a program waits to write (``turns``). A process that answered is
 kept for the next query.
 
 A condition on the columns of ``clips`` is a query too: it is resolved to the ids of clips
