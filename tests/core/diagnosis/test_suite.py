@@ -27,5 +27,5 @@ def test_two_processes_find_what_one_finds(copied: Workspace) -> None:
 def test_an_error_of_another_process_keeps_its_type_and_words(copied: Workspace) -> None:
     config = DiagnosisConfig(n_permutations=19, layers=(9,))
     material = gather(copied, "s", config=config)
-    with pytest.raises(UnknownNameError, match="s has no vectors of layer 9"):
+    with pytest.raises(UnknownNameError, match="no layer 9 of 's', expected one of"):
         diagnose(material, ["attribution", "partial"], n_processes=2)
