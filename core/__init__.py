@@ -8,7 +8,7 @@ are imported when first used, so that ``usad --help`` and the measures stay ligh
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from usad_workbench.core.registry import load_encoder
+    from usad_workbench.core.encoders.registry import load_encoder
     from usad_workbench.core.storage.workspace import Workspace
 
 __all__ = ["Workspace", "load_encoder"]
@@ -16,7 +16,7 @@ __all__ = ["Workspace", "load_encoder"]
 
 def __getattr__(name: str) -> Any:
     if name == "load_encoder":
-        from usad_workbench.core.registry import load_encoder
+        from usad_workbench.core.encoders.registry import load_encoder
 
         return load_encoder
     if name == "Workspace":

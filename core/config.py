@@ -15,11 +15,37 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from usad_workbench.core.bounds import Between
-from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Between:
+    """From ``low`` to ``high``; the ends belong to it unless they are left out.
+
+    >>> Between(0, 1, without_high=True).words, Between(1).holds(0)
+    ('from 0 to below 1', False)
+    """
+
+    low: float
+    high: float = math.inf
+    without_low: bool = False
+    without_high: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is inside; one that is none is not."""
+        above = value > self.low if self.without_low else value >= self.low
+        below = value < self.high if self.without_high else value <= self.high
+        return above and below
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        if math.isinf(self.high):
+            return f"more than {self.low:g}" if self.without_low else f"{self.low:g} or more"
+        low = f"above {self.low:g}" if self.without_low else f"from {self.low:g}"
+        return f"{low} to {'below ' if self.without_high else ''}{self.high:,g}"
 
 
 def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:

@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from usad_workbench.core.audio import read_audio
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.device_memory import halve_until_it_fits
 from usad_workbench.core.errors import (
     DeviceMemoryError,
     EncoderError,
@@ -26,6 +25,7 @@ from usad_workbench.core.errors import (
     UsadError,
 )
 from usad_workbench.core.models.encoder import Encoder, Pooling, resolve_layers
+from usad_workbench.core.models.memory import halve_until_it_fits
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_audio import unchanged
 from usad_workbench.core.storage.importing import Failure

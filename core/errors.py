@@ -27,9 +27,10 @@ import errno
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 
 class UsadError(Exception):
@@ -264,3 +265,16 @@ def _is_of(error: BaseException, *packages: str) -> bool:
 def _first_line(error: BaseException) -> str:
     """What an error says, without the lines of SQL or code that libraries put below."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(".")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that helps after a misspelt name.
+
+    >>> did_you_mean("whisper", ["whisper-tiny.en", "ge2e"])
+    'Did you mean whisper-tiny.en?'
+    >>> did_you_mean("wavlm", ["ge2e"])
+    'Known: ge2e.'
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.4)
+    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."

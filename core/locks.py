@@ -3,15 +3,21 @@
 They are the system's own (``flock``): a number of a process in a file would outlive a kill,
 be given to another process, and mean nothing in another container or on another machine.
 Who holds a lock stands in its file, for messages alone.
+
+A command that makes something beside what is there (a new database, vectors that are to
+replace others) claims a name for it: a file ``.<name>.lock`` in the folder, locked for as long as
+the process lives. So whoever finds a claim that nobody holds may clear away what goes by its name.
 """
 
 import errno
 import fcntl
 import json
 import os
+import secrets
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -134,3 +140,47 @@ def _let_go() -> None:
 
 # A fork shares the lock: a worker that outlives its parent would go on holding it.
 os.register_at_fork(after_in_child=_let_go)
+
+
+_SUFFIX = ".lock"
+
+
+@contextmanager
+def claimed(folder: Path, work: str) -> Iterator[str]:
+    """A name that nobody else has, ``<work>-<random>``, held to the end of the block.
+
+    A block that fails leaves its claim as a killed command does, to be cleared away.
+    """
+    while True:
+        name = f"{work}-{secrets.token_hex(6)}"
+        path = _path(folder, name)
+        with ExitStack() as held:
+            with suppress(LocksUnknownError):  # there nothing is cleared
+                lock = FileLock.take(path)
+                if lock is None:  # another command is clearing it
+                    continue
+                held.callback(lock.release)
+                if not path.exists():  # cleared by another command before it was locked
+                    continue
+            yield name
+            path.unlink(missing_ok=True)
+            return
+
+
+@contextmanager
+def abandoned(folder: Path, work: str) -> Iterator[list[str]]:
+    """The names that ended commands have left; their files are gone when the block ends well."""
+    names = []
+    with ExitStack() as held:
+        for path in sorted(folder.glob(f".{work}-*{_SUFFIX}")):
+            with suppress(OSError):
+                if (lock := FileLock.take(path, patience_s=0.0)) is not None:
+                    held.callback(lock.release)
+                    names.append(path.name.removeprefix(".").removesuffix(_SUFFIX))
+        yield names
+        for name in names:
+            _path(folder, name).unlink(missing_ok=True)
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f".{name}{_SUFFIX}"

@@ -7,8 +7,10 @@ processes of one thread finish earlier than one process of two.
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -140,3 +142,42 @@ def end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+_RUN = """
+import os, runpy, sys, threading
+
+def end_with_parent():
+    os.read(0, 1)  # nothing is ever written: it returns when the last writer is gone
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def run_module(
+    module: str, arguments: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs ``python -m module``; what it writes is in the result.
+
+    A child is told of nothing when its parent is killed. It reads from a pipe whose only writer
+    is here, so that the end of this process, however it comes, is an end for it to see.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer, and was ended.
+    """
+    reader, writer = os.pipe()
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", _RUN, module, *arguments],
+            stdin=reader,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            env=None if env is None else {**os.environ, **env},
+        )
+    finally:
+        os.close(reader)
+        os.close(writer)

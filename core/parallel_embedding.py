@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from usad_workbench.core.embedding import EmbedReport, embed
+from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import UsadError, WorkerError, as_usad_error
 from usad_workbench.core.models.encoder import Pooling
 from usad_workbench.core.parallel import end_with_parent
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.storage.workspace import Workspace
 
 _POLL_S = 0.5

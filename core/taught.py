@@ -1,7 +1,7 @@
 """Who taught a student: from its checkpoint's record into the table ``distillation``."""
 
+from usad_workbench.core.encoders.registry import student_teachers
 from usad_workbench.core.errors import CheckpointError, UnknownNameError
-from usad_workbench.core.registry import student_teachers
 from usad_workbench.core.storage.workspace import Workspace
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from usad_workbench.core.errors import StoreError, UnknownNameError
-from usad_workbench.core.hashing import sha256_of_file
+from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.schema import STAGED
 from usad_workbench.core.storage.vector_tables import digest_of

@@ -17,8 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 from usad_workbench.core.errors import StoreError, in_words
-from usad_workbench.core.hashing import sha256_of_file
-from usad_workbench.core.storage.claims import abandoned, claimed
+from usad_workbench.core.files import sha256_of_file
+from usad_workbench.core.locks import abandoned, claimed
 from usad_workbench.core.storage.leftovers import INDEXES, remove_unnamed_indexes
 from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex

@@ -23,8 +23,8 @@ import pyarrow as pa
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
-from usad_workbench.core.collapsed import collapse_words
 from usad_workbench.core.cosine import normalise
+from usad_workbench.core.similarity.collapsed import collapse_words
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import open_index

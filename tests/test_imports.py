@@ -52,7 +52,7 @@ def test_model_and_trainer_import_on_a_bare_gpu_machine() -> None:
 
 def test_no_module_is_imported_under_a_second_name() -> None:
     loaded = _loaded_after(
-        "import usad_workbench.core.registry, usad_workbench.indexes, usad_workbench.training"
+        "import usad_workbench.core.encoders.registry, usad_workbench.indexes, usad_workbench.training"
     )
     folders = ("core", "training", "indexes", "workbench", "sample_data")
     assert "usad_workbench.indexes" in loaded

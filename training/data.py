@@ -16,12 +16,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from usad_workbench.core.audio import probe_audio, read_audio
+from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.errors import AudioError, CheckpointError, ConfigError, UsadError, in_words
+from usad_workbench.core.files import write_whole
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.whole_file import write_whole
 from usad_workbench.training.recipe import DataRecipe
 from usad_workbench.training.shards import Shards
 from usad_workbench.training.sources import Recording, find_recordings, hash_of

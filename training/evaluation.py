@@ -16,18 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from usad_workbench.core.audio import read_audio
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.equal_content import CONTENT_COLUMN
 from usad_workbench.core.errors import AudioError, ConfigError
-from usad_workbench.core.hashing import sha256_of_file
-from usad_workbench.core.models.encoder import Encoder, FloatArray, resolve_layers
-from usad_workbench.core.models.frontend import FrontendConfig
-from usad_workbench.core.models.student import Student, StudentEncoder
-from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
-from usad_workbench.core.probes.metrics import check_metric
-from usad_workbench.core.table_file import read_table, require_columns
-from usad_workbench.core.tasks import (
+from usad_workbench.core.evaluation.tasks import (
     MEAN_OF_TASKS,
     MEAN_WITH_INTERVAL,
     Task,
@@ -36,6 +28,14 @@ from usad_workbench.core.tasks import (
     mean_value,
     untestable,
 )
+from usad_workbench.core.files import sha256_of_file
+from usad_workbench.core.models.encoder import Encoder, FloatArray, resolve_layers
+from usad_workbench.core.models.frontend import FrontendConfig
+from usad_workbench.core.models.student import Student, StudentEncoder
+from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
+from usad_workbench.core.probes.metrics import check_metric
+from usad_workbench.core.storage.equal_content import CONTENT_COLUMN
+from usad_workbench.core.storage.table_file import read_table, require_columns
 from usad_workbench.training.recipe import EvaluationRecipe
 
 logger = logging.getLogger(__name__)

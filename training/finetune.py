@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from usad_workbench.core.audio import read_audio
-from usad_workbench.core.benchmarks.task import BenchmarkTask, Split
+from usad_workbench.core.arrays import Matrix
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import DegenerateError, TrainingError
+from usad_workbench.core.evaluation.benchmarks.task import BenchmarkTask, Split
 from usad_workbench.core.models.encoder import BatchPlan, masked_mean, plan_batches
 from usad_workbench.core.models.student import Student
 from usad_workbench.core.probes.folds import Codes
 from usad_workbench.core.probes.scores import metric_of_scores
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.training.schedule import learning_rate
 
 MAX_CLIP_S = 10.0

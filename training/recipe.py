@@ -9,9 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from usad_workbench.core.bounds import Between
 from usad_workbench.core.clips import TEACHER_DOMAINS
-from usad_workbench.core.config import load_config
+from usad_workbench.core.config import Between, load_config
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.sizes import Depth, StudentConfig, count_parameters
 

@@ -19,21 +19,27 @@ import torch
 from torch import Tensor
 
 from usad_workbench.core.config import config_to_dict, differing_keys, parse_config
-from usad_workbench.core.devices import usable_device
-from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError, WeightsError
+from usad_workbench.core.errors import (
+    CheckpointError,
+    ConfigError,
+    UnknownNameError,
+    WeightsError,
+    did_you_mean,
+)
 from usad_workbench.core.models.checkpoint import (
     delete_partial,
     find_checkpoint,
     list_checkpoints,
     save_student,
 )
+from usad_workbench.core.models.devices import usable_device
 from usad_workbench.core.models.encoder import Encoder, TargetKind
 from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.models.spec import licence_of_record
-from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus, load_corpus
 from usad_workbench.training.distributed import Processes, join_processes
+from usad_workbench.training.initial_student import Start, resumed_start, start_student
 from usad_workbench.training.objective import layer_map
 from usad_workbench.training.recipe import (
     ALL_DOMAINS,
@@ -43,7 +49,6 @@ from usad_workbench.training.recipe import (
     load_recipe,
 )
 from usad_workbench.training.run_lock import only_trainer
-from usad_workbench.training.start import Start, resumed_start, start_student
 from usad_workbench.training.targets import (
     OnlineTargets,
     TargetSource,
@@ -236,7 +241,7 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
     names = [teacher.name for teacher in recipe.teachers if teacher.name not in (given or {})]
     if not names:
         return
-    from usad_workbench.core.registry import encoder_specs, encoder_status
+    from usad_workbench.core.encoders.registry import encoder_specs, encoder_status
 
     known = encoder_specs()
     unknown = [name for name in names if name not in known and ":" not in name]
@@ -269,7 +274,7 @@ def _load_teachers(
         if given is not None and teacher.name in given:
             encoders[teacher.name] = given[teacher.name]
         else:
-            from usad_workbench.core.registry import load_encoder
+            from usad_workbench.core.encoders.registry import load_encoder
 
             encoders[teacher.name] = load_encoder(teacher.name, str(device))
     return encoders

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from usad_workbench.core.errors import CheckpointError
-from usad_workbench.core.whole_file import write_whole
+from usad_workbench.core.files import write_whole
 from usad_workbench.training.steps import StepValues
 from usad_workbench.training.tensorboard import TensorBoardWriter
 

@@ -14,7 +14,12 @@ import torch
 from torch import Tensor
 
 from usad_workbench.core.errors import CheckpointError
-from usad_workbench.core.hashed_tensors import has_hash, open_hashed, read_unchecked, save_hashed
+from usad_workbench.core.models.hashed_tensors import (
+    has_hash,
+    open_hashed,
+    read_unchecked,
+    save_hashed,
+)
 
 ITEMS_PER_SHARD = 64
 _MAX_OPEN = 4096

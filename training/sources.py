@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from usad_workbench.core.audio import AUDIO_SUFFIXES
+from usad_workbench.core.audio.folders import is_audio_name, walk
+from usad_workbench.core.audio.reading import AUDIO_SUFFIXES
 from usad_workbench.core.errors import ConfigError, as_usad_error, printable
-from usad_workbench.core.folders import is_audio_name, walk
-from usad_workbench.core.hashing import sha256_of_file
-from usad_workbench.core.table_file import Row, read_table, require_columns
+from usad_workbench.core.files import sha256_of_file
+from usad_workbench.core.storage.table_file import Row, read_table, require_columns
 from usad_workbench.training.recipe import DataRecipe, SourceRecipe
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from usad_workbench.core.audio import resample
+from usad_workbench.core.audio.reading import resample
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import TrainingError
+from usad_workbench.core.files import write_whole
 from usad_workbench.core.models.encoder import (
     Encoder,
     LayerFeatures,
@@ -26,7 +27,6 @@ from usad_workbench.core.models.encoder import (
     frame_mask,
 )
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.whole_file import write_whole
 from usad_workbench.training.data import Corpus
 from usad_workbench.training.distributed import Processes
 from usad_workbench.training.shards import Shards

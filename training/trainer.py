@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from usad_workbench.core.errors import CheckpointError, TrainingError
+from usad_workbench.core.files import write_whole
 from usad_workbench.core.models.checkpoint import (
     CHECKPOINTS,
     delete_checkpoint,
@@ -32,7 +33,6 @@ from usad_workbench.core.models.checkpoint import (
 from usad_workbench.core.models.heads import Heads
 from usad_workbench.core.models.student import Student
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.whole_file import write_whole
 from usad_workbench.training.batches import BatchPart
 from usad_workbench.training.data import Corpus
 from usad_workbench.training.distiller import Distiller
@@ -44,7 +44,7 @@ from usad_workbench.training.runlog import RunLog
 from usad_workbench.training.schedule import learning_rate
 from usad_workbench.training.steps import PartRecord, StepRecord, read_steps
 from usad_workbench.training.targets import CachedTargets, OnlineTargets, PieceName, TargetSource
-from usad_workbench.training.weights import Weights, check_finite
+from usad_workbench.training.trainable_state import Weights, check_finite
 
 if TYPE_CHECKING:
     from usad_workbench.training.evaluation import Evaluation

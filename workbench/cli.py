@@ -14,8 +14,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Protocol, cast
 
+from usad_workbench.core.encoders.trust import trusting_remote_code
 from usad_workbench.core.errors import UsadError, in_words
-from usad_workbench.core.trust import trusting_remote_code
 from usad_workbench.workbench.commands.arguments import add_output
 from usad_workbench.workbench.output import DONE, WRONG_USE, Output, results_alone
 

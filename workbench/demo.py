@@ -9,14 +9,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from usad_workbench.core.diagnosis.teacher_similarity import compare_with_teachers
+from usad_workbench.core.encoders.registry import encoder_status, setup_encoders
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.parallel_embedding import embed_encoders
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.registry import encoder_status, setup_encoders
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
 from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.teacher_similarity import compare_with_teachers
 from usad_workbench.indexes.files import clear_leftovers
 from usad_workbench.indexes.projection import project_space
 from usad_workbench.indexes.spaces import update_index

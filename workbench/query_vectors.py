@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from usad_workbench.core.audio import probe_audio, read_audio
+from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip as Sound
+from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.models.encoder import Encoder
-from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.storage.clip_audio import file_of_clip
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 

@@ -8,16 +8,16 @@ as long. Classes are weighted to equal sums, for balanced accuracy is what is re
 import numpy as np
 from scipy.linalg import eigh, solve
 
-from usad_workbench.core.errors import ShapeError
-from usad_workbench.core.probes.blocks import scaled_features
-from usad_workbench.core.probes.folds import Codes
-from usad_workbench.core.probes.linear import RANK_FLOOR
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     Matrix,
     Vectors,
     as_vectors,
     centred_unit,
 )
+from usad_workbench.core.errors import ShapeError
+from usad_workbench.core.probes.blocks import scaled_features
+from usad_workbench.core.probes.folds import Codes
+from usad_workbench.core.probes.linear import RANK_FLOOR
 
 CLIPS_PER_AXIS = 5
 """Fewer training clips than 5 per dim: principal axes first (Belrose et al. 2023 fit

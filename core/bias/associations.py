@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     Ids,
     Indices,
     Matrix,
@@ -22,6 +21,7 @@ from usad_workbench.core.similarity._arrays import (
     as_vectors,
     cluster_codes,
 )
+from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity.distances import normalise_rows
 from usad_workbench.core.similarity.resampling import (
     jackknife_limits,

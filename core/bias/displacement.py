@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     Ids,
     Indices,
     Matrix,
@@ -27,6 +26,7 @@ from usad_workbench.core.similarity._arrays import (
     as_vectors,
     id_array,
 )
+from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity.resampling import MIN_CLUSTERS, too_few_clusters
 
 FLOOR = 1e-3

@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
+from usad_workbench.core.arrays import Ids, Matrix, Vectors, as_vectors
 from usad_workbench.core.bias._linear import (
     checked_vectors,
     class_scores,
@@ -26,7 +27,6 @@ from usad_workbench.core.bias._linear import (
 from usad_workbench.core.bias.factors import Factor, score, score_interval
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.probes.folds import Codes, codes_of, grouped_folds
-from usad_workbench.core.similarity._arrays import Ids, Matrix, Vectors, as_vectors
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from usad_workbench.core.arrays import Ids, Indices, Matrix
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.probes.folds import Codes, Fold, codes_of, grouped_folds
 from usad_workbench.core.probes.metrics import count_hits, metric_of_counts
-from usad_workbench.core.similarity._arrays import Ids, Indices, Matrix
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,

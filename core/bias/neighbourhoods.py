@@ -13,9 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import skew
 
-from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.probes.folds import Codes, codes_of
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     Ids,
     Indices,
     Matrix,
@@ -24,6 +22,8 @@ from usad_workbench.core.similarity._arrays import (
     centred_unit,
     cluster_codes,
 )
+from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.probes.folds import Codes, codes_of
 from usad_workbench.core.similarity.neighbours import DEFAULT_K, nearest_neighbours
 from usad_workbench.core.similarity.resampling import (
     Interval,

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from usad_workbench.core.arrays import Ids, Matrix, Vectors
 from usad_workbench.core.bias._linear import (
     checked_vectors,
     class_scores,
@@ -37,7 +38,6 @@ from usad_workbench.core.bias.factors import (
 )
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.probes.folds import Codes, Fold, codes_of
-from usad_workbench.core.similarity._arrays import Ids, Matrix, Vectors
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,

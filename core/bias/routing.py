@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 from scipy.stats import binomtest
 
+from usad_workbench.core.arrays import Matrix, Vectors
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.probes.blocks import as_blocks, scaled_features
-from usad_workbench.core.similarity._arrays import Matrix, Vectors
 from usad_workbench.core.similarity.resampling import Interval
 
 MARGIN = 0.01

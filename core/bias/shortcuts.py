@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from usad_workbench.core.arrays import Ids, Indices, Matrix
 from usad_workbench.core.bias.factors import (
     VARYING_SHARE,
     Factor,
@@ -20,7 +21,6 @@ from usad_workbench.core.bias.factors import (
 from usad_workbench.core.bias.neighbourhoods import N_RESAMPLES
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.probes.folds import Codes, codes_of
-from usad_workbench.core.similarity._arrays import Ids, Indices, Matrix
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
     cluster_bootstrap_counts,

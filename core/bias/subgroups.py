@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
+from usad_workbench.core.arrays import Ids, Indices, Matrix, cluster_codes, id_array
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import Ids, Indices, Matrix, cluster_codes, id_array
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,

@@ -11,12 +11,16 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.predictions import Predictions, predictions_of, stored_predictions
+from usad_workbench.core.evaluation.predictions import (
+    Predictions,
+    predictions_of,
+    stored_predictions,
+)
+from usad_workbench.core.evaluation.systems import SYSTEMS
+from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.probes import Protocol, evaluate_best_layer
-from usad_workbench.core.similarity._arrays import Matrix
-from usad_workbench.core.task_systems import SYSTEMS
-from usad_workbench.core.tasks import Task
 
 STORED: tuple[Protocol, ...] = ("linear", "knn")
 """Which protocol is read where both are stored: the better reader of an embedding."""

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.audio import read_audio
+from usad_workbench.core.arrays import Indices
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.bias.factors import Factor, categorical, continuous
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.similarity import MIN_CLUSTERS
-from usad_workbench.core.similarity._arrays import Indices
 from usad_workbench.core.storage.clip_audio import unchanged
 
 CONTINUOUS = ("duration_s", "source_sample_rate_hz", "loudness_db")

@@ -16,22 +16,27 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr
 
-from usad_workbench.core.bias.errors import error_consistency
+from usad_workbench.core.arrays import Matrix
+from usad_workbench.core.bias.error_consistency import error_consistency
 from usad_workbench.core.diagnosis import lineage
 from usad_workbench.core.diagnosis.answers import NOT_STORED, answers_of, are_stored, both_wrong
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, cell_name, drivers_of
 from usad_workbench.core.diagnosis.panels.routing import ANY_DOMAIN
+from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
 from usad_workbench.core.diagnosis.verdicts import Estimate, StageChange
 from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.evaluation.predictions import Predictions
+from usad_workbench.core.evaluation.tasks import (
+    MEAN_OF_TASKS,
+    MEAN_WITH_INTERVAL,
+    Task,
+    mean_difference,
+)
 from usad_workbench.core.parallel import as_finished
-from usad_workbench.core.predictions import Predictions
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
-from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.resampling import jackknife_limits
-from usad_workbench.core.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL, Task, mean_difference
-from usad_workbench.core.teacher_similarity import MEASURES
 
 NAME = "comparison"
 QUESTION = "In what do two students differ, and do they make the same mistakes?"

@@ -22,8 +22,8 @@ from usad_workbench.core.diagnosis.verdicts import (
     general_or_mixture,
     universal_or_routing,
 )
-from usad_workbench.core.task_systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER
-from usad_workbench.core.tasks import MEAN_OF_TASKS
+from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER
+from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
 
 Rows = Sequence[Mapping[str, Any]]
 NORMAL_95 = 1.959964

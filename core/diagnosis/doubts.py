@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from usad_workbench.core.domains import other_letters_in
+from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS
+from usad_workbench.core.storage.domains import other_letters_in
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.taught import knows_teachers
-from usad_workbench.core.teacher_similarity import MIN_CLIPS
 
 SMALL_SELECTION = 100
 """Below this many clips of a domain a warning goes with every number."""

@@ -9,10 +9,10 @@ as its second stage only where that export (``run:DIR/student``) was embedded.
 from pathlib import Path
 from typing import Literal
 
+from usad_workbench.core.encoders.registry import student_teachers
+from usad_workbench.core.encoders.students import RUN_PREFIX, recorded_starts, run_and_step
 from usad_workbench.core.errors import CheckpointError, UnknownNameError
-from usad_workbench.core.registry import student_teachers
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.teachers.students import RUN_PREFIX, recorded_starts, run_and_step
 
 Relation = Literal[
     "second stage", "first stage", "continuation", "beginning", "same weights",

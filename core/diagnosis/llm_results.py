@@ -15,8 +15,8 @@ import pyarrow as pa
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.storage.table_file import read_table, require_columns
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.table_file import read_table, require_columns
 
 NAME = "llm"
 TABLE = "llm_results"

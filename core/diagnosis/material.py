@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from usad_workbench.core.collapsed import collapse_words
+from usad_workbench.core.arrays import Indices
 from usad_workbench.core.diagnosis.doubts import (
     doubts,
     few_permutations,
@@ -20,22 +20,22 @@ from usad_workbench.core.diagnosis.doubts import (
     where_letters,
 )
 from usad_workbench.core.diagnosis.rules import AssociationRule, Rules, shipped_rules
-from usad_workbench.core.domains import alike_words
-from usad_workbench.core.equal_content import with_joined_clusters
+from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS, left_out_words
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
-from usad_workbench.core.roles import encoder_roles, is_unseen, recorded_teachers, taught_domains
+from usad_workbench.core.evaluation.tasks import Task, possible_tasks
 from usad_workbench.core.similarity import EncoderRole
-from usad_workbench.core.similarity._arrays import Indices
-from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.tasks import Task, possible_tasks
-from usad_workbench.core.taught import knows_teachers, note_teachers
-from usad_workbench.core.teacher_similarity import (
-    MIN_CLIPS,
-    ClipVectors,
-    clip_vectors,
-    common_clips,
-    left_out_words,
+from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.storage.clip_vectors import ClipVectors, clip_vectors, common_clips
+from usad_workbench.core.storage.domains import alike_words
+from usad_workbench.core.storage.equal_content import with_joined_clusters
+from usad_workbench.core.storage.roles import (
+    encoder_roles,
+    is_unseen,
+    recorded_teachers,
+    taught_domains,
 )
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.taught import knows_teachers, note_teachers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

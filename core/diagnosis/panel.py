@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity._arrays import Matrix
 
 N_DRIVERS = 100
 """Clips that are kept at each end of a cell; the others are computed on click."""

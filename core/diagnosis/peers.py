@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from usad_workbench.core.encoders.registry import encoder_specs
+from usad_workbench.core.encoders.students import recorded_description
 from usad_workbench.core.errors import CheckpointError, UnknownNameError, WeightsError
-from usad_workbench.core.registry import encoder_specs
-from usad_workbench.core.teachers.students import recorded_description
 
 TOLERANCE = 0.1
 """Trainings whose amounts differ by more than this share are not alike."""

@@ -10,8 +10,7 @@ from typing import Any
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Panel, PanelKind
 from usad_workbench.core.diagnosis.panels import PANELS
-from usad_workbench.core.errors import UnknownNameError
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.errors import UnknownNameError, did_you_mean
 from usad_workbench.core.parallel import as_finished
 from usad_workbench.core.progress import Progress, no_progress
 

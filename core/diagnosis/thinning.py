@@ -1,7 +1,7 @@
 """The clips of a domain that n × n measures and nulls are computed on."""
 
+from usad_workbench.core.arrays import Indices
 from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.similarity._arrays import Indices
 from usad_workbench.core.similarity.layers import thin_clusters
 
 

@@ -18,18 +18,17 @@ import numpy as np
 
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.config import parse_config
+from usad_workbench.core.encoders.hub.cache import weight_files
+from usad_workbench.core.encoders.hub.folder import model_folder
+from usad_workbench.core.encoders.hub.tensors import read_tensors
+from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import ConfigError, ProvenanceError, WeightsError
+from usad_workbench.core.files import new_folder, write_whole
 from usad_workbench.core.interop.names import match_names, template
 from usad_workbench.core.models.checkpoint import assign_weights, save_student
 from usad_workbench.core.models.encoder import TargetKind
 from usad_workbench.core.models.sizes import SIZES, StudentConfig
 from usad_workbench.core.models.student import Student, StudentEncoder, build_student
-from usad_workbench.core.new_folder import new_folder
-from usad_workbench.core.registry import load_encoder
-from usad_workbench.core.teachers.hub import model_folder
-from usad_workbench.core.teachers.hub_cache import weight_files
-from usad_workbench.core.teachers.hub_tensors import read_tensors
-from usad_workbench.core.whole_file import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,7 +131,7 @@ def convert(folder: str | Path, given: NameMap, out: str | Path, licence: str) -
 
     Args:
         folder: Repository with its own code, which has to be trusted
-            (``usad_workbench.core.trust``); or its name, once it is fetched.
+            (``usad_workbench.core.encoders.trust``); or its name, once it is fetched.
         given: What shapes cannot tell.
         out: A new folder, as ``usad train`` writes one: ``run:OUT`` names it.
         licence: Of the weights.

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
+from usad_workbench.core.files import new_folder
 from usad_workbench.core.interop.bundle import bundle_sources
 from usad_workbench.core.interop.card import model_card
 from usad_workbench.core.interop.configuration_usad import UsadConfig
 from usad_workbench.core.interop.modeling_usad import UsadModel
 from usad_workbench.core.interop.source import LoadedStudent
-from usad_workbench.core.new_folder import new_folder
 
 AUTO_MAP = {
     "AutoConfig": "configuration_usad.UsadConfig",

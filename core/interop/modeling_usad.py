@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from usad_workbench.core.audio import read_audio
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.interop.configuration_usad import UsadConfig
 from usad_workbench.core.models.blocks import RelativeAttention

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from usad_workbench.core.errors import MissingExtraError
+from usad_workbench.core.files import new_folder
 from usad_workbench.core.interop.card import model_card
 from usad_workbench.core.interop.source import LoadedStudent
 from usad_workbench.core.models.encoder import resolve_layers
 from usad_workbench.core.models.student import Student
-from usad_workbench.core.new_folder import new_folder
 
 OPSET = 20
 """The first with a discrete Fourier transform whose axis is an input, as the exporter writes it."""

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from usad_workbench.core.encoders.students import RUN_PREFIX, SHIPPED_NAME, run_folder
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.models.checkpoint import (
     MODEL_FILE,
@@ -16,7 +17,6 @@ from usad_workbench.core.models.checkpoint import (
 )
 from usad_workbench.core.models.encoder import frame_mask, resolve_layers
 from usad_workbench.core.models.student import Student
-from usad_workbench.core.teachers.students import RUN_PREFIX, SHIPPED_NAME, run_folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

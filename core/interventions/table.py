@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from usad_workbench.core.audio import check_samples
+from usad_workbench.core.audio.reading import check_samples
 from usad_workbench.core.clips import Samples
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.interventions.changes import (

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from usad_workbench.core.config import config_to_dict, parse_config
 from usad_workbench.core.errors import CheckpointError, ConfigError
-from usad_workbench.core.hashing import sha256_of_file
+from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.spec import licence_of_record

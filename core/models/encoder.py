@@ -23,9 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from usad_workbench.core.audio import AudioSource, check_samples, read_audio, resample
+from usad_workbench.core.audio.reading import AudioSource, check_samples, read_audio, resample
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.device_memory import out_of_memory_is_one_error
 from usad_workbench.core.errors import (
     ConfigError,
     EncoderError,
@@ -33,6 +32,7 @@ from usad_workbench.core.errors import (
     UnknownNameError,
     UsadError,
 )
+from usad_workbench.core.models.memory import out_of_memory_is_one_error
 from usad_workbench.core.models.spec import EncoderSpec, Role
 
 __all__ = [

@@ -7,7 +7,7 @@ checkpoints. Everything a size does not say is the same for all of them.
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from usad_workbench.core.bounds import Between
+from usad_workbench.core.config import Between
 from usad_workbench.core.errors import ConfigError
 
 Activation = Literal["swish", "gelu", "relu"]

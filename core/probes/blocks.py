@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix, Vectors, as_vectors
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.probes.folds import Codes
-from usad_workbench.core.similarity._arrays import Matrix, Vectors, as_vectors
 
 Features = Vectors | Sequence[Vectors]
 """Embeddings `[clip, dim]`, or a list of them: the encoders of a concatenation."""

@@ -14,8 +14,8 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
-from usad_workbench.core.errors import ShapeError, UnknownNameError
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.arrays import Ids, Matrix
+from usad_workbench.core.errors import ShapeError, UnknownNameError, did_you_mean
 from usad_workbench.core.probes.blocks import Features, as_blocks
 from usad_workbench.core.probes.folds import Codes, Fold, codes_of, grouped_folds
 from usad_workbench.core.probes.knn import KnnProbe
@@ -27,7 +27,6 @@ from usad_workbench.core.probes.metrics import (
     count_hits,
     metric_of_counts,
 )
-from usad_workbench.core.similarity._arrays import Ids, Matrix
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
     cluster_bootstrap_counts,

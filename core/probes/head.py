@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from usad_workbench.core.errors import ShapeError, UnknownNameError
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.arrays import Ids, Vectors
+from usad_workbench.core.errors import ShapeError, UnknownNameError, did_you_mean
 from usad_workbench.core.probes.blocks import Features
 from usad_workbench.core.probes.evaluate import (
     ProbeResult,
@@ -23,7 +23,6 @@ from usad_workbench.core.probes.evaluate import (
 from usad_workbench.core.probes.folds import Codes, codes_of, grouped_folds
 from usad_workbench.core.probes.metrics import Metric
 from usad_workbench.core.probes.mlp import HEADS, Head, MlpProbe
-from usad_workbench.core.similarity._arrays import Ids, Vectors
 
 FRAMES = "-frames"
 """Behind the name of a head: it is given segments instead of their mean."""

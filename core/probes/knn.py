@@ -8,9 +8,9 @@ first class. With fewer training rows than k, all vote. A row at the mean has co
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.probes.blocks import Features, as_blocks
 from usad_workbench.core.probes.folds import Codes
-from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.neighbours import TIE_DIGITS, top_columns
 
 DEFAULT_K = 10

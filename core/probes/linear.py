@@ -13,9 +13,9 @@ to weak, each starting where the last one ended.
 import numpy as np
 from scipy.optimize import minimize
 
+from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.probes.blocks import Features, as_blocks, scaled_features
 from usad_workbench.core.probes.folds import Codes
-from usad_workbench.core.similarity._arrays import Matrix
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """The grid that is chosen from, strong to weak. In scikit-learn's terms on standardised

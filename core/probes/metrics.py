@@ -4,10 +4,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from usad_workbench.core.errors import UnknownNameError
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.arrays import Matrix
+from usad_workbench.core.errors import UnknownNameError, did_you_mean
 from usad_workbench.core.probes.folds import Codes
-from usad_workbench.core.similarity._arrays import Matrix
 
 Metric = Literal["accuracy", "balanced_accuracy"]
 """Names of the metrics as they stand in the table ``tasks``."""

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from usad_workbench.core.arrays import Ids, Matrix
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.probes.blocks import Features, as_blocks, centred_block
 from usad_workbench.core.probes.folds import Codes, codes_of, grouped_folds
 from usad_workbench.core.probes.scores import ScoreMetric, Truth, metric_of_scores
-from usad_workbench.core.similarity._arrays import Ids, Matrix
 
 if TYPE_CHECKING:
     import torch

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from usad_workbench.core.arrays import Ids, Matrix
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.probes.evaluate import N_RESAMPLES
 from usad_workbench.core.probes.folds import codes_of
@@ -19,7 +20,6 @@ from usad_workbench.core.probes.metrics import (
     count_hits,
     metric_of_counts,
 )
-from usad_workbench.core.similarity._arrays import Ids, Matrix
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,

@@ -9,10 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.arrays import Matrix
+from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError, did_you_mean
 from usad_workbench.core.probes.folds import Codes
-from usad_workbench.core.similarity._arrays import Matrix
 
 ScoreMetric = Literal["accuracy", "balanced_accuracy", "map", "auroc"]
 """``map``: mean average precision over the classes; ``auroc``: the mean area under the ROC."""

@@ -33,7 +33,7 @@ from usad_workbench.core.similarity.resampling import (
     permutations_within,
     strata,
 )
-from usad_workbench.core.similarity.standing_out import level_words, stands_out
+from usad_workbench.core.similarity.significance import level_words, stands_out
 
 __all__ = [
     "MIN_CLUSTERS",

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from usad_workbench.core.similarity._arrays import Indices, Matrix, centred_unit
+from usad_workbench.core.arrays import Indices, Matrix, centred_unit
 from usad_workbench.core.similarity.cka import NORM_FLOOR, equidistant, u_centre
 
 Grams = NDArray[np.float64]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from usad_workbench.core.similarity._arrays import Matrix
+from usad_workbench.core.arrays import Matrix
 
 BLOCK_CLIPS = 512
 """A block of every layer's Gram matrix stays small beside the layers themselves."""

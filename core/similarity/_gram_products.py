@@ -19,14 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     Indices,
     Matrix,
     Vectors,
     as_vectors,
     centred_unit,
 )
+from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity.cka import MIN_CLIPS
 
 MIN_PAIRED_CLUSTERS = 3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from usad_workbench.core.similarity._arrays import Indices, Matrix
+from usad_workbench.core.arrays import Indices, Matrix
 
 PENALTIES = np.geomspace(1e-4, 1e3, 8)
 """In units of the mean eigenvalue of the training part's Gram matrix."""

@@ -15,7 +15,7 @@ which nothing supports where clusters differ in how alike they are. Too wide is 
 import numpy as np
 from numpy.typing import NDArray
 
-from usad_workbench.core.similarity._arrays import Indices, Matrix
+from usad_workbench.core.arrays import Indices, Matrix
 from usad_workbench.core.similarity.neighbours import nearest_neighbours
 
 Lists = NDArray[np.intp]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from usad_workbench.core.similarity._arrays import Ids, Matrix, Vectors, check_aligned
+from usad_workbench.core.arrays import Ids, Matrix, Vectors, check_aligned
 from usad_workbench.core.similarity._cka_layers import prepare_gram
 from usad_workbench.core.similarity.cka import MIN_CLIPS, u_centre
 from usad_workbench.core.similarity.layers import Measure

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from usad_workbench.core.arrays import Ids, Matrix, Vectors, cluster_codes
 from usad_workbench.core.errors import ShapeError
-from usad_workbench.core.similarity._arrays import Ids, Matrix, Vectors, cluster_codes
 from usad_workbench.core.similarity._gram_products import (
     centred_grams,
     gram_products,

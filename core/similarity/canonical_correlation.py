@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix, Vectors, centred_unit, check_aligned
 from usad_workbench.core.errors import ShapeError
-from usad_workbench.core.similarity._arrays import Matrix, Vectors, centred_unit, check_aligned
 
 CLIPS_PER_DIM = 20
 """Fewer clips per dim: correlations are mostly chance."""

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix, Vectors, centred_unit, check_aligned
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import Matrix, Vectors, centred_unit, check_aligned
 
 MIN_CLIPS = 4
 """The estimator divides by n (n - 3)."""

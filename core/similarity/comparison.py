@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.errors import ShapeError
-from usad_workbench.core.similarity._arrays import Matrix
 from usad_workbench.core.similarity.layers import LayerMatrix
 from usad_workbench.core.similarity.resampling import Interval, jackknife_limits, too_few_clusters
-from usad_workbench.core.similarity.standing_out import (
+from usad_workbench.core.similarity.significance import (
     ALPHA,
     known_number,
     level_words,

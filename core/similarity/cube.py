@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     Ids,
     Indices,
     Matrix,
@@ -27,6 +26,7 @@ from usad_workbench.core.similarity._arrays import (
     centred_unit,
     id_array,
 )
+from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity._cross_products import cross_products
 from usad_workbench.core.similarity.cka import MIN_CLIPS, NORM_FLOOR
 

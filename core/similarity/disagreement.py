@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from usad_workbench.core.arrays import Ids, Vectors
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import Ids, Vectors
 from usad_workbench.core.similarity.canonical_correlation import CLIPS_PER_DIM, pwcca, svcca
 from usad_workbench.core.similarity.cka import debiased_linear_cka
 from usad_workbench.core.similarity.gulp import gulp_distance

@@ -6,8 +6,8 @@ zero vector is 0: it has no direction, so it is as near to everything as to its 
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix, Vectors, as_vectors
 from usad_workbench.core.errors import ShapeError
-from usad_workbench.core.similarity._arrays import Matrix, Vectors, as_vectors
 
 
 def normalise_rows(x: Vectors) -> Matrix:

@@ -40,8 +40,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from usad_workbench.core.arrays import Ids, Matrix, Vectors
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import Ids, Matrix, Vectors
 from usad_workbench.core.similarity.layers import LayerMatrix, Measure, layer_similarity
 from usad_workbench.core.similarity.neighbours import DEFAULT_K
 from usad_workbench.core.similarity.resampling import jackknife_limits, too_few_clusters

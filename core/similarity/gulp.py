@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix, Vectors, centred_unit, check_aligned
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import Matrix, Vectors, centred_unit, check_aligned
 
 PENALTIES = (1e-3, 1e-1, 1.0)
 """Shares of the mean eigenvalue: weak, middle and strong ridge."""

@@ -20,9 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError
-from usad_workbench.core.names import did_you_mean
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     Ids,
     Indices,
     Matrix,
@@ -30,6 +28,7 @@ from usad_workbench.core.similarity._arrays import (
     as_vectors,
     cluster_codes,
 )
+from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError, did_you_mean
 from usad_workbench.core.similarity._cka_layers import CkaLayers, prepare_gram
 from usad_workbench.core.similarity._knn_layers import KnnLayers, list_width, prepare_lists
 from usad_workbench.core.similarity.cka import MIN_CLIPS

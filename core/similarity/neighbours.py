@@ -12,8 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     SPREAD_FLOOR,
     Ids,
     Indices,
@@ -23,6 +22,7 @@ from usad_workbench.core.similarity._arrays import (
     check_aligned,
     cluster_codes,
 )
+from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity.distances import cosine_similarity, normalise_rows
 
 DEFAULT_K = 10

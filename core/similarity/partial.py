@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
+from usad_workbench.core.arrays import Ids, Matrix, Vectors, as_vectors, cluster_codes
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import Ids, Matrix, Vectors, as_vectors, cluster_codes
 from usad_workbench.core.similarity._gram_products import gram_products, unit_grams
 from usad_workbench.core.similarity.cka import MIN_CLIPS, u_centre
 from usad_workbench.core.similarity.resampling import (

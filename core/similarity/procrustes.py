@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from usad_workbench.core.similarity._arrays import Vectors, centred_unit, check_aligned
+from usad_workbench.core.arrays import Vectors, centred_unit, check_aligned
 
 
 def angular_procrustes_distance(x: Vectors, y: Vectors) -> float:

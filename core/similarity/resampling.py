@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
+from usad_workbench.core.arrays import Ids, Indices, Matrix, cluster_codes
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import Ids, Indices, Matrix, cluster_codes
 
 MIN_CLUSTERS = 8
 """With fewer clusters no interval is given: its own error would be of its own size."""

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from usad_workbench.core.arrays import Matrix, Vectors, as_vectors, check_aligned
 from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.similarity._arrays import Matrix, Vectors, as_vectors, check_aligned
 from usad_workbench.core.similarity.distances import squared_euclidean_distance
 
 MIN_CLIPS = 3

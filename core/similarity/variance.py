@@ -31,8 +31,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import stdtrit
 
-from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._arrays import (
+from usad_workbench.core.arrays import (
     SPREAD_FLOOR,
     Ids,
     Indices,
@@ -41,6 +40,7 @@ from usad_workbench.core.similarity._arrays import (
     as_vectors,
     cluster_codes,
 )
+from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity._grouped_ridge import Errors, Kernel, out_of_fold
 from usad_workbench.core.similarity.cka import MIN_CLIPS
 from usad_workbench.core.similarity.resampling import (

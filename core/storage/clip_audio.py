@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from usad_workbench.core.errors import AudioError, UnknownNameError, in_words
-from usad_workbench.core.hashing import sha256_of_file
+from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.storage.workspace import Workspace
 
 

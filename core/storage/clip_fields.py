@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from usad_workbench.core.clips import TEACHER_DOMAINS
-from usad_workbench.core.domains import same_domain
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.storage.domains import same_domain
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
 from usad_workbench.core.storage.workspace import Workspace
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from usad_workbench.core.storage.claims import claimed
+from usad_workbench.core.locks import claimed
 from usad_workbench.core.storage.leftovers import NEW, new_database, remove_new_database
 from usad_workbench.core.storage.schema import (
     EMPTY_EMBEDDINGS,

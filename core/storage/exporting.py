@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from usad_workbench.core.audio import all_blocks, open_sound
-from usad_workbench.core.csv_cells import neutral, write_csv
+from usad_workbench.core.audio.reading import all_blocks, open_sound
 from usad_workbench.core.errors import ConfigError, UsadError, in_words
-from usad_workbench.core.names import readable_slug
-from usad_workbench.core.new_folder import new_folder
+from usad_workbench.core.files import new_folder
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_audio import unchanged
+from usad_workbench.core.storage.csv_cells import neutral, write_csv
 from usad_workbench.core.storage.importing import Failure
+from usad_workbench.core.storage.slugs import readable_slug
 from usad_workbench.core.storage.vector_tables import matrix_of
 from usad_workbench.core.storage.workspace import Workspace
 

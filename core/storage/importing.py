@@ -17,11 +17,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from usad_workbench.core.audio import scan_audio
-from usad_workbench.core.domains import with_settled_domains
+from usad_workbench.core.audio.reading import scan_audio
 from usad_workbench.core.errors import AudioError, UsadError, in_words, printable
-from usad_workbench.core.hashing import sha256_of_file
-from usad_workbench.core.names import readable_slug
+from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_fields import (
     MEASURED,
@@ -32,8 +30,10 @@ from usad_workbench.core.storage.clip_fields import (
     new_values,
     stored_clips,
 )
+from usad_workbench.core.storage.domains import with_settled_domains
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
 from usad_workbench.core.storage.segments import Segmentation
+from usad_workbench.core.storage.slugs import readable_slug
 from usad_workbench.core.storage.sources import (
     SourceClip,
     as_on_disk,

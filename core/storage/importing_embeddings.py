@@ -15,9 +15,8 @@ from typing import cast, get_args
 import duckdb
 import numpy as np
 
-from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.errors import ConfigError, UnknownNameError, did_you_mean
 from usad_workbench.core.models.spec import EncoderSpec, Role
-from usad_workbench.core.names import did_you_mean
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import BATCH_CLIPS, Failure
 from usad_workbench.core.storage.spaces import (

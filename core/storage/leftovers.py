@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from usad_workbench.core.errors import StoreError
-from usad_workbench.core.storage.claims import abandoned
+from usad_workbench.core.locks import abandoned
 from usad_workbench.core.storage.database import Database
 from usad_workbench.core.storage.schema import STAGED
 

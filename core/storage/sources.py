@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from usad_workbench.core.audio import AUDIO_SUFFIXES
+from usad_workbench.core.audio.folders import is_audio_name, walk
+from usad_workbench.core.audio.reading import AUDIO_SUFFIXES
 from usad_workbench.core.errors import AudioError, ConfigError, as_usad_error
-from usad_workbench.core.folders import is_audio_name, walk
 from usad_workbench.core.storage.clip_fields import MEASURED, refuse_collisions
-from usad_workbench.core.table_file import Table, read_table
+from usad_workbench.core.storage.table_file import Table, read_table
 
 PATH_NAMES = ("path", "file_name", "filename")
 """What manifests call the column with the file, the first that is there."""

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from usad_workbench.core.errors import ProvenanceError, ShapeError, in_words
+from usad_workbench.core.locks import claimed
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.storage import vector_tables
-from usad_workbench.core.storage.claims import claimed
 from usad_workbench.core.storage.leftovers import (
     REPLACE,
     clear_leftovers,

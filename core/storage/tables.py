@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.storage.table_file import read_table, require_columns
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.table_file import read_table, require_columns
 
 TASK_COLUMNS = ("task", "label_column", "domain", "group_column", "metric")
 METRICS = ("accuracy", "balanced_accuracy")

@@ -18,8 +18,13 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.cosine import BLOCK_ROWS, check_k, nearest, unit_query
-from usad_workbench.core.errors import QueryError, StoreError, UnknownNameError, in_words
-from usad_workbench.core.names import did_you_mean
+from usad_workbench.core.errors import (
+    QueryError,
+    StoreError,
+    UnknownNameError,
+    did_you_mean,
+    in_words,
+)
 from usad_workbench.core.storage.creation import create_database
 from usad_workbench.core.storage.database import Database
 from usad_workbench.core.storage.leftovers import clear_leftovers

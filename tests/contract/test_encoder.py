@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.errors import ConfigError, ShapeError, UnknownNameError
-from usad_workbench.core.models.encoder import Encoder, EncoderSpec, LayerFeatures
-from usad_workbench.core.registry import (
+from usad_workbench.core.encoders.registry import (
     encoder_specs,
     encoder_status,
     load_encoder,
     setup_encoders,
 )
+from usad_workbench.core.errors import ConfigError, ShapeError, UnknownNameError
+from usad_workbench.core.models.encoder import Encoder, EncoderSpec, LayerFeatures
 
 RELATIVE_TOLERANCE = 1e-4
 

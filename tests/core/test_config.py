@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import pytest
 
-from usad_workbench.core.bounds import Between
 from usad_workbench.core.config import (
+    Between,
     apply_override,
     config_to_dict,
     differing_keys,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.new_folder import new_folder
+from usad_workbench.core.files import new_folder
 
 WRITES_AND_WAITS = """
 import sys, time

@@ -13,9 +13,9 @@ import pytest
 
 from usad_workbench.core import parallel_embedding
 from usad_workbench.core.embedding import EmbedReport, embed
+from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import UnknownNameError, WorkerError
 from usad_workbench.core.parallel_embedding import embed_encoders
-from usad_workbench.core.registry import load_encoder
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
 

@@ -8,8 +8,8 @@ import pytest
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.material import gather
 from usad_workbench.core.embedding import embed
+from usad_workbench.core.encoders.registry import load_encoder, student_teachers
 from usad_workbench.core.models.checkpoint import SHIPPED
-from usad_workbench.core.registry import load_encoder, student_teachers
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.core.taught import knows_teachers, note_teachers

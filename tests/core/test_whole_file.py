@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.full_disk import full_after
-from usad_workbench.core.whole_file import write_whole, written_at_once
-from usad_workbench.training import ship
+from usad_workbench.core.files import write_whole, written_at_once
+from usad_workbench.training import release as ship
 from usad_workbench.training.trainer import write_json
 from usad_workbench.workbench.commands import ablate_command
 

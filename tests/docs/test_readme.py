@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from torch.distributed.run import parse_args as parse_torchrun
 
+from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS
 from usad_workbench.core.models.sizes import SIZES, count_parameters
-from usad_workbench.core.teacher_similarity import MIN_CLIPS
 from usad_workbench.workbench.cli import COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[2]

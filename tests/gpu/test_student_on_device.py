@@ -8,7 +8,7 @@ import torch
 
 from usad_workbench.core.models.sizes import PUBLISHED_SIZES, SIZES, StudentConfig
 from usad_workbench.core.models.student import Student, build_student
-from usad_workbench.workbench.benchmarks.accelerator import synthetic_trainer
+from usad_workbench.workbench.speed.accelerator import synthetic_trainer
 
 TINY = StudentConfig(dim=64, n_layers=4, n_heads=4, pos_groups=4, conv_channels=8, dropout=0.0)
 LENGTHS = [48_000, 16_000, 33_333]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.stored_vectors import ENCODER, add, clustered, store
-from usad_workbench.core.storage.claims import claimed
+from usad_workbench.core.locks import claimed
 from usad_workbench.core.storage.spaces import drop_encoder
 from usad_workbench.core.storage.workspace import Embeddings, Workspace
 from usad_workbench.indexes import search, update_index

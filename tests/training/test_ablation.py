@@ -12,13 +12,13 @@ import pytest
 
 from usad_workbench.core.config import config_to_dict, differing_keys
 from usad_workbench.core.errors import Cancelled, ConfigError, UnknownNameError
+from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.models.checkpoint import load_student
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.similarity.resampling import Interval
-from usad_workbench.core.tasks import Task
 from usad_workbench.training import train
-from usad_workbench.training.ablation import EVALUATION_FILE, choose, make_grid, run_ablation
-from usad_workbench.training.ablation_table import (
+from usad_workbench.training.ablation.grid import EVALUATION_FILE, choose, make_grid, run_ablation
+from usad_workbench.training.ablation.table import (
     COMPARISONS,
     compare,
     mean_values,
@@ -138,7 +138,7 @@ def test_the_command_from_recipes_to_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(
-        "usad_workbench.core.registry.load_encoder", lambda name, *_: teachers[name]
+        "usad_workbench.core.encoders.registry.load_encoder", lambda name, *_: teachers[name]
     )
     run = tmp_path / "grid"
     rows = "untrained,omega-1,without-tune,without-music-data,stage-2,depth-top"

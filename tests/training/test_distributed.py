@@ -14,9 +14,9 @@ import pytest
 from safetensors.torch import load_file
 
 from usad_workbench.core.errors import TrainingError
-from usad_workbench.core.hashed_tensors import save_hashed
 from usad_workbench.core.models.checkpoint import CHECKPOINTS
 from usad_workbench.core.models.encoder import Encoder
+from usad_workbench.core.models.hashed_tensors import save_hashed
 from usad_workbench.training import read_log, train
 from usad_workbench.training.batches import split_batch
 from usad_workbench.training.shards import ITEMS_PER_SHARD

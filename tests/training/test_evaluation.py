@@ -20,12 +20,12 @@ from usad_workbench.core.errors import (
     MissingExtraError,
     UnknownNameError,
 )
+from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL, Task
 from usad_workbench.core.models.checkpoint import find_checkpoint, load_student
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.student import StudentEncoder, build_student
 from usad_workbench.core.probes import evaluate_probe
-from usad_workbench.core.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL, Task
 from usad_workbench.training import read_log, train
 from usad_workbench.training.evaluation import (
     Evaluation,

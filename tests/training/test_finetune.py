@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.core.benchmarks.layouts import make_esc50
-from usad_workbench.core.benchmarks.esc50 import read_esc50
+from tests.core.evaluation.benchmarks.layouts import make_esc50
 from usad_workbench.core.errors import DegenerateError
+from usad_workbench.core.evaluation.benchmarks.esc50 import read_esc50
 from usad_workbench.core.models.student import StudentConfig, build_student, hash_weights
 from usad_workbench.training.finetune import FineTuning, fine_tune
 

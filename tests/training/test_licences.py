@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from usad_workbench.core.encoders.registry import encoder_spec, encoder_specs, load_encoder
 from usad_workbench.core.interop.card import model_card
 from usad_workbench.core.interop.source import open_student
 from usad_workbench.core.models.checkpoint import CONFIG_FILE, SHIPPED, load_student, save_student
@@ -17,7 +18,6 @@ from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.spec import is_non_commercial, student_licence
 from usad_workbench.core.models.student import build_student
-from usad_workbench.core.registry import encoder_spec, encoder_specs, load_encoder
 from usad_workbench.training import train
 from usad_workbench.training.recipe import find_recipe, load_recipe
 

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.core.teachers.hub_folders import SAMPLES, save
-from tests.core.teachers.teacher_files import SMALL_ATST, atst_checkpoint, small_atst, write_muq
+from tests.core.encoders.hub_folders import SAMPLES, save
+from tests.core.encoders.teacher_files import SMALL_ATST, atst_checkpoint, small_atst, write_muq
+from usad_workbench.core.encoders import builtin
+from usad_workbench.core.encoders.hub.table import HUB
+from usad_workbench.core.encoders.known import hub_sources
+from usad_workbench.core.encoders.networks import atst
+from usad_workbench.core.encoders.registry import get_weights, load_encoder
+from usad_workbench.core.encoders.weights import CACHE_VARIABLE
 from usad_workbench.core.models.checkpoint import load_heads
-from usad_workbench.core.registry import get_weights, load_encoder
-from usad_workbench.core.teachers import atst, builtin
-from usad_workbench.core.teachers.hub_table import HUB
-from usad_workbench.core.teachers.known import hub_sources
-from usad_workbench.core.teachers.weights import CACHE_VARIABLE
 from usad_workbench.training import read_log, train
 from usad_workbench.training.recipe import load_recipe
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from usad_workbench.core.encoders.registry import encoder_specs
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.models.depth import check_scalable, source_layers
 from usad_workbench.core.models.sizes import SIZES
-from usad_workbench.core.registry import encoder_specs
 from usad_workbench.training import train
 from usad_workbench.training.objective import layer_map
 from usad_workbench.training.recipe import Recipe, find_recipe, load_recipe

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import Cancelled, ConfigError
 from usad_workbench.core.models.checkpoint import (
     CHECKPOINTS,
@@ -27,7 +28,6 @@ from usad_workbench.core.models.checkpoint import (
 )
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.models.student import StudentEncoder, build_student
-from usad_workbench.core.registry import load_encoder
 from usad_workbench.training import read_log, train
 from usad_workbench.training.recipe import load_recipe
 

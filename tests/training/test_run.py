@@ -19,7 +19,7 @@ from usad_workbench.core.models.encoder import Encoder, LayerFeatures
 from usad_workbench.core.models.sizes import SIZES
 from usad_workbench.training import read_log, train
 from usad_workbench.training.recipe import load_recipe
-from usad_workbench.training.ship import ship
+from usad_workbench.training.release import ship
 
 Write = Callable[..., Path]
 Teachers = dict[str, Encoder]

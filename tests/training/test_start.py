@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from tests.training.conftest import RECIPE, FakeTeacher
+from usad_workbench.core.encoders.registry import student_teachers
+from usad_workbench.core.encoders.students import recorded_starts
 from usad_workbench.core.errors import CheckpointError, ConfigError
 from usad_workbench.core.models.checkpoint import find_checkpoint, load_heads, load_student
 from usad_workbench.core.models.encoder import Encoder
-from usad_workbench.core.registry import student_teachers
-from usad_workbench.core.teachers.students import recorded_starts
 from usad_workbench.training import read_log, train
+from usad_workbench.training.initial_student import start_student
 from usad_workbench.training.recipe import load_recipe
-from usad_workbench.training.start import start_student
 
 Write = Callable[..., Path]
 Teachers = dict[str, Encoder]

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from usad_workbench.core.audio import read_audio
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.embedding import pooled_vectors
 from usad_workbench.core.models.sizes import SIZES, StudentConfig
 from usad_workbench.core.models.student import Student
-from usad_workbench.workbench.benchmarks import adapters, measure
-from usad_workbench.workbench.benchmarks.accelerator import synthetic_trainer
-from usad_workbench.workbench.benchmarks.flops import forward_flops
 from usad_workbench.workbench.cli import main
+from usad_workbench.workbench.speed import adapters, measure
+from usad_workbench.workbench.speed.accelerator import synthetic_trainer
+from usad_workbench.workbench.speed.flops import forward_flops
 
 
 @pytest.mark.parametrize("size", ["small", "xlarge", "demo"])
@@ -76,8 +76,8 @@ def test_the_accelerator_benchmarks_import_on_a_bare_machine() -> None:
     absent = ("duckdb", "faiss", "librosa", "soundfile", "soxr", "streamlit", "umap", "plotly")
     code = (
         f"import sys\nfor name in {absent!r}: sys.modules[name] = None\n"
-        "import usad_workbench.workbench.benchmarks.accelerator\n"
-        "import usad_workbench.workbench.benchmarks.forward\n"
+        "import usad_workbench.workbench.speed.accelerator\n"
+        "import usad_workbench.workbench.speed.forward\n"
         "import usad_workbench.workbench.commands.bench_command\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

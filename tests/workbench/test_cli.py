@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import write_tone
 from tests.core.storage.test_importing import HANDLED, REFUSED, SCRIPT_NAME, bad_inputs
+from usad_workbench.core.encoders.weights import CACHE_VARIABLE
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.teachers.weights import CACHE_VARIABLE
 from usad_workbench.workbench.cli import COMMANDS, build_parser, main
 
 __all__ = ["bad_inputs"]  # the fixture

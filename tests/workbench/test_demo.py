@@ -10,10 +10,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from usad_workbench.core.registry import setup_encoders
+from usad_workbench.core.encoders.registry import setup_encoders
 from usad_workbench.core.similarity import debiased_linear_cka, mutual_knn
+from usad_workbench.core.storage.clip_vectors import clip_vectors
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.teacher_similarity import clip_vectors
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.indexes.spaces import search
 

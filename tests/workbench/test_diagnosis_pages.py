@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from usad_workbench.core.diagnosis.store import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import app
-from usad_workbench.workbench.presenters import stored
+from usad_workbench.workbench.presenters.diagnosis import stored
 from usad_workbench.workbench.screenshots import (
     browser_page,
     find_browser,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.core.teachers.remote_folder import keep_code_apart, write_remote_student
+from tests.core.encoders.remote_folder import keep_code_apart, write_remote_student
+from usad_workbench.core.encoders.trust import is_trusted
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.trust import is_trusted
 from usad_workbench.workbench.cli import main
 from usad_workbench.workbench.screenshots import (
     browser_page,

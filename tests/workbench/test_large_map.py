@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from usad_workbench.workbench.panels.scatter import Picked
 from usad_workbench.workbench.presenters import maps
 from usad_workbench.workbench.presenters.maps import Outline
+from usad_workbench.workbench.widgets.scatter import Picked
 
 
 @pytest.fixture(scope="module")

@@ -220,7 +220,7 @@ def test_a_commit_elsewhere_shows(
 
 
 def test_no_module_is_loaded_twice(workspace: Workspace) -> None:
-    """``core.audio`` beside ``usad_workbench.core.audio`` would be two of everything."""
+    """``core.audio`` beside ``usad_workbench.core.audio.reading`` would be two of everything."""
     code = (
         "import sys; from streamlit.testing.v1 import AppTest\n"
         f"sys.argv = ['app.py', {str(workspace.folder)!r}]\n"

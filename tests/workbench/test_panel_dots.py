@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from usad_workbench.workbench.presenters.panel_figures import panel_dots
-from usad_workbench.workbench.presenters.panel_marks import marks
-from usad_workbench.workbench.presenters.panels_in_words import VIEWS
+from usad_workbench.workbench.presenters.diagnosis.marks import marks
+from usad_workbench.workbench.presenters.diagnosis.plotly_figures import panel_dots
+from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 
 
 @pytest.mark.parametrize(

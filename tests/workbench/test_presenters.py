@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from usad_workbench.core.audio import read_audio
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.diagnosis import comparison
 from usad_workbench.core.errors import AudioError, DegenerateError
 from usad_workbench.core.similarity import EncoderRole, nearest_teachers
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
 from usad_workbench.workbench.presenters import (
-    bias,
     clips,
     colours,
     data,
@@ -26,12 +25,13 @@ from usad_workbench.workbench.presenters import (
     maps,
     names,
     overview,
-    panel_rows,
     probes,
     sound,
     text,
 )
-from usad_workbench.workbench.presenters.panels_in_words import VIEWS, views_of
+from usad_workbench.workbench.presenters.diagnosis import nearest as bias
+from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
+from usad_workbench.workbench.presenters.diagnosis.views import VIEWS, views_of
 
 NASTY = "<img src=x onerror=alert(1)> [a](http://b.c) $x$ :red[y] www.d.e f@g.hi"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.teachers.hub_folders import SAMPLES, save
+from tests.core.encoders.hub_folders import SAMPLES, save
 from usad_workbench.core.storage.importing import import_clips
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench.benchmarks.adapters import short_clips
 from usad_workbench.workbench.cli import main
+from usad_workbench.workbench.speed.adapters import short_clips
 
 
 def cut_weights(folder: Path) -> None:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from usad_workbench.core.csv_cells import neutral
-from usad_workbench.core.whole_file import write_whole, written_at_once
+from usad_workbench.core.files import write_whole, written_at_once
+from usad_workbench.core.storage.csv_cells import neutral
 from usad_workbench.workbench.commands.arguments import names_of
 from usad_workbench.workbench.output import DONE, Output, table
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Trains and evaluates what is missing, then writes the table."""
-    from usad_workbench.training.ablation import run_ablation
+    from usad_workbench.training.ablation.grid import run_ablation
     from usad_workbench.workbench.presenters.ablation import PRIMARY
 
     only = names_of(args.only) if args.only else []
@@ -53,8 +53,8 @@ def write_table(
     folder: Path, full: str, plus: str, overrides: Sequence[str], seeds: int
 ) -> list[dict[str, Any]]:
     """Writes results.csv, findings.csv and TABLE.md into the grid's folder; the findings."""
-    from usad_workbench.training.ablation import make_grid
-    from usad_workbench.training.ablation_table import (
+    from usad_workbench.training.ablation.grid import make_grid
+    from usad_workbench.training.ablation.table import (
         compare,
         mean_values,
         read_results,

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         if benchmark.needs_cuda and not torch.cuda.is_available():
             output.note(f"{name}: needs CUDA, skipped")
             continue
-        module = import_module(f"usad_workbench.workbench.benchmarks.{benchmark.module}")
+        module = import_module(f"usad_workbench.workbench.speed.{benchmark.module}")
         measure = cast(Callable[[], Iterable[Any]], getattr(module, benchmark.function))
         output.note(f"{name}: measuring")
         for row in measure():

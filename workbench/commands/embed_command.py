@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Embeds what is not embedded yet, encoder by encoder."""
     from usad_workbench.core.embedding import embed
-    from usad_workbench.core.registry import load_encoder
+    from usad_workbench.core.encoders.registry import load_encoder
     from usad_workbench.core.storage.importing import Failure
     from usad_workbench.core.storage.workspace import Workspace
 

@@ -84,7 +84,7 @@ _ACTIONS = {
 
 
 def _list(args: argparse.Namespace, output: Output) -> int:
-    from usad_workbench.core.registry import encoder_specs
+    from usad_workbench.core.encoders.registry import encoder_specs
 
     rows = [_row(name) for name in args.names or encoder_specs()]
     if args.names:
@@ -114,7 +114,7 @@ def _told(value: object) -> str:
 
 def _row(name: str) -> dict[str, Any]:
     """What is known of an encoder; of one that has to be loaded for it and cannot be, the reason."""
-    from usad_workbench.core.registry import encoder_spec, encoder_status
+    from usad_workbench.core.encoders.registry import encoder_spec, encoder_status
 
     status = encoder_status(name)
     reason = status.reason
@@ -153,7 +153,7 @@ def _cut(text: str, n_letters: int) -> str:
 
 
 def _get(args: argparse.Namespace, output: Output) -> int:
-    from usad_workbench.core.registry import encoder_status, get_weights
+    from usad_workbench.core.encoders.registry import encoder_status, get_weights
 
     names = _names(args)
     rows = []
@@ -193,7 +193,7 @@ def _convert(args: argparse.Namespace, output: Output) -> int:
 
 
 def _names(args: argparse.Namespace) -> list[str]:
-    from usad_workbench.core.registry import setup_encoders
+    from usad_workbench.core.encoders.registry import setup_encoders
 
     if args.file is not None and len(args.names) != 1:
         raise ConfigError(

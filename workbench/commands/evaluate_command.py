@@ -55,10 +55,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Evaluates encoders and systems; all choices are made on training folds alone."""
     if args.benchmark or args.data:
         return _run_benchmark(args, output)
+    from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
     from usad_workbench.core.probes import Protocol
     from usad_workbench.core.probes.head import head_of
     from usad_workbench.core.storage.workspace import Workspace
-    from usad_workbench.core.task_evaluation import EvaluationConfig, evaluate_tasks
 
     protocols = names_of(args.protocol or "knn,linear")
     chosen = tuple(name for name in get_args(Protocol) if name in protocols)
@@ -98,7 +98,7 @@ def _run_benchmark(args: argparse.Namespace, output: Output) -> int:
             "A benchmark needs --benchmark NAME, --data DIR and --encoders A,B, found not all of "
             "them. Name the encoders, as `usad encoders list` does, or run:DIR."
         )
-    from usad_workbench.workbench.benchmark_evaluation import BenchmarkRequest, run_benchmark
+    from usad_workbench.training.benchmark import BenchmarkRequest, run_benchmark
 
     request = BenchmarkRequest(
         workspace=args.workspace,

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds vectors that were made elsewhere; what does not fit is named."""
+    from usad_workbench.core.storage.clips_without_audio import import_silent_clips, new_columns
     from usad_workbench.core.storage.importing_embeddings import check_origin, import_embeddings
-    from usad_workbench.core.storage.silent_clips import import_silent_clips, new_columns
     from usad_workbench.core.storage.tables import check_task_columns, read_tasks, set_tasks
     from usad_workbench.core.storage.vectors_file import check_vectors
     from usad_workbench.core.storage.workspace import Workspace

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from usad_workbench.training.ablation_table import OVERALL, SCOPES, Finding
+from usad_workbench.training.ablation.table import OVERALL, SCOPES, Finding
 
 PRIMARY = "linear"
 """The protocol of the verdicts; the published rows are trained probes too."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from usad_workbench.core.roles import roles_to
+from usad_workbench.core.storage.roles import roles_to
 from usad_workbench.workbench.presenters.colours import ROLES
 from usad_workbench.workbench.presenters.names import shown
 from usad_workbench.workbench.presenters.sql import Sql

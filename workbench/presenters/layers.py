@@ -9,16 +9,16 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from usad_workbench.core.equal_content import with_joined_clusters
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.similarity import level_words, neighbour_overlap, stands_out
-from usad_workbench.core.similarity.standing_out import ALPHA
+from usad_workbench.core.similarity.significance import ALPHA
+from usad_workbench.core.storage.equal_content import with_joined_clusters
 from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
+from usad_workbench.workbench.presenters.diagnosis.stored import alpha_for
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.stored import alpha_for
 from usad_workbench.workbench.presenters.text import (
     count,
     hover,

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from usad_workbench.core.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL
+from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL
 from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role, title_lines
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import (

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from usad_workbench.core.audio import read_audio
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.storage.clip_audio import file_of_clip
 from usad_workbench.core.storage.workspace import Workspace

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order
-from usad_workbench.workbench.presenters.panel_marks import part_order
+from usad_workbench.workbench.presenters.diagnosis.marks import part_order
 from usad_workbench.workbench.presenters.text import number, shorten
 from usad_workbench.workbench.report import svg
 from usad_workbench.workbench.report.charts import CURVE_HEIGHT, FOOT, MAX_PANELS, legend

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import pandas as pd
 
 from usad_workbench.core.diagnosis.panel import Drivers, Panel
-from usad_workbench.core.similarity.standing_out import ALPHA
-from usad_workbench.workbench.presenters import panel_marks, panel_rows
+from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.workbench.presenters.colours import ROLE_SYMBOLS
+from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
+from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
+from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView, views_of
 from usad_workbench.workbench.presenters.dots import order_by_role
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.panels_in_words import ANSWERS, PanelView, views_of
 from usad_workbench.workbench.presenters.text import count, is_known, listing, shorten
 from usad_workbench.workbench.report import area_charts, charts, svg
 from usad_workbench.workbench.report.markup import Html, join, tag

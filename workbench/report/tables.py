@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from usad_workbench.workbench.presenters import panel_rows
+from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
+from usad_workbench.workbench.presenters.diagnosis.views import PanelView
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.panels_in_words import PanelView
 from usad_workbench.workbench.presenters.text import MISSING, is_known, is_missing, parameters
 from usad_workbench.workbench.report.markup import Html, tag
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from usad_workbench.core.diagnosis.verdicts import Verdict
-from usad_workbench.workbench.presenters.verdicts import is_open, meaning, question_words
+from usad_workbench.workbench.presenters.diagnosis.verdicts import is_open, meaning, question_words
 from usad_workbench.workbench.report.markup import Html, tag
 from usad_workbench.workbench.report.tables import matrix, pairs
 

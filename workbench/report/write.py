@@ -9,9 +9,9 @@ from typing import Any
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.errors import StoreError
+from usad_workbench.core.files import write_whole
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.whole_file import write_whole
-from usad_workbench.workbench.presenters.panels_in_words import view_of
+from usad_workbench.workbench.presenters.diagnosis.views import view_of
 from usad_workbench.workbench.presenters.text import count, listing, parameters
 from usad_workbench.workbench.report.markup import Html, join, tag
 from usad_workbench.workbench.report.panel_section import panel_section

@@ -5,10 +5,10 @@ import streamlit as st
 
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels import page, table
-from usad_workbench.workbench.panels.player import segment_player
 from usad_workbench.workbench.presenters import clips, data, maps
 from usad_workbench.workbench.presenters.text import count
+from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.player import segment_player
 
 QUICK_S = 1.0  # most answers are there before a word about waiting can be read
 REFRESH_S = 0.5

@@ -4,17 +4,18 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels import page, table
-from usad_workbench.workbench.panels.cell import show_cell
-from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel, show_warnings
-from usad_workbench.workbench.panels.scatter import custom_data
-from usad_workbench.workbench.presenters import layers, stored
+from usad_workbench.workbench.presenters import layers
 from usad_workbench.workbench.presenters.colours import domain_order
+from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 from usad_workbench.workbench.presenters.encoders import roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names, shown
-from usad_workbench.workbench.presenters.panels_in_words import VIEWS
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_words
+from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.cell import show_cell
+from usad_workbench.workbench.widgets.diagnosis import choose_run, show_panel, show_warnings
+from usad_workbench.workbench.widgets.scatter import custom_data
 
 LAYER_PANELS = ("inheritance", "attribution", "variance", "partial")
 

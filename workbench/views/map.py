@@ -4,12 +4,12 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels import page, table
-from usad_workbench.workbench.panels.player import segment_player
-from usad_workbench.workbench.panels.scatter import Picked, pick_points
-from usad_workbench.workbench.panels.space import choose_encoder, choose_layer
 from usad_workbench.workbench.presenters import clips, data, maps
 from usad_workbench.workbench.presenters.text import count
+from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.player import segment_player
+from usad_workbench.workbench.widgets.scatter import Picked, pick_points
+from usad_workbench.workbench.widgets.space import choose_encoder, choose_layer
 
 METHODS = {"umap": "UMAP", "pca": "PCA"}
 

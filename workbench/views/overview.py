@@ -3,10 +3,10 @@
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels import page, table
 from usad_workbench.workbench.presenters import overview
 from usad_workbench.workbench.presenters.colours import ROLE_HELP
 from usad_workbench.workbench.presenters.text import count, measure_words, plain
+from usad_workbench.workbench.widgets import page, table
 
 
 def view() -> None:

@@ -4,15 +4,18 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels import page, table
-from usad_workbench.workbench.panels.diagnosis import choose_run, show_panel, show_warnings
-from usad_workbench.workbench.panels.legend import role_legend
-from usad_workbench.workbench.presenters import data, panel_figures, panel_marks, probes, stored
+from usad_workbench.workbench.presenters import data, probes
+from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
+from usad_workbench.workbench.presenters.diagnosis import plotly_figures as panel_figures
+from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.diagnosis.views import view_of
 from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names
-from usad_workbench.workbench.presenters.panels_in_words import view_of
 from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.diagnosis import choose_run, show_panel, show_warnings
+from usad_workbench.workbench.widgets.legend import role_legend
 
 COSTS = {
     "n_params": "parameters in use",

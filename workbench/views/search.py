@@ -8,13 +8,13 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels import page
-from usad_workbench.workbench.panels.player import clip_player, segment_card, segment_player
-from usad_workbench.workbench.panels.query import FromCollection, Query, choose_query
-from usad_workbench.workbench.panels.space import choose_encoder, choose_layer
 from usad_workbench.workbench.presenters import clips, hits, overview
 from usad_workbench.workbench.presenters.encoders import layers_of, roles_for, roles_of
 from usad_workbench.workbench.presenters.text import number, plain
+from usad_workbench.workbench.widgets import page
+from usad_workbench.workbench.widgets.player import clip_player, segment_card, segment_player
+from usad_workbench.workbench.widgets.query import FromCollection, Query, choose_query
+from usad_workbench.workbench.widgets.space import choose_encoder, choose_layer
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.panels import page, run, table
 from usad_workbench.workbench.presenters import runs, training
 from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
 from usad_workbench.workbench.presenters.runs import Run
 from usad_workbench.workbench.presenters.text import listing, plain
+from usad_workbench.workbench.widgets import page, run, table
 
 REFRESH_S = 2.0
 N_SHOWN = 4  # compared without being asked to

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from usad_workbench.core.arrays import Indices
 from usad_workbench.core.bias.associations import (
     AssociationResult,
     AssociationTest,
@@ -35,7 +36,6 @@ from usad_workbench.core.diagnosis.rules import AssociationRule
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg
-from usad_workbench.core.similarity._arrays import Indices
 
 NAME = "associations"
 COLUMNS = {

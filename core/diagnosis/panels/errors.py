@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from usad_workbench.core.bias.errors import (
+from usad_workbench.core.bias.error_consistency import (
     error_consistency,
     excess_consistency,
     shared_confusions,
@@ -17,15 +17,15 @@ from usad_workbench.core.diagnosis.answers import (
     are_stored,
     both_wrong,
 )
-from usad_workbench.core.diagnosis.exchangeable import controls_for, no_peer_words
+from usad_workbench.core.diagnosis.controls import controls_for, no_peer_words
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.diagnosis.verdicts import answer_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg, family_p_values
 from usad_workbench.core.similarity.excess import Place
-from usad_workbench.core.tasks import Task
 
 NAME = "errors"
 PLACES: tuple[Place, ...] = ("student", "teacher")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from usad_workbench.core.diagnosis.exchangeable import (
+from usad_workbench.core.arrays import Indices, Matrix
+from usad_workbench.core.diagnosis.controls import (
     MATCHED_ACCURACY,
     USERS_WORD,
     MatchTable,
@@ -19,6 +20,7 @@ from usad_workbench.core.diagnosis.inheritance_verdict import LARGEST_EXCESS, do
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import (
@@ -28,7 +30,6 @@ from usad_workbench.core.similarity import (
     family_p_values,
     layer_similarity,
 )
-from usad_workbench.core.similarity._arrays import Indices, Matrix
 from usad_workbench.core.similarity._shares import clip_shares
 from usad_workbench.core.similarity.excess import (
     Excess,
@@ -37,7 +38,7 @@ from usad_workbench.core.similarity.excess import (
     excess_in,
 )
 from usad_workbench.core.similarity.layers import thin_clusters
-from usad_workbench.core.teacher_similarity import MEASURES, ClipVectors
+from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "inheritance"
 PLACES: tuple[Place, ...] = ("student", "teacher")

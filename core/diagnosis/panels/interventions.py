@@ -20,7 +20,7 @@ from usad_workbench.core.bias.displacement import (
     sensitivity,
     spread,
 )
-from usad_workbench.core.diagnosis.interventions import (
+from usad_workbench.core.diagnosis.intervention_runs import (
     NOT_MEASURED,
     Measured,
     measure_interventions,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from usad_workbench.core.arrays import Indices
 from usad_workbench.core.bias.neighbourhoods import (
     Leakage,
     bad_occurrences,
@@ -20,7 +21,6 @@ from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity._arrays import Indices
 
 NAME = "neighbourhoods"
 SHARES = "MAP(VARCHAR, DOUBLE)"

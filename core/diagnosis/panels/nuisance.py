@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from usad_workbench.core.bias.carried import CarriedShare, Erasable, carried_share
 from usad_workbench.core.bias.erasure import check_erasure, reliance
 from usad_workbench.core.bias.factors import categorical
 from usad_workbench.core.bias.nuisance import (
@@ -26,15 +25,16 @@ from usad_workbench.core.bias.nuisance import (
     probe_nuisance,
     profile_inheritance,
 )
+from usad_workbench.core.bias.nuisance_share import CarriedShare, Erasable, carried_share
 from usad_workbench.core.diagnosis.clip_factors import ClipFactor, clip_factors, spaces_of
-from usad_workbench.core.diagnosis.exchangeable import controls_for
+from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.evaluation.tasks import Task, untestable
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg
 from usad_workbench.core.similarity.layers import thin_clusters
-from usad_workbench.core.tasks import Task, untestable
 
 NAME = "nuisance"
 SHARES = "MAP(VARCHAR, DOUBLE)"

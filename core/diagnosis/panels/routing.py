@@ -18,15 +18,15 @@ from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, break_even_words
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
-from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity.resampling import Interval
-from usad_workbench.core.task_systems import (
+from usad_workbench.core.evaluation.systems import (
     LEARNED_ROUTER,
     ORACLE_ROUTER,
     SYSTEMS,
     teacher_pool,
 )
-from usad_workbench.core.tasks import MEAN_OF_TASKS, Task, mean_difference
+from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, Task, mean_difference
+from usad_workbench.core.progress import Progress
+from usad_workbench.core.similarity.resampling import Interval
 
 NAME = "routing"
 ANY_DOMAIN = "any"

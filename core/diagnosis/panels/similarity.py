@@ -7,15 +7,15 @@ import pandas as pd
 
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Panel, PanelKind
-from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
-from usad_workbench.core.storage.schema import TABLES
-from usad_workbench.core.teacher_similarity import (
+from usad_workbench.core.diagnosis.teacher_similarity import (
     MEASURES,
     SimilarityConfig,
     compare_with_teachers,
     similarity_rows,
 )
+from usad_workbench.core.progress import Progress
+from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
+from usad_workbench.core.storage.schema import TABLES
 
 NAME = "similarity"
 COLUMNS = {

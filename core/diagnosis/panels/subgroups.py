@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from usad_workbench.core.arrays import Indices
 from usad_workbench.core.bias.subgroups import equalised_odds_gap, group_gap, inherited_gap
 from usad_workbench.core.diagnosis.answers import NOT_STORED, Answers, answers, are_stored
-from usad_workbench.core.diagnosis.exchangeable import controls_for
+from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg
-from usad_workbench.core.similarity._arrays import Indices
 from usad_workbench.core.storage.schema import CLIP_COLUMNS
-from usad_workbench.core.tasks import Task
 
 NAME = "subgroups"
 GROUP_COLUMNS = (

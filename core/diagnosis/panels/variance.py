@@ -8,7 +8,7 @@ from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_
 from usad_workbench.core.diagnosis.thinning import thinned_rows
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity.spike_in import CUTS, correct_total
+from usad_workbench.core.similarity.r2_calibration import CUTS, correct_total
 from usad_workbench.core.similarity.variance import SUPPRESSION, partition_variance
 
 NAME = "variance"

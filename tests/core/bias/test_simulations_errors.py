@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from usad_workbench.core.bias.errors import error_consistency, excess_consistency
+from usad_workbench.core.bias.error_consistency import error_consistency, excess_consistency
 from usad_workbench.core.bias.subgroups import group_gap
 from usad_workbench.core.probes import paired_difference
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from usad_workbench.core.bias.errors import excess_consistency
+from usad_workbench.core.bias.error_consistency import excess_consistency
 from usad_workbench.core.bias.routing import break_even_accuracy
 from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.document import document
@@ -25,11 +25,13 @@ from usad_workbench.core.diagnosis.verdicts import (
     universal_or_routing,
 )
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
 from usad_workbench.core.similarity.excess import excess_over_controls
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.task_evaluation import EvaluationConfig, evaluate_tasks
-from usad_workbench.workbench.presenters import layers, panel_rows, stored
-from usad_workbench.workbench.presenters.panels_in_words import views_of
+from usad_workbench.workbench.presenters import layers
+from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
+from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.diagnosis.views import views_of
 from usad_workbench.workbench.report import write_report
 
 TEXT = load_rules()[1]

@@ -15,13 +15,17 @@ from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import diagnose
 from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.predictions import Predictions, store_predictions, stored_predictions
+from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.evaluation.predictions import (
+    Predictions,
+    store_predictions,
+    stored_predictions,
+)
+from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.tables import set_distillation, set_tasks
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.task_evaluation import EvaluationConfig, evaluate_tasks
-from usad_workbench.core.tasks import Task
 
 
 def _material(workspace: Workspace, student: str) -> Material:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
-from usad_workbench.core.diagnosis.exchangeable import controls_for
+from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.panels import disagreements, inheritance

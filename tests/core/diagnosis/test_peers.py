@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
+from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.document import document
-from usad_workbench.core.diagnosis.exchangeable import controls_for
 from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
 from usad_workbench.core.diagnosis.peers import StudentRecord, differences, student_record
 from usad_workbench.core.diagnosis.suite import diagnose

@@ -7,11 +7,11 @@ from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.answers import NOT_STORED
 from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
 from usad_workbench.core.diagnosis.panels import errors, routing, subgroups
+from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER, SYSTEMS
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.tables import set_distillation, set_tasks
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.task_evaluation import EvaluationConfig, evaluate_tasks
-from usad_workbench.core.task_systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER, SYSTEMS
 
 N_CLIPS, N_CLUSTERS, DIM, N_WORDS = 240, 24, 12, 4
 

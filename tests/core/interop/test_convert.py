@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.core.encoders.remote_folder import keep_code_apart
 from tests.core.interop.published_folder import NAMES, SIZE, write_published
-from tests.core.teachers.remote_folder import keep_code_apart
 from tests.full_disk import full_after
 from usad_workbench.core.clips import Clip
+from usad_workbench.core.encoders.registry import load_encoder
+from usad_workbench.core.encoders.trust import trusting_remote_code
 from usad_workbench.core.errors import ConfigError, ProvenanceError
 from usad_workbench.core.interop.convert import (
     NameMap,
@@ -22,8 +24,6 @@ from usad_workbench.core.interop.convert import (
     student_config,
     write_map,
 )
-from usad_workbench.core.registry import load_encoder
-from usad_workbench.core.trust import trusting_remote_code
 from usad_workbench.workbench.cli import main
 
 MAP = NameMap(size="base", student=SIZE, names=NAMES)

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.errors import UnknownNameError
-from usad_workbench.core.registry import (
+from usad_workbench.core.encoders.registry import (
     encoder_spec,
     encoder_specs,
     encoder_status,
     load_encoder,
     student_teachers,
 )
-from usad_workbench.core.teachers.students import CONTROL_FOLDER, CONTROLS
+from usad_workbench.core.encoders.students import CONTROL_FOLDER, CONTROLS
+from usad_workbench.core.errors import UnknownNameError
 
 WHISPER = ("whisper-tiny.en", "speech", 1)
 AISFX = ("aisfx", "sound", 1)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from usad_workbench.core.encoders.networks.mel import MelConfig, MelSpectrogram
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.models.frontend import LOG_FLOOR, FrontendConfig, LogMel
 from usad_workbench.core.models.sizes import SIZES
 from usad_workbench.core.models.student import Student
-from usad_workbench.core.teachers.mel import MelConfig, MelSpectrogram
 
 RNG = np.random.default_rng(0)
 

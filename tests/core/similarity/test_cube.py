@@ -9,7 +9,7 @@ from usad_workbench.core.similarity._cross_products import (
     from_gram_blocks,
 )
 from usad_workbench.core.similarity.cube import observed_cube
-from usad_workbench.workbench.benchmarks.similarity import bench_similarity_cube, gram_cka
+from usad_workbench.workbench.speed.similarity import bench_similarity_cube, gram_cka
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity._grouped_ridge import PENALTIES, cluster_folds, out_of_fold
-from usad_workbench.core.similarity.spike_in import correct_total
+from usad_workbench.core.similarity.r2_calibration import correct_total
 from usad_workbench.core.similarity.variance import Blocks, partition_variance
 
 DIM = 32

@@ -13,9 +13,8 @@ import pytest
 
 from usad_workbench.core import locks
 from usad_workbench.core.errors import StoreError, UsadError
-from usad_workbench.core.locks import FileLock
+from usad_workbench.core.locks import FileLock, abandoned, claimed
 from usad_workbench.core.storage import claims, creation
-from usad_workbench.core.storage.claims import abandoned, claimed
 from usad_workbench.core.storage.database import SharedLock
 from usad_workbench.core.storage.schema import TABLES
 from usad_workbench.core.storage.segments import Segmentation

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from usad_workbench.core.cost import encoder_costs
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
+from usad_workbench.core.evaluation.cost import encoder_costs
 from usad_workbench.core.similarity import debiased_linear_cka
+from usad_workbench.core.storage.clips_without_audio import import_silent_clips
 from usad_workbench.core.storage.exporting import export_clips
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
-from usad_workbench.core.storage.silent_clips import import_silent_clips
 from usad_workbench.core.storage.spaces import pending_segments
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace

@@ -16,9 +16,9 @@ from tests.conftest import SpectrumEncoder, write_tone
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.models.encoder import LayerFeatures
 from usad_workbench.core.storage import spaces
+from usad_workbench.core.storage.clips_without_audio import import_silent_clips
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.schema import STAGED
-from usad_workbench.core.storage.silent_clips import import_silent_clips
 from usad_workbench.core.storage.spaces import drop_encoder
 from usad_workbench.core.storage.vector_tables import digest_of
 from usad_workbench.core.storage.workspace import Workspace

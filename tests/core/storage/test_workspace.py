@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SpectrumEncoder
-from usad_workbench.core.audio import read_audio
+from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import ProvenanceError, StoreError, UnknownNameError
 from usad_workbench.core.storage.schema import TABLES

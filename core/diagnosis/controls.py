@@ -1,0 +1,203 @@
+"""Which controls could stand in the teacher's place, and which in the student's.
+
+A control is exchangeable with a teacher if it has the same home domain and did not teach;
+with the student if it is a student that this teacher did not teach, and nothing on record says
+that it is of another architecture, size or training (``peers``). How alike they are otherwise
+stands in the match table: similarity grows with accuracy and with dims, whoever taught whom.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.peers import differences, student_record
+from usad_workbench.core.encoders.registry import student_teachers
+from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.evaluation.tasks import untestable
+from usad_workbench.core.probes import evaluate_probe
+from usad_workbench.core.similarity.excess import Place
+from usad_workbench.core.storage.clip_vectors import ClipVectors
+
+USERS_WORD = "--controls, the user's word"
+MATCHED_ACCURACY = 0.05
+"""Encoders whose accuracies differ by more do not match."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """One encoder beside the mean of the controls that take its place, in one domain.
+
+    NaN: unknown.
+    """
+
+    accuracy: float
+    """Cosine k-NN on the domain's tasks at the matching layer, mean over tasks."""
+    control_accuracy: float
+    dim: float
+    control_dim: float
+    n_params: float
+    control_n_params: float
+
+    @property
+    def is_matched(self) -> bool | None:
+        """Whether accuracies lie within 0.05; none where one is unknown."""
+        gap = abs(self.accuracy - self.control_accuracy)
+        return None if math.isnan(gap) else gap <= MATCHED_ACCURACY
+
+
+def controls_for(material: Material, teacher: str, place: Place) -> list[str]:
+    """The controls that could stand in the teacher's or in the student's place.
+
+    Args:
+        material: Of one student.
+        teacher: One of its teachers.
+        place: Whose place.
+    """
+    taught = _taught_by(material)
+    if place == "student":
+        others = no_peers(material)
+        return [
+            n
+            for n, mine in taught.items()
+            if mine is not None and teacher not in mine and n not in others
+        ]
+    home = material.roles[teacher].domain
+    return [
+        n
+        for n, mine in taught.items()
+        if mine is None and _home(material, n) == home and n not in material.once_taught
+    ]
+
+
+def no_peers(material: Material) -> dict[str, str]:
+    """Controls that are known to be no peers of the student, and in what."""
+    mine = student_record(material.student)
+    if mine is None:
+        return {}
+    found = {}
+    for name in material.controls:
+        record = student_record(name)
+        apart = differences(mine, record) if record else []
+        if apart:
+            found[name] = ", ".join(apart)
+    return found
+
+
+def no_peer_words(material: Material) -> str:
+    """The controls that are known to be no peers, each with its differences; empty for none."""
+    others = no_peers(material)
+    if not others:
+        return ""
+    return "; no peers of the student: " + "; ".join(f"{n} ({why})" for n, why in others.items())
+
+
+def rests_on(material: Material, names: Sequence[str], place: Place) -> str:
+    """What it rests on that these controls are peers of the one whose place they take.
+
+    Args:
+        material: Of one student.
+        names: Controls of one row; empty where it has none.
+        place: Whose place.
+    """
+    if not names:
+        return ""
+    chosen = USERS_WORD if material.are_controls_named else "their roles here"
+    if place == "teacher":
+        return f"controls for the teacher: the same home domain, and {chosen}"
+    unknown = [n for n in names if not (student_record(material.student) and student_record(n))]
+    if not unknown:
+        return "controls for the student: architecture and training on record, alike"
+    return (
+        f"controls for the student: {chosen}, as architecture and training of "
+        f"{_some(unknown)} beside {material.student} are not on record"
+    )
+
+
+def _some(names: Sequence[str], n: int = 4) -> str:
+    more = len(names) - n
+    return ", ".join(names[:n]) + (f" and {more} more" if more > 0 else "")
+
+
+def _home(material: Material, name: str) -> str | None:
+    return material.roles[name].domain
+
+
+def _taught_by(material: Material) -> dict[str, set[str] | None]:
+    """Control to the teachers of a control that is a student; none for any other encoder.
+
+    A student that is named as a control and whose teachers nobody recorded had none of ours.
+    """
+    recorded = material.workspace.read("SELECT student, teacher FROM distillation")
+    kept = material.workspace.encoders()
+    roles = dict(zip(kept.encoder, kept.role, strict=True))
+    taught: dict[str, set[str] | None] = {}
+    for name in material.controls:
+        mine = recorded[recorded.student == name].teacher
+        if len(mine):
+            taught[name] = {str(one) for one in mine}
+            continue
+        try:
+            taught[name] = {teacher for teacher, _, _ in student_teachers(name)}
+        except UnknownNameError:
+            taught[name] = set() if roles.get(name) == "student" else None
+    return taught
+
+
+class MatchTable:
+    """Matches of one diagnosis; each accuracy is measured once."""
+
+    def __init__(self, material: Material) -> None:
+        """Takes what the panels are computed from."""
+        self._material = material
+        self._tasks = material.tasks()
+        self._accuracies: dict[tuple[str, int, str], float] = {}
+        kept = material.workspace.encoders()
+        self._n_params = {str(r.encoder): float(r.n_params) for r in kept.itertuples()}
+
+    def match(self, encoder: str, controls: Sequence[str], layer: int, domain: str) -> Match:
+        """One encoder beside its controls.
+
+        Args:
+            encoder: Teacher or student.
+            controls: Who takes its place; at least one.
+            layer: Of the student; the others are taken at the matching one.
+            domain: Whose tasks.
+        """
+        names = (encoder, *controls)
+        sizes = [self._n_params.get(name, math.nan) for name in names]
+        dims = [float(self._vectors(name, layer).shape[1]) for name in names]
+        accuracies = [self._accuracy(name, layer, domain) for name in names]
+        n = len(controls)
+        return Match(
+            accuracy=accuracies[0], control_accuracy=sum(accuracies[1:]) / n,
+            dim=dims[0], control_dim=sum(dims[1:]) / n,
+            n_params=sizes[0], control_n_params=sum(sizes[1:]) / n,
+        )  # fmt: skip
+
+    def _vectors(self, name: str, layer: int) -> ClipVectors:
+        material = self._material
+        return material.vectors(name, material.matching_layer(name, layer))
+
+    def _accuracy(self, name: str, layer: int, domain: str) -> float:
+        key = (name, layer, domain)
+        if key not in self._accuracies:
+            self._accuracies[key] = self._measured(name, layer, domain)
+        return self._accuracies[key]
+
+    def _measured(self, name: str, layer: int, domain: str) -> float:
+        material, values = self._material, []
+        inside = set(material.clips.clip_id[material.rows(domain)])
+        for whole in self._tasks:
+            rows = np.flatnonzero([clip_id in inside for clip_id in whole.clip_ids])
+            task = whole.take(rows)
+            if untestable(task):
+                continue
+            x = self._vectors(name, layer)[material.places(task.clip_ids)]
+            found = evaluate_probe(
+                x, task.labels, task.groups, task.units, metric=task.metric, seeds=(0,)
+            )
+            values.append(found.value)
+        return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,301 @@
+"""Fills ``teacher_similarity`` and what follows from it: the similarity panel.
+
+Every layer of the student against every layer of every other encoder, domain by
+domain, on the clips that all of them have. Controls and baselines are compared like
+teachers and stand in the column ``teacher``, since a similarity alone says nothing:
+the tables ``encoders`` and ``distillation`` say who is what.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from usad_workbench.core.diagnosis.nearest import (
+    LazyMatrices,
+    correct_p_values,
+    state_nearest,
+)
+from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.similarity import (
+    EncoderRole,
+    LayerMatrix,
+    Measure,
+    layer_similarity,
+    neighbour_overlap,
+)
+from usad_workbench.core.similarity.significance import ALPHA
+from usad_workbench.core.storage.clip_vectors import (
+    ClipVectors,
+    _embedded,
+    clip_vectors,
+    common_clips,
+)
+from usad_workbench.core.storage.roles import encoder_roles
+from usad_workbench.core.storage.workspace import Workspace
+
+MEASURES: tuple[Measure, ...] = ("debiased_linear_cka", "mutual_knn")
+MIN_CLIPS = 24
+"""A domain with fewer clips has no neighbourhoods of 10 to compare."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimilarityConfig:
+    """How the panel is computed."""
+
+    k: int = 10
+    """Neighbours per clip of mutual k-NN; Huh et al. 2024 (arXiv:2405.07987) use 10."""
+    n_permutations: int = 200
+    """Groeger et al. 2026 (arXiv:2602.14486) use 200."""
+    seed: int = 0
+    alpha: float = ALPHA
+    """Level at which the statements say that a similarity stands out."""
+    max_clips: int = 1000
+    """Larger domains are thinned to whole clusters; 1,500 need 2 GB, 1,000 half of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SimilarityReport:
+    """The panel as it now stands in the workspace."""
+
+    student: str
+    encoders: list[str]
+    domains: list[str]
+    n_clips: int
+    n_clusters: int
+    n_computed: int
+    """Pairs of encoder and domain that were not there yet."""
+    warnings: list[str] = field(default_factory=list)
+
+
+def compare_with_teachers(
+    workspace: Workspace,
+    student: str,
+    *,
+    roles: Mapping[str, EncoderRole] | None = None,
+    config: SimilarityConfig | None = None,
+    progress: Progress = no_progress,
+) -> SimilarityReport:
+    """Compares a student's layers with those of other encoders, domain by domain.
+
+    Similarities that are in the workspace already, computed from the same vectors in the same
+    way, are left as they are. What follows from them and from the roles, which teacher is
+    nearest, is stated anew each time.
+
+    Args:
+        workspace: Holds the embeddings.
+        student: Whose layers.
+        roles: With whom, and what each of them is to the student; every encoder that has
+            embeddings where none, with the roles of ``encoder_roles``.
+        config: Neighbours, permutations, seed.
+        progress: Called after each encoder and domain.
+
+    Raises:
+        UnknownNameError: an encoder without embeddings in the workspace.
+    """
+    config = config or SimilarityConfig()
+    workspace.space_id(student, -1)
+    if roles is None:
+        present = _embedded(workspace)
+        known = encoder_roles(workspace, student)
+        roles = {name: role for name, role in known.items() if name in present}
+    names = [name for name in roles if name != student]
+    for name in names:
+        workspace.space_id(name, -1)
+    clips = common_clips(workspace, [student, *names])
+    counts = clips.domain.value_counts()
+    domains = sorted(counts.index[counts >= MIN_CLIPS])
+    job = _Job(workspace, student, clips[clips.domain.isin(domains)], config)
+    # A domain is computed for all encoders or for none: differences need both on one sample.
+    stale = [domain for domain in domains if any(job.misses(name, domain) for name in names)]
+    todo = [(name, domain) for name in names for domain in stale]
+    keys = [(student, n, d, measure) for n in names for d in domains for measure in MEASURES]
+    matrices = LazyMatrices(
+        keys, lambda key: job.matrix(key[1], key[2], cast(Measure, key[3]), n_permutations=0)
+    )
+    for done, (name, domain) in enumerate(todo, start=1):
+        for measure in MEASURES:
+            matrices.keep((student, name, domain, measure), job.compare(name, domain, measure))
+        progress(done, len(todo), f"compare {student}")
+    if todo:
+        correct_p_values(workspace, student)
+    state_nearest(workspace, student, domains, matrices, roles, config.alpha)
+    used = job.clips
+    return SimilarityReport(
+        student=student, encoders=names, domains=domains, n_clips=len(used),
+        n_clusters=int(used.cluster_id.nunique()), n_computed=len(todo),
+        warnings=left_out_words(counts),
+    )  # fmt: skip
+
+
+def left_out_words(counts: "pd.Series[int]") -> list[str]:
+    """One warning that names all domains with too few clips, if there are any.
+
+    >>> left_out_words(pd.Series({"speech": 90, "birds": 3, "bats": 8}))
+    ['birds (3 clips), bats (8 clips): fewer than 24 clips that all encoders have, left out']
+    """
+    small = [f"{domain} ({n} clips)" for domain, n in counts.items() if n < MIN_CLIPS]
+    if not small:
+        return []
+    return [f"{', '.join(small)}: fewer than {MIN_CLIPS} clips that all encoders have, left out"]
+
+
+class _Job:
+    """One student's panel: its clips, its vectors, and where rows go."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        student: str,
+        clips: pd.DataFrame,
+        config: SimilarityConfig,
+    ) -> None:
+        self.workspace = workspace
+        self.student = student
+        self.clips = clips
+        self._config = config
+        self._clips_sha256 = hashlib.sha256(clips.to_csv(index=False).encode()).hexdigest()
+        self._vectors: dict[str, dict[int, ClipVectors]] = {}
+
+    def misses(self, name: str, domain: str) -> bool:
+        """Whether this pair has to be computed."""
+        found = self.workspace.read(
+            "SELECT count(DISTINCT measure) AS n FROM teacher_similarity WHERE student = ? "
+            "AND teacher = ? AND domain = ? AND fingerprint = ?",
+            [self.student, name, domain, self._fingerprint(name)],
+        )
+        return int(found.n[0]) < len(MEASURES)
+
+    def matrix(
+        self, name: str, domain: str, measure: Measure, *, n_permutations: int
+    ) -> LayerMatrix:
+        """One encoder's matrix in one domain; the permutations make its null and p-values."""
+        rows = self._rows(domain)
+        config = self._config
+        return layer_similarity(
+            [x[rows] for x in self._of(self.student).values()],
+            [x[rows] for x in self._of(name).values()],
+            self.clips.cluster_id.to_numpy()[rows].tolist(), measure=measure, k=config.k,
+            n_permutations=n_permutations, seed=config.seed, max_clips=config.max_clips,
+        )  # fmt: skip
+
+    def compare(self, name: str, domain: str, measure: Measure) -> LayerMatrix:
+        """Computes and stores one encoder's matrix in one domain."""
+        matrix = self.matrix(name, domain, measure, n_permutations=self._config.n_permutations)
+        rows = self._rows(domain)
+        mine = {layer: x[rows] for layer, x in self._of(self.student).items()}
+        theirs = {layer: x[rows] for layer, x in self._of(name).items()}
+        stamp = self._fingerprint(name)
+        table = similarity_rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
+        _store(self.workspace, "teacher_similarity", table, self.student, name, domain, measure)
+        if measure == "mutual_knn":
+            self._store_clips(name, domain, rows, mine, theirs)
+        return matrix
+
+    def _rows(self, domain: str) -> npt.NDArray[np.intp]:
+        return np.flatnonzero((self.clips.domain == domain).to_numpy())
+
+    def _store_clips(
+        self,
+        name: str,
+        domain: str,
+        rows: npt.NDArray[np.intp],
+        mine: Mapping[int, ClipVectors],
+        theirs: Mapping[int, ClipVectors],
+    ) -> None:
+        """Per-clip neighbour overlap of every layer pair."""
+        clip_ids = self.clips.clip_id.to_numpy()[rows]
+        clusters = self.clips.cluster_id.to_numpy()[rows].tolist()
+        parts = [
+            pa.table(
+                {
+                    "student": [self.student] * len(rows),
+                    "student_layer": [a] * len(rows),
+                    "teacher": [name] * len(rows),
+                    "teacher_layer": [b] * len(rows),
+                    "clip_id": clip_ids,
+                    "measure": ["mutual_knn"] * len(rows),
+                    "value": neighbour_overlap(x, y, self._config.k, clusters),
+                }
+            )
+            for a, x in mine.items()
+            for b, y in theirs.items()
+        ]
+        with self.workspace.database.write() as connection:
+            connection.execute(
+                "DELETE FROM clip_teacher_similarity WHERE student = ? AND teacher = ? AND "
+                "clip_id IN (SELECT clip_id FROM clips WHERE domain = ?)",
+                [self.student, name, domain],
+            )
+            connection.register("rows", pa.concat_tables(parts))
+            connection.execute("INSERT INTO clip_teacher_similarity SELECT * FROM rows")
+
+    def _fingerprint(self, name: str) -> str:
+        """Names what a pair's values were computed from: vectors, clips, clusters, settings."""
+        spaces = self.workspace.spaces()
+        spaces = spaces[spaces.encoder.isin([self.student, name])]
+        config = self._config
+        made_from = [
+            sorted(
+                set(zip(spaces.encoder, spaces.weights_sha256, spaces.code_version, strict=True))
+            ),
+            [config.k, config.n_permutations, config.seed, config.max_clips],
+            self._clips_sha256,
+        ]
+        return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+
+    def _of(self, name: str) -> dict[int, ClipVectors]:
+        """Vectors [clip, dim] of every layer; the student's stay in memory, one other does."""
+        if name not in self._vectors:
+            for other in [n for n in self._vectors if n != self.student]:
+                del self._vectors[other]
+            ids = self.clips.clip_id.tolist()
+            spaces = self.workspace.spaces()
+            layers = spaces[(spaces.encoder == name) & (spaces.pooling == "mean")].layer
+            self._vectors[name] = {
+                int(layer): clip_vectors(self.workspace, name, int(layer), ids) for layer in layers
+            }
+        return self._vectors[name]
+
+
+def similarity_rows(
+    student: str,
+    student_layers: Sequence[int],
+    teacher: str,
+    teacher_layers: Sequence[int],
+    domain: str,
+    matrix: LayerMatrix,
+    stamp: str,
+) -> pd.DataFrame:
+    """Rows of ``teacher_similarity`` from one matrix, q-values not yet known."""
+    rows = [
+        (
+            student, a, teacher, b, domain, matrix.measure, matrix.values[i, j],
+            matrix.ci_low[i, j], matrix.ci_high[i, j], matrix.null_kind, matrix.null_q95[i, j],
+            matrix.p_value[i, j], np.nan, matrix.n_clips, matrix.n_clusters, matrix.reason, stamp,
+        )
+        for i, a in enumerate(student_layers)
+        for j, b in enumerate(teacher_layers)
+    ]  # fmt: skip
+    columns = (
+        "student student_layer teacher teacher_layer domain measure value ci_low ci_high "
+        "null_kind null_q95 p_value q_value n_clips n_clusters reason fingerprint"
+    )
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def _store(workspace: Workspace, table: str, rows: pd.DataFrame, *key: str) -> None:
+    """Replaces the rows of one student, teacher, domain and measure; NaN becomes NULL."""
+    with workspace.database.write() as connection:
+        connection.execute(
+            f"DELETE FROM {table} WHERE student = ? AND teacher = ? AND domain = ? AND measure = ?",
+            list(key),
+        )
+        connection.register("rows", pa.Table.from_pandas(rows, preserve_index=False))
+        connection.execute(f"INSERT INTO {table} SELECT * FROM rows")

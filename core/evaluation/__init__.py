@@ -1,0 +1,1 @@
+"""Frozen probes on labelled tasks: from a workspace to stored scores and predictions."""

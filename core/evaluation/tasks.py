@@ -1,0 +1,219 @@
+"""Tasks: a label to be read from embeddings, and the grouping that keeps the test honest.
+
+Made from rows alone, so that a workspace and a training run judge encoders alike.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from usad_workbench.core.errors import ConfigError, UnknownNameError, did_you_mean
+from usad_workbench.core.probes import PairedTask, ProbeResult, mean_paired_difference
+from usad_workbench.core.probes.metrics import Metric, check_metric
+from usad_workbench.core.similarity import MIN_CLUSTERS
+from usad_workbench.core.similarity.resampling import Interval
+from usad_workbench.core.storage.domains import same_domain
+from usad_workbench.core.storage.equal_content import CONTENT_COLUMN, joined_groups
+
+Strings = npt.NDArray[np.object_]
+MEAN_OF_TASKS = "mean of tasks"
+MEAN_WITH_INTERVAL = "mean of tasks with intervals"
+"""Tasks with fewer than 8 units to resample have no interval, nor has a mean with them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Task:
+    """The clips of one task: those of its domain with a label and a group."""
+
+    name: str
+    metric: Metric
+    clip_ids: list[str]
+    labels: Strings
+    groups: Strings
+    """What folds keep whole."""
+    units: Strings
+    """What intervals resample: clusters, or groups where the label is the cluster itself."""
+    domain: str | None = None
+    """Whose clips; none for any."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are enough units to resample."""
+        return len(set(self.units)) >= MIN_CLUSTERS
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "Task":
+        """The task on some of its clips."""
+        return Task(
+            name=self.name,
+            metric=self.metric,
+            clip_ids=[self.clip_ids[i] for i in rows],
+            labels=self.labels[rows],
+            groups=self.groups[rows],
+            units=self.units[rows],
+            domain=self.domain,
+        )
+
+
+def untestable(task: Task) -> str:
+    """Why no probe could be asked this task; empty where it can be.
+
+    A class can be learned and tested only where two groups have it, since folds keep groups
+    whole; with fewer than two such classes nothing is told apart. So it is with one class or
+    one group, and with labels that are the group itself or the name of the clip.
+
+    >>> def of(labels, groups):
+    ...     ids = [str(i) for i in range(len(labels))]
+    ...     both = [np.array(list(one), dtype=object) for one in (labels, groups)]
+    ...     return Task(name="t", metric="accuracy", clip_ids=ids, labels=both[0],
+    ...         groups=both[1], units=both[1])
+    >>> untestable(of("abab", "1122"))
+    ''
+    >>> untestable(of("abab", "abab"))
+    'no class is in two groups, so none could be learned from some and tested on another'
+    """
+    classes, groups = set(task.labels), set(task.groups)
+    if not task.clip_ids:
+        return "no clip has a label and a group"
+    if len(classes) < 2:
+        return f"all {len(task.clip_ids)} clips are of one class, {min(classes)!r}"
+    if len(groups) < 2:
+        return f"all {len(task.clip_ids)} clips are of one group, {min(groups)!r}"
+    pairs = set(zip(task.labels.tolist(), task.groups.tolist(), strict=True))
+    counts = Counter(label for label, _ in pairs)
+    shared = [label for label, n in counts.items() if n > 1]
+    if not shared:
+        return "no class is in two groups, so none could be learned from some and tested on another"
+    if len(shared) < 2:
+        return f"only the class {shared[0]!r} is in two groups, so nothing is told apart"
+    return ""
+
+
+def lone_clips(task: Task) -> int:
+    """How many clips are of a class that one group alone has: a probe cannot be right there."""
+    pairs = set(zip(task.labels.tolist(), task.groups.tolist(), strict=True))
+    counts = Counter(label for label, _ in pairs)
+    return sum(counts[label] == 1 for label in task.labels.tolist())
+
+
+def possible_tasks(
+    rows: Sequence[Mapping[str, str]], clips: pd.DataFrame
+) -> tuple[list[Task], dict[str, str]]:
+    """The tasks that can be asked of these clips, and why each of the others cannot.
+
+    Args:
+        rows: Of the table ``tasks``.
+        clips: See ``make_task``.
+    """
+    found, reasons = [], {}
+    for row in rows:
+        try:
+            task = make_task(row, clips)
+        except (ConfigError, UnknownNameError) as error:
+            reasons[str(row["task"])] = str(error)
+            continue
+        reason = untestable(task)
+        if reason:
+            reasons[task.name] = reason + _where_words(row, clips)
+        else:
+            found.append(task)
+    return found, reasons
+
+
+def _where_words(row: Mapping[str, str], clips: pd.DataFrame) -> str:
+    """The domain that was asked for, where no clip has it."""
+    domain = row["domain"]
+    present = sorted(set(clips.domain))
+    if not isinstance(domain, str) or same_domain(domain, present) in present:
+        return ""
+    return f" in the domain {domain!r}; the clips are of {', '.join(present) or 'none'}"
+
+
+def choose_rows(
+    rows: Sequence[Mapping[str, str]], asked: Sequence[str] | None
+) -> list[Mapping[str, str]]:
+    """The rows of the table ``tasks`` that were asked for by name, all where none.
+
+    Raises:
+        UnknownNameError: a task that is not there.
+    """
+    known = {str(row["task"]): row for row in rows}
+    for name in asked or []:
+        if name not in known:
+            raise UnknownNameError(f"There is no task {name!r}. {did_you_mean(name, known)}")
+    return [row for name, row in known.items() if not asked or name in asked]
+
+
+def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
+    """A task from its row and the table of clips.
+
+    Args:
+        row: ``task, label_column, domain, group_column, metric``; any domain where missing.
+        clips: ``clip_id, domain, cluster_id`` and the columns that the row names; with
+            ``audio_sha256``, groups and clusters that share a recording are one.
+
+    Raises:
+        ConfigError: a column that the clips do not have.
+        UnknownNameError: no such metric.
+    """
+    label, group = row["label_column"], row["group_column"]
+    for column in (label, group):
+        if column not in clips:
+            raise ConfigError(
+                f"Task {row['task']!r} needs the column {column!r}, which the clips do not have. "
+                f"{did_you_mean(column, [str(name) for name in clips])}"
+            )
+    check_metric(row["metric"])
+    domain = row["domain"] if isinstance(row["domain"], str) else None
+    if domain is not None:
+        domain = same_domain(domain, clips.domain.unique())
+        clips = clips[clips.domain == domain]
+    clips = clips[clips[label].notna() & clips[group].notna()]
+    labels = clips[label].astype(str).to_numpy(dtype=object)
+    groups = clips[group].astype(str).to_numpy(dtype=object)
+    clusters = clips.cluster_id.to_numpy(dtype=object)
+    if CONTENT_COLUMN in clips:
+        groups = joined_groups(groups, clips[CONTENT_COLUMN])
+        clusters = joined_groups(clusters, clips[CONTENT_COLUMN])
+    return Task(
+        name=row["task"],
+        metric=row["metric"],  # type: ignore[arg-type]
+        clip_ids=clips.clip_id.tolist(),
+        labels=labels,
+        groups=groups,
+        units=groups if _is_one_to_one(labels, clusters) else clusters,
+        domain=domain,
+    )
+
+
+def _is_one_to_one(labels: Strings, clusters: Strings) -> bool:
+    """Whether the label is the cluster itself, as for voice or track."""
+    pairs = len(set(zip(labels, clusters, strict=True)))
+    return pairs == len(set(labels)) == len(set(clusters))
+
+
+def mean_value(found: Sequence[tuple[Task, ProbeResult]]) -> Interval:
+    """The mean of the metric over tasks, each with the same weight, with a joint interval."""
+    return mean_difference([(task, one.predictions, None) for task, one in found])
+
+
+def mean_difference(found: Sequence[tuple[Task, Strings, Strings | None]]) -> Interval:
+    """The mean over tasks of the metric of some predictions minus that of others.
+
+    ``None`` for the others are predictions that are never right: the value itself.
+    """
+    return mean_paired_difference(
+        [
+            PairedTask(
+                pred_a=one,
+                pred_b=np.full_like(one, "") if other is None else other,
+                labels=task.labels.tolist(),
+                clusters=task.units.tolist(),
+                metric=task.metric,
+            )
+            for task, one, other in found
+        ]
+    )

@@ -1,0 +1,55 @@
+"""One vector for each clip: the mean of its segments, and the clips that encoders share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.storage.equal_content import with_joined_clusters
+from usad_workbench.core.storage.workspace import Workspace
+
+ClipVectors = npt.NDArray[np.float32]
+
+
+def clip_vectors(
+    workspace: Workspace, encoder: str, layer: int, clip_ids: Sequence[str]
+) -> ClipVectors:
+    """One vector per clip, shape [clip, dim]: the mean of its segments."""
+    stored = workspace.embeddings(encoder, layer)
+    position = pd.Index(clip_ids).get_indexer(stored.clip_ids)
+    kept = position >= 0
+    sums = np.zeros((len(clip_ids), stored.vectors.shape[1]), dtype=np.float64)
+    np.add.at(sums, position[kept], stored.vectors[kept])
+    counts = np.bincount(position[kept], minlength=len(clip_ids))
+    missing = [clip_id for clip_id, n in zip(clip_ids, counts, strict=True) if n == 0]
+    if missing:
+        raise UnknownNameError(
+            f"{len(missing)} clips have no vector in {encoder} layer {layer}, such as "
+            f"{missing[0]!r}. Run `usad embed --encoders {encoder}` first."
+        )
+    vectors: ClipVectors = (sums / counts[:, None]).astype(np.float32)
+    return vectors
+
+
+def _embedded(workspace: Workspace) -> set[str]:
+    spaces = workspace.spaces()
+    return set(spaces[spaces.pooling == "mean"].encoder)
+
+
+def common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
+    """Clips whose every segment every encoder has, with domain and cluster.
+
+    Clusters that share a recording are one.
+    """
+    spaces = workspace.spaces()
+    asked = spaces[spaces.encoder.isin(encoders) & (spaces.pooling == "mean")]
+    ids = [int(i) for i in asked.space_id]
+    conditions = " AND ".join(f"segment_id IN (SELECT segment_id FROM vectors_{i})" for i in ids)
+    clips = workspace.read(
+        "SELECT clip_id, domain, cluster_id, audio_sha256 FROM clips WHERE clip_id IN (SELECT "
+        f"clip_id FROM segments GROUP BY clip_id HAVING bool_and({conditions or 'true'})) "
+        "ORDER BY clip_id"
+    )
+    return with_joined_clusters(clips)

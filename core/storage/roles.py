@@ -1,0 +1,100 @@
+"""What each encoder is to a student, and which domains no teacher of it is of: one rule each.
+
+Diagnosis, report and every page of the app ask here. A teacher is who taught: by name, else by
+the table ``distillation``; the role of ``encoders`` is only the default, and a teacher of other
+students is a control to this one. A domain is unseen where no teacher of the student has its home
+there or taught on it by name: a teacher of any audio taught on what there was.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from usad_workbench.core.similarity import EncoderRole
+from usad_workbench.core.storage.domains import same_domain
+from usad_workbench.core.storage.workspace import Workspace
+
+Read = Callable[..., pd.DataFrame]
+"""Answers a query with its parameters, as ``Workspace.read`` does."""
+
+
+def encoder_roles(
+    workspace: Workspace, student: str | None = None, teachers: Sequence[str] | None = None
+) -> dict[str, EncoderRole]:
+    """Role and home domain of every encoder; see ``roles_to``."""
+    return roles_to(workspace.read, student, teachers)
+
+
+def roles_to(
+    read: Read, student: str | None = None, teachers: Sequence[str] | None = None
+) -> dict[str, EncoderRole]:
+    """What every encoder is to this student, or to all students together where none is named.
+
+    Without rows in ``distillation`` and without ``teachers`` the default roles stand, which say
+    nothing about this student: see ``taught.knows_teachers``.
+
+    Args:
+        read: Of the workspace.
+        student: Whose teachers; none for a page that is about no student.
+        teachers: Who taught it, where somebody says so.
+    """
+    taught = set(_record(read, student).teacher if teachers is None else teachers)
+    domains = [str(one) for one in read("SELECT DISTINCT domain FROM clips").domain]
+    roles = {}
+    for row in read("SELECT encoder, role, domain FROM encoders ORDER BY encoder").itertuples():
+        role = str(row.role)
+        if row.encoder in taught:
+            role = "teacher"
+        elif taught and role == "teacher":
+            role = "control"
+        home = same_domain(row.domain, domains) if isinstance(row.domain, str) else None
+        roles[str(row.encoder)] = EncoderRole(role=role, domain=home)
+    return roles
+
+
+def recorded_teachers(workspace: Workspace, student: str) -> set[str]:
+    """Who taught a student by the record of the workspace."""
+    return {str(one) for one in _record(workspace.read, student).teacher}
+
+
+def taught_domains(read: Read, student: str) -> dict[str, set[str | None]]:
+    """Teacher on record to the domains that it taught on; none for any audio."""
+    domains = [str(one) for one in read("SELECT DISTINCT domain FROM clips").domain]
+    found: dict[str, set[str | None]] = {}
+    for row in _record(read, student).itertuples():
+        domain = same_domain(row.domain, domains) if isinstance(row.domain, str) else None
+        found.setdefault(str(row.teacher), set()).add(domain)
+    return found
+
+
+def is_unseen(domain: str, homes: Sequence[str | None], taught: Iterable[str | None]) -> bool:
+    """Whether a student has teachers and none of them is of this domain.
+
+    Args:
+        domain: Of some clips.
+        homes: Home domain of each teacher; none for any audio.
+        taught: Domains that teachers taught on; none for any audio.
+
+    >>> is_unseen("effects", ["speech", None], ["speech", None]), is_unseen("effects", [], [])
+    (True, False)
+    """
+    return len(homes) > 0 and domain not in {*homes, *taught}
+
+
+def unseen_domains(read: Read, student: str) -> set[str]:
+    """The domains of the workspace's clips that are unseen by a student."""
+    roles = roles_to(read, student)
+    teachers = [name for name, role in roles.items() if role.role == "teacher"]
+    record = taught_domains(read, student)
+    homes = [roles[name].domain for name in teachers]
+    taught = [domain for name in teachers for domain in record.get(name, set())]
+    domains = read("SELECT DISTINCT domain FROM clips").domain
+    return {str(one) for one in domains if is_unseen(str(one), homes, taught)}
+
+
+def _record(read: Read, student: str | None) -> Any:
+    """Rows of ``distillation``: of one student, or of all."""
+    if student is None:
+        return read("SELECT * FROM distillation")
+    return read("SELECT * FROM distillation WHERE student = ?", [student])

@@ -1,0 +1,124 @@
+"""A layer that says nothing is named and left out, and all else is diagnosed."""
+
+import numpy as np
+import pytest
+
+from tests.planted import add_clips, add_encoder
+from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.suite import diagnose
+from usad_workbench.core.errors import DegenerateError, UnknownNameError
+from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.projection import project_space
+
+N, DIM = 96, 8
+ONE, LINE = np.full((N, DIM), 0.37), np.outer(np.linspace(1, 9, N), np.arange(1, DIM + 1))
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.zeros((9, 4)), "have one and the same vector"),
+        (1e20 * np.ones((9, 4)), "have one and the same vector"),
+        (np.float32(1) + np.float32(1e-7) * np.eye(9, 4, dtype=np.float32), "have one and the same vector"),
+        (np.outer(1 + np.arange(9), [3, 4, 5, 6]), "point in one direction"),
+        (1e-20 * np.eye(9, 4), ""),
+        (5 + 0.01 * np.eye(9, 4), ""),
+        (np.array([[1.0, 2.0]]), ""),
+    ],
+)  # fmt: skip
+def test_what_has_collapsed(x: np.ndarray, words: str) -> None:
+    assert collapse_words(x) == words
+
+
+def world(folder, **layers: list[np.ndarray]) -> Workspace:  # type: ignore[no-untyped-def]
+    """Student, teacher and controls of noise; what is named has its layers replaced."""
+    rng = np.random.default_rng(0)
+    made = Workspace.create(folder)
+    add_clips(
+        made,
+        {"domain": ["speech"] * (N // 2) + ["music"] * (N // 2),
+         "cluster_id": [f"c{i % 12}" for i in range(N)]},
+    )  # fmt: skip
+    for name, role in (
+        ("s", "student"), ("t", "teacher"), ("k", "control"), ("l", "control"), ("b", "baseline"),
+    ):  # fmt: skip
+        own = [rng.normal(size=(N, DIM)) for _ in range(3)]
+        add_encoder(made, name, role, "speech", layers.get(name, own))  # type: ignore[arg-type]
+    set_distillation(made, "s", [("t", "speech", 1)])
+    return made
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(N, DIM))
+
+
+@pytest.mark.parametrize(("who", "flat"), [("k", ONE), ("t", LINE), ("b", ONE)])
+def test_an_encoder_without_another_layer_is_gone_and_named(tmp_path, who, flat) -> None:  # type: ignore[no-untyped-def]
+    made = world(tmp_path / "w", **{who: [flat]})
+    config = DiagnosisConfig(n_permutations=19)
+    material = gather(made, "s", config=config)
+    assert who not in material.encoders
+    assert set(material.encoders) == {"s", "t", "k", "l", "b"} - {who}
+    (words,) = [one for one in material.warnings if one.startswith(f"{who} layer 0")]
+    assert "all clips of music" in words and "all clips of speech" in words
+    found = diagnose(material, ["inheritance", "neighbourhoods"])
+    assert {row["encoder"] for row in found.panels["neighbourhoods"].rows} >= {"s", "l"}
+    if who == "k":
+        assert {row["teacher"] for row in found.panels["inheritance"].rows} == {"t"}
+
+
+def test_one_layer_of_many_is_left_out_and_its_neighbour_stands_in(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = world(tmp_path / "w", t=[noise(1), ONE, noise(2)], s=[noise(3), noise(4), LINE])
+    material = gather(made, "s")
+    assert material.layers("t") == [0, 2]
+    assert material.student_layers == [0, 1]
+    assert material.matching_layer("t", 0) == 0
+    assert material.matching_layer("t", 1) in (0, 2)
+    assert material.matching_layer("k", 1) == 1  # the depth is that of all layers
+    with pytest.raises(UnknownNameError, match=r"layer 2 by which clips can be told apart"):
+        _ = gather(made, "s", config=DiagnosisConfig(layers=(2,))).student_layers
+
+
+def test_a_domain_in_which_a_layer_collapsed_is_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    half = noise(5)
+    half[N // 2 :] = half[0]
+    made = world(tmp_path / "w", k=[half, noise(6)])
+    material = gather(made, "s")
+    assert material.layers("k") == [1]
+    assert any(
+        one == "k layer 0 has collapsed and is left out: all clips of music have one and the same "
+        "vector" for one in material.warnings
+    )  # fmt: skip
+    only = gather(made, "s", config=DiagnosisConfig(where="domain = 'speech'"))
+    assert only.layers("k") == [0, 1]
+
+
+def test_a_student_that_collapsed_is_refused_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = world(tmp_path / "w", s=[ONE, ONE])
+    with pytest.raises(DegenerateError, match=r"s has no layer left: s layer 0 has collapsed"):
+        gather(made, "s")
+
+
+def test_probes_and_maps_name_it_too(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = world(tmp_path / "w", k=[LINE], t=[ONE])
+    with made.database.write() as connection:
+        connection.execute("UPDATE clips SET label = 'w' || (segment_id % 2) FROM segments "
+                           "WHERE segments.clip_id = clips.clip_id")  # fmt: skip
+    set_tasks(
+        made,
+        [{"task": "t", "label_column": "label", "domain": None, "group_column": "cluster_id",
+          "metric": "accuracy"}],
+    )  # fmt: skip
+    config = EvaluationConfig(protocols=("knn",), seeds=(0,), measures_cost=False)
+    rows = evaluate_tasks(made, ["k", "l"], config=config).query("task == 't'").set_index("encoder")
+    assert rows.reason["k"] == "k layer 0 has collapsed: all its vectors point in one direction"
+    assert "collapsed" not in rows.reason["l"]
+    report = project_space(made, "t", 0)
+    assert (report.method, report.trustworthiness) == ("pca", None)
+    assert report.reason == (
+        "t layer 0 has collapsed, its vectors have one and the same vector: made with pca"
+    )
+    assert made.sql("SELECT max(abs(x)) + max(abs(y)) AS r FROM projections").r[0] == 0.0

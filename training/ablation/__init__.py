@@ -1,0 +1,1 @@
+"""The ablation of the papers in small: the grid of runs, its material, its table."""

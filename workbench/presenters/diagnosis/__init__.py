@@ -1,0 +1,1 @@
+"""A stored diagnosis as rows, marks, figures and sentences."""

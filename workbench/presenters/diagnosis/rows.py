@@ -1,0 +1,294 @@
+"""The rows of a panel: what each is about, whether it stands out, which cell it is."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from usad_workbench.core.diagnosis.panel import Panel, cell_name
+from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView
+from usad_workbench.workbench.presenters.headings import heading
+from usad_workbench.workbench.presenters.text import (
+    count,
+    interval,
+    is_known,
+    is_missing,
+    number,
+    shorten,
+)
+
+ALL = "all"
+MAX_REASONS = 6
+_NUMBER, _GAP = re.compile(r"[+-]?\d+\.\d+"), "\0"
+"""Numbers in a reason, and what stands for one while reasons are counted."""
+INFLUENCE = {
+    "jackknife": "what the value loses when the clip's cluster is left out",
+    "overlap": "the clip's own value, such as the share of its neighbours in common",
+    "attribution": "the clip's own part of the value",
+    "error": "the part of the clip in errors or confusions",
+    "displacement": "how far the clip moves when it is changed",
+    "hub": "how often the clip is a neighbour of others",
+    "hubness": "how often the clip is a neighbour of others",
+    "leakage": "the share of the clip's neighbours that are of other domains",
+}
+"""What the influence of a clip on a cell is, by the kind of drivers."""
+HIDDEN = ("student", "selection", "fingerprint")
+Row = Mapping[Any, Any]
+
+
+def frame_of(panel: Panel) -> pd.DataFrame:
+    """The rows of a panel as a table with its columns, empty ones included."""
+    return pd.DataFrame(list(panel.rows), columns=list(panel.columns))
+
+
+def visible(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that say something: not the diagnosis' own key, not empty ones."""
+    kept = [
+        name
+        for name in frame
+        if name not in HIDDEN and (frame[name].notna() & (frame[name].astype(str) != "")).any()
+    ]
+    return frame[kept]
+
+
+def key_columns(frame: pd.DataFrame, view: PanelView) -> list[str]:
+    """Columns that together say what a row is about: names, settings, layers."""
+    wanted = [
+        view.series,
+        *view.series_more,
+        *view.facets,
+        *view.choices,
+        "layer",
+        "student_layer",
+        "teacher_layer",
+    ]
+    return [name for name in dict.fromkeys(wanted) if name in frame]
+
+
+def of_view(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
+    """The rows that a view shows."""
+    if view.where is None or view.where[0] not in frame:
+        return frame
+    return frame[frame[view.where[0]] == view.where[1]]
+
+
+def choices_of(frame: pd.DataFrame, view: PanelView) -> dict[str, list[str]]:
+    """Columns of which a figure draws one value at a time, values with numbers first.
+
+    >>> from usad_workbench.workbench.presenters.diagnosis.views import PanelView
+    >>> view = PanelView(title="", value="v", axis="", choices=("form",))
+    >>> choices_of(pd.DataFrame({"form": ["none", "real"], "v": [None, .2]}), view)
+    {'form': ['real', 'none']}
+    """
+    found = {}
+    for name in view.choices:
+        values = [str(one) for one in frame[name].dropna().unique()] if name in frame else []
+        if len(values) > 1:
+            has_number = frame[view.value].notna() if view.value in frame else [False] * len(frame)
+            drawn = set(frame[name][has_number].astype(str))
+            found[name] = sorted(values, key=lambda value: value not in drawn)
+    return found
+
+
+def reason_lines(frame: pd.DataFrame) -> list[str]:
+    """Why numbers or intervals are missing, most frequent first; alike but for numbers, as one.
+
+    >>> reason_lines(pd.DataFrame({"reason": ["off by +0.06", "", "off by -0.10", "few", None]}))
+    ['2 rows: off by -0.10 to +0.06', '1 row: few']
+    """
+    if "reason" not in frame:
+        return []
+    alike: dict[str, list[list[str]]] = {}
+    for reason in (str(one) for one in frame["reason"].dropna() if str(one)):
+        alike.setdefault(_NUMBER.sub(_GAP, reason), []).append(_NUMBER.findall(reason))
+    found = sorted(alike.items(), key=lambda item: -len(item[1]))
+    lines = [f"{count(len(rows), 'row')}: {_filled(words, rows)}" for words, rows in found]
+    more = len(lines) - MAX_REASONS
+    rest = [f"{count(more, 'other reason')}, in the table"] if more > 0 else []
+    return [*lines[:MAX_REASONS], *rest]
+
+
+def _filled(words: str, rows: Sequence[Sequence[str]]) -> str:
+    """The words with the range of each of their numbers."""
+    for numbers in zip(*rows, strict=True):
+        low, high = min(numbers, key=float), max(numbers, key=float)
+        words = words.replace(_GAP, low if low == high else f"{low} to {high}", 1)
+    return words
+
+
+def chosen(frame: pd.DataFrame, choice: Mapping[str, str]) -> pd.DataFrame:
+    """The rows with the chosen values; those that have none in a column stay.
+
+    >>> chosen(pd.DataFrame({"a": ["x", "y", None]}), {"a": "x"}).index.tolist()
+    [0, 2]
+    """
+    for name, value in choice.items():
+        frame = frame[frame[name].isna() | (frame[name].astype(str) == value)]
+    return frame
+
+
+def facet_words(row: Row, columns: Sequence[str]) -> str:
+    """The title of the small panel that a row belongs to."""
+    parts = [ALL if is_missing(row[name]) else str(row[name]) for name in columns]
+    return " · ".join(parts) or ALL
+
+
+def scalar(row: Row, column: str) -> object:
+    """A value that is one number or word; none where a cell holds many."""
+    value = row.get(column)
+    return None if isinstance(value, (Mapping, list, tuple)) else value
+
+
+def layer_of(row: Row) -> int | None:
+    """The layer that a row is about, if it is about one."""
+    for name in ("layer", "student_layer"):
+        if is_known(row.get(name)):
+            return int(float(str(row[name])))
+    return None
+
+
+def reference_of(row: Row, view: PanelView) -> float | None:
+    """The level of no effect for a row."""
+    if isinstance(view.reference, str):
+        found = row.get(view.reference)
+        return float(str(found)) if is_known(found) else None
+    return view.reference
+
+
+def stands_out(row: Row, view: PanelView) -> bool:
+    """Whether a row differs from no effect: by its own verdict, its q-value, or its interval.
+
+    A row that could not be tested does not stand out, wherever its interval lies: with one
+    control that is an interval over clips, not over encoders. Intervals decide only in a panel
+    that has no q-values at all.
+
+    >>> from usad_workbench.workbench.presenters.diagnosis.views import PanelView
+    >>> view = PanelView(title="", value="v", axis="")
+    >>> stands_out({"v": .2, "q_value": .01}, view), stands_out({"v": .2}, view)
+    (True, False)
+    """
+    if not is_known(row.get(view.value)):
+        return False
+    for answer in ANSWERS:
+        if not is_missing(row.get(answer)):
+            return str(row[answer]) == "yes"
+    if "q_value" in row:
+        return is_known(row["q_value"]) and float(str(row["q_value"])) <= view.alpha
+    reference = reference_of(row, view)
+    low, high = scalar(row, view.low), scalar(row, view.high)
+    if reference is None or not (is_known(low) and is_known(high)):
+        return False
+    return float(str(low)) > reference or float(str(high)) < reference
+
+
+def n_words(row: Row) -> str:
+    """How many clips and clusters are behind a row.
+
+    >>> n_words({"n_clips": 90, "n_clusters": 30})
+    'n = 90 clips, 30 clusters'
+    """
+    names = (
+        ("n_clips", "clip"), ("n_test", "test clip"), ("n_clusters", "cluster"),
+        ("n_groups", "group"),
+    )  # fmt: skip
+    parts = [count(float(str(row[k])), word) for k, word in names if is_known(row.get(k))]
+    return f"n = {', '.join(parts)}" if parts else "n not said"
+
+
+def subject(row: Row, keys: Sequence[str]) -> str:
+    """What a row is about.
+
+    >>> subject({"teacher": "t", "layer": 3, "domain": None}, ["teacher", "domain", "layer"])
+    't · layer 3'
+    """
+    parts = []
+    for name in keys:
+        if is_missing(row.get(name)) or row[name] == "":
+            continue
+        value = row[name]
+        is_count = name.endswith("layer") or name == "k"
+        shown = f"{heading(name)} {int(float(str(value)))}" if is_count else shorten(value, 60)
+        parts.append(shown)
+    return " · ".join(parts)
+
+
+def row_lines(row: Row, view: PanelView, keys: Sequence[str]) -> list[str]:
+    """What the pointer shows over a mark: subject, value, interval, test, n, reason."""
+    value, low, high = row.get(view.value), scalar(row, view.low), scalar(row, view.high)
+    words = heading(view.value) if view.figure == "shares" else view.axis
+    lines = [subject(row, keys), f"{words}: {number(value, 3)} {interval(low, high, 3)}"]
+    tests = [
+        f"{word} < 0.001" if float(str(row[name])) < 0.001 else f"{word} = {number(row[name], 3)}"
+        for name, word in (("p_value", "p"), ("q_value", "q"))
+        if is_known(scalar(row, name))
+    ]
+    lines += [", ".join(tests)] if tests else []
+    lines.append(n_words(row))
+    reason = row.get("reason")
+    return [*lines, *([str(reason)] if not is_missing(reason) and reason else [])]
+
+
+def cells_of_rows(rows: Sequence[Row], cells: Collection[str]) -> list[list[str]]:
+    """The cells of each row among those that have clips stored; a row of shares has several.
+
+    The parts of a cell's name are columns of its row (``cell_name``), in the panel's order. A
+    part that is no column is a name in the row's shares.
+
+    >>> cells_of_rows([{"domain": "d", "shares": {"t": 0.5}}], ["domain=d|teacher=t"])
+    [['domain=d|teacher=t']]
+    """
+    known = set(cells)
+    shapes = list(dict.fromkeys(tuple(re.findall(r"(?:^|\|)(\w+)=", cell)) for cell in cells))
+    found = []
+    for row in rows:
+        names = [name for shape in shapes for name in _names(row, shape)]
+        found.append([name for name in dict.fromkeys(names) if name in known])
+    return found
+
+
+def _names(row: Row, shape: Sequence[str]) -> list[str]:
+    """What a row's cells of one shape would be called."""
+    missing = [part for part in shape if part not in row]
+    given = {part: _part(row[part]) for part in shape if part in row}
+    if not missing:
+        return [cell_name(**given)]
+    shares = [value for value in row.values() if isinstance(value, Mapping)]
+    if len(missing) > 1 or not shares:
+        return []
+    return [cell_name(**{part: given.get(part, name) for part in shape}) for name in shares[0]]
+
+
+def _part(value: object) -> object:
+    """A value as it stands in a cell's name: whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def extreme_rows(rows: Sequence[Row], view: PanelView, n: int) -> list[int]:
+    """Positions of the rows that stand out most, largest first, then the smallest.
+
+    Of rows that differ in layer or measure only, the most extreme one. Where none stands
+    out, the one with the largest value alone.
+    """
+    known = [i for i, row in enumerate(rows) if is_known(row.get(view.value))]
+    ordered = sorted(known, key=lambda i: -float(str(rows[i][view.value])))
+    out = [i for i in ordered if stands_out(rows[i], view)]
+    if not out:
+        return ordered[:1]
+    above = _one_each([i for i in out if _above(rows[i], view)], rows, view)
+    below = _one_each([i for i in reversed(out) if not _above(rows[i], view)], rows, view)
+    return [*above[:n], *reversed(below[:n])]
+
+
+def _one_each(order: Sequence[int], rows: Sequence[Row], view: PanelView) -> list[int]:
+    """The first of all rows about the same thing."""
+    kept: dict[tuple[str, ...], int] = {}
+    for i in order:
+        kept.setdefault(tuple(str(rows[i].get(n)) for n in (view.series, *view.facets)), i)
+    return list(kept.values())
+
+
+def _above(row: Row, view: PanelView) -> bool:
+    return float(str(row[view.value])) >= (reference_of(row, view) or 0.0)

@@ -1,0 +1,149 @@
+"""Diagnoses that a workspace holds: which there are, and the rows of their panels."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from usad_workbench.core.diagnosis.store import PREFIX
+from usad_workbench.core.similarity.significance import ALPHA
+from usad_workbench.core.storage.schema import quote
+from usad_workbench.workbench.presenters.sql import Sql
+
+NOT_PANELS = ("drivers", "verdicts", "runs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One stored diagnosis: a student on a selection of clips."""
+
+    student: str
+    selection: str
+    """Empty for the whole workspace."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Layers, domains, teachers, warnings and provenance, as the command found them."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to keep in mind with every number, each once."""
+        return list(dict.fromkeys(str(one) for one in self.about.get("warnings", [])))
+
+    @property
+    def are_teachers_known(self) -> bool:
+        """Whether somebody said who taught the student; else default roles stood in."""
+        return bool(self.about.get("are_teachers_known", True))
+
+    @property
+    def alpha(self) -> float:
+        """The level at which its panels say that something stands out."""
+        return float(self.about.get("alpha", ALPHA))
+
+    def is_of_last(self, panel: str) -> bool:
+        """Whether the last diagnosis computed this panel; its rows may be of an earlier one."""
+        return panel in self.about.get("panels", [panel])
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role of each encoder in this diagnosis."""
+        found = {self.student: "student"}
+        for role in ("teacher", "control", "baseline"):
+            found |= dict.fromkeys(self.about.get(f"{role}s", []), role)
+        return found
+
+
+def alpha_for(sql: Sql, student: str) -> float:
+    """The level of a student's diagnosis of the whole workspace; the shipped one where none."""
+    found = [run.alpha for run in runs(sql) if run.student == student and not run.selection]
+    return found[0] if found else ALPHA
+
+
+def panel_names(sql: Sql) -> list[str]:
+    """Panels that have a table, in the order in which ``usad diagnose`` computes them."""
+    from usad_workbench.core.diagnosis.panels import PANELS
+
+    tables = sql(
+        "SELECT table_name FROM information_schema.tables WHERE starts_with(table_name, ?)",
+        [PREFIX],
+    ).table_name
+    names = [name.removeprefix(PREFIX) for name in tables]
+    order = {kind.name: i for i, kind in enumerate(PANELS)}
+    found = [name for name in names if name not in NOT_PANELS]
+    return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+
+
+def runs(sql: Sql) -> list[Run]:
+    """The stored diagnoses, whole workspaces first."""
+    if not _has(sql, "runs"):
+        return []
+    rows = sql(f"SELECT * FROM {PREFIX}runs ORDER BY student, selection")
+    return [
+        Run(student=row["student"], selection=row["selection"], about=json.loads(row["document"]))
+        for row in rows.to_dict("records")
+    ]
+
+
+def verdicts(sql: Sql, run: Run) -> list[dict[str, Any]]:
+    """The verdicts of a diagnosis; ``evidence`` as it was given."""
+    rows = _of(sql, "verdicts", run)
+    return [
+        dict(row) | {"evidence": json.loads(row["evidence"])} for row in rows.to_dict("records")
+    ]
+
+
+def panel(sql: Sql, name: str, run: Run) -> pd.DataFrame:
+    """The rows of one panel of a diagnosis, empty where there are none."""
+    return _of(sql, name, run).drop(columns=["student", "selection"], errors="ignore")
+
+
+def columns_of(frame: pd.DataFrame) -> dict[str, str]:
+    """The columns of a stored panel with their kind, as a panel declares them."""
+    return {
+        str(name): "DOUBLE" if pd.api.types.is_float_dtype(frame[name]) else "VARCHAR"
+        for name in frame
+    }
+
+
+def clips_of(sql: Sql, run: Run, panel_name: str, cell: str) -> pd.DataFrame:
+    """The clips that drive a cell, first segment of each, largest influence first.
+
+    Columns ``clip_id, segment_id, influence, kind``; a clip may have several kinds.
+    """
+    if not _has(sql, "drivers"):
+        return pd.DataFrame(columns=["clip_id", "segment_id", "influence", "kind"])
+    return sql(
+        "SELECT clip_id, min(segment_id) AS segment_id, any_value(influence) AS influence, "
+        f"kind FROM {PREFIX}drivers JOIN segments USING (clip_id) "
+        "WHERE student = ? AND selection = ? AND panel = ? AND cell = ? "
+        "GROUP BY clip_id, kind ORDER BY influence DESC, clip_id",
+        [run.student, run.selection, panel_name, cell],
+    )
+
+
+def cells_of(sql: Sql, run: Run, panel_name: str) -> Sequence[str]:
+    """The cells of a panel that have clips stored."""
+    if not _has(sql, "drivers"):
+        return []
+    found = sql(
+        f"SELECT DISTINCT cell FROM {PREFIX}drivers WHERE student = ? AND selection = ? "
+        "AND panel = ? ORDER BY cell",
+        [run.student, run.selection, panel_name],
+    )
+    return [str(cell) for cell in found["cell"]]
+
+
+def _of(sql: Sql, name: str, run: Run) -> pd.DataFrame:
+    if not _has(sql, name):
+        return pd.DataFrame()
+    return sql(
+        f"SELECT * FROM {quote(PREFIX + name)} WHERE student = ? AND selection = ?",
+        [run.student, run.selection],
+    )
+
+
+def _has(sql: Sql, name: str) -> bool:
+    found = sql(
+        "SELECT count(*) AS n FROM information_schema.tables WHERE table_name = ?", [PREFIX + name]
+    )
+    return bool(found["n"].iloc[0])

@@ -1,0 +1,81 @@
+"""One cell of the layer maps, down to the clips behind it and their sound."""
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.presenters import layers
+from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.names import encoder_names, shown
+from usad_workbench.workbench.presenters.text import number, plain
+from usad_workbench.workbench.widgets.page import errors_in_words
+from usad_workbench.workbench.widgets.player import segment_card
+
+
+def show_cell(cell: state.Cell) -> None:
+    """The numbers of a cell and the clips on which the two layers agree most and least."""
+    rows = layers.similarity(state.sql, cell.student, cell.teacher, cell.measure)
+    found = rows[
+        (rows["domain"] == cell.domain)
+        & (rows["student_layer"] == cell.student_layer)
+        & (rows["teacher_layer"] == cell.teacher_layer)
+    ]
+    names = encoder_names(state.sql)
+    student, teacher = (plain(shown(one, names)) for one in (cell.student, cell.teacher))
+    st.subheader(
+        f"{plain(cell.domain)}: {student} layer {cell.student_layer} × "
+        f"{teacher} layer {cell.teacher_layer}",
+        anchor=False,
+    )
+    if not found.empty:
+        st.markdown(layers.cell_words(found.iloc[0].to_dict(), cell.measure))
+    with errors_in_words():
+        _clips(cell)
+
+
+def _clips(cell: state.Cell) -> None:
+    values, note = _values(cell)
+    most, least = layers.extremes(values)
+    st.caption(note)
+    left, right = st.columns(2, gap="medium")
+    for column, title, side in (
+        (left, "Most faithful clips", most),
+        (right, "Least faithful clips", least),
+    ):
+        with column:
+            st.markdown(f"**{title}**")
+            _cards(side)
+
+
+def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
+    """Per-clip values with a sentence on what they are: stored ones, else computed now."""
+    pair = {
+        "student": cell.student, "student_layer": cell.student_layer, "teacher": cell.teacher,
+        "teacher_layer": cell.teacher_layer, "domain": cell.domain,
+    }  # fmt: skip
+    stored = layers.stored_faithfulness(state.sql, **pair, measure=cell.measure)  # type: ignore[arg-type]
+    if not stored.empty:
+        return stored, (
+            f"Stored share of each clip in this value; mean {number(stored['value'].mean())} "
+            f"over n = {len(stored):,} clips of {plain(cell.domain)}."
+        )
+    with st.spinner("Comparing neighbours…"):
+        found = state.remembered(cell, lambda: _computed(cell))
+    return found, (
+        f"Computed now: the share of a clip's {found.attrs['k']} nearest neighbours on which both "
+        f"layers agree; mean {number(found['value'].mean())} over n = {len(found):,} clips of "
+        f"{plain(cell.domain)}. Neighbours of the same cluster do not count."
+    )
+
+
+def _computed(cell: state.Cell) -> pd.DataFrame:
+    return layers.clip_faithfulness(
+        state.workspace(), student=cell.student, student_layer=cell.student_layer,
+        teacher=cell.teacher, teacher_layer=cell.teacher_layer, domain=cell.domain,
+    )  # fmt: skip
+
+
+def _cards(side: pd.DataFrame) -> None:
+    rows = segments(state.sql, side["segment_id"].tolist())
+    for value, (_, row) in zip(side["value"], rows.iterrows(), strict=True):
+        segment_card(row.to_dict(), f"**{number(value)}**")

@@ -1,0 +1,290 @@
+"""A stored diagnosis on a page: its verdicts, one panel at a time, the clips behind a row."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
+from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
+from usad_workbench.workbench.presenters.diagnosis import plotly_figures as panel_figures
+from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
+from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.diagnosis.verdicts import is_open, meaning, question_words
+from usad_workbench.workbench.presenters.diagnosis.views import PanelView, views_of
+from usad_workbench.workbench.presenters.encoders import student_of
+from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.headings import heading
+from usad_workbench.workbench.presenters.names import cell_words, encoder_names, shown
+from usad_workbench.workbench.presenters.text import (
+    MEASURE_WORDS,
+    count,
+    is_missing,
+    number,
+    plain,
+    shorten,
+)
+from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.legend import role_legend
+from usad_workbench.workbench.widgets.player import segment_card
+from usad_workbench.workbench.widgets.scatter import custom_data
+
+N_CLIPS = 6
+MAX_SERIES = 8
+
+
+def choose_run(key: str, student: str | None = None) -> stored.Run | None:
+    """The diagnosis to show; says how to make one where there is none."""
+    found = [run for run in stored.runs(state.sql) if student in (None, run.student)]
+    if not found and not page.is_comparable():
+        return None
+    if not found:
+        page.empty(
+            "Not diagnosed yet: no verdicts and no panels are stored.",
+            page.command("diagnose", "--student", student or student_of(state.sql) or "STUDENT"),
+        )
+        return None
+    left, right = st.columns(2)
+    with left:
+        students = list(dict.fromkeys(run.student for run in found))
+        chosen = student or page.choose_encoder(
+            "Diagnosed student", students, key=f"{key}.diagnosed"
+        )
+    mine = {run.selection: run for run in found if run.student == chosen}
+    with right:
+        selection = page.choose(
+            "Clips", list(mine), key=f"{key}.selection",
+            show=lambda one: shorten(one, 90) if one else "all clips that every encoder has",
+        )  # fmt: skip
+    run = mine[selection]
+    if not run.are_teachers_known:
+        st.caption(
+            f":material/warning: Who taught {plain(run.student)} is not known: encoders with the "
+            "role teacher stand in. Name its teachers with --teachers."
+        )
+    return run
+
+
+def show_warnings(run: stored.Run) -> None:
+    """What to keep in mind with every number, folded."""
+    if run.warnings:
+        with st.expander(count(len(run.warnings), "warning"), icon=":material/warning:"):
+            st.markdown("\n".join(f"- {plain(one)}" for one in run.warnings))
+
+
+def show_verdicts(run: stored.Run) -> None:
+    """One card per question, evidence and rule below it."""
+    page.section("Verdicts", "Decided by rules that were fixed before any number was looked at.")
+    found = stored.verdicts(state.sql, run)
+    if not found:
+        page.empty(
+            "The last diagnosis did not compute the panels that the rules need, so nothing is "
+            "decided.",
+            page.command("diagnose", "--student", run.student),
+        )
+    for i, verdict in enumerate(found):
+        if i % 2 == 0:
+            columns = st.columns(2)
+        answer = str(verdict["verdict"])
+        with columns[i % 2], st.container(border=True, height="stretch"):
+            st.caption(question_words(str(verdict["question"])))
+            colour = "orange" if is_open(answer) else "blue"
+            st.markdown(f"#### :{colour}[{plain(answer[:1].upper() + answer[1:])}]")
+            st.markdown(meaning(answer))
+            with st.expander("Evidence and rule"):
+                st.markdown("\n".join(_evidence(verdict["evidence"])))
+                st.caption(plain(verdict["rule"]))
+
+
+def _evidence(values: Mapping[str, Any], depth: int = 0) -> list[str]:
+    lines = []
+    for name, value in values.items():
+        head = f"{'    ' * depth}- {plain(name)}: "
+        if isinstance(value, Mapping):
+            lines += [head, *_evidence(value, depth + 1)]
+        else:
+            lines.append(head + plain(value))
+    return lines
+
+
+def show_panel(
+    run: stored.Run, name: str, key: str, *, before: Callable[[pd.DataFrame], None] | None = None
+) -> None:
+    """One panel: question, figure, table; a click on either opens the clips behind it.
+
+    ``before`` draws what a page has of its own above the figure, from the chosen rows.
+    """
+    frame = stored.panel(state.sql, name, run)
+    if frame.empty:
+        page.empty(
+            f"The panel {plain(name)} has no row for this student and these clips.",
+            page.command("diagnose", "--student", run.student, "--panels", name),
+        )
+        return
+    view = _choose_view(name, frame, key, run.alpha)
+    page.section(view.title, view.reading)
+    if not run.is_of_last(name):
+        st.caption(
+            ":material/history: From an earlier diagnosis: the last one did not compute this panel."
+        )
+    shown = _choose(panel_rows.of_view(frame, view), view, key)
+    if before:
+        before(shown)
+    clicked = _figure(shown, view, run, key)
+    position = _table(shown, key)
+    for line in panel_rows.reason_lines(shown):
+        st.caption(plain(line))
+    picked = clicked if clicked is not None else position
+    if picked is None:
+        st.caption("Click a mark or a row for the clips behind it.")
+    elif picked in frame.index:
+        behind(run, name, frame, view, picked)
+
+
+def _choose_view(name: str, frame: pd.DataFrame, key: str, alpha: float) -> PanelView:
+    """One way of showing the panel, where there are several."""
+    views = {view.title: view for view in views_of(name, stored.columns_of(frame), alpha)}
+    if len(views) == 1:
+        return next(iter(views.values()))
+    return views[page.choose("Shown", list(views), key=f"{key}.view")]
+
+
+def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
+    """The rows of the chosen measure and the like: one at a time is drawn."""
+    choices = panel_rows.choices_of(frame, view)
+    if not choices:
+        return frame
+    picked, names = {}, encoder_names(state.sql)
+    for column, (name, values) in zip(
+        st.columns(max(2, len(choices))), choices.items(), strict=False
+    ):
+        with column:
+            picked[name] = page.choose(
+                heading(name).capitalize(), values, key=f"{key}.{view.title}.{name}",
+                show=lambda one: choice_words(one, names),
+            )  # fmt: skip
+    return panel_rows.chosen(frame, picked)
+
+
+def choice_words(value: str, names: Mapping[str, str]) -> str:
+    """A value of a column to choose from: encoders and measures as people call them."""
+    return MEASURE_WORDS.get(value) or shown(value, names)
+
+
+def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> int | None:
+    """Draws the rows; the place of the one that was clicked."""
+    names = encoder_names(state.sql)
+    colours = {
+        shown(name, names): CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
+        for i, name in enumerate(n for n in run.roles if n != run.student)
+    }
+    is_curves = False
+    if view.figure in ("maps", "table"):
+        return None
+    if view.figure == "shares":
+        parts = panel_marks.shares(frame, view)
+        parts = parts.assign(part=[shown(name, names) for name in parts["part"]])
+        if parts.empty:
+            return None
+        figure = panel_figures.panel_shares(parts, view, colours)
+    else:
+        drawn = panel_marks.marks(frame, view, run.roles)
+        if drawn.empty:
+            st.caption("No row has a number; the table says why.")
+            return None
+        drawn = drawn.assign(name=[shown(name, names) for name in drawn["name"]])
+        roles = {shown(name, names): role for name, role in run.roles.items()}
+        is_curves = (
+            view.figure == "curves"
+            and drawn["layer"].notna().all()
+            and panel_marks.n_layers_of(drawn) > 1
+            and drawn["name"].nunique() <= MAX_SERIES
+            and set(drawn["name"]) <= set(colours)
+        )
+        if not is_curves:
+            role_legend(set(drawn["role"]))
+        figure = (
+            panel_figures.panel_curves(drawn, view, colours)
+            if is_curves
+            else panel_figures.panel_dots(drawn, view, roles)
+        )
+    event = st.plotly_chart(
+        figure, key=f"{key}.{view.title}.chart", on_select="rerun", selection_mode="points", config=QUIET,
+        theme=None, alt=f"{view.title}: {view.axis}, with 95% intervals.",
+    )  # fmt: skip
+    st.caption(
+        f"Bars are 95% intervals; filled marks stand out after correction over the panel, at "
+        f"{run.alpha:g}."
+        if is_curves
+        else "Bars are 95% intervals, the grey tick is the level of no effect."
+        if view.figure != "shares"
+        else "Pale bars fit badly: their shares say little."
+    )
+    clicked = custom_data(event)
+    return int(clicked[-1][0]) if clicked else None
+
+
+def _table(frame: pd.DataFrame, key: str) -> int | None:
+    """The rows as a table; the place of the one that was clicked."""
+    shown = panel_rows.visible(frame)
+    position = table.pick_any(shown.map(_flat), key=f"{key}.table")
+    return None if position is None else int(shown.index[position])
+
+
+def _flat(value: Any) -> Any:
+    """Shares and lists as words: a table cell holds one value."""
+    if isinstance(value, Mapping):
+        names = encoder_names(state.sql)
+        return ", ".join(f"{shown(name, names)} {number(one)}" for name, one in value.items())
+    if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
+        return ", ".join(str(one) for one in value) if not is_missing(value) else ""
+    return value
+
+
+def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, picked: int) -> None:
+    """The clips that drive one row, with their sound."""
+    row, names = frame.loc[picked].to_dict(), encoder_names(state.sql)
+    in_short = {column: names.get(str(value), value) for column, value in row.items()}
+    lines = panel_rows.row_lines(in_short, view, panel_rows.key_columns(frame, view))
+    with st.container(border=True):
+        st.subheader(f"Behind {plain(lines[0])}", anchor=False)
+        st.markdown(plain("; ".join(lines[1:])))
+        cells = stored.cells_of(state.sql, run, name)
+        mine = panel_rows.cells_of_rows([row], cells)[0]
+        if not mine:
+            st.caption(
+                "No clips are stored for this row: its number does not rest on single clips."
+            )
+            return
+        cell = mine[0]
+        if len(mine) > 1:
+            cell = page.choose(
+                "Cell", mine, key=f"behind.{name}", show=lambda one: cell_words(one, names)
+            )
+        clips = stored.clips_of(state.sql, run, name, cell)
+        for kind, of_kind in clips.groupby("kind", sort=False):
+            _both_ends(str(kind), of_kind)
+
+
+def _both_ends(kind: str, clips: pd.DataFrame) -> None:
+    n = min(N_CLIPS, -(-len(clips) // 2))
+    st.caption(
+        f"Influence of a clip: {plain(panel_rows.INFLUENCE.get(kind, kind))}. "
+        f"{n} of {len(clips):,} stored clips at each end."
+    )
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**Most**")
+        _cards(clips.head(n))
+    with right:
+        st.markdown("**Least**")
+        _cards(clips.iloc[max(n, len(clips) - n) :].iloc[::-1])
+
+
+def _cards(side: pd.DataFrame) -> None:
+    rows = segments(state.sql, side["segment_id"].tolist())
+    for value, (_, row) in zip(side["influence"], rows.iterrows(), strict=True):
+        segment_card(row.to_dict(), f"**{plain(f'{value:+.3f}')}**")

@@ -1,0 +1,159 @@
+"""What every page has: a title with its purpose, empty states, errors in words."""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.core.errors import UntrustedCodeError, UsadError, in_words
+from usad_workbench.core.storage.csv_cells import write_csv
+from usad_workbench.workbench import state
+from usad_workbench.workbench.presenters.encoders import (
+    embedded,
+    missing_for_comparison,
+    named,
+    student_of,
+)
+from usad_workbench.workbench.presenters.names import encoder_names, shown
+from usad_workbench.workbench.presenters.text import plain
+
+Option = TypeVar("Option")
+
+
+def head(title: str, purpose: str) -> None:
+    """The page's title and one line on what it is for."""
+    st.header(title, anchor=False)
+    st.caption(purpose)
+
+
+def section(title: str, note: str = "") -> None:
+    """A part of a page."""
+    st.subheader(title, anchor=False)
+    if note:
+        st.caption(note)
+
+
+def empty(what: str, command: str | None = None) -> None:
+    """Says what is missing and which command makes it."""
+    with st.container(border=True):
+        st.markdown(what)
+        if command:
+            st.code(command, language="bash")
+
+
+def command(*words: str) -> str:
+    """A command line for this workspace."""
+    return shlex.join(["usad", *words, "--workspace", str(state.workspace().folder)])
+
+
+def is_embedded() -> bool:
+    """Whether there are embeddings; says how to make them where there are none.
+
+    Whatever else is missing comes after them: its command would fail.
+    """
+    if embedded(state.sql):
+        return True
+    empty(
+        "There are no embeddings yet. `usad encoders list` names the encoders that can make them.",
+        command("embed", "--encoders", "A,B"),
+    )
+    return False
+
+
+def is_comparable() -> bool:
+    """Whether a student and something to compare it with have embeddings; says what lacks."""
+    if not is_embedded():
+        return False
+    missing = missing_for_comparison(state.sql)
+    if missing is None:
+        return True
+    empty(
+        f"{missing} Embed a student with its teachers; `usad encoders list` names encoders and "
+        "their roles.",
+        command("embed", "--encoders", "STUDENT,TEACHER"),
+    )
+    return False
+
+
+def not_compared() -> None:
+    """Says that no student has been compared with its teachers, and how to do it."""
+    if not is_comparable():
+        return
+    empty(
+        "The student has not been compared with its teachers yet.",
+        command("diagnose", "--student", student_of(state.sql) or "STUDENT"),
+    )
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Shows a user's error as text instead of a traceback, and goes on after the block."""
+    try:
+        with in_words():
+            yield
+    except UntrustedCodeError as error:
+        st.error(plain(error), icon=":material/error:")
+        st.caption("If you trust it, stop this app and start it again with")
+        st.code(
+            shlex.join(["usad", "workbench", str(state.workspace().folder), "--trust-remote-code"]),
+            language="bash",
+        )
+    except UsadError as error:
+        st.error(plain(error), icon=":material/error:")
+
+
+def choose(
+    label: str,
+    options: Sequence[Option],
+    *,
+    key: str,
+    default: Option | None = None,
+    show: Callable[[Option], str] = str,
+    note: str | None = None,
+) -> Option:
+    """A list to choose from that keeps its choice from page to page while it exists."""
+    if key in st.session_state and st.session_state[key] not in options:
+        del st.session_state[key]
+    index = options.index(default) if default is not None and default in options else 0
+    if key in st.session_state:
+        index = options.index(st.session_state[key])
+    found: Option = st.selectbox(
+        label, options, index=index, key=key, format_func=show, help=note, persist_state="session"
+    )
+    return found
+
+
+def download(frame: pd.DataFrame, file_name: str) -> None:
+    """A button that saves the whole table."""
+    st.download_button(
+        "Download as CSV", write_csv(frame) or "", file_name, "text/csv",
+        icon=":material/download:", on_click="ignore", key=f"download.{file_name}",
+    )  # fmt: skip
+
+
+def choose_encoder(label: str, options: Sequence[str], *, key: str, default: str | None = None,
+                   roles: Mapping[str, str] | None = None) -> str:  # fmt: skip
+    """One of several encoders by short name, with the role where ``roles`` has it.
+
+    The full name stands below where it differs.
+    """
+    names = encoder_names(state.sql)
+    found = choose(
+        label, options, key=key, default=default,
+        show=lambda one: named(one, roles, names) if roles else shown(one, names),
+    )  # fmt: skip
+    if shown(found, names) != found:
+        st.caption(plain(found))
+    return found
+
+
+def choose_several(
+    label: str, options: Sequence[str], *, key: str, placeholder: str = "all"
+) -> list[str]:
+    """Any number of values; none means all."""
+    if key in st.session_state:
+        st.session_state[key] = [v for v in st.session_state[key] if v in options]
+    return st.multiselect(label, options, key=key, placeholder=placeholder, persist_state="session")
