@@ -130,9 +130,12 @@ def embed(
     failed = {one.path: one.reason for one in job.failed}
     set_failures(workspace, f"embed {encoder.spec.name}", failed)
     return EmbedReport(
-        n_done=job.n_done, n_skipped=job.n_skipped, failed=job.failed,
-        audio_seconds=job.audio_seconds, seconds=time.perf_counter() - started,
-    )  # fmt: skip
+        n_done=job.n_done,
+        n_skipped=job.n_skipped,
+        failed=job.failed,
+        audio_seconds=job.audio_seconds,
+        seconds=time.perf_counter() - started,
+    )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -330,7 +333,9 @@ def _read(folder: Path, segment: _Segment, sample_rate_hz: int) -> Clip | Failur
     try:
         return read_audio(
             unchanged(folder / segment.path, segment.audio_sha256),
-            sample_rate_hz=sample_rate_hz, start_s=segment.start_s, end_s=segment.end_s,
-        )  # fmt: skip
+            sample_rate_hz=sample_rate_hz,
+            start_s=segment.start_s,
+            end_s=segment.end_s,
+        )
     except UsadError as error:
         return Failure(path=segment.name, reason=str(error))

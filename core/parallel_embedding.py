@@ -74,9 +74,7 @@ def _in_pool(
     reports = context.Queue()
     done = dict.fromkeys(names, (0, 0))
     with ProcessPoolExecutor(n_processes, context, _start_worker, (reports,)) as pool:
-        jobs = {
-            name: pool.submit(_embed_one, folder, name, layers, pooling) for name in names
-        }  # fmt: skip
+        jobs = {name: pool.submit(_embed_one, folder, name, layers, pooling) for name in names}
         while wait(jobs.values(), _POLL_S).not_done:
             _drain(reports, done, progress)
     _drain(reports, done, progress)

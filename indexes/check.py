@@ -133,6 +133,8 @@ def _index_problems(workspace: Workspace) -> list[str]:
         problem = open_index(workspace, workspace.space(*key)).problem
         if problem:
             problems.append(f"{problem} `usad index` builds it again.")
-    left = [f"{file} is the index of no space: `usad index` removes it." for file in
-            unnamed_files(workspace)]  # fmt: skip
+    left = [
+        f"{file} is the index of no space: `usad index` removes it."
+        for file in unnamed_files(workspace)
+    ]
     return problems + left

@@ -58,11 +58,16 @@ def evaluate_index(
     found, index_s = _timed(index, queries)
     n_queries = max(len(rows), 1)
     result = IndexEvaluation(
-        encoder=encoder, layer=stored.space.layer, pooling=pooling, kind=index.kind, n=len(index),
+        encoder=encoder,
+        layer=stored.space.layer,
+        pooling=pooling,
+        kind=index.kind,
+        n=len(index),
         recall_at_10=_recall(stored, queries, without_self(truth, own), without_self(found, own)),
-        ms_per_query=1000 * index_s / n_queries, exact_ms_per_query=1000 * exact_s / n_queries,
+        ms_per_query=1000 * index_s / n_queries,
+        exact_ms_per_query=1000 * exact_s / n_queries,
         bytes=opened.bytes,
-    )  # fmt: skip
+    )
     with workspace.database.write() as connection:
         connection.execute(
             "UPDATE indexes SET recall_at_10 = ?, ms_per_query = ? WHERE space_id = ?",

@@ -78,9 +78,12 @@ def open_index(workspace: Workspace, space: Space) -> Opened:
             else f"from other vectors than are stored now ({len(index):,}, now {space.n:,})"
         )
         return Opened(
-            index=index, bytes=int(row.bytes), digest=row.vectors_digest, is_behind=True,
+            index=index,
+            bytes=int(row.bytes),
+            digest=row.vectors_digest,
+            is_behind=True,
             problem=f"{name} is behind: it was built {origin}.",
-        )  # fmt: skip
+        )
     return Opened(index=index, bytes=int(row.bytes), digest=space.digest)
 
 
@@ -140,10 +143,15 @@ def _note(
             "INSERT INTO indexes (space_id, kind, n, file, file_sha256, bytes, vectors_digest) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                space.space_id, index.kind, len(index), f"{FOLDER}/{path.name}", sha256,
-                part.stat().st_size, space.digest,
+                space.space_id,
+                index.kind,
+                len(index),
+                f"{FOLDER}/{path.name}",
+                sha256,
+                part.stat().st_size,
+                space.digest,
             ],
-        )  # fmt: skip
+        )
         os.replace(part, path)
     for (file,) in old:
         if _path(workspace, file) != path:

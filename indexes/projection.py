@@ -89,10 +89,16 @@ def project_space(
     if not done.empty:
         row = done.iloc[0]
         return ProjectionReport(
-            encoder=encoder, layer=space.layer, pooling=pooling, method=method, n=int(row.n),
-            trustworthiness=_known(row.trustworthiness), seconds=float(row.seconds), is_new=False,
+            encoder=encoder,
+            layer=space.layer,
+            pooling=pooling,
+            method=method,
+            n=int(row.n),
+            trustworthiness=_known(row.trustworthiness),
+            seconds=float(row.seconds),
+            is_new=False,
             reason=reason,
-        )  # fmt: skip
+        )
     started = time.perf_counter()
     unit = normalise(stored.vectors)
     if method == "umap":
@@ -108,8 +114,9 @@ def project_space(
         for name in ("projections", "projection_quality"):
             connection.execute(
                 f"DELETE FROM {name} WHERE encoder = ? AND layer = ? AND pooling = ? "
-                "AND (method = ? OR (method = 'umap' AND ?))", [*key, bool(reason)],
-            )  # fmt: skip
+                "AND (method = ? OR (method = 'umap' AND ?))",
+                [*key, bool(reason)],
+            )
         connection.register("points", table)
         connection.execute(
             "INSERT INTO projections SELECT ?, ?, ?, ?, segment_id, x, y FROM points", key
@@ -119,9 +126,16 @@ def project_space(
             [*key, len(unit), score, n_judged, seconds],
         )
     return ProjectionReport(
-        encoder=encoder, layer=space.layer, pooling=pooling, method=method, n=len(unit),
-        trustworthiness=score, seconds=seconds, is_new=True, reason=reason,
-    )  # fmt: skip
+        encoder=encoder,
+        layer=space.layer,
+        pooling=pooling,
+        method=method,
+        n=len(unit),
+        trustworthiness=score,
+        seconds=seconds,
+        is_new=True,
+        reason=reason,
+    )
 
 
 def why_pca(method: Method, n: int) -> str:

@@ -53,9 +53,14 @@ def update_index(
     same_kind = old.index is not None and kind in ("auto", old.index.kind)
     if old.index is not None and same_kind and not old.is_behind:
         return IndexReport(
-            encoder=encoder, layer=space.layer, pooling=pooling, kind=old.index.kind,
-            n=len(old.index), bytes=old.bytes, is_new=False,
-        )  # fmt: skip
+            encoder=encoder,
+            layer=space.layer,
+            pooling=pooling,
+            kind=old.index.kind,
+            n=len(old.index),
+            bytes=old.bytes,
+            is_new=False,
+        )
     if old.problem and not old.is_behind:
         logger.warning("%s It is built again.", old.problem)
     for _ in range(ATTEMPTS):
@@ -65,9 +70,14 @@ def update_index(
         path = save_index(workspace, stored.space, index)
         if path is not None:
             return IndexReport(
-                encoder=encoder, layer=space.layer, pooling=pooling, kind=index.kind,
-                n=len(index), bytes=path.stat().st_size, is_new=True,
-            )  # fmt: skip
+                encoder=encoder,
+                layer=space.layer,
+                pooling=pooling,
+                kind=index.kind,
+                n=len(index),
+                bytes=path.stat().st_size,
+                is_new=True,
+            )
         old = Opened()  # what was added to is not as its file is any more
     raise StoreError(
         f"The vectors of {encoder} layer {space.layer} were written {ATTEMPTS} times while they "

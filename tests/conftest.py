@@ -155,10 +155,18 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def _run_demo(folder: str) -> str:
     done = subprocess.run(
         [
-            sys.executable, "-m", "usad_workbench.workbench.cli", "demo", "--no-serve", "--json",
-            "--workspace", folder,
+            sys.executable,
+            "-m",
+            "usad_workbench.workbench.cli",
+            "demo",
+            "--no-serve",
+            "--json",
+            "--workspace",
+            folder,
         ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -22,10 +22,17 @@ def record(
     name: str, role: Role, domain: str | None, layers: Sequence[np.ndarray]
 ) -> EncoderRecord:
     spec = EncoderSpec(
-        name=name, role=role, domain=domain, n_layers=len(layers) - 1,
-        dims=tuple(x.shape[1] for x in layers), frame_rates_hz=(50.0,) * len(layers),
-        sample_rate_hz=16_000, n_params=1, licence="CC0", citation="this test",
-    )  # fmt: skip
+        name=name,
+        role=role,
+        domain=domain,
+        n_layers=len(layers) - 1,
+        dims=tuple(x.shape[1] for x in layers),
+        frame_rates_hz=(50.0,) * len(layers),
+        sample_rate_hz=16_000,
+        n_params=1,
+        licence="CC0",
+        citation="this test",
+    )
     return EncoderRecord(spec=spec, weights_sha256=name)
 
 
@@ -70,7 +77,9 @@ def save_run(folder: Path, *starts: str, stage: int = 1, step: int = 100) -> str
     teachers = [{"teacher": "a", "domain": None, "stage": one + 1} for one in range(stage)]
     student = build_student(StudentConfig(dim=32, n_layers=1, n_heads=2))
     save_student(
-        folder / "checkpoints" / f"step-{step}", student, None,
+        folder / "checkpoints" / f"step-{step}",
+        student,
+        None,
         {"teachers": teachers, "start": start},
-    )  # fmt: skip
+    )
     return f"run:{folder}"

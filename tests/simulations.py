@@ -71,9 +71,11 @@ def _errors() -> Iterator[tuple[str, str, str, str]]:
         share = _percent(rejected)
         is_power = "power" in rejected
         yield (
-            row["simulation"], row["interval holds the truth"],
-            "" if is_power else share, share if is_power else "",
-        )  # fmt: skip
+            row["simulation"],
+            row["interval holds the truth"],
+            "" if is_power else share,
+            share if is_power else "",
+        )
 
 
 def _shares() -> Iterator[tuple[str, str, str, str]]:
@@ -82,16 +84,20 @@ def _shares() -> Iterator[tuple[str, str, str, str]]:
         is_false = row["partition"] == "unique to c"
         share = _percent(row["interval above 0"])
         yield (
-            f"variance partition: {row['partition']}", row["interval holds the mean"],
-            share if is_false else "", "" if is_false else share,
-        )  # fmt: skip
+            f"variance partition: {row['partition']}",
+            row["interval holds the mean"],
+            share if is_false else "",
+            "" if is_false else share,
+        )
     for row in attribution:
         is_false = row["attribution"] == "c"
         share = _percent(row["p at most .05"])
         yield (
-            f"attribution: {row['attribution']}", row["interval holds the truth"],
-            share if is_false else "", "" if is_false else share,
-        )  # fmt: skip
+            f"attribution: {row['attribution']}",
+            row["interval holds the truth"],
+            share if is_false else "",
+            "" if is_false else share,
+        )
 
 
 def _inheritance() -> Iterator[tuple[str, str, str, str]]:
@@ -107,8 +113,11 @@ def _inheritance() -> Iterator[tuple[str, str, str, str]]:
             f"{row['controls for']}, spread {row['spread']}"
         )
         yield (
-            name, _percent(row["coverage"]), share if is_false else "", "" if is_false else share,
-        )  # fmt: skip
+            name,
+            _percent(row["coverage"]),
+            share if is_false else "",
+            "" if is_false else share,
+        )
 
 
 def _line(path: Path, what: str, coverage: str, false: str, power: str) -> str:

@@ -25,10 +25,17 @@ def clustered(n: int, dim: int, n_clusters: int, seed: int = 0) -> tuple[np.ndar
 def record(dim: int, n_layers: int = 0) -> EncoderRecord:
     """An encoder without a model."""
     spec = EncoderSpec(
-        name=ENCODER, role="teacher", domain=None, n_layers=n_layers, dims=(dim,) * (n_layers + 1),
-        frame_rates_hz=(1.0,) * (n_layers + 1), sample_rate_hz=16_000, n_params=1, licence="MIT",
+        name=ENCODER,
+        role="teacher",
+        domain=None,
+        n_layers=n_layers,
+        dims=(dim,) * (n_layers + 1),
+        frame_rates_hz=(1.0,) * (n_layers + 1),
+        sample_rate_hz=16_000,
+        n_params=1,
+        licence="MIT",
         citation="these tests",
-    )  # fmt: skip
+    )
     return EncoderRecord(spec=spec, weights_sha256="0" * 64)
 
 

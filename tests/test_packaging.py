@@ -53,11 +53,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, folder / "source" / name)
     subprocess.run(
         [
-            sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(folder),
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "--quiet",
+            "-w",
+            str(folder),
             str(folder / "source"),
         ],
         check=True,
-    )  # fmt: skip
+    )
     (built,) = folder.glob("*.whl")
     return built
 
@@ -86,9 +94,13 @@ def test_installed_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path)
         "sys.stdout.write(json.dumps([core.__file__, str(clip), list(shape)]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     module, clip, shape = json.loads(done.stdout)
     assert module.startswith(str(site))
     assert clip.startswith(str(site))

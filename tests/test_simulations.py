@@ -25,8 +25,10 @@ def test_every_row_of_the_files_is_there_with_its_number() -> None:
     # Read by eye from the files, so that a mistake of the parser is seen.
     probes = by_name["difference of two probes"]
     assert (probes["data sets"], probes["interval holds"], probes["falsely rejected"]) == (
-        "1000", "94.0%", "6.0%",
-    )  # fmt: skip
+        "1000",
+        "94.0%",
+        "6.0%",
+    )
     weight = by_name["attribution: c"]
     assert (weight["data sets"], weight["falsely rejected"], weight["power"]) == ("300", "4.0%", "")
     gap = by_name["gap of 2 groups at 0.8 and 0.6"]

@@ -1,4 +1,4 @@
-"""Short functions, flat files: 60 lines per function, 400 per file, no exceptions list."""
+"""Short functions, flat files: 60 lines per function, 500 per file, no exceptions list."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("core", "training", "indexes", "workbench", "sample_data")
 FUNCTION_LINES = 60
-FILE_LINES = 400
+FILE_LINES = 500
 
 
 def _sources() -> list[Path]:

@@ -63,9 +63,12 @@ class WarmProcess:
         self.folder = folder
         preload = {"LD_PRELOAD": str(library)} if library else {}
         self._process = subprocess.Popen(
-            [sys.executable, __file__], env=environment | preload,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, __file__],
+            env=environment | preload,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def run(self, arguments: Sequence[str], stop: Stop | None = None, log: str = "") -> Ended:
         """Runs ``usad`` with these arguments to its end or to where it is stopped.
@@ -77,9 +80,13 @@ class WarmProcess:
         """
         stop = stop or Stop()
         order = {
-            "arguments": list(arguments), "folder": str(self.folder), "at": stop.at, "log": log,
-            "manner": MANNERS[stop.manner], "after_s": stop.after_s,
-        }  # fmt: skip
+            "arguments": list(arguments),
+            "folder": str(self.folder),
+            "at": stop.at,
+            "log": log,
+            "manner": MANNERS[stop.manner],
+            "after_s": stop.after_s,
+        }
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -101,11 +108,26 @@ def _import_everything() -> None:
 
     cli.build_parser()
     for name in (
-        "duckdb", "faiss", "pandas", "pyarrow.parquet", "scipy.signal", "soundfile", "torch",
-        "core.embedding", "core.registry", "core.storage.exporting", "core.storage.importing",
-        "core.storage.importing_embeddings", "core.storage.spaces", "core.storage.workspace",
-        "indexes.evaluation", "indexes.spaces", "indexes.check", "training", "training.trainer",
-    ):  # fmt: skip
+        "duckdb",
+        "faiss",
+        "pandas",
+        "pyarrow.parquet",
+        "scipy.signal",
+        "soundfile",
+        "torch",
+        "core.embedding",
+        "core.registry",
+        "core.storage.exporting",
+        "core.storage.importing",
+        "core.storage.importing_embeddings",
+        "core.storage.spaces",
+        "core.storage.workspace",
+        "indexes.evaluation",
+        "indexes.spaces",
+        "indexes.check",
+        "training",
+        "training.trainer",
+    ):
         try:
             import_module(
                 f"usad_workbench.{name}"

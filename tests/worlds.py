@@ -209,10 +209,15 @@ def make_world(
         }
     )
     tasks = [
-        {"task": f"class-{name}", "label_column": "label", "domain": name,
-         "group_column": "cluster_id", "metric": "accuracy"}
+        {
+            "task": f"class-{name}",
+            "label_column": "label",
+            "domain": name,
+            "group_column": "cluster_id",
+            "metric": "accuracy",
+        }
         for name in DOMAINS[:n_domains]
-    ]  # fmt: skip
+    ]
     expected = expected_of(scenario, DOMAINS[:n_domains])
     return World(clips=clips, tasks=tasks, encoders=encoders, expected=expected)
 
@@ -231,10 +236,12 @@ def expected_of(scenario: str, domains: tuple[str, ...]) -> Expected:
     elif scenario == "off-domain":
         inherited = frozenset(cell for cell in of_a if cell[1] != DOMAINS[0])
     return Expected(
-        inherited=inherited, not_inherited=every - inherited - open_cells,
-        errors=errors, no_errors=no_errors,
+        inherited=inherited,
+        not_inherited=every - inherited - open_cells,
+        errors=errors,
+        no_errors=no_errors,
         gender_in=frozenset({STUDENT} if scenario == "gender" else ()),
-    )  # fmt: skip
+    )
 
 
 def write_world(world: World, folder: Path) -> None:
@@ -275,19 +282,29 @@ def workspace_of(world: World, folder: Path) -> Workspace:
 
 
 def _scene(
-    rng: np.random.Generator, scenario: str, n_clips: int, n_domains: int, n_clusters: int,
-    dim: int, n_layers: int,
-) -> _Scene:  # fmt: skip
+    rng: np.random.Generator,
+    scenario: str,
+    n_clips: int,
+    n_domains: int,
+    n_clusters: int,
+    dim: int,
+    n_layers: int,
+) -> _Scene:
     domain = np.repeat(np.arange(n_domains), n_clips)
     cluster = domain * n_clusters + np.tile(np.arange(n_clips) % n_clusters, n_domains)
     n = len(domain)
     gender = np.concatenate([rng.permutation(np.arange(n_clusters) % 2) for _ in range(n_domains)])
     return _Scene(
-        rng=rng, domain=domain, cluster=cluster, label=rng.integers(N_CLASSES, size=n),
+        rng=rng,
+        domain=domain,
+        cluster=cluster,
+        label=rng.integers(N_CLASSES, size=n),
         difficulty=rng.beta(1, 1 / MISHEARD - 1, size=n),
-        gender=gender[cluster], loudness=np.sqrt(2.0) if scenario == "shared" else 1.0,
-        dim=dim, n_layers=n_layers,
-    )  # fmt: skip
+        gender=gender[cluster],
+        loudness=np.sqrt(2.0) if scenario == "shared" else 1.0,
+        dim=dim,
+        n_layers=n_layers,
+    )
 
 
 def _student(

@@ -150,17 +150,26 @@ def _without(task: BenchmarkTask, is_kept: Sequence[bool]) -> BenchmarkTask:
         return task
     items = tuple(item for item, kept in zip(task.items, is_kept, strict=True) if kept)
     note = f"{n_left_out} of {len(is_kept)} files could not be embedded"
-    return replace(
-        task, items=items, notes=(*task.notes, note), classes=task.class_names
-    )  # fmt: skip
+    return replace(task, items=items, notes=(*task.notes, note), classes=task.class_names)
 
 
 def _empty_row(encoder: str, task: str, protocol: str, reason: str) -> dict[str, Any]:
     return {
-        "encoder": encoder, "layer": None, "task": task, "mode": "", "protocol": protocol,
-        "metric": "", "value": math.nan, "ci_low": math.nan, "ci_high": math.nan, "n_test": 0,
-        "published": [], "nearest_published": "", "notes": [], "reason": reason,
-    }  # fmt: skip
+        "encoder": encoder,
+        "layer": None,
+        "task": task,
+        "mode": "",
+        "protocol": protocol,
+        "metric": "",
+        "value": math.nan,
+        "ci_low": math.nan,
+        "ci_high": math.nan,
+        "n_test": 0,
+        "published": [],
+        "nearest_published": "",
+        "notes": [],
+        "reason": reason,
+    }
 
 
 def _nearest(row: Mapping[str, Any]) -> str:

@@ -85,9 +85,12 @@ class Evaluation:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             found = evaluate_student(
-                encoder.to(device), self.clips, self.tasks,
-                layers=self.recipe.layers, protocols=self.recipe.protocols,
-            )  # fmt: skip
+                encoder.to(device),
+                self.clips,
+                self.tasks,
+                layers=self.recipe.layers,
+                protocols=self.recipe.protocols,
+            )
         return log_row(found) | {"evaluation_s": round(time.monotonic() - started, 3)}
 
 
@@ -121,9 +124,14 @@ def evaluate_student(
         for task in tasks:
             mine = [row[name] for name in task.clip_ids]
             result = evaluate_best_layer(
-                [layer[mine] for layer in vectors], task.labels.tolist(), task.groups.tolist(),
-                task.units.tolist(), protocol, task.metric, seeds=SEEDS,
-            )  # fmt: skip
+                [layer[mine] for layer in vectors],
+                task.labels.tolist(),
+                task.groups.tolist(),
+                task.units.tolist(),
+                protocol,
+                task.metric,
+                seeds=SEEDS,
+            )
             found.append((task, result))
             values.append(_value(task.name, protocol, [(task, result)]))
         if len(found) > 1:
@@ -184,8 +192,11 @@ def load_evaluation(recipe: EvaluationRecipe, n_layers: int) -> Evaluation:
     failed: dict[str, str] = {}
     for name in dict.fromkeys(name for task in wanted for name in task.clip_ids):
         try:
-            clip = read_audio(manifest.parent / paths[name], sample_rate_hz=SAMPLE_RATE_HZ,
-                              end_s=recipe.max_clip_s)  # fmt: skip
+            clip = read_audio(
+                manifest.parent / paths[name],
+                sample_rate_hz=SAMPLE_RATE_HZ,
+                end_s=recipe.max_clip_s,
+            )
             decoded[name] = replace(clip, samples=np.ascontiguousarray(clip.samples))
         except AudioError as error:
             failed[name] = str(error)

@@ -153,8 +153,10 @@ def _prepare(
     if corpus.failed and processes.is_first:
         logger.warning(
             "%d recordings cannot be learned from, %s lists them all; the first is %s: %s",
-            len(corpus.failed), run_dir / PROVENANCE_FILE, *corpus.failed[0],
-        )  # fmt: skip
+            len(corpus.failed),
+            run_dir / PROVENANCE_FILE,
+            *corpus.failed[0],
+        )
     sources = {}
     for teacher in recipe.teachers:
         online = _online_targets(teacher, encoders[teacher.name], recipe, corpus)

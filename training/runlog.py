@@ -145,8 +145,11 @@ def read_log(run_dir: str | Path) -> list[dict[str, float]]:
     if damaged:
         logger.warning(
             "%s: %d of %d lines are damaged and left out, the first is line %d.",
-            path, len(damaged), len(rows), damaged[0],
-        )  # fmt: skip
+            path,
+            len(damaged),
+            len(rows),
+            damaged[0],
+        )
     return [row for row in rows if row is not None]
 
 

@@ -150,8 +150,11 @@ def _without_excluded(rows: list[Recording], exclude: Sequence[str]) -> list[Rec
     if unknown:
         logger.warning(
             "%d of %d recordings of data.exclude cannot be read and so not be excluded, the first "
-            "is %s.", len(unknown), len(excluded), unknown[0].clip_id,
-        )  # fmt: skip
+            "is %s.",
+            len(unknown),
+            len(excluded),
+            unknown[0].clip_id,
+        )
     sizes = {size_of(row.path) for row in excluded} - {-1}
     hashes = set(contents) - {""}
     # Files of other sizes differ in content, so most need not be read for this.

@@ -124,8 +124,10 @@ class OnlineTargets:
         _check_limit(name, len(self.left_out), self.max_left_out, piece)
         logger.warning(
             "%s gives values that half precision cannot hold for %s from %g s: it does not teach "
-            "that piece.", name, *piece,
-        )  # fmt: skip
+            "that piece.",
+            name,
+            *piece,
+        )
 
 
 class CachedTargets:
@@ -195,8 +197,12 @@ def cache_targets(
         _check_limit(spec.name, len(cached.left_out), limit, first)
         logger.warning(
             "%s does not teach %d of %d pieces, as half precision cannot hold its values; the "
-            "first is %s from %g s.", spec.name, len(pieces), len(corpus.pieces), *first,
-        )  # fmt: skip
+            "first is %s from %g s.",
+            spec.name,
+            len(pieces),
+            len(corpus.pieces),
+            *first,
+        )
     return cached
 
 

@@ -22,18 +22,29 @@ MAX_UPLOAD_MB = 300
 def streamlit_arguments() -> list[str]:
     """Streamlit's options: no telemetry, no developer tools, our looks."""
     return [
-        "--server.headless", "true",
-        "--server.fileWatcherType", "none",
-        "--server.runOnSave", "false",
-        "--runner.magicEnabled", "false",  # a text in a page's code is no text on the page
-        "--server.showEmailPrompt", "false",
-        "--server.maxUploadSize", str(MAX_UPLOAD_MB),
-        "--browser.gatherUsageStats", "false",
-        "--client.toolbarMode", "minimal",
-        "--client.showErrorDetails", "none",
-        "--client.showErrorLinks", "false",
-        "--theme.base", str(HERE / "assets" / "theme.toml"),
-    ]  # fmt: skip
+        "--server.headless",
+        "true",
+        "--server.fileWatcherType",
+        "none",
+        "--server.runOnSave",
+        "false",
+        "--runner.magicEnabled",
+        "false",  # a text in a page's code is no text on the page
+        "--server.showEmailPrompt",
+        "false",
+        "--server.maxUploadSize",
+        str(MAX_UPLOAD_MB),
+        "--browser.gatherUsageStats",
+        "false",
+        "--client.toolbarMode",
+        "minimal",
+        "--client.showErrorDetails",
+        "none",
+        "--client.showErrorLinks",
+        "false",
+        "--theme.base",
+        str(HERE / "assets" / "theme.toml"),
+    ]
 
 
 def launch(
@@ -48,12 +59,20 @@ def launch(
         runs: Folders of training runs; where none, ``runs`` beside the workspace.
     """
     return [
-        sys.executable, "-m", "usad_workbench.workbench.server", str(os.getpid()),
+        sys.executable,
+        "-m",
+        "usad_workbench.workbench.server",
+        str(os.getpid()),
         str(HERE / "app.py"),
-        "--server.address", host, "--server.port", str(port),
-        *streamlit_arguments(), "--", str(workspace),
+        "--server.address",
+        host,
+        "--server.port",
+        str(port),
+        *streamlit_arguments(),
+        "--",
+        str(workspace),
         *(word for folder in runs for word in ("--runs", str(folder))),
-    ]  # fmt: skip
+    ]
 
 
 def check_address(host: str, port: int) -> None:

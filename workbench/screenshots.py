@@ -23,10 +23,15 @@ from usad_workbench.workbench.launch import end, launch
 HOST = "127.0.0.1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 """WebGL in software and no traffic of the browser's own."""
 WIDTH, HEIGHT = 1440, 1000
 PAGES = ("Overview", "Map", "Search", "Layers", "Bias", "Probes", "Training", "Data")

@@ -117,9 +117,10 @@ def sql(query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
 def remembered(key: Hashable, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """A table that is made again only after the workspace has changed."""
     found = _answers.get(
-        (st.session_state[FOLDER], stamp(), key), make,
+        (st.session_state[FOLDER], stamp(), key),
+        make,
         lambda frame: int(frame.memory_usage(deep=True).sum()),
-    )  # fmt: skip
+    )
     return found.copy(deep=False)  # a change of the copy leaves the one that is kept
 
 

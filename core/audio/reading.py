@@ -21,8 +21,18 @@ from usad_workbench.core.audio.decoding import AudioSource, Sound, name_of, open
 from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.errors import AudioError, MissingExtraError, UsadError, in_words
 
-__all__ = ["AUDIO_SUFFIXES", "AudioInfo", "AudioSource", "all_blocks", "check_samples",
-           "open_sound", "probe_audio", "read_audio", "resample", "scan_audio"]  # fmt: skip
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "AudioInfo",
+    "AudioSource",
+    "all_blocks",
+    "check_samples",
+    "open_sound",
+    "probe_audio",
+    "read_audio",
+    "resample",
+    "scan_audio",
+]
 
 MIN_DURATION_S = 0.025
 """Shorter audio has not one analysis window of the students (25 ms, Kaldi's default)."""

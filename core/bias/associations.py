@@ -179,10 +179,17 @@ def association(
         p = _p_value(per_cluster, n_x, d, n_permutations, seed)
         low, high = _limits(per_cluster, is_x, d)
     return AssociationResult(
-        d=d, ci_low=low, ci_high=high, p_value=p,
+        d=d,
+        ci_low=low,
+        ci_high=high,
+        p_value=p,
         d_raw=effect_size(per_cluster_raw[is_x], per_cluster_raw[~is_x]),
-        n_x=n_x, n_y=n_y, n_clips=len(targets), s=s, reason=reason,
-    )  # fmt: skip
+        n_x=n_x,
+        n_y=n_y,
+        n_clips=len(targets),
+        s=s,
+        reason=reason,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,9 +227,10 @@ def association_inheritance(
     if float(t @ t) == 0:
         raise DegenerateError(f"{len(t)} tests have an effect in both, expected at least one.")
     return AssociationInheritance(
-        slope=float(s @ t / (t @ t)), sign_agreement=float(np.mean(np.sign(s) == np.sign(t))),
+        slope=float(s @ t / (t @ t)),
+        sign_agreement=float(np.mean(np.sign(s) == np.sign(t))),
         n_tests=len(s),
-    )  # fmt: skip
+    )
 
 
 def _checked(test: AssociationTest, units: Indices) -> Indices:

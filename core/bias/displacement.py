@@ -133,9 +133,11 @@ def spread(x: Vectors, labels: Ids, clusters: Ids) -> Spread:
             "within classes. Give labels that several clips share."
         )
     return Spread(
-        within_class=of_class, within_domain=of_domain,
-        class_left_out=class_out, domain_left_out=domain_out,
-    )  # fmt: skip
+        within_class=of_class,
+        within_domain=of_domain,
+        class_left_out=class_out,
+        domain_left_out=domain_out,
+    )
 
 
 def sensitivity(distances: Matrix, clusters: Ids, scale: Spread) -> Sensitivity:
@@ -292,9 +294,14 @@ def _excess(
         else:
             reason = "no interval: nothing differs between controls or clusters"
     return Excess(
-        value=value, controls=mean, excess=difference, ci_low=low, ci_high=high,
-        p_value=p, reason=reason,
-    )  # fmt: skip
+        value=value,
+        controls=mean,
+        excess=difference,
+        ci_low=low,
+        ci_high=high,
+        p_value=p,
+        reason=reason,
+    )
 
 
 def _log(displacement: Matrix) -> Matrix:

@@ -208,10 +208,15 @@ def check_erasure(
             after[turn, fold.test] = predict(erased, factor, probed, fold.test, seed)
     found = score_interval(factor, after, baseline, units)
     return ErasureCheck(
-        before=score(factor, before, baseline), after=score(factor, after, baseline),
-        after_ci_low=found.ci_low, after_ci_high=found.ci_high, chance=factor.chance,
-        n_clips=len(factor), n_clusters=found.n_clusters, reason=found.reason,
-    )  # fmt: skip
+        before=score(factor, before, baseline),
+        after=score(factor, after, baseline),
+        after_ci_low=found.ci_low,
+        after_ci_high=found.ci_high,
+        chance=factor.chance,
+        n_clips=len(factor),
+        n_clusters=found.n_clusters,
+        reason=found.reason,
+    )
 
 
 def linear_prediction(

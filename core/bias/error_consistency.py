@@ -116,16 +116,28 @@ def error_consistency(
     accuracy, teacher_accuracy, agreement = (total[1:] / total[0]).tolist()
     n_errors = n_clips * (1 - max(accuracy, teacher_accuracy))
     common = {
-        "agreement": agreement, "accuracy": accuracy, "teacher_accuracy": teacher_accuracy,
-        "n_errors": n_errors, "n_clips": n_clips, "n_clusters": n_clusters,
-    }  # fmt: skip
+        "agreement": agreement,
+        "accuracy": accuracy,
+        "teacher_accuracy": teacher_accuracy,
+        "n_errors": n_errors,
+        "n_clips": n_clips,
+        "n_clusters": n_clusters,
+    }
     reason = _too_few_errors(accuracy, teacher_accuracy, n_errors)
     nan = math.nan
     if reason:
         return ErrorConsistency(
-            kappa=nan, ci_low=nan, ci_high=nan, kappa_unbiased=nan, kappa_max=nan,
-            copy_probability=nan, copy_ci_low=nan, copy_ci_high=nan, reason=reason, **common,
-        )  # fmt: skip
+            kappa=nan,
+            ci_low=nan,
+            ci_high=nan,
+            kappa_unbiased=nan,
+            kappa_max=nan,
+            copy_probability=nan,
+            copy_ci_low=nan,
+            copy_ci_high=nan,
+            reason=reason,
+            **common,
+        )
     kappa, copied = float(_kappa(total)), float(_copy_probability(total))
     expected = accuracy * teacher_accuracy + (1 - accuracy) * (1 - teacher_accuracy)
     most = min(accuracy, teacher_accuracy) + min(1 - accuracy, 1 - teacher_accuracy)
@@ -138,11 +150,17 @@ def error_consistency(
             for statistic in (_kappa, _copy_probability)
         ]
     return ErrorConsistency(
-        kappa=kappa, ci_low=limits[0][0], ci_high=limits[0][1],
+        kappa=kappa,
+        ci_low=limits[0][0],
+        ci_high=limits[0][1],
         kappa_unbiased=n_clips * kappa / (n_clips - 1 + kappa),
-        kappa_max=(most - expected) / (1 - expected), copy_probability=copied,
-        copy_ci_low=limits[1][0], copy_ci_high=limits[1][1], reason=reason, **common,
-    )  # fmt: skip
+        kappa_max=(most - expected) / (1 - expected),
+        copy_probability=copied,
+        copy_ci_low=limits[1][0],
+        copy_ci_high=limits[1][1],
+        reason=reason,
+        **common,
+    )
 
 
 def excess_consistency(
@@ -185,14 +203,21 @@ def excess_consistency(
     groups = jackknife_groups(clusters, n_clips)
     codes = cluster_codes(clusters, n_clips)
     kappas = _kappa(tables.sum(axis=0))
-    left_out = np.stack([
-        _kappa(tables[np.unique(codes[groups != group])].sum(axis=0))
-        for group in range(int(groups.max()) + 1)
-    ])  # fmt: skip
+    left_out = np.stack(
+        [
+            _kappa(tables[np.unique(codes[groups != group])].sum(axis=0))
+            for group in range(int(groups.max()) + 1)
+        ]
+    )
     return excess_over_controls(
-        float(kappas[0]), kappas[1:], left_out[:, 0], left_out[:, 1:],
-        n_clips=n_clips, n_clusters=len(tables), largest=2.0,
-    )  # fmt: skip
+        float(kappas[0]),
+        kappas[1:],
+        left_out[:, 0],
+        left_out[:, 1:],
+        n_clips=n_clips,
+        n_clusters=len(tables),
+        largest=2.0,
+    )
 
 
 def shared_confusions(
@@ -254,9 +279,15 @@ def shared_confusions(
             samples.append(_above(same, chance))
         low, high = bootstrap_limits(np.concatenate(samples), n_clusters)
     return SharedConfusions(
-        kappa=kappa, ci_low=low, ci_high=high, observed=observed, expected=expected,
-        n_clips=n_both, n_clusters=n_clusters, reason=reason,
-    )  # fmt: skip
+        kappa=kappa,
+        ci_low=low,
+        ci_high=high,
+        observed=observed,
+        expected=expected,
+        n_clips=n_both,
+        n_clusters=n_clusters,
+        reason=reason,
+    )
 
 
 def _right_tables(pair: Sequence[Right], clusters: Ids) -> tuple[Matrix, Indices]:

@@ -109,11 +109,13 @@ def hubness(x: Vectors, k: int = DEFAULT_K, clusters: Ids | None = None) -> Hubn
     occurrences = _occurrences(nearest_neighbours(array, k), n)
     share = occurrences / occurrences.sum()
     return Hubness(
-        occurrences=occurrences, skewness=occurrence_skewness(occurrences),
+        occurrences=occurrences,
+        skewness=occurrence_skewness(occurrences),
         antihub_share=float(np.mean(occurrences == 0)),
         robin_hood=float(np.abs(share - 1 / n).sum() / 2),
-        max_occurrence=int(occurrences.max()), interval=_skewness_interval(array, k, clusters),
-    )  # fmt: skip
+        max_occurrence=int(occurrences.max()),
+        interval=_skewness_interval(array, k, clusters),
+    )
 
 
 def label_purity(neighbours: Indices, labels: Ids) -> Matrix:

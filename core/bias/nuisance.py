@@ -147,15 +147,22 @@ def probe_nuisance(
     interval = score_interval(factor, predictions[0], baseline[0], units, seed)
     weak = exchange_warning(_exchanged(units, folds, varies), n_permutations)
     return NuisanceResult(
-        value=interval.value, ci_low=interval.ci_low, ci_high=interval.ci_high,
-        chance=factor.chance, control=float(control.mean()),
-        selectivity=interval.value - float(control.mean()), null_mean=float(null.mean()),
+        value=interval.value,
+        ci_low=interval.ci_low,
+        ci_high=interval.ci_high,
+        chance=factor.chance,
+        control=float(control.mean()),
+        selectivity=interval.value - float(control.mean()),
+        null_mean=float(null.mean()),
         p_value=permutation_p_value(interval.value, null),
         null_kind="within clusters" if varies else "clusters",
-        n_clips=len(factor), n_clusters=interval.n_clusters, predictions=predictions[0],
-        baseline=baseline[0], misread=misread,
+        n_clips=len(factor),
+        n_clusters=interval.n_clusters,
+        predictions=predictions[0],
+        baseline=baseline[0],
+        misread=misread,
         reason="; ".join(one for one in (interval.reason, weak) if one),
-    )  # fmt: skip
+    )
 
 
 def amplification(
@@ -250,9 +257,12 @@ def profile_inheritance(
     else:
         correlation = float(np.corrcoef(excess_s[known], excess_t[known])[0, 1])
     return ProfileInheritance(
-        student_excess=excess_s, teacher_excess=excess_t, correlation=correlation,
-        n_factors=n, reason=reason,
-    )  # fmt: skip
+        student_excess=excess_s,
+        teacher_excess=excess_t,
+        correlation=correlation,
+        n_factors=n,
+        reason=reason,
+    )
 
 
 def _read(

@@ -121,9 +121,12 @@ def carried_share(
     everyone = np.arange(len(factor))
     concept = factor.columns(everyone)
     matrix = layer_similarity(
-        [student.rows, student.without(concept)], [other.rows, other.without(concept)],
-        clusters, n_permutations=0, max_clips=len(factor),
-    )  # fmt: skip
+        [student.rows, student.without(concept)],
+        [other.rows, other.without(concept)],
+        clusters,
+        n_permutations=0,
+        max_clips=len(factor),
+    )
     before, after = float(matrix.values[0, 0]), float(matrix.values[1, 1])
     low = high = share = by_chance = math.nan
     reason = matrix.reason
@@ -140,9 +143,14 @@ def carried_share(
         ]
         by_chance = 1 - float(np.mean(others)) / before
     return CarriedShare(
-        similarity=before, after=after, share=share, ci_low=low, ci_high=high,
-        by_chance=by_chance, reason=reason,
-    )  # fmt: skip
+        similarity=before,
+        after=after,
+        share=share,
+        ci_low=low,
+        ci_high=high,
+        by_chance=by_chance,
+        reason=reason,
+    )
 
 
 def _labellings(factor: Factor, clusters: Ids, seed: int) -> Sequence[Matrix]:

@@ -108,10 +108,17 @@ def neighbour_attribute(
         samples = (counts @ np.bincount(units, per_clip)) / (counts @ np.bincount(units))
         low, high = (one - middle for one in bootstrap_limits(samples, n_clusters))
     return ShortcutResult(
-        value=value, null=middle, excess=value - middle, ci_low=low, ci_high=high,
-        p_value=permutation_p_value(value - 1e-12, null), n_clips=n, n_clusters=n_clusters,
-        influence=per_clip - middle, reason="; ".join(one for one in (reason, weak) if one),
-    )  # fmt: skip
+        value=value,
+        null=middle,
+        excess=value - middle,
+        ci_low=low,
+        ci_high=high,
+        p_value=permutation_p_value(value - 1e-12, null),
+        n_clips=n,
+        n_clusters=n_clusters,
+        influence=per_clip - middle,
+        reason="; ".join(one for one in (reason, weak) if one),
+    )
 
 
 def _agreement(values: Matrix, neighbours: Indices, is_continuous: bool) -> Matrix:

@@ -114,11 +114,21 @@ def group_gap(
         reason = "; ".join(filter(None, (reason, why)))
     return GroupGap(
         accuracies=dict(zip(names, values.tolist(), strict=True)),
-        worst_group=names[worst], worst_value=float(values[worst]),
-        worst_ci_low=worst_low, worst_ci_high=worst_high, gap=gap, ci_low=low, ci_high=high,
-        null_gap=null_gap, debiased_gap=gap - null_gap, p_value=p_value, n_clips=len(share),
-        n_clusters=n_clusters, dealt_over=dealt, reason=reason,
-    )  # fmt: skip
+        worst_group=names[worst],
+        worst_value=float(values[worst]),
+        worst_ci_low=worst_low,
+        worst_ci_high=worst_high,
+        gap=gap,
+        ci_low=low,
+        ci_high=high,
+        null_gap=null_gap,
+        debiased_gap=gap - null_gap,
+        p_value=p_value,
+        n_clips=len(share),
+        n_clusters=n_clusters,
+        dealt_over=dealt,
+        reason=reason,
+    )
 
 
 def equalised_odds_gap(labels: Ids, predicted: NDArray[Any], groups: Ids) -> float:

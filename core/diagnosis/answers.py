@@ -76,9 +76,14 @@ def answers_of(
     for name in encoders:
         layers = [material.vectors(name, layer, rows) for layer in material.layers(name)]
         result = evaluate_best_layer(
-            layers, task.labels.tolist(), task.groups.tolist(), None, "knn", task.metric,
+            layers,
+            task.labels.tolist(),
+            task.groups.tolist(),
+            None,
+            "knn",
+            task.metric,
             seeds=(0,),
-        )  # fmt: skip
+        )
         made[name] = predictions_of(name, [name], task, result, (0,))
     return made
 

@@ -119,10 +119,12 @@ def compare_students(
             row |= {"q_value": value, "relation": relation}
     sentence = lineage.SENTENCES[relation].format(student=material.student, other=other)
     return Panel(
-        name=NAME, columns=COLUMNS, rows=rows,
+        name=NAME,
+        columns=COLUMNS,
+        rows=rows,
         drivers=[one for part in parts for one in part.drivers],
         warnings=list(dict.fromkeys([sentence, *(w for part in parts for w in part.warnings)])),
-    )  # fmt: skip
+    )
 
 
 def _part(material: Material, other: str, about: str | Task) -> Part:
@@ -153,12 +155,17 @@ def _similarities(material: Material, other: str, domain: str) -> list[Row]:
                 try:
                     matrices = [
                         layer_similarity(
-                            [x], [target], clusters, measure=measure, k=material.config.k,
-                            n_permutations=0, seed=material.config.seed,
+                            [x],
+                            [target],
+                            clusters,
+                            measure=measure,
+                            k=material.config.k,
+                            n_permutations=0,
+                            seed=material.config.seed,
                             max_clips=material.config.max_clips,
                         )
                         for x in (mine, theirs)
-                    ]  # fmt: skip
+                    ]
                 except (ShapeError, DegenerateError) as error:
                     row = _row(measure, name, domain, layer, other, math.nan, math.nan)
                     found.append(row | {"reason": str(error)})
@@ -209,16 +216,20 @@ def _task(material: Material, other: str, task: Task) -> Part:
         pair=(mine, theirs),
         drivers=[
             drivers_of(
-                cell_name(quantity=TASK, name=task.name), task.clip_ids,
-                mine.right.mean(axis=0) - theirs.right.mean(axis=0), "error",
+                cell_name(quantity=TASK, name=task.name),
+                task.clip_ids,
+                mine.right.mean(axis=0) - theirs.right.mean(axis=0),
+                "error",
             ),
             drivers_of(
-                cell_name(quantity=KAPPA, name=task.name), task.clip_ids,
-                both_wrong(mine, theirs), "error",
+                cell_name(quantity=KAPPA, name=task.name),
+                task.clip_ids,
+                both_wrong(mine, theirs),
+                "error",
             ),
         ],
         warnings=[] if are_stored(found) else [NOT_STORED],
-    )  # fmt: skip
+    )
 
 
 def _means(pairs: Sequence[Pair], other: str) -> list[Row]:
@@ -248,22 +259,28 @@ def _task_row(quantity: str, name: str, pairs: Sequence[Pair], other: str) -> Ro
     found = mean_difference([(a.task, a.labels, b.labels) for a, b in pairs])
     domain = pairs[0][0].task.domain or ANY_DOMAIN
     return _row(quantity, name, domain, None, other, *values) | {
-        "ci_low": found.ci_low, "ci_high": found.ci_high,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
         "n_clips": len({clip_id for a, _ in pairs for clip_id in a.task.clip_ids}),
-        "n_clusters": found.n_clusters, "reason": found.reason,
+        "n_clusters": found.n_clusters,
+        "reason": found.reason,
         "protocol": " and ".join(sorted({a.protocol for a, _ in pairs})),
         "p_value": _normal_p(found.value, found.ci_low, found.ci_high),
-    }  # fmt: skip
+    }
 
 
 def _kappa_row(row: Row, mine: Predictions, theirs: Predictions, seed: int) -> Row:
     """Error consistency of the two: one value of both, no difference."""
     one = error_consistency(mine.right, theirs.right, mine.task.units, seed=seed)
     return row | {
-        "value": one.kappa, "ci_low": one.ci_low, "ci_high": one.ci_high,
-        "n_clips": one.n_clips, "n_clusters": one.n_clusters, "reason": one.reason,
+        "value": one.kappa,
+        "ci_low": one.ci_low,
+        "ci_high": one.ci_high,
+        "n_clips": one.n_clips,
+        "n_clusters": one.n_clusters,
+        "reason": one.reason,
         "protocol": mine.protocol,
-    }  # fmt: skip
+    }
 
 
 def _normal_p(value: float, low: float, high: float) -> float:
@@ -294,12 +311,25 @@ def _row(
     other_value: float,
 ) -> Row:
     return {
-        "kind": KINDS.get(quantity, "similarity"), "relation": "", "protocol": None,
-        "quantity": quantity, "name": name, "domain": domain, "layer": layer, "other": other,
-        "value": value, "other_value": other_value, "difference": value - other_value,
-        "ci_low": math.nan, "ci_high": math.nan, "p_value": math.nan, "q_value": math.nan,
-        "n_clips": 0, "n_clusters": 0, "reason": "",
-    }  # fmt: skip
+        "kind": KINDS.get(quantity, "similarity"),
+        "relation": "",
+        "protocol": None,
+        "quantity": quantity,
+        "name": name,
+        "domain": domain,
+        "layer": layer,
+        "other": other,
+        "value": value,
+        "other_value": other_value,
+        "difference": value - other_value,
+        "ci_low": math.nan,
+        "ci_high": math.nan,
+        "p_value": math.nan,
+        "q_value": math.nan,
+        "n_clips": 0,
+        "n_clusters": 0,
+        "reason": "",
+    }
 
 
 def changed_by_stage_2(rows: Sequence[Mapping[str, Any]]) -> dict[str, StageChange] | None:

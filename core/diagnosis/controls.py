@@ -172,10 +172,13 @@ class MatchTable:
         accuracies = [self._accuracy(name, layer, domain) for name in names]
         n = len(controls)
         return Match(
-            accuracy=accuracies[0], control_accuracy=sum(accuracies[1:]) / n,
-            dim=dims[0], control_dim=sum(dims[1:]) / n,
-            n_params=sizes[0], control_n_params=sum(sizes[1:]) / n,
-        )  # fmt: skip
+            accuracy=accuracies[0],
+            control_accuracy=sum(accuracies[1:]) / n,
+            dim=dims[0],
+            control_dim=sum(dims[1:]) / n,
+            n_params=sizes[0],
+            control_n_params=sum(sizes[1:]) / n,
+        )
 
     def _vectors(self, name: str, layer: int) -> ClipVectors:
         material = self._material

@@ -97,9 +97,11 @@ def _falsified(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verdict:
     for row in single:
         difference = _student_minus(row)
         others.setdefault(str(row["system"]), {})[str(row["domain"])] = Estimate(
-            value=-difference.value, ci_low=-difference.ci_high, ci_high=-difference.ci_low,
+            value=-difference.value,
+            ci_low=-difference.ci_high,
+            ci_high=-difference.ci_low,
             n_clips=difference.n_clips,
-        )  # fmt: skip
+        )
     return falsified(
         unseen={domain: _student_minus(row) for domain, row in best.items()},
         stage_2=changed_by_stage_2(_rows(diagnosis, COMPARISON)),
@@ -115,12 +117,14 @@ def _explained(diagnosis: Diagnosis) -> dict[str, Estimate]:
     last = max((int(row["layer"]) for row in rows), default=0)
     return {
         str(row["domain"]): Estimate(
-            value=_number(row.get("corrected_total")), ci_low=math.nan, ci_high=math.nan,
+            value=_number(row.get("corrected_total")),
+            ci_low=math.nan,
+            ci_high=math.nan,
             n_clips=int(row["n_clips"]),
         )
         for row in rows
         if int(row["layer"]) == last and row["domain"] not in diagnosis.unseen_domains
-    }  # fmt: skip
+    }
 
 
 def _error_excess(diagnosis: Diagnosis) -> dict[str, Estimate]:
@@ -132,11 +136,13 @@ def _error_excess(diagnosis: Diagnosis) -> dict[str, Estimate]:
             found[domain] = row
     return {
         domain: Estimate(
-            value=_number(row["excess"]), ci_low=_number(row["excess_ci_low"]),
-            ci_high=_number(row["excess_ci_high"]), n_clips=int(row["n_clips"]),
+            value=_number(row["excess"]),
+            ci_low=_number(row["excess_ci_low"]),
+            ci_high=_number(row["excess_ci_high"]),
+            n_clips=int(row["n_clips"]),
         )
         for domain, row in found.items()
-    }  # fmt: skip
+    }
 
 
 def _specificity(diagnosis: Diagnosis, means: Rows) -> Estimate | None:
@@ -154,9 +160,11 @@ def _specificity(diagnosis: Diagnosis, means: Rows) -> Estimate | None:
     value = sides[0][0] - sides[1][0]
     half = NORMAL_95 * math.sqrt(sides[0][1] + sides[1][1])
     return Estimate(
-        value=value, ci_low=value - half, ci_high=value + half,
+        value=value,
+        ci_low=value - half,
+        ci_high=value + half,
         n_clips=sum(e.n_clips for e in (*taught, *unseen)),
-    )  # fmt: skip
+    )
 
 
 def _variance(estimates: Sequence[Estimate]) -> float:
@@ -180,9 +188,11 @@ def _llm_words(rows: Rows) -> dict[str, str]:
 
 def _student_minus(row: Mapping[str, Any]) -> Estimate:
     return Estimate(
-        value=_number(row["student_minus"]), ci_low=_number(row["student_minus_ci_low"]),
-        ci_high=_number(row["student_minus_ci_high"]), n_clips=int(row["n_clips"]),
-    )  # fmt: skip
+        value=_number(row["student_minus"]),
+        ci_low=_number(row["student_minus_ci_low"]),
+        ci_high=_number(row["student_minus_ci_high"]),
+        n_clips=int(row["n_clips"]),
+    )
 
 
 def _one_protocol(rows: Rows) -> Rows:

@@ -51,7 +51,8 @@ def inherited(rows: Sequence[Mapping[str, Any]], rules: Rules) -> Verdict:
     smallest = rules.inheritance
     rests_on = sorted({str(row["rests_on"]) for row in rows if row.get("rests_on")})
     return Verdict(
-        question="inherited", verdict=verdict,
+        question="inherited",
+        verdict=verdict,
         rule="yes where similarity to the teacher exceeds that of exchangeable controls with a "
         f"q-value at or below {rules.alpha:g} (Benjamini-Hochberg over the panel), on other clips "
         "too, and so for teacher and domain as a whole (Simes over its cells, Holm over all "
@@ -63,7 +64,7 @@ def inherited(rows: Sequence[Mapping[str, Any]], rules: Rules) -> Verdict:
         "teacher's are encoders of its home domain that did not teach. No inheritance is found if "
         f"every pair that is testable, at least one, is a no. {limits_words(rules).capitalize()}",
         evidence={**answers, **({RESTS_ON: "; ".join(rests_on)} if rests_on else {})},
-    )  # fmt: skip
+    )
 
 
 def _answer(cells: Sequence[Mapping[str, Any]], rules: Rules) -> str:

@@ -105,11 +105,12 @@ def measure_interventions(
     if todo:
         missing = {one for ids in todo.values() for one in ids}
         job = _Job(
-            folder=workspace.folder, weights={name: weights[name] for name in todo},
+            folder=workspace.folder,
+            weights={name: weights[name] for name in todo},
             layers={name: tuple(material.layers(name)) for name in todo},
             clips=tuple(one for one in with_audio if one[0] in missing),
             seed=material.config.seed,
-        )  # fmt: skip
+        )
         reasons = _run(job, n_processes or os.cpu_count() or 1, progress)
         warnings += [f"interventions: {name}: {why}" for name, why in reasons.items()]
         stored = _stored(workspace, weights, clips, material.config.seed)
@@ -182,9 +183,12 @@ def _run(job: _Job, n_processes: int, progress: Progress) -> dict[str, str]:
 
 def _part(job: _Job, i: int, n: int) -> _Job:
     return _Job(
-        folder=job.folder, weights=job.weights, layers=job.layers, clips=job.clips[i::n],
+        folder=job.folder,
+        weights=job.weights,
+        layers=job.layers,
+        clips=job.clips[i::n],
         seed=job.seed,
-    )  # fmt: skip
+    )
 
 
 _counter: "Synchronized[int] | None" = None

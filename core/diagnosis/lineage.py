@@ -15,9 +15,14 @@ from usad_workbench.core.errors import CheckpointError, UnknownNameError
 from usad_workbench.core.storage.workspace import Workspace
 
 Relation = Literal[
-    "second stage", "first stage", "continuation", "beginning", "same weights",
-    "another checkpoint", "another student",
-]  # fmt: skip
+    "second stage",
+    "first stage",
+    "continuation",
+    "beginning",
+    "same weights",
+    "another checkpoint",
+    "another student",
+]
 """What the first student is to the second."""
 
 SENTENCES: dict[Relation, str] = {

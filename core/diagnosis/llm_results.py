@@ -66,8 +66,9 @@ def import_llm_results(workspace: Workspace, path: str | Path) -> int:
 def _read(path: Path) -> pd.DataFrame:
     read = read_table(path)
     require_columns(read, (*KEYS, "value"))
-    faults = [f"Row {row.number} of {path} cannot be used. {row.fault}" for row in read.rows
-              if row.fault]  # fmt: skip
+    faults = [
+        f"Row {row.number} of {path} cannot be used. {row.fault}" for row in read.rows if row.fault
+    ]
     if faults:
         raise ConfigError(faults[0])
     table = pd.DataFrame([row.cells for row in read.rows], columns=[*KEYS, "value"])
@@ -93,12 +94,15 @@ def llm_panel(material: Material) -> Panel | None:
     pairs = mine.merge(others, on=["benchmark", "task", "metric"], how="left")
     rows = [
         {
-            "benchmark": row.benchmark, "task": row.task, "metric": row.metric,
+            "benchmark": row.benchmark,
+            "task": row.task,
+            "metric": row.metric,
             "value": float(row.value_x),
             "other": row.encoder_y if isinstance(row.encoder_y, str) else None,
-            "other_value": float(row.value_y), "student_minus": float(row.value_x - row.value_y),
+            "other_value": float(row.value_y),
+            "student_minus": float(row.value_x - row.value_y),
             "reason": NO_INTERVAL,
         }
         for row in pairs.itertuples()
-    ]  # fmt: skip
+    ]
     return Panel(name=NAME, columns=COLUMNS, rows=rows) if rows else None

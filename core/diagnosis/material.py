@@ -262,19 +262,31 @@ def gather(
     named = set(teachers or record) | set(controls or ())
     roles = {name: role for name, role in roles.items() if name not in gone}
     return Material(
-        workspace=workspace, student=student, roles=roles,
-        taught=_taught(workspace, student, roles), clips=clips, config=config,
-        are_teachers_known=are_known, are_controls_named=controls is not None,
-        once_taught=frozenset(record - named), collapsed=collapsed, _tasks=tasks,
+        workspace=workspace,
+        student=student,
+        roles=roles,
+        taught=_taught(workspace, student, roles),
+        clips=clips,
+        config=config,
+        are_teachers_known=are_known,
+        are_controls_named=controls is not None,
+        once_taught=frozenset(record - named),
+        collapsed=collapsed,
+        _tasks=tasks,
         warnings=[
-            *doubts(workspace, student, are_known), *other_teachers(student, teachers, record),
-            *few_permutations(config.n_permutations, config.enough_permutations, config.rules.alpha),
-            *left_out_words(counts), *small_selections(counts),
-            *flat_words, *where_letters(workspace, config.where),
+            *doubts(workspace, student, are_known),
+            *other_teachers(student, teachers, record),
+            *few_permutations(
+                config.n_permutations, config.enough_permutations, config.rules.alpha
+            ),
+            *left_out_words(counts),
+            *small_selections(counts),
+            *flat_words,
+            *where_letters(workspace, config.where),
             *alike_words({str(name): int(n) for name, n in counts.items()}),
             *(f"task {name} is left out: {why}" for name, why in untested.items()),
         ],
-    )  # fmt: skip
+    )
 
 
 def _common(workspace: Workspace, encoders: Sequence[str], config: DiagnosisConfig) -> pd.DataFrame:

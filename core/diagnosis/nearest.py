@@ -109,11 +109,17 @@ def state_nearest(
 def _nearest_row(nearest: NearestTeacher) -> list[Any]:
     teacher, control, difference = nearest.teacher, nearest.control, nearest.difference
     return [
-        nearest.student, nearest.domain, nearest.measure,
+        nearest.student,
+        nearest.domain,
+        nearest.measure,
         *(
             [
-                teacher.encoder, teacher.student_layer, teacher.teacher_layer, teacher.value,
-                _number(teacher.ci_low), _number(teacher.ci_high),
+                teacher.encoder,
+                teacher.student_layer,
+                teacher.teacher_layer,
+                teacher.value,
+                _number(teacher.ci_low),
+                _number(teacher.ci_high),
             ]
             if teacher
             else [None] * 6
@@ -126,7 +132,7 @@ def _nearest_row(nearest: NearestTeacher) -> list[Any]:
         ),
         *([teacher.n_clips, teacher.n_clusters] if teacher else [None, None]),
         nearest.sentence,
-    ]  # fmt: skip
+    ]
 
 
 def _number(value: float | None) -> float | None:

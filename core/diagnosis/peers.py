@@ -47,16 +47,22 @@ def student_record(name: str) -> StudentRecord | None:
         if spec is None or spec.role != "student":
             return None
         return StudentRecord(
-            n_params=float(spec.n_params or math.nan), dim=spec.dims[-1], n_layers=spec.n_layers,
+            n_params=float(spec.n_params or math.nan),
+            dim=spec.dims[-1],
+            n_layers=spec.n_layers,
             architecture={},
-        )  # fmt: skip
+        )
     made, config = described["provenance"], described["student"]
     return StudentRecord(
-        n_params=described["n_params"], dim=int(config["dim"]), n_layers=int(config["n_layers"]),
-        architecture=config, stage=int(_number(made.get("stage"), 0)),
-        n_steps=int(_number(made.get("step"), 0)), heard_h=_heard_s(made) / S_PER_HOUR,
+        n_params=described["n_params"],
+        dim=int(config["dim"]),
+        n_layers=int(config["n_layers"]),
+        architecture=config,
+        stage=int(_number(made.get("stage"), 0)),
+        n_steps=int(_number(made.get("step"), 0)),
+        heard_h=_heard_s(made) / S_PER_HOUR,
         corpus_h=_corpus_h(made),
-    )  # fmt: skip
+    )
 
 
 def differences(student: StudentRecord, control: StudentRecord) -> list[str]:

@@ -45,14 +45,23 @@ def store_diagnosis(
     """Writes all panels, drivers and verdicts of a diagnosis, replacing those of the same."""
     key = {"student": diagnosis.student, "selection": diagnosis.selection}
     head = {
-        "layers": diagnosis.layers, "domains": diagnosis.domains,
-        "unseen_domains": diagnosis.unseen_domains, "teachers": diagnosis.teachers,
-        "are_teachers_known": diagnosis.are_teachers_known, "panels": list(diagnosis.panels),
-        "controls": diagnosis.controls, "baselines": diagnosis.baselines,
-        "n_clips": diagnosis.n_clips, "n_clusters": diagnosis.n_clusters,
-        "alpha": diagnosis.alpha, "margin": diagnosis.margin, "seed": diagnosis.seed, "warnings": diagnosis.warnings,
-        "provenance": diagnosis.provenance, "rules": rules_text,
-    }  # fmt: skip
+        "layers": diagnosis.layers,
+        "domains": diagnosis.domains,
+        "unseen_domains": diagnosis.unseen_domains,
+        "teachers": diagnosis.teachers,
+        "are_teachers_known": diagnosis.are_teachers_known,
+        "panels": list(diagnosis.panels),
+        "controls": diagnosis.controls,
+        "baselines": diagnosis.baselines,
+        "n_clips": diagnosis.n_clips,
+        "n_clusters": diagnosis.n_clusters,
+        "alpha": diagnosis.alpha,
+        "margin": diagnosis.margin,
+        "seed": diagnosis.seed,
+        "warnings": diagnosis.warnings,
+        "provenance": diagnosis.provenance,
+        "rules": rules_text,
+    }
     with workspace.database.write() as connection:
         for name, panel in diagnosis.panels.items():
             _replace(connection, name, panel.columns, panel.rows, key)
@@ -63,10 +72,14 @@ def store_diagnosis(
             ]
             _replace(connection, "drivers", DRIVERS, drivers, key | {"panel": name})
         rows = [
-            {"question": v.question, "verdict": v.verdict, "rule": v.rule,
-             "evidence": json.dumps(v.evidence, ensure_ascii=False)}
+            {
+                "question": v.question,
+                "verdict": v.verdict,
+                "rule": v.rule,
+                "evidence": json.dumps(v.evidence, ensure_ascii=False),
+            }
             for v in verdicts
-        ]  # fmt: skip
+        ]
         _replace(connection, "verdicts", VERDICTS, rows, key)
         document = json.dumps(head, ensure_ascii=False)
         _replace(connection, "runs", RUNS, [{"document": document}], key)

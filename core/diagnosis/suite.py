@@ -89,18 +89,28 @@ def diagnose(
     domains = material.domains
     used = material.clips[material.clips.domain.isin(domains)]
     return Diagnosis(
-        student=material.student, layers=material.student_layers, domains=domains,
+        student=material.student,
+        layers=material.student_layers,
+        domains=domains,
         unseen_domains=[domain for domain in domains if material.is_unseen(domain)],
-        teachers=material.teachers, controls=material.controls, baselines=material.baselines,
-        n_clips=len(used), n_clusters=int(used.cluster_id.nunique()),
-        seed=material.config.seed, selection=selection_words(material), panels=found,
-        warnings=list(dict.fromkeys(
-            [*material.warnings, *(w for panel in found.values() for w in panel.warnings)]
-        )),
+        teachers=material.teachers,
+        controls=material.controls,
+        baselines=material.baselines,
+        n_clips=len(used),
+        n_clusters=int(used.cluster_id.nunique()),
+        seed=material.config.seed,
+        selection=selection_words(material),
+        panels=found,
+        warnings=list(
+            dict.fromkeys(
+                [*material.warnings, *(w for panel in found.values() for w in panel.warnings)]
+            )
+        ),
         are_teachers_known=material.are_teachers_known,
-        alpha=material.config.rules.alpha, margin=material.config.rules.margin,
+        alpha=material.config.rules.alpha,
+        margin=material.config.rules.margin,
         provenance=provenance(material),
-    )  # fmt: skip
+    )
 
 
 def _compute(
@@ -154,11 +164,14 @@ def provenance(material: Material) -> dict[str, Any]:
         "packages": {name: metadata.version(name) for name in PACKAGES if _is_installed(name)},
         "weights_sha256": {str(name): str(value) for name, value in weights.items()},
         "settings": {
-            "seed": config.seed, "n_permutations": config.n_permutations, "k": config.k,
-            "max_clips": config.max_clips, "layers": material.student_layers,
+            "seed": config.seed,
+            "n_permutations": config.n_permutations,
+            "k": config.k,
+            "max_clips": config.max_clips,
+            "layers": material.student_layers,
             "associations": [one.name for one in config.associations],
         },
-    }  # fmt: skip
+    }
 
 
 def _is_installed(name: str) -> bool:

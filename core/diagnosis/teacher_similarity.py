@@ -128,10 +128,14 @@ def compare_with_teachers(
     state_nearest(workspace, student, domains, matrices, roles, config.alpha)
     used = job.clips
     return SimilarityReport(
-        student=student, encoders=names, domains=domains, n_clips=len(used),
-        n_clusters=int(used.cluster_id.nunique()), n_computed=len(todo),
+        student=student,
+        encoders=names,
+        domains=domains,
+        n_clips=len(used),
+        n_clusters=int(used.cluster_id.nunique()),
+        n_computed=len(todo),
         warnings=left_out_words(counts),
-    )  # fmt: skip
+    )
 
 
 def left_out_words(counts: "pd.Series[int]") -> list[str]:
@@ -181,9 +185,13 @@ class _Job:
         return layer_similarity(
             [x[rows] for x in self._of(self.student).values()],
             [x[rows] for x in self._of(name).values()],
-            self.clips.cluster_id.to_numpy()[rows].tolist(), measure=measure, k=config.k,
-            n_permutations=n_permutations, seed=config.seed, max_clips=config.max_clips,
-        )  # fmt: skip
+            self.clips.cluster_id.to_numpy()[rows].tolist(),
+            measure=measure,
+            k=config.k,
+            n_permutations=n_permutations,
+            seed=config.seed,
+            max_clips=config.max_clips,
+        )
 
     def compare(self, name: str, domain: str, measure: Measure) -> LayerMatrix:
         """Computes and stores one encoder's matrix in one domain."""
@@ -276,13 +284,27 @@ def similarity_rows(
     """Rows of ``teacher_similarity`` from one matrix, q-values not yet known."""
     rows = [
         (
-            student, a, teacher, b, domain, matrix.measure, matrix.values[i, j],
-            matrix.ci_low[i, j], matrix.ci_high[i, j], matrix.null_kind, matrix.null_q95[i, j],
-            matrix.p_value[i, j], np.nan, matrix.n_clips, matrix.n_clusters, matrix.reason, stamp,
+            student,
+            a,
+            teacher,
+            b,
+            domain,
+            matrix.measure,
+            matrix.values[i, j],
+            matrix.ci_low[i, j],
+            matrix.ci_high[i, j],
+            matrix.null_kind,
+            matrix.null_q95[i, j],
+            matrix.p_value[i, j],
+            np.nan,
+            matrix.n_clips,
+            matrix.n_clusters,
+            matrix.reason,
+            stamp,
         )
         for i, a in enumerate(student_layers)
         for j, b in enumerate(teacher_layers)
-    ]  # fmt: skip
+    ]
     columns = (
         "student student_layer teacher teacher_layer domain measure value ci_low ci_high "
         "null_kind null_q95 p_value q_value n_clips n_clusters reason fingerprint"

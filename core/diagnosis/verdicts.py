@@ -160,15 +160,18 @@ def general_or_mixture(
         "test clips decide nothing"
     )
     return Verdict(
-        question="general-or-mixture", verdict=verdict, rule=rule,
+        question="general-or-mixture",
+        verdict=verdict,
+        rule=rule,
         evidence={
             "explained share": _words(explained),
             "gain over the mixture on unseen domains": _words(gains),
             "shared errors above controls": _words(error_excess),
-            "lead on taught minus lead on unseen domains":
-                NOT_MEASURED if specificity is None else specificity.words(),
+            "lead on taught minus lead on unseen domains": NOT_MEASURED
+            if specificity is None
+            else specificity.words(),
         },
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,18 +231,23 @@ def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> 
         f"{rules.min_clips} test clips decide nothing"
     )
     return Verdict(
-        question="universal-or-routing", verdict=verdict, rule=rule,
+        question="universal-or-routing",
+        verdict=verdict,
+        rule=rule,
         evidence={
             "student minus oracle domain router": {d: e.lead.words() for d, e in domains.items()},
-            "parameters in use, student / specialist":
-                {d: _rounded(e.cost_ratio) for d, e in domains.items()},
-            "break-even accuracy of a router":
-                {d: break_even_words(e.break_even) for d, e in domains.items()},
-            "learned router's accuracy":
-                {d: e.router_accuracy.words() if e.router_accuracy else NOT_MEASURED
-                 for d, e in domains.items()},
+            "parameters in use, student / specialist": {
+                d: _rounded(e.cost_ratio) for d, e in domains.items()
+            },
+            "break-even accuracy of a router": {
+                d: break_even_words(e.break_even) for d, e in domains.items()
+            },
+            "learned router's accuracy": {
+                d: e.router_accuracy.words() if e.router_accuracy else NOT_MEASURED
+                for d, e in domains.items()
+            },
         },
-    )  # fmt: skip
+    )
 
 
 def break_even_words(value: float) -> float | str:
@@ -330,16 +338,20 @@ def falsified(
         "neither the first nor the second"
     )
     return Verdict(
-        question="falsified", verdict=verdict, rule=rule,
+        question="falsified",
+        verdict=verdict,
+        rule=rule,
         evidence={
             "student minus best teacher on unseen domains": _words(unseen),
-            "second stage minus first":
-                {d: c.words() for d, c in (stage_2 or {}).items()} or NOT_MEASURED,
+            "second stage minus first": {d: c.words() for d, c in (stage_2 or {}).items()}
+            or NOT_MEASURED,
             "after alignment to an LLM": dict(llm) or NOT_MEASURED,
-            "supervised encoder minus student":
-                {name: _words(domains) for name, domains in supervised.items()} or NOT_MEASURED,
+            "supervised encoder minus student": {
+                name: _words(domains) for name, domains in supervised.items()
+            }
+            or NOT_MEASURED,
         },
-    )  # fmt: skip
+    )
 
 
 def _none_open(

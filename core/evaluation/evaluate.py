@@ -116,26 +116,41 @@ class _Evaluation:
         segments = self._segments(system, task, layers) if is_frames else []
         result = (
             evaluate_head(
-                features, task.labels.tolist(), task.groups.tolist(), protocol,
-                task.metric, self.config.n_folds, self.config.seeds,
+                features,
+                task.labels.tolist(),
+                task.groups.tolist(),
+                protocol,
+                task.metric,
+                self.config.n_folds,
+                self.config.seeds,
                 segments * (len(features) // len(layers)),
             )
             if head_of(protocol)
             else evaluate_best_layer(
-                features, task.labels.tolist(), task.groups.tolist(), None, protocol,
-                task.metric, self.config.n_folds, self.config.seeds,
+                features,
+                task.labels.tolist(),
+                task.groups.tolist(),
+                None,
+                protocol,
+                task.metric,
+                self.config.n_folds,
+                self.config.seeds,
             )
-        )  # fmt: skip
+        )
         positions = [0] if result.layers is None else result.layers.ravel()
         most_chosen = int(np.bincount(np.asarray(positions, dtype=np.intp)).argmax())
         layer = list(layers)[most_chosen % len(layers)]
         members = self.pool.teachers if system in (CONCATENATION, MIXTURE) else [system]
         return Found(
-            system=system, task=task, protocol=protocol, layer=layer, result=result,
+            system=system,
+            task=task,
+            protocol=protocol,
+            layer=layer,
+            result=result,
             shares=dict.fromkeys(members, 1.0),
             dim=float(sum(block.shape[1] for block in layers[layer])),
             note=_flat_words(system, layer, layers[layer]),
-        )  # fmt: skip
+        )
 
     def _router(self, system: str, task: Task, protocol: Protocol) -> Found:
         of = {name: self.found[name, task.name, protocol] for name in self.pool.teachers}
@@ -150,9 +165,14 @@ class _Evaluation:
         )
         shares |= {name: float(np.mean(routes == name)) for name in of}
         return Found(
-            system=system, task=task, protocol=protocol, layer=None, result=result, shares=shares,
+            system=system,
+            task=task,
+            protocol=protocol,
+            layer=None,
+            result=result,
+            shares=shares,
             dim=sum(shares[name] * one.dim for name, one in of.items()),
-        )  # fmt: skip
+        )
 
     def _specialists(self, task: Task, results: Mapping[str, ProbeResult]) -> Strings:
         """The teacher picked on validation for each seed and clip `[seed, clip]`."""
@@ -229,10 +249,12 @@ def evaluate_tasks(
     found = list(work.found.values())
     members = list(dict.fromkeys(name for one in found for name in one.shares))
     costs = encoder_costs(workspace, members, progress) if config.measures_cost else {}
-    rows = pd.DataFrame([
-        *rows_of(found, config.protocols, config.against, costs),
-        *untested_rows(systems, untested, config.protocols),
-    ])  # fmt: skip
+    rows = pd.DataFrame(
+        [
+            *rows_of(found, config.protocols, config.against, costs),
+            *untested_rows(systems, untested, config.protocols),
+        ]
+    )
     _store(workspace, rows)
     store_predictions(
         workspace,

@@ -44,9 +44,13 @@ def predictions_of(
 ) -> Predictions:
     """The predictions of an evaluated system."""
     return Predictions(
-        system=system, members=members, task=task, protocol=result.protocol, seeds=seeds,
+        system=system,
+        members=members,
+        task=task,
+        protocol=result.protocol,
+        seeds=seeds,
         labels=np.atleast_2d(result.predictions),
-    )  # fmt: skip
+    )
 
 
 def store_predictions(workspace: Workspace, found: Sequence[Predictions]) -> None:
@@ -89,10 +93,13 @@ def stored_predictions(
         if not set(task.clip_ids) <= set(table.columns):
             continue
         found[str(system)] = Predictions(
-            system=str(system), members=members, task=task, protocol=protocol,
+            system=str(system),
+            members=members,
+            task=task,
+            protocol=protocol,
             seeds=[int(seed) for seed in table.index],
             labels=table[task.clip_ids].to_numpy(dtype=object),
-        )  # fmt: skip
+        )
     return {name: found[name] for name in systems if name in found}
 
 

@@ -17,8 +17,14 @@ from usad_workbench.core.evaluation.tasks import (
 from usad_workbench.core.probes import ProbeResult, Protocol
 
 NUMBERS = (
-    "value", "ci_low", "ci_high", "chance", "difference", "difference_ci_low", "difference_ci_high",
-)  # fmt: skip
+    "value",
+    "ci_low",
+    "ci_high",
+    "chance",
+    "difference",
+    "difference_ci_low",
+    "difference_ci_high",
+)
 """Of a row of the table, NaN where a task cannot be asked."""
 COST_COLUMNS = ("n_params", "n_params_resident", "flops_per_s", "rtf", "embedding_bytes")
 
@@ -46,15 +52,24 @@ def untested_rows(
     """Tasks that no probe can be asked: no value and the reason, in no mean."""
     return [
         {
-            "encoder": system, "layer": None, "task": task, "protocol": protocol, "metric": None,
+            "encoder": system,
+            "layer": None,
+            "task": task,
+            "protocol": protocol,
+            "metric": None,
             **dict.fromkeys((*NUMBERS, *COST_COLUMNS), np.nan),
-            "n_test": 0, "n_classes": None, "n_groups": None, "n_clusters": 0,
-            "layer_selection": None, "against": None, "reason": f"not tested: {reason}",
+            "n_test": 0,
+            "n_classes": None,
+            "n_groups": None,
+            "n_clusters": 0,
+            "layer_selection": None,
+            "against": None,
+            "reason": f"not tested: {reason}",
         }
         for system in systems
         for task, reason in untested.items()
         for protocol in protocols
-    ]  # fmt: skip
+    ]
 
 
 def rows_of(

@@ -103,9 +103,14 @@ class TeacherPool:
         domains = clips.domain.to_numpy(dtype=object)
         known = np.flatnonzero(np.isin(domains, list(self.homes)))
         found = evaluate_probe(
-            x[known], domains[known].tolist(), clips.cluster_id.to_numpy()[known].tolist(), None,
-            "linear", "accuracy", seeds=(0,),
-        )  # fmt: skip
+            x[known],
+            domains[known].tolist(),
+            clips.cluster_id.to_numpy()[known].tolist(),
+            None,
+            "linear",
+            "accuracy",
+            seeds=(0,),
+        )
         taken = np.empty(len(clips), dtype=object)
         taken[known] = found.predictions[0]
         other = np.setdiff1d(np.arange(len(clips)), known)
@@ -139,10 +144,13 @@ def teacher_pool(workspace: Workspace) -> TeacherPool:
     plain = known[(known.role == "baseline") & known.index.isin(present)]
     baselines = plain.sort_values(["n_params", "n_layers"], kind="stable").index.tolist()
     return TeacherPool(
-        workspace=workspace, teachers=teachers, homes=homes, width=width,
+        workspace=workspace,
+        teachers=teachers,
+        homes=homes,
+        width=width,
         depths={name: int(known.n_layers[name]) for name in teachers},
         baseline=str(baselines[0]) if baselines else None,
-    )  # fmt: skip
+    )
 
 
 def embedded(workspace: Workspace) -> list[str]:

@@ -96,8 +96,10 @@ def match_names(
         pairs.append(pair)
     pairs += told_by_shapes(list(left.values()), list(right.values()))
     done = {mine.pattern for mine, _ in pairs}, {other.pattern for _, other in pairs}
-    _check_all([one for name, one in left.items() if name not in done[0]],
-               [one for name, one in right.items() if name not in done[1]])  # fmt: skip
+    _check_all(
+        [one for name, one in left.items() if name not in done[0]],
+        [one for name, one in right.items() if name not in done[1]],
+    )
     return {
         _join(a, suffix): _join(b, suffix)
         for mine, other in pairs
@@ -139,8 +141,15 @@ def template(ours: Shapes, theirs: Shapes, given: Mapping[str, str] | None = Non
         ]
     kinds = {one.kind for one in left}
     spare = [one.pattern for one in right if one.kind not in kinds]
-    return "\n".join([*lines, "", "# without a place in the student:",
-                      f"unused = {spare!r}".replace("'", '"'), ""])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "# without a place in the student:",
+            f"unused = {spare!r}".replace("'", '"'),
+            "",
+        ]
+    )
 
 
 def _take(known: dict[str, Family], pattern: str, whose: str) -> Family:

@@ -81,9 +81,10 @@ def opus(kbits: float) -> Change:
 
     def change(samples: Samples, rate_hz: int, rng: np.random.Generator) -> Samples:
         options = {
-            "format": "OGG", "subtype": "OPUS",
+            "format": "OGG",
+            "subtype": "OPUS",
             "compression_level": _level(kbits, OPUS_KBITS),
-        }  # fmt: skip
+        }
         return _round_trip(samples, rate_hz, _at_least(rate_hz, OPUS_RATES_HZ), options)
 
     return change
@@ -96,9 +97,11 @@ def mp3(kbits: float) -> Change:
         codec_rate_hz = _at_least(rate_hz, MP3_RATES_HZ)
         limits = MP3_KBITS if codec_rate_hz >= 32_000 else MP3_LOW_KBITS
         options = {
-            "format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "AVERAGE",
+            "format": "MP3",
+            "subtype": "MPEG_LAYER_III",
+            "bitrate_mode": "AVERAGE",
             "compression_level": _level(kbits, limits),
-        }  # fmt: skip
+        }
         return _round_trip(samples, rate_hz, codec_rate_hz, options)
 
     return change

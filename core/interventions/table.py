@@ -61,11 +61,17 @@ INTERVENTIONS: tuple[Intervention, ...] = (
         name="mp3", strength=32.0, unit="kbit/s", change=mp3(32.0), source="ISO/IEC 13818-3"
     ),
     Intervention(
-        name="band-limit", strength=4000.0, unit="Hz", change=band_limit(4000.0),
+        name="band-limit",
+        strength=4000.0,
+        unit="Hz",
+        change=band_limit(4000.0),
         source="What 8 kHz sampling keeps",
     ),
     Intervention(
-        name="reverberation", strength=0.5, unit="s RT60", change=reverberation(0.5),
+        name="reverberation",
+        strength=0.5,
+        unit="s RT60",
+        change=reverberation(0.5),
         source="Polack 1988 (exponentially decaying noise)",
     ),
     *(
@@ -76,7 +82,10 @@ INTERVENTIONS: tuple[Intervention, ...] = (
     ),
     *(
         Intervention(
-            name="time-stretch", strength=value, unit="speed", change=time_stretch(value),
+            name="time-stretch",
+            strength=value,
+            unit="speed",
+            change=time_stretch(value),
             source=_SPEED,
         )
         for value in (0.8, 1.25)
@@ -84,7 +93,7 @@ INTERVENTIONS: tuple[Intervention, ...] = (
     Intervention(
         name="trim-silence", strength=30.0, unit="dB below peak", change=trim_silence(30.0)
     ),
-)  # fmt: skip
+)
 """In the order of the panel. Strengths stand in ``unit``."""
 
 

@@ -14,8 +14,12 @@ from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.sizes import Depth, StudentConfig
 
 _BLOCKS = "blocks."
-_SILENCED = ("attention.output.weight", "attention.output.bias", "ffn.output.weight",
-             "ffn.output.bias")  # fmt: skip
+_SILENCED = (
+    "attention.output.weight",
+    "attention.output.bias",
+    "ffn.output.weight",
+    "ffn.output.bias",
+)
 """What a new top block adds to its input goes through these."""
 
 

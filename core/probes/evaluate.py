@@ -267,11 +267,22 @@ def evaluate_predictions(
     predicted = np.searchsorted(names, table).astype(np.intp)
     value, low, high, reason = _with_interval(codes, predicted, units, metric)
     return ProbeResult(
-        protocol=protocol, metric=metric, value=value, ci_low=low, ci_high=high,
-        n_test=len(codes), n_classes=len(names), n_groups=int(members.max()) + 1,
-        n_clusters=int(units.max()) + 1, n_unseen=0, chance=chance_level(codes, metric),
-        predictions=table, layers=None, validation=None, reason=reason,
-    )  # fmt: skip
+        protocol=protocol,
+        metric=metric,
+        value=value,
+        ci_low=low,
+        ci_high=high,
+        n_test=len(codes),
+        n_classes=len(names),
+        n_groups=int(members.max()) + 1,
+        n_clusters=int(units.max()) + 1,
+        n_unseen=0,
+        chance=chance_level(codes, metric),
+        predictions=table,
+        layers=None,
+        validation=None,
+        reason=reason,
+    )
 
 
 def _names(labels: Ids) -> NDArray[Any]:

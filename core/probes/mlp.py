@@ -60,24 +60,50 @@ class Head:
 
 
 HEAR = Head(
-    name="hear", hidden_layers=(1, 2), width=1024, learning_rates=(3.2e-3, 1e-3, 3.2e-4, 1e-4),
-    initialisations=("uniform", "normal"), batch_norm=True, dropout=0.1, batch_size=1024,
-    max_epochs=500, check_every=3, patience=20, n_points=8,
-)  # fmt: skip
+    name="hear",
+    hidden_layers=(1, 2),
+    width=1024,
+    learning_rates=(3.2e-3, 1e-3, 3.2e-4, 1e-4),
+    initialisations=("uniform", "normal"),
+    batch_norm=True,
+    dropout=0.1,
+    batch_size=1024,
+    max_epochs=500,
+    check_every=3,
+    patience=20,
+    n_points=8,
+)
 """Of arXiv:2203.03022 and hear-eval-kit."""
 MARBLE = Head(
-    name="marble", hidden_layers=(1,), width=512,
-    learning_rates=(5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2), initialisations=("uniform",),
-    batch_norm=False, dropout=0.2, batch_size=64, max_epochs=100, check_every=1, patience=10,
+    name="marble",
+    hidden_layers=(1,),
+    width=512,
+    learning_rates=(5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2),
+    initialisations=("uniform",),
+    batch_norm=False,
+    dropout=0.2,
+    batch_size=64,
+    max_epochs=100,
+    check_every=1,
+    patience=10,
     n_points=6,
-)  # fmt: skip
+)
 """The constrained track of arXiv:2306.10548; epochs and patience of its VocalSet recipe. What
 initialises it is not said: Xavier as in HEAR."""
 LINEAR = Head(
-    name="linear", hidden_layers=(0,), width=0, learning_rates=(1e-2, 1e-3),
-    initialisations=("uniform",), batch_norm=False, dropout=0.0, batch_size=64,
-    max_epochs=200, check_every=3, patience=5, n_points=2,
-)  # fmt: skip
+    name="linear",
+    hidden_layers=(0,),
+    width=0,
+    learning_rates=(1e-2, 1e-3),
+    initialisations=("uniform",),
+    batch_norm=False,
+    dropout=0.0,
+    batch_size=64,
+    max_epochs=200,
+    check_every=3,
+    patience=5,
+    n_points=2,
+)
 """Ours: a linear readout for clips with several labels, where no penalised one is at hand."""
 HEADS = {head.name: head for head in (HEAR, MARBLE)}
 

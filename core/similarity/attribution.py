@@ -120,12 +120,20 @@ def attribute(
 
     per_clip = _clip_weights(centred)
     return Attribution(
-        shares=named(weights), ci_low=named(low), ci_high=named(high), null_q95=named(null_q95),
-        p_value=named(p_value), novel=1.0 - float(weights.sum()), novel_ci_low=float(low[-1]),
-        novel_ci_high=float(high[-1]), fit_r2=fit_of(products.whole, weights),
+        shares=named(weights),
+        ci_low=named(low),
+        ci_high=named(high),
+        null_q95=named(null_q95),
+        p_value=named(p_value),
+        novel=1.0 - float(weights.sum()),
+        novel_ci_low=float(low[-1]),
+        novel_ci_high=float(high[-1]),
+        fit_r2=fit_of(products.whole, weights),
         clip_shares={name: per_clip[:, place] for place, name in enumerate(names)},
-        n_clips=len(codes), n_clusters=int(codes.max()) + 1, reason=reason,
-    )  # fmt: skip
+        n_clips=len(codes),
+        n_clusters=int(codes.max()) + 1,
+        reason=reason,
+    )
 
 
 def mixture_weights(products: Matrix) -> Matrix:

@@ -113,9 +113,11 @@ def nearest_by_measure(
         families.setdefault(FAMILIES[measure], set()).add(who)
     agreed = {family: who.pop() for family, who in families.items() if len(who) == 1}
     return NearestByMeasure(
-        nearest=nearest, values=values, families=agreed,
+        nearest=nearest,
+        values=values,
+        families=agreed,
         warning=_warning(judged, missing, n_clips, n_dims),
-    )  # fmt: skip
+    )
 
 
 def _nearest(measure: str, found: Mapping[str, float]) -> str:

@@ -262,10 +262,15 @@ def difference_of_excesses(home: Excess, others: Sequence[Excess]) -> Excess:
     half = float(stdtrit(n_clusters - 1, 0.975)) * error if n_clusters > 1 else math.nan
     missing = dict.fromkeys(one.reason for one in (home, *others) if math.isnan(one.clip_error))
     return _tested(
-        observed, controls, error, (max(value - half, -2.0), min(value + half, 2.0)),
-        (home.n_clips + sum(one.n_clips for one in others), n_clusters), "; ".join(missing),
-        two_sided=True, largest=2.0,
-    )  # fmt: skip
+        observed,
+        controls,
+        error,
+        (max(value - half, -2.0), min(value + half, 2.0)),
+        (home.n_clips + sum(one.n_clips for one in others), n_clusters),
+        "; ".join(missing),
+        two_sided=True,
+        largest=2.0,
+    )
 
 
 def no_control() -> DegenerateError:
@@ -327,7 +332,18 @@ def _tested(
         p_value = float(2 * stdtr(m - 1, -abs(t)) if two_sided else stdtr(m - 1, -t))
         kind = f"one case against {m} controls, t({m - 1}), {'two' if two_sided else 'one'}-sided"
     return Excess(
-        value=value, ci_low=low, ci_high=high, p_value=p_value, p_kind=kind,
-        clips_low=clips[0], clips_high=clips[1], observed=observed, control_values=controls,
-        clip_error=error, spread=spread, n_clips=sizes[0], n_clusters=sizes[1], reason=reason,
-    )  # fmt: skip
+        value=value,
+        ci_low=low,
+        ci_high=high,
+        p_value=p_value,
+        p_kind=kind,
+        clips_low=clips[0],
+        clips_high=clips[1],
+        observed=observed,
+        control_values=controls,
+        clip_error=error,
+        spread=spread,
+        n_clips=sizes[0],
+        n_clusters=sizes[1],
+        reason=reason,
+    )

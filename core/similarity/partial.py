@@ -89,9 +89,14 @@ def partial_cka(
             low, high = float(limits[0]), float(limits[1])
         scale = np.sqrt(products.whole[0, 0] * products.whole[place, place])
         found[name] = Partial(
-            value=value, ci_low=low, ci_high=high, plain=float(products.whole[0, place] / scale),
-            n_clips=len(codes), n_clusters=int(codes.max()) + 1, reason=reason,
-        )  # fmt: skip
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            plain=float(products.whole[0, place] / scale),
+            n_clips=len(codes),
+            n_clusters=int(codes.max()) + 1,
+            reason=reason,
+        )
     return found
 
 

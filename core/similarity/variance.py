@@ -165,16 +165,19 @@ def partition_variance(
     unique = {name: _interval(errors.get(without[name]), total, groups, codes) for name in names}
     sst = float(total.total.sum())
     return Partition(
-        total=_interval(None, total, groups, codes), unique=unique,
+        total=_interval(None, total, groups, codes),
+        unique=unique,
         alone={name: r2[name,] for name in names},
         shared=r2[names] - sum(one.value for one in unique.values()),
-        cells=_cells(names, r2), residual=1.0 - r2[names],
+        cells=_cells(names, r2),
+        residual=1.0 - r2[names],
         retention=dict(zip(names, backwards.r2().tolist(), strict=True)),
         nonlinear_total=float(gaussian.r2()[0]),
         clip_gain={n: _saved(errors.get(without[n]), total) / sst for n in names},
-        n_clips=len(codes), n_clusters=int(codes.max()) + 1,
+        n_clips=len(codes),
+        n_clusters=int(codes.max()) + 1,
         reason=too_few_clusters(int(codes.max()) + 1),
-    )  # fmt: skip
+    )
 
 
 def checked_blocks(
@@ -246,9 +249,12 @@ def _interval(fewer: Errors | None, more: Errors, groups: Indices, codes: Indice
         variance = tested + max(jackknife - tested, 0.0) / 3
         half = float(stdtrit(n - 1, 0.975)) * math.sqrt(variance)
     return Interval(
-        value=value, ci_low=value - half, n_clusters=n_clusters, reason=reason,
+        value=value,
+        ci_low=value - half,
+        n_clusters=n_clusters,
+        reason=reason,
         ci_high=value + half if math.isnan(half) else min(value + half, 1.0),  # R2 is at most 1
-    )  # fmt: skip
+    )
 
 
 def _cells(names: Subset, r2: Mapping[Subset, float]) -> dict[str, float]:

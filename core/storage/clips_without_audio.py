@@ -50,9 +50,12 @@ def import_silent_clips(workspace: Workspace, manifest: str | Path, update: bool
             changes[row["clip_id"]] = new
     n_new = insert_clips(
         workspace,
-        [{"dataset": table.path.stem, "path": "", **row} for row in rows
-         if row["clip_id"] not in known],
-    )  # fmt: skip
+        [
+            {"dataset": table.path.stem, "path": "", **row}
+            for row in rows
+            if row["clip_id"] not in known
+        ],
+    )
     change_clips(workspace, changes)
     return n_new
 

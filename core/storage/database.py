@@ -119,8 +119,10 @@ class Database:
             settings: DuckDB's configuration beside our own.
         """
         with (
-            in_words(self.path), self._lock.reading(), self._connected(True, settings) as connection
-        ):  # fmt: skip
+            in_words(self.path),
+            self._lock.reading(),
+            self._connected(True, settings) as connection,
+        ):
             for_reading(connection)
             yield connection
 

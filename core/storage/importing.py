@@ -43,8 +43,15 @@ from usad_workbench.core.storage.sources import (
 from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import Workspace
 
-__all__ = ["Failure", "ImportReport", "SourceClip", "find_sources", "import_clips",
-           "insert_clips", "read_manifest"]  # fmt: skip
+__all__ = [
+    "Failure",
+    "ImportReport",
+    "SourceClip",
+    "find_sources",
+    "import_clips",
+    "insert_clips",
+    "read_manifest",
+]
 
 STEP = "import"
 """Under which the table ``failures`` keeps what an import could not use."""
@@ -104,9 +111,12 @@ def import_clips(
     merged, n_again = _merged(sources)
     wanted = {name for source in merged for name in columns_of(source.fields)}
     job = _Import(
-        workspace=workspace, segmentation=workspace.segmentation, domain=domain, update=update,
+        workspace=workspace,
+        segmentation=workspace.segmentation,
+        domain=domain,
+        update=update,
         n_skipped=n_again,
-    )  # fmt: skip
+    )
     job.know(stored_clips(workspace, wanted))
     for done, source in enumerate(merged, start=1):
         try:
@@ -282,10 +292,14 @@ class _Import:
     def report(self) -> ImportReport:
         """What was done so far."""
         return ImportReport(
-            n_added=self.n_added, n_copies=self.n_copies, n_skipped=self.n_skipped,
-            n_moved=self.n_moved, n_filled=self.n_filled, n_by_ffmpeg=self.n_by_ffmpeg,
+            n_added=self.n_added,
+            n_copies=self.n_copies,
+            n_skipped=self.n_skipped,
+            n_moved=self.n_moved,
+            n_filled=self.n_filled,
+            n_by_ffmpeg=self.n_by_ffmpeg,
             failed=self.failed,
-        )  # fmt: skip
+        )
 
 
 def _note_failures(

@@ -238,11 +238,17 @@ def _record(
             digest.update(layer.to_bytes(4) + vector.tobytes())
     depth = max(dims)
     spec = EncoderSpec(
-        name=encoder, role=role, domain=domain, n_layers=depth,
+        name=encoder,
+        role=role,
+        domain=domain,
+        n_layers=depth,
         dims=tuple(dims.get(layer, 0) for layer in range(depth + 1)),
-        frame_rates_hz=(0.0,) * (depth + 1), sample_rate_hz=0, n_params=None,
-        licence="unknown", citation="imported vectors",
-    )  # fmt: skip
+        frame_rates_hz=(0.0,) * (depth + 1),
+        sample_rate_hz=0,
+        n_params=None,
+        licence="unknown",
+        citation="imported vectors",
+    )
     return EncoderRecord(spec=spec, weights_sha256=digest.hexdigest())
 
 

@@ -125,9 +125,11 @@ def clip_ids_where(path: Path, condition: str, *, limits: QueryLimits | None = N
     """
     limits = limits or QueryLimits()
     whole = QueryLimits(
-        time_s=limits.time_s, memory_bytes=limits.memory_bytes,
-        n_rows=NO_LIMIT, result_bytes=NO_LIMIT,
-    )  # fmt: skip
+        time_s=limits.time_s,
+        memory_bytes=limits.memory_bytes,
+        n_rows=NO_LIMIT,
+        result_bytes=NO_LIMIT,
+    )
     found = _run(path, "condition", condition, (), whole, lambda: False)
     return found.table["clip_id"].combine_chunks()
 
@@ -141,9 +143,14 @@ def _run(
     is_cancelled: Callable[[], bool],
 ) -> Answer:
     request = Request(
-        path=str(path), kind=kind, text=text, parameters=list(parameters),
-        memory_bytes=limits.memory_bytes, n_rows=limits.n_rows, result_bytes=limits.result_bytes,
-    )  # fmt: skip
+        path=str(path),
+        kind=kind,
+        text=text,
+        parameters=list(parameters),
+        memory_bytes=limits.memory_bytes,
+        n_rows=limits.n_rows,
+        result_bytes=limits.result_bytes,
+    )
     let_writers_first(path.parent, OPEN_S)
     with _a_turn(limits.time_s), _worker(limits.memory_bytes) as worker:
         worker.ask(request)
@@ -187,9 +194,10 @@ def _read(kind: Kind, head: Mapping[str, Any], rows: bytes) -> Answer:
 _EXPECTED: dict[Kind, tuple[str, str]] = {
     "statement": ("query", "read-only DuckDB SQL over the tables of the workspace"),
     "condition": (
-        "condition", "an SQL condition on the columns of `clips`, such as domain = 'speech'"
+        "condition",
+        "an SQL condition on the columns of `clips`, such as domain = 'speech'",
     ),
-}  # fmt: skip
+}
 
 
 @contextmanager
@@ -214,8 +222,10 @@ class _Worker:
         module = "usad_workbench.core.storage.query_worker"
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, str(memory_bytes + SPARE_BYTES)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         pipes = [pipe for pipe in (self._process.stdin, self._process.stdout) if pipe]
         requests, answers = (os.dup(pipe.fileno()) for pipe in pipes)
         for pipe in pipes:

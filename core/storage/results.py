@@ -16,10 +16,19 @@ from usad_workbench.core.storage.schema import STAGED, quote
 
 PUT_IN = frozenset(
     {
-        "meta", "clips", "segments", "tasks", "encoders", "spaces", STAGED, "indexes",
-        "distillation", "failures", "llm_results",
+        "meta",
+        "clips",
+        "segments",
+        "tasks",
+        "encoders",
+        "spaces",
+        STAGED,
+        "indexes",
+        "distillation",
+        "failures",
+        "llm_results",
     }
-)  # fmt: skip
+)
 """Tables of what people told or gave to the workspace, and those that ``spaces`` looks after."""
 GROUP = ("student", "selection")
 """Columns that say which diagnosis a row is a part of."""

@@ -89,10 +89,11 @@ def _rows(columns: list[str], rows: list[list[str]]) -> Iterator[Row]:
             yield Row(number=number, cells=found)
             continue
         yield Row(
-            number=number, cells=found,
+            number=number,
+            cells=found,
             fault=f"It has cells beyond its header, {len(cells)} for {len(columns)} columns, the "
             f"last is {beyond[-1]!r}. Quote what holds the delimiter.",
-        )  # fmt: skip
+        )
 
 
 def _csv(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -19,8 +19,9 @@ def read_tasks(path: str | Path) -> list[dict[str, str]]:
     """
     table = read_table(path)
     require_columns(table, TASK_COLUMNS)
-    faults = [f"Row {row.number} of {path} cannot be used. {row.fault}" for row in table.rows
-              if row.fault]  # fmt: skip
+    faults = [
+        f"Row {row.number} of {path} cannot be used. {row.fault}" for row in table.rows if row.fault
+    ]
     if faults:
         raise ConfigError(faults[0])
     tasks = [{name: row.cells.get(name, "") for name in table.columns} for row in table.rows]

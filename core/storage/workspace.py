@@ -339,9 +339,14 @@ def find_space(
     for space_id, found, dim, n, digest, depth in rows:
         if found == (layer + depth + 1 if layer < 0 else layer):
             return Space(
-                space_id=space_id, encoder=encoder, layer=found, pooling=pooling, dim=dim, n=n,
+                space_id=space_id,
+                encoder=encoder,
+                layer=found,
+                pooling=pooling,
+                dim=dim,
+                n=n,
                 digest=digest,
-            )  # fmt: skip
+            )
     raise UnknownNameError(
         f"The workspace has no layer {layer} of {encoder!r}, expected one of "
         f"{sorted(row[1] for row in rows)}. Embed it with `usad embed --layers`."

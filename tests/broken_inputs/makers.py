@@ -127,9 +127,16 @@ def make_containers(folder: Path, material: Material, random: Random) -> Given:
     """Damaged sound files of all formats beside one that is whole."""
     (folder / "SOUNDS").mkdir()
     told = []
-    formats = (("wav", "WAV", None), ("flac", "FLAC", None), ("ogg", "OGG", "VORBIS"),
-               ("mp3", "MP3", None), ("aiff", "AIFF", None), ("wav", "WAV", "FLOAT"),
-               ("au", "AU", None), ("opus", "OGG", "OPUS"))  # fmt: skip
+    formats = (
+        ("wav", "WAV", None),
+        ("flac", "FLAC", None),
+        ("ogg", "OGG", "VORBIS"),
+        ("mp3", "MP3", None),
+        ("aiff", "AIFF", None),
+        ("wav", "WAV", "FLOAT"),
+        ("au", "AU", None),
+        ("opus", "OGG", "OPUS"),
+    )
     for number in range(N_FILES):
         suffix, kind, subtype = formats[int(random.integers(len(formats)))]
         data, how = damaged(wav_bytes(random, kind, subtype), random)
@@ -143,21 +150,60 @@ def make_containers(folder: Path, material: Material, random: Random) -> Given:
         return accounts_for(N_FILES + 1)(code, document, words)
 
     return Given(
-        steps=[Step(arguments=IMPORT, account=good_is_added),
-               Step(arguments=EMBED, account=_embeds_all)],
-        told=", ".join(told), n_inputs=N_FILES,
-    )  # fmt: skip
+        steps=[
+            Step(arguments=IMPORT, account=good_is_added),
+            Step(arguments=EMBED, account=_embeds_all),
+        ],
+        told=", ".join(told),
+        n_inputs=N_FILES,
+    )
 
 
 def odd_name(random: Random) -> bytes:
     """A file name, without its suffix, that is legal on Linux and troublesome."""
     names = [
-        b"\xff\xfe", b"caf\xe9", b"new\nline", b"tab\there", b"q'uote", b'dou"ble', b"-rf", b"--help",
-        b"%s%n", b"a" * 240, "ü".encode() * 120, "日本語".encode(), "Привет".encode(), b" space ", b"...",
-        "e\u0301".encode(), "\u202egnp".encode(), "🎵".encode(), b"\x01\x7f", b"=1+1", b"v[1]", b"*", b"?",
-        b"back\\slash", b"$(reboot)", b"a;b", b"a,b", b"<b>x", b"a\rb", b"#", b"&amp;", b"~", b"con",
-        "\u200b".encode(), "\ufeffbom".encode(), b"NUL", b"{x}", b"`x`", b"a|b", b"C:", b"file:",
-    ]  # fmt: skip
+        b"\xff\xfe",
+        b"caf\xe9",
+        b"new\nline",
+        b"tab\there",
+        b"q'uote",
+        b'dou"ble',
+        b"-rf",
+        b"--help",
+        b"%s%n",
+        b"a" * 240,
+        "ü".encode() * 120,
+        "日本語".encode(),
+        "Привет".encode(),
+        b" space ",
+        b"...",
+        "e\u0301".encode(),
+        "\u202egnp".encode(),
+        "🎵".encode(),
+        b"\x01\x7f",
+        b"=1+1",
+        b"v[1]",
+        b"*",
+        b"?",
+        b"back\\slash",
+        b"$(reboot)",
+        b"a;b",
+        b"a,b",
+        b"<b>x",
+        b"a\rb",
+        b"#",
+        b"&amp;",
+        b"~",
+        b"con",
+        "\u200b".encode(),
+        "\ufeffbom".encode(),
+        b"NUL",
+        b"{x}",
+        b"`x`",
+        b"a|b",
+        b"C:",
+        b"file:",
+    ]
     name = names[int(random.integers(len(names)))]
     letters = "".join(random.choice(list(string.ascii_letters), 3))
     return name + letters.encode()
@@ -189,10 +235,14 @@ def make_names(folder: Path, material: Material, random: Random) -> Given:
             os.chmod(path, 0 if kind == "dark" else 0o644)
     export = ("export", "--workspace", "W", "--clips", "true", "--format", "csv", "--out", "OUT")
     return Given(
-        steps=[Step(arguments=IMPORT, account=accounts_for(n)), Step(arguments=export),
-               Step(arguments=("check", "--workspace", "W"))],
-        told=", ".join(told), n_inputs=N_FILES,
-    )  # fmt: skip
+        steps=[
+            Step(arguments=IMPORT, account=accounts_for(n)),
+            Step(arguments=export),
+            Step(arguments=("check", "--workspace", "W")),
+        ],
+        told=", ".join(told),
+        n_inputs=N_FILES,
+    )
 
 
 def make_manifests(folder: Path, material: Material, random: Random) -> Given:
@@ -200,8 +250,25 @@ def make_manifests(folder: Path, material: Material, random: Random) -> Given:
     for number in range(3):
         (folder / f"a{number}.wav").write_bytes(wav_bytes(random))
     header = ["path", "label", "domain", "clip_id", "extra"]
-    odd = ["", "NA", "a,b", 'q"', "x" * 200_000, "\x00", "../a0.wav", "/etc/passwd", "a\nb", "=1+1", "é",
-           "None", "1e999", "\ud7ff", "'; DROP TABLE clips; --", " ", "a" * 300 + ".wav"]  # fmt: skip
+    odd = [
+        "",
+        "NA",
+        "a,b",
+        'q"',
+        "x" * 200_000,
+        "\x00",
+        "../a0.wav",
+        "/etc/passwd",
+        "a\nb",
+        "=1+1",
+        "é",
+        "None",
+        "1e999",
+        "\ud7ff",
+        "'; DROP TABLE clips; --",
+        " ",
+        "a" * 300 + ".wav",
+    ]
     rows = [[f"a{n}.wav", "l", "sound", f"id{n}", "x"] for n in range(3)]
     told = []
     for _ in range(int(random.integers(1, 4))):
@@ -211,8 +278,22 @@ def make_manifests(folder: Path, material: Material, random: Random) -> Given:
         if change == "cell":
             row[place % len(row)] = str(odd[int(random.integers(len(odd)))])
         elif change == "header":
-            names = ["path", "Label", "duration_s", "select", "audio_sha256", "", "cluster_id", "a b",
-                     "path ", "segment_id", "x" * 5000, "label", "é", 'a"b']  # fmt: skip
+            names = [
+                "path",
+                "Label",
+                "duration_s",
+                "select",
+                "audio_sha256",
+                "",
+                "cluster_id",
+                "a b",
+                "path ",
+                "segment_id",
+                "x" * 5000,
+                "label",
+                "é",
+                'a"b',
+            ]
             header[place] = str(random.choice(names))
         elif change == "ragged":
             row.append("more")
@@ -226,8 +307,9 @@ def make_manifests(folder: Path, material: Material, random: Random) -> Given:
     separator = str(random.choice([",", ",", ",", ";", "\t"]))
     newline = str(random.choice(["\n", "\n", "\r\n", "\r", "\n\n"]))
     quote = random.random() < 0.5
-    cells = [[f'"{c.replace(chr(34), chr(34) * 2)}"' if quote else c for c in r]
-             for r in [header, *rows]]  # fmt: skip
+    cells = [
+        [f'"{c.replace(chr(34), chr(34) * 2)}"' if quote else c for c in r] for r in [header, *rows]
+    ]
     text = newline.join(separator.join(row) for row in cells) + newline
     encoding = str(random.choice(["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1"]))
     (folder / "TABLE.csv").write_bytes(text.encode(encoding, errors="replace"))
@@ -235,14 +317,26 @@ def make_manifests(folder: Path, material: Material, random: Random) -> Given:
     n_lost = len(rows) if quote and separator == "," and encoding == "utf-8" else 0
     return Given(
         steps=[
-            Step(arguments=("import", "--manifest", "TABLE.csv", "--workspace", "W"),
-                 account=accounts_for(n_lost)),
-            Step(arguments=("import-embeddings", "OLD.parquet", "--workspace", "V", "--role",
-                            "teacher", "--clips", "TABLE.csv")),
+            Step(
+                arguments=("import", "--manifest", "TABLE.csv", "--workspace", "W"),
+                account=accounts_for(n_lost),
+            ),
+            Step(
+                arguments=(
+                    "import-embeddings",
+                    "OLD.parquet",
+                    "--workspace",
+                    "V",
+                    "--role",
+                    "teacher",
+                    "--clips",
+                    "TABLE.csv",
+                )
+            ),
             Step(arguments=("import", "--tasks", "TABLE.csv", "--workspace", "W")),
         ],
         told=", ".join(told),
-    )  # fmt: skip
+    )
 
 
 def _column(name: str, n: int, random: Random) -> tuple[pa.Array, str]:
@@ -292,7 +386,7 @@ def _column(name: str, n: int, random: Random) -> tuple[pa.Array, str]:
             ("zeros", lambda: pa.array([[0.0] * 4] * n)),
             ("fixed", lambda: pa.array(vectors, pa.list_(pa.float32(), 4))),
         ],
-    }  # fmt: skip
+    }
     kind, make = choices[name][int(random.integers(len(choices[name])))]
     return make(), f"{name} {kind}"
 
@@ -325,13 +419,15 @@ def make_parquet(folder: Path, material: Material, random: Random) -> Given:
     words = ("--workspace", "W", "--role", "teacher")
     return Given(
         steps=[
-            Step(arguments=("import-embeddings", "NEW.parquet", *words, "--clips", "CLIPS.csv"),
-                 account=account),
+            Step(
+                arguments=("import-embeddings", "NEW.parquet", *words, "--clips", "CLIPS.csv"),
+                account=account,
+            ),
             Step(arguments=("import-embeddings", "NEW.parquet", *words, "--replace")),
             Step(arguments=("check", "--workspace", "W")),
         ],
         told=", ".join(told),
-    )  # fmt: skip
+    )
 
 
 def make_indexes(folder: Path, material: Material, random: Random) -> Given:
@@ -363,19 +459,33 @@ def make_indexes(folder: Path, material: Material, random: Random) -> Given:
     index = ("index", "--workspace", "W")
     return Given(
         steps=[
-            Step(arguments=search, account=hits), Step(arguments=("check", "--workspace", "W")),
-            Step(arguments=index,
-                 account=lambda code, *_: "" if code == 0 or kind == "folder" else "not built again"),
+            Step(arguments=search, account=hits),
+            Step(arguments=("check", "--workspace", "W")),
+            Step(
+                arguments=index,
+                account=lambda code, *_: "" if code == 0 or kind == "folder" else "not built again",
+            ),
             Step(arguments=search, account=hits),
         ],
         told=f"{file.name} {kind}",
-    )  # fmt: skip
+    )
 
 
 def search_of(clip: str) -> tuple[str, ...]:
     """The query that indexes are tried with."""
-    return ("search", "--workspace", "W", "--clip", clip, "--encoder", ENCODER, "--layer", "-1",
-            "-k", "4")  # fmt: skip
+    return (
+        "search",
+        "--workspace",
+        "W",
+        "--clip",
+        clip,
+        "--encoder",
+        ENCODER,
+        "--layer",
+        "-1",
+        "-k",
+        "4",
+    )
 
 
 def make_databases(folder: Path, material: Material, random: Random) -> Given:
@@ -390,10 +500,23 @@ def make_databases(folder: Path, material: Material, random: Random) -> Given:
     (folder / "SOUNDS").mkdir()
     (folder / "SOUNDS" / "a.wav").write_bytes(wav_bytes(random))
     steps = [
-        ("check", "--workspace", "W"), search_of(next(iter(material.hits))), IMPORT, EMBED,
-        ("index", "--workspace", "W"), ("export", "--workspace", "W", "--space", f"{ENCODER}/0",
-                                        "--format", "parquet", "--out", "OUT"),
-    ]  # fmt: skip
+        ("check", "--workspace", "W"),
+        search_of(next(iter(material.hits))),
+        IMPORT,
+        EMBED,
+        ("index", "--workspace", "W"),
+        (
+            "export",
+            "--workspace",
+            "W",
+            "--space",
+            f"{ENCODER}/0",
+            "--format",
+            "parquet",
+            "--out",
+            "OUT",
+        ),
+    ]
     return Given(steps=[Step(arguments=step) for step in steps], told=how)
 
 
@@ -414,26 +537,77 @@ def make_run_folders(folder: Path, material: Material, random: Random) -> Given:
     (folder / "RECIPE.toml").write_text(material.recipe)
     return Given(
         steps=[
-            Step(arguments=("export", "--student", "run:RUN", "--format", "huggingface", "--out",
-                            "OUT")),
+            Step(
+                arguments=(
+                    "export",
+                    "--student",
+                    "run:RUN",
+                    "--format",
+                    "huggingface",
+                    "--out",
+                    "OUT",
+                )
+            ),
             Step(arguments=("train", "RECIPE.toml", "--run", "RUN", "--resume")),
         ],
         told=f"{file.relative_to(folder)} {kind}",
-    )  # fmt: skip
+    )
 
 
 def make_recipes(folder: Path, material: Material, random: Random) -> Given:
     """A recipe with values that cannot be, or a broken file."""
     keys = [
-        "student.dim", "student.n_layers", "student.n_heads", "student.pos_groups", "student.pos_width",
-        "student.conv_channels", "student.dropout", "data.max_clip_s", "data.min_clip_s", "data.batch_s",
-        "data.n_workers", "data.cache", "objective.target_scaling", "objective.layers", "optimiser.peak_lr",
-        "optimiser.warmup_steps", "optimiser.weight_decay", "optimiser.clip_norm", "run.seed", "run.device",
-        "run.log_every", "run.checkpoint_every", "run.precision", "run.parallel", "start.student",
-        "evaluation.every", "evaluation.layers", "evaluation.max_clips", "data.nothing", "nothing.at_all",
-    ]  # fmt: skip
-    values = ["0", "-1", "nan", "inf", "-inf", "1e400", "100000000", '"x"', '""', "[]", "[-1]", "true",
-              "{}", "1.5", "9223372036854775808", "2020-01-01", '"../../x"', "[[]]"]  # fmt: skip
+        "student.dim",
+        "student.n_layers",
+        "student.n_heads",
+        "student.pos_groups",
+        "student.pos_width",
+        "student.conv_channels",
+        "student.dropout",
+        "data.max_clip_s",
+        "data.min_clip_s",
+        "data.batch_s",
+        "data.n_workers",
+        "data.cache",
+        "objective.target_scaling",
+        "objective.layers",
+        "optimiser.peak_lr",
+        "optimiser.warmup_steps",
+        "optimiser.weight_decay",
+        "optimiser.clip_norm",
+        "run.seed",
+        "run.device",
+        "run.log_every",
+        "run.checkpoint_every",
+        "run.precision",
+        "run.parallel",
+        "start.student",
+        "evaluation.every",
+        "evaluation.layers",
+        "evaluation.max_clips",
+        "data.nothing",
+        "nothing.at_all",
+    ]
+    values = [
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "100000000",
+        '"x"',
+        '""',
+        "[]",
+        "[-1]",
+        "true",
+        "{}",
+        "1.5",
+        "9223372036854775808",
+        "2020-01-01",
+        '"../../x"',
+        "[[]]",
+    ]
     arguments = ["train", "RECIPE.toml", "--run", "RUN"]
     told = []
     for key in random.choice(keys, int(random.integers(1, 3)), replace=False):

@@ -71,9 +71,11 @@ def material(warm: WarmProcess, tmp_path_factory: pytest.TempPathFactory) -> Mat
     recipe = RECIPE.replace("MANIFEST.csv", str(folder / "MANIFEST.csv"))
     (folder / "RECIPE.toml").write_text(recipe)
     steps = [
-        ("import", "--manifest", "MANIFEST.csv", "--workspace", "W"), EMBED,
-        ("index", "--workspace", "W"), ("train", "RECIPE.toml", "--run", "RUN"),
-    ]  # fmt: skip
+        ("import", "--manifest", "MANIFEST.csv", "--workspace", "W"),
+        EMBED,
+        ("index", "--workspace", "W"),
+        ("train", "RECIPE.toml", "--run", "RUN"),
+    ]
     for step in steps:
         ended = run(warm, folder, step)
         assert ended.code == 0, f"{step}: {ended.said}"
@@ -128,8 +130,10 @@ def check(name: str, seeds: range, warm: WarmProcess, material: Material, folder
             ended = run(warm, here, tuple(step.arguments))
             for complaint in complaints(ended, step):
                 said = "\n".join(ended.said.strip().splitlines()[-4:])
-                wrong.append(f"{name} seed {seed} ({given.told}): usad {' '.join(step.arguments)}: "
-                             f"{complaint}\n{said[-1500:]}")  # fmt: skip
+                wrong.append(
+                    f"{name} seed {seed} ({given.told}): usad {' '.join(step.arguments)}: "
+                    f"{complaint}\n{said[-1500:]}"
+                )
         shutil.rmtree(here)
     assert not wrong, f"{len(wrong)} of {n_inputs}:\n" + "\n".join(wrong)
     return n_inputs

@@ -64,9 +64,13 @@ def path(tmp_path: Path) -> Path:
 def test_a_file_becomes_dataclasses(path: Path) -> None:
     config = load_config(Whole, path)
     assert config == Whole(
-        n_steps=5, layers=(1, 2), note="x", share={"speech": 1.0},
-        part=Part(name="a", weight=2.0), parts=(Part(name="b"),),
-    )  # fmt: skip
+        n_steps=5,
+        layers=(1, 2),
+        note="x",
+        share={"speech": 1.0},
+        part=Part(name="a", weight=2.0),
+        parts=(Part(name="b"),),
+    )
     assert isinstance(config.part.weight, float)
     assert parse_config(Whole, config_to_dict(config), source="again") == config
 

@@ -109,9 +109,17 @@ def test_a_dead_worker_is_a_worker_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "mistake", [TypeError("x"), KeyError("x"), AttributeError("x"), ValueError("x"),
-                RuntimeError("x"), IndexError("x"), ZeroDivisionError()],
-)  # fmt: skip
+    "mistake",
+    [
+        TypeError("x"),
+        KeyError("x"),
+        AttributeError("x"),
+        ValueError("x"),
+        RuntimeError("x"),
+        IndexError("x"),
+        ZeroDivisionError(),
+    ],
+)
 def test_mistakes_of_the_program_pass_as_they_are(mistake: Exception) -> None:
     with pytest.raises(type(mistake)) as raised, in_words("the item"):
         raise mistake

@@ -37,10 +37,12 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
         ("right(clip_id, 1) = '4'", lambda i, which: i % 10 == 4),
         ("domain = 'd3'", lambda i, which: which % 5 == 3),
         ("domain IN ('d1', 'd2')", lambda i, which: np.isin(which % 5, (1, 2))),
-        ("domain = 'd0' AND right(clip_id, 2) < '04'",
-         lambda i, which: (which % 5 == 0) & (i % 100 < 4)),
+        (
+            "domain = 'd0' AND right(clip_id, 2) < '04'",
+            lambda i, which: (which % 5 == 0) & (i % 100 < 4),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_filter_finds_the_exact_answer(collection: Collection, where: str, passes) -> None:  # type: ignore[no-untyped-def]
     workspace, vectors, which = collection
     rows = np.flatnonzero(passes(np.arange(N), which))
@@ -58,17 +60,32 @@ def test_a_filter_finds_the_exact_answer(collection: Collection, where: str, pas
     ("domains", "of"), [(["d3"], (3,)), (["d0", "d4"], (0, 4)), (["d1"], (1,))]
 )
 def test_the_command_and_the_page_find_the_exact_answer(
-    collection: Collection, capsys: pytest.CaptureFixture[str], domains: list[str], of: tuple[int, ...]
-) -> None:  # fmt: skip
+    collection: Collection,
+    capsys: pytest.CaptureFixture[str],
+    domains: list[str],
+    of: tuple[int, ...],
+) -> None:
     workspace, vectors, which = collection
     query = 31_111
     rows = np.flatnonzero(np.isin(which % 5, of))
     expected = [f"c{i:06}" for i in literal_nearest(vectors, vectors[query], 5, rows)]
     where = f"domain IN ({', '.join(map(repr, domains))})"
     asked = (
-        "search", "--workspace", str(workspace.folder), "--clip", f"c{query:06}", "--encoder",
-        ENCODER, "--layer", "0", "-k", "5", "--where", where, "--json",
-    )  # fmt: skip
+        "search",
+        "--workspace",
+        str(workspace.folder),
+        "--clip",
+        f"c{query:06}",
+        "--encoder",
+        ENCODER,
+        "--layer",
+        "0",
+        "-k",
+        "5",
+        "--where",
+        where,
+        "--json",
+    )
     assert main([*asked]) == 0
     hits = json.loads(capsys.readouterr().out)["hits"]
     assert [hit["clip_id"] for hit in hits] == expected
@@ -116,10 +133,14 @@ def test_copies_come_in_the_order_of_their_ids_by_every_way(tmp_path: Path, kind
 def test_both_ways_of_searching_refuse_the_same(tmp_path: Path) -> None:
     workspace = store(tmp_path / "w", np.eye(5))
     bad = [
-        (np.full(5, np.nan), 3, DegenerateError), (np.array([1, np.inf, 0, 0, 0]), 3, DegenerateError),
-        (np.zeros(5), 3, DegenerateError), (np.ones(4), 3, ShapeError), (np.ones((2, 5)), 3, ShapeError),
-        (np.ones(5), 0, ConfigError), (np.ones(5), -2, ConfigError),
-    ]  # fmt: skip
+        (np.full(5, np.nan), 3, DegenerateError),
+        (np.array([1, np.inf, 0, 0, 0]), 3, DegenerateError),
+        (np.zeros(5), 3, DegenerateError),
+        (np.ones(4), 3, ShapeError),
+        (np.ones((2, 5)), 3, ShapeError),
+        (np.ones(5), 0, ConfigError),
+        (np.ones(5), -2, ConfigError),
+    ]
     for has_index in (False, True):
         for vector, k, error in bad:
             for where in (None, "clip_id > 'c000002'", "false"):

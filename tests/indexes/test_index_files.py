@@ -48,16 +48,21 @@ def other_index(path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        flip, other_index, Path.unlink,
+        flip,
+        other_index,
+        Path.unlink,
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-7]),
         lambda path: path.write_bytes(path.read_bytes() + b"\0"),
         lambda path: (path.unlink(), path.mkdir()),
     ],
-)  # fmt: skip
+)
 def test_a_spoiled_file_is_named_not_used_and_built_again(
-    made: Workspace, caplog: pytest.LogCaptureFixture, spoil, capsys  # type: ignore[no-untyped-def]
-) -> None:  # fmt: skip
+    made: Workspace,
+    caplog: pytest.LogCaptureFixture,
+    spoil,
+    capsys,  # type: ignore[no-untyped-def]
+) -> None:
     spoil(file_of(made))
     with caplog.at_level(logging.WARNING):
         hits = search(made, VECTORS[7], ENCODER, 0, k=5)
@@ -158,8 +163,10 @@ def test_what_killed_commands_left_is_cleared_and_what_lives_is_not(made: Worksp
         (folder / f".{living}.part").write_bytes(b"half")
         assert main(["index", "--workspace", str(made.folder)]) == 0
         assert {p.name for p in folder.iterdir()} == {
-            file_of(made).name, f".{living}.part", f".{living}.lock",
-        }  # fmt: skip
+            file_of(made).name,
+            f".{living}.part",
+            f".{living}.lock",
+        }
     assert check_workspace(made) == []
 
 

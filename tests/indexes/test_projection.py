@@ -86,9 +86,11 @@ def test_project_stores_points_and_their_faithfulness(workspace: Workspace) -> N
     assert report.trustworthiness == pytest.approx(expected, abs=1e-6)
     mixed = np.random.default_rng(0).permutation(len(rows))
     shuffled = trustworthiness(
-        normalise(stored.vectors), rows[["x", "y"]].to_numpy()[mixed], n_neighbors=10,
+        normalise(stored.vectors),
+        rows[["x", "y"]].to_numpy()[mixed],
+        n_neighbors=10,
         metric="cosine",
-    )  # fmt: skip
+    )
     assert report.trustworthiness > shuffled + 0.1
     assert not project_space(workspace, "spectrum", 1).is_new
 

@@ -67,16 +67,21 @@ def _in_workspace(workspace: Workspace) -> dict[str, Any]:
         stored = workspace.embeddings(row.encoder, int(row.layer), row.pooling)
         order = np.argsort(stored.segment_ids)
         found[f"vectors of {row.encoder} {row.layer} {row.pooling}"] = (
-            stored.segment_ids[order].tolist(), stored.vectors[order].tobytes().hex()
-        )  # fmt: skip
+            stored.segment_ids[order].tolist(),
+            stored.vectors[order].tobytes().hex(),
+        )
         if len(stored):
-            hits = search(workspace, stored.vectors[0], row.encoder, int(row.layer),
-                          pooling=row.pooling, k=5)  # fmt: skip
+            hits = search(
+                workspace, stored.vectors[0], row.encoder, int(row.layer), pooling=row.pooling, k=5
+            )
             found[f"hits in {row.encoder} {row.layer}"] = (
-                hits.segment_ids.tolist(), np.round(hits.scores, 5).tolist()
-            )  # fmt: skip
-    noted = workspace.read("SELECT s.encoder, s.layer, s.pooling, i.kind, i.n FROM indexes i "
-                          "JOIN spaces s USING (space_id)")  # fmt: skip
+                hits.segment_ids.tolist(),
+                np.round(hits.scores, 5).tolist(),
+            )
+    noted = workspace.read(
+        "SELECT s.encoder, s.layer, s.pooling, i.kind, i.n FROM indexes i "
+        "JOIN spaces s USING (space_id)"
+    )
     found["indexes"] = _rows(noted)
     return found
 

@@ -52,7 +52,9 @@ CASES = {
     "import-more": Case(command="import MORE --workspace W --domain sound", before=(IMPORT,)),
     "embed": Case(command=EMBED, before=(IMPORT,)),
     "embed-replace": Case(
-        command=f"{EMBED} --replace", before=(IMPORT, EMBED, "index --workspace W"), replaced=ENCODER
+        command=f"{EMBED} --replace",
+        before=(IMPORT, EMBED, "index --workspace W"),
+        replaced=ENCODER,
     ),
     "index": Case(command="index --workspace W", before=(IMPORT, EMBED)),
     "index-behind": Case(
@@ -62,7 +64,8 @@ CASES = {
     "import-embeddings": Case(command=FOREIGN),
     "import-embeddings-replace": Case(
         command="import-embeddings NEW.parquet --workspace W --role teacher --replace",
-        before=(FOREIGN, "index --workspace W"), replaced="made",
+        before=(FOREIGN, "index --workspace W"),
+        replaced="made",
     ),
     "export-space": Case(
         command=f"export --workspace W --space {ENCODER}/0 --format parquet --out OUT",
@@ -71,7 +74,7 @@ CASES = {
     "export-clips": Case(
         command="export --workspace W --clips true --format wav --out OUT", before=(IMPORT,)
     ),
-}  # fmt: skip
+}
 """Words in capitals are files and folders below the test's folder."""
 
 
@@ -115,9 +118,11 @@ def warm(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
     """Runs commands; below its folder file operations are counted, caches and temporary files too."""
     folder = tmp_path_factory.mktemp("kills").resolve()
     environment = dict(os.environ) | {
-        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TMPDIR": str(folder / "run/tmp"),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TMPDIR": str(folder / "run/tmp"),
         "XDG_CACHE_HOME": str(folder / "run/cache"),
-    }  # fmt: skip
+    }
     for name in ("run/tmp", "run/cache"):
         (folder / name).mkdir(parents=True)
     process = WarmProcess(folder / "run", environment, library)
@@ -160,9 +165,10 @@ class Runs:
         assert "Traceback" not in ended.said + again.said, f"{stop}: {ended.said}{again.said}"
         found = state_of(self._run)
         different = [
-            key for key in found.keys() | self.expected.keys()
+            key
+            for key in found.keys() | self.expected.keys()
             if found.get(key) != self.expected.get(key)
-        ]  # fmt: skip
+        ]
         assert different == [], f"{stop}: {differences(self.expected, found, different)}"
         return ended.code != 0
 
@@ -189,8 +195,9 @@ def differences(expected: dict[str, Any], found: dict[str, Any], keys: list[str]
     """Words about the first few of them."""
     return "; ".join(
         f"{key}: {str(found.get(key, 'missing'))[:300]} instead of "
-        f"{str(expected.get(key, 'nothing'))[:300]}" for key in sorted(keys)[:4]
-    )  # fmt: skip
+        f"{str(expected.get(key, 'nothing'))[:300]}"
+        for key in sorted(keys)[:4]
+    )
 
 
 @pytest.fixture
@@ -202,8 +209,10 @@ def stops(runs: Runs, n: int, seed: int) -> list[Stop]:
     """Places to stop at: most at operations spread over the command, some by the clock or with Ctrl-C."""
     random = np.random.default_rng(seed)
     edges = np.linspace(0, runs.n_operations, n + 1)
-    numbers = [int(random.integers(int(low), max(int(low) + 1, int(high)))) + 1
-               for low, high in itertools.pairwise(edges)]  # fmt: skip
+    numbers = [
+        int(random.integers(int(low), max(int(low) + 1, int(high)))) + 1
+        for low, high in itertools.pairwise(edges)
+    ]
     found = []
     for place, number in enumerate(numbers):
         manner = ("before", "half", "after", "interrupt", "clock")[(place + seed) % 5]

@@ -128,9 +128,16 @@ def test_a_sound_in_two_files_with_other_tags_becomes_one_clip(
 ) -> None:
     def source(name: str) -> ClipSource:
         return ClipSource(
-            clip_id=name, domain="sound", dataset="d", package="p", source_path=name,
-            cluster_id=name, label=name, licence="MIT", author="a",
-        )  # fmt: skip
+            clip_id=name,
+            domain="sound",
+            dataset="d",
+            package="p",
+            source_path=name,
+            cluster_id=name,
+            label=name,
+            licence="MIT",
+            author="a",
+        )
 
     class Reader:
         def __init__(self, *_: object) -> None:
@@ -191,9 +198,17 @@ def test_archives_in_a_package_are_reduced_to_their_audio(tmp_path: Path) -> Non
 def test_unknown_tags_are_refused() -> None:
     with pytest.raises(ValueError, match="found tags \\['colour'\\]"):
         ClipSource(
-            clip_id="x", domain="sound", dataset="d", package="p", source_path="f", cluster_id="c",
-            label="l", licence="MIT", author="a", tags={"colour": "red"},
-        )  # fmt: skip
+            clip_id="x",
+            domain="sound",
+            dataset="d",
+            package="p",
+            source_path="f",
+            cluster_id="c",
+            label="l",
+            licence="MIT",
+            author="a",
+            tags={"colour": "red"},
+        )
 
 
 @pytest.mark.parametrize(

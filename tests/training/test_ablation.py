@@ -69,10 +69,11 @@ def test_each_row_differs_from_full_in_what_its_name_says() -> None:
     full, plus = load_recipe("ablation"), load_recipe("ablation-plus")
     rows = {row.name: row for row in make_grid(full, plus)}
     changed = {
-        "untrained": [], "full": [],
+        "untrained": [],
+        "full": [],
         **{f"omega-{w}": [f"objective.omega (10.0, {w}.0)"] for w in (1, 2, 5, 20, 50)},
         **{f"layers-{k}": [f"objective.n_layers (4, {k})"] for k in (1, 2, 3)},
-    }  # fmt: skip
+    }
     for name, keys in changed.items():
         found = differing_keys(config_to_dict(full), config_to_dict(rows[name].recipe))
         assert found == keys, name
@@ -101,8 +102,9 @@ def test_rows_are_different_and_every_comparison_names_two_of_them() -> None:
     rows = make_grid(load_recipe("ablation"), load_recipe("ablation-plus"))
     resolved = [
         json.dumps([config_to_dict(row.recipe), row.depth])
-        for row in rows if row.name != "untrained"
-    ]  # fmt: skip
+        for row in rows
+        if row.name != "untrained"
+    ]
     assert len(set(resolved)) == len(resolved)
     names = {row.name for row in rows}
     assert {one.row for one in COMPARISONS} | {one.reference for one in COMPARISONS} <= names
@@ -134,16 +136,31 @@ def _keys(one: object, other: object) -> set[str]:
 
 
 def test_the_command_from_recipes_to_the_table(
-    recipes: Recipes, teachers: dict[str, Encoder], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    recipes: Recipes,
+    teachers: dict[str, Encoder],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(
         "usad_workbench.core.encoders.registry.load_encoder", lambda name, *_: teachers[name]
     )
     run = tmp_path / "grid"
     rows = "untrained,omega-1,without-tune,without-music-data,stage-2,depth-top"
-    arguments = ["ablate", "--run", str(run), "--recipe", str(recipes.full), "--plus",
-                 str(recipes.plus), "--seeds", "1", "--only", rows, "--json"]  # fmt: skip
+    arguments = [
+        "ablate",
+        "--run",
+        str(run),
+        "--recipe",
+        str(recipes.full),
+        "--plus",
+        str(recipes.plus),
+        "--seeds",
+        "1",
+        "--only",
+        rows,
+        "--json",
+    ]
     assert main(arguments) == 0
     findings = json.loads(capsys.readouterr().out)
     assert {f["row"] for f in findings} == set(rows.split(","))
@@ -188,14 +205,21 @@ def test_a_killed_grid_goes_on_and_redoes_nothing(
             raise Cancelled("stopped")
 
     with pytest.raises(Cancelled):
-        run_ablation(killed, recipes.full, recipes.plus, seeds=1, only=rows, progress=stop,
-                     encoders=teachers)  # fmt: skip
+        run_ablation(
+            killed, recipes.full, recipes.plus, seeds=1, only=rows, progress=stop, encoders=teachers
+        )
     finished = {path: path.stat().st_mtime_ns for path in killed.rglob(EVALUATION_FILE)}
     assert sorted(path.parent.name for path in finished) == ["full", "omega-1"]
     seen: list[str] = []
-    again = run_ablation(killed, recipes.full, recipes.plus, seeds=1, only=rows,
-                         progress=lambda done, total, what: seen.append(f"{done} {what}"),
-                         encoders=teachers)  # fmt: skip
+    again = run_ablation(
+        killed,
+        recipes.full,
+        recipes.plus,
+        seeds=1,
+        only=rows,
+        progress=lambda done, total, what: seen.append(f"{done} {what}"),
+        encoders=teachers,
+    )
     assert again == 1
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert [s.split()[0] for s in seen if "without-voice" in s] == ["4"]  # from step 3 on
@@ -211,8 +235,15 @@ def test_a_run_with_another_recipe_is_refused(
     run_ablation(tmp_path, recipes.full, recipes.plus, seeds=1, only=["full"], encoders=teachers)
     (tmp_path / "seed-0/full" / EVALUATION_FILE).unlink()
     with pytest.raises(ConfigError, match=r"another recipe.*peak_lr"):
-        run_ablation(tmp_path, recipes.full, recipes.plus, ("optimiser.peak_lr=1e-3",), seeds=1,
-                     only=["full"], encoders=teachers)  # fmt: skip
+        run_ablation(
+            tmp_path,
+            recipes.full,
+            recipes.plus,
+            ("optimiser.peak_lr=1e-3",),
+            seeds=1,
+            only=["full"],
+            encoders=teachers,
+        )
 
 
 def _provenance(run: Path, row: str) -> dict:  # type: ignore[type-arg]
@@ -226,15 +257,23 @@ def _provenance(run: Path, row: str) -> dict:  # type: ignore[type-arg]
 def make_task(n_clusters: int = 20, n_clips: int = 6) -> Task:
     units = np.repeat([f"u{i}" for i in range(n_clusters)], n_clips).astype(object)
     return Task(
-        name="planted", metric="accuracy", clip_ids=[str(i) for i in range(len(units))],
-        labels=np.full(len(units), "yes", dtype=object), groups=units, units=units,
-    )  # fmt: skip
+        name="planted",
+        metric="accuracy",
+        clip_ids=[str(i) for i in range(len(units))],
+        labels=np.full(len(units), "yes", dtype=object),
+        groups=units,
+        units=units,
+    )
 
 
 def answers(task: Task, right: np.ndarray) -> dict:  # type: ignore[type-arg]
     said = np.where(right, "yes", "no")
-    one = {"value": float(right.mean()), "chance": 0.5, "n": len(right),
-           "predictions": [said.tolist()]}  # fmt: skip
+    one = {
+        "value": float(right.mean()),
+        "chance": 0.5,
+        "n": len(right),
+        "predictions": [said.tolist()],
+    }
     return {"linear": {task.name: one}}
 
 
@@ -260,10 +299,12 @@ def test_pairs_have_the_same_seed() -> None:
     task = make_task()
     everything, nothing = np.ones(120, dtype=bool), np.zeros(120, dtype=bool)
     results = {
-        (0, "full"): answers(task, everything), (0, "omega-1"): answers(task, everything),
-        (1, "full"): answers(task, nothing), (1, "omega-1"): answers(task, nothing),
+        (0, "full"): answers(task, everything),
+        (0, "omega-1"): answers(task, everything),
+        (1, "full"): answers(task, nothing),
+        (1, "omega-1"): answers(task, nothing),
         (2, "omega-1"): answers(task, everything),
-    }  # fmt: skip
+    }
     found = compare(results, [task], {"planted": "music"}, ["linear"])[0]
     assert (found.n_seeds, found.difference, found.value) == (2, 0.0, 0.5)
     assert (found.ci_low, found.ci_high) == (0.0, 0.0)

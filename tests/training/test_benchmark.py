@@ -27,13 +27,26 @@ def test_esc50_frozen_and_fine_tuned(
     monkeypatch.setitem(HEADS, "hear", small)
     data, workspace = make_esc50(tmp_path / "data"), tmp_path / "w"
     asked = [
-        "--workspace", workspace, "--benchmark", "esc50", "--data", data, "--encoders", ENCODER,
-        "--protocol", "knn,linear,hear,fine-tune", "--steps", "2",
-    ]  # fmt: skip
+        "--workspace",
+        workspace,
+        "--benchmark",
+        "esc50",
+        "--data",
+        data,
+        "--encoders",
+        ENCODER,
+        "--protocol",
+        "knn,linear,hear,fine-tune",
+        "--steps",
+        "2",
+    ]
     rows = evaluate(capsys, *asked)
     assert [(row["mode"], row["protocol"]) for row in rows] == [
-        ("frozen", "knn"), ("frozen", "linear"), ("frozen", "hear"), ("fine-tuned", "fine-tune"),
-    ]  # fmt: skip
+        ("frozen", "knn"),
+        ("frozen", "linear"),
+        ("frozen", "hear"),
+        ("fine-tuned", "fine-tune"),
+    ]
     for row in rows:
         assert (row["benchmark"], row["n_test"], row["metric"]) == ("esc50", 30, "accuracy")
         assert row["published"]

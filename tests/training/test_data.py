@@ -101,8 +101,9 @@ def test_shards_keep_what_was_written(tmp_path: Path) -> None:
     items = [{"a": torch.randn(i % 3 + 1, 2), "b": torch.arange(i)} for i in range(n)]
     shards = Shards(tmp_path, n)
     assert [list(part) for part in shards.missing()] == [
-        list(range(ITEMS_PER_SHARD)), list(range(ITEMS_PER_SHARD, n))
-    ]  # fmt: skip
+        list(range(ITEMS_PER_SHARD)),
+        list(range(ITEMS_PER_SHARD, n)),
+    ]
     shards.write(ITEMS_PER_SHARD, items[ITEMS_PER_SHARD:])
     assert [part.start for part in shards.missing()] == [0]
     shards.write(0, items[:ITEMS_PER_SHARD])

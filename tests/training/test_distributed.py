@@ -36,8 +36,11 @@ def two_processes(recipe: Path, run: Path, *overrides: str) -> subprocess.Comple
     }
     return subprocess.run(
         [sys.executable, *launch, "-m", "tests.training.worker", str(recipe), str(run), *overrides],
-        capture_output=True, text=True, env=environment, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
 
 
 def losses(run: Path) -> list[float]:
@@ -98,11 +101,15 @@ def test_ddp_is_one_process_and_all_stop_at_what_is_not_finite(
     for accumulate, precision in ((1, "bfloat16"), (3, "float32")):
         with pytest.raises(TrainingError, match=named):
             train(
-                recipe, tmp_path / f"one-{accumulate}", teachers=teachers,
+                recipe,
+                tmp_path / f"one-{accumulate}",
+                teachers=teachers,
                 overrides=[
-                    *overrides, f"optimiser.accumulate={accumulate}", f"run.precision={precision}",
+                    *overrides,
+                    f"optimiser.accumulate={accumulate}",
+                    f"run.precision={precision}",
                 ],
-            )  # fmt: skip
+            )
     finished = two_processes(recipe, tmp_path / "two", *overrides, "optimiser.accumulate=2")
     assert finished.stderr.count(named) == 2, finished.stderr[-3000:]
     assert len(losses(tmp_path / "two")) == 4
@@ -116,9 +123,12 @@ def test_fsdp_goes_on_from_one_process_and_one_from_fsdp(
 ) -> None:
     recipe = recipe_file(n_steps=6, dropout=0.0)
     overrides = [
-        "run.checkpoint_every=1", "run.keep_checkpoints=9", "run.parallel=fsdp",
-        "optimiser.ema_decay=0.9", "run.activation_checkpointing=true",
-    ]  # fmt: skip
+        "run.checkpoint_every=1",
+        "run.keep_checkpoints=9",
+        "run.parallel=fsdp",
+        "optimiser.ema_decay=0.9",
+        "run.activation_checkpointing=true",
+    ]
     train(recipe, tmp_path / "whole", overrides, teachers=teachers)
     shutil.copytree(tmp_path / "whole", tmp_path / "part")
     for step in (3, 4, 5, 6):

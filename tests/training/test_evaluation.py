@@ -59,9 +59,13 @@ def make(name: str, labels: list[str], clusters: list[str]) -> Task:
     ids = [f"c{i}" for i in range(len(labels))]
     groups = np.array(clusters, dtype=object)
     return Task(
-        name=name, metric="accuracy", clip_ids=ids, labels=np.array(labels, dtype=object),
-        groups=groups, units=groups,
-    )  # fmt: skip
+        name=name,
+        metric="accuracy",
+        clip_ids=ids,
+        labels=np.array(labels, dtype=object),
+        groups=groups,
+        units=groups,
+    )
 
 
 @pytest.fixture
@@ -192,9 +196,11 @@ def probes(tmp_path: Path, manifest: Path) -> list[str]:
         "kind of sound,kind,any,cluster_id,balanced_accuracy\n"
     )
     return [
-        "evaluation.every=2", f"evaluation.manifest={tmp_path / 'clips.csv'}",
-        f"evaluation.tasks={tmp_path / 'tasks.csv'}", 'evaluation.protocols=["knn"]',
-    ]  # fmt: skip
+        "evaluation.every=2",
+        f"evaluation.manifest={tmp_path / 'clips.csv'}",
+        f"evaluation.tasks={tmp_path / 'tasks.csv'}",
+        'evaluation.protocols=["knn"]',
+    ]
 
 
 Write = Callable[..., Path]

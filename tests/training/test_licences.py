@@ -36,23 +36,34 @@ def make(folder: Path, licence: str, *teachers: tuple[str, str | None]) -> Path:
     ("licence", "teachers", "is_nc"),
     [
         ("Apache-2.0", [("muq-large-msd-iter", NC)], True),
-        ("MIT", [("a", "MIT"), ("af-whisper", "NVIDIA OneWay Noncommercial (non-commercial)")], True),
+        (
+            "MIT",
+            [("a", "MIT"), ("af-whisper", "NVIDIA OneWay Noncommercial (non-commercial)")],
+            True,
+        ),
         ("CC-BY-SA-4.0", [("hf:OWNER/NAME", "see its model card")], None),
         ("MIT", [("hf:OWNER/NAME", "see its model card"), ("b", NC)], True),
         ("MIT", [("run:other", "non-commercial, as its teacher b (CC BY-NC 4.0)")], True),
         ("CC-BY-NC-SA-4.0", [("b", NC)], True),
-        ("Apache-2.0", [("a", "ISC"), ("b", "CC BY 4.0, A.B. Ma and A. Lerch"), ("c", None)], False),
+        (
+            "Apache-2.0",
+            [("a", "ISC"), ("b", "CC BY 4.0, A.B. Ma and A. Lerch"), ("c", None)],
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_every_place_says_the_same(
     tmp_path: Path, licence: str, teachers: list[tuple[str, str | None]], is_nc: bool | None
 ) -> None:
     folder = make(tmp_path / "s", licence, *teachers)
     source = open_student(str(folder))
     told = {
-        load_student(folder).spec.licence, encoder_spec(f"run:{folder}").licence,
-        load_encoder(f"run:{folder}").spec.licence, source.licence, source.provenance["licence"],
-    }  # fmt: skip
+        load_student(folder).spec.licence,
+        encoder_spec(f"run:{folder}").licence,
+        load_encoder(f"run:{folder}").spec.licence,
+        source.licence,
+        source.provenance["licence"],
+    }
     assert len(told) == 1
     (found,) = told
     assert is_non_commercial(found) is is_nc
@@ -75,8 +86,9 @@ def test_a_run_records_what_its_teachers_leave(
     # A second stage with other teachers was taught by the first one's too.
     second = tmp_path / "second.toml"
     text = recipe_file(n_steps=3).read_text()
-    second.write_text(text.replace("[[teachers]]", f'[start]\nstudent = "{tmp_path}/run"\n\n'
-                                   "[[teachers]]", 1))  # fmt: skip
+    second.write_text(
+        text.replace("[[teachers]]", f'[start]\nstudent = "{tmp_path}/run"\n\n[[teachers]]', 1)
+    )
     teachers["tune"].spec = replace(teachers["tune"].spec, licence="MIT")
     train(second, tmp_path / "next", teachers=teachers)
     assert encoder_spec(f"run:{tmp_path / 'next'}").licence == expected

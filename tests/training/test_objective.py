@@ -43,8 +43,10 @@ def test_layer_map(depths: tuple[int, int], expected: tuple[tuple[int, int], ...
         assert student == round(k * depths[0] / 4) and teacher == round(k * depths[1] / 4)
 
 
-@pytest.mark.parametrize("arguments", [(4, 3, 12), (4, 12, 3), (4, 12, 2), (2, 4, 4, (3, 3)),
-                                       (2, 4, 4, (1, 5)), (2, 4, 4, (0, 2))])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [(4, 3, 12), (4, 12, 3), (4, 12, 2), (2, 4, 4, (3, 3)), (2, 4, 4, (1, 5)), (2, 4, 4, (0, 2))],
+)
 def test_a_layer_is_never_used_twice(arguments: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="different ones"):
         layer_map(*arguments)  # type: ignore[arg-type]
@@ -194,12 +196,17 @@ def make_problem(
     torch.manual_seed(0)
     specs = tuple(
         HeadSpec(
-            teacher=name, student_layer=s, teacher_layer=t, kind="block",
-            teacher_dim=dim, student_dim=8, hidden_dim=6,
+            teacher=name,
+            student_layer=s,
+            teacher_layer=t,
+            kind="block",
+            teacher_dim=dim,
+            student_dim=8,
+            hidden_dim=6,
         )
         for name, (_, _, dim) in teachers.items()
         for s, t in ((1, 2), (2, 4))
-    )  # fmt: skip
+    )
     heads = Heads(specs)
     for head in heads:
         head.target_mean.normal_()
@@ -207,9 +214,13 @@ def make_problem(
     n_valid = (torch.tensor([1.0, 0.52, 0.8]) * student_hz).long()
     states = tuple(torch.randn(3, int(n_valid.max()), 8) for _ in range(2))
     output = StudentOutput(
-        x=states[1], mel=torch.zeros(0), stem=states[0], hidden_states=states, ffn=(),
+        x=states[1],
+        mel=torch.zeros(0),
+        stem=states[0],
+        hidden_states=states,
+        ffn=(),
         n_valid=n_valid,
-    )  # fmt: skip
+    )
     targets = {}
     for name, (_, rate, dim) in teachers.items():
         n = (n_valid / student_hz * rate).long() + n_more
@@ -229,9 +240,12 @@ def make_problem(
 
 
 def literal_objective(
-    objective: Objective, output: StudentOutput, targets: dict[str, LayerFeatures],
-    domains: list[str], pooled: str,
-) -> float:  # fmt: skip
+    objective: Objective,
+    output: StudentOutput,
+    targets: dict[str, LayerFeatures],
+    domains: list[str],
+    pooled: str,
+) -> float:
     """Clip by clip, layer by layer, frame by frame."""
     total, mine = 0.0, objective.frame_rate_hz
     of_teachers = list(objective.teacher_domains.values())
@@ -280,11 +294,13 @@ def test_the_objective_is_its_definition(pooled: str, domains: list[str]) -> Non
     with torch.no_grad():
         of_parts = [
             objective(
-                take_output(output, rows), {t: take(f, rows) for t, f in targets.items()},
-                [domains[row] for row in rows], counted,
+                take_output(output, rows),
+                {t: take(f, rows) for t, f in targets.items()},
+                [domains[row] for row in rows],
+                counted,
             )
             for rows in parts
-        ]  # fmt: skip
+        ]
     assert float(sum(part.total for part in of_parts)) == pytest.approx(literal, rel=1e-4)
 
 
@@ -295,11 +311,15 @@ AISFX_HZ = 44_100 / 1024
 @pytest.mark.parametrize(
     ("student_hz", "rate"),
     [
-        (25.0, 50.0), (50.0, 25.0), (25.0, 25.0), (50.0, 50.0),  # the papers' students, teachers
-        (25.0, 62.5), (50.0, 62.5),  # MusiCNN
+        (25.0, 50.0),
+        (50.0, 25.0),
+        (25.0, 25.0),
+        (50.0, 50.0),  # the papers' students, teachers
+        (25.0, 62.5),
+        (50.0, 62.5),  # MusiCNN
         *((mine, AISFX_HZ / by) for mine in (25.0, 50.0) for by in (1, 2, 4, 8)),  # aiSFX
     ],
-)  # fmt: skip
+)
 def test_rates_are_aligned_as_defined(student_hz: float, rate: float, n_more: int) -> None:
     teachers = {"one": ("speech", rate, 4), "all": ("all", rate, 3)}
     problem = make_problem("prediction", teachers, student_hz, n_more, "half")
@@ -314,9 +334,14 @@ def test_rates_are_aligned_as_defined(student_hz: float, rate: float, n_more: in
 def test_twice_the_frames_are_averaged_in_pairs(mine: int, theirs: int) -> None:
     """Stride and kernel of two, whoever is faster (USAD sec. IV-A), by hand."""
     spec = HeadSpec(
-        teacher="t", student_layer=1, teacher_layer=1, kind="ffn",
-        teacher_dim=2, student_dim=2, hidden_dim=2,
-    )  # fmt: skip
+        teacher="t",
+        student_layer=1,
+        teacher_layer=1,
+        kind="ffn",
+        teacher_dim=2,
+        student_dim=2,
+        hidden_dim=2,
+    )
     heads = Heads((spec,))
     for layer in (next(iter(heads)).inner, next(iter(heads)).output):
         torch.nn.init.eye_(layer.weight)
@@ -343,10 +368,13 @@ def test_twice_the_frames_are_averaged_in_pairs(mine: int, theirs: int) -> None:
 
 def take_output(output: StudentOutput, rows: list[int]) -> StudentOutput:
     return StudentOutput(
-        x=output.x[rows], mel=output.mel, stem=output.stem[rows],
-        hidden_states=tuple(frames[rows] for frames in output.hidden_states), ffn=(),
+        x=output.x[rows],
+        mel=output.mel,
+        stem=output.stem[rows],
+        hidden_states=tuple(frames[rows] for frames in output.hidden_states),
+        ffn=(),
         n_valid=output.n_valid[rows],
-    )  # fmt: skip
+    )
 
 
 def take(features: LayerFeatures, rows: list[int]) -> LayerFeatures:
@@ -409,17 +437,30 @@ def test_frames_are_pooled_in_single_precision_under_autocast(
 @pytest.mark.parametrize("pooled", ["prediction", "hidden"])
 def test_half_precision_reaches_the_loss_through_the_heads_alone(pooled: str) -> None:
     """With heads in single precision the loss under autocast is that without."""
-    heads = Heads(tuple(
-        HeadSpec(teacher=name, student_layer=1, teacher_layer=1, kind="block", teacher_dim=6,
-                 student_dim=8, hidden_dim=8) for name in ("fast", "slow")
-    ))  # fmt: skip
+    heads = Heads(
+        tuple(
+            HeadSpec(
+                teacher=name,
+                student_layer=1,
+                teacher_layer=1,
+                kind="block",
+                teacher_dim=6,
+                student_dim=8,
+                hidden_dim=8,
+            )
+            for name in ("fast", "slow")
+        )
+    )
     for head in heads:
         forward = head.forward
         head.forward = without_half(forward)  # type: ignore[method-assign]
     objective = Objective(
-        heads, teacher_domains={"fast": "speech", "slow": "music"}, omega=10.0, frame_rate_hz=50.0,
+        heads,
+        teacher_domains={"fast": "speech", "slow": "music"},
+        omega=10.0,
+        frame_rate_hz=50.0,
         pooled=pooled,  # type: ignore[arg-type]
-    )  # fmt: skip
+    )
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(2, 50, 8, generator=generator)
     n_valid = torch.tensor([50, 37])
@@ -428,11 +469,13 @@ def test_half_precision_reaches_the_loss_through_the_heads_alone(pooled: str) ->
     )
     targets = {
         name: LayerFeatures(
-            layers=(1,), frames=(torch.randn(2, n, 6, generator=generator) + 50,),
-            n_valid=(torch.tensor([n, n // 2]),), frame_rates_hz=(rate,),
+            layers=(1,),
+            frames=(torch.randn(2, n, 6, generator=generator) + 50,),
+            n_valid=(torch.tensor([n, n // 2]),),
+            frame_rates_hz=(rate,),
         )
         for name, n, rate in (("fast", 62, 62.5), ("slow", 20, 20.0))
-    }  # fmt: skip
+    }
     wanted = objective(output, targets, ["speech", "music"])
     with torch.autocast("cpu", torch.bfloat16):
         found = objective(output, targets, ["speech", "music"])

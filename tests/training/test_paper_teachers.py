@@ -93,9 +93,11 @@ def test_a_run_learns_from_them(
     stage: int,
 ) -> None:
     overrides = [
-        listed(teachers, target), f"stage={stage}", f"objective.n_layers={n_layers}",
+        listed(teachers, target),
+        f"stage={stage}",
+        f"objective.n_layers={n_layers}",
         f"data.cache={tmp_path / 'targets'}",
-    ]  # fmt: skip
+    ]
     result = train(recipe_file(n_steps=3), tmp_path / "run", overrides=overrides)
     assert result.step == 3 and np.isfinite(result.loss)
     heads = load_heads(result.checkpoint)

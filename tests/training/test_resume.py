@@ -94,9 +94,12 @@ def test_a_stopped_run_goes_on_bit_by_bit(
     train(recipe, tmp_path / "part", ODD, resume=True, teachers=teachers)
     with pytest.raises(ConfigError, match=r"optimiser.accumulate \(2, 1\).*run.seed \(0, 5\)"):
         train(
-            recipe, tmp_path / "part", [*ODD, "optimiser.accumulate=1", "run.seed=5"],
-            resume=True, teachers=teachers,
-        )  # fmt: skip
+            recipe,
+            tmp_path / "part",
+            [*ODD, "optimiser.accumulate=1", "run.seed=5"],
+            resume=True,
+            teachers=teachers,
+        )
 
 
 def test_parts_of_a_batch_give_its_loss(
@@ -151,9 +154,10 @@ class Killed:
         with (run.parent / f"{run.name}.err").open("wb") as errors:
             return subprocess.Popen(
                 [sys.executable, *command, "--run", str(run), "--resume"],
-                stdout=subprocess.DEVNULL, stderr=errors,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+            )
 
     def finish(self, run: Path) -> None:
         process = self.start(run)

@@ -34,10 +34,12 @@ def test_a_run_leaves_what_it_promises(
 ) -> None:
     seen: list[str] = []
     result = train(
-        recipe_file(), tmp_path / "run", teachers=teachers,
+        recipe_file(),
+        tmp_path / "run",
+        teachers=teachers,
         overrides=[f"data.cache={tmp_path / 'own'}"],  # so that it decodes, whoever ran before
         progress=lambda done, total, what: seen.append(what),
-    )  # fmt: skip
+    )
     assert result.step == 6 and np.isfinite(result.loss)
     log = read_log(tmp_path / "run")
     assert [row["step"] for row in log] == list(range(1, 7))
@@ -90,9 +92,12 @@ def test_a_run_is_neither_overwritten_nor_mixed_with_another(
         train(recipe_file(n_steps=3), tmp_path / "run", teachers=teachers)
     with pytest.raises(ConfigError, match=r"objective.omega \(10.0, 2.0\)"):
         train(
-            recipe_file(n_steps=3), tmp_path / "run", resume=True, teachers=teachers,
+            recipe_file(n_steps=3),
+            tmp_path / "run",
+            resume=True,
+            teachers=teachers,
             overrides=["objective.omega=2.0"],
-        )  # fmt: skip
+        )
 
 
 class Shuffled(FakeTeacher):
@@ -125,9 +130,11 @@ def test_a_loss_that_is_not_finite_names_the_clips(
 ) -> None:
     with pytest.raises(TrainingError, match=r"step \d+ is not finite for \w+-\d from"):
         train(
-            recipe_file(n_steps=6), tmp_path / "run", teachers=teachers,
+            recipe_file(n_steps=6),
+            tmp_path / "run",
+            teachers=teachers,
             overrides=["optimiser.peak_lr=1e30", "optimiser.clip_norm=1e30"],
-        )  # fmt: skip
+        )
 
 
 def test_bad_files_are_listed_and_the_rest_is_learned_from(
@@ -157,9 +164,13 @@ def test_a_finished_run_is_passed_on(
     train(recipe_file(), tmp_path / "run", teachers=teachers)
     written = ship(tmp_path / "run", tmp_path / "shipped", n_rows=3, earlier=[tmp_path / "run"])
     assert {path.name for path in written} == {
-        "model.safetensors", "config.json", "recipe.toml", "log.csv", "stage-1.recipe.toml",
+        "model.safetensors",
+        "config.json",
+        "recipe.toml",
+        "log.csv",
+        "stage-1.recipe.toml",
         "stage-1.log.csv",
-    }  # fmt: skip
+    }
     assert sorted(written) == sorted((tmp_path / "shipped").iterdir())
     encoder = load_student(tmp_path / "shipped")
     last = load_student(find_checkpoint(tmp_path / "run"))

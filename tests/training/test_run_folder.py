@@ -70,9 +70,12 @@ def test_a_run_lets_go_also_where_it_fails(
 
 
 def test_without_locks_a_log_that_grows_has_a_trainer(
-    finished: tuple[Path, Path], run: Path, monkeypatch: pytest.MonkeyPatch, teachers: Teachers,
+    finished: tuple[Path, Path],
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    teachers: Teachers,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     def unknown(path: Path) -> None:
         raise run_lock.LocksUnknownError(95, "not supported")
 
@@ -120,9 +123,12 @@ def test_a_damaged_line_of_the_log_is_said_and_the_others_stay(
     ],
 )
 def test_a_damaged_checkpoint_says_how_the_run_goes_on(
-    finished: tuple[Path, Path], run: Path, teachers: Teachers, name: str,
+    finished: tuple[Path, Path],
+    run: Path,
+    teachers: Teachers,
+    name: str,
     change: Callable[[str], str],
-) -> None:  # fmt: skip
+) -> None:
     last = find_checkpoint(run)
     path = last / name
     path.write_text(change(path.read_text("latin-1")), "latin-1")
@@ -135,13 +141,21 @@ def test_a_damaged_checkpoint_says_how_the_run_goes_on(
 
 @pytest.mark.parametrize("targets", ["cached", "online"])
 def test_a_run_goes_on_without_targets_that_are_too_large(
-    tmp_path: Path, recipe_file: Write, teachers: Teachers, targets: str,
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    recipe_file: Write,
+    teachers: Teachers,
+    targets: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Loud, "limit", 0.155)
     teachers["noise"] = Loud("noise", 20.0, 10, pads=True)
-    overrides = [f"data.targets={targets}", "objective.target_scaling=none", "run.log_every=3",
-                 f"data.cache={tmp_path / 'cache'}"]  # fmt: skip
+    overrides = [
+        f"data.targets={targets}",
+        "objective.target_scaling=none",
+        "run.log_every=3",
+        f"data.cache={tmp_path / 'cache'}",
+    ]
     caplog.set_level(logging.WARNING)
     result = train(recipe_file(n_steps=6), tmp_path / "run", overrides, teachers=teachers)
     last = read_log(tmp_path / "run")[-1]
@@ -161,15 +175,36 @@ def test_a_run_goes_on_without_targets_that_are_too_large(
 @pytest.mark.parametrize(
     "override",
     [
-        "run.seed=-1", "run.seed=1e3", "student.dim=0", "student.n_layers=-2", 'run.device="nope"',
-        'run.device="meta"', 'run.device="cuda:99"', "data.n_loaders=100000", "optimiser.peak_lr=nan",
-        "optimiser.peak_lr=0", "optimiser.beta2=1.0", "optimiser.clip_norm=inf", "data.batch_s=inf",
-        "data.max_left_out=-1", "objective.omega=-1", "run.log_every=0", "student.pos_depth=0",
-        "student.conv_channels=0", "student.dropout=1", "student.ffn_ratio=0", "data.gain_db=nan",
-        "data.mix_snr_db=[nan, 1]", "evaluation.max_clip_s=0", "optimiser.accumulate=0",
-        "student.max_mel_frames=0", "teachers.0.layers=[0, 1, 2, 3]", 'name=""', "student.n_heads=0",
+        "run.seed=-1",
+        "run.seed=1e3",
+        "student.dim=0",
+        "student.n_layers=-2",
+        'run.device="nope"',
+        'run.device="meta"',
+        'run.device="cuda:99"',
+        "data.n_loaders=100000",
+        "optimiser.peak_lr=nan",
+        "optimiser.peak_lr=0",
+        "optimiser.beta2=1.0",
+        "optimiser.clip_norm=inf",
+        "data.batch_s=inf",
+        "data.max_left_out=-1",
+        "objective.omega=-1",
+        "run.log_every=0",
+        "student.pos_depth=0",
+        "student.conv_channels=0",
+        "student.dropout=1",
+        "student.ffn_ratio=0",
+        "data.gain_db=nan",
+        "data.mix_snr_db=[nan, 1]",
+        "evaluation.max_clip_s=0",
+        "optimiser.accumulate=0",
+        "student.max_mel_frames=0",
+        "teachers.0.layers=[0, 1, 2, 3]",
+        'name=""',
+        "student.n_heads=0",
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be_are_refused_before_anything_is_made(
     tmp_path: Path, recipe_file: Write, teachers: Teachers, override: str
 ) -> None:
@@ -195,10 +230,23 @@ def test_a_killed_run_leaves_neither_loaders_nor_its_lock(
     recipe.write_text(text[:teachers] + teacher + text[data:])
     run = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "usad_workbench.workbench.cli", "train", str(recipe), "--run",
-         str(run), "--set", "data.n_loaders=2", "--set", "run.checkpoint_every=100000"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "usad_workbench.workbench.cli",
+            "train",
+            str(recipe),
+            "--run",
+            str(run),
+            "--set",
+            "data.n_loaders=2",
+            "--set",
+            "run.checkpoint_every=100000",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     ends = time.monotonic() + 120
     while process.poll() is None and not read_log(run) and time.monotonic() < ends:
         time.sleep(0.05)

@@ -123,8 +123,10 @@ def test_files_that_cannot_be_used_are_named_and_the_rest_is_learned_from(
         f"extra/deep/{domain}-0.wav" for domain in ("speech", "sound", "music")
     }
     assert dict(corpus.failed).keys() == {
-        "extra/loop.wav", "extra/text.wav", "extra/caf\\udce9.wav"
-    }  # fmt: skip
+        "extra/loop.wav",
+        "extra/text.wav",
+        "extra/caf\\udce9.wav",
+    }
 
 
 def test_an_excluded_recording_that_cannot_be_read_is_said(

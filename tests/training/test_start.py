@@ -25,9 +25,10 @@ Write = Callable[..., Path]
 Teachers = dict[str, Encoder]
 
 STAGE_2 = (
-    "stage=2", "objective.n_layers=1",
+    "stage=2",
+    "objective.n_layers=1",
     'teachers=[{name="tune", domain="speech"}, {name="noise", domain="all"}]',
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +64,18 @@ def test_the_second_stage_begins_where_the_first_ended(
 
     run = tmp_path / "second"
     result = train(recipe_file(), run, [*STAGE_2, f"start.student={first}"], teachers=teachers)
-    heads = [(h.spec.teacher, h.spec.student_layer, h.spec.teacher_layer)
-             for h in load_heads(result.checkpoint)]  # fmt: skip
+    heads = [
+        (h.spec.teacher, h.spec.student_layer, h.spec.teacher_layer)
+        for h in load_heads(result.checkpoint)
+    ]
     assert heads == [("tune", 4, 4), ("noise", 4, 4)]
     assert student_teachers(f"run:{run}") == [
-        ("voice", "speech", 1), ("noise", "sound", 1), ("tune", "music", 1),
-        ("tune", "speech", 2), ("noise", None, 2),
-    ]  # fmt: skip
+        ("voice", "speech", 1),
+        ("noise", "sound", 1),
+        ("tune", "music", 1),
+        ("tune", "speech", 2),
+        ("noise", None, 2),
+    ]
     # What tells that they are stages of one student: the hash that its vectors carry.
     begun_with = load_student(find_checkpoint(first)).weights_sha256
     assert recorded_starts(f"run:{run}") == [begun_with]
@@ -110,8 +116,12 @@ def test_a_run_goes_on_without_the_student_that_it_began_as(
 def test_a_deeper_student_is_trained_on(
     tmp_path: Path, first: Path, recipe_file: Write, teachers: Teachers, method: str
 ) -> None:
-    changes = [f"start.student={first}", f"start.depth={method}", "student.n_layers=6",
-               "optimiser.n_steps=3"]  # fmt: skip
+    changes = [
+        f"start.student={first}",
+        f"start.depth={method}",
+        "student.n_layers=6",
+        "optimiser.n_steps=3",
+    ]
     result = train(recipe_file(), tmp_path / method, changes, teachers=teachers)
     assert load_student(result.checkpoint).spec.n_layers == 6
     recorded = json.loads((tmp_path / method / "run.json").read_text())["start"]

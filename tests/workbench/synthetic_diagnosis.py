@@ -40,45 +40,78 @@ def inheritance(workspace: Workspace) -> Panel:
                 excess = math.nan if domain == "sound" else excess
                 rows.append(
                     {
-                        "teacher": teacher, "domain": domain, "layer": layer, "excess": excess,
-                        "ci_low": excess - 0.05, "ci_high": excess + 0.05,
-                        "p_value": 0.0004 if is_out else 0.4, "p_kind": "jackknife t",
+                        "teacher": teacher,
+                        "domain": domain,
+                        "layer": layer,
+                        "excess": excess,
+                        "ci_low": excess - 0.05,
+                        "ci_high": excess + 0.05,
+                        "p_value": 0.0004 if is_out else 0.4,
+                        "p_kind": "jackknife t",
                         "q_value": 0.004 if is_out else 0.6,
-                        "inherited": "not testable" if domain == "sound"
-                        else "yes" if is_out else "no",
-                        "reason": NO_CONTROL if domain == "sound" else "", **N,
+                        "inherited": "not testable"
+                        if domain == "sound"
+                        else "yes"
+                        if is_out
+                        else "no",
+                        "reason": NO_CONTROL if domain == "sound" else "",
+                        **N,
                     }
-                )  # fmt: skip
+                )
                 clips = _clips(workspace, domain)
                 cell = cell_name(teacher=teacher, domain=domain, layer=layer)
                 if domain != "sound":
                     influence = np.linspace(0.1, -0.1, len(clips))
                     drivers.append(drivers_of(cell, clips, influence, "jackknife"))
     columns = {
-        "teacher": TEXT, "domain": TEXT, "layer": WHOLE, "excess": NUMBER, "ci_low": NUMBER,
-        "ci_high": NUMBER, "p_value": NUMBER, "p_kind": TEXT, "q_value": NUMBER, "inherited": TEXT,
-        "n_clips": WHOLE, "n_clusters": WHOLE, "reason": TEXT,
-    }  # fmt: skip
+        "teacher": TEXT,
+        "domain": TEXT,
+        "layer": WHOLE,
+        "excess": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "p_value": NUMBER,
+        "p_kind": TEXT,
+        "q_value": NUMBER,
+        "inherited": TEXT,
+        "n_clips": WHOLE,
+        "n_clusters": WHOLE,
+        "reason": TEXT,
+    }
     return Panel(
-        name="inheritance", columns=columns, rows=rows, drivers=drivers,
+        name="inheritance",
+        columns=columns,
+        rows=rows,
+        drivers=drivers,
         warnings=["music has one control & its interval is wide"],
-    )  # fmt: skip
+    )
 
 
 def attribution() -> Panel:
     """Shares of two layers in each domain; one fits badly."""
     rows = [
         {
-            "domain": domain, "layer": layer, "novel": 0.2, "fit_r2": 0.3 if layer == 1 else 0.8,
-            "shares": dict(zip(TEACHERS, (0.5, 0.2, 0.1), strict=True)), "reason": "", **N,
+            "domain": domain,
+            "layer": layer,
+            "novel": 0.2,
+            "fit_r2": 0.3 if layer == 1 else 0.8,
+            "shares": dict(zip(TEACHERS, (0.5, 0.2, 0.1), strict=True)),
+            "reason": "",
+            **N,
         }
         for domain in DOMAINS
         for layer in (1, 4)
-    ]  # fmt: skip
+    ]
     columns = {
-        "domain": TEXT, "layer": WHOLE, "shares": SHARES, "novel": NUMBER, "fit_r2": NUMBER,
-        "n_clips": WHOLE, "n_clusters": WHOLE, "reason": TEXT,
-    }  # fmt: skip
+        "domain": TEXT,
+        "layer": WHOLE,
+        "shares": SHARES,
+        "novel": NUMBER,
+        "fit_r2": NUMBER,
+        "n_clips": WHOLE,
+        "n_clusters": WHOLE,
+        "reason": TEXT,
+    }
     return Panel(name="attribution", columns=columns, rows=rows)
 
 
@@ -86,24 +119,40 @@ def errors(workspace: Workspace) -> Panel:
     """Tasks by teachers; one task has a name that would be a script, and a clip that would."""
     rows = [
         {
-            "task": task, "teacher": teacher, "kappa": 0.3, "excess": 0.1 + 0.1 * i,
-            "ci_low": 0.05 + 0.1 * i, "ci_high": 0.15 + 0.1 * i, "copy_probability": 0.2,
-            "n_test": 27, "n_clusters": 9, "reason": "",
+            "task": task,
+            "teacher": teacher,
+            "kappa": 0.3,
+            "excess": 0.1 + 0.1 * i,
+            "ci_low": 0.05 + 0.1 * i,
+            "ci_high": 0.15 + 0.1 * i,
+            "copy_probability": 0.2,
+            "n_test": 27,
+            "n_clusters": 9,
+            "reason": "",
         }
         for task in ("sound-kind", SCRIPT_TASK)
         for i, teacher in enumerate(TEACHERS)
-    ]  # fmt: skip
+    ]
     clips = _clips(workspace, "sound")
     cell = cell_name(task=SCRIPT_TASK, teacher="music-teacher")
     columns = {
-        "task": TEXT, "teacher": TEXT, "kappa": NUMBER, "excess": NUMBER, "ci_low": NUMBER,
-        "ci_high": NUMBER, "copy_probability": NUMBER, "n_test": WHOLE, "n_clusters": WHOLE,
+        "task": TEXT,
+        "teacher": TEXT,
+        "kappa": NUMBER,
+        "excess": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "copy_probability": NUMBER,
+        "n_test": WHOLE,
+        "n_clusters": WHOLE,
         "reason": TEXT,
-    }  # fmt: skip
+    }
     return Panel(
-        name="errors", columns=columns, rows=rows,
+        name="errors",
+        columns=columns,
+        rows=rows,
         drivers=[drivers_of(cell, clips, np.linspace(1, 0, len(clips)), "error")],
-    )  # fmt: skip
+    )
 
 
 def routing() -> Panel:
@@ -111,40 +160,64 @@ def routing() -> Panel:
     systems = {STUDENT: 1_000_000, "speech-teacher": 400_000, "oracle-router": 500_000}
     rows = [
         {
-            "system": name, "task": "speech-kind", "value": 0.5 + 0.1 * i, "ci_low": 0.4 + 0.1 * i,
-            "ci_high": 0.6 + 0.1 * i, "n_params": float(n_params), "rtf": 0.01 * (i + 1),
-            "n_test": 27, "reason": "",
+            "system": name,
+            "task": "speech-kind",
+            "value": 0.5 + 0.1 * i,
+            "ci_low": 0.4 + 0.1 * i,
+            "ci_high": 0.6 + 0.1 * i,
+            "n_params": float(n_params),
+            "rtf": 0.01 * (i + 1),
+            "n_test": 27,
+            "reason": "",
         }
         for i, (name, n_params) in enumerate(systems.items())
-    ]  # fmt: skip
+    ]
     columns = {
-        "system": TEXT, "task": TEXT, "value": NUMBER, "ci_low": NUMBER, "ci_high": NUMBER,
-        "n_params": NUMBER, "rtf": NUMBER, "n_test": WHOLE, "reason": TEXT,
-    }  # fmt: skip
+        "system": TEXT,
+        "task": TEXT,
+        "value": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "n_params": NUMBER,
+        "rtf": NUMBER,
+        "n_test": WHOLE,
+        "reason": TEXT,
+    }
     return Panel(name="routing", columns=columns, rows=rows)
 
 
 def diagnosis(workspace: Workspace, selection: str = "") -> Diagnosis:
     """All panels; one is empty, and one is unknown to whoever draws it."""
     unknown = Panel(
-        name="novelty", columns={"encoder": TEXT, "task": TEXT, "gain": NUMBER, "reason": TEXT},
+        name="novelty",
+        columns={"encoder": TEXT, "task": TEXT, "gain": NUMBER, "reason": TEXT},
         rows=[{"encoder": STUDENT, "task": "speech-kind", "gain": 0.25, "reason": ""}],
-    )  # fmt: skip
+    )
     empty = Panel(
         name="partial", columns={"teacher": TEXT, "domain": TEXT, "value": NUMBER}, rows=[]
     )
     panels = [inheritance(workspace), attribution(), errors(workspace), routing(), unknown, empty]
     return Diagnosis(
-        student=STUDENT, layers=[1, 2, 4], domains=DOMAINS, unseen_domains=["effects"],
-        teachers=TEACHERS, controls=["speech-control", "music-control"],
-        baselines=["log-mel-statistics"], n_clips=108, n_clusters=36, seed=3, selection=selection,
+        student=STUDENT,
+        layers=[1, 2, 4],
+        domains=DOMAINS,
+        unseen_domains=["effects"],
+        teachers=TEACHERS,
+        controls=["speech-control", "music-control"],
+        baselines=["log-mel-statistics"],
+        n_clips=108,
+        n_clusters=36,
+        seed=3,
+        selection=selection,
         panels={panel.name: panel for panel in panels},
         warnings=["domain effects has 27 clips: too few for small differences"],
         provenance={
-            "usad_workbench": "9.9.9", "packages": {"numpy": "1.2.3"},
-            "weights_sha256": {"speech-teacher": "ab" * 32}, "settings": {"n_permutations": 29},
+            "usad_workbench": "9.9.9",
+            "packages": {"numpy": "1.2.3"},
+            "weights_sha256": {"speech-teacher": "ab" * 32},
+            "settings": {"n_permutations": 29},
         },
-    )  # fmt: skip
+    )
 
 
 def verdicts(found: Diagnosis) -> list[Verdict]:

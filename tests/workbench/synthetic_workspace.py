@@ -44,10 +44,17 @@ class BandEncoder(Encoder):
     def __init__(self, name: str, role: Role, domain: str | None, bands: slice, seed: int) -> None:
         n_layers = 4 if role == "student" else 3
         self.spec = EncoderSpec(
-            name=name, role=role, domain=domain, n_layers=n_layers, dims=(32,) * (n_layers + 1),
-            frame_rates_hz=(20.0,) * (n_layers + 1), sample_rate_hz=RATE_HZ, n_params=32 * 200,
-            licence="CC0", citation="made for tests",
-        )  # fmt: skip
+            name=name,
+            role=role,
+            domain=domain,
+            n_layers=n_layers,
+            dims=(32,) * (n_layers + 1),
+            frame_rates_hz=(20.0,) * (n_layers + 1),
+            sample_rate_hz=RATE_HZ,
+            n_params=32 * 200,
+            licence="CC0",
+            citation="made for tests",
+        )
         self.weights_sha256 = hashlib.sha256(f"{name}{seed}".encode()).hexdigest()
         generator = torch.Generator().manual_seed(seed)
         self._bands = bands
@@ -156,10 +163,15 @@ def _clip(audio: Path, domain: str, i: int) -> SourceClip:
     path = audio / f"{domain}-{i:03d}.wav"
     sf.write(path, tone(domain, cluster, take, 1.5 + 0.1 * (i % 20)), RATE_HZ)
     fields = {
-        "clip_id": clip_id, "domain": domain, "dataset": f"made-{domain}", "label": label,
-        "cluster_id": f"{domain}-c{cluster}", "split": "test" if take else "train",
-        "pitch": str(40 + i), "source": f"source {i % 25:02d}",
-    }  # fmt: skip
+        "clip_id": clip_id,
+        "domain": domain,
+        "dataset": f"made-{domain}",
+        "label": label,
+        "cluster_id": f"{domain}-c{cluster}",
+        "split": "test" if take else "train",
+        "pitch": str(40 + i),
+        "source": f"source {i % 25:02d}",
+    }
     return SourceClip(path=path, fields=fields)
 
 
@@ -168,9 +180,12 @@ def _long(audio: Path) -> SourceClip:
     parts = [tone("music", i, 0, 7.5) for i in range(3)]
     sf.write(path, np.concatenate(parts), RATE_HZ)
     fields = {
-        "clip_id": "music-long", "domain": "music", "dataset": "made-music",
-        "label": "music long", "cluster_id": "music-long",
-    }  # fmt: skip
+        "clip_id": "music-long",
+        "domain": "music",
+        "dataset": "made-music",
+        "label": "music long",
+        "cluster_id": "music-long",
+    }
     return SourceClip(path=path, fields=fields)
 
 
@@ -211,8 +226,10 @@ def _similarity(workspace: Workspace, n_permutations: int) -> None:
                     [v[mine] for v in vectors[STUDENT]],
                     [v[mine] for v in vectors[spec.name]],
                     clips.cluster_id[mine].tolist(),
-                    measure=measure, k=3, n_permutations=n_permutations,
-                )  # fmt: skip
+                    measure=measure,
+                    k=3,
+                    n_permutations=n_permutations,
+                )
                 matrices[(STUDENT, spec.name, domain, measure)] = matrix
                 rows += _matrix_rows(spec.name, domain, matrix)
     _insert(workspace, "teacher_similarity", rows)
@@ -224,32 +241,48 @@ def _similarity(workspace: Workspace, n_permutations: int) -> None:
 def _matrix_rows(teacher: str, domain: str, matrix: LayerMatrix) -> list[dict[str, object]]:
     return [
         {
-            "student": STUDENT, "student_layer": i, "teacher": teacher, "teacher_layer": j,
-            "domain": domain, "measure": matrix.measure, "value": float(matrix.values[i, j]),
-            "ci_low": float(matrix.ci_low[i, j]), "ci_high": float(matrix.ci_high[i, j]),
-            "null_kind": matrix.null_kind, "null_q95": float(matrix.null_q95[i, j]),
-            "p_value": float(matrix.p_value[i, j]), "q_value": float(matrix.p_value[i, j]),
-            "n_clips": matrix.n_clips, "n_clusters": matrix.n_clusters, "reason": matrix.reason,
+            "student": STUDENT,
+            "student_layer": i,
+            "teacher": teacher,
+            "teacher_layer": j,
+            "domain": domain,
+            "measure": matrix.measure,
+            "value": float(matrix.values[i, j]),
+            "ci_low": float(matrix.ci_low[i, j]),
+            "ci_high": float(matrix.ci_high[i, j]),
+            "null_kind": matrix.null_kind,
+            "null_q95": float(matrix.null_q95[i, j]),
+            "p_value": float(matrix.p_value[i, j]),
+            "q_value": float(matrix.p_value[i, j]),
+            "n_clips": matrix.n_clips,
+            "n_clusters": matrix.n_clusters,
+            "reason": matrix.reason,
         }
         for i, j in np.ndindex(matrix.values.shape)
-    ]  # fmt: skip
+    ]
 
 
 def _nearest_row(found) -> dict[str, object]:  # type: ignore[no-untyped-def]
     teacher, control, gap = found.teacher, found.control, found.difference
     return {
-        "student": found.student, "domain": found.domain, "measure": found.measure,
-        "teacher": teacher.encoder, "student_layer": teacher.student_layer,
-        "teacher_layer": teacher.teacher_layer, "value": teacher.value,
-        "ci_low": teacher.ci_low, "ci_high": teacher.ci_high,
+        "student": found.student,
+        "domain": found.domain,
+        "measure": found.measure,
+        "teacher": teacher.encoder,
+        "student_layer": teacher.student_layer,
+        "teacher_layer": teacher.teacher_layer,
+        "value": teacher.value,
+        "ci_low": teacher.ci_low,
+        "ci_high": teacher.ci_high,
         "control": control.encoder if control else None,
         "control_value": control.value if control else None,
         "difference": gap.value if gap else None,
         "difference_ci_low": gap.ci_low if gap else None,
         "difference_ci_high": gap.ci_high if gap else None,
-        "n_clips": teacher.n_clips, "n_clusters": teacher.n_clusters,
+        "n_clips": teacher.n_clips,
+        "n_clusters": teacher.n_clusters,
         "statement": found.sentence,
-    }  # fmt: skip
+    }
 
 
 def _probes(workspace: Workspace) -> None:
@@ -259,12 +292,22 @@ def _probes(workspace: Workspace) -> None:
         for spec in [e.spec for e in ENCODERS]:
             for domain in DOMAINS[:3]:
                 value = float(0.6 + 0.1 * rng.standard_normal())
-                rows.append({
-                    "encoder": spec.name, "layer": spec.n_layers, "task": f"{domain}-kind",
-                    "protocol": protocol, "metric": "accuracy", "value": value,
-                    "ci_low": value - 0.08, "ci_high": value + 0.07, "n_test": 27,
-                    "n_classes": 3, "n_groups": 9, "chance": 1 / 3,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "encoder": spec.name,
+                        "layer": spec.n_layers,
+                        "task": f"{domain}-kind",
+                        "protocol": protocol,
+                        "metric": "accuracy",
+                        "value": value,
+                        "ci_low": value - 0.08,
+                        "ci_high": value + 0.07,
+                        "n_test": 27,
+                        "n_classes": 3,
+                        "n_groups": 9,
+                        "chance": 1 / 3,
+                    }
+                )
     _insert(workspace, "probes", rows)
 
 

@@ -79,8 +79,15 @@ def test_nobody_outside_is_asked_for_the_address(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("host", "private"),
-    [("127.0.0.1", True), ("127.8.9.1", True), ("localhost", True), ("::1", True),
-     ("0.0.0.0", False), ("::", False), ("192.0.2.7", False)],
-)  # fmt: skip
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.7", False),
+    ],
+)
 def test_who_reaches_an_address(host: str, private: bool) -> None:
     assert is_private(host) == private

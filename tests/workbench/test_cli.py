@@ -28,8 +28,10 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0):  
 def _usad(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "usad_workbench.workbench.cli", *arguments],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -102,9 +104,11 @@ def test_unknown_command_is_wrong_use() -> None:
     ],
 )
 def test_mistakes_are_one_sentence(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "--json"]) == 2
     shown = capsys.readouterr()
@@ -155,9 +159,15 @@ def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert 0.5 < report["trustworthiness"] <= 1
 
     compared = _json(
-        capsys, "diagnose", "--workspace", w, "--student", "untrained-student",
-        "--permutations", "19",
-    )  # fmt: skip
+        capsys,
+        "diagnose",
+        "--workspace",
+        w,
+        "--student",
+        "untrained-student",
+        "--permutations",
+        "19",
+    )
     assert compared["domains"] == ["music", "speech"]
     assert compared["n_clips"] == 48
     assert len(compared["similarity"]) == 2 * 2 * 9 * 2  # measures, domains, layers, encoders
@@ -268,9 +278,17 @@ def test_evaluate_reads_planted_labels(
         assert main(["evaluate", "--workspace", w, "--seeds", n]) == 2
         assert f"Found --seeds {n}, expected 1 to" in capsys.readouterr().err
     rows = _json(
-        capsys, "evaluate", "--workspace", w, "--protocol", "knn", "--seeds", "1",
-        "--against", "mfcc-statistics",
-    )  # fmt: skip
+        capsys,
+        "evaluate",
+        "--workspace",
+        w,
+        "--protocol",
+        "knn",
+        "--seeds",
+        "1",
+        "--against",
+        "mfcc-statistics",
+    )
     by_key = {(row["encoder"], row["task"]): row for row in rows}
     best = by_key["log-mel-statistics", "octave"]
     assert best["value"] > 0.9

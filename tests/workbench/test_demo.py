@@ -20,9 +20,17 @@ from usad_workbench.indexes.spaces import search
 pytestmark = pytest.mark.weights
 
 FILLED = (
-    "clips", "segments", "encoders", "spaces", "embeddings", "distillation", "tasks",
-    "teacher_similarity", "clip_teacher_similarity", "projections",
-)  # fmt: skip
+    "clips",
+    "segments",
+    "encoders",
+    "spaces",
+    "embeddings",
+    "distillation",
+    "tasks",
+    "teacher_similarity",
+    "clip_teacher_similarity",
+    "projections",
+)
 """The tables of the design contract."""
 
 
@@ -159,11 +167,19 @@ def test_second_run_changes_nothing(demo: dict[str, Any]) -> None:
     before = _state(workspace)
     done = subprocess.run(
         [
-            sys.executable, "-m", "usad_workbench.workbench.cli", "demo", "--no-serve", "--json",
-            "--workspace", str(workspace),
+            sys.executable,
+            "-m",
+            "usad_workbench.workbench.cli",
+            "demo",
+            "--no-serve",
+            "--json",
+            "--workspace",
+            str(workspace),
         ],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(done.stdout)["failed"] == []
     assert _state(workspace) == before
 

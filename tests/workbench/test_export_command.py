@@ -39,14 +39,28 @@ def test_student_space_and_clips(
     assert {"config.json", "model.safetensors", "README.md"} <= {file.name for file in hub}
     assert "CC-BY-SA-4.0" in (out / "hub" / "README.md").read_text()
     space = _files(
-        capsys, "--workspace", collection, "--space", "run:runs/a/-1", "--format", "csv",
-        "--out", f"{out}/space",
-    )  # fmt: skip
+        capsys,
+        "--workspace",
+        collection,
+        "--space",
+        "run:runs/a/-1",
+        "--format",
+        "csv",
+        "--out",
+        f"{out}/space",
+    )
     assert len((out / "space" / "vectors.csv").read_text().splitlines()) == 4
     sound = _files(
-        capsys, "--workspace", collection, "--clips", "duration_s > 0", "--format", "wav",
-        "--out", f"{out}/sound",
-    )  # fmt: skip
+        capsys,
+        "--workspace",
+        collection,
+        "--clips",
+        "duration_s > 0",
+        "--format",
+        "wav",
+        "--out",
+        f"{out}/sound",
+    )
     assert sum(file.suffix == ".wav" for file in sound) == 3
     assert {file.parent for file in (*hub, *space, *sound)} == set(out.iterdir())
 

@@ -88,10 +88,22 @@ def test_it_is_diagnosed_with_its_own_sensitivities(
 ) -> None:
     report = tmp_path / "report.html"
     asked = (
-        "diagnose", "--workspace", str(copied.folder), "--student", name, "--teachers", TEACHERS,
-        "--panels", "similarity,inheritance,interventions", "--permutations", "29",
-        "--where", "domain IN ('speech', 'sound')", "--report", str(report),
-    )  # fmt: skip
+        "diagnose",
+        "--workspace",
+        str(copied.folder),
+        "--student",
+        name,
+        "--teachers",
+        TEACHERS,
+        "--panels",
+        "similarity,inheritance,interventions",
+        "--permutations",
+        "29",
+        "--where",
+        "domain IN ('speech', 'sound')",
+        "--report",
+        str(report),
+    )
     found = document(capsys, *asked, TRUST)
     assert found["student"] == name and len(found["verdicts"]) == 1
     layers = {

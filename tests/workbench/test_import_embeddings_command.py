@@ -18,13 +18,21 @@ def files(tmp_path: Path) -> Path:
     clips = [f"x{i:02}" for i in range(N)]
     rng = np.random.default_rng(0)
     pd.DataFrame(
-        {"clip_id": clips, "domain": "speech", "cluster_id": [f"k{i % 4}" for i in range(N)],
-         "label": [f"l{i % 2}" for i in range(N)]}
-    ).to_csv(tmp_path / "clips.csv", index=False)  # fmt: skip
+        {
+            "clip_id": clips,
+            "domain": "speech",
+            "cluster_id": [f"k{i % 4}" for i in range(N)],
+            "label": [f"l{i % 2}" for i in range(N)],
+        }
+    ).to_csv(tmp_path / "clips.csv", index=False)
     rows = pd.DataFrame(
-        {"clip_id": clips, "encoder": "mine", "layer": 0,
-         "vector": [rng.normal(size=3).astype(np.float32) for _ in clips]}
-    )  # fmt: skip
+        {
+            "clip_id": clips,
+            "encoder": "mine",
+            "layer": 0,
+            "vector": [rng.normal(size=3).astype(np.float32) for _ in clips],
+        }
+    )
     rows.to_parquet(tmp_path / "v.parquet")
     rows.drop(columns="layer").to_parquet(tmp_path / "no-layer.parquet")
     rows.at[5, "vector"] = np.full(3, np.inf, dtype=np.float32)
@@ -45,8 +53,14 @@ def _typed(capsys: pytest.CaptureFixture[str], folder: Path, name: str, *more: s
 
 
 def test_one_command_makes_the_workspace(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    new = ("--role", "teacher", "--clips", str(files / "clips.csv"),
-           "--tasks", str(files / "tasks.csv"))  # fmt: skip
+    new = (
+        "--role",
+        "teacher",
+        "--clips",
+        str(files / "clips.csv"),
+        "--tasks",
+        str(files / "tasks.csv"),
+    )
     code, found, _ = _typed(capsys, files, "v.parquet", *new)
     assert code == 0
     assert (found["encoders"], found["n_rows"], found["n_clips_added"]) == (["mine"], N, N)
@@ -93,19 +107,31 @@ def test_what_failed_is_listed_and_what_is_wrong_refused(
     ("vectors", "tasks", "more", "said"),
     [
         ("v.parquet", "nonsense\n1\n", (), "has no column task"),
-        ("v.parquet", "task,label_column,domain,group_column,metric\nw,label,,cluster_id,f1\n", (),
-         "metric 'f1'"),
-        ("v.parquet", "task,label_column,domain,group_column,metric\nw,pitch,,cluster_id,accuracy\n",
-         (), "the column 'pitch'"),
+        (
+            "v.parquet",
+            "task,label_column,domain,group_column,metric\nw,label,,cluster_id,f1\n",
+            (),
+            "metric 'f1'",
+        ),
+        (
+            "v.parquet",
+            "task,label_column,domain,group_column,metric\nw,pitch,,cluster_id,accuracy\n",
+            (),
+            "the column 'pitch'",
+        ),
         ("no-layer.parquet", "", (), "Add layer"),
         ("v.parquet", "", ("--teachers", "nobody"), "has no teacher 'nobody'"),
         ("clips.csv", "", (), "cannot be read as Parquet"),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused_adds_no_clips(
-    files: Path, capsys: pytest.CaptureFixture[str], vectors: str, tasks: str,
-    more: tuple[str, ...], said: str,
-) -> None:  # fmt: skip
+    files: Path,
+    capsys: pytest.CaptureFixture[str],
+    vectors: str,
+    tasks: str,
+    more: tuple[str, ...],
+    said: str,
+) -> None:
     Workspace.create(files / "w")
     if tasks:
         (files / "t.csv").write_text(tasks)

@@ -20,12 +20,18 @@ def points() -> pd.DataFrame:
     label[11] = None
     return pd.DataFrame(
         {
-            "segment_id": np.arange(n) + 5, "x": random.uniform(0, 1, n),
-            "y": random.uniform(0, 1, n), "clip_id": "c", "label": label,
-            "domain": np.where(np.arange(n) < 20_000, "speech", "music"), "dataset": "d",
-            "start_s": 0.0, "end_s": 1.0, "loudness": np.arange(n) / 7,
+            "segment_id": np.arange(n) + 5,
+            "x": random.uniform(0, 1, n),
+            "y": random.uniform(0, 1, n),
+            "clip_id": "c",
+            "label": label,
+            "domain": np.where(np.arange(n) < 20_000, "speech", "music"),
+            "dataset": "d",
+            "start_s": 0.0,
+            "end_s": 1.0,
+            "loudness": np.arange(n) / 7,
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("column", ["label", "domain"])

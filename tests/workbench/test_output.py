@@ -54,8 +54,10 @@ def test_what_foreign_code_prints_is_no_result() -> None:
     )
     assert done.stdout == '{\n  "value": 1\n}\nafterwards\n'
     assert sorted(done.stderr.splitlines()) == [
-        "below Python", "in another process", "in this process",
-    ]  # fmt: skip
+        "below Python",
+        "in another process",
+        "in this process",
+    ]
 
 
 def test_the_same_where_standard_output_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,8 +83,10 @@ with results_alone() as results:
 def test_names_that_are_no_utf8_can_be_results(as_json: bool, encoding: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRINTS_A_NAME.format(as_json=as_json)],
-        capture_output=True, check=True, env={"PYTHONIOENCODING": encoding, **_PATH},
-    )  # fmt: skip
+        capture_output=True,
+        check=True,
+        env={"PYTHONIOENCODING": encoding, **_PATH},
+    )
     said = done.stdout.decode(encoding)
     if as_json:
         assert json.loads(said) == {"caf\\udce9": "käse\\udcff"}
@@ -93,6 +97,9 @@ def test_names_that_are_no_utf8_can_be_results(as_json: bool, encoding: str) -> 
 def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
     done = subprocess.run(
         f"{sys.executable} -m usad_workbench.workbench.cli encoders list --json | true",
-        shell=True, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr

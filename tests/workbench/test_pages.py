@@ -280,9 +280,12 @@ LONG = {
 }
 SHORT = {"first/published-encoder", "second/published-encoder"}
 NAMED_IN = {
-    "encoders": ("encoder",), "spaces": ("encoder",), "probes": ("encoder",),
-    "teacher_similarity": ("teacher",), "nearest_teachers": ("control",),
-}  # fmt: skip
+    "encoders": ("encoder",),
+    "spaces": ("encoder",),
+    "probes": ("encoder",),
+    "teacher_similarity": ("teacher",),
+    "nearest_teachers": ("control",),
+}
 
 
 @pytest.fixture
@@ -378,8 +381,9 @@ def test_overview_names_licences_that_forbid_commercial_use(
 ) -> None:
     with copied.database.write() as connection:
         for encoder, licence in (
-            ("sound-teacher", "CC BY-NC 4.0"), ("music-teacher", "see its model card"),
-        ):  # fmt: skip
+            ("sound-teacher", "CC BY-NC 4.0"),
+            ("music-teacher", "see its model card"),
+        ):
             connection.execute(
                 "UPDATE encoders SET licence = ? WHERE encoder = ?", [licence, encoder]
             )

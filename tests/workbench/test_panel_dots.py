@@ -19,12 +19,21 @@ from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 def test_only_what_was_shown_is_filled(answers: list[str], symbols: list[str]) -> None:
     rows = pd.DataFrame(
         {
-            "teacher": ["a", "b"], "domain": "speech", "layer": 8, "teacher_layer": 4,
-            "measure": "debiased_linear_cka", "form": "controls for the teacher",
-            "excess": [0.2, 0.1], "ci_low": [0.1, 0.05], "ci_high": [0.3, 0.2],
-            "q_value": [0.01, 0.01], "inherited": answers, "n_clips": 90, "n_clusters": 30,
+            "teacher": ["a", "b"],
+            "domain": "speech",
+            "layer": 8,
+            "teacher_layer": 4,
+            "measure": "debiased_linear_cka",
+            "form": "controls for the teacher",
+            "excess": [0.2, 0.1],
+            "ci_low": [0.1, 0.05],
+            "ci_high": [0.3, 0.2],
+            "q_value": [0.01, 0.01],
+            "inherited": answers,
+            "n_clips": 90,
+            "n_clusters": 30,
         }
-    )  # fmt: skip
+    )
     view = VIEWS["inheritance"]
     roles = {"a": "teacher", "b": "teacher"}
     figure = panel_dots(marks(rows, view, roles), view, roles)

@@ -63,11 +63,18 @@ def points(n: int, **columns: object) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     return pd.DataFrame(
         {
-            "segment_id": range(n), "x": rng.normal(size=n), "y": rng.normal(size=n),
-            "start_s": 0.0, "end_s": 1.5, "clip_id": [f"c{i}" for i in range(n)],
-            "label": NASTY, "domain": "speech", "dataset": "d", **columns,
+            "segment_id": range(n),
+            "x": rng.normal(size=n),
+            "y": rng.normal(size=n),
+            "start_s": 0.0,
+            "end_s": 1.5,
+            "clip_id": [f"c{i}" for i in range(n)],
+            "label": NASTY,
+            "domain": "speech",
+            "dataset": "d",
+            **columns,
         }
-    )  # fmt: skip
+    )
 
 
 def test_many_values_become_twenty_colours_at_most() -> None:
@@ -140,14 +147,27 @@ def matrix_rows(value: float = 0.4, null: float | None = 0.2) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "student": "s", "student_layer": i, "teacher": "t", "teacher_layer": j,
-                "domain": domain, "measure": "mutual_knn", "value": value + 0.1 * i,
-                "ci_low": value - 0.1, "ci_high": value + 0.3, "null_q95": null, "p_value": 0.01,
-                "q_value": 0.02, "n_clips": 30, "n_clusters": 9, "reason": "",
+                "student": "s",
+                "student_layer": i,
+                "teacher": "t",
+                "teacher_layer": j,
+                "domain": domain,
+                "measure": "mutual_knn",
+                "value": value + 0.1 * i,
+                "ci_low": value - 0.1,
+                "ci_high": value + 0.3,
+                "null_q95": null,
+                "p_value": 0.01,
+                "q_value": 0.02,
+                "n_clips": 30,
+                "n_clusters": 9,
+                "reason": "",
             }
-            for domain in ("effects", "speech") for i in range(3) for j in range(2)
+            for domain in ("effects", "speech")
+            for i in range(3)
+            for j in range(2)
         ]
-    )  # fmt: skip
+    )
 
 
 def test_heat_maps_share_one_scale_and_carry_their_cells() -> None:
@@ -186,9 +206,12 @@ def test_a_cell_and_the_sentence_about_it_follow_one_rule() -> None:
 def test_values_with_numbers_are_drawn_first() -> None:
     """Untestable rows come first in the panel, and are not what the page opens with."""
     frame = pd.DataFrame(
-        {"form": ["none", "controls for the teacher"], "excess": [np.nan, 0.1],
-         "measure": ["mutual_knn"] * 2}
-    )  # fmt: skip
+        {
+            "form": ["none", "controls for the teacher"],
+            "excess": [np.nan, 0.1],
+            "measure": ["mutual_knn"] * 2,
+        }
+    )
     (choices,) = panel_rows.choices_of(frame, VIEWS["inheritance"]).values()
     assert choices == ["controls for the teacher", "none"]
 
@@ -205,9 +228,13 @@ def test_clip_faithfulness_is_one_against_itself_and_less_against_others(
 ) -> None:
     def values(teacher: str, domain: str = "music") -> pd.DataFrame:
         return layers.clip_faithfulness(
-            workspace, student="tiny-student", student_layer=2, teacher=teacher,
-            teacher_layer=2, domain=domain,
-        )  # fmt: skip
+            workspace,
+            student="tiny-student",
+            student_layer=2,
+            teacher=teacher,
+            teacher_layer=2,
+            domain=domain,
+        )
 
     found = values("tiny-student")
     assert (found["value"] == 1).all()
@@ -227,12 +254,20 @@ def best_rows() -> pd.DataFrame:
         for teacher, value in (("t", 0.6), ("c", 0.5)):
             rows.append(
                 {
-                    "domain": domain, "teacher": teacher, "value": value + shift,
-                    "ci_low": value + shift - 0.1, "ci_high": value + shift + 0.1,
-                    "null_q95": 0.3, "p_value": 0.01, "student_layer": 1, "teacher_layer": 2,
-                    "n_pairs": 12, "n_clips": 40, "n_clusters": 10,
+                    "domain": domain,
+                    "teacher": teacher,
+                    "value": value + shift,
+                    "ci_low": value + shift - 0.1,
+                    "ci_high": value + shift + 0.1,
+                    "null_q95": 0.3,
+                    "p_value": 0.01,
+                    "student_layer": 1,
+                    "teacher_layer": 2,
+                    "n_pairs": 12,
+                    "n_clips": 40,
+                    "n_clusters": 10,
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 
@@ -413,8 +448,11 @@ def test_scores_have_the_digits_that_tell_hits_apart() -> None:
 def test_both_means_of_tasks_come_last() -> None:
     tasks = ["mean of tasks", "zebra", "mean of tasks with intervals", "ant"]
     assert probes.task_order(pd.DataFrame({"task": tasks})) == [
-        "ant", "zebra", "mean of tasks", "mean of tasks with intervals",
-    ]  # fmt: skip
+        "ant",
+        "zebra",
+        "mean of tasks",
+        "mean of tasks with intervals",
+    ]
 
 
 def test_titles_of_dots_fit_over_their_panel() -> None:
@@ -425,11 +463,19 @@ def test_titles_of_dots_fit_over_their_panel() -> None:
 def test_the_name_under_a_map_is_in_lines() -> None:
     rows = pd.DataFrame(
         {
-            "domain": "speech", "student_layer": [0, 1], "teacher_layer": [0, 0], "value": [0.1, 0.2],
-            "ci_low": 0.0, "ci_high": 0.3, "null_q95": 0.1, "p_value": 0.1, "q_value": 0.1,
-            "n_clips": 9, "n_clusters": 9,
+            "domain": "speech",
+            "student_layer": [0, 1],
+            "teacher_layer": [0, 0],
+            "value": [0.1, 0.2],
+            "ci_low": 0.0,
+            "ci_high": 0.3,
+            "null_q95": 0.1,
+            "p_value": 0.1,
+            "q_value": 0.1,
+            "n_clips": 9,
+            "n_clusters": 9,
         }
-    )  # fmt: skip
+    )
     name = "a-group/encoder-from-scratch"
     figure = layers.heatmaps(rows, student="s", teacher=name, measure="mutual_knn", top=1.0)
     said = figure.layout.xaxis.title.text.split("<br>")

@@ -106,7 +106,7 @@ def test_options_match_every_word_and_take_signs_as_they_are(large: Workspace) -
     def ids(text: str, keep: int | None = None) -> list[int]:
         return query_options(
             lambda query, parameters=(): large.read(query, parameters), text, keep
-        )["segment_id"].tolist()  # fmt: skip
+        )["segment_id"].tolist()
 
     assert ids("ÜNUSUAL") == [2990] and ids("50%") == [2990] and ids("5_%") == []
     assert ids("made c00012") == [*range(120, 130)]

@@ -51,11 +51,15 @@ def clip_of(workspace: Path) -> str:
 @pytest.mark.parametrize(
     ("asked", "stored_from"),
     [
-        ((), 0.0), (("--start", "0"), 0.0), (("--end", "10"), 0.0), (("--start", "10"), 10.0),
-        (("--start", "20"), 20.0), (("--start", "20", "--end", "99"), 20.0),
+        ((), 0.0),
+        (("--start", "0"), 0.0),
+        (("--end", "10"), 0.0),
+        (("--start", "10"), 10.0),
+        (("--start", "20"), 20.0),
+        (("--start", "20", "--end", "99"), 20.0),
         (("--start", "10", "--end", "20"), 10.0),
     ],
-)  # fmt: skip
+)
 def test_a_part_that_is_stored_is_the_query(
     long: Path, find: Any, asked: tuple[str, ...], stored_from: float
 ) -> None:
@@ -69,10 +73,14 @@ def test_a_part_that_is_stored_is_the_query(
 @pytest.mark.parametrize(
     "asked",
     [
-        ("--start", "12", "--end", "14"), ("--start", "3.25", "--end", "9"), ("--end", "2"),
-        ("--start", "21"), ("--start", "9", "--end", "11.5"), ("--start", "5"),
+        ("--start", "12", "--end", "14"),
+        ("--start", "3.25", "--end", "9"),
+        ("--end", "2"),
+        ("--start", "21"),
+        ("--start", "9", "--end", "11.5"),
+        ("--start", "5"),
     ],
-)  # fmt: skip
+)
 def test_any_other_part_is_what_the_file_has_there(
     long: Path, find: Any, asked: tuple[str, ...], layer: str
 ) -> None:

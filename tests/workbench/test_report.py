@@ -94,8 +94,10 @@ def test_verdicts_come_first_with_rule_and_evidence(page: Any) -> None:
     assert answers == ["Inherited: speech-teacher in speech", "Undecided"]
     inherited = first.locator("#verdict-inherited")
     assert inherited.locator("tbody th").all_inner_texts() == [
-        "speech-teacher", "sound-teacher", "music-teacher",
-    ]  # fmt: skip
+        "speech-teacher",
+        "sound-teacher",
+        "music-teacher",
+    ]
     assert inherited.locator("td.yes").count() == 1
     assert inherited.locator("td.open").count() == 3
     assert "q-value at or below 0.05" in inherited.inner_text()
@@ -156,8 +158,11 @@ def test_extreme_cells_have_their_clips_with_sound(page: Any, workspace: Workspa
     cell = page.locator("#panel-inheritance .cell").first
     assert cell.locator("h4").inner_text() == "speech-teacher · speech · layer 4"
     assert cell.locator(".clip").all_inner_texts() == [
-        "speech-000", "speech-001", "speech-026", "speech-025",
-    ]  # fmt: skip
+        "speech-000",
+        "speech-001",
+        "speech-026",
+        "speech-025",
+    ]
     assert cell.locator(".influence").first.inner_text() == "+0.100"
     length = page.evaluate(
         """async () => {

@@ -31,22 +31,56 @@ def _diagnosed(world: World, folder: Path, capsys: pytest.CaptureFixture[str]) -
     for role in ("teacher", "control"):
         for domain in DOMAINS[:3]:
             _run(
-                capsys, "import-embeddings", str(folder / f"{role}-{domain}.parquet"),
-                "--workspace", w, "--role", role, "--domain", domain, *new,
-            )  # fmt: skip
+                capsys,
+                "import-embeddings",
+                str(folder / f"{role}-{domain}.parquet"),
+                "--workspace",
+                w,
+                "--role",
+                role,
+                "--domain",
+                domain,
+                *new,
+            )
             new = ()
     _run(
-        capsys, "import-embeddings", str(folder / "student.parquet"), "--workspace", w,
-        "--role", "student", "--teachers", ",".join(TEACHERS),
-    )  # fmt: skip
+        capsys,
+        "import-embeddings",
+        str(folder / "student.parquet"),
+        "--workspace",
+        w,
+        "--role",
+        "student",
+        "--teachers",
+        ",".join(TEACHERS),
+    )
     _run(
-        capsys, "evaluate", "--workspace", w, "--encoders", ",".join(world.encoders),
-        "--protocol", "knn", "--seeds", "2", "--no-cost",
-    )  # fmt: skip
+        capsys,
+        "evaluate",
+        "--workspace",
+        w,
+        "--encoders",
+        ",".join(world.encoders),
+        "--protocol",
+        "knn",
+        "--seeds",
+        "2",
+        "--no-cost",
+    )
     return _run(
-        capsys, "diagnose", "--workspace", w, "--student", STUDENT, "--layer", "-1",
-        "--panels", PANELS, "--permutations", "20",
-    )  # fmt: skip
+        capsys,
+        "diagnose",
+        "--workspace",
+        w,
+        "--student",
+        STUDENT,
+        "--layer",
+        "-1",
+        "--panels",
+        PANELS,
+        "--permutations",
+        "20",
+    )
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -37,8 +37,10 @@ def _workbench(folder: str, port: int, log: Path) -> Iterator["subprocess.Popen[
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "usad_workbench.workbench.cli", *words],
-            stdout=subprocess.PIPE, stderr=errors, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     try:
         yield process
     finally:

@@ -9,9 +9,19 @@ from usad_workbench.workbench.presenters import sound
 
 @pytest.mark.parametrize(
     ("rate_hz", "n_samples"),
-    [(1, 9), (8, 400), (60, 60), (100, 1), (8000, 1), (16000, 2), (48000, 17), (768_000, 100_000),
-     (10_000_000, 50_000), (16000, 16000 * 600)],
-)  # fmt: skip
+    [
+        (1, 9),
+        (8, 400),
+        (60, 60),
+        (100, 1),
+        (8000, 1),
+        (16000, 2),
+        (48000, 17),
+        (768_000, 100_000),
+        (10_000_000, 50_000),
+        (16000, 16000 * 600),
+    ],
+)
 def test_odd_rates_and_lengths_are_drawn(rate_hz: int, n_samples: int) -> None:
     samples = np.sin(np.arange(n_samples) * 0.7 + 1).astype(np.float32) / 2
     clip = Clip(samples=samples, sample_rate_hz=rate_hz)

@@ -29,18 +29,32 @@ def line(step: int) -> dict[str, float]:
     """A line as a run writes it: 4 s of audio and half a second of work for each step."""
     loss = 1 + 1 / step
     return {
-        "step": step, "loss": loss, "cosine/a": 0.4, "l1/a": loss - 0.4, "loss/a": loss,
-        "loss/a/music": loss, "loss/a/speech": 2 * loss, "lr": 1e-3, "gradient_norm": 0.5,
-        "audio_s": 4.0 * step, "wall_s": 0.5 * step,
-    }  # fmt: skip
+        "step": step,
+        "loss": loss,
+        "cosine/a": 0.4,
+        "l1/a": loss - 0.4,
+        "loss/a": loss,
+        "loss/a/music": loss,
+        "loss/a/speech": 2 * loss,
+        "lr": 1e-3,
+        "gradient_norm": 0.5,
+        "audio_s": 4.0 * step,
+        "wall_s": 0.5 * step,
+    }
 
 
 def probe(step: int) -> dict[str, float]:
     at = "probe/knn/digit"
     return {
-        "step": step, at: 0.2 + step / 1000, f"{at}/n": 40, f"{at}/n_clusters": 9,
-        f"{at}/ci_low": 0.1, f"{at}/ci_high": 0.5, f"{at}/chance": 0.1, "evaluation_s": 1.0,
-    }  # fmt: skip
+        "step": step,
+        at: 0.2 + step / 1000,
+        f"{at}/n": 40,
+        f"{at}/n_clusters": 9,
+        f"{at}/ci_low": 0.1,
+        f"{at}/ci_high": 0.5,
+        f"{at}/chance": 0.1,
+        "evaluation_s": 1.0,
+    }
 
 
 def append(folder: Path, *rows: dict[str, float], end: str = "\n") -> None:
@@ -51,18 +65,26 @@ def append(folder: Path, *rows: dict[str, float], end: str = "\n") -> None:
 def make_run(folder: Path, seed: int = 0, stage: int = 1) -> Path:
     folder.mkdir(parents=True)
     recipe = {
-        "name": "s", "teachers": [{"name": "a", "domain": "music"}], "run": {"seed": seed},
-        "optimiser": {"n_steps": 100, "peak_lr": 0.5}, "stage": stage,
+        "name": "s",
+        "teachers": [{"name": "a", "domain": "music"}],
+        "run": {"seed": seed},
+        "optimiser": {"n_steps": 100, "peak_lr": 0.5},
+        "stage": stage,
         "start": {"student": "runs/first" if stage == 2 else ""},
-    }  # fmt: skip
+    }
     provenance = {
         "teachers": [
-            {"teacher": "a", "domain": "music", "target": "ffn", "licence": "ISC",
-             "weights_sha256": "f" * 64}
+            {
+                "teacher": "a",
+                "domain": "music",
+                "target": "ffn",
+                "licence": "ISC",
+                "weights_sha256": "f" * 64,
+            }
         ],
         "data": {"n_clips": 7, "n_pieces": 9, "hours": {"music": 0.5, "speech": 0.25}},
         "failed": [["broken-clip", "not audio"]],
-    }  # fmt: skip
+    }
     (folder / "recipe.json").write_text(json.dumps(recipe))
     (folder / "recipe.toml").write_text('name = "s"\n[optimiser]\nn_steps = 100\npeak_lr = 0.1\n')
     (folder / "run.json").write_text(json.dumps(provenance))
@@ -80,8 +102,9 @@ def test_teachers_whose_names_hold_strokes_have_their_curves() -> None:
         columns |= {f"loss/{name}/{domain}": i for domain in ("speech", "music")}
     steps = pd.DataFrame([columns])
     assert training.loss_columns(steps) == {
-        training.ALL_TEACHERS: "loss", **{name: f"loss/{name}" for name in sorted(NAMES)}
-    }  # fmt: skip
+        training.ALL_TEACHERS: "loss",
+        **{name: f"loss/{name}" for name in sorted(NAMES)},
+    }
     assert training.domain_panels(steps) == {
         name: {domain: f"loss/{name}/{domain}" for domain in ("speech", "music")} for name in NAMES
     }

@@ -292,9 +292,14 @@ def evaluate_run(student: Path, evaluation: Evaluation) -> dict[str, Any]:
         for task in evaluation.tasks:
             mine = [at[name] for name in task.clip_ids]
             result = evaluate_best_layer(
-                [vectors[mine]], task.labels.tolist(), task.groups.tolist(), task.units.tolist(),
-                protocol, task.metric, seeds=range(N_SPLITS[protocol]),
-            )  # fmt: skip
+                [vectors[mine]],
+                task.labels.tolist(),
+                task.groups.tolist(),
+                task.units.tolist(),
+                protocol,
+                task.metric,
+                seeds=range(N_SPLITS[protocol]),
+            )
             found.setdefault(protocol, {})[task.name] = {
                 "value": result.value,
                 "chance": result.chance,

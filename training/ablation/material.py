@@ -110,9 +110,11 @@ def load_material(
         for teacher in recipe.teachers:
             encoder = encoders[teacher.name]
             pairs = layer_map(
-                recipe.objective.n_layers, recipe.student.n_layers,
-                encoder.spec.n_layers, teacher.layers,
-            )  # fmt: skip
+                recipe.objective.n_layers,
+                recipe.student.n_layers,
+                encoder.spec.n_layers,
+                teacher.layers,
+            )
             layers = [layer for _, layer in pairs]
             known = targets.get(teacher.name)
             if known is not None and set(layers) <= set(known.frames):

@@ -98,21 +98,21 @@ COMPARISONS = (
         "82.5 / 75.7 / 0.708 / 0.485",
         expected={"music": -1, OVERALL: 1},
     ),
-    Comparison(
-        row="depth-upscale", reference="stage-2", published=_DEPTH, expected={OVERALL: 1}
-    ),
+    Comparison(row="depth-upscale", reference="stage-2", published=_DEPTH, expected={OVERALL: 1}),
     Comparison(
         row="depth-duplicate", reference="stage-2", published=_NO_NUMBER, expected={OVERALL: 1}
     ),
     Comparison(row="depth-top", reference="stage-2", published=_NO_NUMBER, expected={OVERALL: 1}),
     Comparison(
-        row="depth-upscale", reference="depth-duplicate", published=_NO_NUMBER,
+        row="depth-upscale",
+        reference="depth-duplicate",
+        published=_NO_NUMBER,
         expected={OVERALL: 1},
     ),
     Comparison(
         row="depth-upscale", reference="depth-top", published=_NO_NUMBER, expected={OVERALL: 1}
     ),
-)  # fmt: skip
+)
 """Sources: USAD 2.0 (arXiv 2606.06444), tables 1 and 2, and digests of it; USAD (arXiv
 2506.18843), tables V and VI. Phoneme error rates fall where speech gets better."""
 
@@ -157,22 +157,28 @@ def result_rows(
         for protocol, tasks in of_run.items():
             for task, one in tasks.items():
                 yield {
-                    "run": row, "seed": seed, "protocol": protocol, "task": task,
-                    "domain": domains[task], "value": one["value"], "n": one["n"],
+                    "run": row,
+                    "seed": seed,
+                    "protocol": protocol,
+                    "task": task,
+                    "domain": domains[task],
+                    "value": one["value"],
+                    "n": one["n"],
                     "chance": one["chance"],
-                }  # fmt: skip
+                }
 
 
 def judged_tasks(tasks: Sequence[Task], domains: Mapping[str, str]) -> dict[str, list[Task]]:
     """The tasks of each domain, and of all three, that have clusters enough for an interval."""
     return {
         scope: [
-            task for task in tasks
+            task
+            for task in tasks
             if task.has_interval
             and domains[task.name] in (SCOPES[:-1] if scope == OVERALL else (scope,))
         ]
         for scope in SCOPES
-    }  # fmt: skip
+    }
 
 
 def mean_values(

@@ -24,9 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row")
     parser.add_argument("--only", metavar="A,B", help="rows; default: all")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
         help="override a key of both recipes, e.g. data.cache=cache",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--table", action="store_true", help="only write the table of what is finished"
     )
@@ -40,9 +44,14 @@ def run(args: argparse.Namespace, output: Output) -> int:
     only = names_of(args.only) if args.only else []
     if not args.table:
         run_ablation(
-            args.run, args.recipe, args.plus, args.overrides, seeds=args.seeds, only=only,
+            args.run,
+            args.recipe,
+            args.plus,
+            args.overrides,
+            seeds=args.seeds,
+            only=only,
             progress=output.progress,
-        )  # fmt: skip
+        )
     findings = write_table(Path(args.run), args.recipe, args.plus, args.overrides, args.seeds)
     shown = [row for row in findings if row["protocol"] == PRIMARY]
     output.result(findings, table(shown, COLUMNS))

@@ -23,24 +23,30 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
 def add_address(parser: argparse.ArgumentParser) -> None:
     """``--port P`` and ``--host H``."""
     parser.add_argument(
-        "--port", type=int, default=8501, metavar="P",
+        "--port",
+        type=int,
+        default=8501,
+        metavar="P",
         help="where the app listens (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="H",
+        "--host",
+        default="127.0.0.1",
+        metavar="H",
         help="the address of this machine that it listens on; on any but the default %(default)s "
         "others can read the whole workspace, without a password",
-    )  # fmt: skip
+    )
 
 
 def add_tasks(parser: argparse.ArgumentParser) -> None:
     """``--tasks CSV``."""
     parser.add_argument(
-        "--tasks", metavar="CSV",
+        "--tasks",
+        metavar="CSV",
         help="labelled tasks for `usad evaluate`: task, label_column, domain (empty: any), "
         "group_column (what folds keep whole, such as cluster_id), metric (accuracy or "
         "balanced_accuracy)",
-    )  # fmt: skip
+    )
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

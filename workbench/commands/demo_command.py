@@ -9,9 +9,11 @@ from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "--workspace", default="demo-workspace", metavar="DIR",
+        "--workspace",
+        default="demo-workspace",
+        metavar="DIR",
         help="the workspace folder; made if it is not there (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument("--no-serve", action="store_true", help="do not open the app at the end")
     add_address(parser)
 
@@ -35,6 +37,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.no_serve:
         return code
     return serve(
-        report.workspace, args.host, args.port,
+        report.workspace,
+        args.host,
+        args.port,
         announce=lambda address: output.note(in_words(address)),
-    )  # fmt: skip
+    )

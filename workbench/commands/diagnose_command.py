@@ -76,16 +76,21 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.llm_results:
         import_llm_results(workspace, args.llm_results)
     config = DiagnosisConfig(
-        seed=args.seed, n_permutations=args.permutations, where=args.where or "",
+        seed=args.seed,
+        n_permutations=args.permutations,
+        where=args.where or "",
         layers=tuple(layers_of(args.layer) or ()) if args.layer else (),
-        clip_ids=_listed(args.clips), associations=rules.associations,
+        clip_ids=_listed(args.clips),
+        associations=rules.associations,
         rules=rules,
-    )  # fmt: skip
+    )
     material = gather(
-        workspace, args.student, config=config,
+        workspace,
+        args.student,
+        config=config,
         teachers=names_of(args.teachers) if args.teachers else None,
         controls=names_of(args.controls) if args.controls else None,
-    )  # fmt: skip
+    )
     found = diagnose(material, panels, n_processes=None, progress=output.progress)
     if args.compare:
         compared = compare_students(material, args.compare, output.progress, n_processes=None)

@@ -18,16 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoders", required=True, metavar="A,B", help="see `encoders list`")
     parser.add_argument("--layers", default="all", help="all, or numbers such as 0,6,-1")
     parser.add_argument(
-        "--pooling", choices=["mean", "native"], default="mean",
+        "--pooling",
+        choices=["mean", "native"],
+        default="mean",
         help="mean over frames, or the encoder's own output for a whole clip (default: %(default)s)",
-    )  # fmt: skip
+    )
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument(
-        "--replace", action="store_true",
+        "--replace",
+        action="store_true",
         help="embed everything anew and put it in the place of what is stored, all at once at the "
         "end; if a segment that has a vector fails, the stored ones stay",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -49,9 +52,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
         try:
             encoder = load_encoder(name, device=args.device)
             report = embed(
-                workspace, encoder, layers=layers, pooling=args.pooling, replace=args.replace,
+                workspace,
+                encoder,
+                layers=layers,
+                pooling=args.pooling,
+                replace=args.replace,
                 progress=output.progress,
-            )  # fmt: skip
+            )
         except UsadError as error:
             if len(names) == 1:
                 raise
@@ -65,9 +72,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
     output.failures(failed)
     rtf = seconds / audio_seconds if audio_seconds else 0.0
     document = {
-        "n_done": n_done, "n_skipped": n_skipped, "failed": failed,
-        "audio_seconds": audio_seconds, "seconds": seconds, "rtf": rtf,
-    }  # fmt: skip
+        "n_done": n_done,
+        "n_skipped": n_skipped,
+        "failed": failed,
+        "audio_seconds": audio_seconds,
+        "seconds": seconds,
+        "rtf": rtf,
+    }
     text = f"embedded {n_done} segments ({audio_seconds:.0f} s of audio in {seconds:.1f} s, "
     output.result(
         document, f"{text}real-time factor {rtf:.3f}), skipped {n_skipped}, {len(failed)} failed"

@@ -18,8 +18,16 @@ from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 COLUMNS = ["encoder", "role", "domain", "layers", "parameters", "licence", "here", "needs"]
 MAX_LICENCE, MAX_NEEDS = 24, 64
 """Letters in the table; ``encoders list NAME`` and JSON have all of them."""
-_KNOWN = ("role", "domain", "n_layers", "dims", "frame_rates_hz", "sample_rate_hz", "n_params",
-          "licence")  # fmt: skip
+_KNOWN = (
+    "role",
+    "domain",
+    "n_layers",
+    "dims",
+    "frame_rates_hz",
+    "sample_rate_hz",
+    "n_params",
+    "licence",
+)
 HOW_TO_GET = """
 Parameters: those used up to the last layer. NC: non-commercial. `usad encoders get NAME` fetches what is not here; one that runs its own code
 asks for --trust-remote-code. `usad encoders list NAME` says everything of one, and why it is not
@@ -49,9 +57,12 @@ def _get_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="all but those of the hub")
     which.add_argument(
-        "--from", dest="file", metavar="FILE", type=Path,
+        "--from",
+        dest="file",
+        metavar="FILE",
+        type=Path,
         help="a checkpoint of one encoder that you downloaded",
-    )  # fmt: skip
+    )
     add_trust(parser)
 
 
@@ -60,9 +71,11 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
         "folder", metavar="FOLDER", help="of the published student; or its name, once it is fetched"
     )
     parser.add_argument(
-        "--map", metavar="TOML", type=Path,
+        "--map",
+        metavar="TOML",
+        type=Path,
         help="size of the student, and the names that shapes cannot tell",
-    )  # fmt: skip
+    )
     made = parser.add_mutually_exclusive_group(required=True)
     made.add_argument("--write-map", metavar="TOML", type=Path, help="only write a map to fill in")
     made.add_argument("--out", metavar="FOLDER", type=Path, help="the new student, run:FOLDER")
@@ -160,9 +173,11 @@ def _get(args: argparse.Namespace, output: Output) -> int:
     for name in names:
         try:
             folder = get_weights(
-                name, output.progress,
-                trust_remote_code=args.trust_remote_code, from_file=args.file,
-            )  # fmt: skip
+                name,
+                output.progress,
+                trust_remote_code=args.trust_remote_code,
+                from_file=args.file,
+            )
             status = encoder_status(name)
             found = {"available": status.available, "reason": status.reason}
             rows.append({"encoder": name, **found, "folder": folder and str(folder)})

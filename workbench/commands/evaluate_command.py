@@ -8,14 +8,37 @@ from usad_workbench.workbench.commands.arguments import add_trust, add_workspace
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
 
 COLUMNS = [
-    "encoder", "task", "protocol", "layer", "metric", "value", "ci_low", "ci_high", "chance",
-    "n_test", "difference", "difference_ci_low", "difference_ci_high", "n_params", "flops_per_s",
+    "encoder",
+    "task",
+    "protocol",
+    "layer",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "chance",
+    "n_test",
+    "difference",
+    "difference_ci_low",
+    "difference_ci_high",
+    "n_params",
+    "flops_per_s",
     "rtf",
-]  # fmt: skip
+]
 BENCHMARK_COLUMNS = [
-    "encoder", "task", "mode", "protocol", "layer", "metric", "value", "ci_low", "ci_high",
-    "n_test", "nearest_published", "reason",
-]  # fmt: skip
+    "encoder",
+    "task",
+    "mode",
+    "protocol",
+    "layer",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n_test",
+    "nearest_published",
+    "reason",
+]
 FINE_TUNE = "fine-tune"
 MAX_SEEDS = 1000
 """More splits into folds narrow no interval: clusters are what is resampled."""
@@ -25,16 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_workspace(parser)
     parser.add_argument(
-        "--encoders", metavar="A,B",
+        "--encoders",
+        metavar="A,B",
         help="default: all, and of the teachers: teachers-concatenated, teachers-pca-mixture, "
         "oracle-domain-router, learned-domain-router",
-    )  # fmt: skip
+    )
     parser.add_argument("--tasks", metavar="A,B", help="default: all")
     parser.add_argument(
-        "--protocol", metavar="P,Q",
+        "--protocol",
+        metavar="P,Q",
         help="knn, linear (default: both), hear, marble, or these two with -frames; "
         f"of benchmarks also {FINE_TUNE}, and linear is the default",
-    )  # fmt: skip
+    )
     parser.add_argument("--benchmark", metavar="NAME", help="esc50, as20k, hear or marble")
     parser.add_argument("--data", metavar="DIR", help="the benchmark's data, as published")
     parser.add_argument(

@@ -30,20 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--space", metavar="ENCODER/LAYER", help="vectors of a workspace")
     what.add_argument("--clips", metavar="SQL", help="clips of a workspace; true for all")
     parser.add_argument(
-        "--format", required=True, choices=sorted({*sum(FORMATS.values(), ())}),
+        "--format",
+        required=True,
+        choices=sorted({*sum(FORMATS.values(), ())}),
         help="; ".join(f"{what}: {' or '.join(kinds)}" for what, kinds in FORMATS.items())
         + ". Text that a spreadsheet would run as a formula stands behind an apostrophe in CSV; "
         "usad import takes it away again",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--workspace", metavar="DIR", help="for --space and --clips")
     parser.add_argument(
         "--where", metavar="SQL", help="for --space: condition on the columns of clips"
     )
     parser.add_argument(
-        "--layers", metavar="0,6,-1",
+        "--layers",
+        metavar="0,6,-1",
         help="for onnx: layers to give beside the output x; all, or numbers",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -95,7 +98,12 @@ def _from_workspace(args: argparse.Namespace, output: Output) -> tuple[list[Path
     if not slash or not encoder:
         raise ConfigError(f"Found --space {args.space}, expected ENCODER/LAYER.")
     files = export_space(
-        workspace, encoder, number, args.out, args.format,
-        where=args.where, progress=output.progress,
-    )  # fmt: skip
+        workspace,
+        encoder,
+        number,
+        args.out,
+        args.format,
+        where=args.where,
+        progress=output.progress,
+    )
     return files, []

@@ -34,14 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
     parser.add_argument("--domain", help="speech, sound, music, or any name for an unseen domain")
     parser.add_argument(
-        "--manifest", action="append", default=[], metavar="CSV",
+        "--manifest",
+        action="append",
+        default=[],
+        metavar="CSV",
         help="a CSV or Parquet file with a column 'path' (or 'file_name') and any of clip_id, domain, dataset, cluster_id, label, "
         "split; its other columns are kept as they are",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--update", action="store_true",
+        "--update",
+        action="store_true",
         help="values of manifests replace other ones of clips that are there",
-    )  # fmt: skip
+    )
     add_tasks(parser)
 
 

@@ -13,26 +13,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_workspace(parser)
     parser.add_argument(
-        "--role", required=True, choices=("student", "teacher", "control", "baseline"),
+        "--role",
+        required=True,
+        choices=("student", "teacher", "control", "baseline"),
         help="what these encoders are in a diagnosis",
-    )  # fmt: skip
+    )
     parser.add_argument("--domain", help="home domain of these encoders; default: any audio")
     parser.add_argument(
-        "--clips", metavar="MANIFEST",
+        "--clips",
+        metavar="MANIFEST",
         help="CSV or Parquet with clip_id, domain, cluster_id, label and more: adds clips that "
         "have no audio, and fills in what is not known yet of those that are there",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--update", action="store_true",
+        "--update",
+        action="store_true",
         help="values of --clips replace other ones of clips that are there",
-    )  # fmt: skip
+    )
     add_tasks(parser)
     parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
     parser.add_argument(
-        "--replace", action="store_true",
+        "--replace",
+        action="store_true",
         help="put the file's vectors in the place of what the workspace has of its encoders, all at "
         "once at the end; if a clip that has a vector fails, the stored ones stay",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -54,16 +59,24 @@ def run(args: argparse.Namespace, output: Output) -> int:
     n_clips = import_silent_clips(workspace, args.clips, args.update) if args.clips else 0
     set_tasks(workspace, tasks)
     report = import_embeddings(
-        workspace, args.parquet, role=args.role, domain=args.domain, teachers=teachers,
-        replace=args.replace, progress=output.progress,
-    )  # fmt: skip
+        workspace,
+        args.parquet,
+        role=args.role,
+        domain=args.domain,
+        teachers=teachers,
+        replace=args.replace,
+        progress=output.progress,
+    )
     output.failures(report.failed)
     output.result(
         {
-            "encoders": report.encoders, "n_rows": report.n_rows, "n_skipped": report.n_skipped,
-            "n_clips_added": n_clips, "failed": report.failed,
+            "encoders": report.encoders,
+            "n_rows": report.n_rows,
+            "n_skipped": report.n_skipped,
+            "n_clips_added": n_clips,
+            "failed": report.failed,
         },
         f"{', '.join(report.encoders)}: {report.n_rows} vectors added, {report.n_skipped} were "
         f"there, {len(report.failed)} clips failed; {n_clips} clips without audio added",
-    )  # fmt: skip
+    )
     return SOME_FAILED if report.failed else DONE

@@ -12,15 +12,20 @@ COLUMNS = ["encoder", "layer", "pooling", "kind", "n", "recall_at_10", "ms_per_q
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "action", nargs="?", choices=["build", "test"], default="build",
+        "action",
+        nargs="?",
+        choices=["build", "test"],
+        default="build",
         help="test: recall and time against exact search",
-    )  # fmt: skip
+    )
     add_workspace(parser)
     parser.add_argument(
-        "--kind", choices=["auto", "flat", "ivf", "ivfpq", "hnsw"], default="auto",
+        "--kind",
+        choices=["auto", "flat", "ivf", "ivfpq", "hnsw"],
+        default="auto",
         help="auto: exact up to 50,000 vectors, ivf above; ivf and ivfpq are trained, and exact "
         "where there are too few vectors for that",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

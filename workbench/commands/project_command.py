@@ -15,10 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", help="only this encoder")
     parser.add_argument("--layer", type=int, help="only this layer")
     parser.add_argument(
-        "--method", choices=["umap", "pca"], default="umap",
+        "--method",
+        choices=["umap", "pca"],
+        default="umap",
         help="umap keeps neighbours, pca what varies most; fewer than 20 vectors get pca (default: "
         "%(default)s)",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

@@ -16,10 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--query", metavar="FILE", help="a sound file")
     query.add_argument("--clip", metavar="ID", help="a clip of the workspace")
     parser.add_argument(
-        "--start", type=float, metavar="S",
+        "--start",
+        type=float,
+        metavar="S",
         help="seconds into the file or clip; without --start and --end its beginning is looked "
         "for, as long as the window of the workspace",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--end",
         type=float,

@@ -13,9 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "action", choices=["sizes"],
+        "action",
+        choices=["sizes"],
         help="list the five published sizes and that of the shipped student (demo)",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

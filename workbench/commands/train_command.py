@@ -20,9 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--run", required=True, metavar="DIR", help="the folder of this run")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
         help="override a key of the recipe, e.g. optimiser.peak_lr=1e-3",
-    )  # fmt: skip
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     add_trust(parser)
 
@@ -32,14 +36,19 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.training import train
 
     result = train(
-        args.recipe, args.run, overrides=args.overrides, resume=args.resume,
+        args.recipe,
+        args.run,
+        overrides=args.overrides,
+        resume=args.resume,
         progress=output.progress,
-    )  # fmt: skip
+    )
     document = {
-        "run": result.run, "step": result.step, "loss": result.loss,
+        "run": result.run,
+        "step": result.step,
+        "loss": result.loss,
         "checkpoint": result.checkpoint,
         "failed": [{"clip": clip, "reason": reason} for clip, reason in result.failed],
-    }  # fmt: skip
+    }
     output.result(
         document, f"step {result.step}, loss {result.loss:.4f}, checkpoint {result.checkpoint}"
     )

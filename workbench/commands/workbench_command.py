@@ -23,10 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workspace", metavar="W", help="the workspace folder")
     add_address(parser)
     parser.add_argument(
-        "--runs", action="append", default=[], metavar="DIR",
+        "--runs",
+        action="append",
+        default=[],
+        metavar="DIR",
         help="a training run, or a folder of some; by default the folder runs beside the "
         "workspace, or here",
-    )  # fmt: skip
+    )
     add_trust(parser)
 
 
@@ -36,9 +39,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
     folder = Workspace.open(args.workspace).folder
     return serve(
-        folder, args.host, args.port, args.runs,
+        folder,
+        args.host,
+        args.port,
+        args.runs,
         announce=lambda address: output.result({"address": address}, in_words(address)),
-    )  # fmt: skip
+    )
 
 
 def in_words(address: str) -> str:
@@ -70,8 +76,9 @@ def serve(
     if not is_private(host):
         logger.warning(
             "Whoever reaches port %d of this machine can read the whole workspace and hear its "
-            "sound: the app asks for no password. 127.0.0.1 keeps it to this machine.", port
-        )  # fmt: skip
+            "sound: the app asks for no password. 127.0.0.1 keeps it to this machine.",
+            port,
+        )
     with _signals_noted() as asked:
         process = subprocess.Popen(
             launch(folder, host, port, [Path(run).resolve() for run in runs])

@@ -33,10 +33,27 @@ ROLE_HELP = {
     "baseline": "simple statistics of the sound: what any encoder has to beat",
 }
 CATEGORY_COLOURS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31",
-    "#A6CE39", "#B2182B", "#1B7837", "#6A51A3", "#F4A582", "#35978F", "#BF812D", "#4393C3",
-    "#D6604D", "#762A83", "#80CDC1", "#4D4D4D",
-)  # fmt: skip
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#7A5195",
+    "#8C6D31",
+    "#A6CE39",
+    "#B2182B",
+    "#1B7837",
+    "#6A51A3",
+    "#F4A582",
+    "#35978F",
+    "#BF812D",
+    "#4393C3",
+    "#D6604D",
+    "#762A83",
+    "#80CDC1",
+    "#4D4D4D",
+)
 """Up to twenty values; the first eight stay apart for colour-blind readers too."""
 CONTEXT = "#D5DAE1"
 """Points that are not selected: still there, not in the way."""

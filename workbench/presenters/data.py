@@ -61,8 +61,20 @@ def spaces(sql: Sql) -> pd.DataFrame:
     found = sql("SELECT s.* FROM spaces s ORDER BY s.encoder, s.pooling, s.layer")
     found["role"] = found["encoder"].map(roles_of(sql))
     found["weights_sha256"] = found["weights_sha256"].str[:12]
-    names = ["encoder", "role", "layer", "pooling", "n", "dim", "segmentation", "window_s",
-             "hop_s", "sample_rate_hz", "weights_sha256", "code_version"]  # fmt: skip
+    names = [
+        "encoder",
+        "role",
+        "layer",
+        "pooling",
+        "n",
+        "dim",
+        "segmentation",
+        "window_s",
+        "hop_s",
+        "sample_rate_hz",
+        "weights_sha256",
+        "code_version",
+    ]
     return found[names]
 
 
@@ -104,20 +116,43 @@ def checks(sql: Sql, workspace: Workspace) -> list[Check]:
         "(SELECT count(*) FROM failures WHERE step = 'import') AS not_imported"
     ).iloc[0]
     return [
-        Check(what="Clips whose audio file is gone", n=len(missing), of=len(clips),
-              remedy="Put the files back, or import them from where they are now."),
-        Check(what="Clips without segments", n=int(row.uncut), of=len(clips),
-              remedy="Import them again with `usad import`."),
-        Check(what="Spaces that miss segments", n=int(row.partial), of=int(row.n_spaces),
-              remedy="`usad embed` does what is missing."),
-        Check(what="Indexes behind their space", n=int(row.behind), of=int(row.n_indexes),
-              remedy="`usad index` brings them up to date."),
-        Check(what="Maps behind their space", n=int(row.stale), of=int(row.n_maps),
-              remedy="`usad project` makes them again."),
-        Check(what="Files and segments that failed", n=int(row.failures),
-              of=int(row.n_segments) + int(row.not_imported),
-              remedy="See the table of failures."),
-    ]  # fmt: skip
+        Check(
+            what="Clips whose audio file is gone",
+            n=len(missing),
+            of=len(clips),
+            remedy="Put the files back, or import them from where they are now.",
+        ),
+        Check(
+            what="Clips without segments",
+            n=int(row.uncut),
+            of=len(clips),
+            remedy="Import them again with `usad import`.",
+        ),
+        Check(
+            what="Spaces that miss segments",
+            n=int(row.partial),
+            of=int(row.n_spaces),
+            remedy="`usad embed` does what is missing.",
+        ),
+        Check(
+            what="Indexes behind their space",
+            n=int(row.behind),
+            of=int(row.n_indexes),
+            remedy="`usad index` brings them up to date.",
+        ),
+        Check(
+            what="Maps behind their space",
+            n=int(row.stale),
+            of=int(row.n_maps),
+            remedy="`usad project` makes them again.",
+        ),
+        Check(
+            what="Files and segments that failed",
+            n=int(row.failures),
+            of=int(row.n_segments) + int(row.not_imported),
+            remedy="See the table of failures.",
+        ),
+    ]
 
 
 def check_table(found: list[Check]) -> pd.DataFrame:

@@ -52,9 +52,13 @@ def dot_panels(
     row_height = 74 + head + 34 * len(names)
     height = n_rows * row_height + 70
     figure = make_subplots(
-        rows=n_rows, cols=n_columns, subplot_titles=list(titles.values()), shared_yaxes=True,
-        horizontal_spacing=0.03, vertical_spacing=(72 + head) / height if n_rows > 1 else 0,
-    )  # fmt: skip
+        rows=n_rows,
+        cols=n_columns,
+        subplot_titles=list(titles.values()),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=(72 + head) / height if n_rows > 1 else 0,
+    )
     for i, panel in enumerate(titles):
         mine = rows[rows["panel"] == panel]
         at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
@@ -65,10 +69,13 @@ def dot_panels(
     figure.update_xaxes(figures.axis(range=_range(rows)))
     figure.update_yaxes(
         figures.axis(
-            categoryorder="array", categoryarray=[_label(n, short) for n in reversed(names)],
-            range=[-0.6, len(names) - 0.4], automargin=True, tickfont={"size": 13},
+            categoryorder="array",
+            categoryarray=[_label(n, short) for n in reversed(names)],
+            range=[-0.6, len(names) - 0.4],
+            automargin=True,
+            tickfont={"size": 13},
         )
-    )  # fmt: skip
+    )
     margin = {"l": 8, "r": 8, "t": head, "b": 52}
     figure.update_layout(figures.layout(height=height, margin=margin, showlegend=False))
     figure.update_annotations(font_size=14)
@@ -77,9 +84,12 @@ def dot_panels(
 
 def _references(rows: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
-        x=rows["reference"], y=rows["name"], mode="markers", hoverinfo="skip",
+        x=rows["reference"],
+        y=rows["name"],
+        mode="markers",
+        hoverinfo="skip",
         marker={"symbol": "line-ns", "size": 16, "line": {"width": 2, "color": MUTED}},
-    )  # fmt: skip
+    )
 
 
 def _dots(rows: pd.DataFrame, role: str) -> go.Scatter:
@@ -87,16 +97,30 @@ def _dots(rows: pd.DataFrame, role: str) -> go.Scatter:
     symbol = ROLE_SYMBOLS.get(role, "circle")
     is_out = rows["is_out"] if "is_out" in rows else [True] * len(rows)
     return go.Scatter(
-        x=rows["value"], y=rows["name"], mode="markers", name=hover(role),
-        customdata=rows["data"].tolist(), text=rows["text"],
+        x=rows["value"],
+        y=rows["name"],
+        mode="markers",
+        name=hover(role),
+        customdata=rows["data"].tolist(),
+        text=rows["text"],
         hovertemplate="%{text}<extra></extra>",
-        marker={"symbol": [symbol if out else f"{symbol}-open" for out in is_out],
-                "size": 11, "color": colour},
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
-        error_x={"type": "data", "symmetric": False, "thickness": 1.6, "width": 4,
-                 "array": (rows["ci_high"] - rows["value"]).fillna(0),
-                 "arrayminus": (rows["value"] - rows["ci_low"]).fillna(0), "color": colour},
-    )  # fmt: skip
+        marker={
+            "symbol": [symbol if out else f"{symbol}-open" for out in is_out],
+            "size": 11,
+            "color": colour,
+        },
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "thickness": 1.6,
+            "width": 4,
+            "array": (rows["ci_high"] - rows["value"]).fillna(0),
+            "arrayminus": (rows["value"] - rows["ci_low"]).fillna(0),
+            "color": colour,
+        },
+    )
 
 
 def _range(rows: pd.DataFrame) -> list[float]:

@@ -27,6 +27,10 @@ def layout(**more: Any) -> dict[str, Any]:
 def axis(**more: Any) -> dict[str, Any]:
     """An axis: quiet lines, nothing to drag by accident."""
     common: dict[str, Any] = {
-        "color": MUTED, "title_font": {"size": 14}, "gridcolor": GRID, "zeroline": False, "fixedrange": True,
-    }  # fmt: skip
+        "color": MUTED,
+        "title_font": {"size": 14},
+        "gridcolor": GRID,
+        "zeroline": False,
+        "fixedrange": True,
+    }
     return {**common, **more}

@@ -30,9 +30,19 @@ from usad_workbench.workbench.presenters.text import (
 )
 
 TABLE_COLUMNS = (
-    "domain", "student_layer", "teacher_layer", "value", "ci_low", "ci_high", "null_q95",
-    "p_value", "q_value", "n_clips", "n_clusters", "reason",
-)  # fmt: skip
+    "domain",
+    "student_layer",
+    "teacher_layer",
+    "value",
+    "ci_low",
+    "ci_high",
+    "null_q95",
+    "p_value",
+    "q_value",
+    "n_clips",
+    "n_clusters",
+    "reason",
+)
 COLUMNS_PER_ROW = 4
 AXIS = 20
 """Characters of a line under a map, where four stand side by side."""
@@ -114,9 +124,13 @@ def heatmaps(
     n_lines = across.count("<br>") + 1
     titles = [_title(rows[rows["domain"] == domain], domain) for domain in domains]
     figure = make_subplots(
-        rows=n_rows, cols=n_columns, subplot_titles=titles, shared_yaxes=True,
-        horizontal_spacing=0.03, vertical_spacing=(0.15 + 0.05 * n_lines) / n_rows,
-    )  # fmt: skip
+        rows=n_rows,
+        cols=n_columns,
+        subplot_titles=titles,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=(0.15 + 0.05 * n_lines) / n_rows,
+    )
     for i, domain in enumerate(domains):
         at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
         for trace in _panel(rows[rows["domain"] == domain], domain, top):
@@ -128,13 +142,24 @@ def heatmaps(
     figure.update_layout(
         figures.layout(
             height=n_rows * (130 + 32 * max(depth, 5)),
-            margin={"l": 60, "r": 8, "t": 64, "b": 38 + 18 * n_lines}, showlegend=False,
-            coloraxis={"colorscale": scale(RAMP), "cmin": 0, "cmax": top,
-                       "colorbar": {"title": {"text": hover(measure_words(measure)),
-                                              "side": "right", "font": {"size": 14}},
-                                    "thickness": 12, "outlinewidth": 0}},
+            margin={"l": 60, "r": 8, "t": 64, "b": 38 + 18 * n_lines},
+            showlegend=False,
+            coloraxis={
+                "colorscale": scale(RAMP),
+                "cmin": 0,
+                "cmax": top,
+                "colorbar": {
+                    "title": {
+                        "text": hover(measure_words(measure)),
+                        "side": "right",
+                        "font": {"size": 14},
+                    },
+                    "thickness": 12,
+                    "outlinewidth": 0,
+                },
+            },
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(figures.axis(dtick=1, showgrid=False))
     figure.update_yaxes(figures.axis(dtick=1, showgrid=False))
     figure.update_annotations(font_size=14)
@@ -155,23 +180,34 @@ def _panel(rows: pd.DataFrame, domain: str, top: float) -> list[Any]:
     inks = ["#FFFFFF" if value > 0.45 * top else "#44505E" for value in rows["value"]]
     return [
         go.Heatmap(
-            z=grid.to_numpy(), x=grid.columns, y=grid.index, coloraxis="coloraxis",
-            xgap=1, ygap=1, hoverinfo="skip",
+            z=grid.to_numpy(),
+            x=grid.columns,
+            y=grid.index,
+            coloraxis="coloraxis",
+            xgap=1,
+            ygap=1,
+            hoverinfo="skip",
         ),
         go.Scatter(
-            x=rows["teacher_layer"], y=rows["student_layer"], mode="markers",
+            x=rows["teacher_layer"],
+            y=rows["student_layer"],
+            mode="markers",
             customdata=[
                 [domain, int(s), int(t)]
                 for s, t in zip(rows["student_layer"], rows["teacher_layer"], strict=True)
             ],
-            text=texts, hovertemplate="%{text}<extra></extra>",
-            marker={"symbol": ["square" if a else "x-thin" for a in above],
-                    "size": [20 if a else 10 for a in above],
-                    "color": "rgba(0,0,0,0)",
-                    "line": {"width": [0 if a else 2 for a in above], "color": inks}},
-            selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+            text=texts,
+            hovertemplate="%{text}<extra></extra>",
+            marker={
+                "symbol": ["square" if a else "x-thin" for a in above],
+                "size": [20 if a else 10 for a in above],
+                "color": "rgba(0,0,0,0)",
+                "line": {"width": [0 if a else 2 for a in above], "color": inks},
+            },
+            selected={"marker": {"opacity": 1}},
+            unselected={"marker": {"opacity": 1}},
         ),
-    ]  # fmt: skip
+    ]
 
 
 def cell_hover(row: dict[str, Any]) -> str:

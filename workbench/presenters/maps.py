@@ -196,9 +196,11 @@ def inside(points: pd.DataFrame, outlines: Sequence[Outline]) -> pd.Series:
     x, y = points["x"].to_numpy(float), points["y"].to_numpy(float)
     for outline in outlines:
         near = np.flatnonzero(
-            (x >= min(outline.x)) & (x <= max(outline.x))
-            & (y >= min(outline.y)) & (y <= max(outline.y))
-        )  # fmt: skip
+            (x >= min(outline.x))
+            & (x <= max(outline.x))
+            & (y >= min(outline.y))
+            & (y <= max(outline.y))
+        )
         found[near] |= outline.holds(x[near], y[near])
     return pd.Series(found, index=points.index)
 
@@ -217,11 +219,14 @@ def map_figure(
         drawn = thin(context)
         figure.add_trace(
             go.Scattergl(
-                x=drawn["x"], y=drawn["y"], mode="markers", hoverinfo="skip",
+                x=drawn["x"],
+                y=drawn["y"],
+                mode="markers",
+                hoverinfo="skip",
                 name=f"not selected ({len(context):,})",
                 marker={"color": CONTEXT, "size": size - 2},
             )
-        )  # fmt: skip
+        )
     numbers = as_numbers(shown[column])
     if numbers is not None:
         drawn = thin(shown)
@@ -233,11 +238,19 @@ def map_figure(
             figure.add_trace(_coloured(thin(shown.loc[group.rows], limit), group, size))
     figure.update_layout(
         figures.layout(
-            height=height, margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode="pan",
-            legend={"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top",
-                    "x": 0, "title": {"text": f"{hover(column)}  ", "font": {"size": 14}}},
+            height=height,
+            margin={"l": 4, "r": 4, "t": 4, "b": 4},
+            dragmode="pan",
+            legend={
+                "itemsizing": "constant",
+                "orientation": "h",
+                "y": -0.02,
+                "yanchor": "top",
+                "x": 0,
+                "title": {"text": f"{hover(column)}  ", "font": {"size": 14}},
+            },
         )
-    )  # fmt: skip
+    )
     for update in (figure.update_xaxes, figure.update_yaxes):
         update(visible=False, zeroline=False, showgrid=False)
     return figure
@@ -245,24 +258,41 @@ def map_figure(
 
 def _coloured(points: pd.DataFrame, group: Group, size: int) -> go.Scattergl:
     return go.Scattergl(
-        x=points["x"], y=points["y"], mode="markers",
+        x=points["x"],
+        y=points["y"],
+        mode="markers",
         name=f"{hover(group.name, 28)} ({len(group.rows):,})",
-        customdata=_ids(points), text=_texts(points),
+        customdata=_ids(points),
+        text=_texts(points),
         hovertemplate="%{text}<extra></extra>",
-        marker={"color": group.colour, "size": size, "opacity": 0.85,
-                "line": {"width": 0.5, "color": "#FFFFFF"}},
-    )  # fmt: skip
+        marker={
+            "color": group.colour,
+            "size": size,
+            "opacity": 0.85,
+            "line": {"width": 0.5, "color": "#FFFFFF"},
+        },
+    )
 
 
 def _ramp(points: pd.DataFrame, values: pd.Series, column: str, size: int) -> go.Scattergl:
     return go.Scattergl(
-        x=points["x"], y=points["y"], mode="markers", name=hover(column), showlegend=False,
-        customdata=_ids(points), text=_texts(points, column),
+        x=points["x"],
+        y=points["y"],
+        mode="markers",
+        name=hover(column),
+        showlegend=False,
+        customdata=_ids(points),
+        text=_texts(points, column),
         hovertemplate="%{text}<extra></extra>",
-        marker={"color": values.astype(float), "colorscale": scale(RAMP[1:]), "size": size,
-                "line": {"width": 0.5, "color": "#FFFFFF"}, "showscale": True,
-                "colorbar": {"title": {"text": hover(column, 24)}, "thickness": 12}},
-    )  # fmt: skip
+        marker={
+            "color": values.astype(float),
+            "colorscale": scale(RAMP[1:]),
+            "size": size,
+            "line": {"width": 0.5, "color": "#FFFFFF"},
+            "showscale": True,
+            "colorbar": {"title": {"text": hover(column, 24)}, "thickness": 12},
+        },
+    )
 
 
 def _ids(points: pd.DataFrame) -> list[list[int]]:
@@ -277,7 +307,12 @@ def _texts(points: pd.DataFrame, column: str | None = None) -> list[str]:
         f"{start:.2f} to {end:.2f} s"
         + (f"<br>{hover(column)}: {hover(shorten(value, 40))}" if column else "")
         for clip_id, label, domain, start, end, value in zip(
-            points["clip_id"], points["label"], points["domain"], points["start_s"],
-            points["end_s"], extra, strict=True,
+            points["clip_id"],
+            points["label"],
+            points["domain"],
+            points["start_s"],
+            points["end_s"],
+            extra,
+            strict=True,
         )
-    ]  # fmt: skip
+    ]

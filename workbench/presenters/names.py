@@ -7,8 +7,16 @@ import pandas as pd
 from usad_workbench.workbench.presenters.sql import Sql
 
 COLUMNS = (
-    "encoder", "student", "teacher", "control", "nearest", "other", "against", "system", "name",
-)  # fmt: skip
+    "encoder",
+    "student",
+    "teacher",
+    "control",
+    "nearest",
+    "other",
+    "against",
+    "system",
+    "name",
+)
 """Columns of tables in which encoders are named."""
 
 

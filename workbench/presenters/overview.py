@@ -70,10 +70,15 @@ def totals(sql: Sql) -> Totals:
         "(SELECT count(*) FROM failures) AS n_failures"
     ).iloc[0]
     return Totals(
-        n_clips=int(row.n_clips), n_segments=int(row.n_segments), n_clusters=int(row.n_clusters),
-        n_domains=int(row.n_domains), seconds=float(row.seconds), n_encoders=int(row.n_encoders),
-        n_spaces=int(row.n_spaces), n_failures=int(row.n_failures),
-    )  # fmt: skip
+        n_clips=int(row.n_clips),
+        n_segments=int(row.n_segments),
+        n_clusters=int(row.n_clusters),
+        n_domains=int(row.n_domains),
+        seconds=float(row.seconds),
+        n_encoders=int(row.n_encoders),
+        n_spaces=int(row.n_spaces),
+        n_failures=int(row.n_failures),
+    )
 
 
 def in_words(found: Totals) -> str:
@@ -184,12 +189,15 @@ def headlines(sql: Sql, measure: str | None = None) -> list[Headline]:
     rows = sorted(found.itertuples(), key=lambda r: (r.student, r.measure, rank[r.domain]))
     return [
         Headline(
-            student=row.student, domain=row.domain, measure=row.measure,
+            student=row.student,
+            domain=row.domain,
+            measure=row.measure,
             statement=sentence(row.statement or ""),
-            is_unseen=row.domain in unseen[row.student], has_record=row.student in on_record,
+            is_unseen=row.domain in unseen[row.student],
+            has_record=row.student in on_record,
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def students_on_record(sql: Sql) -> set[str]:

@@ -32,10 +32,27 @@ PROTOCOL_HELP = {
 PROTOCOL_WORDS = {"knn": "k-NN", "linear": "Linear"}
 TEACHERS_TOGETHER = "teachers-concatenated"
 COLUMNS = (
-    "task", "encoder", "role", "layer", "metric", "value", "ci_low", "ci_high", "chance",
-    "n_test", "n_classes", "n_groups", "n_clusters", "layer_selection", "transductive", "against",
-    "difference", "difference_ci_low", "difference_ci_high", "reason",
-)  # fmt: skip
+    "task",
+    "encoder",
+    "role",
+    "layer",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "chance",
+    "n_test",
+    "n_classes",
+    "n_groups",
+    "n_clusters",
+    "layer_selection",
+    "transductive",
+    "against",
+    "difference",
+    "difference_ci_low",
+    "difference_ci_high",
+    "reason",
+)
 
 
 def protocols(sql: Sql) -> list[str]:
@@ -74,14 +91,17 @@ def probe_figure(
     records = best.to_dict("records")
     dots = pd.DataFrame(
         {
-            "panel": best["task"], "name": best["encoder"], "value": best["value"],
-            "ci_low": _column(best, "ci_low"), "ci_high": _column(best, "ci_high"),
+            "panel": best["task"],
+            "name": best["encoder"],
+            "value": best["value"],
+            "ci_low": _column(best, "ci_low"),
+            "ci_high": _column(best, "ci_high"),
             "reference": _column(best, "chance"),
             "role": [roles.get(r["encoder"], "encoder") for r in records],
             "text": [dot_hover(r) for r in records],
             "data": [[r["task"], r["encoder"]] for r in records],
         }
-    )  # fmt: skip
+    )
     titles = {task: _title(best[best["task"] == task]) for task in task_order(best)}
     names = order_by_role(best["encoder"].tolist(), roles)
     return dot_panels(dots, titles, names, "value on held-out clips", short)

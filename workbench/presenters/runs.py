@@ -190,8 +190,15 @@ def status_of(
     if steps.empty:
         is_starting = age_s < START_S if is_held is None else is_held
         state: State = "starting" if is_starting else "stopped"
-        return Status(state=state, step=0, n_steps=run.n_steps, loss=None, audio_per_s=None,
-                      left_s=None, age_s=age_s)  # fmt: skip
+        return Status(
+            state=state,
+            step=0,
+            n_steps=run.n_steps,
+            loss=None,
+            audio_per_s=None,
+            left_s=None,
+            age_s=age_s,
+        )
     step = int(steps["step"].iloc[-1])
     recent = steps.tail(N_RECENT)
     pauses = recent["wall_s"].diff().dropna()

@@ -80,13 +80,22 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
     ticks = [hz for hz in map(float, TICKS_HZ) if hz < centres[-1]] or [round(centres[-1], 1)]
     figure = go.Figure(
         go.Heatmap(
-            z=picture, x=times, y=np.arange(len(centres)), zmin=-RANGE_DB, zmax=0,
-            colorscale=scale(SPECTRUM), customdata=np.repeat(centres[:, None], len(times), 1),
-            colorbar={"title": {"text": "dB", "side": "top", "font": {"size": 13}}, "thickness": 10, "len": 1.0,
-                      "tickvals": [-80, -40, 0]},
+            z=picture,
+            x=times,
+            y=np.arange(len(centres)),
+            zmin=-RANGE_DB,
+            zmax=0,
+            colorscale=scale(SPECTRUM),
+            customdata=np.repeat(centres[:, None], len(times), 1),
+            colorbar={
+                "title": {"text": "dB", "side": "top", "font": {"size": 13}},
+                "thickness": 10,
+                "len": 1.0,
+                "tickvals": [-80, -40, 0],
+            },
             hovertemplate="%{x:.2f} s · %{customdata:.0f} Hz · %{z:.0f} dB<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_layout(figures.layout(height=height, margin={"l": 56, "r": 8, "t": 8, "b": 44}))
     figure.update_xaxes(figures.axis(title={"text": "seconds in the file", "standoff": 6}))
     figure.update_yaxes(

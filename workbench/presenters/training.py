@@ -148,11 +148,13 @@ def curve_figure(
         figure.add_trace(_line(rows, column, label, colour, 2.8 if is_whole else 1.7))
     figure.update_layout(
         figures.layout(
-            height=380, showlegend=len(curves) > 1, uirevision=title,
+            height=380,
+            showlegend=len(curves) > 1,
+            uirevision=title,
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
             margin={"l": 8, "r": 8, "t": 36, "b": 48},
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(figures.axis(title={"text": "step", "standoff": 8}))
     figure.update_yaxes(figures.axis(title={"text": hover(title)}, automargin=True))
     return figure
@@ -163,9 +165,12 @@ def panel_figure(
 ) -> go.Figure:
     """Panels side by side, one legend for all of them."""
     figure = make_subplots(
-        rows=1, cols=len(panels), subplot_titles=[f"<b>{hover(title)}</b>" for title in panels],
-        shared_yaxes=shares_y, horizontal_spacing=0.03 if shares_y else 0.07,
-    )  # fmt: skip
+        rows=1,
+        cols=len(panels),
+        subplot_titles=[f"<b>{hover(title)}</b>" for title in panels],
+        shared_yaxes=shares_y,
+        horizontal_spacing=0.03 if shares_y else 0.07,
+    )
     shown: set[str] = set()
     for position, lines in enumerate(panels.values(), start=1):
         for label, column in lines.items():
@@ -176,11 +181,13 @@ def panel_figure(
     several = max(len(lines) for lines in panels.values()) > 1
     figure.update_layout(
         figures.layout(
-            height=300 if several else 240, showlegend=several, uirevision="panels",
+            height=300 if several else 240,
+            showlegend=several,
+            uirevision="panels",
             legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
             margin={"l": 8, "r": 8, "t": 34, "b": 60},
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(figures.axis(title={"text": "step", "standoff": 6}))
     figure.update_yaxes(figures.axis(automargin=True))
     figure.update_annotations(font_size=15)
@@ -199,9 +206,13 @@ def probe_figure(probes: pd.DataFrame) -> go.Figure:
     height = 230 * n_rows + 60
     titles = [_probe_title(probes, task, tasks[task][0]) for task in order]
     figure = make_subplots(
-        rows=n_rows, cols=n_columns, subplot_titles=titles, shared_yaxes=True,
-        horizontal_spacing=0.03, vertical_spacing=86 / height if n_rows > 1 else 0,
-    )  # fmt: skip
+        rows=n_rows,
+        cols=n_columns,
+        subplot_titles=titles,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=86 / height if n_rows > 1 else 0,
+    )
     for i, task in enumerate(order):
         at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
         for protocol in tasks[task]:
@@ -209,10 +220,12 @@ def probe_figure(probes: pd.DataFrame) -> go.Figure:
                 figure.add_trace(trace, **at)
     figure.update_layout(
         figures.layout(
-            height=height, uirevision="probes", margin={"l": 8, "r": 8, "t": 78, "b": 48},
+            height=height,
+            uirevision="probes",
+            margin={"l": 8, "r": 8, "t": 78, "b": 48},
             legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "yref": "container"},
         )
-    )  # fmt: skip
+    )
     figure.update_layout(legend={"y": 0.995, "yanchor": "top"})
     figure.update_xaxes(figures.axis(rangemode="tozero"))
     figure.update_yaxes(figures.axis(rangemode="tozero", automargin=True))
@@ -237,30 +250,49 @@ def _probe_traces(
         known = rows[rows[low].notna()]
         traces.append(
             go.Scatter(
-                x=[*known[STEP], *known[STEP][::-1]], y=[*known[high], *known[low][::-1]],
-                mode="lines", fill="toself", fillcolor=colour, opacity=0.13, line={"width": 0},
-                hoverinfo="skip", showlegend=False, legendgroup=label,
+                x=[*known[STEP], *known[STEP][::-1]],
+                y=[*known[high], *known[low][::-1]],
+                mode="lines",
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.13,
+                line={"width": 0},
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=label,
             )
-        )  # fmt: skip
+        )
     if f"{column}/chance" in rows:
         traces.append(
             go.Scatter(
-                x=rows[STEP], y=rows[f"{column}/chance"], mode="lines", hoverinfo="skip",
-                line={"color": MUTED, "width": 1.2, "dash": "dot"}, name="chance",
-                legendgroup="chance", showlegend=in_legend and protocol == "knn",
+                x=rows[STEP],
+                y=rows[f"{column}/chance"],
+                mode="lines",
+                hoverinfo="skip",
+                line={"color": MUTED, "width": 1.2, "dash": "dot"},
+                name="chance",
+                legendgroup="chance",
+                showlegend=in_legend and protocol == "knn",
             )
-        )  # fmt: skip
+        )
     texts = [
         f"step {row[STEP]:,.0f}: {row[column]:.3f} {interval(row.get(low), row.get(high), 3)}"
         for row in rows.to_dict("records")
     ]
     traces.append(
         go.Scatter(
-            x=rows[STEP], y=rows[column], mode="lines+markers", name=label, text=texts,
-            hovertemplate="%{text}<extra>" + label + "</extra>", legendgroup=label,
-            line={"color": colour, "width": 2}, marker={"size": 6}, showlegend=in_legend,
+            x=rows[STEP],
+            y=rows[column],
+            mode="lines+markers",
+            name=label,
+            text=texts,
+            hovertemplate="%{text}<extra>" + label + "</extra>",
+            legendgroup=label,
+            line={"color": colour, "width": 2},
+            marker={"size": 6},
+            showlegend=in_legend,
         )
-    )  # fmt: skip
+    )
     return traces
 
 
@@ -287,7 +319,10 @@ def _line(rows: pd.DataFrame, column: str, label: str, colour: str, width: float
     mine = rows[rows[column].notna()] if column in rows else rows.head(0).assign(**{column: 0.0})
     few = len(mine) < 2 or not is_known(mine[column].iloc[-1])
     return go.Scatter(
-        x=mine[STEP], y=mine[column], mode="lines+markers" if few else "lines",
-        name=hover(label, 32), line={"color": colour, "width": width},
+        x=mine[STEP],
+        y=mine[column],
+        mode="lines+markers" if few else "lines",
+        name=hover(label, 32),
+        line={"color": colour, "width": width},
         hovertemplate="step %{x:,}: %{y:.4g}<extra>" + hover(label, 32) + "</extra>",
-    )  # fmt: skip
+    )

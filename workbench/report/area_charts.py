@@ -72,11 +72,15 @@ def _bars(
                 hint = f"{name}: {number(share, 3)}" + (" (weak fit)" if row["is_weak"] else "")
                 pieces.append(
                     tag(
-                        "rect", tag("title", hint), x=x, y=ends[0], width=round(step * 0.7, 1),
+                        "rect",
+                        tag("title", hint),
+                        x=x,
+                        y=ends[0],
+                        width=round(step * 0.7, 1),
                         height=round(ends[1] - ends[0], 1),
                         class_=f"part {classes[name]}" + (" weak" if row["is_weak"] else ""),
                     )
-                )  # fmt: skip
+                )
         words = "" if layer is None else str(int(layer))
         pieces.append(svg.words(x + step * 0.35, y.start + 16, words, "tick", "middle"))
     return join(pieces)
@@ -124,10 +128,15 @@ def _map(
         )
         pieces.append(
             tag(
-                "rect", tag("title", hint), x=x, y=y, width=round(cell_w, 1),
-                height=round(cell_h, 1), class_=f"m{shade(row['value'], top_value)}",
+                "rect",
+                tag("title", hint),
+                x=x,
+                y=y,
+                width=round(cell_w, 1),
+                height=round(cell_h, 1),
+                class_=f"m{shade(row['value'], top_value)}",
             )
-        )  # fmt: skip
+        )
     return join(pieces)
 
 

@@ -70,10 +70,15 @@ def _dot(row: dict[str, object], scale: svg.Scale, y: float) -> Html:
             tick if np.isfinite(reference) else None,
             whisker if np.isfinite(low) and np.isfinite(high) else None,
             svg.mark(
-                scale(float(str(row["value"]))), y, symbol, role, bool(row["is_out"]), row["lines"]  # type: ignore[arg-type]
+                scale(float(str(row["value"]))),
+                y,
+                symbol,
+                role,
+                bool(row["is_out"]),
+                row["lines"],  # type: ignore[arg-type]
             ),
         ]
-    )  # fmt: skip
+    )
 
 
 def curves(drawn: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Html:
@@ -150,12 +155,17 @@ def legend(entries: Sequence[tuple[str, str, str]]) -> Html:
     shown = [
         tag(
             "span",
-            tag("svg", tag("path", d=svg.SYMBOLS[symbol], class_=f"mark {class_}"),
-                viewBox="-8 -8 16 16", class_="glyph", aria_hidden="true"),
+            tag(
+                "svg",
+                tag("path", d=svg.SYMBOLS[symbol], class_=f"mark {class_}"),
+                viewBox="-8 -8 16 16",
+                class_="glyph",
+                aria_hidden="true",
+            ),
             name,
         )
         for name, symbol, class_ in entries
-    ]  # fmt: skip
+    ]
     return tag("p", *shown, class_="legend")
 
 

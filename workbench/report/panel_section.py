@@ -220,12 +220,19 @@ def _clips(drivers: Drivers, sounds: Sounds, cell: str) -> Html:
     said = panel_rows.INFLUENCE.get(drivers.kind, drivers.kind)
     return tag(
         "div",
-        tag("p", tag("b", cell.replace("|", " · ") + ". ") if cell else None,
-            f"Influence: {said}.", class_="note"),
-        tag("div",
-            tag("div", tag("h5", "Most"), *high), tag("div", tag("h5", "Least"), *low),
-            class_="sides"),
-    )  # fmt: skip
+        tag(
+            "p",
+            tag("b", cell.replace("|", " · ") + ". ") if cell else None,
+            f"Influence: {said}.",
+            class_="note",
+        ),
+        tag(
+            "div",
+            tag("div", tag("h5", "Most"), *high),
+            tag("div", tag("h5", "Least"), *low),
+            class_="sides",
+        ),
+    )
 
 
 def folded_table(name: str, frame: pd.DataFrame, view: PanelView) -> Html:
@@ -235,8 +242,10 @@ def folded_table(name: str, frame: pd.DataFrame, view: PanelView) -> Html:
     if len(frame) > MAX_ROWS:
         words = f"{MAX_ROWS} of {count(len(frame), 'row')} as a table"
         note = tag(
-            "p", f"The {MAX_ROWS} with the smallest q-value, else the largest value. All of them "
-            f"are in the table diagnosis_{name} of workspace.duckdb.", class_="note",
-        )  # fmt: skip
+            "p",
+            f"The {MAX_ROWS} with the smallest q-value, else the largest value. All of them "
+            f"are in the table diagnosis_{name} of workspace.duckdb.",
+            class_="note",
+        )
     table = tag("div", panel_table(frame, view), class_="scroll")
     return tag("details", tag("summary", words), note, table)

@@ -64,9 +64,11 @@ class Sounds:
         self.fetch([clip_id])
         row = self._rows.get(clip_id)
         head = tag(
-            "div", tag("b", f"{influence:+.3f}".replace("-", "−"), class_="influence"), " ",
+            "div",
+            tag("b", f"{influence:+.3f}".replace("-", "−"), class_="influence"),
+            " ",
             tag("span", shorten(clip_id, 60), class_="clip"),
-        )  # fmt: skip
+        )
         if row is None:
             return tag("div", head, tag("small", "no longer in the workspace"), class_="card")
         about = tag("small", _about(row))
@@ -99,11 +101,16 @@ class Sounds:
         self.n_heard += 1
         return tag(
             "div",
-            tag("img", src=data_uri(image, "image/webp"), alt="Spectrogram",
-                width=THUMBNAIL[0], height=THUMBNAIL[1]),
+            tag(
+                "img",
+                src=data_uri(image, "image/webp"),
+                alt="Spectrogram",
+                width=THUMBNAIL[0],
+                height=THUMBNAIL[1],
+            ),
             tag("audio", src=data_uri(audio, "audio/ogg"), controls="", preload="none"),
             class_="media",
-        ), ""  # fmt: skip
+        ), ""
 
 
 def _first_segments(workspace: Workspace, clip_ids: Sequence[str]) -> list[dict[Any, Any]]:

@@ -66,9 +66,13 @@ def spread(values: Iterable[float], start: float, end: float, floor: float = 0.0
 def picture(height: float, words: str, *parts: object) -> Html:
     """The whole figure with a name for those who cannot see it."""
     return tag(
-        "svg", tag("title", words), *parts, viewBox=f"0 0 {WIDTH} {round(height)}", role="img",
+        "svg",
+        tag("title", words),
+        *parts,
+        viewBox=f"0 0 {WIDTH} {round(height)}",
+        role="img",
         class_="figure",
-    )  # fmt: skip
+    )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
@@ -82,9 +86,14 @@ def words(
     """Words at a place; ``full`` is shown by the pointer where the words are shortened."""
     hint = tag("title", full) if full and full != content else None
     return tag(
-        "text", hint, content, x=round(x, 1), y=round(y, 1), class_=class_ or None,
+        "text",
+        hint,
+        content,
+        x=round(x, 1),
+        y=round(y, 1),
+        class_=class_ or None,
         text_anchor=None if anchor == "start" else anchor,
-    )  # fmt: skip
+    )
 
 
 def title_lines(content: str, room: float) -> list[str]:
@@ -117,9 +126,12 @@ def mark(
 ) -> Html:
     """A mark with what the pointer shows over it."""
     return tag(
-        "path", tag("title", "\n".join(lines)), d=SYMBOLS[symbol], class_=f"mark {class_}"
-        + ("" if is_filled else " hollow"), transform=f"translate({x} {y})",
-    )  # fmt: skip
+        "path",
+        tag("title", "\n".join(lines)),
+        d=SYMBOLS[symbol],
+        class_=f"mark {class_}" + ("" if is_filled else " hollow"),
+        transform=f"translate({x} {y})",
+    )
 
 
 def upright_axis(scale: Scale, left: float, right: float, with_numbers: bool) -> Html:

@@ -28,11 +28,13 @@ def panel_table(frame: pd.DataFrame, view: PanelView) -> Html:
     head = tag("tr", *[tag("th", heading(name), scope="col") for name in columns])
     body = [
         tag(
-            "tr", *[cell(records[i][name], name) for name in columns],
-            class_="out" if panel_rows.stands_out(records[i], view) else None, data_row=int(i),
+            "tr",
+            *[cell(records[i][name], name) for name in columns],
+            class_="out" if panel_rows.stands_out(records[i], view) else None,
+            data_row=int(i),
         )
         for i in order
-    ]  # fmt: skip
+    ]
     return tag("table", tag("thead", head), tag("tbody", *body), class_="wide")
 
 

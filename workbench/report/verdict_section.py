@@ -18,11 +18,17 @@ def verdict_section(verdicts: Sequence[Verdict]) -> Html:
     else:
         cards = [verdict_card(one) for one in verdicts]
     return tag(
-        "section", tag("h2", "Verdicts"),
-        tag("p", "Decided by rules that were fixed beforehand, quoted below. “Undecided” is a "
-            "verdict, and the usual one on few clips.", class_="lead"),
-        tag("div", *cards, class_="verdicts"), id="verdicts",
-    )  # fmt: skip
+        "section",
+        tag("h2", "Verdicts"),
+        tag(
+            "p",
+            "Decided by rules that were fixed beforehand, quoted below. “Undecided” is a "
+            "verdict, and the usual one on few clips.",
+            class_="lead",
+        ),
+        tag("div", *cards, class_="verdicts"),
+        id="verdicts",
+    )
 
 
 def verdict_card(verdict: Verdict) -> Html:

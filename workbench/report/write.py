@@ -81,13 +81,21 @@ def write_report(
         cast(diagnosis, workspace, roles),
         warnings(diagnosis),
         *sections,
-        tag("section", tag("h2", "What this does not show"),
-            tag("ul", *[tag("li", one) for one in LIMITS]), id="limits"),
-        tag("section", tag("h2", "The rules"),
+        tag(
+            "section",
+            tag("h2", "What this does not show"),
+            tag("ul", *[tag("li", one) for one in LIMITS]),
+            id="limits",
+        ),
+        tag(
+            "section",
+            tag("h2", "The rules"),
             tag("p", "Fixed before any number was looked at.", class_="lead"),
-            tag("pre", rules_text), id="rules"),
+            tag("pre", rules_text),
+            id="rules",
+        ),
         provenance(diagnosis, workspace, sounds),
-    )  # fmt: skip
+    )
     return _replace(Path(path), page(f"Diagnosis of {diagnosis.student}", body))
 
 
@@ -96,13 +104,15 @@ def page(title: str, body: Html) -> str:
     # The style is this program's own file: the only content that is not escaped.
     style = tag("style", Html(STYLE.read_text(encoding="utf-8")))
     head = tag(
-        "head", tag("meta", charset="utf-8"),
+        "head",
+        tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
-        tag("title", title), style,
-    )  # fmt: skip
+        tag("title", title),
+        style,
+    )
     return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
 
 
@@ -125,12 +135,17 @@ def header(diagnosis: Diagnosis, written_at: datetime) -> Html:
     return tag(
         "header",
         tag("p", "USAD Workbench · teacher-bias diagnosis", class_="kicker"),
-        tag("h1", "What ", tag("span", diagnosis.student, class_="student-name"),
-            " took from its teachers" if diagnosis.are_teachers_known
-            else " shares with encoders that may have taught it"),
+        tag(
+            "h1",
+            "What ",
+            tag("span", diagnosis.student, class_="student-name"),
+            " took from its teachers"
+            if diagnosis.are_teachers_known
+            else " shares with encoders that may have taught it",
+        ),
         tag("p", ". ".join(lines) + ".", class_="lead"),
         tag("p", f"Written {written_at:%Y-%m-%d %H:%M} UTC", class_="note"),
-    )  # fmt: skip
+    )
 
 
 def contents(diagnosis: Diagnosis) -> Html:
@@ -150,12 +165,19 @@ def cast(diagnosis: Diagnosis, workspace: Workspace, roles: Mapping[str, str]) -
     for name, role in roles.items():
         about = known.get(name, {})
         values = (
-            name, role, about.get("domain"), about.get("n_layers"),
-            parameters(about.get("n_params")), about.get("licence"),
-        )  # fmt: skip
+            name,
+            role,
+            about.get("domain"),
+            about.get("n_layers"),
+            parameters(about.get("n_params")),
+            about.get("licence"),
+        )
         rows.append(tag("tr", *[tag("td", _plain(value)) for value in values]))
-    table = tag("table", tag("thead", tag("tr", *[tag("th", h, scope="col") for h in head])),
-                tag("tbody", *rows))  # fmt: skip
+    table = tag(
+        "table",
+        tag("thead", tag("tr", *[tag("th", h, scope="col") for h in head])),
+        tag("tbody", *rows),
+    )
     who = "Teachers taught this student. Controls did not: they are the yardstick. "
     if not diagnosis.are_teachers_known:
         who = (
@@ -163,11 +185,18 @@ def cast(diagnosis: Diagnosis, workspace: Workspace, roles: Mapping[str, str]) -
             "controls are the yardstick. "
         )
     return tag(
-        "section", tag("h2", "Encoders"),
-        tag("p", who, "Baselines need no training. Layers named in a row are the student's, others are "
-            "taken at the same relative depth.", class_="lead"),
-        tag("div", table, class_="scroll"), id="encoders",
-    )  # fmt: skip
+        "section",
+        tag("h2", "Encoders"),
+        tag(
+            "p",
+            who,
+            "Baselines need no training. Layers named in a row are the student's, others are "
+            "taken at the same relative depth.",
+            class_="lead",
+        ),
+        tag("div", table, class_="scroll"),
+        id="encoders",
+    )
 
 
 def warnings(diagnosis: Diagnosis) -> Html:
@@ -184,18 +213,23 @@ def provenance(diagnosis: Diagnosis, workspace: Workspace, sounds: Sounds) -> Ht
     made = dict(diagnosis.provenance)
     weights = made.pop("weights_sha256", {})
     rows: list[tuple[str, Any]] = [
-        ("student", diagnosis.student), ("workspace", workspace.folder.name),
+        ("student", diagnosis.student),
+        ("workspace", workspace.folder.name),
         ("selection", diagnosis.selection or "all clips that every encoder has"),
-        ("seed", diagnosis.seed), ("student layers", ", ".join(map(str, diagnosis.layers))),
-    ]  # fmt: skip
+        ("seed", diagnosis.seed),
+        ("student layers", ", ".join(map(str, diagnosis.layers))),
+    ]
     for name, value in made.items():
         rows += _flat(name, value)
     return tag(
-        "section", tag("h2", "Provenance"), tag("div", pairs(rows), class_="scroll"),
+        "section",
+        tag("h2", "Provenance"),
+        tag("div", pairs(rows), class_="scroll"),
         tag("h3", "Weights (SHA-256)"),
         tag("div", pairs([(k, tag("code", v)) for k, v in weights.items()]), class_="scroll"),
-        tag("p", sounds.room_words(), class_="note"), id="provenance",
-    )  # fmt: skip
+        tag("p", sounds.room_words(), class_="note"),
+        id="provenance",
+    )
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, Any]]:

@@ -133,12 +133,17 @@ def synthetic_trainer(
     )
     specs = tuple(
         HeadSpec(
-            teacher=domain, student_layer=layer, teacher_layer=layer, kind="ffn",
-            teacher_dim=dim, student_dim=config.dim, hidden_dim=config.dim,
+            teacher=domain,
+            student_layer=layer,
+            teacher_layer=layer,
+            kind="ffn",
+            teacher_dim=dim,
+            student_dim=config.dim,
+            hidden_dim=config.dim,
         )
         for domain, (dim, _) in TEACHERS.items()
         for layer in layers
-    )  # fmt: skip
+    )
     on_accelerator = device == "cuda"
     recipe = Recipe(
         name="bench",

@@ -59,9 +59,11 @@ SECONDS = 12.0
 PILOT_CLIPS_PER_DOMAIN = 2
 REPEATS = 3
 _BLOCKS = {
-    "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
     "intermediate_size": 1024,
-}  # fmt: skip
+}
 _LAYER_NORM = {**_BLOCKS, "feat_extract_norm": "layer", "do_stable_layer_norm": True}
 _TRANSFORMERS = "transformers in a plain loop"
 _OUR_NETWORK = "the network in a plain loop"
@@ -131,8 +133,10 @@ def _muq(folder: Path) -> Sides:
     net = MuqNet(config).eval()
     conformer = {"num_attention_heads": config.n_heads, "intermediate_size": config.ffn_dim}
     description = {
-        "encoder_dim": config.dim, "encoder_depth": config.n_layers, "w2v2_config": conformer,
-    }  # fmt: skip
+        "encoder_dim": config.dim,
+        "encoder_depth": config.n_layers,
+        "w2v2_config": conformer,
+    }
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(description), encoding="utf-8")
     save_file(net.state_dict(), folder / "model.safetensors")
@@ -149,9 +153,11 @@ def _muq(folder: Path) -> Sides:
         return list(seen)
 
     return Sides(
-        encoder=load_encoder(f"hf:{folder}"), states=states, peer=_OUR_NETWORK,
+        encoder=load_encoder(f"hf:{folder}"),
+        states=states,
+        peer=_OUR_NETWORK,
         front_end=lambda clips: net.log_mel(torch.from_numpy(np.stack(clips))),
-    )  # fmt: skip
+    )
 
 
 def _first(result: Any) -> Tensor:
@@ -167,9 +173,11 @@ def _atst(folder: Path) -> Sides:
     spec = encoder_spec("atst-frame")
     n_layers = config.n_layers + 1
     small = replace(
-        spec, n_layers=config.n_layers, dims=(config.dim,) * n_layers,
+        spec,
+        n_layers=config.n_layers,
+        dims=(config.dim,) * n_layers,
         frame_rates_hz=spec.frame_rates_hz[:n_layers],
-    )  # fmt: skip
+    )
     encoder = AtstEncoder(small, net, "0" * 64)
 
     def log_mel(clips: list[Samples]) -> tuple[Tensor, Tensor]:
@@ -189,15 +197,17 @@ CASES: Mapping[str, Callable[[Path], Sides]] = {
         model="WavLMModel", extractor="Wav2Vec2FeatureExtractor", config=_BLOCKS
     ),
     "WavLM, layer norm": Case(
-        model="WavLMModel", extractor="Wav2Vec2FeatureExtractor", config=_LAYER_NORM,
+        model="WavLMModel",
+        extractor="Wav2Vec2FeatureExtractor",
+        config=_LAYER_NORM,
         front_end=_WITH_MASK,
     ),
-    "wav2vec2": Case(
-        model="Wav2Vec2Model", extractor="Wav2Vec2FeatureExtractor", config=_BLOCKS
-    ),
+    "wav2vec2": Case(model="Wav2Vec2Model", extractor="Wav2Vec2FeatureExtractor", config=_BLOCKS),
     "SEW": Case(model="SEWModel", extractor="Wav2Vec2FeatureExtractor", config=_BLOCKS),
     "HuBERT": Case(
-        model="HubertModel", extractor="Wav2Vec2FeatureExtractor", config=_LAYER_NORM,
+        model="HubertModel",
+        extractor="Wav2Vec2FeatureExtractor",
+        config=_LAYER_NORM,
         front_end=_WITH_MASK,
     ),
     "data2vec audio": Case(
@@ -207,28 +217,43 @@ CASES: Mapping[str, Callable[[Path], Sides]] = {
         model="Wav2Vec2BertModel", extractor="SeamlessM4TFeatureExtractor", config=_BLOCKS
     ),
     "Whisper": Case(
-        model="WhisperModel", extractor="WhisperFeatureExtractor", part="encoder",
+        model="WhisperModel",
+        extractor="WhisperFeatureExtractor",
+        part="encoder",
         call={},
-        config={"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6,
-                "encoder_ffn_dim": 1536, "decoder_layers": 1, "decoder_ffn_dim": 16},
+        config={
+            "d_model": 384,
+            "encoder_layers": 4,
+            "encoder_attention_heads": 6,
+            "encoder_ffn_dim": 1536,
+            "decoder_layers": 1,
+            "decoder_ffn_dim": 16,
+        },
     ),
     "AF-Whisper": Case(
-        model="AudioFlamingo3Encoder", extractor="WhisperFeatureExtractor",
-        config={"hidden_size": 384, "num_hidden_layers": 4, "num_attention_heads": 6,
-                "intermediate_size": 1536},
-        front_end={"feature_size": 128}, call={"return_attention_mask": True},
+        model="AudioFlamingo3Encoder",
+        extractor="WhisperFeatureExtractor",
+        config={
+            "hidden_size": 384,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 6,
+            "intermediate_size": 1536,
+        },
+        front_end={"feature_size": 128},
+        call={"return_attention_mask": True},
         rename={"attention_mask": "input_features_mask"},
     ),
-    "AST": Case(
-        model="ASTModel", extractor="ASTFeatureExtractor", config=_BLOCKS, call={}
-    ),
+    "AST": Case(model="ASTModel", extractor="ASTFeatureExtractor", config=_BLOCKS, call={}),
     "CLAP": Case(
-        model="ClapAudioModel", extractor="ClapFeatureExtractor", config={},
-        front_end={"truncation": "rand_trunc"}, call={},
+        model="ClapAudioModel",
+        extractor="ClapFeatureExtractor",
+        config={},
+        front_end={"truncation": "rand_trunc"},
+        call={},
     ),
     "MuQ": _muq,
     "ATST-Frame": _atst,
-}  # fmt: skip
+}
 
 
 def bench_adapters(
@@ -357,7 +382,10 @@ def _shares(sides: Sides, workspace: Workspace, paths: Sequence[Path]) -> str:
         lambda: append_vectors(workspace, record, "mean", ids.to_numpy(np.int64), vectors)
     )
     stages = {
-        "decode": decode, "front end": front_end, "forward": features - front_end, "write": write,
-    }  # fmt: skip
+        "decode": decode,
+        "front end": front_end,
+        "forward": features - front_end,
+        "write": write,
+    }
     total = sum(stages.values())
     return ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in stages.items())

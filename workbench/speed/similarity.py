@@ -123,9 +123,12 @@ def _rsa(dim: int) -> Row:
 
     times = median_seconds({"ours": lambda: rsa_spearman(x, y), "peer": peer}, 3)
     return make_row(
-        f"RSA, {RSA_CLIPS} clips × {dim}", 1 / times["ours"], "1/s", "rsatoolbox",
+        f"RSA, {RSA_CLIPS} clips × {dim}",
+        1 / times["ours"],
+        "1/s",
+        "rsatoolbox",
         1 / times["peer"],
-    )  # fmt: skip
+    )
 
 
 def _layers(n_layers: int, n_clips: int, dim: int) -> tuple[Layers, Layers]:

@@ -44,9 +44,12 @@ def view() -> None:
     show_warnings(run)
     names = list(dict.fromkeys([*stored.panel_names(state.sql), "similarity"]))
     name = page.choose(
-        "Panel", names, key="bias.panel", default="inheritance",
+        "Panel",
+        names,
+        key="bias.panel",
+        default="inheritance",
         show=lambda one: VIEWS[one].title if one in VIEWS else one,
-    )  # fmt: skip
+    )
     if name == "similarity" and not run.selection:
         similarity()
     else:
@@ -101,10 +104,14 @@ def chart(student: str, measure: str) -> None:
     unseen = frozenset(unseen_domains(state.sql, student))
     role_legend(set(best["teacher"].map(roles)))
     event = st.plotly_chart(
-        bias.dots(best, roles, unseen, measure, encoder_names(state.sql)), key=f"bias.chart.{student}.{measure}",
-        on_select="rerun", selection_mode="points", config=QUIET, theme=None,
+        bias.dots(best, roles, unseen, measure, encoder_names(state.sql)),
+        key=f"bias.chart.{student}.{measure}",
+        on_select="rerun",
+        selection_mode="points",
+        config=QUIET,
+        theme=None,
         alt="Best value of each encoder with its interval, one panel per domain.",
-    )  # fmt: skip
+    )
     clicked = custom_data(event)
     if clicked:
         domain, teacher, student_layer, teacher_layer = clicked[-1]
@@ -115,11 +122,24 @@ def chart(student: str, measure: str) -> None:
     with st.expander("These numbers as a table"):
         table.show(
             best.assign(role=best["teacher"].map(roles)).rename(columns={"teacher": "encoder"})[
-                ["domain", "encoder", "role", "value", "ci_low", "ci_high", "null_q95", "p_value",
-                 "student_layer", "teacher_layer", "n_pairs", "n_clips", "n_clusters"]
+                [
+                    "domain",
+                    "encoder",
+                    "role",
+                    "value",
+                    "ci_low",
+                    "ci_high",
+                    "null_q95",
+                    "p_value",
+                    "student_layer",
+                    "teacher_layer",
+                    "n_pairs",
+                    "n_clips",
+                    "n_clusters",
+                ]
             ],
             file_name="bias.csv",
-        )  # fmt: skip
+        )
 
 
 def behind(cell: state.Cell) -> None:

@@ -19,9 +19,15 @@ def view() -> None:
     page.head("Data", "The tables of this workspace as they are.")
     tabs = dict(zip(TABS, st.tabs(list(TABS)), strict=True))
     for name, show in (
-        ("Clips", all_clips), ("Checks", checks), ("Failures", failures), ("Spaces", spaces),
-        ("Indexes", indexes), ("Maps", all_maps), ("Tasks", tasks), ("SQL", sql_box),
-    ):  # fmt: skip
+        ("Clips", all_clips),
+        ("Checks", checks),
+        ("Failures", failures),
+        ("Spaces", spaces),
+        ("Indexes", indexes),
+        ("Maps", all_maps),
+        ("Tasks", tasks),
+        ("SQL", sql_box),
+    ):
         with tabs[name], page.errors_in_words():
             show()
 
@@ -89,8 +95,10 @@ def indexes() -> None:
     found = data.indexes(state.sql)
     if found.empty:
         if page.is_embedded():
-            page.empty("There are no indexes yet: search compares with every vector.",
-                       page.command("index"))  # fmt: skip
+            page.empty(
+                "There are no indexes yet: search compares with every vector.",
+                page.command("index"),
+            )
         return
     st.caption(
         "Recall at 10: the share of the ten nearest that the index finds, against exact search "

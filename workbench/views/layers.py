@@ -84,9 +84,12 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
     names = [name for name in roles if name in set(mine["teacher"])]
     with columns[1]:
         teacher = page.choose_encoder(
-            "Compared with", names, key="layers.teacher", roles=roles,
+            "Compared with",
+            names,
+            key="layers.teacher",
+            roles=roles,
             default=layers.nearest(state.sql, student),
-        )  # fmt: skip
+        )
     measures = sorted(mine[mine["teacher"] == teacher]["measure"])
     with columns[2]:
         measure = page.choose("Measure", measures, key="layers.measure", show=measure_words)
@@ -98,9 +101,12 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
     top = layers.top_of_scale(state.sql, student, measure)
     names = encoder_names(state.sql)
     figure = layers.heatmaps(
-        rows, student=shown(student, names), teacher=shown(teacher, names), measure=measure,
+        rows,
+        student=shown(student, names),
+        teacher=shown(teacher, names),
+        measure=measure,
         top=top,
-    )  # fmt: skip
+    )
     key = f"layers.chart.{student}.{teacher}.{measure}"
 
     def clicked() -> None:
@@ -109,9 +115,14 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
             set_cell(str(found[-1][0]), int(found[-1][1]), int(found[-1][2]))
 
     st.plotly_chart(
-        figure, key=key, on_select=clicked, selection_mode="points", config=QUIET, theme=None,
+        figure,
+        key=key,
+        on_select=clicked,
+        selection_mode="points",
+        config=QUIET,
+        theme=None,
         alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
-    )  # fmt: skip
+    )
     alpha = stored.alpha_for(state.sql, student)
     above, n = sum(layers.stand_out(rows)), int(rows["value"].notna().sum())
     st.caption(
@@ -131,14 +142,18 @@ def detail(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None
     top = best[best["domain"] == domain].iloc[0] if domain in set(best["domain"]) else rows.iloc[0]
     with columns[1]:
         student_layer = page.choose(
-            "Student layer", sorted(rows["student_layer"].unique().tolist()),
-            key="layers.student_layer", default=int(top["student_layer"]),
-        )  # fmt: skip
+            "Student layer",
+            sorted(rows["student_layer"].unique().tolist()),
+            key="layers.student_layer",
+            default=int(top["student_layer"]),
+        )
     with columns[2]:
         teacher_layer = page.choose(
-            "Other encoder's layer", sorted(rows["teacher_layer"].unique().tolist()),
-            key="layers.teacher_layer", default=int(top["teacher_layer"]),
-        )  # fmt: skip
+            "Other encoder's layer",
+            sorted(rows["teacher_layer"].unique().tolist()),
+            key="layers.teacher_layer",
+            default=int(top["teacher_layer"]),
+        )
     show_cell(state.Cell(student, student_layer, teacher, teacher_layer, domain, measure))
 
 

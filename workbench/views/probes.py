@@ -50,9 +50,12 @@ def routing() -> None:
             return
         cost = page.choose("Cost", costs, key="probes.cost", show=lambda one: COSTS[one])
         st.plotly_chart(
-            panel_figures.cost_figure(drawn, rows[cost], COSTS[cost]), key="probes.routing",
-            theme=None, config=QUIET, alt="Value of each system against its cost, per task.",
-        )  # fmt: skip
+            panel_figures.cost_figure(drawn, rows[cost], COSTS[cost]),
+            key="probes.routing",
+            theme=None,
+            config=QUIET,
+            alt="Value of each system against its cost, per task.",
+        )
 
     show_panel(run, "routing", f"probes.routing.{run.student}.{run.selection}", before=against_cost)
 
@@ -74,9 +77,11 @@ def probed() -> None:
     left, _ = st.columns(2)
     with left:
         protocol = page.choose(
-            "Protocol", protocols, key="probes.protocol",
+            "Protocol",
+            protocols,
+            key="probes.protocol",
             show=lambda p: probes.PROTOCOL_WORDS.get(p, p),
-        )  # fmt: skip
+        )
     rows = probes.probe_rows(state.sql, protocol)
     roles = probes.roles_with_systems(roles_of(state.sql))
     st.caption(f"{probes.PROTOCOL_HELP.get(protocol, '')} {probes.probe_words(rows)}")
@@ -85,9 +90,12 @@ def probed() -> None:
     if rows["value"].notna().any():
         role_legend(set(rows["encoder"].map(roles)))
         st.plotly_chart(
-            probes.probe_figure(rows, roles, encoder_names(state.sql)), key="probes.chart",
-            theme=None, config=QUIET, alt="Value of each encoder with its interval, one panel per task.",
-        )  # fmt: skip
+            probes.probe_figure(rows, roles, encoder_names(state.sql)),
+            key="probes.chart",
+            theme=None,
+            config=QUIET,
+            alt="Value of each encoder with its interval, one panel per task.",
+        )
     page.section("As a table")
     table.show(probes.probe_table(rows, roles), file_name="probes.csv")
 

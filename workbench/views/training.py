@@ -48,9 +48,11 @@ def follow(found: list[Run]) -> None:
     logs = {one.name: state.log_of(one.folder) for one in found}
     live = [one.name for one in found if runs.status_of(one, *logs[one.name]).is_live]
     chosen = page.choose_several(
-        "Runs to compare", names, key="training.runs",
+        "Runs to compare",
+        names,
+        key="training.runs",
         placeholder="those that are running" if live else "the last one",
-    )  # fmt: skip
+    )
     shown = [one for one in found if one.name in (chosen or live[:N_SHOWN] or names[:1])]
     one = shown[0]
     if len(shown) > 1:

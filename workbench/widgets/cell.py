@@ -50,9 +50,12 @@ def _clips(cell: state.Cell) -> None:
 def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
     """Per-clip values with a sentence on what they are: stored ones, else computed now."""
     pair = {
-        "student": cell.student, "student_layer": cell.student_layer, "teacher": cell.teacher,
-        "teacher_layer": cell.teacher_layer, "domain": cell.domain,
-    }  # fmt: skip
+        "student": cell.student,
+        "student_layer": cell.student_layer,
+        "teacher": cell.teacher,
+        "teacher_layer": cell.teacher_layer,
+        "domain": cell.domain,
+    }
     stored = layers.stored_faithfulness(state.sql, **pair, measure=cell.measure)  # type: ignore[arg-type]
     if not stored.empty:
         return stored, (
@@ -70,9 +73,13 @@ def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
 
 def _computed(cell: state.Cell) -> pd.DataFrame:
     return layers.clip_faithfulness(
-        state.workspace(), student=cell.student, student_layer=cell.student_layer,
-        teacher=cell.teacher, teacher_layer=cell.teacher_layer, domain=cell.domain,
-    )  # fmt: skip
+        state.workspace(),
+        student=cell.student,
+        student_layer=cell.student_layer,
+        teacher=cell.teacher,
+        teacher_layer=cell.teacher_layer,
+        domain=cell.domain,
+    )
 
 
 def _cards(side: pd.DataFrame) -> None:

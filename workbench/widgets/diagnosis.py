@@ -56,9 +56,11 @@ def choose_run(key: str, student: str | None = None) -> stored.Run | None:
     mine = {run.selection: run for run in found if run.student == chosen}
     with right:
         selection = page.choose(
-            "Clips", list(mine), key=f"{key}.selection",
+            "Clips",
+            list(mine),
+            key=f"{key}.selection",
             show=lambda one: shorten(one, 90) if one else "all clips that every encoder has",
-        )  # fmt: skip
+        )
     run = mine[selection]
     if not run.are_teachers_known:
         st.caption(
@@ -163,9 +165,11 @@ def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
     ):
         with column:
             picked[name] = page.choose(
-                heading(name).capitalize(), values, key=f"{key}.{view.title}.{name}",
+                heading(name).capitalize(),
+                values,
+                key=f"{key}.{view.title}.{name}",
                 show=lambda one: choice_words(one, names),
-            )  # fmt: skip
+            )
     return panel_rows.chosen(frame, picked)
 
 
@@ -212,9 +216,14 @@ def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> 
             else panel_figures.panel_dots(drawn, view, roles)
         )
     event = st.plotly_chart(
-        figure, key=f"{key}.{view.title}.chart", on_select="rerun", selection_mode="points", config=QUIET,
-        theme=None, alt=f"{view.title}: {view.axis}, with 95% intervals.",
-    )  # fmt: skip
+        figure,
+        key=f"{key}.{view.title}.chart",
+        on_select="rerun",
+        selection_mode="points",
+        config=QUIET,
+        theme=None,
+        alt=f"{view.title}: {view.axis}, with 95% intervals.",
+    )
     st.caption(
         f"Bars are 95% intervals; filled marks stand out after correction over the panel, at "
         f"{run.alpha:g}."

@@ -129,22 +129,36 @@ def choose(
 def download(frame: pd.DataFrame, file_name: str) -> None:
     """A button that saves the whole table."""
     st.download_button(
-        "Download as CSV", write_csv(frame) or "", file_name, "text/csv",
-        icon=":material/download:", on_click="ignore", key=f"download.{file_name}",
-    )  # fmt: skip
+        "Download as CSV",
+        write_csv(frame) or "",
+        file_name,
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"download.{file_name}",
+    )
 
 
-def choose_encoder(label: str, options: Sequence[str], *, key: str, default: str | None = None,
-                   roles: Mapping[str, str] | None = None) -> str:  # fmt: skip
+def choose_encoder(
+    label: str,
+    options: Sequence[str],
+    *,
+    key: str,
+    default: str | None = None,
+    roles: Mapping[str, str] | None = None,
+) -> str:
     """One of several encoders by short name, with the role where ``roles`` has it.
 
     The full name stands below where it differs.
     """
     names = encoder_names(state.sql)
     found = choose(
-        label, options, key=key, default=default,
+        label,
+        options,
+        key=key,
+        default=default,
         show=lambda one: named(one, roles, names) if roles else shown(one, names),
-    )  # fmt: skip
+    )
     if shown(found, names) != found:
         st.caption(plain(found))
     return found

@@ -16,9 +16,12 @@ from usad_workbench.workbench.presenters.text import is_missing, plain, shorten,
 def clip_player(clip: Clip, key: str, height: int = 250) -> None:
     """Spectrogram and player of a clip."""
     st.plotly_chart(
-        sound.spectrogram_figure(clip, height), key=key, config=QUIET, theme=None,
+        sound.spectrogram_figure(clip, height),
+        key=key,
+        config=QUIET,
+        theme=None,
         alt="Spectrogram: seconds across, frequency upwards, louder is brighter.",
-    )  # fmt: skip
+    )
     st.audio(sound.wav_bytes(clip), format="audio/wav")
 
 

@@ -71,9 +71,13 @@ def choose_query() -> Query | None:
         st.session_state["search.source"] = COLLECTION
         st.session_state[CHOSEN] = asked
     kind = st.segmented_control(
-        "Query", [COLLECTION, UPLOAD, RECORD], default=COLLECTION, key="search.source",
-        required=True, persist_state="session",
-    )  # fmt: skip
+        "Query",
+        [COLLECTION, UPLOAD, RECORD],
+        default=COLLECTION,
+        key="search.source",
+        required=True,
+        persist_state="session",
+    )
     if kind == COLLECTION:
         return _collection()
     given = _given(kind)
@@ -128,9 +132,13 @@ def _collection() -> Query | None:
     elif CHOSEN not in st.session_state:
         st.session_state[CHOSEN] = next(iter(texts), None)
     found = st.selectbox(
-        "Clip (type to search)" if n <= hits.MAX_OPTIONS else "Clip", list(texts), key=CHOSEN,
-        format_func=lambda i: texts[i], placeholder="Choose a clip", persist_state="session",
-    )  # fmt: skip
+        "Clip (type to search)" if n <= hits.MAX_OPTIONS else "Clip",
+        list(texts),
+        key=CHOSEN,
+        format_func=lambda i: texts[i],
+        placeholder="Choose a clip",
+        persist_state="session",
+    )
     if n > hits.MAX_OPTIONS:
         st.caption(hits.options_in_words(len(options), n, text))
     if found is None:
@@ -141,10 +149,12 @@ def _collection() -> Query | None:
 
 def _typed(n: int) -> str:
     return st.text_input(
-        "Find a clip", key="search.text", persist_state="session",
+        "Find a clip",
+        key="search.text",
+        persist_state="session",
         placeholder="Words of its name, label, domain, data set or path",
         help=f"The collection has {n:,} segments: more than one list can hold.",
-    )  # fmt: skip
+    )
 
 
 def _cut(given: Any) -> Clip:
@@ -158,10 +168,14 @@ def _cut(given: Any) -> Clip:
     window_s = state.workspace().segmentation.window_s
     if length_s > window_s:
         start_s, end_s = st.slider(
-            "Part to look for (seconds)", 0.0, round(length_s, 2), (0.0, window_s), step=0.1,
+            "Part to look for (seconds)",
+            0.0,
+            round(length_s, 2),
+            (0.0, window_s),
+            step=0.1,
             key=f"search.part.{given.file_id}",
             help=f"At most {hits.LONGEST_QUERY_S:.0f} s; the file has {duration(length_s)}.",
-        )  # fmt: skip
+        )
     start_s, end_s = hits.window(length_s, start_s, end_s)
     if end_s <= 0:
         raise AudioError("It has no samples. Choose another file.")

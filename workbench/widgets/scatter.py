@@ -42,9 +42,14 @@ def pick_points(figure: go.Figure, key: str) -> Picked:
     has several traces.
     """
     event: Any = st.plotly_chart(
-        figure, key=key, on_select="rerun", selection_mode=("points", "box", "lasso"),
-        config=MAP_CHART, theme=None, alt="Map of segments: near points sound alike to the encoder.",
-    )  # fmt: skip
+        figure,
+        key=key,
+        on_select="rerun",
+        selection_mode=("points", "box", "lasso"),
+        config=MAP_CHART,
+        theme=None,
+        alt="Map of segments: near points sound alike to the encoder.",
+    )
     return Picked([int(data[0]) for data in custom_data(event)], outlines(event))
 
 

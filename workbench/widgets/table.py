@@ -42,9 +42,12 @@ def show(
     """
     shown = frame if is_raw else with_short_names(frame, encoder_names(state.sql))
     st.dataframe(
-        shown, hide_index=True, key=key, column_config=columns(frame),
+        shown,
+        hide_index=True,
+        key=key,
+        column_config=columns(frame),
         height=height,
-    )  # fmt: skip
+    )
     if file_name is not None:
         download(frame, file_name)
 
@@ -57,10 +60,15 @@ def show_whole(frame: pd.DataFrame) -> None:
 def pick_row(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int | None:
     """A table of clips; the position of the row that was clicked, if any."""
     event: Any = st.dataframe(
-        frame, hide_index=True, key=key, column_order=column_order(frame),
-        column_config=columns(frame), on_select="rerun", selection_mode="single-row",
+        frame,
+        hide_index=True,
+        key=key,
+        column_order=column_order(frame),
+        column_config=columns(frame),
+        on_select="rerun",
+        selection_mode="single-row",
         height=height,
-    )  # fmt: skip
+    )
     rows = event.selection.rows if event else []
     return int(rows[0]) if rows and rows[0] < len(frame) else None
 
@@ -69,9 +77,14 @@ def pick_any(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int |
     """A table of any rows; the position of the one that was clicked, if any."""
     shown = with_short_names(frame, encoder_names(state.sql))
     event: Any = st.dataframe(
-        shown, hide_index=True, key=key, column_config=number_columns(frame) | columns(frame),
-        on_select="rerun", selection_mode="single-row", height=height,
-    )  # fmt: skip
+        shown,
+        hide_index=True,
+        key=key,
+        column_config=number_columns(frame) | columns(frame),
+        on_select="rerun",
+        selection_mode="single-row",
+        height=height,
+    )
     rows = event.selection.rows if event else []
     return int(rows[0]) if rows and rows[0] < len(frame) else None
 

@@ -39,12 +39,26 @@ from usad_workbench.core.similarity import benjamini_hochberg
 
 NAME = "associations"
 COLUMNS = {
-    "test": "VARCHAR", "domain": "VARCHAR", "encoder": "VARCHAR", "layer": "INTEGER",
-    "d": "DOUBLE", "ci_low": "DOUBLE", "ci_high": "DOUBLE", "p_value": "DOUBLE",
-    "q_value": "DOUBLE", "d_raw": "DOUBLE", "n_clusters_x": "INTEGER", "n_clusters_y": "INTEGER",
-    "confounds": "MAP(VARCHAR, DOUBLE)", "slope": "DOUBLE", "sign_agreement": "DOUBLE",
-    "n_tests": "INTEGER", "n_clips": "INTEGER", "n_clusters": "INTEGER", "reason": "VARCHAR",
-}  # fmt: skip
+    "test": "VARCHAR",
+    "domain": "VARCHAR",
+    "encoder": "VARCHAR",
+    "layer": "INTEGER",
+    "d": "DOUBLE",
+    "ci_low": "DOUBLE",
+    "ci_high": "DOUBLE",
+    "p_value": "DOUBLE",
+    "q_value": "DOUBLE",
+    "d_raw": "DOUBLE",
+    "n_clusters_x": "INTEGER",
+    "n_clusters_y": "INTEGER",
+    "confounds": "MAP(VARCHAR, DOUBLE)",
+    "slope": "DOUBLE",
+    "sign_agreement": "DOUBLE",
+    "n_tests": "INTEGER",
+    "n_clips": "INTEGER",
+    "n_clusters": "INTEGER",
+    "reason": "VARCHAR",
+}
 """``confounds``: difference of the targets in loudness, duration and rate, in standard
 deviations. ``slope``: of the student's d on this encoder's, over tests."""
 
@@ -178,10 +192,17 @@ def _row(
 ) -> tuple[Row, AssociationResult | None]:
     targets = np.concatenate([test.x, test.y])
     row: Row = {
-        "test": test.name, "domain": domain, "encoder": encoder, "layer": layer, "d": math.nan,
-        "p_value": math.nan, "d_raw": math.nan, "n_clips": len(targets),
-        "n_clusters": len(set(material.clusters(targets))), "reason": "",
-    }  # fmt: skip
+        "test": test.name,
+        "domain": domain,
+        "encoder": encoder,
+        "layer": layer,
+        "d": math.nan,
+        "p_value": math.nan,
+        "d_raw": math.nan,
+        "n_clips": len(targets),
+        "n_clusters": len(set(material.clusters(targets))),
+        "reason": "",
+    }
     try:
         found = association(
             material.vectors(encoder, layer), test, material.clusters(), seed=material.config.seed
@@ -189,14 +210,19 @@ def _row(
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, None
     row |= {
-        "n_clusters_x": found.n_x, "n_clusters_y": found.n_y, "reason": found.reason,
-    }  # fmt: skip
+        "n_clusters_x": found.n_x,
+        "n_clusters_y": found.n_y,
+        "reason": found.reason,
+    }
     if math.isnan(found.p_value):
         return row, None
     row |= {
-        "d": found.d, "ci_low": found.ci_low, "ci_high": found.ci_high,
-        "p_value": found.p_value, "d_raw": found.d_raw,
-    }  # fmt: skip
+        "d": found.d,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "p_value": found.p_value,
+        "d_raw": found.d_raw,
+    }
     return row, found
 
 
@@ -223,9 +249,10 @@ def _inheritance(material: Material, rows: list[Row]) -> None:
             continue  # no test of theirs has an effect: each row has its reason
         for row in mine:
             row |= {
-                "slope": found.slope, "sign_agreement": found.sign_agreement,
+                "slope": found.slope,
+                "sign_agreement": found.sign_agreement,
                 "n_tests": found.n_tests,
-            }  # fmt: skip
+            }
 
 
 PANEL = PanelKind(

@@ -49,9 +49,15 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
     places = thinned_rows(material, domain)
     clusters = material.clusters(places)
     row: dict[str, Any] = {
-        "domain": domain, "layer": layer, "novel": math.nan, "fit_r2": math.nan,
-        "shares": {}, "n_clips": len(places), "n_clusters": len(set(clusters)), "reason": "",
-    }  # fmt: skip
+        "domain": domain,
+        "layer": layer,
+        "novel": math.nan,
+        "fit_r2": math.nan,
+        "shares": {},
+        "n_clips": len(places),
+        "n_clusters": len(set(clusters)),
+        "reason": "",
+    }
 
     def of(name: str) -> Any:
         return material.vectors(name, material.matching_layer(name, layer), places)
@@ -60,9 +66,12 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
     student = material.vectors(material.student, layer, places)
     try:
         found = attribute(
-            student, teachers, clusters, seed=material.config.seed,
+            student,
+            teachers,
+            clusters,
+            seed=material.config.seed,
             n_permutations=min(N_PERMUTATIONS, material.config.n_permutations),
-        )  # fmt: skip
+        )
         controls = [of(name) for name in material.controls]
         wrongly = false_attribution(student, teachers, controls, clusters) if controls else math.nan
     except (ShapeError, DegenerateError) as error:
@@ -76,12 +85,19 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
     if found.fit_r2 < MIN_FIT:
         notes.append(f"the mixture fits badly (R2 below {MIN_FIT}): read the variance panel")
     row |= {
-        "shares": found.shares, "ci_low": found.ci_low, "ci_high": found.ci_high,
-        "null_q95": found.null_q95, "p_value": found.p_value, "novel": found.novel,
-        "novel_ci_low": found.novel_ci_low, "novel_ci_high": found.novel_ci_high,
-        "fit_r2": found.fit_r2, "is_reliable": found.is_reliable,
-        "false_attribution": wrongly, "reason": "; ".join(notes),
-    }  # fmt: skip
+        "shares": found.shares,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "null_q95": found.null_q95,
+        "p_value": found.p_value,
+        "novel": found.novel,
+        "novel_ci_low": found.novel_ci_low,
+        "novel_ci_high": found.novel_ci_high,
+        "fit_r2": found.fit_r2,
+        "is_reliable": found.is_reliable,
+        "false_attribution": wrongly,
+        "reason": "; ".join(notes),
+    }
     ids = material.clips.clip_id.to_numpy()[places].tolist()
     return row, [
         drivers_of(cell_name(domain=domain, layer=layer, teacher=name), ids, shares, "attribution")

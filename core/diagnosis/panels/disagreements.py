@@ -50,9 +50,16 @@ def _row(material: Material, domain: str, layer: int) -> dict[str, Any]:
     rows = rows[thin_clusters(material.clusters(rows), config.max_clips, config.seed)]
     clusters = material.clusters(rows)
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {
-        "domain": domain, "layer": layer, "readings": {}, "n_nearest": 0, "warning": "",
-        "n_clips": len(rows), "n_clusters": len(set(clusters)), "reason": "", "measures": {},
-    }  # fmt: skip
+        "domain": domain,
+        "layer": layer,
+        "readings": {},
+        "n_nearest": 0,
+        "warning": "",
+        "n_clips": len(rows),
+        "n_clusters": len(set(clusters)),
+        "reason": "",
+        "measures": {},
+    }
     try:
         found = nearest_by_measure(
             material.vectors(material.student, layer, rows),
@@ -70,11 +77,17 @@ def _row(material: Material, domain: str, layer: int) -> dict[str, Any]:
         for measure, by_encoder in found.values.items()
         for name, value in by_encoder.items()
     }
-    return row | found.nearest | {
-        "measures": found.nearest, "readings": values,
-        "n_nearest": len(set(found.nearest.values())), "warning": found.warning,
-        "reason": "values without interval",
-    }  # fmt: skip
+    return (
+        row
+        | found.nearest
+        | {
+            "measures": found.nearest,
+            "readings": values,
+            "n_nearest": len(set(found.nearest.values())),
+            "warning": found.warning,
+            "reason": "values without interval",
+        }
+    )
 
 
 PANEL = PanelKind(

@@ -122,19 +122,26 @@ def _rows(material: Material, task: Task, teacher: str, found: Answers) -> list[
             continue
         try:
             one = excess_consistency(
-                found[material.student].right, found[teacher].right,
-                [found[name].right for name in controls], task.units, place=place,
-            )  # fmt: skip
+                found[material.student].right,
+                found[teacher].right,
+                [found[name].right for name in controls],
+                task.units,
+                place=place,
+            )
         except (ShapeError, DegenerateError) as error:
             row["reason"] = "; ".join(filter(None, (row["reason"], str(error))))
             continue
         row |= {
-            "excess": one.value, "excess_ci_low": one.ci_low, "excess_ci_high": one.ci_high,
-            "clips_ci_low": one.clips_low, "clips_ci_high": one.clips_high,
-            "p_value": one.p_value, "p_kind": one.p_kind,
+            "excess": one.value,
+            "excess_ci_low": one.ci_low,
+            "excess_ci_high": one.ci_high,
+            "clips_ci_low": one.clips_low,
+            "clips_ci_high": one.clips_high,
+            "p_value": one.p_value,
+            "p_kind": one.p_kind,
             "control_kappa": float(one.control_values.mean()),
             "reason": "; ".join(dict.fromkeys(filter(None, (row["reason"], one.reason)))),
-        }  # fmt: skip
+        }
     if not rows:
         why = (
             f"no excess: no exchangeable control for {teacher} or the student"
@@ -150,10 +157,16 @@ def _consistency(material: Material, task: Task, teacher: str, found: Answers) -
     student = found[material.student]
     row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
     row |= {
-        "task": task.name, "domain": task.domain, "teacher": teacher,
-        "protocol": student.protocol, "p_kind": "none", "copied": "not testable",
-        "controls": [], "n_test": len(task.clip_ids), "reason": "",
-    }  # fmt: skip
+        "task": task.name,
+        "domain": task.domain,
+        "teacher": teacher,
+        "protocol": student.protocol,
+        "p_kind": "none",
+        "copied": "not testable",
+        "controls": [],
+        "n_test": len(task.clip_ids),
+        "reason": "",
+    }
     settings = {"n_resamples": N_RESAMPLES, "seed": material.config.seed}
     one = error_consistency(student.right, found[teacher].right, task.units, **settings)
     row |= {key: getattr(one, key) for key in CONSISTENCY_KEYS}
@@ -161,9 +174,11 @@ def _consistency(material: Material, task: Task, teacher: str, found: Answers) -
         student.labels, found[teacher].labels, task.labels, task.units, **settings
     )
     row |= {
-        "shared_confusions": shared.kappa, "shared_ci_low": shared.ci_low,
-        "shared_ci_high": shared.ci_high, "n_both_wrong": shared.n_clips,
-    }  # fmt: skip
+        "shared_confusions": shared.kappa,
+        "shared_ci_low": shared.ci_low,
+        "shared_ci_high": shared.ci_high,
+        "n_both_wrong": shared.n_clips,
+    }
     if math.isnan(shared.kappa) and shared.reason:
         why = f"no shared confusions: {shared.reason}"
         row["reason"] = "; ".join(filter(None, (row["reason"], why)))
@@ -171,10 +186,22 @@ def _consistency(material: Material, task: Task, teacher: str, found: Answers) -
 
 
 CONSISTENCY_KEYS = (
-    "kappa", "ci_low", "ci_high", "kappa_unbiased", "kappa_max", "copy_probability",
-    "copy_ci_low", "copy_ci_high", "agreement", "accuracy", "teacher_accuracy", "n_errors",
-    "n_clips", "n_clusters", "reason",
-)  # fmt: skip
+    "kappa",
+    "ci_low",
+    "ci_high",
+    "kappa_unbiased",
+    "kappa_max",
+    "copy_probability",
+    "copy_ci_low",
+    "copy_ci_high",
+    "agreement",
+    "accuracy",
+    "teacher_accuracy",
+    "n_errors",
+    "n_clips",
+    "n_clusters",
+    "reason",
+)
 
 
 def _drivers(material: Material, task: Task, teacher: str, found: Answers) -> Drivers:

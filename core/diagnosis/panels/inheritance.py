@@ -153,9 +153,12 @@ def compute(material: Material, progress: Progress) -> Panel:
     _compare_home(material, rows, known)
     _answer(rows, material.config.rules)
     return Panel(
-        name=NAME, columns=COLUMNS, rows=rows, drivers=drivers,
+        name=NAME,
+        columns=COLUMNS,
+        rows=rows,
+        drivers=drivers,
         warnings=_warnings(material, controls, rows),
-    )  # fmt: skip
+    )
 
 
 def _thinned(material: Material, domain: str) -> Indices:
@@ -187,18 +190,30 @@ def _setting(
     matrix, reason = None, ""
     try:
         matrix = layer_similarity(
-            [vectors[name] for name in mine], [vectors[name] for name in theirs], clusters,
-            measure=measure, k=material.config.k, n_permutations=0, seed=material.config.seed,
+            [vectors[name] for name in mine],
+            [vectors[name] for name in theirs],
+            clusters,
+            measure=measure,
+            k=material.config.k,
+            n_permutations=0,
+            seed=material.config.seed,
             max_clips=len(rows),
-        )  # fmt: skip
+        )
     except (ShapeError, DegenerateError) as error:
         reason = str(error)
     return _Setting(
-        domain=domain, layer=layer, measure=measure, clusters=clusters,
-        clip_ids=material.clips.clip_id.to_numpy()[rows].tolist(), vectors=vectors,
-        in_student_place=mine, in_teacher_place=theirs, matrix=matrix, reason=reason,
+        domain=domain,
+        layer=layer,
+        measure=measure,
+        clusters=clusters,
+        clip_ids=material.clips.clip_id.to_numpy()[rows].tolist(),
+        vectors=vectors,
+        in_student_place=mine,
+        in_teacher_place=theirs,
+        matrix=matrix,
+        reason=reason,
         k=material.config.k,
-    )  # fmt: skip
+    )
 
 
 def _cells(
@@ -217,9 +232,10 @@ def _cells(
         if not names:
             continue
         row = _empty(material, setting, teacher) | {
-            "form": FORMS[place], "controls": list(names),
+            "form": FORMS[place],
+            "controls": list(names),
             "rests_on": rests_on(material, names, place),
-        }  # fmt: skip
+        }
         instead_of = material.student if place == "student" else teacher
         match = matches.match(instead_of, names, setting.layer, setting.domain)
         row |= {key: getattr(match, key) for key in MATCH_KEYS}
@@ -246,9 +262,14 @@ def _cells(
 
 
 MATCH_KEYS = (
-    "accuracy", "control_accuracy", "dim", "control_dim", "n_params", "control_n_params",
+    "accuracy",
+    "control_accuracy",
+    "dim",
+    "control_dim",
+    "n_params",
+    "control_n_params",
     "is_matched",
-)  # fmt: skip
+)
 CELL_KEYS = ("teacher", "domain", "layer", "measure", "form")
 
 
@@ -259,24 +280,35 @@ def _key(row: Row) -> tuple[Any, ...]:
 def _empty(material: Material, setting: _Setting, teacher: str) -> Row:
     row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
     return row | {
-        "teacher": teacher, "domain": setting.domain, "layer": setting.layer,
+        "teacher": teacher,
+        "domain": setting.domain,
+        "layer": setting.layer,
         "teacher_layer": material.matching_layer(teacher, setting.layer),
-        "measure": setting.measure, "p_kind": "none", "inherited": "not testable",
-        "similarity": setting.similarity(teacher), "controls": [],
-        "n_clips": len(setting.clip_ids), "n_clusters": len(set(setting.clusters)), "reason": "",
-    }  # fmt: skip
+        "measure": setting.measure,
+        "p_kind": "none",
+        "inherited": "not testable",
+        "similarity": setting.similarity(teacher),
+        "controls": [],
+        "n_clips": len(setting.clip_ids),
+        "n_clusters": len(set(setting.clusters)),
+        "reason": "",
+    }
 
 
 def _numbers(found: Excess, alpha: float) -> Row:
     detectable = found.detectable(alpha)
     return {
-        "excess": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high,
-        "p_value": found.p_value, "p_kind": found.p_kind,
+        "excess": found.value,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "p_value": found.p_value,
+        "p_kind": found.p_kind,
         "control_similarity": float(found.control_values.mean()),
-        "clips_ci_low": found.clips_low, "clips_ci_high": found.clips_high,
+        "clips_ci_low": found.clips_low,
+        "clips_ci_high": found.clips_high,
         "detectable": detectable if detectable < LARGEST_EXCESS else math.nan,
         "reason": found.reason,
-    }  # fmt: skip
+    }
 
 
 def _compare_home(

@@ -35,14 +35,31 @@ from usad_workbench.core.similarity import benjamini_hochberg
 
 NAME = "interventions"
 COLUMNS = {
-    "kind": "VARCHAR", "intervention": "VARCHAR", "strength": "DOUBLE", "unit": "VARCHAR",
-    "domain": "VARCHAR", "encoder": "VARCHAR", "layer": "INTEGER", "teacher": "VARCHAR",
-    "teacher_layer": "INTEGER", "displacement": "DOUBLE", "invariance": "DOUBLE",
-    "similarity": "DOUBLE", "slope": "DOUBLE", "controls": "DOUBLE", "excess": "DOUBLE",
-    "ci_low": "DOUBLE", "ci_high": "DOUBLE", "p_value": "DOUBLE", "q_value": "DOUBLE",
-    "inherited": "VARCHAR", "n_controls": "INTEGER", "n_clips": "INTEGER",
-    "n_clusters": "INTEGER", "reason": "VARCHAR",
-}  # fmt: skip
+    "kind": "VARCHAR",
+    "intervention": "VARCHAR",
+    "strength": "DOUBLE",
+    "unit": "VARCHAR",
+    "domain": "VARCHAR",
+    "encoder": "VARCHAR",
+    "layer": "INTEGER",
+    "teacher": "VARCHAR",
+    "teacher_layer": "INTEGER",
+    "displacement": "DOUBLE",
+    "invariance": "DOUBLE",
+    "similarity": "DOUBLE",
+    "slope": "DOUBLE",
+    "controls": "DOUBLE",
+    "excess": "DOUBLE",
+    "ci_low": "DOUBLE",
+    "ci_high": "DOUBLE",
+    "p_value": "DOUBLE",
+    "q_value": "DOUBLE",
+    "inherited": "VARCHAR",
+    "n_controls": "INTEGER",
+    "n_clips": "INTEGER",
+    "n_clusters": "INTEGER",
+    "reason": "VARCHAR",
+}
 Row = dict[str, Any]
 
 
@@ -77,9 +94,12 @@ def compute(material: Material, progress: Progress) -> Panel:
             is_shown = value <= material.config.rules.alpha and row["excess"] > 0
             row["inherited"] = answer_of(is_shown, row["ci_low"], row["ci_high"])
     return Panel(
-        name=NAME, columns=COLUMNS, rows=job.rows, drivers=job.drivers,
+        name=NAME,
+        columns=COLUMNS,
+        rows=job.rows,
+        drivers=job.drivers,
         warnings=job.measured.warnings,
-    )  # fmt: skip
+    )
 
 
 def _sensitivity_rows(job: _Job, encoder: str, layer: int, domain: str) -> None:
@@ -98,10 +118,18 @@ def _sensitivity_rows(job: _Job, encoder: str, layer: int, domain: str) -> None:
             _add_sensitivity(job, base, result, distances[:, sample])
             return
     job.rows += [
-        base | {"intervention": one.name, "strength": one.strength, "unit": one.unit,
-                "displacement": np.nan, "n_clips": 0, "n_clusters": 0, "reason": reason}
+        base
+        | {
+            "intervention": one.name,
+            "strength": one.strength,
+            "unit": one.unit,
+            "displacement": np.nan,
+            "n_clips": 0,
+            "n_clusters": 0,
+            "reason": reason,
+        }
         for one in INTERVENTIONS
-    ]  # fmt: skip
+    ]
 
 
 def _sensitivity(
@@ -132,12 +160,17 @@ def _add_sensitivity(
     ids = clips.clip_id[clips.domain == base["domain"]].tolist()
     for i, one in enumerate(INTERVENTIONS):
         row = base | {
-            "intervention": one.name, "strength": one.strength, "unit": one.unit,
+            "intervention": one.name,
+            "strength": one.strength,
+            "unit": one.unit,
             "displacement": float(result.displacement[i]),
-            "invariance": float(result.invariance[i]), "ci_low": float(low[i]),
-            "ci_high": float(high[i]), "n_clips": int(result.n_clips[i]),
-            "n_clusters": result.n_clusters, "reason": reason,
-        }  # fmt: skip
+            "invariance": float(result.invariance[i]),
+            "ci_low": float(low[i]),
+            "ci_high": float(high[i]),
+            "n_clips": int(result.n_clips[i]),
+            "n_clusters": result.n_clusters,
+            "reason": reason,
+        }
         job.rows.append(row)
         if base["encoder"] == job.material.student:
             cell = cell_name(
@@ -156,10 +189,18 @@ def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
     student = job.found.get((material.student, layer, domain))
     theirs = job.found.get((teacher, theirs_layer, domain))
     base = {
-        "kind": "profile", "teacher": teacher, "teacher_layer": theirs_layer, "domain": domain,
-        "encoder": material.student, "layer": layer, "p_value": np.nan, "q_value": np.nan,
-        "excess": np.nan, "similarity": np.nan, "inherited": "not testable",
-    }  # fmt: skip
+        "kind": "profile",
+        "teacher": teacher,
+        "teacher_layer": theirs_layer,
+        "domain": domain,
+        "encoder": material.student,
+        "layer": layer,
+        "p_value": np.nan,
+        "q_value": np.nan,
+        "excess": np.nan,
+        "similarity": np.nan,
+        "inherited": "not testable",
+    }
     if student is None or theirs is None:
         job.rows.append(base | {"n_clips": 0, "n_clusters": 0, "reason": NOT_MEASURED})
         return
@@ -170,9 +211,10 @@ def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
         and (name, material.matching_layer(name, layer), domain) in job.found
     ]
     counts = {
-        "n_controls": len(controls), "n_clips": max(student.n_clips),
+        "n_controls": len(controls),
+        "n_clips": max(student.n_clips),
         "n_clusters": student.n_clusters,
-    }  # fmt: skip
+    }
     try:
         excess = excess_similarity(student, theirs, controls)
         slope = profile_slope(student.profile, theirs.profile)
@@ -180,21 +222,39 @@ def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
         job.rows.append(base | counts | {"reason": str(error)})
         return
     job.rows.append(
-        base | counts
-        | {"similarity": excess.value, "slope": slope, "controls": excess.controls,
-           "excess": excess.excess, "ci_low": excess.ci_low, "ci_high": excess.ci_high,
-           "p_value": excess.p_value, "reason": excess.reason}
-    )  # fmt: skip
+        base
+        | counts
+        | {
+            "similarity": excess.value,
+            "slope": slope,
+            "controls": excess.controls,
+            "excess": excess.excess,
+            "ci_low": excess.ci_low,
+            "ci_high": excess.ci_high,
+            "p_value": excess.p_value,
+            "reason": excess.reason,
+        }
+    )
     for i, one in enumerate(INTERVENTIONS):
         mine, other = (excess_of_cause(x, controls, i) for x in (student, theirs))
         job.rows.append(
-            base | counts
-            | {"kind": "cause", "intervention": one.name, "strength": one.strength,
-               "unit": one.unit, "displacement": float(student.displacement[i]),
-               "excess": mine.excess, "ci_low": mine.ci_low, "ci_high": mine.ci_high,
-               "controls": mine.controls, "p_value": mine.p_value,
-               "inherited": inherited_trait(mine, other), "reason": mine.reason}
-        )  # fmt: skip
+            base
+            | counts
+            | {
+                "kind": "cause",
+                "intervention": one.name,
+                "strength": one.strength,
+                "unit": one.unit,
+                "displacement": float(student.displacement[i]),
+                "excess": mine.excess,
+                "ci_low": mine.ci_low,
+                "ci_high": mine.ci_high,
+                "controls": mine.controls,
+                "p_value": mine.p_value,
+                "inherited": inherited_trait(mine, other),
+                "reason": mine.reason,
+            }
+        )
 
 
 PANEL = PanelKind(

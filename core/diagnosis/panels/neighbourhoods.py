@@ -25,14 +25,30 @@ from usad_workbench.core.progress import Progress
 NAME = "neighbourhoods"
 SHARES = "MAP(VARCHAR, DOUBLE)"
 COLUMNS = {
-    "domain": "VARCHAR", "encoder": "VARCHAR", "layer": "INTEGER",
-    "hubness": "DOUBLE", "hubness_ci_low": "DOUBLE", "hubness_ci_high": "DOUBLE",
-    "antihub_share": "DOUBLE", "robin_hood": "DOUBLE", "max_occurrence": "INTEGER",
-    "purity": "DOUBLE", "ci_low": "DOUBLE", "ci_high": "DOUBLE", "purity_expected": "DOUBLE",
-    "bad_hub_share": "DOUBLE", "leakage": SHARES, "leakage_ci_low": SHARES,
-    "leakage_ci_high": SHARES, "leakage_expected": SHARES, "label_column": "VARCHAR",
-    "k": "INTEGER", "n_clips": "INTEGER", "n_clusters": "INTEGER", "reason": "VARCHAR",
-}  # fmt: skip
+    "domain": "VARCHAR",
+    "encoder": "VARCHAR",
+    "layer": "INTEGER",
+    "hubness": "DOUBLE",
+    "hubness_ci_low": "DOUBLE",
+    "hubness_ci_high": "DOUBLE",
+    "antihub_share": "DOUBLE",
+    "robin_hood": "DOUBLE",
+    "max_occurrence": "INTEGER",
+    "purity": "DOUBLE",
+    "ci_low": "DOUBLE",
+    "ci_high": "DOUBLE",
+    "purity_expected": "DOUBLE",
+    "bad_hub_share": "DOUBLE",
+    "leakage": SHARES,
+    "leakage_ci_low": SHARES,
+    "leakage_ci_high": SHARES,
+    "leakage_expected": SHARES,
+    "label_column": "VARCHAR",
+    "k": "INTEGER",
+    "n_clips": "INTEGER",
+    "n_clusters": "INTEGER",
+    "reason": "VARCHAR",
+}
 """``ci_low`` and ``ci_high`` are of the purity; hubness and leakage have their own."""
 
 Row = dict[str, Any]
@@ -70,20 +86,30 @@ def _row(
     column, labels = content
     k = material.config.k
     row: Row = {
-        "domain": domain, "encoder": encoder, "layer": layer, "label_column": column, "k": k,
-        "hubness": math.nan, "purity": math.nan, "n_clips": len(where),
-        "n_clusters": len(set(clusters)), "reason": "",
-    }  # fmt: skip
+        "domain": domain,
+        "encoder": encoder,
+        "layer": layer,
+        "label_column": column,
+        "k": k,
+        "hubness": math.nan,
+        "purity": math.nan,
+        "n_clips": len(where),
+        "n_clusters": len(set(clusters)),
+        "reason": "",
+    }
     try:
         hubs = hubness(x, k, clusters)
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, {}
     row |= {
-        "hubness": hubs.skewness, "hubness_ci_low": hubs.interval.ci_low,
-        "hubness_ci_high": hubs.interval.ci_high, "antihub_share": hubs.antihub_share,
-        "robin_hood": hubs.robin_hood, "max_occurrence": hubs.max_occurrence,
+        "hubness": hubs.skewness,
+        "hubness_ci_low": hubs.interval.ci_low,
+        "hubness_ci_high": hubs.interval.ci_high,
+        "antihub_share": hubs.antihub_share,
+        "robin_hood": hubs.robin_hood,
+        "max_occurrence": hubs.max_occurrence,
         "reason": hubs.interval.reason,
-    }  # fmt: skip
+    }
     clips = {"hub": hubs.occurrences.astype(np.float64)}
     if not column:
         return row | {"reason": "no purity: no label has two clusters or more"}, clips
@@ -91,10 +117,12 @@ def _row(
         near = centred_neighbours(x, k, clusters)
         purity = mean_interval(label_purity(near, labels), clusters)
         row |= {
-            "purity": purity.value, "ci_low": purity.ci_low, "ci_high": purity.ci_high,
+            "purity": purity.value,
+            "ci_low": purity.ci_low,
+            "ci_high": purity.ci_high,
             "purity_expected": expected_purity(labels, clusters),
             "bad_hub_share": float(np.mean(bad_occurrences(near, labels) > k)),
-        }  # fmt: skip
+        }
     except (ShapeError, DegenerateError) as error:
         row["reason"] = str(error)
     return row, clips

@@ -39,21 +39,46 @@ from usad_workbench.core.similarity.layers import thin_clusters
 NAME = "nuisance"
 SHARES = "MAP(VARCHAR, DOUBLE)"
 COLUMNS = {
-    "factor": "VARCHAR", "domain": "VARCHAR", "encoder": "VARCHAR", "layer": "INTEGER",
-    "metric": "VARCHAR", "accuracy": "DOUBLE", "ci_low": "DOUBLE", "ci_high": "DOUBLE",
-    "chance": "DOUBLE", "selectivity": "DOUBLE", "null_mean": "DOUBLE", "p_value": "DOUBLE",
-    "q_value": "DOUBLE", "null_kind": "VARCHAR", "before_erasure": "DOUBLE",
-    "after_erasure": "DOUBLE", "after_erasure_ci_low": "DOUBLE", "after_erasure_ci_high": "DOUBLE",
-    "after_erasure_mlp": "DOUBLE", "excess": "DOUBLE", "amplification": "DOUBLE",
-    "amplification_ci_low": "DOUBLE", "amplification_ci_high": "DOUBLE",
-    "profile_correlation": "DOUBLE", "n_factors": "INTEGER", "reliance": SHARES,
-    "reliance_ci_low": SHARES, "reliance_ci_high": SHARES, "similarity": "DOUBLE",
-    "similarity_after_erasure": "DOUBLE", "carried_share": "DOUBLE",
-    "carried_share_ci_low": "DOUBLE", "carried_share_ci_high": "DOUBLE",
-    "carried_by_chance": "DOUBLE", "excess_similarity": "DOUBLE",
-    "excess_similarity_after_erasure": "DOUBLE", "n_clips": "INTEGER",
-    "n_clusters": "INTEGER", "reason": "VARCHAR",
-}  # fmt: skip
+    "factor": "VARCHAR",
+    "domain": "VARCHAR",
+    "encoder": "VARCHAR",
+    "layer": "INTEGER",
+    "metric": "VARCHAR",
+    "accuracy": "DOUBLE",
+    "ci_low": "DOUBLE",
+    "ci_high": "DOUBLE",
+    "chance": "DOUBLE",
+    "selectivity": "DOUBLE",
+    "null_mean": "DOUBLE",
+    "p_value": "DOUBLE",
+    "q_value": "DOUBLE",
+    "null_kind": "VARCHAR",
+    "before_erasure": "DOUBLE",
+    "after_erasure": "DOUBLE",
+    "after_erasure_ci_low": "DOUBLE",
+    "after_erasure_ci_high": "DOUBLE",
+    "after_erasure_mlp": "DOUBLE",
+    "excess": "DOUBLE",
+    "amplification": "DOUBLE",
+    "amplification_ci_low": "DOUBLE",
+    "amplification_ci_high": "DOUBLE",
+    "profile_correlation": "DOUBLE",
+    "n_factors": "INTEGER",
+    "reliance": SHARES,
+    "reliance_ci_low": SHARES,
+    "reliance_ci_high": SHARES,
+    "similarity": "DOUBLE",
+    "similarity_after_erasure": "DOUBLE",
+    "carried_share": "DOUBLE",
+    "carried_share_ci_low": "DOUBLE",
+    "carried_share_ci_high": "DOUBLE",
+    "carried_by_chance": "DOUBLE",
+    "excess_similarity": "DOUBLE",
+    "excess_similarity_after_erasure": "DOUBLE",
+    "n_clips": "INTEGER",
+    "n_clusters": "INTEGER",
+    "reason": "VARCHAR",
+}
 MAX_PERMUTATIONS = 99
 """Each is a fit of every cell: 99 keep the panel under a minute on a thousand clips."""
 
@@ -104,28 +129,45 @@ def _row(material: Material, cell: _Cells, encoder: str, layer: int) -> Row:
     one = cell.factor
     clusters = material.clusters(one.rows)
     row: Row = {
-        "factor": one.name, "domain": cell.domain, "encoder": encoder, "layer": layer,
-        "accuracy": math.nan, "chance": math.nan, "selectivity": math.nan, "p_value": math.nan,
-        "after_erasure": math.nan, "n_clips": len(one.rows), "n_clusters": len(set(clusters)),
+        "factor": one.name,
+        "domain": cell.domain,
+        "encoder": encoder,
+        "layer": layer,
+        "accuracy": math.nan,
+        "chance": math.nan,
+        "selectivity": math.nan,
+        "p_value": math.nan,
+        "after_erasure": math.nan,
+        "n_clips": len(one.rows),
+        "n_clusters": len(set(clusters)),
         "reason": one.reason,
-    }  # fmt: skip
+    }
     if one.factor is None:
         return row
     x, config = material.vectors(encoder, layer, one.rows), material.config
     try:
         found = probe_nuisance(
-            x, one.factor, clusters, seed=config.seed,
+            x,
+            one.factor,
+            clusters,
+            seed=config.seed,
             n_permutations=min(config.n_permutations, MAX_PERMUTATIONS),
-        )  # fmt: skip
+        )
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}
     cell.results[encoder, layer] = found
     row |= {
         "metric": "r2" if one.factor.is_continuous else "balanced_accuracy",
-        "accuracy": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high,
-        "chance": found.chance, "selectivity": found.selectivity, "null_mean": found.null_mean,
-        "p_value": found.p_value, "null_kind": found.null_kind, "reason": found.reason,
-    }  # fmt: skip
+        "accuracy": found.value,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "chance": found.chance,
+        "selectivity": found.selectivity,
+        "null_mean": found.null_mean,
+        "p_value": found.p_value,
+        "null_kind": found.null_kind,
+        "reason": found.reason,
+    }
     return row | _erased(material, cell, encoder, layer, row["reason"])
 
 
@@ -139,9 +181,11 @@ def _erased(material: Material, cell: _Cells, encoder: str, layer: int, reason: 
     try:
         check = check_erasure(x, one.factor, clusters, seed=seed)
         row: Row = {
-            "before_erasure": check.before, "after_erasure": check.after,
-            "after_erasure_ci_low": check.after_ci_low, "after_erasure_ci_high": check.after_ci_high,
-        }  # fmt: skip
+            "before_erasure": check.before,
+            "after_erasure": check.after,
+            "after_erasure_ci_low": check.after_ci_low,
+            "after_erasure_ci_high": check.after_ci_high,
+        }
         if encoder == material.student and layer == material.student_layers[-1]:
             if not one.factor.is_continuous:
                 row["after_erasure_mlp"] = check_erasure(
@@ -169,10 +213,13 @@ def _reliances(material: Material, cell: _Cells, encoder: str, layer: int) -> Ro
             continue
         try:
             found[task.name] = reliance(
-                material.vectors(encoder, layer, places[kept]), nuisance,
-                categorical(part.labels.tolist()), part.units.tolist(), part.groups.tolist(),
+                material.vectors(encoder, layer, places[kept]),
+                nuisance,
+                categorical(part.labels.tolist()),
+                part.units.tolist(),
+                part.groups.tolist(),
                 seed=material.config.seed,
-            )  # fmt: skip
+            )
         except (ShapeError, DegenerateError):
             continue  # a label in one group alone: the task has no folds on these clips
     return {
@@ -207,9 +254,10 @@ def _compare(material: Material, cell: _Cells, spaces: Sequence[tuple[str, int]]
         if mine is not None:
             gap = amplification(cell.factor.factor, mine, teachers, clusters, material.config.seed)
             cell.rows[material.student, layer] |= {
-                "amplification": gap.value, "amplification_ci_low": gap.ci_low,
+                "amplification": gap.value,
+                "amplification_ci_low": gap.ci_low,
                 "amplification_ci_high": gap.ci_high,
-            }  # fmt: skip
+            }
 
 
 def _carried(material: Material, cell: _Cells, layers: Mapping[str, int]) -> None:
@@ -233,19 +281,22 @@ def _carried(material: Material, cell: _Cells, layers: Mapping[str, int]) -> Non
         known[name] = found
         row = cell.rows[name, layers[name]]
         row |= {
-            "similarity": found.similarity, "similarity_after_erasure": found.after,
-            "carried_share": found.share, "carried_share_ci_low": found.ci_low,
-            "carried_share_ci_high": found.ci_high, "carried_by_chance": found.by_chance,
+            "similarity": found.similarity,
+            "similarity_after_erasure": found.after,
+            "carried_share": found.share,
+            "carried_share_ci_low": found.ci_low,
+            "carried_share_ci_high": found.ci_high,
+            "carried_by_chance": found.by_chance,
             "reason": _joined(row["reason"], found.reason),
-        }  # fmt: skip
+        }
     for name in material.teachers:
         others = [known[n] for n in controls_for(material, name, "teacher") if n in known]
         if name in known and others:
             cell.rows[name, layers[name]] |= {
                 "excess_similarity": known[name].similarity - _mean([o.similarity for o in others]),
-                "excess_similarity_after_erasure":
-                    known[name].after - _mean([one.after for one in others]),
-            }  # fmt: skip
+                "excess_similarity_after_erasure": known[name].after
+                - _mean([one.after for one in others]),
+            }
 
 
 def _joined(*reasons: str) -> str:

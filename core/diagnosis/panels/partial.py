@@ -40,9 +40,13 @@ def _cells(material: Material, domain: str, layer: int) -> list[dict[str, Any]]:
     places = thinned_rows(material, domain)
     clusters = material.clusters(places)
     empty: dict[str, Any] = {
-        "domain": domain, "layer": layer, "value": math.nan, "n_clips": len(places),
-        "n_clusters": len(set(clusters)), "reason": "",
-    }  # fmt: skip
+        "domain": domain,
+        "layer": layer,
+        "value": math.nan,
+        "n_clips": len(places),
+        "n_clusters": len(set(clusters)),
+        "reason": "",
+    }
     teachers = {
         name: material.vectors(name, material.matching_layer(name, layer), places)
         for name in material.teachers
@@ -58,11 +62,16 @@ def _cells(material: Material, domain: str, layer: int) -> list[dict[str, Any]]:
     return [
         empty
         | {
-            "teacher": name, "given": given[name], "value": one.value, "ci_low": one.ci_low,
-            "ci_high": one.ci_high, "plain": one.plain, "reason": one.reason,
+            "teacher": name,
+            "given": given[name],
+            "value": one.value,
+            "ci_low": one.ci_low,
+            "ci_high": one.ci_high,
+            "plain": one.plain,
+            "reason": one.reason,
         }
         for name, one in found.items()
-    ]  # fmt: skip
+    ]
 
 
 PANEL = PanelKind(

@@ -117,12 +117,18 @@ def _row(
     row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
     value = mean_difference([(task, one[system].labels, None) for task, one in asked])
     row |= {
-        "system": system, "role": _role(material, system), "task": task_name,
-        "domain": first.domain or ANY_DOMAIN, "protocol": protocol, "value": value.value,
-        "ci_low": value.ci_low, "ci_high": value.ci_high, "n_clusters": value.n_clusters,
+        "system": system,
+        "role": _role(material, system),
+        "task": task_name,
+        "domain": first.domain or ANY_DOMAIN,
+        "protocol": protocol,
+        "value": value.value,
+        "ci_low": value.ci_low,
+        "ci_high": value.ci_high,
+        "n_clusters": value.n_clusters,
         "n_clips": len({clip_id for task, _ in asked for clip_id in task.clip_ids}),
         "reason": value.reason,
-    }  # fmt: skip
+    }
     each = [costs.get((system, task.name, protocol), {}) for task, _ in asked]
     row |= {name: float(np.mean([one.get(name, math.nan) for one in each])) for name in COSTS}
     if system != material.student:
@@ -140,11 +146,14 @@ def _against(material: Material, system: str, asked: Asked) -> Row:
     if len(mine) == 1:
         p_value = mcnemar_p_value(mine[0][1].right[0], mine[0][2].right[0])
     return {
-        "student_minus": difference.value, "student_minus_ci_low": difference.ci_low,
-        "student_minus_ci_high": difference.ci_high, "verdict": found.verdict,
-        "p_not_worse": found.p_not_worse, "p_equivalent": found.p_equivalent,
+        "student_minus": difference.value,
+        "student_minus_ci_low": difference.ci_low,
+        "student_minus_ci_high": difference.ci_high,
+        "verdict": found.verdict,
+        "p_not_worse": found.p_not_worse,
+        "p_equivalent": found.p_equivalent,
         "mcnemar_p_value": p_value,
-    }  # fmt: skip
+    }
 
 
 def _routers(material: Material, rows: list[Row], asked: Asked) -> None:
@@ -169,9 +178,11 @@ def _routers(material: Material, rows: list[Row], asked: Asked) -> None:
         return
     accuracy = _router_accuracy(material, str(oracle["domain"]), asked)
     learned |= {
-        "break_even": needed, "router_accuracy": accuracy.value,
-        "router_ci_low": accuracy.ci_low, "router_ci_high": accuracy.ci_high,
-    }  # fmt: skip
+        "break_even": needed,
+        "router_accuracy": accuracy.value,
+        "router_ci_low": accuracy.ci_low,
+        "router_ci_high": accuracy.ci_high,
+    }
     if accuracy.reason:
         learned["reason"] = "; ".join(filter(None, (learned["reason"], accuracy.reason)))
 
@@ -186,18 +197,25 @@ def _router_accuracy(material: Material, domain: str, asked: Asked) -> Interval:
         return nothing
     if domain not in pool.homes:
         return Interval(
-            value=math.nan, ci_low=math.nan, ci_high=math.nan, n_clusters=0,
+            value=math.nan,
+            ci_low=math.nan,
+            ci_high=math.nan,
+            n_clusters=0,
             reason=f"no teacher owns {domain}: no route is right",
-        )  # fmt: skip
+        )
     clips = material.clips[
         material.clips.clip_id.isin({c for task, _ in asked for c in task.clip_ids})
     ]
     truth = np.array([domain] * len(clips), dtype=object)
     taken = np.array([routes[clip_id] for clip_id in clips.clip_id], dtype=object)
     task = Task(
-        name="domain", metric="accuracy", clip_ids=clips.clip_id.tolist(), labels=truth,
-        groups=truth, units=clips.cluster_id.to_numpy(dtype=object),
-    )  # fmt: skip
+        name="domain",
+        metric="accuracy",
+        clip_ids=clips.clip_id.tolist(),
+        labels=truth,
+        groups=truth,
+        units=clips.cluster_id.to_numpy(dtype=object),
+    )
     return mean_difference([(task, taken, None)])
 
 

@@ -21,11 +21,23 @@ from usad_workbench.core.similarity import benjamini_hochberg
 
 NAME = "shortcuts"
 COLUMNS = {
-    "domain": "VARCHAR", "encoder": "VARCHAR", "layer": "INTEGER", "attribute": "VARCHAR",
-    "value": "DOUBLE", "null": "DOUBLE", "excess": "DOUBLE", "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE", "p_value": "DOUBLE", "q_value": "DOUBLE", "measure": "VARCHAR",
-    "label_column": "VARCHAR", "n_clips": "INTEGER", "n_clusters": "INTEGER", "reason": "VARCHAR",
-}  # fmt: skip
+    "domain": "VARCHAR",
+    "encoder": "VARCHAR",
+    "layer": "INTEGER",
+    "attribute": "VARCHAR",
+    "value": "DOUBLE",
+    "null": "DOUBLE",
+    "excess": "DOUBLE",
+    "ci_low": "DOUBLE",
+    "ci_high": "DOUBLE",
+    "p_value": "DOUBLE",
+    "q_value": "DOUBLE",
+    "measure": "VARCHAR",
+    "label_column": "VARCHAR",
+    "n_clips": "INTEGER",
+    "n_clusters": "INTEGER",
+    "reason": "VARCHAR",
+}
 """The interval is of the excess: value minus null."""
 
 Row = dict[str, Any]
@@ -66,11 +78,20 @@ def _row(
     column, labels = content
     clusters = material.clusters(one.rows)
     row: Row = {
-        "domain": domain, "encoder": encoder, "layer": layer, "attribute": one.name,
-        "value": math.nan, "null": math.nan, "excess": math.nan, "p_value": math.nan,
-        "measure": "share", "label_column": column, "n_clips": len(one.rows),
-        "n_clusters": len(set(clusters)), "reason": one.reason,
-    }  # fmt: skip
+        "domain": domain,
+        "encoder": encoder,
+        "layer": layer,
+        "attribute": one.name,
+        "value": math.nan,
+        "null": math.nan,
+        "excess": math.nan,
+        "p_value": math.nan,
+        "measure": "share",
+        "label_column": column,
+        "n_clips": len(one.rows),
+        "n_clusters": len(set(clusters)),
+        "reason": one.reason,
+    }
     if one.factor is None:
         return row, None
     places = np.searchsorted(material.rows(domain), one.rows)
@@ -78,17 +99,26 @@ def _row(
     try:
         near = centred_neighbours(material.vectors(encoder, layer, one.rows), config.k, clusters)
         found = neighbour_attribute(
-            near, one.factor, clusters, [labels[i] for i in places],
-            n_permutations=config.n_permutations, seed=config.seed,
-        )  # fmt: skip
+            near,
+            one.factor,
+            clusters,
+            [labels[i] for i in places],
+            n_permutations=config.n_permutations,
+            seed=config.seed,
+        )
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, None
     reason = found.reason if column else "; ".join(filter(None, ["no content label", found.reason]))
     row |= {
-        "value": found.value, "null": found.null, "excess": found.excess,
-        "ci_low": found.ci_low, "ci_high": found.ci_high, "p_value": found.p_value,
-        "measure": "correlation" if one.factor.is_continuous else "share", "reason": reason,
-    }  # fmt: skip
+        "value": found.value,
+        "null": found.null,
+        "excess": found.excess,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "p_value": found.p_value,
+        "measure": "correlation" if one.factor.is_continuous else "share",
+        "reason": reason,
+    }
     return row, found.influence
 
 

@@ -67,10 +67,15 @@ def _of_selection(material: Material, progress: Progress) -> pd.DataFrame:
             name: [material.vectors(name, layer, rows) for layer in layers[name]] for name in layers
         }
         matrix = layer_similarity(
-            sides[material.student], sides[other], material.clusters(rows), measure=measure,
-            k=config.k, n_permutations=config.n_permutations, seed=config.seed,
+            sides[material.student],
+            sides[other],
+            material.clusters(rows),
+            measure=measure,
+            k=config.k,
+            n_permutations=config.n_permutations,
+            seed=config.seed,
             max_clips=config.max_clips,
-        )  # fmt: skip
+        )
         found.append(
             similarity_rows(
                 material.student, layers[material.student], other, layers[other], domain, matrix, ""
@@ -89,9 +94,12 @@ def _of_selection(material: Material, progress: Progress) -> pd.DataFrame:
 def _config(material: Material) -> SimilarityConfig:
     config = material.config
     return SimilarityConfig(
-        k=config.k, n_permutations=config.n_permutations, seed=config.seed,
-        max_clips=config.max_clips, alpha=config.rules.alpha,
-    )  # fmt: skip
+        k=config.k,
+        n_permutations=config.n_permutations,
+        seed=config.seed,
+        max_clips=config.max_clips,
+        alpha=config.rules.alpha,
+    )
 
 
 PANEL = PanelKind(

@@ -21,9 +21,17 @@ from usad_workbench.core.storage.schema import CLIP_COLUMNS
 
 NAME = "subgroups"
 GROUP_COLUMNS = (
-    "speaker", "sex", "gender", "language", "accent", "age", "device", "instrument",
-    "instrument_family", "dataset",
-)  # fmt: skip
+    "speaker",
+    "sex",
+    "gender",
+    "language",
+    "accent",
+    "age",
+    "device",
+    "instrument",
+    "instrument_family",
+    "dataset",
+)
 """Metadata that people look at first, in this order; then the other columns that fit."""
 MAX_COLUMNS = 4
 """Group columns per task: each costs a permutation null for every encoder."""
@@ -139,15 +147,25 @@ def _row(
 ) -> Row:
     row: Row = {key: math.nan if kind == "DOUBLE" else None for key, kind in COLUMNS.items()}
     row |= {
-        "task": task.name, "domain": task.domain, "encoder": name, "group_column": column,
-        "protocol": found[name].protocol, "accuracies": {}, "controls": [], "reason": "",
-    }  # fmt: skip
+        "task": task.name,
+        "domain": task.domain,
+        "encoder": name,
+        "group_column": column,
+        "protocol": found[name].protocol,
+        "accuracies": {},
+        "controls": [],
+        "reason": "",
+    }
     group, units = groups[kept], task.units[kept]
     try:
         gap = group_gap(
-            found[name].right[:, kept], group, units, n_permutations=N_PERMUTATIONS,
-            n_resamples=N_RESAMPLES, seed=material.config.seed,
-        )  # fmt: skip
+            found[name].right[:, kept],
+            group,
+            units,
+            n_permutations=N_PERMUTATIONS,
+            n_resamples=N_RESAMPLES,
+            seed=material.config.seed,
+        )
         odds = equalised_odds_gap(task.labels[kept], found[name].labels[:, kept], group)
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error), "n_clips": len(kept)}
@@ -159,10 +177,22 @@ def _row(
 
 
 GAP_KEYS = (
-    "worst_group", "worst_value", "worst_ci_low", "worst_ci_high", "gap", "ci_low", "ci_high",
-    "null_gap", "debiased_gap", "p_value", "dealt_over", "accuracies", "n_clips", "n_clusters",
+    "worst_group",
+    "worst_value",
+    "worst_ci_low",
+    "worst_ci_high",
+    "gap",
+    "ci_low",
+    "ci_high",
+    "null_gap",
+    "debiased_gap",
+    "p_value",
+    "dealt_over",
+    "accuracies",
+    "n_clips",
+    "n_clusters",
     "reason",
-)  # fmt: skip
+)
 
 
 def _inherited(
@@ -177,16 +207,22 @@ def _inherited(
     controls: Sequence[str] = [n for n in controls_for(material, teacher, "teacher") if n in found]
     try:
         one = inherited_gap(
-            found[material.student].right[:, kept], found[teacher].right[:, kept],
-            [found[name].right[:, kept] for name in controls], group, units,
-            n_resamples=N_RESAMPLES, seed=material.config.seed,
-        )  # fmt: skip
+            found[material.student].right[:, kept],
+            found[teacher].right[:, kept],
+            [found[name].right[:, kept] for name in controls],
+            group,
+            units,
+            n_resamples=N_RESAMPLES,
+            seed=material.config.seed,
+        )
     except (ShapeError, DegenerateError):
         return {}
     return {
-        "inherited_gap": one.value, "inherited_ci_low": one.ci_low,
-        "inherited_ci_high": one.ci_high, "controls": list(controls),
-    }  # fmt: skip
+        "inherited_gap": one.value,
+        "inherited_ci_low": one.ci_low,
+        "inherited_ci_high": one.ci_high,
+        "controls": list(controls),
+    }
 
 
 def _wrong_of_worst(

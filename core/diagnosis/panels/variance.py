@@ -53,10 +53,16 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
     places = thinned_rows(material, domain)
     clusters = material.clusters(places)
     row: dict[str, Any] = {
-        "domain": domain, "layer": layer, "total": math.nan, "unique": {}, "shared": math.nan,
-        "residual": math.nan, "n_clips": len(places), "n_clusters": len(set(clusters)),
+        "domain": domain,
+        "layer": layer,
+        "total": math.nan,
+        "unique": {},
+        "shared": math.nan,
+        "residual": math.nan,
+        "n_clips": len(places),
+        "n_clusters": len(set(clusters)),
         "reason": "",
-    }  # fmt: skip
+    }
     teachers = {
         name: material.vectors(name, material.matching_layer(name, layer), places)
         for name in material.teachers
@@ -78,16 +84,23 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
         notes.append("a negative share: suppression, or too few clips")
     low, high = CUTS
     row |= {
-        "total": found.total.value, "ci_low": found.total.ci_low, "ci_high": found.total.ci_high,
+        "total": found.total.value,
+        "ci_low": found.total.ci_low,
+        "ci_high": found.total.ci_high,
         "unique": {name: one.value for name, one in found.unique.items()},
         "unique_ci_low": {name: one.ci_low for name, one in found.unique.items()},
         "unique_ci_high": {name: one.ci_high for name, one in found.unique.items()},
-        "shared": found.shared, "residual": found.residual, "cells": dict(found.cells),
-        "alone": dict(found.alone), "retention": dict(found.retention),
-        "corrected_total": correction.value, "corrected_total_90": correction.corrected[low],
+        "shared": found.shared,
+        "residual": found.residual,
+        "cells": dict(found.cells),
+        "alone": dict(found.alone),
+        "retention": dict(found.retention),
+        "corrected_total": correction.value,
+        "corrected_total_90": correction.corrected[low],
         "corrected_total_99": correction.corrected[high],
-        "nonlinear_total": found.nonlinear_total, "reason": "; ".join(notes),
-    }  # fmt: skip
+        "nonlinear_total": found.nonlinear_total,
+        "reason": "; ".join(notes),
+    }
     ids = material.clips.clip_id.to_numpy()[places].tolist()
     return row, [
         drivers_of(cell_name(domain=domain, layer=layer, teacher=name), ids, gain, "attribution")

@@ -26,9 +26,11 @@ from usad_workbench.core.progress import Progress, no_progress
 _INDEX = ".index.json"
 """Ending of a file that says which tensor is in which of several files."""
 _WEIGHTS = (
-    "model.safetensors", f"model.safetensors{_INDEX}",
-    "pytorch_model.bin", f"pytorch_model.bin{_INDEX}",
-)  # fmt: skip
+    "model.safetensors",
+    f"model.safetensors{_INDEX}",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{_INDEX}",
+)
 """Where a model has its weights, best first."""
 _SMALL = (".json", ".txt", ".py", "README.md")
 """Endings of what is fetched beside the weights: configuration, front end, code, model card."""

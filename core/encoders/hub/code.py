@@ -88,8 +88,9 @@ def build_own(folder: Path, config: Any, weights: list[Path]) -> nn.Module:
             f"{_first(unexpected)}. Expected code, config.json and weights of one version."
         )
     if left:
-        logger.warning("%s has no use for %d tensors of %s%s.", kind.__name__, len(left), folder,
-                       _first(left))  # fmt: skip
+        logger.warning(
+            "%s has no use for %d tensors of %s%s.", kind.__name__, len(left), folder, _first(left)
+        )
     if getattr(config, "is_encoder_decoder", False):
         net = cast(Any, net).get_encoder()
     return net

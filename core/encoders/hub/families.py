@@ -222,9 +222,15 @@ class Qwen2AudioEncoder(AfWhisperEncoder):
 
         found = super().read_config(folder, trust_remote_code)
         names = (
-            "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-            "num_mel_bins", "max_source_positions", "activation_function", "scale_embedding",
-        )  # fmt: skip
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "num_mel_bins",
+            "max_source_positions",
+            "activation_function",
+            "scale_embedding",
+        )
         return AudioFlamingo3EncoderConfig(**{name: getattr(found, name) for name in names})
 
 

@@ -27,9 +27,7 @@ from usad_workbench.core.encoders.lazy import import_object
 from usad_workbench.core.encoders.networks.mel import MelConfig, MelSpectrogram
 from usad_workbench.core.errors import WeightsError
 
-_MEL = MelConfig(
-    sample_rate_hz=24_000, n_fft=2048, hop=240, n_mels=128, scale="htk", norm="peak"
-)  # fmt: skip
+_MEL = MelConfig(sample_rate_hz=24_000, n_fft=2048, hop=240, n_mels=128, scale="htk", norm="peak")
 _CONFORMER = (
     "transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer:Wav2Vec2ConformerEncoder"
 )

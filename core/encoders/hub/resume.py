@@ -53,11 +53,15 @@ def repository_files(source: HubSource) -> list[HubFile]:
             name=found.rfilename,
             n_bytes=found.size or 0,
             sha256=found.lfs.sha256 if found.lfs else "",
-            blob=Path(constants.HF_HUB_CACHE, folder, "blobs",
-                      found.lfs.sha256 if found.lfs else found.blob_id or found.rfilename),
+            blob=Path(
+                constants.HF_HUB_CACHE,
+                folder,
+                "blobs",
+                found.lfs.sha256 if found.lfs else found.blob_id or found.rfilename,
+            ),
         )
         for found in info.siblings or []
-    ]  # fmt: skip
+    ]
 
 
 def fetch_large_file(file: HubFile, model: str, bar: type) -> None:
@@ -91,10 +95,14 @@ def fetch_large_file(file: HubFile, model: str, bar: type) -> None:
             file.part.unlink()
         with file.part.open("ab") as out:
             http_get(
-                file.url, out, resume_size=out.tell(), expected_size=file.n_bytes, tqdm_class=bar,
+                file.url,
+                out,
+                resume_size=out.tell(),
+                expected_size=file.n_bytes,
+                tqdm_class=bar,
                 # A range of a packed file would be another file's.
                 headers={**build_hf_headers(), "Accept-Encoding": "identity"},
-            )  # fmt: skip
+            )
         found = sha256_of_file(file.part)
         if found != file.sha256:
             file.part.unlink()

@@ -200,9 +200,12 @@ def _published(name: str, repo: str, size: str, licence: str, citation: str) -> 
 def _students() -> list[EncoderRow]:
     first = [(size.title(), size) for size in ("small", "base", "large")]
     second = [
-        *first, ("XLarge", "xlarge"),
-        ("Large-Plus", "large"), ("XLarge-Plus", "xlarge"), ("XXLarge-Plus", "xxlarge"),
-    ]  # fmt: skip
+        *first,
+        ("XLarge", "xlarge"),
+        ("Large-Plus", "large"),
+        ("XLarge-Plus", "xlarge"),
+        ("XXLarge-Plus", "xxlarge"),
+    ]
     return [
         *(_published(f"usad-{n.lower()}", f"USAD-{n}", s, "BSD-3-Clause", _USAD) for n, s in first),
         *(
@@ -215,17 +218,36 @@ def _students() -> list[EncoderRow]:
 _WAVLM_LICENCE = "CC BY-SA 3.0, that of the code's repository"
 _ROWS = [
     _wav(
-        "wavlm-base-plus", "microsoft/wavlm-base-plus", _WAVLM_LICENCE, 94_381_168,
-        role="teacher", citation=_WAVLM,
+        "wavlm-base-plus",
+        "microsoft/wavlm-base-plus",
+        _WAVLM_LICENCE,
+        94_381_168,
+        role="teacher",
+        citation=_WAVLM,
     ),
     _wav(
-        "wavlm-large", "microsoft/wavlm-large", _WAVLM_LICENCE, 315_450_048,
-        role="teacher", n_layers=24, dim=1024, pads=True, citation=_WAVLM,
+        "wavlm-large",
+        "microsoft/wavlm-large",
+        _WAVLM_LICENCE,
+        315_450_048,
+        role="teacher",
+        n_layers=24,
+        dim=1024,
+        pads=True,
+        citation=_WAVLM,
     ),
     _wav(
-        "muq-large-msd-iter", "OpenMuQ/MuQ-large-msd-iter", f"CC BY-NC 4.0 {_NC}", 316_341_248,
-        role="teacher", domain=MUSIC, dim=1024, rate_hz=25.0, sample_rate_hz=24_000,
-        min_duration_s=1025 / 24_000, citation=_MUQ,
+        "muq-large-msd-iter",
+        "OpenMuQ/MuQ-large-msd-iter",
+        f"CC BY-NC 4.0 {_NC}",
+        316_341_248,
+        role="teacher",
+        domain=MUSIC,
+        dim=1024,
+        rate_hz=25.0,
+        sample_rate_hz=24_000,
+        min_duration_s=1025 / 24_000,
+        citation=_MUQ,
     ),
     _whisper("whisper-large-v3", "large-v3", 1280, 32, 636_966_400, 3_090),
     _af_whisper(),
@@ -236,16 +258,28 @@ _ROWS = [
     _whisper("openai-whisper-medium", "medium", 1024, 24, 307_214_336, 3_060),
     _whisper("openai-whisper-large-v2", "large-v2", 1280, 32, 636_782_080, 6_170),
     _wav(
-        "hubert-base", "facebook/hubert-base-ls960", "Apache-2.0", 94_370_944,
+        "hubert-base",
+        "facebook/hubert-base-ls960",
+        "Apache-2.0",
+        94_370_944,
         citation="Hsu et al. 2021, HuBERT, arXiv:2106.07447",
     ),
     _wav(
-        "data2vec-audio-base", "facebook/data2vec-audio-base", "Apache-2.0", 93_163_520,
+        "data2vec-audio-base",
+        "facebook/data2vec-audio-base",
+        "Apache-2.0",
+        93_163_520,
         citation="Baevski et al. 2022, data2vec, arXiv:2202.03555",
     ),
     _wav(
-        "w2v-bert-2.0", "facebook/w2v-bert-2.0", "MIT", 580_492_096,
-        n_layers=24, dim=1024, pads=True, min_duration_s=0.035,
+        "w2v-bert-2.0",
+        "facebook/w2v-bert-2.0",
+        "MIT",
+        580_492_096,
+        n_layers=24,
+        dim=1024,
+        pads=True,
+        min_duration_s=0.035,
         citation="Seamless Communication 2023, arXiv:2312.05187",
     ),
     _ast(),
@@ -253,7 +287,7 @@ _ROWS = [
     # HTS-AT base, of which larger_clap_music was trained; the other is HTS-AT tiny.
     _clap("clap-music", "laion/larger_clap_music", MUSIC, 128, 67_822_360, 776),
     _mert(),
-]  # fmt: skip
+]
 
 HUB: dict[str, EncoderRow] = {row.spec.name: row for row in _ROWS}
 """By name."""

@@ -24,14 +24,29 @@ from usad_workbench.core.models.frontend import FrontendConfig, LogMel
 
 _NAMES = ("torchaudio", "torchaudio.compliance", "torchaudio.compliance.kaldi")
 _FIXED = {
-    "dither": 0.0, "high_freq": 0.0, "min_duration": 0.0, "preemphasis_coefficient": 0.97,
-    "remove_dc_offset": True, "round_to_power_of_two": True, "snip_edges": True,
-    "subtract_mean": False, "use_energy": False, "use_log_fbank": True, "use_power": True,
-    "vtln_warp": 1.0, "window_type": "hanning",
-}  # fmt: skip
+    "dither": 0.0,
+    "high_freq": 0.0,
+    "min_duration": 0.0,
+    "preemphasis_coefficient": 0.97,
+    "remove_dc_offset": True,
+    "round_to_power_of_two": True,
+    "snip_edges": True,
+    "subtract_mean": False,
+    "use_energy": False,
+    "use_log_fbank": True,
+    "use_power": True,
+    "vtln_warp": 1.0,
+    "window_type": "hanning",
+}
 """What our front end does, and no other values of."""
-_WITHOUT_EFFECT = ("htk_compat", "energy_floor", "raw_energy", "blackman_coeff", "vtln_low",
-                   "vtln_high")  # fmt: skip
+_WITHOUT_EFFECT = (
+    "htk_compat",
+    "energy_floor",
+    "raw_energy",
+    "blackman_coeff",
+    "vtln_low",
+    "vtln_high",
+)
 """Where there is no energy, no Blackman window and no warping."""
 
 

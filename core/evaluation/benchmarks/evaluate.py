@@ -90,10 +90,14 @@ def evaluate_frozen(
             continue
         is_frames = protocol.endswith(FRAMES)
         probe = MlpProbe(
-            layers[layer].vectors if is_frames else means[layer], truth,
+            layers[layer].vectors if is_frames else means[layer],
+            truth,
             clips=layers[layer].clips if is_frames else None,
-            head=head, metric=task.metric, seed=seed, device=device,
-        )  # fmt: skip
+            head=head,
+            metric=task.metric,
+            seed=seed,
+            device=device,
+        )
         scores = probe.log_probabilities(parts.train, parts.test, parts.valid, points)
         points = [probe.point] if isinstance(probe.point, GridPoint) else None
         found.append(SplitScores(test=parts.test, scores=scores, layer=layer))

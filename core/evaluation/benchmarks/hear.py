@@ -44,9 +44,9 @@ def read_hear(folder: Path) -> list[BenchmarkTask | Unsupported]:
     Raises:
         BenchmarkError: no task at all, or one whose files are not complete.
     """
-    found = sorted(p.parent for p in require(folder, "a folder of tasks").rglob(
-        "task_metadata.json"
-    ))  # fmt: skip
+    found = sorted(
+        p.parent for p in require(folder, "a folder of tasks").rglob("task_metadata.json")
+    )
     if not found:
         raise BenchmarkError(
             f"{folder} holds no task_metadata.json. Expected tasks as hear-preprocess writes "

@@ -230,9 +230,10 @@ def test_rates_that_are_no_sounds_are_named(rate_hz: int, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "given", [_sound(), _sound()[:3].tolist(), torch.zeros(3), b"RIFF", 7, None, ["a.wav"]],
+    "given",
+    [_sound(), _sound()[:3].tolist(), torch.zeros(3), b"RIFF", 7, None, ["a.wav"]],
     ids=lambda given: type(given).__name__,
-)  # fmt: skip
+)
 def test_samples_without_a_rate_are_no_audio(given: object) -> None:
     with pytest.raises(AudioError, match=rf"Found {type(given).__name__} .*Clip\(samples"):
         read_audio(given)  # type: ignore[arg-type]

@@ -43,10 +43,15 @@ def test_audio_in_a_second_chunk_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "behind",
-    [bytes(100_000), b"TAG" + b"\xff" * 125, b"ID3\x03" + b"\x00" * 2000, b"\x01\x02\x03\x04" * 500,
-     b"LIST" + struct.pack("<I", 300_000) + b"INFO" + b"\xee" * 300_000],
+    [
+        bytes(100_000),
+        b"TAG" + b"\xff" * 125,
+        b"ID3\x03" + b"\x00" * 2000,
+        b"\x01\x02\x03\x04" * 500,
+        b"LIST" + struct.pack("<I", 300_000) + b"INFO" + b"\xee" * 300_000,
+    ],
     ids=["padding", "id3v1", "id3v2", "junk", "list"],
-)  # fmt: skip
+)
 def test_tags_and_padding_are_no_audio(behind: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(_wav(path) + behind)
@@ -59,9 +64,7 @@ def _pages(data: bytes) -> list[int]:
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 @pytest.mark.parametrize("harm", ["overwritten", "cut out", "page"])
-def test_what_is_lost_inside_an_ogg_file_is_named(
-    subtype: str, harm: str, tmp_path: Path
-) -> None:  # fmt: skip
+def test_what_is_lost_inside_an_ogg_file_is_named(subtype: str, harm: str, tmp_path: Path) -> None:
     path = tmp_path / "a.ogg"
     noise = 0.1 * np.random.default_rng(0).normal(size=8 * RATE_HZ)
     soundfile.write(path, noise, RATE_HZ, format="OGG", subtype=subtype)

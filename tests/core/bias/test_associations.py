@@ -32,9 +32,12 @@ def world(seed: int, shift: float, n: int = 20, clips: int = 10, speaker: float 
     rows = np.arange(len(unit) + 120)
     m = n * clips
     test = AssociationTest(
-        name="planted", x=rows[:m], y=rows[m : 2 * m], a=rows[2 * m : 2 * m + 60],
+        name="planted",
+        x=rows[:m],
+        y=rows[m : 2 * m],
+        a=rows[2 * m : 2 * m + 60],
         b=rows[2 * m + 60 :],
-    )  # fmt: skip
+    )
     return np.vstack([x, attributes]), test, np.concatenate([unit, 1000 + np.arange(120)])
 
 

@@ -68,14 +68,18 @@ def test_an_encoder_that_ignores_gain_but_not_noise() -> None:
             return levels - levels.mean() if normalised else levels
 
         base = np.array([encode(x) for x in clips])
-        distances = np.array([
+        distances = np.array(
             [
-                np.linalg.norm(encode(apply_intervention(
-                    one, x, 16_000, intervention_rng(0, one, str(i)))) - base[i])
-                for i, x in enumerate(clips)
+                [
+                    np.linalg.norm(
+                        encode(apply_intervention(one, x, 16_000, intervention_rng(0, one, str(i))))
+                        - base[i]
+                    )
+                    for i, x in enumerate(clips)
+                ]
+                for one in INTERVENTIONS
             ]
-            for one in INTERVENTIONS
-        ])  # fmt: skip
+        )
         result = sensitivity(distances, clusters, spread(base, labels, clusters))
         keys = [(one.name, one.strength) for one in INTERVENTIONS]
         return dict(zip(keys, result.displacement.tolist(), strict=True))

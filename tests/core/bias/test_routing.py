@@ -45,10 +45,10 @@ def test_oracle_router_beats_concatenation_beats_each_teacher():
     oracle = float(np.mean(routed(predictions, names[domain])[0] == labels))
     assert oracle > joint.value > max(one.value for one in alone)
     assert oracle == pytest.approx(
-        np.mean([
-            np.mean(alone[d].predictions[0][domain == d] == labels[domain == d]) for d in range(3)
-        ])
-    )  # fmt: skip
+        np.mean(
+            [np.mean(alone[d].predictions[0][domain == d] == labels[domain == d]) for d in range(3)]
+        )
+    )
     unscaled = np.hstack([30 * blocks[0], *blocks[1:]])
     drowned = evaluate_probe(
         unscaled - unscaled.mean(axis=0), labels, groups, protocol="knn", n_folds=3, seeds=(0,)

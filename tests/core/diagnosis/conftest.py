@@ -45,8 +45,13 @@ def copied(tmp_path) -> Workspace:  # type: ignore[no-untyped-def]
     set_tasks(
         workspace,
         [
-            {"task": "word", "label_column": "word", "domain": "speech",
-             "group_column": "cluster_id", "metric": "accuracy"},
+            {
+                "task": "word",
+                "label_column": "word",
+                "domain": "speech",
+                "group_column": "cluster_id",
+                "metric": "accuracy",
+            },
         ],
-    )  # fmt: skip
+    )
     return workspace

@@ -67,9 +67,11 @@ def test_verdicts_read_intervals_at_alpha(alpha: float, is_shown: bool) -> None:
 def test_no_sentence_of_a_rule_keeps_another_level(alpha: float, margin: float) -> None:
     asked = rules(alpha=alpha, margin=margin)
     said = [
-        general_or_mixture({}, {}, {}, None, asked).rule, universal_or_routing({}, asked).rule,
-        falsified({}, None, {}, {}, asked).rule, inherited([], asked).rule,
-    ]  # fmt: skip
+        general_or_mixture({}, {}, {}, None, asked).rule,
+        universal_or_routing({}, asked).rule,
+        falsified({}, None, {}, {}, asked).rule,
+        inherited([], asked).rule,
+    ]
     for rule in said:
         assert not re.search(r"0\.05\b|(?<![\d.])[015]%", rule), rule
         assert f"{100 - 100 * alpha:g}% intervals" in rule
@@ -80,12 +82,22 @@ def test_no_sentence_of_a_rule_keeps_another_level(alpha: float, margin: float) 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("alpha", "0.0"), ("alpha", "1.0"), ("alpha", "nan"), ("alpha", "-0.05"),
-        ("margin", "-0.01"), ("margin", "nan"), ("margin", "inf"), ("margin", "1.0"),
-        ("min_clips", "0"), ("min_error_domains", "0"), ("explained", "1.2"),
-        ("smallest_cka", "0.0"), ("smallest_mutual_knn", "nan"), ("unseen_share", "-1.0"),
+        ("alpha", "0.0"),
+        ("alpha", "1.0"),
+        ("alpha", "nan"),
+        ("alpha", "-0.05"),
+        ("margin", "-0.01"),
+        ("margin", "nan"),
+        ("margin", "inf"),
+        ("margin", "1.0"),
+        ("min_clips", "0"),
+        ("min_error_domains", "0"),
+        ("explained", "1.2"),
+        ("smallest_cka", "0.0"),
+        ("smallest_mutual_knn", "nan"),
+        ("unseen_share", "-1.0"),
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be_are_refused_by_name(tmp_path, name: str, value: str) -> None:  # type: ignore[no-untyped-def]
     file = tmp_path / "rules.toml"
     file.write_text(re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", TEXT), encoding="utf-8")

@@ -85,9 +85,13 @@ def _answer(workspace: Workspace, task: Task, accuracy: dict[str, float], copy: 
         wrong = [f"w{(int(one[1]) + rng.integers(1, 4)) % 4}" for one in task.labels]
         labels = np.where(right, task.labels, np.array(wrong, dtype=object))
         made[name] = Predictions(
-            system=name, members=[name], task=task, protocol="linear", seeds=[0],
+            system=name,
+            members=[name],
+            task=task,
+            protocol="linear",
+            seeds=[0],
             labels=made[copy].labels if copy in made else labels[None],
-        )  # fmt: skip
+        )
     store_predictions(workspace, list(made.values()))
 
 

@@ -23,25 +23,40 @@ def _routing_rows(protocol: str, sign: float = 1.0) -> list[dict[str, Any]]:
     rows = []
     for domain in ("speech", "machines"):
         empty: dict[str, Any] = {
-            "domain": domain, "task": "mean of tasks", "protocol": protocol, "n_clips": 300,
-            "break_even": math.nan, "router_accuracy": math.nan, "router_ci_low": math.nan,
-            "router_ci_high": math.nan, "n_params": 10.0, "student_minus": math.nan,
-            "student_minus_ci_low": math.nan, "student_minus_ci_high": math.nan,
-        }  # fmt: skip
+            "domain": domain,
+            "task": "mean of tasks",
+            "protocol": protocol,
+            "n_clips": 300,
+            "break_even": math.nan,
+            "router_accuracy": math.nan,
+            "router_ci_low": math.nan,
+            "router_ci_high": math.nan,
+            "n_params": 10.0,
+            "student_minus": math.nan,
+            "student_minus_ci_low": math.nan,
+            "student_minus_ci_high": math.nan,
+        }
         rows.append(empty | {"system": "s", "role": "student", "value": 0.5})
         for system, leads in LEADS.items():
             lead = sign * leads[domain]
             rows.append(
                 empty
-                | {"system": system, "role": ROLES.get(system, "system"), "value": 0.5 - lead,
-                   "student_minus": lead, "student_minus_ci_low": lead - 0.01,
-                   "student_minus_ci_high": lead + 0.01, "break_even": 0.7}
-            )  # fmt: skip
+                | {
+                    "system": system,
+                    "role": ROLES.get(system, "system"),
+                    "value": 0.5 - lead,
+                    "student_minus": lead,
+                    "student_minus_ci_low": lead - 0.01,
+                    "student_minus_ci_high": lead + 0.01,
+                    "break_even": 0.7,
+                }
+            )
         learned = {"system": "learned-domain-router", "role": "system", "value": 0.5}
         rows.append(
-            empty | learned
+            empty
+            | learned
             | {"router_accuracy": 0.9, "router_ci_low": 0.85, "router_ci_high": 0.95}
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -51,11 +66,20 @@ def _panel(name: str, rows: list[dict[str, Any]]) -> Panel:
 
 def _decide(**panels: list[dict[str, Any]]) -> dict[str, Verdict]:
     found = Diagnosis(
-        student="s", layers=[4], domains=["speech", "machines"], unseen_domains=["machines"],
-        teachers=["t", "u"], controls=[], baselines=[], n_clips=600, n_clusters=60, seed=0,
-        selection="", panels={name: _panel(name, rows) for name, rows in panels.items()},
+        student="s",
+        layers=[4],
+        domains=["speech", "machines"],
+        unseen_domains=["machines"],
+        teachers=["t", "u"],
+        controls=[],
+        baselines=[],
+        n_clips=600,
+        n_clusters=60,
+        seed=0,
+        selection="",
+        panels={name: _panel(name, rows) for name, rows in panels.items()},
         warnings=[],
-    )  # fmt: skip
+    )
     return {one.question: one for one in decide(found, RULES)}
 
 
@@ -68,9 +92,14 @@ def test_only_what_was_computed_is_decided() -> None:
 def test_unseen_domains_decide_and_the_linear_probe_is_read() -> None:
     rows = _routing_rows("linear") + _routing_rows("knn", sign=-1.0)
     error = {
-        "protocol": "linear", "domain": "speech", "q_value": 0.5, "excess": 0.0,
-        "excess_ci_low": -0.1, "excess_ci_high": 0.1, "n_clips": 300,
-    }  # fmt: skip
+        "protocol": "linear",
+        "domain": "speech",
+        "q_value": 0.5,
+        "excess": 0.0,
+        "excess_ci_low": -0.1,
+        "excess_ci_high": 0.1,
+        "n_clips": 300,
+    }
     found = _decide(routing=rows, errors=[error])
     general = found["general-or-mixture"]
     assert general.verdict == "more general"
@@ -100,10 +129,16 @@ def test_routing_and_falsifiers_read_their_own_systems() -> None:
 
 def test_only_stages_of_one_student_speak_of_the_second_stage() -> None:
     lost = {
-        "quantity": "mean of tasks", "relation": "second stage", "name": "mean of tasks",
-        "domain": "speech", "difference": -0.1, "ci_low": -0.15, "ci_high": -0.05,
-        "q_value": 0.01, "n_clips": 300,
-    }  # fmt: skip
+        "quantity": "mean of tasks",
+        "relation": "second stage",
+        "name": "mean of tasks",
+        "domain": "speech",
+        "difference": -0.1,
+        "ci_low": -0.15,
+        "ci_high": -0.05,
+        "q_value": 0.01,
+        "n_clips": 300,
+    }
     found = _decide(routing=_routing_rows("linear"), comparison=[lost])["falsified"]
     assert found.verdict == "falsified: the second stage makes it worse in speech"
     words = {"speech": "-0.100 [-0.150, -0.050], n = 300, q = 0.01"}

@@ -31,8 +31,9 @@ def test_the_student_stands_beside_every_encoder_with_the_same_task(
     panel = llm_panel(material)
     assert panel is not None
     assert [(r["task"], r["other"], round(r["student_minus"], 9)) for r in panel.rows] == [
-        ("t1", "a", -0.1), ("t2", "a", -0.3),
-    ]  # fmt: skip
+        ("t1", "a", -0.1),
+        ("t2", "a", -0.3),
+    ]
 
 
 def test_the_same_row_again_replaces_it(copied: Workspace, tmp_path: Path) -> None:

@@ -32,13 +32,16 @@ def material(tmp_path_factory) -> Material:  # type: ignore[no-untyped-def]
     words = [f"w{i % 3}" for i in rng.permutation(N)]
     n = N + 40
     loud = rng.normal(size=n) - 20
-    add_clips(workspace, {
-        "domain": ["speech"] * N + ["music"] * 40,
-        "cluster_id": [f"s{i}" for i in speaker] + [f"t{i // 2}" for i in range(40)],
-        "label": [*words, *["note"] * 40],
-        "sex": [*sex.tolist(), *[None] * 40],
-        "loudness_db": [str(level) for level in loud],
-    })  # fmt: skip
+    add_clips(
+        workspace,
+        {
+            "domain": ["speech"] * N + ["music"] * 40,
+            "cluster_id": [f"s{i}" for i in speaker] + [f"t{i // 2}" for i in range(40)],
+            "label": [*words, *["note"] * 40],
+            "sex": [*sex.tolist(), *[None] * 40],
+            "loudness_db": [str(level) for level in loud],
+        },
+    )
 
     def noise() -> np.ndarray:
         return rng.normal(size=(n, DIM))
@@ -51,10 +54,18 @@ def material(tmp_path_factory) -> Material:  # type: ignore[no-untyped-def]
     add_encoder(workspace, "k", "control", "speech", [noise(), noise()])
     add_encoder(workspace, "flat", "control", "speech", [np.ones((n, 4)), np.ones((n, 4))])
     set_distillation(workspace, "s", [("t", "speech", 1)])
-    set_tasks(workspace, [
-        {"task": "word", "label_column": "label", "domain": "speech",
-         "group_column": "cluster_id", "metric": "accuracy"},
-    ])  # fmt: skip
+    set_tasks(
+        workspace,
+        [
+            {
+                "task": "word",
+                "label_column": "label",
+                "domain": "speech",
+                "group_column": "cluster_id",
+                "metric": "accuracy",
+            },
+        ],
+    )
     return gather(workspace, "s", config=DiagnosisConfig(layers=(1,), n_permutations=39, k=5))
 
 
@@ -81,12 +92,14 @@ def test_planted_gender_is_found_in_the_student_alone(material: Material) -> Non
         assert other["q_value"] > 0.05
     assert {row["encoder"] for row in panel.rows} == {"s", "t", "k"}  # "flat" has collapsed
     assert {one[:30] for one in material.warnings if "flat" in one} == {
-        "flat layer 0 has collapsed and", "flat layer 1 has collapsed and",
-    }  # fmt: skip
+        "flat layer 0 has collapsed and",
+        "flat layer 1 has collapsed and",
+    }
     # Nobody else has the direction, so it carries no similarity; nor is there any.
-    assert "no share: the similarity is not above 0" in _of(
-        panel.rows, factor="sex", encoder="t"
-    )["reason"]  # fmt: skip
+    assert (
+        "no share: the similarity is not above 0"
+        in _of(panel.rows, factor="sex", encoder="t")["reason"]
+    )
 
 
 def test_gender_that_teacher_and_student_share_carries_their_similarity(
@@ -96,10 +109,15 @@ def test_gender_that_teacher_and_student_share_carries_their_similarity(
     workspace = Workspace.create(tmp_path / "w")
     speaker = np.arange(N) % N_SPEAKERS
     sex = np.where(speaker % 2, "f", "m")
-    add_clips(workspace, {
-        "domain": ["speech"] * N, "cluster_id": [f"s{i}" for i in speaker],
-        "label": [f"w{i % 3}" for i in range(N)], "sex": sex.tolist(),
-    })  # fmt: skip
+    add_clips(
+        workspace,
+        {
+            "domain": ["speech"] * N,
+            "cluster_id": [f"s{i}" for i in speaker],
+            "label": [f"w{i % 3}" for i in range(N)],
+            "sex": sex.tolist(),
+        },
+    )
     content = rng.normal(size=(N, 2))
 
     def vectors(gender: float) -> list[np.ndarray]:
@@ -108,8 +126,11 @@ def test_gender_that_teacher_and_student_share_carries_their_similarity(
         return [signal @ np.linalg.qr(rng.normal(size=(DIM, 3)))[0].T + noise]
 
     for name, role, gender in (
-        ("s", "student", 4.0), ("t", "teacher", 4.0), ("k", "control", 0.0), ("l", "control", 0.0),
-    ):  # fmt: skip
+        ("s", "student", 4.0),
+        ("t", "teacher", 4.0),
+        ("k", "control", 0.0),
+        ("l", "control", 0.0),
+    ):
         add_encoder(workspace, name, role, None if role == "student" else "speech", vectors(gender))
     set_distillation(workspace, "s", [("t", "speech", 1)])
     made = gather(workspace, "s", config=DiagnosisConfig(n_permutations=19, k=5))
@@ -169,8 +190,10 @@ def _asked(material: Material, **sets: str) -> Material:
 
 
 ASKED = {"x": "sex = 'f'", "y": "sex = 'm'"}
-SIDES = {"a": "domain = 'music' AND loudness_db::DOUBLE > -20", "b": "domain = 'music' AND "
-         "loudness_db::DOUBLE <= -20"}  # fmt: skip
+SIDES = {
+    "a": "domain = 'music' AND loudness_db::DOUBLE > -20",
+    "b": "domain = 'music' AND loudness_db::DOUBLE <= -20",
+}
 
 
 def test_associations_of_the_rules_stand_beside_the_default_ones(material: Material) -> None:

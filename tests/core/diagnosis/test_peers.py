@@ -18,12 +18,21 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.report import write_report
 
 FULL, *WITHOUT = (
-    "usad-ablation-full", "usad-without-whisper", "usad-without-aisfx", "usad-without-musicnn",
-)  # fmt: skip
+    "usad-ablation-full",
+    "usad-without-whisper",
+    "usad-without-aisfx",
+    "usad-without-musicnn",
+)
 BASE = StudentRecord(
-    n_params=8e6, dim=256, n_layers=8, architecture={"dim": 256, "conv_channels": 64}, stage=1,
-    n_steps=2800, heard_h=29.0, corpus_h=4.0,
-)  # fmt: skip
+    n_params=8e6,
+    dim=256,
+    n_layers=8,
+    architecture={"dim": 256, "conv_channels": 64},
+    stage=1,
+    n_steps=2800,
+    heard_h=29.0,
+    corpus_h=4.0,
+)
 
 
 @pytest.mark.parametrize(

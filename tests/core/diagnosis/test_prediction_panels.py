@@ -40,20 +40,29 @@ def workspace(tmp_path_factory) -> Workspace:  # type: ignore[no-untyped-def]
     where = np.eye(2, DIM)[(domain == "music").astype(int)]
     base = 3 * where + rng.normal(size=(n, DIM))
     for name, role, home, x in [
-        ("s", "student", None, copy), ("a", "teacher", "speech", a), ("b", "teacher", "music", b),
-        ("k1", "control", "speech", k1), ("k2", "control", "speech", k2),
-        ("k3", "control", "speech", k3), ("base", "baseline", None, base),
-    ]:  # fmt: skip
+        ("s", "student", None, copy),
+        ("a", "teacher", "speech", a),
+        ("b", "teacher", "music", b),
+        ("k1", "control", "speech", k1),
+        ("k2", "control", "speech", k2),
+        ("k3", "control", "speech", k3),
+        ("base", "baseline", None, base),
+    ]:
         add_encoder(made, name, role, home, [rng.normal(size=(n, DIM)), x])  # type: ignore[arg-type]
     set_distillation(made, "s", [("a", "speech", 1), ("b", "music", 1)])
     set_tasks(
         made,
         [
-            {"task": f"word in {home}", "label_column": "word", "domain": home,
-             "group_column": "cluster_id", "metric": "accuracy"}
+            {
+                "task": f"word in {home}",
+                "label_column": "word",
+                "domain": home,
+                "group_column": "cluster_id",
+                "metric": "accuracy",
+            }
             for home in ("speech", "music")
         ],
-    )  # fmt: skip
+    )
     config = EvaluationConfig(protocols=("knn",), seeds=(0, 1), n_folds=3)
     evaluate_tasks(made, config=config)
     return made

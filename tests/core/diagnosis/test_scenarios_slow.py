@@ -61,9 +61,10 @@ def gender_read(world: World) -> set[str]:
             clusters = world.clips.cluster_id[mine].tolist()
             probed = probe_nuisance(
                 world.encoders[name].layers[-1][mine],
-                categorical(world.clips.gender[mine].tolist()), clusters,
+                categorical(world.clips.gender[mine].tolist()),
+                clusters,
                 n_permutations=2,
-            )  # fmt: skip
+            )
             values.append(probed.value)
         found |= {name} if min(values) > 0.8 else set()
     return found

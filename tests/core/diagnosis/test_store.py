@@ -10,8 +10,12 @@ from usad_workbench.core.diagnosis.suite import Diagnosis, diagnose
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.storage.workspace import Workspace
 
-COLUMNS = {"domain": "VARCHAR", "value": "DOUBLE", "shares": "MAP(VARCHAR, DOUBLE)",
-           "layers": "INTEGER[]"}  # fmt: skip
+COLUMNS = {
+    "domain": "VARCHAR",
+    "value": "DOUBLE",
+    "shares": "MAP(VARCHAR, DOUBLE)",
+    "layers": "INTEGER[]",
+}
 VERDICT = Verdict(question="inherited", verdict="undecided", rule="r", evidence={"a": "b"})
 
 
@@ -66,7 +70,10 @@ def test_a_selection_leaves_the_whole_table_alone(copied: Workspace) -> None:
     after = copied.sql("SELECT * FROM teacher_similarity")
     assert before.equals(after)
     whole = before[(before.domain == "speech") & (before.teacher == "a")]
-    mine = {(r["student_layer"], r["teacher_layer"], r["measure"]): r["value"]
-            for r in panel.rows if r["teacher"] == "a"}  # fmt: skip
+    mine = {
+        (r["student_layer"], r["teacher_layer"], r["measure"]): r["value"]
+        for r in panel.rows
+        if r["teacher"] == "a"
+    }
     for row in whole.itertuples():
         assert mine[row.student_layer, row.teacher_layer, row.measure] == row.value

@@ -63,9 +63,11 @@ def beside_router(
     lead: float, cost: float, break_even: float = math.nan, accuracy: float | None = None
 ) -> AgainstRouter:
     return AgainstRouter(
-        lead=about(lead), cost_ratio=cost, break_even=break_even,
+        lead=about(lead),
+        cost_ratio=cost,
+        break_even=break_even,
         router_accuracy=None if accuracy is None else about(accuracy),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,9 +140,12 @@ def row_of(
     measure: str = "mutual_knn",
 ) -> dict[str, str | float | None]:
     return {
-        "teacher": teacher, "domain": domain, "inherited": answer, "ci_high": ci_high,
+        "teacher": teacher,
+        "domain": domain,
+        "inherited": answer,
+        "ci_high": ci_high,
         "measure": measure,
-    }  # fmt: skip
+    }
 
 
 def test_inherited_counts_only_tested_rows() -> None:

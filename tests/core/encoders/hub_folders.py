@@ -12,33 +12,72 @@ from torch import nn
 from tests.core.encoders.remote_folder import give_own_code
 
 WAVE = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-    "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
 LAYER_NORM = {**WAVE, "feat_extract_norm": "layer", "do_stable_layer_norm": True}
 WHISPER = {
-    "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 48,
-    "num_mel_bins": 16, "max_source_positions": 100, "decoder_layers": 1, "decoder_ffn_dim": 16,
-    "decoder_attention_heads": 2, "vocab_size": 20, "pad_token_id": 0, "bos_token_id": 1,
-    "eos_token_id": 2, "decoder_start_token_id": 1, "max_target_positions": 8,
-}  # fmt: skip
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "num_mel_bins": 16,
+    "max_source_positions": 100,
+    "decoder_layers": 1,
+    "decoder_ffn_dim": 16,
+    "decoder_attention_heads": 2,
+    "vocab_size": 20,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+    "max_target_positions": 8,
+}
 AF = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-    "num_mel_bins": 16, "max_source_positions": 100,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "num_mel_bins": 16,
+    "max_source_positions": 100,
+}
 QWEN = {
-    "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 48,
-    "num_mel_bins": 16, "max_source_positions": 100,
-}  # fmt: skip
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "num_mel_bins": 16,
+    "max_source_positions": 100,
+}
 AST = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-    "patch_size": 8, "frequency_stride": 6, "time_stride": 5, "max_length": 128, "num_mel_bins": 32,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "patch_size": 8,
+    "frequency_stride": 6,
+    "time_stride": 5,
+    "max_length": 128,
+    "num_mel_bins": 32,
+}
 CLAP = {
-    "window_size": 4, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4],
-    "depths": [2, 2], "num_attention_heads": [2, 4], "patch_embeds_hidden_size": 16,
-    "hidden_size": 32, "projection_dim": 16, "enable_fusion": True,
-}  # fmt: skip
+    "window_size": 4,
+    "num_mel_bins": 16,
+    "spec_size": 64,
+    "patch_size": 4,
+    "patch_stride": [4, 4],
+    "depths": [2, 2],
+    "num_attention_heads": [2, 4],
+    "patch_embeds_hidden_size": 16,
+    "hidden_size": 32,
+    "projection_dim": 16,
+    "enable_fusion": True,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +124,13 @@ def _wave_sample(kind: str, config: dict[str, Any], *, pads: bool, ffn: str, hop
 
 
 def _clap() -> nn.Module:
-    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "intermediate_size": 16, "vocab_size": 20}  # fmt: skip
+    text = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "vocab_size": 20,
+    }
     return tf.ClapModel(tf.ClapConfig(text_config=text, audio_config=CLAP, projection_dim=16))
 
 
@@ -100,14 +144,24 @@ SAMPLES = {
         ("unispeech", "UniSpeech", LAYER_NORM, True, "feed_forward", 320),
         ("unispeech-sat", "UniSpeechSat", LAYER_NORM, True, "feed_forward", 320),
         (
-            "data2vec", "Data2VecAudio",
+            "data2vec",
+            "Data2VecAudio",
             {**LAYER_NORM, "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
-            False, "feed_forward", 320,
+            False,
+            "feed_forward",
+            320,
         ),
-        ("conformer", "Wav2Vec2Conformer", {**WAVE, "feat_extract_norm": "layer"}, False, "ffn2", 320),
+        (
+            "conformer",
+            "Wav2Vec2Conformer",
+            {**WAVE, "feat_extract_norm": "layer"},
+            False,
+            "ffn2",
+            320,
+        ),
         ("sew", "SEW", {**WAVE, "conv_dim": (16,) * 13}, False, "feed_forward", 640),
     )
-}  # fmt: skip
+}
 SAMPLES |= {
     "mert": Sample(
         net=_wave("Hubert", WAVE),

@@ -90,17 +90,27 @@ class _Handler(BaseHTTPRequestHandler):
     def _rows(self, hash_name: str) -> list[dict[str, Any]]:
         return [
             {"path": name, "size": len(content), "oid": "0" * 40, "blobId": "0" * 40}
-            | ({"lfs": {hash_name: self.server.hashes[name], "size": len(content),
-                        "pointerSize": 1}}
-               if name.endswith(LARGE)
-               else {"oid": self.server.hashes[name], "blobId": self.server.hashes[name]})
+            | (
+                {
+                    "lfs": {
+                        hash_name: self.server.hashes[name],
+                        "size": len(content),
+                        "pointerSize": 1,
+                    }
+                }
+                if name.endswith(LARGE)
+                else {"oid": self.server.hashes[name], "blobId": self.server.hashes[name]}
+            )
             for name, content in self.server.files.items()
-        ]  # fmt: skip
+        ]
 
     def _redirect(self, name: str) -> None:
-        headers = {"Location": f"http://localhost:{self.server.server_port}/cdn/{name}",
-                   "X-Linked-ETag": f'"{self.server.hashes[name]}"', "X-Repo-Commit": COMMIT,
-                   "X-Linked-Size": str(len(self.server.files[name]))}  # fmt: skip
+        headers = {
+            "Location": f"http://localhost:{self.server.server_port}/cdn/{name}",
+            "X-Linked-ETag": f'"{self.server.hashes[name]}"',
+            "X-Repo-Commit": COMMIT,
+            "X-Linked-Size": str(len(self.server.files[name])),
+        }
         self._send(302, headers, b"")
 
     def _file(self, name: str, with_body: bool) -> None:
@@ -109,8 +119,11 @@ class _Handler(BaseHTTPRequestHandler):
         content = server.files[name]
         start = int(wanted.removeprefix("bytes=").partition("-")[0] or 0) if wanted else 0
         body = content[start:]
-        headers = {"ETag": f'"{server.hashes[name]}"', "X-Repo-Commit": COMMIT,
-                   "Accept-Ranges": "bytes"}  # fmt: skip
+        headers = {
+            "ETag": f'"{server.hashes[name]}"',
+            "X-Repo-Commit": COMMIT,
+            "Accept-Ranges": "bytes",
+        }
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         cut = None
@@ -122,9 +135,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(206 if start else 200, headers, body, with_body=with_body, cut=cut)
 
     def _send(
-        self, status: int, headers: dict[str, str], body: bytes, *, with_body: bool = True,
+        self,
+        status: int,
+        headers: dict[str, str],
+        body: bytes,
+        *,
+        with_body: bool = True,
         cut: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)

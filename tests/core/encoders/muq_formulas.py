@@ -14,9 +14,15 @@ MEAN_DB, STD_DB = 6.768444971712967, 18.417922652295623
 def log_mel(samples: Array) -> Array:
     """[mel, frame]; decibels of mel power with no floor but 1e-10, without the last frame."""
     power = librosa.feature.melspectrogram(
-        y=samples, sr=24_000, n_fft=2048, hop_length=240, n_mels=128, pad_mode="reflect",
-        htk=True, norm=None,
-    )  # fmt: skip
+        y=samples,
+        sr=24_000,
+        n_fft=2048,
+        hop_length=240,
+        n_mels=128,
+        pad_mode="reflect",
+        htk=True,
+        norm=None,
+    )
     return (10 * np.log10(np.maximum(power, 1e-10))[:, :-1] - MEAN_DB) / STD_DB
 
 

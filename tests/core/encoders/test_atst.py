@@ -62,10 +62,21 @@ def features(encoder: AtstEncoder, *clips: Clip, kind: TargetKind = "block") -> 
 def reference_log_mel(samples: Array) -> Array:
     """[mel, frame]; decibels of mel power, 80 dB at most below the maximum, mapped to -1..1."""
     power = librosa.feature.melspectrogram(
-        y=samples, sr=16_000, n_fft=1024, hop_length=160, win_length=1024, window="hann",
-        center=True, pad_mode="reflect", power=2.0, n_mels=64, fmin=60, fmax=7800,
-        htk=True, norm=None,
-    )  # fmt: skip
+        y=samples,
+        sr=16_000,
+        n_fft=1024,
+        hop_length=160,
+        win_length=1024,
+        window="hann",
+        center=True,
+        pad_mode="reflect",
+        power=2.0,
+        n_mels=64,
+        fmin=60,
+        fmax=7800,
+        htk=True,
+        norm=None,
+    )
     db = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=80.0)
     return (db + 79.6482) / (50.6842 + 79.6482) * 2 - 1
 
@@ -143,9 +154,7 @@ def test_a_clip_goes_from_samples_to_the_layers_of_the_formulas() -> None:
     expected, ffns, final = reference_layers(
         weights_of(encoder.net), reference_log_mel(clip.samples), SMALL_ATST
     )
-    for kind, wanted in (
-        ("block", expected), ("ffn", ffns), ("output", [*expected[:-1], final])
-    ):  # fmt: skip
+    for kind, wanted in (("block", expected), ("ffn", ffns), ("output", [*expected[:-1], final])):
         found = features(encoder, clip, kind=kind)  # type: ignore[arg-type]
         for a, b in zip(found.frames, wanted, strict=True):
             np.testing.assert_allclose(a[0].numpy(), b, rtol=0, atol=1e-3 * np.abs(b).max())
@@ -281,8 +290,9 @@ def test_the_teachers_weights_are_read_from_the_checkpoint(cache: Path, publishe
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert {path.name for path in (cache / "encoders").rglob("*") if path.is_file()} == {
-        "weights.safetensors", "source.json"
-    }  # fmt: skip
+        "weights.safetensors",
+        "source.json",
+    }
     published.unlink()
     get_weights("atst-frame")  # is there
 

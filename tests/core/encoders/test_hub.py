@@ -107,9 +107,19 @@ def test_a_missing_shard_is_a_missing_model(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["hf:", "hf:nowhere", "hf:a/b/c", "hf:/no/such/folder", "hf:./typo", "hf:../typo", "hf:~/typo",
-     "hf:foo--bar/x", "hf:foo/x.git", "hf:foo/x@"],
-)  # fmt: skip
+    [
+        "hf:",
+        "hf:nowhere",
+        "hf:a/b/c",
+        "hf:/no/such/folder",
+        "hf:./typo",
+        "hf:../typo",
+        "hf:~/typo",
+        "hf:foo--bar/x",
+        "hf:foo/x.git",
+        "hf:foo/x@",
+    ],
+)
 def test_names_that_name_nothing(name: str) -> None:
     for act in (load_encoder, get_weights):
         with pytest.raises(WeightsError, match="OWNER/NAME"):
@@ -152,8 +162,9 @@ def test_weights_as_older_torch_wrote_them(tmp_path: Path) -> None:
     net = save(SAMPLES["whisper"], tmp_path)
     expected = load_encoder(f"hf:{tmp_path}").embed(noise(), -1)[0]
     (tmp_path / "model.safetensors").unlink()
-    torch.save(net.state_dict(), tmp_path / "pytorch_model.bin",
-               _use_new_zipfile_serialization=False)  # fmt: skip
+    torch.save(
+        net.state_dict(), tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False
+    )
     np.testing.assert_array_equal(load_encoder(f"hf:{tmp_path}").embed(noise(), -1)[0], expected)
 
 
@@ -165,9 +176,12 @@ def test_a_model_without_its_front_end(folder: Path) -> None:
 
 def test_a_model_of_text(tmp_path: Path) -> None:
     config = tf.BertConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
         vocab_size=30,
-    )  # fmt: skip
+    )
     tf.BertModel(config).save_pretrained(tmp_path)
     with pytest.raises(WeightsError, match="audio model"):
         load_encoder(f"hf:{tmp_path}")
@@ -340,9 +354,14 @@ def test_an_unlisted_type_is_read_through_its_hidden_states(
 def test_of_a_model_with_a_decoder_the_encoder_is_read(tmp_path: Path) -> None:
     """Moonshine, of no type that is listed; its frames are 384 samples apart (its paper: 41.6 Hz)."""
     config = tf.MoonshineConfig(
-        hidden_size=32, intermediate_size=48, encoder_num_hidden_layers=2, vocab_size=20,
-        decoder_num_hidden_layers=1, encoder_num_attention_heads=4, decoder_num_attention_heads=4,
-    )  # fmt: skip
+        hidden_size=32,
+        intermediate_size=48,
+        encoder_num_hidden_layers=2,
+        vocab_size=20,
+        decoder_num_hidden_layers=1,
+        encoder_num_attention_heads=4,
+        decoder_num_attention_heads=4,
+    )
     torch.manual_seed(0)
     net: Any = tf.MoonshineForConditionalGeneration(config).eval()
     net.save_pretrained(tmp_path)
@@ -377,8 +396,10 @@ def test_code_that_this_transformers_does_not_run(tmp_path: Path, line: str) -> 
     write_remote_student(tmp_path / "student")
     code = tmp_path / "student" / "modeling_usad.py"
     before, definition, after = code.read_text().partition("    def forward(")
-    code.write_text(f"{before}    def forward(self, *args, **kwargs):\n        {line}\n\n"
-                    f"{definition.replace('forward', 'unused')}{after}")  # fmt: skip
+    code.write_text(
+        f"{before}    def forward(self, *args, **kwargs):\n        {line}\n\n"
+        f"{definition.replace('forward', 'unused')}{after}"
+    )
     with pytest.raises(WeightsError, match=r"cannot load .*student"):
         load_encoder(f"hf:{tmp_path / 'student'}", trust_remote_code=True)
 

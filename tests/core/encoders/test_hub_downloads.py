@@ -22,8 +22,11 @@ from usad_workbench.core.errors import WeightsError
 NAME = "hf:me/model"
 WEIGHTS = "model.safetensors"
 NOT_ASKED_FOR = (
-    "notes.md", "pytorch_model.bin", "tf_model.h5", "model.fp32-00001-of-00001.safetensors",
-)  # fmt: skip
+    "notes.md",
+    "pytorch_model.bin",
+    "tf_model.h5",
+    "model.fp32-00001-of-00001.safetensors",
+)
 """Repositories of the hub hold the same weights in several formats and precisions."""
 
 

@@ -22,21 +22,28 @@ from usad_workbench.core.models.sizes import SIZES
 from usad_workbench.training import train
 
 LARGE = {
-    "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
-    "intermediate_size": 4096, "feat_extract_norm": "layer", "do_stable_layer_norm": True,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
     "conv_bias": False,
-}  # fmt: skip
+}
 RAW = {"do_normalize": False}
 
 
 def whisper(dim: int, layers: int, n_mels: int = 80) -> tuple[Any, Any]:
     return (
         tf.WhisperConfig(
-            d_model=dim, encoder_layers=layers, encoder_attention_heads=dim // 64,
-            encoder_ffn_dim=4 * dim, num_mel_bins=n_mels,
+            d_model=dim,
+            encoder_layers=layers,
+            encoder_attention_heads=dim // 64,
+            encoder_ffn_dim=4 * dim,
+            num_mel_bins=n_mels,
         ),
         tf.WhisperFeatureExtractor(feature_size=n_mels),
-    )  # fmt: skip
+    )
 
 
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
@@ -51,19 +58,19 @@ ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "openai-whisper-small": whisper(768, 12),
     "openai-whisper-medium": whisper(1024, 24),
     "openai-whisper-large-v2": whisper(1280, 32),
-    "af-whisper": (
-        tf.AudioFlamingo3EncoderConfig(), tf.WhisperFeatureExtractor(feature_size=128)
-    ),
+    "af-whisper": (tf.AudioFlamingo3EncoderConfig(), tf.WhisperFeatureExtractor(feature_size=128)),
     "ast": (tf.ASTConfig(), tf.ASTFeatureExtractor()),
     "clap": (tf.ClapAudioConfig(), tf.ClapFeatureExtractor()),
     "clap-music": (
         tf.ClapAudioConfig(
-            patch_embeds_hidden_size=128, depths=[2, 2, 12, 2], num_attention_heads=[4, 8, 16, 32],
+            patch_embeds_hidden_size=128,
+            depths=[2, 2, 12, 2],
+            num_attention_heads=[4, 8, 16, 32],
             hidden_size=1024,
         ),
         tf.ClapFeatureExtractor(),
     ),
-}  # fmt: skip
+}
 """The published configurations, as far as transformers' defaults and the papers give them."""
 TEACHERS = {
     "wavlm-base-plus": "speech",
@@ -92,9 +99,13 @@ def test_specs_are_those_of_the_architectures(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("wavlm-large", (49, 499, 1499)), ("wavlm-base-plus", (49, 499, 1499)),
-     ("whisper-large-v3", (50, 500, 1500)), ("af-whisper", (50, 500, 1500))],
-)  # fmt: skip
+    [
+        ("wavlm-large", (49, 499, 1499)),
+        ("wavlm-base-plus", (49, 499, 1499)),
+        ("whisper-large-v3", (50, 500, 1500)),
+        ("af-whisper", (50, 500, 1500)),
+    ],
+)
 def test_frames_of_1_10_and_30_s(name: str, expected: tuple[int, ...]) -> None:
     """Reference: frames of the published teachers; Whisper's own 1500 cut to the clip."""
     config, extractor = ARCHITECTURES[name]

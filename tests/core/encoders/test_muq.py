@@ -97,8 +97,10 @@ def test_every_layer_is_that_of_the_formulas(loaded: MuqEncoder, double: MuqEnco
     outs, ffns = from_formulas(double, samples)
     for encoder, relative in ((double, 1e-10), (loaded, 1e-5)):
         for kind, expected in (
-            ("block", outs[:-1]), ("ffn", ffns), ("output", [*outs[:-2], outs[-1]])
-        ):  # fmt: skip
+            ("block", outs[:-1]),
+            ("ffn", ffns),
+            ("output", [*outs[:-2], outs[-1]]),
+        ):
             found = features(encoder, samples, kind=kind)  # type: ignore[arg-type]
             for ours, theirs in zip(found.frames, expected, strict=True):
                 assert_close(ours[0], theirs, relative)
@@ -201,9 +203,13 @@ def test_weights_in_a_pickle_are_the_same(folder: Path, loaded: MuqEncoder, tmp_
 
 @pytest.mark.parametrize(
     "change",
-    [{"label_rate": 50}, {"n_mels": 64}, {"hop_length": 480},
-     {"w2v2_config": {"position_embeddings_type": "relative"}}],
-)  # fmt: skip
+    [
+        {"label_rate": 50},
+        {"n_mels": 64},
+        {"hop_length": 480},
+        {"w2v2_config": {"position_embeddings_type": "relative"}},
+    ],
+)
 def test_another_architecture_is_refused(
     folder: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:

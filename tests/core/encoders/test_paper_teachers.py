@@ -29,8 +29,10 @@ def wavlm(config: dict[str, Any], normalise: bool) -> Sample:
         extractor=lambda: tf.Wav2Vec2FeatureExtractor(
             do_normalize=normalise, return_attention_mask=normalise
         ),
-        blocks="encoder.layers", ffn="feed_forward", pads=normalise,
-    )  # fmt: skip
+        blocks="encoder.layers",
+        ffn="feed_forward",
+        pads=normalise,
+    )
 
 
 def whisper_like(net: Any) -> Sample:
@@ -81,9 +83,13 @@ def assert_close(found: Any, expected: Any, relative: float = 1e-5) -> None:
 
 @pytest.mark.parametrize(
     ("name", "n_frames"),
-    [("wavlm-base-plus", (49, 499, 1499)), ("wavlm-large", (49, 499, 1499)),
-     ("whisper-large-v3", (50, 500, 1500)), ("af-whisper", (50, 500, 1500))],
-)  # fmt: skip
+    [
+        ("wavlm-base-plus", (49, 499, 1499)),
+        ("wavlm-large", (49, 499, 1499)),
+        ("whisper-large-v3", (50, 500, 1500)),
+        ("af-whisper", (50, 500, 1500)),
+    ],
+)
 @pytest.mark.parametrize("kind", ["block", "ffn", "output"])
 def test_frames_of_1_10_and_30_s(
     teachers: dict[str, Teacher], name: str, n_frames: tuple[int, ...], kind: TargetKind
@@ -133,8 +139,9 @@ def test_wavlm_base_plus_takes_equal_lengths_because_padding_leaks(
     padded = torch.zeros(2, len(clips[1]))
     for row, clip in zip(padded, clips, strict=True):
         row[: len(clip)] = torch.from_numpy(clip)
-    mask = torch.tensor([[1] * len(clips[0]) + [0] * (len(clips[1]) - len(clips[0])),
-                         [1] * len(clips[1])])  # fmt: skip
+    mask = torch.tensor(
+        [[1] * len(clips[0]) + [0] * (len(clips[1]) - len(clips[0])), [1] * len(clips[1])]
+    )
     with torch.no_grad():
         together = teacher.original(padded, attention_mask=mask).last_hidden_state[0]
     alone = teacher.features(clips[0]).frames[-1][0]
@@ -199,8 +206,13 @@ def test_af_whisper_is_told_where_a_clip_ends(teachers: dict[str, Teacher]) -> N
 
 
 def test_every_whisper_is_named_with_its_own_size() -> None:
-    sizes = {"tiny": (4, 384), "base": (6, 512), "small": (12, 768), "medium": (24, 1024),
-             "large-v2": (32, 1280)}  # fmt: skip
+    sizes = {
+        "tiny": (4, 384),
+        "base": (6, 512),
+        "small": (12, 768),
+        "medium": (24, 1024),
+        "large-v2": (32, 1280),
+    }
     for size, (n_layers, dim) in sizes.items():
         spec = HUB[f"openai-whisper-{size}"].spec
         assert (spec.n_layers, spec.dims[0]) == (n_layers, dim)

@@ -142,8 +142,10 @@ def test_a_plugin_with_weights_is_listed_fetched_and_used(
     assert cli.main(["encoders", "list", "--json"]) == 0
     rows = {row["encoder"]: row for row in json.loads(capsys.readouterr().out)}
     for name, words in (
-        ("their-file", "Download their.pt"), ("their-wheel", "weighty 1"), ("their-hub", "hub")
-    ):  # fmt: skip
+        ("their-file", "Download their.pt"),
+        ("their-wheel", "weighty 1"),
+        ("their-hub", "hub"),
+    ):
         assert not rows[name]["available"] and words in rows[name]["reason"]
     assert rows["their-fault"]["available"]
     (weighty / "their.pt").write_text("0.5")

@@ -27,9 +27,12 @@ RATE = 16_000
 RELATIVE = {torch.float64: 1e-10, torch.float32: 1e-5}
 WITH_MASK = ("AudioFlamingo3Encoder", "Qwen2AudioEncoder")
 FILL_THEIR_WINDOW = (
-    "whisper", "audioflamingo3_encoder", "qwen2_audio_encoder", "audio-spectrogram-transformer",
+    "whisper",
+    "audioflamingo3_encoder",
+    "qwen2_audio_encoder",
+    "audio-spectrogram-transformer",
     "clap",
-)  # fmt: skip
+)
 N_PATCH_ROWS = 5
 """(32 mel bands - patches of 8) // 6 + 1."""
 

@@ -14,9 +14,12 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.cli import main
 
 TASK = {
-    "task": "t", "label_column": "label", "domain": "sound", "group_column": "cluster_id",
+    "task": "t",
+    "label_column": "label",
+    "domain": "sound",
+    "group_column": "cluster_id",
     "metric": "accuracy",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -38,9 +41,16 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 def test_hear_by_clip_and_frame(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
-        "evaluate", "--workspace", str(workspace.folder), "--protocol", "hear,hear-frames",
-        "--encoders", "E", "--no-cost", "--json",
-    ]  # fmt: skip
+        "evaluate",
+        "--workspace",
+        str(workspace.folder),
+        "--protocol",
+        "hear,hear-frames",
+        "--encoders",
+        "E",
+        "--no-cost",
+        "--json",
+    ]
     assert main(arguments) == 0
     rows = [row for row in json.loads(capsys.readouterr().out) if row["task"] == "t"]
     assert [row["protocol"] for row in rows] == ["hear", "hear-frames"]

@@ -17,9 +17,12 @@ N = 96
 
 def row(task: str, label: str, group: str, domain: str | None = None) -> dict[str, str | None]:
     return {
-        "task": task, "label_column": label, "domain": domain, "group_column": group,
+        "task": task,
+        "label_column": label,
+        "domain": domain,
+        "group_column": group,
         "metric": "accuracy",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -35,26 +38,41 @@ def row(task: str, label: str, group: str, domain: str | None = None) -> dict[st
 )
 def test_why_nothing_could_be_learned(labels: str, groups: str, words: str) -> None:
     clips = pd.DataFrame(
-        {"clip_id": [str(i) for i in range(len(labels))], "label": list(labels),
-         "group": list(groups), "domain": "speech", "cluster_id": list(groups)}
-    )  # fmt: skip
+        {
+            "clip_id": [str(i) for i in range(len(labels))],
+            "label": list(labels),
+            "group": list(groups),
+            "domain": "speech",
+            "cluster_id": list(groups),
+        }
+    )
     assert untestable(make_task(row("t", "label", "group"), clips)).startswith(words)
 
 
 def test_classes_of_one_group_are_counted_and_the_rest_can_be_tested() -> None:
     clips = pd.DataFrame(
-        {"clip_id": list("012345"), "label": list("ababcc"), "group": list("112233"),
-         "domain": "speech", "cluster_id": list("112233")}
-    )  # fmt: skip
+        {
+            "clip_id": list("012345"),
+            "label": list("ababcc"),
+            "group": list("112233"),
+            "domain": "speech",
+            "cluster_id": list("112233"),
+        }
+    )
     task = make_task(row("t", "label", "group"), clips)
     assert (untestable(task), lone_clips(task)) == ("", 2)
 
 
 def test_a_domain_in_other_letters_is_the_domain_and_a_strange_one_is_named() -> None:
     clips = pd.DataFrame(
-        {"clip_id": list("0123"), "label": list("abab"), "group": list("1122"),
-         "domain": "speech", "cluster_id": list("1122")}
-    )  # fmt: skip
+        {
+            "clip_id": list("0123"),
+            "label": list("abab"),
+            "group": list("1122"),
+            "domain": "speech",
+            "cluster_id": list("1122"),
+        }
+    )
     rows = [row("t", "label", "group", " SPEECH"), row("u", "label", "group", "whales")]
     rows += [row("v", "nothing", "group"), {**row("w", "label", "group"), "metric": "f1"}]
     found, reasons = possible_tasks(rows, clips)  # type: ignore[arg-type]
@@ -72,9 +90,13 @@ def workspace(tmp_path_factory) -> Workspace:  # type: ignore[no-untyped-def]
     word = rng.integers(3, size=N)
     clusters = [f"s{i % 12}" for i in range(N)]
     columns = {
-        "domain": ["speech"] * N, "cluster_id": clusters, "word": [f"w{one}" for one in word],
-        "site": ["forest"] * N, "name": [f"n{i}" for i in range(N)], "who": clusters,
-    }  # fmt: skip
+        "domain": ["speech"] * N,
+        "cluster_id": clusters,
+        "word": [f"w{one}" for one in word],
+        "site": ["forest"] * N,
+        "name": [f"n{i}" for i in range(N)],
+        "who": clusters,
+    }
     add_clips(made, columns)
     x = 3 * np.eye(3, 8)[word] + rng.normal(size=(N, 8))
     for name, role in (("s", "student"), ("t", "teacher"), ("u", "teacher"), ("k", "control")):
@@ -82,10 +104,14 @@ def workspace(tmp_path_factory) -> Workspace:  # type: ignore[no-untyped-def]
     set_distillation(made, "s", [("t", "speech", 1), ("u", "speech", 1)])
     set_tasks(
         made,
-        [row("good", "word", "cluster_id"), row("one class", "site", "cluster_id"),
-         row("one group", "word", "site"), row("ids", "name", "cluster_id"),
-         row("who", "who", "cluster_id")],
-    )  # fmt: skip
+        [
+            row("good", "word", "cluster_id"),
+            row("one class", "site", "cluster_id"),
+            row("one group", "word", "site"),
+            row("ids", "name", "cluster_id"),
+            row("who", "who", "cluster_id"),
+        ],
+    )
     return made
 
 

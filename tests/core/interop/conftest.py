@@ -12,9 +12,14 @@ from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.core.models.student import build_student
 
 CONFIG = StudentConfig(
-    dim=32, n_layers=2, n_heads=2, pos_groups=4, conv_channels=8, frame_rate_hz=25,
+    dim=32,
+    n_layers=2,
+    n_heads=2,
+    pos_groups=4,
+    conv_channels=8,
+    frame_rate_hz=25,
     max_mel_frames=100,
-)  # fmt: skip
+)
 PROVENANCE = {
     "name": "tiny | student",
     "licence": "CC-BY-4.0",

@@ -84,11 +84,17 @@ NAMES = {
     **{
         f"blocks.{{i}}.{ours}": f"encoder.layers.{{i}}.{MODULES[ours]}"
         for ours in (
-            "attention_norm", "ffn_norm", "attention.content_bias", "attention.position_bias",
-            "attention.query", "attention.key", "attention.value", "attention.output",
+            "attention_norm",
+            "ffn_norm",
+            "attention.content_bias",
+            "attention.position_bias",
+            "attention.query",
+            "attention.key",
+            "attention.value",
+            "attention.output",
         )
     },
-}  # fmt: skip
+}
 """What shapes cannot tell."""
 
 
@@ -115,10 +121,15 @@ def write_published(folder: Path) -> Student:
     (folder / "configuration_usad.py").write_text(CONFIG_CODE)
     (folder / "modeling_usad.py").write_text(MODEL_CODE)
     config = {
-        "model_type": "usad", "architectures": ["USADModel"], "size": SIZE, "names": names,
-        "auto_map": {"AutoConfig": "configuration_usad.USADConfig",
-                     "AutoModel": "modeling_usad.USADModel"},
-    }  # fmt: skip
+        "model_type": "usad",
+        "architectures": ["USADModel"],
+        "size": SIZE,
+        "names": names,
+        "auto_map": {
+            "AutoConfig": "configuration_usad.USADConfig",
+            "AutoModel": "modeling_usad.USADModel",
+        },
+    }
     (folder / "config.json").write_text(json.dumps(config))
     published = {names[name]: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(published, folder / "model.safetensors", metadata={"format": "pt"})

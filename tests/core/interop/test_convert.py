@@ -64,9 +64,12 @@ def swapped(a: str, b: str) -> NameMap:
 
 @pytest.mark.parametrize(
     "pair",
-    [("attention.query", "attention.key"), ("attention_norm", "ffn_norm"),
-     ("attention.content_bias", "attention.position_bias")],
-)  # fmt: skip
+    [
+        ("attention.query", "attention.key"),
+        ("attention_norm", "ffn_norm"),
+        ("attention.content_bias", "attention.position_bias"),
+    ],
+)
 def test_two_exchanged_names_are_found_by_the_numbers(
     published: Path, tmp_path: Path, pair: tuple[str, str]
 ) -> None:
@@ -97,12 +100,14 @@ REFUSED = {
     "another width": (lambda: replace(MAP, student=SIZE | {"dim": 64}), "same shapes"),
     "another depth": (lambda: replace(MAP, student=SIZE | {"n_layers": 3}), "same shapes"),
     "a name that is not there": (
-        lambda: replace(MAP, names=NAMES | {"final_norm": "nowhere"}), "not left in the checkpoint"
+        lambda: replace(MAP, names=NAMES | {"final_norm": "nowhere"}),
+        "not left in the checkpoint",
     ),
     "one of theirs twice": (
-        lambda: replace(MAP, names=NAMES | {"final_norm": NAMES["stem.norm"]}), "each once"
+        lambda: replace(MAP, names=NAMES | {"final_norm": NAMES["stem.norm"]}),
+        "each once",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)

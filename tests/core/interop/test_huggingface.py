@@ -114,9 +114,12 @@ def test_without_this_package(folder: Path, source: LoadedStudent, tmp_path: Pat
     cache = tmp_path / "cache"
     paths = (folder, cache, tmp_path / "given.npz", tmp_path / "x.npz", tmp_path / "again")
     subprocess.run(
-        [sys.executable, "-c", REMOTE, *map(str, paths)], check=True, stdin=subprocess.DEVNULL,
-        cwd=tmp_path, env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(cache)},
-    )  # fmt: skip
+        [sys.executable, "-c", REMOTE, *map(str, paths)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(cache)},
+    )
     found, expected = np.load(tmp_path / "x.npz"), source.student(samples, lengths)
     assert np.abs(found["x"] - expected.x.numpy()).max() < 1e-6
     assert np.abs(found["ffn"] - expected.ffn[1].numpy()).max() < 1e-6

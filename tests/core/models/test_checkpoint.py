@@ -20,9 +20,14 @@ from usad_workbench.core.models.student import Student, build_student
 
 CONFIG = StudentConfig(dim=32, n_layers=2, n_heads=2, pos_groups=4, conv_channels=8)
 SPEC = HeadSpec(
-    teacher="voice", student_layer=1, teacher_layer=2, kind="ffn",
-    teacher_dim=5, student_dim=32, hidden_dim=16,
-)  # fmt: skip
+    teacher="voice",
+    student_layer=1,
+    teacher_layer=2,
+    kind="ffn",
+    teacher_dim=5,
+    student_dim=32,
+    hidden_dim=16,
+)
 
 
 @pytest.fixture

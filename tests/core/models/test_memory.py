@@ -30,10 +30,18 @@ class Small(Encoder):
         self.sizes: list[int] = []
         self.refused = 0
         self.spec = EncoderSpec(
-            name="small", role="control", domain=None, n_layers=0, dims=(2,),
-            frame_rates_hz=(0.0,), sample_rate_hz=RATE, n_params=0, licence="", citation="",
+            name="small",
+            role="control",
+            domain=None,
+            n_layers=0,
+            dims=(2,),
+            frame_rates_hz=(0.0,),
+            sample_rate_hz=RATE,
+            n_params=0,
+            licence="",
+            citation="",
             pads=True,
-        )  # fmt: skip
+        )
 
     def to(self, device: str | torch.device) -> "Small":
         return self
@@ -47,9 +55,11 @@ class Small(Encoder):
         self.sizes.append(len(samples))
         frames = torch.stack([samples.sum(1), n_valid.float()], 1).unsqueeze(1)
         return LayerFeatures(
-            layers=(0,), frames=(frames,), n_valid=(torch.ones(len(samples)),),
+            layers=(0,),
+            frames=(frames,),
+            n_valid=(torch.ones(len(samples)),),
             frame_rates_hz=(0.0,),
-        )  # fmt: skip
+        )
 
 
 def clips(n: int) -> list[Clip]:

@@ -22,9 +22,14 @@ pytestmark = pytest.mark.skipif(
 def test_the_folder_holds_what_it_should() -> None:
     names = {path.name for path in SHIPPED.iterdir()}
     assert names == {
-        "model.safetensors", "config.json", "MODEL_CARD.md", "recipe.toml", "log.csv",
-        "stage-1.recipe.toml", "stage-1.log.csv",
-    }  # fmt: skip
+        "model.safetensors",
+        "config.json",
+        "MODEL_CARD.md",
+        "recipe.toml",
+        "log.csv",
+        "stage-1.recipe.toml",
+        "stage-1.log.csv",
+    }
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= MAX_BYTES
 
 
@@ -53,9 +58,12 @@ def test_its_teachers_and_domains_are_recorded() -> None:
     provenance = read_student_folder(SHIPPED).provenance
     taught = [(row["teacher"], row["domain"], row["stage"]) for row in provenance["teachers"]]
     assert taught == [
-        ("whisper-tiny.en", "speech", 1), ("aisfx", "sound", 1), ("musicnn", "music", 1),
-        ("whisper-base", "speech", 2), ("aisfx", None, 2),
-    ]  # fmt: skip
+        ("whisper-tiny.en", "speech", 1),
+        ("aisfx", "sound", 1),
+        ("musicnn", "music", 1),
+        ("whisper-base", "speech", 2),
+        ("aisfx", None, 2),
+    ]
     assert set(provenance["data"]["hours"]) == {"speech", "sound", "music"}
 
 

@@ -125,8 +125,11 @@ def test_marble_head() -> None:
 def test_the_grid_is_the_published_one() -> None:
     points = grid_points(HEAR)
     assert {p.learning_rate for p in grid_points(replace(HEAR, n_points=16))} == {
-        3.2e-3, 1e-3, 3.2e-4, 1e-4,
-    }  # fmt: skip
+        3.2e-3,
+        1e-3,
+        3.2e-4,
+        1e-4,
+    }
     assert len(points) == len(set(points)) == 8
     assert (HEAR.width, HEAR.batch_size, HEAR.max_epochs, HEAR.patience) == (1024, 1024, 500, 20)
     assert grid_points(HEAR, seed=1) != points

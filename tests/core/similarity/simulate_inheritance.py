@@ -69,10 +69,14 @@ def excess_rates(
         world = draw_world(rng, copied=copied, n_controls=n_controls, spread=spread)
         found.append(
             excess_similarity(
-                world.student, world.teacher, world.controls, world.clusters, place=place,
+                world.student,
+                world.teacher,
+                world.controls,
+                world.clusters,
+                place=place,
                 measure=measure,
             )
-        )  # fmt: skip
+        )
     values = np.array([one.value for one in found])
     truth = 0.0 if copied == 0.0 else values.mean()
     rejected = np.array([one.p_value <= 0.05 for one in found])

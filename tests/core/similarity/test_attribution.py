@@ -62,9 +62,11 @@ def test_new_content_is_left_over() -> None:
     rng = np.random.default_rng(1)
     teachers = teachers_of(rng, 400)
     found = attribute(
-        student_of(rng, teachers, [0.48, 0.24, 0.08]), teachers, np.arange(400) // 8,
+        student_of(rng, teachers, [0.48, 0.24, 0.08]),
+        teachers,
+        np.arange(400) // 8,
         n_permutations=0,
-    )  # fmt: skip
+    )
     assert list(found.shares.values()) == pytest.approx([0.48, 0.24, 0.08], abs=0.02)
     assert found.novel == pytest.approx(0.2, abs=0.03)
     for name, truth in zip("abc", [0.48, 0.24, 0.08], strict=True):

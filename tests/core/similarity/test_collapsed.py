@@ -22,13 +22,16 @@ ONE, LINE = np.full((N, DIM), 0.37), np.outer(np.linspace(1, 9, N), np.arange(1,
     [
         (np.zeros((9, 4)), "have one and the same vector"),
         (1e20 * np.ones((9, 4)), "have one and the same vector"),
-        (np.float32(1) + np.float32(1e-7) * np.eye(9, 4, dtype=np.float32), "have one and the same vector"),
+        (
+            np.float32(1) + np.float32(1e-7) * np.eye(9, 4, dtype=np.float32),
+            "have one and the same vector",
+        ),
         (np.outer(1 + np.arange(9), [3, 4, 5, 6]), "point in one direction"),
         (1e-20 * np.eye(9, 4), ""),
         (5 + 0.01 * np.eye(9, 4), ""),
         (np.array([[1.0, 2.0]]), ""),
     ],
-)  # fmt: skip
+)
 def test_what_has_collapsed(x: np.ndarray, words: str) -> None:
     assert collapse_words(x) == words
 
@@ -39,12 +42,18 @@ def world(folder, **layers: list[np.ndarray]) -> Workspace:  # type: ignore[no-u
     made = Workspace.create(folder)
     add_clips(
         made,
-        {"domain": ["speech"] * (N // 2) + ["music"] * (N // 2),
-         "cluster_id": [f"c{i % 12}" for i in range(N)]},
-    )  # fmt: skip
+        {
+            "domain": ["speech"] * (N // 2) + ["music"] * (N // 2),
+            "cluster_id": [f"c{i % 12}" for i in range(N)],
+        },
+    )
     for name, role in (
-        ("s", "student"), ("t", "teacher"), ("k", "control"), ("l", "control"), ("b", "baseline"),
-    ):  # fmt: skip
+        ("s", "student"),
+        ("t", "teacher"),
+        ("k", "control"),
+        ("l", "control"),
+        ("b", "baseline"),
+    ):
         own = [rng.normal(size=(N, DIM)) for _ in range(3)]
         add_encoder(made, name, role, "speech", layers.get(name, own))  # type: ignore[arg-type]
     set_distillation(made, "s", [("t", "speech", 1)])
@@ -90,8 +99,9 @@ def test_a_domain_in_which_a_layer_collapsed_is_named(tmp_path) -> None:  # type
     assert material.layers("k") == [1]
     assert any(
         one == "k layer 0 has collapsed and is left out: all clips of music have one and the same "
-        "vector" for one in material.warnings
-    )  # fmt: skip
+        "vector"
+        for one in material.warnings
+    )
     only = gather(made, "s", config=DiagnosisConfig(where="domain = 'speech'"))
     assert only.layers("k") == [0, 1]
 
@@ -105,13 +115,22 @@ def test_a_student_that_collapsed_is_refused_by_name(tmp_path) -> None:  # type:
 def test_probes_and_maps_name_it_too(tmp_path) -> None:  # type: ignore[no-untyped-def]
     made = world(tmp_path / "w", k=[LINE], t=[ONE])
     with made.database.write() as connection:
-        connection.execute("UPDATE clips SET label = 'w' || (segment_id % 2) FROM segments "
-                           "WHERE segments.clip_id = clips.clip_id")  # fmt: skip
+        connection.execute(
+            "UPDATE clips SET label = 'w' || (segment_id % 2) FROM segments "
+            "WHERE segments.clip_id = clips.clip_id"
+        )
     set_tasks(
         made,
-        [{"task": "t", "label_column": "label", "domain": None, "group_column": "cluster_id",
-          "metric": "accuracy"}],
-    )  # fmt: skip
+        [
+            {
+                "task": "t",
+                "label_column": "label",
+                "domain": None,
+                "group_column": "cluster_id",
+                "metric": "accuracy",
+            }
+        ],
+    )
     config = EvaluationConfig(protocols=("knn",), seeds=(0,), measures_cost=False)
     rows = evaluate_tasks(made, ["k", "l"], config=config).query("task == 't'").set_index("encoder")
     assert rows.reason["k"] == "k layer 0 has collapsed: all its vectors point in one direction"

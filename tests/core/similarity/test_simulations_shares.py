@@ -61,9 +61,12 @@ def attributions(n_worlds: int, seed: int) -> Found:
         a, b, c, new = (part(rng) for _ in range(4))
         student = np.hstack([np.sqrt(0.5) * a, np.sqrt(0.3) * b, np.sqrt(0.2) * new])
         one = attribute(
-            student, {"a": a, "b": b, "c": c}, CLUSTERS, n_permutations=99,
+            student,
+            {"a": a, "b": b, "c": c},
+            CLUSTERS,
+            n_permutations=99,
             seed=int(rng.integers(2**31)),
-        )  # fmt: skip
+        )
         for name in "abc":
             row = (one.shares[name], one.ci_low[name], one.ci_high[name], one.p_value[name])
             found.setdefault(name, []).append(row)

@@ -17,9 +17,11 @@ def planted(seed: int, n: int, dim: int = DIM) -> tuple[np.ndarray, dict[str, np
     rng = np.random.default_rng(seed)
     own_a, own_b, both, new, c = rng.normal(size=(5, n, dim))
     student = np.hstack(
-        [np.sqrt(share) * x for share, x in zip((0.3, 0.2, 0.3, 0.2), (own_a, own_b, both, new),
-                                                strict=True)]
-    )  # fmt: skip
+        [
+            np.sqrt(share) * x
+            for share, x in zip((0.3, 0.2, 0.3, 0.2), (own_a, own_b, both, new), strict=True)
+        ]
+    )
     return student, {"a": np.hstack([own_a, both]), "b": np.hstack([own_b, both]), "c": c}
 
 

@@ -73,8 +73,12 @@ def rejection_rate(
     for _ in range(n_worlds):
         world = draw_world(rng, copied=copied, n_controls=n_controls, spread=spread)
         found = excess_similarity(
-            world.student, world.teacher, world.controls, world.clusters, place=place,
+            world.student,
+            world.teacher,
+            world.controls,
+            world.clusters,
+            place=place,
             measure=measure,
-        )  # fmt: skip
+        )
         p_values.append(found.p_value)
     return float(np.mean(np.asarray(p_values) <= 0.05))

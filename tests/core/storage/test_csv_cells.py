@@ -16,9 +16,21 @@ from usad_workbench.core.storage.importing import import_clips, insert_clips, re
 from usad_workbench.core.storage.workspace import Workspace
 
 FORMULAS = [
-    '=HYPERLINK("http://192.0.2.1","x")', "@SUM(1+1)", "+1+2", "-2+3", "-rf", "\t=1", "\r=1", "+5",
-    "＝1+1", "'=1+1", "''@x", "=", "-", "+",
-]  # fmt: skip
+    '=HYPERLINK("http://192.0.2.1","x")',
+    "@SUM(1+1)",
+    "+1+2",
+    "-2+3",
+    "-rf",
+    "\t=1",
+    "\r=1",
+    "+5",
+    "＝1+1",
+    "'=1+1",
+    "''@x",
+    "=",
+    "-",
+    "+",
+]
 HARMLESS = [
     "dog",
     "c, d",
@@ -65,10 +77,17 @@ def test_exported_clips_come_back_bit_for_bit(tmp_path: Path) -> None:
     labels = [*FORMULAS, "dog", "c, d", "NA"]
     world = Workspace.create(tmp_path / "world")
     rows = [
-        {"clip_id": f"{label}-{i}", "path": "", "domain": "sound", "dataset": "d",
-         "cluster_id": f"+s{i}", "label": label, "note": "-" if i % 2 else "@x"}
+        {
+            "clip_id": f"{label}-{i}",
+            "path": "",
+            "domain": "sound",
+            "dataset": "d",
+            "cluster_id": f"+s{i}",
+            "label": label,
+            "note": "-" if i % 2 else "@x",
+        }
         for i, label in enumerate(labels)
-    ]  # fmt: skip
+    ]
     insert_clips(world, rows)
     export_clips(world, "true", tmp_path / "out", "csv")
     with (tmp_path / "out" / "clips.csv").open(newline="", encoding="utf-8") as file:

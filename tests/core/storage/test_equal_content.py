@@ -21,9 +21,12 @@ from usad_workbench.training.evaluation import load_evaluation
 from usad_workbench.training.recipe import EvaluationRecipe
 
 TASK = {
-    "task": "label", "label_column": "label", "domain": None, "group_column": "cluster_id",
+    "task": "label",
+    "label_column": "label",
+    "domain": None,
+    "group_column": "cluster_id",
     "metric": "accuracy",
-}  # fmt: skip
+}
 
 
 def copies_of(tones: list[SourceClip], folder: Path, numbers: list[int]) -> list[SourceClip]:

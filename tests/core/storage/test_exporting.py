@@ -40,9 +40,13 @@ def test_vectors_come_back_as_they_were(
     stored = embedded.embeddings("spectrum", -1, where="label = 'low'")
     told: list[int] = []
     files = export_space(
-        embedded, "spectrum", -1, tmp_path / "out", where="label = 'low'",
+        embedded,
+        "spectrum",
+        -1,
+        tmp_path / "out",
+        where="label = 'low'",
         progress=lambda done, total, what: told.append(done),
-    )  # fmt: skip
+    )
     assert [file.name for file in files] == ["space.json", "vectors.parquet"]
     table = pq.read_table(files[1])
     assert np.array_equal(matrix_of(table["vector"]), stored.vectors)

@@ -232,9 +232,13 @@ def test_a_domain_that_comes_late_is_filled_in(workspace: Workspace, tmp_path: P
     ("label", "hz", "n_failed"), [("dog", 300, 0), ("cat", 300, 1), ("dog", 400, 1)]
 )
 def test_what_another_import_added_meanwhile_is_counted_or_named(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    label: str, hz: int, n_failed: int,
-) -> None:  # fmt: skip
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    label: str,
+    hz: int,
+    n_failed: int,
+) -> None:
     for name in ("mine", "other"):
         (tmp_path / name).mkdir()
     mine = write_tone(tmp_path / "mine" / "a.wav", 300, 1.0)

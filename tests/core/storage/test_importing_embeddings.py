@@ -30,12 +30,16 @@ def rows_of(encoder: str, seed: int = 0, clips: int = N) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
         [
-            {"clip_id": f"x{i:03}", "encoder": encoder, "layer": layer,
-             "vector": rng.normal(size=dim).astype(np.float32)}
+            {
+                "clip_id": f"x{i:03}",
+                "encoder": encoder,
+                "layer": layer,
+                "vector": rng.normal(size=dim).astype(np.float32),
+            }
             for i in range(clips)
             for layer, dim in WIDTHS.items()
         ]
-    )  # fmt: skip
+    )
 
 
 def write(path: Path, rows: pd.DataFrame, shuffled: bool = True) -> Path:
@@ -74,8 +78,9 @@ def workspace(made_once: Path, tmp_path: Path) -> Workspace:
 
 def test_vectors_come_back_where_they_belong(workspace: Workspace, tmp_path: Path) -> None:
     rows = rows_of("elsewhere")
-    report = import_embeddings(workspace, write(tmp_path / "v.parquet", rows), role="control",
-                               domain="speech")  # fmt: skip
+    report = import_embeddings(
+        workspace, write(tmp_path / "v.parquet", rows), role="control", domain="speech"
+    )
     assert (report.encoders, report.n_rows, report.n_skipped) == (["elsewhere"], 2 * N, 0)
     assert report.failed == []
     for layer in WIDTHS:
@@ -85,8 +90,11 @@ def test_vectors_come_back_where_they_belong(workspace: Workspace, tmp_path: Pat
         assert np.array_equal(stored.vectors, np.stack(expected.to_numpy()))
     entry = workspace.encoders().iloc[0]
     assert (entry.role, entry.domain, entry.n_layers, list(entry.dims)) == (
-        "control", "speech", 2, [5, 0, 7],
-    )  # fmt: skip
+        "control",
+        "speech",
+        2,
+        [5, 0, 7],
+    )
     assert workspace.clips("clip_id = 'x001'").recorder_type[0] == "<b>x</b>"
 
 
@@ -223,8 +231,11 @@ def test_no_parquet_and_no_manifest_are_named(workspace: Workspace, tmp_path: Pa
     for path in (text, tmp_path / "missing.parquet"):
         with pytest.raises(ConfigError, match="Parquet"):
             import_embeddings(workspace, path, role="control")
-    for content in ("clip_id,domain\na,speech\n", "clip_id,domain,cluster_id\na,,k\n",
-                    "clip_id,domain,cluster_id\na,s,k\na,s,k\n"):  # fmt: skip
+    for content in (
+        "clip_id,domain\na,speech\n",
+        "clip_id,domain,cluster_id\na,,k\n",
+        "clip_id,domain,cluster_id\na,s,k\na,s,k\n",
+    ):
         manifest = tmp_path / "m.csv"
         manifest.write_text(content)
         with pytest.raises(UsadError):
@@ -251,8 +262,9 @@ def test_clips_without_audio_fail_nowhere(workspace: Workspace, tmp_path: Path) 
     files, failed = export_clips(workspace, "clip_id < 'x002'", tmp_path / "clips")
     assert [path.name for path in files] == ["manifest.csv"]
     assert [(one.path, "without audio" in one.reason) for one in failed] == [
-        ("x000", True), ("x001", True),
-    ]  # fmt: skip
+        ("x000", True),
+        ("x001", True),
+    ]
 
 
 def one_clip(folder: Path, name: str, encoder: str, **columns: object) -> Path:
@@ -266,9 +278,14 @@ def one_clip(folder: Path, name: str, encoder: str, **columns: object) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "other"),
-    [("v?.parquet", "vw.parquet"), ("v*.parquet", "v1.parquet"), ("[ab].parquet", "a.parquet"),
-     ("encoder=wrong/layer=7/v.parquet", "v.parquet"), ("**/v.parquet", "x/v.parquet")],
-)  # fmt: skip
+    [
+        ("v?.parquet", "vw.parquet"),
+        ("v*.parquet", "v1.parquet"),
+        ("[ab].parquet", "a.parquet"),
+        ("encoder=wrong/layer=7/v.parquet", "v.parquet"),
+        ("**/v.parquet", "x/v.parquet"),
+    ],
+)
 def test_a_name_is_no_pattern(workspace: Workspace, tmp_path: Path, name: str, other: str) -> None:
     one_clip(tmp_path, other, "other")
     report = import_embeddings(workspace, one_clip(tmp_path, name, "mine"), role="control")

@@ -80,7 +80,10 @@ def test_what_people_ask_sees_the_tables_of_today(old: Path, query: str) -> None
 
 def test_the_first_writer_brings_it_up_to_date(old: Path) -> None:
     vectors = raw(old, "SELECT * FROM embeddings ORDER BY ALL")
-    tables = {name: raw(old, f"SELECT * FROM {name} ORDER BY ALL") for name in ("clips", "segments", "encoders", "distillation")}  # fmt: skip
+    tables = {
+        name: raw(old, f"SELECT * FROM {name} ORDER BY ALL")
+        for name in ("clips", "segments", "encoders", "distillation")
+    }
     workspace = write_something(old)
     assert workspace.meta("schema_version") == "2"
     assert raw(old, "SELECT * FROM embeddings ORDER BY ALL") == vectors
@@ -111,8 +114,9 @@ def test_a_number_of_parameters_that_is_unknown_fits_in(old: Path, tmp_path: Pat
     with duckdb.connect(str(old / "workspace.duckdb")) as connection:
         connection.execute("UPDATE encoders SET n_params = 1")
         connection.execute("ALTER TABLE encoders ALTER COLUMN n_params SET NOT NULL")
-    rows = pd.DataFrame({"clip_id": ["c00"], "encoder": ["new"], "layer": [0],
-                         "vector": [np.ones(3, np.float32)]})  # fmt: skip
+    rows = pd.DataFrame(
+        {"clip_id": ["c00"], "encoder": ["new"], "layer": [0], "vector": [np.ones(3, np.float32)]}
+    )
     rows.to_parquet(tmp_path / "v.parquet")
     workspace = Workspace.open(old)
     assert import_embeddings(workspace, tmp_path / "v.parquet", role="control").encoders == ["new"]

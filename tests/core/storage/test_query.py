@@ -21,10 +21,16 @@ ENDLESS = "SELECT count(*) FROM range(200000000) a, range(1000) b WHERE (a.range
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     made = Workspace.create(tmp_path_factory.mktemp("query") / "workspace")
     rows = [
-        {"clip_id": f"c{i}", "path": "", "domain": "speech" if i % 2 else "music",
-         "dataset": "d", "cluster_id": f"s{i // 3}", "label": f"l{i % 3}"}
+        {
+            "clip_id": f"c{i}",
+            "path": "",
+            "domain": "speech" if i % 2 else "music",
+            "dataset": "d",
+            "cluster_id": f"s{i // 3}",
+            "label": f"l{i % 3}",
+        }
         for i in range(9)
-    ]  # fmt: skip
+    ]
     insert_clips(made, rows)
     return made
 
@@ -155,8 +161,11 @@ def test_only_the_first_rows_are_fetched(workspace: Workspace) -> None:
     query = "SELECT * FROM range(100000000000)"
     answer = ask(path, query, limits=QueryLimits(n_rows=12_345))
     assert answer.is_cut and answer.table["range"].to_pylist() == list(range(12_345))
-    wide = ask(path, "SELECT repeat('x', 1000) AS x FROM range(10000000)",
-               limits=QueryLimits(result_bytes=20_000_000))  # fmt: skip
+    wide = ask(
+        path,
+        "SELECT repeat('x', 1000) AS x FROM range(10000000)",
+        limits=QueryLimits(result_bytes=20_000_000),
+    )
     assert wide.is_cut and 0 < wide.table.nbytes <= 20_000_000
     whole = ask(path, "SELECT * FROM range(7)", limits=QueryLimits(n_rows=7))
     assert not whole.is_cut and len(whole.table) == 7

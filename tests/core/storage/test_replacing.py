@@ -50,8 +50,9 @@ def file_of(
     """Vectors that all hold one value; those of some clips are not finite."""
     rows = [np.full(dim, np.nan if i in bad else value, np.float32) for i in range(n)]
     path = folder / f"v{value:g}-{dim}-{len(bad)}-{n}.parquet"
-    pd.DataFrame({"clip_id": [f"c{i:03}" for i in range(n)], "encoder": "e", "layer": 0,
-                  "vector": rows}).to_parquet(path)  # fmt: skip
+    pd.DataFrame(
+        {"clip_id": [f"c{i:03}" for i in range(n)], "encoder": "e", "layer": 0, "vector": rows}
+    ).to_parquet(path)
     return path
 
 

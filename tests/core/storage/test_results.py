@@ -14,18 +14,33 @@ from usad_workbench.core.storage.workspace import Workspace
 def filled(workspace: Workspace) -> Workspace:
     """Results of the encoders ``a`` and ``b`` in tables of every kind."""
     rows = {
-        "teacher_similarity (student, teacher, domain)": [("s", "a", "x"), ("s", "b", "x"), ("b", "t", "x")],
+        "teacher_similarity (student, teacher, domain)": [
+            ("s", "a", "x"),
+            ("s", "b", "x"),
+            ("b", "t", "x"),
+        ],
         "clip_teacher_similarity (student, teacher)": [("a", "b"), ("s", "b")],
         "nearest_teachers (student, teacher, control)": [("s", "b", None), ("b", "t", None)],
         "projections (encoder, layer)": [("a", 0), ("b", 0)],
         "projection_quality (encoder, layer)": [("a", 0), ("b", 0)],
-        "probes (encoder, task, against)": [("a", "t", None), ("b", "t", "a"), ("b", "u", None), ("router", "t", None)],
-        "predictions (encoder, task, predicted, fingerprint)": [
-            ("a", "t", "x", "0|a"), ("b", "t", "x", "1|b"), ("router", "t", "x", "2|b|a"),
+        "probes (encoder, task, against)": [
+            ("a", "t", None),
+            ("b", "t", "a"),
+            ("b", "u", None),
+            ("router", "t", None),
         ],
-        "failures": [("f.wav", "embed a", "r"), ("f.wav", "embed b", "r"), ("f.wav", "import", "r")],
+        "predictions (encoder, task, predicted, fingerprint)": [
+            ("a", "t", "x", "0|a"),
+            ("b", "t", "x", "1|b"),
+            ("router", "t", "x", "2|b|a"),
+        ],
+        "failures": [
+            ("f.wav", "embed a", "r"),
+            ("f.wav", "embed b", "r"),
+            ("f.wav", "import", "r"),
+        ],
         "distillation": [("a", "t", None, 1), ("s", "a", None, 1)],
-    }  # fmt: skip
+    }
     made = {
         "interventions": "encoder VARCHAR, value DOUBLE",
         "llm_results": "encoder VARCHAR, value DOUBLE",

@@ -28,17 +28,24 @@ def workspace(tmp_path) -> Workspace:  # type: ignore[no-untyped-def]
         made, {"domain": np.repeat(DOMAINS, N).tolist(), "cluster_id": [f"c{i}" for i in range(n)]}
     )
     for name, role, home in [
-        ("s", "student", None), ("base", "control", " Speech"), ("late", "teacher", "sound"),
-        ("idle", "teacher", "music"), ("any", "control", None),
-    ]:  # fmt: skip
+        ("s", "student", None),
+        ("base", "control", " Speech"),
+        ("late", "teacher", "sound"),
+        ("idle", "teacher", "music"),
+        ("any", "control", None),
+    ]:
         add_encoder(made, name, role, home, [rng.normal(size=(n, 6))])  # type: ignore[arg-type]
     set_distillation(made, "s", [("base", "SPEECH", 1), ("late", None, 2)])
     return made
 
 
 EXPECTED = {
-    "s": "student", "base": "teacher", "late": "teacher", "idle": "control", "any": "control",
-}  # fmt: skip
+    "s": "student",
+    "base": "teacher",
+    "late": "teacher",
+    "idle": "control",
+    "any": "control",
+}
 
 
 def test_every_place_has_the_same_roles(workspace: Workspace) -> None:
@@ -125,8 +132,13 @@ def test_clips_take_the_domain_that_is_there_in_other_letters(tmp_path) -> None:
     insert_clips(made, rows[:4])
     insert_clips(made, rows[4:])
     assert made.clips().domain.tolist() == [
-        "speech", "speech", "music", "Field Recordings", "Field Recordings", "Whales",
-    ]  # fmt: skip
+        "speech",
+        "speech",
+        "music",
+        "Field Recordings",
+        "Field Recordings",
+        "Whales",
+    ]
 
 
 def test_a_domain_in_other_letters_contradicts_no_clip() -> None:

@@ -84,9 +84,12 @@ def test_bad_rows_stop_nothing(workspace: Workspace, tmp_path: Path) -> None:
     _tones(tmp_path, "a.wav", "b.wav")
     manifest = _manifest(
         tmp_path,
-        "path,label\na.wav,dog\n,cat\n" + "n" * 300 + ".wav,x\nnul\0.wav,x\n" + "d/" * 3000
+        "path,label\na.wav,dog\n,cat\n"
+        + "n" * 300
+        + ".wav,x\nnul\0.wav,x\n"
+        + "d/" * 3000
         + "e.wav,x\n,,,\nb.wav,Animal, cat\nb.wav,cat\n",
-    )  # fmt: skip
+    )
     report = _imported(workspace, manifest)
     reasons = {one.path.rsplit("/", 1)[-1][:12]: one.reason for one in report.failed}
     assert report.n_added == 2 and len(report.failed) == 5
@@ -150,8 +153,13 @@ def test_tables_of_many_makers_are_read(text: str, workspace: Workspace, tmp_pat
 
 def test_a_manifest_may_be_parquet(workspace: Workspace, tmp_path: Path) -> None:
     _tones(tmp_path, "a.wav", "b.wav")
-    table = pd.DataFrame({"path": ["a.wav", "b.wav"], "label": pd.Categorical(["NA", "x"]),
-                          "bpm": pd.array([120, None], dtype="Int64")})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "path": ["a.wav", "b.wav"],
+            "label": pd.Categorical(["NA", "x"]),
+            "bpm": pd.array([120, None], dtype="Int64"),
+        }
+    )
     table.to_parquet(tmp_path / "m.parquet")
     assert _imported(workspace, tmp_path / "m.parquet").n_added == 2
     clips = workspace.clips()

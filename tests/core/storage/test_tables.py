@@ -19,8 +19,10 @@ def test_a_step_replaces_its_own_failures_and_no_others(tmp_path: Path) -> None:
     set_failures(workspace, "import", {"x": "3", "z": "4"}, items={"x", "z"})
     set_failures(workspace, "embed a", {"y": "5"})
     assert _kept(workspace) == {
-        ("embed a", "y", "5"), ("import", "x", "3"), ("import", "z", "4"),
-    }  # fmt: skip
+        ("embed a", "y", "5"),
+        ("import", "x", "3"),
+        ("import", "z", "4"),
+    }
     set_failures(workspace, "import", {}, items={"z", "unheard of"})
     set_failures(workspace, "embed a", {})
     assert _kept(workspace) == {("import", "x", "3")}

@@ -29,15 +29,19 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
         name = _name(row, view)
         found.append(
             {
-                "panel": panel_rows.facet_words(row, facets), "name": name,
-                "role": roles.get(name) or role_word(row.get("role")), "layer": panel_rows.layer_of(row),
-                "value": _float(row[view.value]), "ci_low": _float(panel_rows.scalar(row, view.low)),
+                "panel": panel_rows.facet_words(row, facets),
+                "name": name,
+                "role": roles.get(name) or role_word(row.get("role")),
+                "layer": panel_rows.layer_of(row),
+                "value": _float(row[view.value]),
+                "ci_low": _float(panel_rows.scalar(row, view.low)),
                 "ci_high": _float(panel_rows.scalar(row, view.high)),
                 "reference": _float(panel_rows.reference_of(row, view)),
                 "lines": panel_rows.row_lines(row, view, keys),
-                "is_out": view.reference is None or panel_rows.stands_out(row, view), "row": i,
+                "is_out": view.reference is None or panel_rows.stands_out(row, view),
+                "row": i,
             }
-        )  # fmt: skip
+        )
     columns = (
         [
             "panel",
@@ -107,10 +111,13 @@ def shares(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
             found.append(
                 {
                     "panel": panel_rows.facet_words(row, facets),
-                    "layer": panel_rows.layer_of(row), "part": part, "share": share,
-                    "is_weak": _is_weak(row), "row": i,
+                    "layer": panel_rows.layer_of(row),
+                    "part": part,
+                    "share": share,
+                    "is_weak": _is_weak(row),
+                    "row": i,
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(found, columns=["panel", "layer", "part", "share", "is_weak", "row"])
 
 

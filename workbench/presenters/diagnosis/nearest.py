@@ -53,11 +53,15 @@ def mean_over_domains(best: pd.DataFrame) -> pd.DataFrame:
         value = float(found["value"].mean())
         rows.append(
             {
-                "encoder": encoder, "mean": value, "ci_low": value - width,
-                "ci_high": value + width, "domains": len(found),
-                "clips": int(found["n_clips"].sum()), "clusters": int(found["n_clusters"].sum()),
+                "encoder": encoder,
+                "mean": value,
+                "ci_low": value - width,
+                "ci_high": value + width,
+                "domains": len(found),
+                "clips": int(found["n_clips"].sum()),
+                "clusters": int(found["n_clusters"].sum()),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows).sort_values("mean", ascending=False, ignore_index=True)
 
 
@@ -72,8 +76,12 @@ def dots(
     records = best.to_dict("records")
     rows = pd.DataFrame(
         {
-            "panel": best["domain"], "name": best["teacher"], "value": best["value"],
-            "ci_low": best["ci_low"], "ci_high": best["ci_high"], "reference": best["null_q95"],
+            "panel": best["domain"],
+            "name": best["teacher"],
+            "value": best["value"],
+            "ci_low": best["ci_low"],
+            "ci_high": best["ci_high"],
+            "reference": best["null_q95"],
             "role": [roles.get(r["teacher"], "encoder") for r in records],
             "text": [dot_hover(r, roles.get(r["teacher"], "encoder")) for r in records],
             "data": [
@@ -81,7 +89,7 @@ def dots(
                 for r in records
             ],
         }
-    )  # fmt: skip
+    )
     titles = {
         d: _title(best[best["domain"] == d], d, d in unseen) for d in domain_order(best["domain"])
     }

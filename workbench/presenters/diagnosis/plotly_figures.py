@@ -64,17 +64,33 @@ def panel_curves(
 def _curve(rows: pd.DataFrame, name: str, colour: str, i: int, is_first: bool) -> go.Scatter:
     symbol = SYMBOLS[i % len(SYMBOLS)]
     return go.Scatter(
-        x=rows["layer"], y=rows["value"], mode="lines+markers", name=hover(name, 30),
-        legendgroup=name, showlegend=is_first, text=_texts(rows),
-        hovertemplate="%{text}<extra></extra>", customdata=[[int(row)] for row in rows["row"]],
+        x=rows["layer"],
+        y=rows["value"],
+        mode="lines+markers",
+        name=hover(name, 30),
+        legendgroup=name,
+        showlegend=is_first,
+        text=_texts(rows),
+        hovertemplate="%{text}<extra></extra>",
+        customdata=[[int(row)] for row in rows["row"]],
         line={"color": colour, "width": 1.6},
-        marker={"symbol": [symbol if out else f"{symbol}-open" for out in rows["is_out"]],
-                "size": 10, "color": colour},
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
-        error_y={"type": "data", "symmetric": False, "thickness": 1.4, "width": 0,
-                 "array": (rows["ci_high"] - rows["value"]).fillna(0),
-                 "arrayminus": (rows["value"] - rows["ci_low"]).fillna(0), "color": colour},
-    )  # fmt: skip
+        marker={
+            "symbol": [symbol if out else f"{symbol}-open" for out in rows["is_out"]],
+            "size": 10,
+            "color": colour,
+        },
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "thickness": 1.4,
+            "width": 0,
+            "array": (rows["ci_high"] - rows["value"]).fillna(0),
+            "arrayminus": (rows["value"] - rows["ci_low"]).fillna(0),
+            "color": colour,
+        },
+    )
 
 
 def panel_shares(
@@ -93,16 +109,24 @@ def panel_shares(
             layers = ["all" if layer is None else str(int(layer)) for layer in rows["layer"]]
             figure.add_trace(
                 go.Bar(
-                    x=layers, y=rows["share"], name=hover(name, 30), legendgroup=name,
-                    showlegend=at == 0, customdata=[[int(row)] for row in rows["row"]],
+                    x=layers,
+                    y=rows["share"],
+                    name=hover(name, 30),
+                    legendgroup=name,
+                    showlegend=at == 0,
+                    customdata=[[int(row)] for row in rows["row"]],
                     text=[f"{hover(name, 30)}: {number(share, 3)}" for share in rows["share"]],
-                    hovertemplate="%{text}<extra></extra>", textposition="none",
-                    marker={"color": COMMON_PARTS.get(name, given.get(name, MUTED)),
-                            "opacity": [0.4 if weak else 1.0 for weak in rows["is_weak"]]},
-                    selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+                    hovertemplate="%{text}<extra></extra>",
+                    textposition="none",
+                    marker={
+                        "color": COMMON_PARTS.get(name, given.get(name, MUTED)),
+                        "opacity": [0.4 if weak else 1.0 for weak in rows["is_weak"]],
+                    },
+                    selected={"marker": {"opacity": 1}},
+                    unselected={"marker": {"opacity": 1}},
                 ),
                 **place,
-            )  # fmt: skip
+            )
         figure.update_xaxes(title={"text": "layer", "standoff": 4}, type="category", **place)
     figure.update_layout(barmode="relative")
     return _finish(figure, panels, view.axis)
@@ -129,16 +153,29 @@ def cost_figure(drawn: pd.DataFrame, costs: "pd.Series[float]", words: str) -> g
         ]
         figure.add_trace(
             go.Scatter(
-                x=mine["cost"], y=mine["value"], mode="markers", text=texts, showlegend=False,
+                x=mine["cost"],
+                y=mine["value"],
+                mode="markers",
+                text=texts,
+                showlegend=False,
                 hovertemplate="%{text}<extra></extra>",
-                marker={"symbol": [ROLE_SYMBOLS.get(role, "circle") for role in mine["role"]],
-                        "color": [role_colour(role) for role in mine["role"]], "size": 11},
-                error_y={"type": "data", "symmetric": False, "thickness": 1.2, "width": 0,
-                         "array": (mine["ci_high"] - mine["value"]).fillna(0),
-                         "arrayminus": (mine["value"] - mine["ci_low"]).fillna(0), "color": MUTED},
+                marker={
+                    "symbol": [ROLE_SYMBOLS.get(role, "circle") for role in mine["role"]],
+                    "color": [role_colour(role) for role in mine["role"]],
+                    "size": 11,
+                },
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "thickness": 1.2,
+                    "width": 0,
+                    "array": (mine["ci_high"] - mine["value"]).fillna(0),
+                    "arrayminus": (mine["value"] - mine["ci_low"]).fillna(0),
+                    "color": MUTED,
+                },
             ),
             **place,
-        )  # fmt: skip
+        )
         figure.update_xaxes(title={"text": hover(words), "standoff": 4}, type="log", **place)
     return _finish(figure, panels, "value on held-out clips")
 
@@ -154,9 +191,13 @@ def _texts(drawn: pd.DataFrame) -> list[str]:
 def _grid(panels: Sequence[str]) -> go.Figure:
     n_rows = -(-len(panels) // PER_ROW)
     return make_subplots(
-        rows=n_rows, cols=min(PER_ROW, len(panels)), shared_yaxes=True, horizontal_spacing=0.02,
-        vertical_spacing=0.28 / n_rows, subplot_titles=[f"<b>{hover(p, 34)}</b>" for p in panels],
-    )  # fmt: skip
+        rows=n_rows,
+        cols=min(PER_ROW, len(panels)),
+        shared_yaxes=True,
+        horizontal_spacing=0.02,
+        vertical_spacing=0.28 / n_rows,
+        subplot_titles=[f"<b>{hover(p, 34)}</b>" for p in panels],
+    )
 
 
 def _finish(figure: go.Figure, panels: Sequence[str], axis: str) -> go.Figure:
@@ -166,10 +207,11 @@ def _finish(figure: go.Figure, panels: Sequence[str], axis: str) -> go.Figure:
     figure.update_yaxes(title={"text": hover(axis, 40), "standoff": 6}, automargin=True, col=1)
     figure.update_layout(
         figures.layout(
-            height=HEIGHT * n_rows + 60, margin={"l": 8, "r": 8, "t": 70, "b": 52},
+            height=HEIGHT * n_rows + 60,
+            margin={"l": 8, "r": 8, "t": 70, "b": 52},
             legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "yref": "container", "x": 0},
         )
-    )  # fmt: skip
+    )
     figure.update_layout(legend={"y": 0.995, "yanchor": "top"})
     figure.update_annotations(font_size=14)
     return figure

@@ -189,9 +189,11 @@ def n_words(row: Row) -> str:
     'n = 90 clips, 30 clusters'
     """
     names = (
-        ("n_clips", "clip"), ("n_test", "test clip"), ("n_clusters", "cluster"),
+        ("n_clips", "clip"),
+        ("n_test", "test clip"),
+        ("n_clusters", "cluster"),
         ("n_groups", "group"),
-    )  # fmt: skip
+    )
     parts = [count(float(str(row[k])), word) for k, word in names if is_known(row.get(k))]
     return f"n = {', '.join(parts)}" if parts else "n not said"
 

@@ -11,10 +11,21 @@ SERIES = ("teacher", "encoder", "system", "name", "other")
 """Columns that say who a row is about, the first that is there."""
 NOT_VALUES = frozenset(
     {
-        "ci_low", "ci_high", "p_value", "q_value", "pair_p_value", "chance", "null_q95", "fit_r2", "n_params",
-        "rtf", "n_clips", "n_clusters", "n_test",
+        "ci_low",
+        "ci_high",
+        "p_value",
+        "q_value",
+        "pair_p_value",
+        "chance",
+        "null_q95",
+        "fit_r2",
+        "n_params",
+        "rtf",
+        "n_clips",
+        "n_clusters",
+        "n_test",
     }
-)  # fmt: skip
+)
 ANSWERS = ("inherited", "copied")
 """Columns in which a panel says itself whether a row stands out."""
 NOT_KEYS = frozenset(
@@ -57,146 +68,235 @@ class PanelView:
 
 VIEWS: dict[str, PanelView] = {
     "similarity": PanelView(
-        title="Similarity", value="value", axis="debiased linear CKA", figure="maps",
-        series="teacher", facets=("domain",), choices=("measure",), reference="null_q95",
+        title="Similarity",
+        value="value",
+        axis="debiased linear CKA",
+        figure="maps",
+        series="teacher",
+        facets=("domain",),
+        choices=("measure",),
+        reference="null_q95",
         reading="Each small map is one encoder in one domain: the student's layers upwards, the "
         "other encoder's layers across, darker is more alike. Similar is not inherited: encoders "
         "trained apart on the same kind of audio grow alike too.",
     ),
     "inheritance": PanelView(
-        title="Inheritance", value="excess", axis="similarity above the controls",
-        figure="curves", series="teacher", facets=("domain",), choices=("measure", "form"),
+        title="Inheritance",
+        value="excess",
+        axis="similarity above the controls",
+        figure="curves",
+        series="teacher",
+        facets=("domain",),
+        choices=("measure", "form"),
         reading="How much nearer the student is to a teacher than controls that could stand in its "
         "or the student's place. Zero: no nearer than the controls. A filled mark is significant "
         "after correction over the panel; where a domain has no exchangeable control there is no "
         "mark, and the table says why.",
     ),
     "attribution": PanelView(
-        title="Attribution", value="fit_r2", axis="share of the student's geometry",
-        figure="shares", facets=("domain",), parts=("shares", "novel"), reference=None,
+        title="Attribution",
+        value="fit_r2",
+        axis="share of the student's geometry",
+        figure="shares",
+        facets=("domain",),
+        parts=("shares", "novel"),
+        reference=None,
         reading="The student's geometry as a mixture of its teachers'. Pale bars fit badly "
         "(R² below 0.5) or sum to more than 1: there the shares say little.",
     ),
     "variance": PanelView(
-        title="Variance", value="residual", axis="share of the student's variance",
-        figure="shares", facets=("domain",), parts=("unique", "shared", "residual"),
+        title="Variance",
+        value="residual",
+        axis="share of the student's variance",
+        figure="shares",
+        facets=("domain",),
+        parts=("unique", "shared", "residual"),
         reading="What a linear map from the teachers predicts of the student on clips of other "
         "speakers, tracks or recordings: from one teacher alone, from several, from none. The "
         "residual is an upper bound of what is new, as few clips and curved maps add to it.",
     ),
     "errors": PanelView(
-        title="Shared errors", value="excess", low="excess_ci_low", high="excess_ci_high",
-        axis="κ above the controls", series="teacher", facets=("task",),
+        title="Shared errors",
+        value="excess",
+        low="excess_ci_low",
+        high="excess_ci_high",
+        axis="κ above the controls",
+        series="teacher",
+        facets=("task",),
         choices=("protocol", "form"),
         reading="Whether the student is wrong on the same clips as a teacher, above what controls "
         "share with it. All encoders share what is hard; only the excess speaks of copying.",
     ),
     "routing": PanelView(
-        title="One encoder or routing", value="value", axis="value on held-out clips",
-        series="system", facets=("domain", "task"), choices=("protocol",), reference=None,
+        title="One encoder or routing",
+        value="value",
+        axis="value on held-out clips",
+        series="system",
+        facets=("domain", "task"),
+        choices=("protocol",),
+        reference=None,
         reading="One universal encoder beside specialists, mixtures and routers, on the same "
         "folds. The table has what each costs.",
     ),
     "nuisance": PanelView(
-        title="Nuisance factors", value="accuracy", axis="accuracy of a linear probe",
-        series="encoder", facets=("factor",), reference="chance",
+        title="Nuisance factors",
+        value="accuracy",
+        axis="accuracy of a linear probe",
+        series="encoder",
+        facets=("factor",),
+        reference="chance",
         reading="What can be read out that a task does not need. Selectivity is the accuracy "
         "above that on random labels of the same structure; after erasure a probe should fall to "
         "chance.",
     ),
     "associations": PanelView(
-        title="Associations", value="d", axis="effect size d", series="encoder",
+        title="Associations",
+        value="d",
+        axis="effect size d",
+        series="encoder",
         facets=("test",),
         reading="Whether one group of clips lies nearer to one kind of sound than another group "
         "does, in standard deviations. Groups may differ in how they were recorded.",
     ),
     "subgroups": PanelView(
-        title="Subgroups", value="gap", axis="best minus worst group", series="encoder",
-        facets=("task", "group_column"), choices=("protocol",), reference="null_gap",
+        title="Subgroups",
+        value="gap",
+        axis="best minus worst group",
+        series="encoder",
+        facets=("task", "group_column"),
+        choices=("protocol",),
+        reference="null_gap",
         reading="How much worse the worst served group is than the best. The largest of many "
         "differences is above zero by chance alone: the grey tick is what groups dealt at random "
         "give.",
     ),
     "neighbourhoods": PanelView(
-        title="Neighbourhoods", value="purity", axis="share of neighbours with the same label",
-        series="encoder", facets=("domain",), reference="purity_expected",
+        title="Neighbourhoods",
+        value="purity",
+        axis="share of neighbours with the same label",
+        series="encoder",
+        facets=("domain",),
+        reference="purity_expected",
         reading="Whether a clip's neighbours share its label, whether some clips are everybody's "
         "neighbours (hubs), and whether neighbours come from other domains.",
     ),
     "shortcuts": PanelView(
-        title="Shortcuts", value="excess", axis="above chance", series="encoder",
+        title="Shortcuts",
+        value="excess",
+        axis="above chance",
+        series="encoder",
         facets=("domain", "attribute"),
         reading="Whether neighbours share what is not content: corpus, loudness, bandwidth, "
         "length.",
     ),
     "partial": PanelView(
-        title="Partial similarity", value="value", axis="partial similarity", figure="curves",
-        series="teacher", facets=("domain",),
+        title="Partial similarity",
+        value="value",
+        axis="partial similarity",
+        figure="curves",
+        series="teacher",
+        facets=("domain",),
         reading="What is left of the similarity to one teacher once the other teachers are held "
         "fixed. It tells teachers apart; it is no test of inheritance.",
     ),
     "disagreements": PanelView(
-        title="Where measures disagree", value="n_nearest", axis="teachers named nearest",
-        figure="table", facets=("domain",), reference=None,
+        title="Where measures disagree",
+        value="n_nearest",
+        axis="teachers named nearest",
+        figure="table",
+        facets=("domain",),
+        reference=None,
         reading="The nearest teacher by each family of measures. Where they name different ones, "
         "what one of them says is no finding.",
     ),
     "interventions": PanelView(
-        title="Interventions", value="excess", axis="likeness of profiles above the controls",
-        figure="curves", series="teacher", facets=("domain",), where=("kind", "profile"),
+        title="Interventions",
+        value="excess",
+        axis="likeness of profiles above the controls",
+        figure="curves",
+        series="teacher",
+        facets=("domain",),
+        where=("kind", "profile"),
         reading="Each clip is changed in one known way and embedded again. How far it moves, "
         "change by change, is an encoder's profile of sensitivities; here the student's is "
         "compared with each teacher's, above the controls'.",
     ),
     "comparison": PanelView(
-        title="Comparison of two students", value="difference",
+        title="Comparison of two students",
+        value="difference",
         axis="metric of this student minus the other's",
-        series="name", facets=("domain",), where=("kind", "task"),
+        series="name",
+        facets=("domain",),
+        where=("kind", "task"),
         reading="What can be read from this student minus what can be read from the other, on the "
         "same clips and folds; zero: no difference. Differences between stages or checkpoints of "
         "one student are what training changed, between others they are differences of two "
         "trainings.",
     ),
-}  # fmt: skip
+}
 
 
 MORE_VIEWS: dict[str, tuple[PanelView, ...]] = {
     "neighbourhoods": (
         PanelView(
-            title="Hubs", value="hubness", low="hubness_ci_low", high="hubness_ci_high",
-            axis="skewness of how often a clip is a neighbour", series="encoder",
-            facets=("domain",), reference=None,
+            title="Hubs",
+            value="hubness",
+            low="hubness_ci_low",
+            high="hubness_ci_high",
+            axis="skewness of how often a clip is a neighbour",
+            series="encoder",
+            facets=("domain",),
+            reference=None,
         ),
     ),
     "comparison": (
         PanelView(
-            title="Likeness to each encoder", value="difference",
-            axis="similarity of this student minus the other's", series="name",
-            facets=("domain",), choices=("quantity",), where=("kind", "similarity"),
+            title="Likeness to each encoder",
+            value="difference",
+            axis="similarity of this student minus the other's",
+            series="name",
+            facets=("domain",),
+            choices=("quantity",),
+            where=("kind", "similarity"),
             reading="Both students at the same relative depth. Above zero: this student is more "
             "like that encoder than the other student is.",
         ),
         PanelView(
-            title="Mistakes of both", value="value", axis="Cohen's kappa of being right",
-            series="name", facets=("domain",), reference=None, where=("kind", "errors"),
+            title="Mistakes of both",
+            value="value",
+            axis="Cohen's kappa of being right",
+            series="name",
+            facets=("domain",),
+            reference=None,
+            where=("kind", "errors"),
             reading="How often both students are right or wrong on the same clips, above what "
             "their accuracies give (zero). Clips that are hard for everybody raise it too.",
         ),
     ),
     "interventions": (
         PanelView(
-            title="Sensitivity to each change", value="displacement",
-            axis="how far clips move / how far a class spreads", series="intervention",
-            series_more=("strength", "unit"), facets=("domain",), choices=("encoder",),
-            reference=None, where=("kind", "sensitivity"),
+            title="Sensitivity to each change",
+            value="displacement",
+            axis="how far clips move / how far a class spreads",
+            series="intervention",
+            series_more=("strength", "unit"),
+            facets=("domain",),
+            choices=("encoder",),
+            reference=None,
+            where=("kind", "sensitivity"),
         ),
         PanelView(
-            title="Causes", value="excess", axis="displacement above the controls'",
-            series="intervention", series_more=("strength", "unit"), facets=("domain",),
-            choices=("teacher",), where=("kind", "cause"),
+            title="Causes",
+            value="excess",
+            axis="displacement above the controls'",
+            series="intervention",
+            series_more=("strength", "unit"),
+            facets=("domain",),
+            choices=("teacher",),
+            where=("kind", "cause"),
         ),
     ),
-}  # fmt: skip
+}
 
 
 def views_of(name: str, columns: Mapping[str, str], alpha: float = ALPHA) -> list[PanelView]:
@@ -227,6 +327,11 @@ def view_of(name: str, columns: Mapping[str, str]) -> PanelView:
     texts = [c for c, kind in columns.items() if kind == "VARCHAR" and c not in NOT_KEYS]
     return PanelView(
         choices=tuple(c for c in texts if c not in (series, facet)),
-        title=title, value=value, axis=value.replace("_", " "), series=series, reading=reading,
-        facets=(facet,) if facet else (), reference="chance" if "chance" in columns else 0.0,
-    )  # fmt: skip
+        title=title,
+        value=value,
+        axis=value.replace("_", " "),
+        series=series,
+        reading=reading,
+        facets=(facet,) if facet else (),
+        reference="chance" if "chance" in columns else 0.0,
+    )

@@ -48,29 +48,52 @@ def make_audioset(folder: Path, n: int = 30) -> Path:
 def make_hear(folder: Path) -> Path:
     """A task with folds and several labels, one with fixed splits, and an event task."""
     _hear_task(
-        folder / "tasks" / "esc50-v2.0.0-full", "esc50", "presplit_kfold",
-        [f"fold{k:02}" for k in range(4)], "multiclass", "top1_acc",
-    )  # fmt: skip
+        folder / "tasks" / "esc50-v2.0.0-full",
+        "esc50",
+        "presplit_kfold",
+        [f"fold{k:02}" for k in range(4)],
+        "multiclass",
+        "top1_acc",
+    )
     _hear_task(
-        folder / "tasks" / "fsd50k-v1.0-full", "fsd50k", "trainvaltest",
-        ["train", "valid", "test"], "multilabel", "mAP",
-    )  # fmt: skip
+        folder / "tasks" / "fsd50k-v1.0-full",
+        "fsd50k",
+        "trainvaltest",
+        ["train", "valid", "test"],
+        "multilabel",
+        "mAP",
+    )
     _hear_task(
-        folder / "tasks" / "dcase2016_task2-hear2021-full", "dcase2016_task2", "trainvaltest",
-        ["train", "valid", "test"], "multilabel", "event_onset_200ms_fms", "event",
-    )  # fmt: skip
+        folder / "tasks" / "dcase2016_task2-hear2021-full",
+        "dcase2016_task2",
+        "trainvaltest",
+        ["train", "valid", "test"],
+        "multilabel",
+        "event_onset_200ms_fms",
+        "event",
+    )
     return folder
 
 
 def _hear_task(
-    folder: Path, name: str, split_mode: str, parts: list[str], kind: str, metric: str,
+    folder: Path,
+    name: str,
+    split_mode: str,
+    parts: list[str],
+    kind: str,
+    metric: str,
     embedding: str = "scene",
-) -> None:  # fmt: skip
+) -> None:
     folder.mkdir(parents=True)
     meta = {
-        "task_name": name, "version": "v1", "split_mode": split_mode, "mode": "full",
-        "embedding_type": embedding, "prediction_type": kind, "evaluation": [metric, "d_prime"],
-    }  # fmt: skip
+        "task_name": name,
+        "version": "v1",
+        "split_mode": split_mode,
+        "mode": "full",
+        "embedding_type": embedding,
+        "prediction_type": kind,
+        "evaluation": [metric, "d_prime"],
+    }
     if split_mode != "trainvaltest":
         meta |= {"splits": parts, "nfolds": len(parts)}
     (folder / "task_metadata.json").write_text(json.dumps(meta))

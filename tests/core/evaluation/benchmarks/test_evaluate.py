@@ -21,9 +21,15 @@ from usad_workbench.core.evaluation.benchmarks.task import (
 from usad_workbench.core.probes.mlp import HEADS, HEAR
 
 SMALL = replace(
-    HEAR, width=16, max_epochs=24, patience=3, n_points=2, batch_size=32,
-    learning_rates=(3e-2, 1e-2), hidden_layers=(1,),
-)  # fmt: skip
+    HEAR,
+    width=16,
+    max_epochs=24,
+    patience=3,
+    n_points=2,
+    batch_size=32,
+    learning_rates=(3e-2, 1e-2),
+    hidden_layers=(1,),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +44,12 @@ def folds_task(labels: list[str], folds: list[int], clusters: list[str]) -> Benc
     )
     numbers = (Published(model="X", value=0.9, source="a paper"),)
     return BenchmarkTask(
-        name="made", items=items, splits=rotating_splits([str(f) for f in folds]),
-        metric="accuracy", published={"frozen": numbers},
-    )  # fmt: skip
+        name="made",
+        items=items,
+        splits=rotating_splits([str(f) for f in folds]),
+        metric="accuracy",
+        published={"frozen": numbers},
+    )
 
 
 def planted(n: int = 150, seed: int = 0) -> tuple[BenchmarkTask, dict[int, SegmentVectors]]:
@@ -121,15 +130,21 @@ def test_several_labels() -> None:
     parts = ["train", "train", "valid", "test"] * 45
     items = tuple(
         Item(
-            path=Path(f"{i}.wav"), labels=tuple(np.array(CLASSES)[row]), part=parts[i],
+            path=Path(f"{i}.wav"),
+            labels=tuple(np.array(CLASSES)[row]),
+            part=parts[i],
             cluster=f"v{i}",
         )
         for i, row in enumerate(table)
-    )  # fmt: skip
+    )
     task = BenchmarkTask(
-        name="several", items=items, splits=FIXED_SPLIT, metric="map", has_several_labels=True,
+        name="several",
+        items=items,
+        splits=FIXED_SPLIT,
+        metric="map",
+        has_several_labels=True,
         classes=CLASSES,
-    )  # fmt: skip
+    )
     x = rng.normal(size=(180, 6))
     x[:, :3] += 3 * table
     layers = {0: segments(rng.normal(size=(180, 6))), 4: segments(x)}

@@ -140,9 +140,13 @@ def test_marble_names_what_is_missing(tmp_path: Path) -> None:
 def test_published_numbers_are_those_of_the_tables() -> None:
     # The averages that USAD (arXiv 2506.18843) prints in table IV follow from its columns.
     averages = {
-        "WavLM": 71.9, "ATST Frame": 78.1, "WavLM+ATST": 78.5, "USAD Small": 77.2,
-        "USAD Base": 78.7, "USAD Large": 79.7,
-    }  # fmt: skip
+        "WavLM": 71.9,
+        "ATST Frame": 78.1,
+        "WavLM+ATST": 78.5,
+        "USAD Small": 77.2,
+        "USAD Base": 78.7,
+        "USAD Large": 79.7,
+    }
     for model, values in _HEAR.items():
         assert sum(values) / 19 == pytest.approx(averages[model], abs=0.06)
     assert len(HEAR_FROZEN) == 19 and len(AS20K_FINE_TUNED) == len(ESC50_FINE_TUNED) == 14
