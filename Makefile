@@ -87,7 +87,7 @@ test-gpu: links
 	PYTHONPATH=.links $(PYTHON) -m usad_workbench.workbench.commands.bench_command student-forward large-training xxlarge-inference
 
 screenshots: setup browser
-	$(BIN)/python -m usad_workbench.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots
+	$(BIN)/python -m tests.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots
 
 clean:
 	rm -rf .links .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from usad_workbench.core.diagnosis.store import store_diagnosis
-from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench import app
-from usad_workbench.workbench.presenters.diagnosis import stored
-from usad_workbench.workbench.screenshots import (
+from tests.workbench.screenshots import (
     browser_page,
     find_browser,
     open_by_link,
@@ -23,6 +19,10 @@ from usad_workbench.workbench.screenshots import (
     served,
     settle,
 )
+from usad_workbench.core.diagnosis.store import store_diagnosis
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench import app
+from usad_workbench.workbench.presenters.diagnosis import stored
 
 APP = Path(app.__file__)
 TIMEOUT_S = 60

@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.workbench.screenshots import browser_page, open_by_link, settle
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.locks import FileLock
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import app
 from usad_workbench.workbench.presenters import runs, training
 from usad_workbench.workbench.presenters.colours import DOMAIN_COLOURS
-from usad_workbench.workbench.screenshots import browser_page, open_by_link, settle
 
 PAGE_MS = 60_000
 

@@ -34,7 +34,7 @@ from usad_workbench.core.similarity import benjamini_hochberg, family_p_values
 from usad_workbench.core.similarity.excess import ControlSlot
 
 NAME = "errors"
-CONTROL_SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
+SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
 COLUMNS = {
     "task": "VARCHAR",
     "domain": "VARCHAR",
@@ -118,7 +118,7 @@ def _answer(rows: list[Row], alpha: float) -> None:
 def _rows(data: DiagnosisData, task: Task, teacher: str, found: TaskPredictions) -> list[Row]:
     base = _consistency(data, task, teacher, found)
     rows = []
-    for slot in CONTROL_SLOTS:
+    for slot in SLOTS:
         controls = [name for name in controls_for(data, teacher, slot) if name in found]
         if not controls:
             continue

@@ -46,7 +46,7 @@ from usad_workbench.core.similarity.excess import (
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "inheritance"
-CONTROL_SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
+SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
 FORMS = {"student": "controls for the student", "teacher": "controls for the teacher"}
 ENOUGH_CONTROLS = 4
 """With fewer, one case against them has little power (module ``similarity.excess``)."""
@@ -139,7 +139,7 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     controls: dict[tuple[str, ControlSlot], list[str]] = {
         (teacher, slot): controls_for(data, teacher, slot)
         for teacher in data.teachers
-        for slot in CONTROL_SLOTS
+        for slot in SLOTS
     }
     matches = MatchTable(data)
     rows: list[Row] = []
@@ -226,7 +226,7 @@ def _cells(
     """One teacher's rows in one setting: one for each place that has controls."""
     rows: list[Row] = []
     drivers: list[InfluentialClips] = []
-    for slot in CONTROL_SLOTS:
+    for slot in SLOTS:
         names = controls[teacher, slot]
         if not names:
             continue
@@ -362,7 +362,7 @@ def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Row]) -> l
     found = []
     few = []
     for teacher in data.teachers:
-        counts = [len(controls[teacher, slot]) for slot in CONTROL_SLOTS]
+        counts = [len(controls[teacher, slot]) for slot in SLOTS]
         if max(counts) < ENOUGH_CONTROLS:
             few.append(
                 f"{teacher} has {counts[0]} controls for the student and {counts[1]} for the teacher"

@@ -25,7 +25,7 @@ from usad_workbench.core.bias.nuisance import (
     probe_nuisance,
     profile_inheritance,
 )
-from usad_workbench.core.bias.nuisance_share import CarriedShare, Erasable, carried_share
+from usad_workbench.core.bias.nuisance_share import ErasedPair, NuisanceShare, carried_share
 from usad_workbench.core.diagnosis.clip_factors import ClipFactor, clip_factors, spaces_of
 from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.data import DiagnosisData
@@ -273,14 +273,14 @@ def _carried(data: DiagnosisData, cell: _Cells, layers: Mapping[str, int]) -> No
         return
     chosen = thin_clusters(data.clusters(one.rows), data.config.max_clips, seed)
     rows, factor = one.rows[chosen], one.factor.with_values(one.factor.values[chosen])
-    known: dict[str, CarriedShare] = {}
+    known: dict[str, NuisanceShare] = {}
     try:
-        student = Erasable(data.vectors(data.student, layers[data.student], rows))
+        student = ErasedPair(data.vectors(data.student, layers[data.student], rows))
     except DegenerateError:
         return  # its own row says why
     for name in (*data.teachers, *data.controls):
         try:
-            other = Erasable(data.vectors(name, layers[name], rows))
+            other = ErasedPair(data.vectors(name, layers[name], rows))
             found = carried_share(student, other, factor, data.clusters(rows), seed=seed)
         except (ShapeError, DegenerateError):
             continue  # its own row says why

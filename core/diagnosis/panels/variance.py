@@ -13,7 +13,7 @@ from usad_workbench.core.diagnosis.panel import (
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity.r2_calibration import CUTS, correct_total
+from usad_workbench.core.similarity.r2_calibration import CUTS, calibrated_r2
 from usad_workbench.core.similarity.variance import SUPPRESSION, partition_variance
 
 NAME = "variance"
@@ -77,7 +77,7 @@ def _cell(
     seed = data.config.seed
     try:
         found = partition_variance(student, teachers, clusters)
-        correction = correct_total(student, teachers, clusters, seed=seed)
+        correction = calibrated_r2(student, teachers, clusters, seed=seed)
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, []
     notes = [found.reason] if found.reason else []

@@ -60,8 +60,8 @@ def test_kappa_is_that_of_scikit_learn_and_its_forms_are_literal():
 
 
 def test_kappa_max_is_reached_by_nested_errors():
-    slot = np.arange(1000)
-    found = error_consistency(slot < 700, slot < 900, slot // 10)
+    place = np.arange(1000)
+    found = error_consistency(place < 700, place < 900, place // 10)
     assert found.kappa == pytest.approx(found.kappa_max)
 
 
@@ -120,14 +120,14 @@ def test_shared_difficulty_makes_kappa_but_no_excess():
     assert found.p_value > 0.05
 
 
-@pytest.mark.parametrize("slot", ["teacher", "student"])
-def test_copied_errors_are_an_excess(slot):
+@pytest.mark.parametrize("place", ["teacher", "student"])
+def test_copied_errors_are_an_excess(place):
     rng = np.random.default_rng(8)
     easy = rng.beta(1, 0.35, size=4000)
     independent, teacher, *controls = (rng.random(4000) < easy for _ in range(7))
     student = np.where(rng.random(4000) < 0.5, teacher, independent)
     clusters = np.arange(4000) // 20
-    found = excess_consistency(student, teacher, controls, clusters, slot=slot)
+    found = excess_consistency(student, teacher, controls, clusters, slot=place)
     assert found.value > 0.2
     assert found.p_value < 0.01
     assert found.clips_low > 0.1
@@ -135,7 +135,7 @@ def test_copied_errors_are_an_excess(slot):
         cohen_kappa_score(*pair)
         for pair in [
             (student, teacher),
-            *((student, c) if slot == "teacher" else (c, teacher) for c in controls),
+            *((student, c) if place == "teacher" else (c, teacher) for c in controls),
         ]
     ]
     assert found.value == pytest.approx(kappas[0] - np.mean(kappas[1:]))

@@ -18,7 +18,7 @@ RESULTS = Path(__file__).with_name("SIMULATIONS_inheritance.md")
 MEASURES = ("debiased_linear_cka", "mutual_knn")
 N_CONTROLS = (2, 4, 8)
 SPREADS = (0.0, 0.3)
-PLACES = ("student", "teacher")
+SLOTS = ("student", "teacher")
 
 
 def pair_coverage(measure: str, n_worlds: int, seed: int = 20) -> float:
@@ -117,7 +117,7 @@ def _table(n_worlds: int) -> Iterator[str]:
 
 
 def _settings() -> Iterator[tuple[float, str, str, int, float]]:
-    for slot in PLACES:
+    for slot in SLOTS:
         for n_controls in N_CONTROLS:
             for spread in SPREADS:
                 yield 0.0, "debiased_linear_cka", slot, n_controls, spread

@@ -8,7 +8,7 @@ import pytest
 from tests.core.similarity.simulate_inheritance import (
     MEASURES,
     N_CONTROLS,
-    PLACES,
+    SLOTS,
     SPREADS,
     excess_rates,
     pair_coverage,
@@ -35,7 +35,7 @@ def test_false_positives_of_a_pair(measure):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_controls", N_CONTROLS)
-@pytest.mark.parametrize("slot", PLACES)
+@pytest.mark.parametrize("slot", SLOTS)
 @pytest.mark.parametrize("spread", SPREADS)
 def test_false_positives_and_coverage_of_an_excess(slot, n_controls, spread):
     rates = excess_rates("debiased_linear_cka", n_controls, slot, spread, 0.0, N_WORLDS)
