@@ -130,7 +130,7 @@ def teacher_pool(workspace: Workspace) -> TeacherPool:
     """The teachers that the table ``distillation`` names and that have embeddings."""
     present = embedded(workspace)
     rows = workspace.read(
-        "SELECT DISTINCT student, teacher, stage FROM distillation ORDER BY stage"
+        "SELECT student, teacher FROM distillation ORDER BY stage, rowid"
     )
     teachers = [name for name in dict.fromkeys(rows.teacher) if name in present]
     known = workspace.encoders().set_index("encoder")
