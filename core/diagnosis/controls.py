@@ -14,8 +14,7 @@ import numpy as np
 
 from usad_workbench.core.diagnosis.material import Material
 from usad_workbench.core.diagnosis.peers import differences, student_record
-from usad_workbench.core.encoders.registry import student_teachers
-from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.encoders.students import trained_student_spec
 from usad_workbench.core.evaluation.tasks import untestable
 from usad_workbench.core.probes import evaluate_probe
 from usad_workbench.core.similarity.excess import Place
@@ -139,9 +138,10 @@ def _taught_by(material: Material) -> dict[str, set[str] | None]:
         if len(mine):
             taught[name] = {str(one) for one in mine}
             continue
-        try:
-            taught[name] = {teacher for teacher, _, _ in student_teachers(name)}
-        except UnknownNameError:
+        spec = trained_student_spec(name)
+        if spec is not None:
+            taught[name] = {teaching.teacher for teaching in spec.taught_by}
+        else:
             taught[name] = set() if roles.get(name) == "student" else None
     return taught
 
