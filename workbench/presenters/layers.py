@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.similarity import level_words, neighbour_overlap, stands_out
+from usad_workbench.core.similarity import is_significant, level_words, neighbour_overlap
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.equal_content import with_joined_clusters
 from usad_workbench.core.storage.schema import literal
@@ -99,7 +99,7 @@ def stand_out(rows: pd.DataFrame) -> list[bool]:
 
 
 def _is_out(row: Mapping[Any, Any]) -> bool | None:
-    return stands_out(row, float(row.get("alpha", ALPHA)))
+    return is_significant(row, float(row.get("alpha", ALPHA)))
 
 
 def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
