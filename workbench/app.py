@@ -12,7 +12,7 @@ import streamlit as st
 
 from usad_workbench.core.errors import UsadError, printable, wrap_errors
 from usad_workbench.workbench import state
-from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench.presenters.text import escape_markdown
 
 HERE = Path(__file__).resolve().parent
 PAGES = ("Overview", "Map", "Search", "Layers", "Bias", "Probes", "Training", "Data")
@@ -61,10 +61,10 @@ def main() -> None:
             state.set_run_folders(runs)
             with st.sidebar:
                 st.caption("Workspace")
-                st.text(printable(folder.name), help=plain(folder))
+                st.text(printable(folder.name), help=escape_markdown(folder))
             page.run()
     except UsadError as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(escape_markdown(error), icon=":material/error:")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from usad_workbench.workbench.presenters.encoders import (
     student_of,
 )
 from usad_workbench.workbench.presenters.names import encoder_names, shown
-from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench.presenters.text import escape_markdown
 
 Option = TypeVar("Option")
 
@@ -89,20 +89,20 @@ def not_compared() -> None:
 
 
 @contextmanager
-def errors_in_words() -> Iterator[None]:
+def show_errors() -> Iterator[None]:
     """Shows a user's error as text instead of a traceback, and goes on after the block."""
     try:
         with wrap_errors():
             yield
     except UntrustedCodeError as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(escape_markdown(error), icon=":material/error:")
         st.caption("If you trust it, stop this app and start it again with")
         st.code(
             shlex.join(["usad", "workbench", str(state.workspace().folder), "--trust-remote-code"]),
             language="bash",
         )
     except UsadError as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(escape_markdown(error), icon=":material/error:")
 
 
 def choose(
@@ -160,7 +160,7 @@ def choose_encoder(
         show=lambda one: named(one, roles, names) if roles else shown(one, names),
     )
     if shown(found, names) != found:
-        st.caption(plain(found))
+        st.caption(escape_markdown(found))
     return found
 
 
