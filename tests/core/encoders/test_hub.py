@@ -25,7 +25,7 @@ from tests.core.encoders.remote_folder import (
 )
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.embedding import pooled_vectors
-from usad_workbench.core.encoders.hub import snapshots as snapshots
+from usad_workbench.core.encoders.hub import snapshots
 from usad_workbench.core.encoders.registry import encoder_status, get_weights, load_encoder
 from usad_workbench.core.encoders.row import HubSource
 from usad_workbench.core.errors import ConfigError, ShapeError, UntrustedCodeError, WeightsError
