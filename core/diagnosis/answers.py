@@ -20,9 +20,9 @@ from usad_workbench.core.evaluation.predictions import (
 )
 from usad_workbench.core.evaluation.systems import SYSTEMS
 from usad_workbench.core.evaluation.tasks import Task
-from usad_workbench.core.probes import Protocol, evaluate_best_layer
+from usad_workbench.core.probes import ProbeName, evaluate_best_layer
 
-STORED: tuple[Protocol, ...] = ("linear", "knn")
+STORED: tuple[ProbeName, ...] = ("linear", "knn")
 """Which protocol is read where both are stored: the better reader of an embedding."""
 NOT_STORED = (
     "predictions were made for this diagnosis with one split of k-NN: run `usad evaluate` for "

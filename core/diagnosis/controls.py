@@ -17,7 +17,7 @@ from usad_workbench.core.diagnosis.peers import differences, student_record
 from usad_workbench.core.encoders.students import trained_student_spec
 from usad_workbench.core.evaluation.tasks import untestable
 from usad_workbench.core.probes import evaluate_probe
-from usad_workbench.core.similarity.excess import Place
+from usad_workbench.core.similarity.excess import ControlSlot
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 USERS_WORD = "--controls, the user's word"
@@ -47,16 +47,16 @@ class Match:
         return None if math.isnan(gap) else gap <= MATCHED_ACCURACY
 
 
-def controls_for(material: Material, teacher: str, place: Place) -> list[str]:
+def controls_for(material: Material, teacher: str, slot: ControlSlot) -> list[str]:
     """The controls that could stand in the teacher's or in the student's place.
 
     Args:
         material: Of one student.
         teacher: One of its teachers.
-        place: Whose place.
+        slot: Whose place.
     """
     taught = _taught_by(material)
-    if place == "student":
+    if slot == "student":
         others = no_peers(material)
         return [
             n
@@ -93,18 +93,18 @@ def no_peer_words(material: Material) -> str:
     return "; no peers of the student: " + "; ".join(f"{n} ({why})" for n, why in others.items())
 
 
-def rests_on(material: Material, names: Sequence[str], place: Place) -> str:
+def rests_on(material: Material, names: Sequence[str], slot: ControlSlot) -> str:
     """What it rests on that these controls are peers of the one whose place they take.
 
     Args:
         material: Of one student.
         names: Controls of one row; empty where it has none.
-        place: Whose place.
+        slot: Whose place.
     """
     if not names:
         return ""
     chosen = USERS_WORD if material.are_controls_named else "their roles here"
-    if place == "teacher":
+    if slot == "teacher":
         return f"controls for the teacher: the same home domain, and {chosen}"
     unknown = [n for n in names if not (student_record(material.student) and student_record(n))]
     if not unknown:

@@ -25,10 +25,10 @@ from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg, family_p_values
-from usad_workbench.core.similarity.excess import Place
+from usad_workbench.core.similarity.excess import ControlSlot
 
 NAME = "errors"
-PLACES: tuple[Place, ...] = ("student", "teacher")
+SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
 COLUMNS = {
     "task": "VARCHAR",
     "domain": "VARCHAR",
@@ -112,11 +112,11 @@ def _answer(rows: list[Row], alpha: float) -> None:
 def _rows(material: Material, task: Task, teacher: str, found: Answers) -> list[Row]:
     base = _consistency(material, task, teacher, found)
     rows = []
-    for place in PLACES:
-        controls = [name for name in controls_for(material, teacher, place) if name in found]
+    for slot in SLOTS:
+        controls = [name for name in controls_for(material, teacher, slot) if name in found]
         if not controls:
             continue
-        row = base | {"form": f"controls for the {place}", "controls": controls}
+        row = base | {"form": f"controls for the {slot}", "controls": controls}
         rows.append(row)
         if math.isnan(row["kappa"]):
             continue
@@ -126,7 +126,7 @@ def _rows(material: Material, task: Task, teacher: str, found: Answers) -> list[
                 found[teacher].right,
                 [found[name].right for name in controls],
                 task.units,
-                place=place,
+                slot=slot,
             )
         except (ShapeError, DegenerateError) as error:
             row["reason"] = "; ".join(filter(None, (row["reason"], str(error))))

@@ -32,8 +32,8 @@ from usad_workbench.core.similarity import (
 )
 from usad_workbench.core.similarity._shares import clip_shares
 from usad_workbench.core.similarity.excess import (
+    ControlSlot,
     Excess,
-    Place,
     difference_of_excesses,
     excess_in,
 )
@@ -41,7 +41,7 @@ from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "inheritance"
-PLACES: tuple[Place, ...] = ("student", "teacher")
+SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
 FORMS = {"student": "controls for the student", "teacher": "controls for the teacher"}
 ENOUGH_CONTROLS = 4
 """With fewer, one case against them has little power (module ``similarity.excess``)."""
@@ -83,7 +83,7 @@ COLUMNS = {
     "reason": "VARCHAR",
 }
 Row = dict[str, Any]
-Controls = Mapping[tuple[str, Place], Sequence[str]]
+Controls = Mapping[tuple[str, ControlSlot], Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,14 +102,14 @@ class _Setting:
     reason: str
     k: int
 
-    def excess(self, teacher: str, place: Place, controls: Sequence[str]) -> Excess:
+    def excess(self, teacher: str, slot: ControlSlot, controls: Sequence[str]) -> Excess:
         """The excess of student and teacher over the controls in one place."""
         if self.matrix is None:
             raise DegenerateError(self.reason)
-        order = self.in_student_place if place == "student" else self.in_teacher_place
+        order = self.in_student_place if slot == "student" else self.in_teacher_place
         places = [order.index(name) for name in controls]
         cell = (0, self.in_teacher_place.index(teacher))
-        return excess_in(self.matrix, cell, places, place)
+        return excess_in(self.matrix, cell, places, slot)
 
     def similarity(self, teacher: str) -> float:
         """Of student and teacher."""
@@ -117,10 +117,10 @@ class _Setting:
             return math.nan
         return float(self.matrix.values[0, self.in_teacher_place.index(teacher)])
 
-    def influence(self, teacher: str, place: Place, controls: Sequence[str]) -> Matrix:
+    def influence(self, teacher: str, slot: ControlSlot, controls: Sequence[str]) -> Matrix:
         """What each clip adds to the excess `[clip]`; the mean over clips is the excess."""
         student = self.in_student_place[0]
-        pairs = [(c, teacher) if place == "student" else (student, c) for c in controls]
+        pairs = [(c, teacher) if slot == "student" else (student, c) for c in controls]
         others = np.mean([self._shares(*pair) for pair in pairs], axis=0)
         return np.asarray(self._shares(student, teacher) - others)
 
@@ -131,10 +131,10 @@ class _Setting:
 
 def compute(material: Material, progress: Progress) -> Panel:
     """Every teacher in every domain, home or not, at each of the few student layers."""
-    controls: dict[tuple[str, Place], list[str]] = {
-        (teacher, place): controls_for(material, teacher, place)
+    controls: dict[tuple[str, ControlSlot], list[str]] = {
+        (teacher, slot): controls_for(material, teacher, slot)
         for teacher in material.teachers
-        for place in PLACES
+        for slot in SLOTS
     }
     matches = MatchTable(material)
     rows: list[Row] = []
@@ -175,9 +175,9 @@ def _setting(
     rows: Indices,
     controls: Controls,
 ) -> _Setting:
-    def all_in(place: Place) -> list[str]:
+    def all_in(slot: ControlSlot) -> list[str]:
         return sorted(
-            {name for (_, one), names in controls.items() if one == place for name in names}
+            {name for (_, one), names in controls.items() if one == slot for name in names}
         )
 
     mine = [material.student, *all_in("student")]
@@ -227,28 +227,28 @@ def _cells(
     """One teacher's rows in one setting: one for each place that has controls."""
     rows: list[Row] = []
     drivers: list[Drivers] = []
-    for place in PLACES:
-        names = controls[teacher, place]
+    for slot in SLOTS:
+        names = controls[teacher, slot]
         if not names:
             continue
         row = _empty(material, setting, teacher) | {
-            "form": FORMS[place],
+            "form": FORMS[slot],
             "controls": list(names),
-            "rests_on": rests_on(material, names, place),
+            "rests_on": rests_on(material, names, slot),
         }
-        instead_of = material.student if place == "student" else teacher
+        instead_of = material.student if slot == "student" else teacher
         match = matches.match(instead_of, names, setting.layer, setting.domain)
         row |= {key: getattr(match, key) for key in MATCH_KEYS}
         rows.append(row)
         try:
-            found = setting.excess(teacher, place, names)
+            found = setting.excess(teacher, slot, names)
         except (ShapeError, DegenerateError) as error:
             row["reason"] = str(error)
             continue
         row |= _numbers(found, material.config.rules.alpha)
         known[_key(row)] = found
         cell = cell_name(**{name: row[name] for name in CELL_KEYS})
-        influence = setting.influence(teacher, place, names)
+        influence = setting.influence(teacher, slot, names)
         kind = "overlap" if setting.measure == "mutual_knn" else "attribution"
         drivers.append(drivers_of(cell, setting.clip_ids, influence, kind))
     if not rows:
@@ -363,7 +363,7 @@ def _warnings(material: Material, controls: Controls, rows: Sequence[Row]) -> li
     found = []
     few = []
     for teacher in material.teachers:
-        counts = [len(controls[teacher, place]) for place in PLACES]
+        counts = [len(controls[teacher, slot]) for slot in SLOTS]
         if max(counts) < ENOUGH_CONTROLS:
             few.append(
                 f"{teacher} has {counts[0]} controls for the student and {counts[1]} for the teacher"

@@ -25,7 +25,7 @@ from usad_workbench.core.bias.nuisance import (
     probe_nuisance,
     profile_inheritance,
 )
-from usad_workbench.core.bias.nuisance_share import CarriedShare, Erasable, carried_share
+from usad_workbench.core.bias.nuisance_share import ErasedPair, NuisanceShare, carried_share
 from usad_workbench.core.diagnosis.clip_factors import ClipFactor, clip_factors, spaces_of
 from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.material import Material
@@ -267,14 +267,14 @@ def _carried(material: Material, cell: _Cells, layers: Mapping[str, int]) -> Non
         return
     chosen = thin_clusters(material.clusters(one.rows), material.config.max_clips, seed)
     rows, factor = one.rows[chosen], one.factor.with_values(one.factor.values[chosen])
-    known: dict[str, CarriedShare] = {}
+    known: dict[str, NuisanceShare] = {}
     try:
-        student = Erasable(material.vectors(material.student, layers[material.student], rows))
+        student = ErasedPair(material.vectors(material.student, layers[material.student], rows))
     except DegenerateError:
         return  # its own row says why
     for name in (*material.teachers, *material.controls):
         try:
-            other = Erasable(material.vectors(name, layers[name], rows))
+            other = ErasedPair(material.vectors(name, layers[name], rows))
             found = carried_share(student, other, factor, material.clusters(rows), seed=seed)
         except (ShapeError, DegenerateError):
             continue  # its own row says why

@@ -8,7 +8,7 @@ from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_
 from usad_workbench.core.diagnosis.thinning import thinned_rows
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity.r2_calibration import CUTS, correct_total
+from usad_workbench.core.similarity.r2_calibration import CUTS, calibrated_r2
 from usad_workbench.core.similarity.variance import SUPPRESSION, partition_variance
 
 NAME = "variance"
@@ -71,7 +71,7 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
     seed = material.config.seed
     try:
         found = partition_variance(student, teachers, clusters)
-        correction = correct_total(student, teachers, clusters, seed=seed)
+        correction = calibrated_r2(student, teachers, clusters, seed=seed)
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, []
     notes = [found.reason] if found.reason else []
