@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usad_workbench.core.encoders.builtin import BUILTIN
+from usad_workbench.core.encoders.catalogue import encoder_rows
 from usad_workbench.core.encoders.foreign import foreign_code
-from usad_workbench.core.encoders.hub.cache import (
+from usad_workbench.core.encoders.hub.snapshots import (
     get_snapshot,
     snapshot_missing_reason,
 )
-from usad_workbench.core.encoders.known import known_rows
 from usad_workbench.core.encoders.lazy import import_object
 from usad_workbench.core.encoders.row import EncoderRow, HubSource
 from usad_workbench.core.encoders.sources import FileSource, WeightsSource
@@ -241,7 +241,7 @@ def get_weights(
 def _table() -> dict[str, EncoderRow]:
     """The one place where encoders are gathered; no plugin can take the place of another."""
     shipped = _shipped_table()
-    return {**shipped, **{n: row for n, row in known_rows().items() if n not in shipped}}
+    return {**shipped, **{n: row for n, row in encoder_rows().items() if n not in shipped}}
 
 
 def _shipped_table() -> dict[str, EncoderRow]:

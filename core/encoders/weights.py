@@ -219,7 +219,7 @@ def kept_wheel(wheel: Wheel) -> Path:
 
 
 def _source(name: str) -> WeightsSource | FileSource:
-    from usad_workbench.core.encoders.known import weights_sources
+    from usad_workbench.core.encoders.catalogue import weights_sources
 
     sources = weights_sources()
     if name not in sources:

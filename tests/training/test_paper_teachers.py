@@ -17,8 +17,8 @@ import torch
 from tests.core.encoders.hub_folders import SAMPLES, save
 from tests.core.encoders.teacher_files import SMALL_ATST, atst_checkpoint, small_atst, write_muq
 from usad_workbench.core.encoders import builtin
+from usad_workbench.core.encoders.catalogue import hub_sources
 from usad_workbench.core.encoders.hub.table import HUB
-from usad_workbench.core.encoders.known import hub_sources
 from usad_workbench.core.encoders.networks import atst
 from usad_workbench.core.encoders.registry import get_weights, load_encoder
 from usad_workbench.core.encoders.weights import CACHE_VARIABLE

@@ -21,11 +21,11 @@ from usad_workbench.workbench.presenters.diagnosis.stored import alpha_for
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import (
     count,
-    hover,
+    escape_plotly,
     interval,
     is_known,
     lines,
-    measure_words,
+    measure_name,
     number,
 )
 
@@ -137,7 +137,7 @@ def heatmaps(
             figure.add_trace(trace, **at)
         figure.update_xaxes(title_text=across, **at)
         if at["col"] == 1:
-            figure.update_yaxes(title_text=hover(f"layer of {student}", 30), **at)
+            figure.update_yaxes(title_text=escape_plotly(f"layer of {student}", 30), **at)
     depth = rows["student_layer"].nunique()
     figure.update_layout(
         figures.layout(
@@ -150,7 +150,7 @@ def heatmaps(
                 "cmax": top,
                 "colorbar": {
                     "title": {
-                        "text": hover(measure_words(measure)),
+                        "text": escape_plotly(measure_name(measure)),
                         "side": "right",
                         "font": {"size": 14},
                     },
@@ -168,7 +168,7 @@ def heatmaps(
 
 def _title(rows: pd.DataFrame, domain: str) -> str:
     return (
-        f"<b>{hover(domain, 24)}</b><br>{count(rows['n_clips'].max(), 'clip')}, "
+        f"<b>{escape_plotly(domain, 24)}</b><br>{count(rows['n_clips'].max(), 'clip')}, "
         f"{count(rows['n_clusters'].max(), 'cluster')}"
     )
 
@@ -220,11 +220,11 @@ def cell_hover(row: dict[str, Any]) -> str:
         f"null of this pair (95% of permutations) {number(row['null_q95'])}<br>"
         f"over all pairs p = {number(row['p_value'], 3)}, q = {number(row['q_value'], 3)}: {verdict}"
         f"<br>n = {count(row['n_clips'], 'clip')}, {count(row['n_clusters'], 'cluster')}"
-        + (f"<br>{hover(reason, 70)}" if isinstance(reason, str) and reason else "")
+        + (f"<br>{escape_plotly(reason, 70)}" if isinstance(reason, str) and reason else "")
     )
 
 
-def cell_words(row: dict[str, Any], measure: str) -> str:
+def describe_cell(row: dict[str, Any], measure: str) -> str:
     """A cell as a sentence."""
     is_out = _is_out(row)
     null = "No null was computed."
@@ -235,7 +235,7 @@ def cell_words(row: dict[str, Any], measure: str) -> str:
             f"{'stands out' if is_out else 'does not stand out'} from chance ({level_words(row)})."
         )
     return (
-        f"{measure_words(measure)} {number(row['value'])} "
+        f"{measure_name(measure)} {number(row['value'])} "
         f"{interval(row['ci_low'], row['ci_high'])}, n = {count(row['n_clips'], 'clip')} from "
         f"{count(row['n_clusters'], 'cluster')}. {null}"
     )

@@ -59,10 +59,10 @@ def shown(name: object, names: Mapping[str, str]) -> str:
     return names.get(str(name), str(name))
 
 
-def cell_words(cell: str, names: Mapping[str, str]) -> str:
+def describe_panel_cell(cell: str, names: Mapping[str, str]) -> str:
     """A cell of a panel for a list to choose from.
 
-    >>> cell_words("teacher=hf:/a/model|layer=3", {"hf:/a/model": "model"})
+    >>> describe_panel_cell("teacher=hf:/a/model|layer=3", {"hf:/a/model": "model"})
     'teacher model · layer 3'
     """
     parts = [part.partition("=") for part in cell.split("|")]

@@ -81,7 +81,7 @@ def totals(sql: Sql) -> Totals:
     )
 
 
-def in_words(found: Totals) -> str:
+def describe_totals(found: Totals) -> str:
     """The size of the workspace as one sentence."""
     return (
         f"{count(found.n_clips, 'clip')} ({duration(found.seconds)} of audio) from "
@@ -121,7 +121,7 @@ def encoder_rows(sql: Sql) -> pd.DataFrame:
         {
             "role": table["role"],
             "encoder": [shown(name, names) for name in table["encoder"]],
-            "licence": [licence_words(licence) for licence in table["licence"]],
+            "licence": [describe_licence(licence) for licence in table["licence"]],
             "domain": table["domain"].map(lambda d: "any" if is_missing(d) else d),
             "layers": table["n_layers"] + 1,
             "with vectors": table["n_spaces"],
@@ -136,10 +136,10 @@ def encoder_rows(sql: Sql) -> pd.DataFrame:
     return found if (found["encoder"] != found["full name"]).any() else found.iloc[:, :-1]
 
 
-def licence_words(licence: object) -> str:
+def describe_licence(licence: object) -> str:
     """A licence with what it means for use, where that is not free.
 
-    >>> licence_words("CC BY-NC 4.0"), licence_words("MIT"), licence_words("see its model card")
+    >>> describe_licence("CC BY-NC 4.0"), describe_licence("MIT"), describe_licence("see its model card")
     ('non-commercial: CC BY-NC 4.0', 'MIT', 'not known: see its model card')
     """
     text = "" if is_missing(licence) else str(licence)
@@ -165,7 +165,7 @@ def licence_notes(sql: Sql) -> list[str]:
     return notes
 
 
-def taught_words(sql: Sql) -> list[str]:
+def describe_teachers(sql: Sql) -> list[str]:
     """Who taught each student, one sentence per student and stage."""
     found = sql("SELECT * FROM distillation ORDER BY student, stage, domain, teacher")
     sentences = []

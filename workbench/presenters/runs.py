@@ -276,7 +276,7 @@ def teacher_table(run: Run) -> pd.DataFrame:
     )
 
 
-def data_words(run: Run) -> str:
+def describe_data(run: Run) -> str:
     """How much audio a run learns from."""
     data = _table(run.provenance, "data")
     hours: Mapping[str, float] = _table(data, "hours")

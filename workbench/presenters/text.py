@@ -1,8 +1,8 @@
 """Words and numbers as the app shows them, and names that stay plain text.
 
 File names, ids and labels are data: Streamlit would read them as Markdown, plotly as
-a small subset of HTML. Everything that reaches either goes through ``plain`` or
-``hover`` first.
+a small subset of HTML. Everything that reaches either goes through ``escape_markdown`` or
+``escape_plotly`` first.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from usad_workbench.core.errors import printable
 
 MISSING = "–"
-MEASURE_WORDS = {
+MEASURE_NAMES = {
     "debiased_linear_cka": "Debiased linear CKA",
     "mutual_knn": "Mutual k-NN overlap",
 }
@@ -38,10 +38,10 @@ every character is escaped."""
 NBSP = "\u00a0"
 
 
-def plain(text: object) -> str:
+def escape_markdown(text: object) -> str:
     """Text that Markdown shows as it stands: nothing is a link, an image or a formula.
 
-    >>> plain("a_b <i> [x](y)")
+    >>> escape_markdown("a_b <i> [x](y)")
     'a\\\\_b \\\\<i\\\\> \\\\[x\\\\]\\\\(y\\\\)'
     """
     return _PUNCTUATION.sub(r"\\\1", _ADDRESS.sub(f"\\g<0>{JOINER}", _line(text)))
@@ -51,10 +51,10 @@ def _line(text: object) -> str:
     return " ".join(re.split(r"[^\S\u00a0]+", printable(str(text))))
 
 
-def hover(text: object, limit: int = 80) -> str:
+def escape_plotly(text: object, limit: int = 80) -> str:
     """Text that plotly shows as it stands, cut where it would fill the screen.
 
-    >>> hover("<script>&")
+    >>> escape_plotly("<script>&")
     '&lt;script&gt;&amp;'
     """
     return shorten(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -67,7 +67,7 @@ def lines(text: object, width: int, most: int = 3) -> str:
     'a-group/small-<br>from-scratch'
     """
     room = (most - 1) * width
-    return "<br>".join(hover(line) for line in textwrap.wrap(shorten(text, room), width))
+    return "<br>".join(escape_plotly(line) for line in textwrap.wrap(shorten(text, room), width))
 
 
 def shorten(text: object, limit: int = 80) -> str:
@@ -208,13 +208,13 @@ def parameters(n: object) -> str:
     return f"{value / 1e6:.1f} M" if value < 1e9 else f"{value / 1e9:.2f} G"
 
 
-def measure_words(measure: str) -> str:
+def measure_name(measure: str) -> str:
     """The name of a measure for people.
 
-    >>> measure_words("mutual_knn")
+    >>> measure_name("mutual_knn")
     'Mutual k-NN overlap'
     """
-    return MEASURE_WORDS.get(measure, measure.replace("_", " "))
+    return MEASURE_NAMES.get(measure, measure.replace("_", " "))
 
 
 def is_known(value: object) -> bool:

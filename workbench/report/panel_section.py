@@ -47,7 +47,7 @@ def panel_section(
             figure(frame, view, roles),
             [_more(frame, one, roles) for one in views[1:]],
             reasons(frame),
-            behind(panel, panel_rows.of_view(frame, view), view, roles, sounds),
+            influential_clips(panel, panel_rows.of_view(frame, view), view, roles, sounds),
             folded_table(panel.name, frame, view),
         ]
     return tag("section", *parts, id=f"panel-{panel.name}", class_="panel-section")
@@ -61,7 +61,7 @@ def _more(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Htm
 def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Html:
     """A figure of the panel with what is on it; says so where no row has a number."""
     frame = panel_rows.of_view(frame, view)
-    note = _out_words(frame, view)
+    note = _describe_rows(frame, view)
     choices = panel_rows.choices_of(frame, view)
     choice = {name: values[0] for name, values in choices.items()}
     shown = panel_rows.chosen(frame, choice)
@@ -80,16 +80,16 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Ht
     drawn = panel_marks.marks(shown, view, roles)
     if drawn.empty:
         return tag("p", f"{count(len(frame), 'row')}, none with a number.", class_="none")
-    empty = panel_marks.panels_without_number(shown, view, drawn)
+    empty = panel_marks.facets_without_number(shown, view, drawn)
     named = listing(empty) if len(empty) <= MAX_NAMED else f"{len(empty)} parts"
     note += f" No number for {named}; why is said below." if empty else ""
     return _marks(drawn, view, roles, note)
 
 
 def _marks(drawn: pd.DataFrame, view: PanelView, roles: Mapping[str, str], note: str) -> Html:
-    n_panels = drawn["panel"].nunique()
-    if n_panels > charts.MAX_PANELS:
-        note += f" The first {charts.MAX_PANELS} of {n_panels} parts are drawn."
+    n_facets = drawn["facet"].nunique()
+    if n_facets > charts.MAX_FACETS:
+        note += f" The first {charts.MAX_FACETS} of {n_facets} parts are drawn."
     is_curves = (
         view.figure == "curves"
         and drawn["layer"].notna().all()
@@ -130,7 +130,7 @@ def _framed(drawn: Html, note: str) -> Html:
     return tag("figure", tag("div", drawn, class_="scroll"), tag("figcaption", note))
 
 
-def _out_words(frame: pd.DataFrame, view: PanelView) -> str:
+def _describe_rows(frame: pd.DataFrame, view: PanelView) -> str:
     """How many rows there are, have a number, and stand out."""
     records = frame.to_dict("records")
     known = [row for row in records if is_known(row.get(view.value))]
@@ -165,7 +165,7 @@ def reasons(frame: pd.DataFrame) -> Html:
     return tag("div", tag("h3", "What could not be said, and why"), tag("ul", *lines))
 
 
-def behind(
+def influential_clips(
     panel: Panel,
     frame: pd.DataFrame,
     view: PanelView,

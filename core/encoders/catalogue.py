@@ -9,10 +9,10 @@ from usad_workbench.core.encoders.row import EncoderRow, HubSource
 from usad_workbench.core.encoders.sources import FileSource, WeightsSource
 
 
-def known_rows() -> dict[str, EncoderRow]:
+def encoder_rows() -> dict[str, EncoderRow]:
     """By name: those of this package, then of plugins, none of which takes another's place.
 
-    >>> "wavlm-large" in known_rows()
+    >>> "wavlm-large" in encoder_rows()
     True
     """
     own = {**BUILTIN, **HUB}
@@ -23,11 +23,11 @@ def weights_sources() -> dict[str, WeightsSource | FileSource]:
     """Where the weights come from of each encoder that has some to fetch and convert."""
     return {
         name: row.source
-        for name, row in known_rows().items()
+        for name, row in encoder_rows().items()
         if isinstance(row.source, WeightsSource | FileSource)
     }
 
 
 def hub_sources() -> dict[str, HubSource]:
     """Where each encoder of the hub comes from."""
-    return {n: row.source for n, row in known_rows().items() if isinstance(row.source, HubSource)}
+    return {n: row.source for n, row in encoder_rows().items() if isinstance(row.source, HubSource)}
