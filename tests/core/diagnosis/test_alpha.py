@@ -121,7 +121,7 @@ def test_every_panel_figure_and_text_obeys(copied: Workspace, tmp_path) -> None:
         store_diagnosis(copied, found)
         answer = diagnosis_document(found)
         assert (answer["alpha"], answer["margin"]) == (asked.alpha, asked.margin)
-        (run,) = stored.runs(copied.sql)
+        (run,) = stored.diagnoses(copied.sql)
         assert run.alpha == stored.alpha_for(copied.sql, "s") == asked.alpha
         rows = layers.similarity(copied.sql, "s", "a", "debiased_linear_cka")
         panel = found.panels["similarity"]
