@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from usad_workbench.core.errors import UsadError, in_words, printable
+from usad_workbench.core.errors import UsadError, printable, wrap_errors
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.text import escape_markdown
 
@@ -55,7 +55,7 @@ def main() -> None:
     ]
     page = st.navigation(pages)
     try:
-        with in_words():
+        with wrap_errors():
             workspace, runs = asked_folders(sys.argv[1:])
             folder = state.open_workspace(workspace).folder
             state.set_run_folders(runs)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from usad_workbench.core.diagnosis.panel import Drivers, Panel
+from usad_workbench.core.diagnosis.panel import InfluentialClips, Panel
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.workbench.presenters.colours import ROLE_SYMBOLS
 from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
@@ -174,7 +174,7 @@ def influential_clips(
     sounds: Sounds,
 ) -> Html:
     """The clips behind the most extreme cells that have any, the student's where it has some."""
-    by_cell: dict[str, list[Drivers]] = {}
+    by_cell: dict[str, list[InfluentialClips]] = {}
     for one in panel.drivers:
         if len(one.clip_ids):
             by_cell.setdefault(one.cell, []).append(one)
@@ -210,7 +210,7 @@ def influential_clips(
     return tag("div", tag("h3", "The clips behind the extremes"), note, *blocks, class_="behind")
 
 
-def _clips(drivers: Drivers, sounds: Sounds, cell: str) -> Html:
+def _clips(drivers: InfluentialClips, sounds: Sounds, cell: str) -> Html:
     """The clips at both ends of a cell's influence."""
     ids, influence = list(drivers.clip_ids), drivers.influence.tolist()
     sounds.fetch(ids[:CLIPS_PER_SIDE] + ids[-CLIPS_PER_SIDE:])

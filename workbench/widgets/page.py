@@ -8,7 +8,7 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.errors import UntrustedCodeError, UsadError, in_words
+from usad_workbench.core.errors import UntrustedCodeError, UsadError, wrap_errors
 from usad_workbench.core.storage.csv_cells import write_csv
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.encoders import (
@@ -92,7 +92,7 @@ def not_compared() -> None:
 def show_errors() -> Iterator[None]:
     """Shows a user's error as text instead of a traceback, and goes on after the block."""
     try:
-        with in_words():
+        with wrap_errors():
             yield
     except UntrustedCodeError as error:
         st.error(escape_markdown(error), icon=":material/error:")
