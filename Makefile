@@ -91,7 +91,7 @@ tables: .venv/.installed
 	$(BIN)/python -m tests.docs.tables
 
 screenshots: setup browser
-	$(BIN)/python -m usad_workbench.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots
+	$(BIN)/python -m tests.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots
 
 clean:
 	rm -rf .links .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Protocol, cast
 
 from usad_workbench.core.encoders.trust import trusting_remote_code
-from usad_workbench.core.errors import UsadError, in_words
+from usad_workbench.core.errors import UsadError, wrap_errors
 from usad_workbench.workbench.commands.arguments import add_output
 from usad_workbench.workbench.output import DONE, WRONG_USE, Output, results_alone
 
@@ -41,6 +41,7 @@ COMMANDS = {
 """Commands and what they do; the module is ``commands/NAME_command.py``, as ``import`` is a word of Python."""
 
 logger = logging.getLogger(__name__)
+_DASHES_AS_VALUE = re.compile(r"--[\w-]+=--")
 _NEGATIVE_LIST = re.compile(r"-\d+(,-?\d+)+")
 EPILOG = """first steps:
   usad demo                                  everything below on the sample data, then the app
@@ -73,7 +74,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    args = build_parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    parser = build_parser()
+    words = _joined(sys.argv[1:] if arguments is None else arguments)
+    if empty := _without_value(words):
+        parser.error(f"argument {empty}: expected a value, found --")
+    args = parser.parse_args(words)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO if args.verbose else logging.WARNING,
@@ -103,10 +108,20 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
+def _without_value(words: Sequence[str]) -> str:
+    """The first option that is given ``--`` as its value, which argparse takes for an empty list.
+
+    >>> _without_value(["embed", "--layers=--"]), _without_value(["import", "--", "--layers=--"])
+    ('--layers', '')
+    """
+    options = words[: words.index("--")] if "--" in words else words
+    return next((word[:-3] for word in options if _DASHES_AS_VALUE.fullmatch(word)), "")
+
+
 def _run(args: argparse.Namespace, output: Output) -> int:
     try:
         trusted = getattr(args, "trust_remote_code", False)
-        with in_words(), trusting_remote_code(trusted):
+        with wrap_errors(), trusting_remote_code(trusted):
             return _module(args.command).run(args, output)
     except UsadError as error:
         logger.info("Where it happened:", exc_info=error)

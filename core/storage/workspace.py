@@ -23,7 +23,7 @@ from usad_workbench.core.errors import (
     StoreError,
     UnknownNameError,
     did_you_mean,
-    in_words,
+    wrap_errors,
 )
 from usad_workbench.core.storage.creation import create_database
 from usad_workbench.core.storage.database import Database
@@ -124,7 +124,7 @@ class Workspace:
         """
         path = Workspace(folder).database.path
         if not path.exists():
-            with in_words(folder):
+            with wrap_errors(folder):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 create_database(path, segmentation or Segmentation())
         return Workspace.open(folder)

@@ -8,10 +8,10 @@ from types import ModuleType
 
 import pytest
 
+from tests.workbench.screenshots import find_browser, served
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.store import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench.screenshots import find_browser, served
 
 
 def _beside(name: str) -> ModuleType:

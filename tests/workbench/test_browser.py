@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pytest
 import soundfile as sf
 
+from tests.workbench.screenshots import browser_page, open_by_link, picture, settle
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.app import PAGES
-from usad_workbench.workbench.screenshots import browser_page, open_by_link, picture, settle
 
 pytestmark = pytest.mark.browser
 RATE_HZ = 16_000

@@ -11,8 +11,10 @@ import pytest
 
 from tests.conftest import write_tone
 from tests.core.storage.test_importing import HANDLED, REFUSED, SCRIPT_NAME, bad_inputs
+from usad_workbench import training
 from usad_workbench.core.encoders.weights import CACHE_VARIABLE
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.training import TrainResult
 from usad_workbench.workbench.cli import COMMANDS, build_parser, main
 
 __all__ = ["bad_inputs"]  # the fixture
@@ -438,3 +440,42 @@ def test_encoders_list_needs_no_weights(
     for row in rows.values():
         assert len(row["dims"]) == len(row["frame_rates_hz"]) == row["n_layers"] + 1
         assert row["licence"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("embed", "--workspace", "w", "--encoders", "usad-demo", "--layers=--"),
+        ("import", "--workspace=--", "x"),
+        ("search", "--workspace", "w", "--encoder", "e", "--clip", "c", "--layer=--"),
+        ("encoders", "get", "--from=--", "atst-frame"),
+    ],
+)
+def test_dashes_are_no_value(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "expected a value, found --" in capsys.readouterr().err
+
+
+def test_a_file_may_be_called_as_an_option_after_the_dashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tone(tmp_path / "--layers=--.wav", 440)
+    arguments = ("import", "--workspace", "w", "--domain", "music", "--", "--layers=--.wav")
+    assert main(arguments) == 0
+    assert len(Workspace.open("w").clips()) == 1
+
+
+def test_a_training_that_leaves_clips_out_names_them_and_says_so_by_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = TrainResult(
+        run="r", step=3, loss=1.0, checkpoint="r/3", failed=(("x7", "no such file"),)
+    )
+    monkeypatch.setattr(training, "train", lambda *args, **kwargs: result)
+    document = _json(capsys, "train", "a.toml", "--run", "r", code=1)
+    assert document["failed"] == [{"clip": "x7", "reason": "no such file"}]

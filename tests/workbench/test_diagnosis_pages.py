@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from usad_workbench.core.diagnosis.store import store_diagnosis
-from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench import app
-from usad_workbench.workbench.presenters.diagnosis import stored
-from usad_workbench.workbench.screenshots import (
+from tests.workbench.screenshots import (
     browser_page,
     find_browser,
     open_by_link,
@@ -23,6 +19,10 @@ from usad_workbench.workbench.screenshots import (
     served,
     settle,
 )
+from usad_workbench.core.diagnosis.store import store_diagnosis
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench import app
+from usad_workbench.workbench.presenters.diagnosis import stored
 
 APP = Path(app.__file__)
 TIMEOUT_S = 60
@@ -125,15 +125,17 @@ def test_layers_and_probes_show_their_panels(opened: Any) -> None:
 
 
 def test_clips_of_a_cell_are_the_stored_ones(diagnosed: Workspace) -> None:
-    run = next(run for run in stored.runs(diagnosed.sql) if not run.selection)
-    cells = stored.cells_of(diagnosed.sql, run, "inheritance")
+    diagnosis = next(
+        diagnosis for diagnosis in stored.diagnoses(diagnosed.sql) if not diagnosis.selection
+    )
+    cells = stored.cells_of(diagnosed.sql, diagnosis, "inheritance")
     assert len(cells) == 27
     cell = "teacher=speech-teacher|domain=speech|layer=4"
-    clips = stored.clips_of(diagnosed.sql, run, "inheritance", cell)
+    clips = stored.clips_of(diagnosed.sql, diagnosis, "inheritance", cell)
     assert clips.clip_id.iloc[0] == "speech-000"
     assert clips.influence.is_monotonic_decreasing
     assert clips.influence.iloc[0] == pytest.approx(0.1)
-    assert run.roles["speech-control"] == "control"
+    assert diagnosis.roles["speech-control"] == "control"
 
 
 @pytest.fixture(scope="module")

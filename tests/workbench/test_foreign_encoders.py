@@ -10,10 +10,7 @@ import numpy as np
 import pytest
 
 from tests.core.encoders.remote_folder import keep_code_apart, write_remote_student
-from usad_workbench.core.encoders.trust import is_trusted
-from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench.cli import main
-from usad_workbench.workbench.screenshots import (
+from tests.workbench.screenshots import (
     browser_page,
     find_browser,
     open_by_link,
@@ -21,6 +18,9 @@ from usad_workbench.workbench.screenshots import (
     served,
     settle,
 )
+from usad_workbench.core.encoders.trust import is_trusted
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.cli import main
 
 TEACHERS = "speech-teacher,sound-teacher,music-teacher"
 TRUST = "--trust-remote-code"

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from tests.full_disk import full_after
+from tests.workbench.screenshots import browser_page, find_browser
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.report import write_report
 from usad_workbench.workbench.report.sounds import Sounds
-from usad_workbench.workbench.screenshots import browser_page, find_browser
 
 RULES = load_rules()[1]
 ADDRESS = re.compile(r"""(?:src|href|action|srcset)\s*=\s*["'](?!data:|#)|url\(\s*["']?(?!data:)""")

@@ -3,7 +3,7 @@
 import argparse
 
 from usad_workbench.workbench.commands.arguments import add_trust
-from usad_workbench.workbench.output import DONE, Output
+from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
 EPILOG = """on several devices or machines, the same loss curve as on one:
   torchrun --nproc-per-node N -m -- usad_workbench.workbench.cli train RECIPE.toml --run DIR
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Distils a student."""
+    from usad_workbench.core.storage.importing import Failure
     from usad_workbench.training import train
 
     result = train(
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         resume=args.resume,
         progress=output.progress,
     )
+    failed = [Failure(path=clip, reason=reason) for clip, reason in result.failed]
+    output.failures(failed)
     document = {
         "run": result.run,
         "step": result.step,
@@ -52,4 +55,4 @@ def run(args: argparse.Namespace, output: Output) -> int:
     output.result(
         document, f"step {result.step}, loss {result.loss:.4f}, checkpoint {result.checkpoint}"
     )
-    return DONE
+    return SOME_FAILED if failed else DONE

@@ -1,6 +1,6 @@
 """Pictures of every page, taken from the running app in a headless Chromium.
 
-``python -m usad_workbench.workbench.screenshots WORKSPACE OUTDIR``
+``python -m tests.workbench.screenshots WORKSPACE OUTDIR``
 """
 
 import argparse
