@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from usad_workbench.core.locks import is_locked
-from usad_workbench.workbench.presenters.text import count, duration, number
+from usad_workbench.workbench.presenters.numbers import count, duration, number
 
 LOG_FILE, RESOLVED_FILE, PROVENANCE_FILE = "log.jsonl", "recipe.json", "run.json"
 RECIPE_FILE, LOCK_FILE = "recipe.toml", "lock"
