@@ -175,7 +175,7 @@ def influential_clips(
 ) -> Html:
     """The clips behind the most extreme cells that have any, the student's where it has some."""
     by_cell: dict[str, list[InfluentialClips]] = {}
-    for one in panel.drivers:
+    for one in panel.influential:
         if len(one.clip_ids):
             by_cell.setdefault(one.cell, []).append(one)
     if not by_cell:

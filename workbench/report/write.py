@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,7 @@ def warnings(diagnosis: Diagnosis) -> Html:
 
 def provenance(diagnosis: Diagnosis, workspace: Workspace, sounds: Sounds) -> Html:
     """What the numbers were made from, enough to make them again."""
-    made = dict(diagnosis.provenance)
+    made = asdict(diagnosis.provenance)
     weights = made.pop("weights_sha256", {})
     rows: list[tuple[str, Any]] = [
         ("student", diagnosis.student),
