@@ -337,11 +337,9 @@ def _collapsed(
 
 def stored_layers(workspace: Workspace) -> dict[str, list[int]]:
     """The mean-pooled layers of each encoder that have vectors."""
-    spaces = workspace.spaces()
-    mean = spaces[spaces.pooling == "mean"]
+    spaces = workspace.spaces("mean")
     return {
-        str(name): sorted(int(layer) for layer in rows.layer)
-        for name, rows in mean.groupby("encoder")
+        str(name): [int(layer) for layer in rows.layer] for name, rows in spaces.groupby("encoder")
     }
 
 
@@ -365,8 +363,7 @@ def _roles(
             f"{wrong} has two roles, expected one: the student, a teacher of it, or a control. "
             "Name it once."
         )
-    spaces = workspace.spaces()
-    present = set(spaces[spaces.pooling == "mean"].encoder)
+    present = workspace.embedded()
     known = encoder_roles(workspace, student, teachers)
     for name in asked:
         if name not in known:

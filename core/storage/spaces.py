@@ -199,7 +199,7 @@ def pending_segments(
     table, condition, values = _list_of(run)
     with workspace.database.read() as connection:
         total = connection.execute(
-            "SELECT count(*) FROM segments JOIN clips USING (clip_id) WHERE path <> ''"
+            "SELECT count(*) FROM segments_of_clips WHERE path <> ''"
         ).fetchone()
         ids = dict(
             connection.execute(
@@ -209,15 +209,14 @@ def pending_segments(
             ).fetchall()
         )
         done = " AND ".join(
-            f"s.segment_id IN (SELECT segment_id FROM vectors_{ids[layer]})"
+            f"segment_id IN (SELECT segment_id FROM vectors_{ids[layer]})"
             if layer in ids
             else "false"
             for layer in layers
         )
         rows = connection.execute(
-            "SELECT s.segment_id, c.path, s.start_s, s.end_s, c.audio_sha256 FROM segments s "
-            f"JOIN clips c USING (clip_id) WHERE c.path <> '' AND NOT ({done}) "
-            "ORDER BY s.end_s - s.start_s, s.segment_id"
+            "SELECT segment_id, path, start_s, end_s, audio_sha256 FROM segments_of_clips "
+            f"WHERE path <> '' AND NOT ({done}) ORDER BY end_s - start_s, segment_id"
         ).fetchall()
     return rows, int(total[0]) if total else 0
 

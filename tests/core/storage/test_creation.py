@@ -14,9 +14,9 @@ import pytest
 from usad_workbench.core import locks
 from usad_workbench.core.errors import StoreError, UsadError
 from usad_workbench.core.locks import FileLock, abandoned, claimed
-from usad_workbench.core.storage import claims, creation
+from usad_workbench.core.storage import creation
 from usad_workbench.core.storage.database import SharedLock
-from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.storage.schema import TABLES, VIEWS
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -36,7 +36,7 @@ def test_a_kill_on_the_way_leaves_nothing_that_stays(tmp_path: Path, moment: str
     assert subprocess.run(run, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "w" / "workspace.duckdb").exists()
     workspace = Workspace.create(tmp_path / "w")
-    assert len(workspace.read("SHOW TABLES")) == len(TABLES) + 1
+    assert set(workspace.read("SHOW TABLES").name) == {*TABLES, *VIEWS, "embeddings"}
     assert os.listdir(tmp_path / "w") == ["workspace.duckdb"]
 
 
@@ -125,7 +125,7 @@ def test_a_claim_that_is_being_cleared_is_no_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = iter(["a", "b"])
-    monkeypatch.setattr(claims.secrets, "token_hex", lambda n: next(tokens))
+    monkeypatch.setattr(locks.secrets, "token_hex", lambda n: next(tokens))
     lock = FileLock.take(tmp_path / ".work-a.lock")
     assert lock is not None
     with claimed(tmp_path, "work") as name:
