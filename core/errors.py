@@ -7,12 +7,12 @@ caller would expect, so ``except ValueError`` keeps working.
 A message has three parts: what was found, what was expected, what to do.
 
 The errors of the world are no errors of ours: a disk that is full, a file without rights, a
-name that no file system takes, a damaged database, a process that was killed. ``in_words``
+name that no file system takes, a damaged database, a process that was killed. ``wrap_errors``
 stands at each boundary, once: around a command, a page, one item of a loop.
 
     for path in paths:
         try:
-            with in_words(path):
+            with wrap_errors(path):
                 use(path)
         except UsadError as error:
             failed[path] = str(error)
@@ -126,13 +126,13 @@ class DamagedFileError(UsadError, ValueError):
 
 
 @contextmanager
-def in_words(subject: object = "") -> Iterator[None]:
+def wrap_errors(subject: object = "") -> Iterator[None]:
     """Raises the errors of the world that leave the block as a ``UsadError``.
 
     Args:
         subject: What was at work, such as a path: named where the error names nothing.
 
-    >>> with in_words("a.wav"):  # doctest: +IGNORE_EXCEPTION_DETAIL
+    >>> with wrap_errors("a.wav"):  # doctest: +IGNORE_EXCEPTION_DETAIL
     ...     open("/")
     Traceback (most recent call last):
     usad_workbench.core.errors.FileError: / is a folder, a file was expected. Check the path.

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from usad_workbench.core.errors import in_words
+from usad_workbench.core.errors import wrap_errors
 
 T = TypeVar("T")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -96,7 +96,7 @@ def process_pool(
     reader, writer = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(n_processes, context, _start_worker, (reader, initializer, initargs))
     try:
-        with in_words():
+        with wrap_errors():
             yield pool
     finally:
         writer.close()

@@ -1,7 +1,7 @@
 """Who taught a student: from its checkpoint's record into the table ``distillation``."""
 
-from usad_workbench.core.encoders.registry import student_teachers
-from usad_workbench.core.errors import CheckpointError, UnknownNameError
+from usad_workbench.core.encoders.students import trained_student_spec
+from usad_workbench.core.errors import CheckpointError
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -16,12 +16,12 @@ def note_teachers(workspace: Workspace, student: str) -> None:
         student: Any encoder.
     """
     try:
-        taught = student_teachers(student)
-    except (CheckpointError, UnknownNameError):
+        spec = trained_student_spec(student)
+    except CheckpointError:
         return
-    if not taught or knows_teachers(workspace, student):
+    if spec is None or not spec.taught_by or knows_teachers(workspace, student):
         return
-    rows = [[student, *one] for one in dict.fromkeys(taught)]
+    rows = [[student, *teaching] for teaching in spec.taught_by]
     with workspace.database.write() as connection:
         # Asked again inside: another process may have noted them since.
         known = connection.execute(

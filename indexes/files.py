@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from usad_workbench.core.errors import StoreError, in_words
+from usad_workbench.core.errors import StoreError, wrap_errors
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.locks import abandoned, claimed
 from usad_workbench.core.storage.leftovers import INDEXES, remove_unnamed_indexes
@@ -67,7 +67,7 @@ def open_index(workspace: Workspace, space: Space) -> Opened:
     if not path.is_file():
         return Opened(problem=f"{name} is missing: there is no {FOLDER}/{path.name}.")
     try:
-        with in_words(path):
+        with wrap_errors(path):
             index = _read(path, str(row.file_sha256), str(row.kind))
     except (StoreError, OSError) as error:
         return Opened(problem=f"{name} cannot be used: {error}")
@@ -94,7 +94,7 @@ def save_index(workspace: Workspace, space: Space, index: VectorIndex) -> Path |
         FileError: a folder that cannot be written.
     """
     folder = workspace.folder / FOLDER
-    with in_words(folder):
+    with wrap_errors(folder):
         folder.mkdir(exist_ok=True)
         with claimed(folder, _WORK) as name:
             part = _part(folder, name)
@@ -111,7 +111,7 @@ def clear_leftovers(workspace: Workspace) -> None:
     folder = workspace.folder / FOLDER
     if not folder.is_dir():
         return
-    with in_words(folder):
+    with wrap_errors(folder):
         with abandoned(folder, _WORK) as names:
             for name in names:
                 _part(folder, name).unlink(missing_ok=True)

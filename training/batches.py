@@ -19,7 +19,7 @@ from usad_workbench.training.targets import TargetSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class BatchPart:
+class MicroBatch:
     """What goes through the student at once."""
 
     pieces: tuple[int, ...]
@@ -52,7 +52,7 @@ class BatchPart:
             for row, n, piece in zip(samples, self.n_valid.tolist(), self.pieces, strict=True)
         ]
 
-    def pin_memory(self) -> "BatchPart":
+    def pin_memory(self) -> "MicroBatch":
         """The same where it can be copied to a device without waiting."""
         return replace(
             self,
@@ -61,7 +61,7 @@ class BatchPart:
             targets={name: _pin(features) for name, features in self.targets.items()},
         )
 
-    def to(self, device: torch.device) -> "BatchPart":
+    def to(self, device: torch.device) -> "MicroBatch":
         """The same on a device, without waiting for it."""
         return replace(
             self,
@@ -92,20 +92,20 @@ def split_batch(
     return [(part or [pieces[0]], bool(part)) for part in dealt]
 
 
-def read_part(
+def read_micro_batch(
     corpus: Corpus,
     targets: Mapping[str, TargetSource],
     pieces: Sequence[int],
     counts: bool = True,
     hear: Callable[[Samples, int], Samples] | None = None,
-) -> BatchPart:
+) -> MicroBatch:
     """Audio and targets of some pieces, on the CPU; without those that cannot be read.
 
     Args:
         corpus: What the numbers of pieces mean.
         targets: By teacher.
         pieces: What belongs here.
-        counts: See ``BatchPart``; False where no piece can be read.
+        counts: See ``MicroBatch``; False where no piece can be read.
         hear: What the student hears of a piece's samples; those themselves where none.
     """
     clips: dict[int, Clip] = {}
@@ -126,7 +126,7 @@ def read_part(
         for row, piece in enumerate(readable):
             samples = clips[piece].samples
             heard[row, : len(samples)] = torch.from_numpy(hear(samples, piece))
-    return BatchPart(
+    return MicroBatch(
         pieces=tuple(readable),
         domains=tuple(corpus.pieces[piece].domain for piece in readable),
         samples=heard,

@@ -18,7 +18,13 @@ import torch
 
 from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip, Samples
-from usad_workbench.core.errors import AudioError, CheckpointError, ConfigError, UsadError, in_words
+from usad_workbench.core.errors import (
+    AudioError,
+    CheckpointError,
+    ConfigError,
+    UsadError,
+    wrap_errors,
+)
 from usad_workbench.core.files import write_whole
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.progress import Progress, no_progress
@@ -254,7 +260,7 @@ def _list_pieces(
     writer = Shards(folder, 0)
     for done, row in enumerate(rows, start=1):
         try:
-            with in_words(row.path):
+            with wrap_errors(row.path):
                 found = [] if row.unusable else _read_recording(row, recipe)
             reason = row.unusable
         except UsadError as error:

@@ -1,6 +1,6 @@
 """Several processes with one model: what ``torchrun`` starts.
 
-One process needs nothing of this: ``Processes()`` is alone, and its collectives give
+One process needs nothing of this: ``World()`` is alone, and its collectives give
 back what they are given.
 """
 
@@ -36,11 +36,12 @@ priority where 0 of 123 had failed: its work holds on to the one before it.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Processes:
+class World:
     """This process among those of a run."""
 
     rank: int = 0
-    n: int = 1
+    size: int = 1
+    """How many processes the run has."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -50,15 +51,15 @@ class Processes:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes of a tensor on the CPU."""
-        if self.n > 1:
+        if self.size > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
     def gather(self, value: T) -> list[T]:
         """What each process gave, by rank."""
         gathered: list[Any] = [value]
-        if self.n > 1:
-            gathered = [None] * self.n
+        if self.size > 1:
+            gathered = [None] * self.size
             torch.distributed.all_gather_object(gathered, value)
         return gathered
 
@@ -68,7 +69,7 @@ class Processes:
         Raises:
             UsadError: what the work raised there, in all processes.
         """
-        if self.n == 1:
+        if self.size == 1:
             return work()
         outcome: list[Any] = [None, None]
         if self.is_first:
@@ -84,7 +85,7 @@ class Processes:
 
 
 @contextmanager
-def join_processes(device: str) -> Iterator[Processes]:
+def join_world(device: str) -> Iterator[World]:
     """Joins the processes that torchrun started; alone where it did not.
 
     Communication is gloo for what lies on the CPU and nccl on CUDA.
@@ -95,7 +96,7 @@ def join_processes(device: str) -> Iterator[Processes]:
     n = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = torch.device(device)
     if n == 1:
-        yield Processes(device=chosen)
+        yield World(device=chosen)
         return
     if chosen.index is not None:
         raise ConfigError(
@@ -109,7 +110,7 @@ def join_processes(device: str) -> Iterator[Processes]:
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, timeout=_TIMEOUT)
     try:
-        yield Processes(rank=torch.distributed.get_rank(), n=n, device=chosen)
+        yield World(rank=torch.distributed.get_rank(), size=n, device=chosen)
     finally:
         torch.distributed.destroy_process_group()
         time.sleep(_LET_GO_S)
@@ -129,8 +130,8 @@ def _end_with_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def spread(
-    model: nn.Module, blocks: nn.ModuleList, parallel: Parallel, processes: Processes
+def wrap_model(
+    model: nn.Module, blocks: nn.ModuleList, parallel: Parallel, world: World
 ) -> nn.Module:
     """A model that computes with those of the other processes; itself where alone.
 
@@ -138,17 +139,17 @@ def spread(
         model: On this process's device, with the same weights in all processes.
         blocks: Of the model; what FSDP2 gathers and lets go of at once.
         parallel: ``ddp`` or ``fsdp``.
-        processes: Those of the run.
+        world: Those of the run.
     """
-    if processes.n == 1:
+    if world.size == 1:
         return model
     if parallel == "ddp":
-        ids = [processes.device.index] if processes.device.type == "cuda" else None
+        ids = [world.device.index] if world.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=ids)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(processes.device.type, (processes.n,))
+    mesh = init_device_mesh(world.device.type, (world.size,))
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
@@ -168,14 +169,14 @@ def reduce_gradients(model: nn.Module, is_last: bool) -> Iterator[None]:
         yield
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor with the shares of all processes; to be called by all of them."""
     gather = getattr(tensor, "full_tensor", None)
     full: Tensor = tensor if gather is None else gather()
     return full.detach()
 
 
-def fill(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor], source: str) -> None:
+def load_full(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor], source: str) -> None:
     """Puts whole values into tensors of which this process may hold a share only.
 
     Raises:
@@ -190,10 +191,10 @@ def fill(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor], source: st
                 f"{len(tensors)} and {tuple(tensor.shape)}. It belongs to another recipe."
             )
         with torch.no_grad():
-            tensor.copy_(share(value, tensor))
+            tensor.copy_(shard(value, tensor))
 
 
-def share(value: Tensor, like: Tensor) -> Tensor:
+def shard(value: Tensor, like: Tensor) -> Tensor:
     """This process's share of a whole value that all have, placed like another tensor."""
     mesh = getattr(like, "device_mesh", None)
     if mesh is None:

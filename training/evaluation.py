@@ -32,7 +32,7 @@ from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.models.encoder import Encoder, FloatArray, resolve_layers
 from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.models.student import Student, StudentEncoder
-from usad_workbench.core.probes import ProbeResult, Protocol, evaluate_best_layer
+from usad_workbench.core.probes import ProbeName, ProbeResult, evaluate_best_layer
 from usad_workbench.core.probes.metrics import check_metric
 from usad_workbench.core.storage.equal_content import CONTENT_COLUMN
 from usad_workbench.core.storage.table_file import read_table, require_columns
@@ -53,7 +53,7 @@ class ProbeValue:
     """What one probe read from a student."""
 
     task: str
-    protocol: Protocol
+    protocol: ProbeName
     value: float
     ci_low: float
     ci_high: float
@@ -100,7 +100,7 @@ def evaluate_student(
     tasks: Sequence[Task],
     *,
     layers: Sequence[int] = (-1,),
-    protocols: Sequence[Protocol] = ("knn", "linear"),
+    protocols: Sequence[ProbeName] = ("knn", "linear"),
 ) -> list[ProbeValue]:
     """Frozen probes of an encoder on some tasks.
 
@@ -237,7 +237,7 @@ def _digest(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def _value(name: str, protocol: Protocol, found: Sequence[tuple[Task, ProbeResult]]) -> ProbeValue:
+def _value(name: str, protocol: ProbeName, found: Sequence[tuple[Task, ProbeResult]]) -> ProbeValue:
     interval = mean_value(found)
     return ProbeValue(
         task=name,

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Start:
+class InitialStudent:
     """What a run begins with."""
 
     student: Student
@@ -37,7 +37,7 @@ class Start:
     """The student that it begins as: name, weights' sha256, depth, method."""
 
 
-def start_student(recipe: Recipe) -> Start:
+def start_student(recipe: Recipe) -> InitialStudent:
     """The student of a recipe before its first step.
 
     Raises:
@@ -53,14 +53,14 @@ def start_student(recipe: Recipe) -> Start:
                 recipe.stage,
                 recipe.name,
             )
-        return Start(student=student)
+        return InitialStudent(student=student)
     described = read_student_folder(run_folder(recipe.start.student))
     method = recipe.start.depth
     check_scalable(described.config, recipe.student, method)
     layers = source_layers(method, described.config.n_layers, recipe.student.n_layers)
     weights = {name: value.float() for name, value in read_tensors(described, MODEL_FILE).items()}
     student.load_state_dict(scale_weights(weights, student.state_dict(), layers))
-    return Start(
+    return InitialStudent(
         student=student,
         taught=tuple(described.provenance.get("teachers", ())),
         source={
@@ -76,7 +76,7 @@ def start_student(recipe: Recipe) -> Start:
     )
 
 
-def resumed_start(recipe: Recipe, run_dir: Path) -> Start:
+def resumed_start(recipe: Recipe, run_dir: Path) -> InitialStudent:
     """The beginning of a run that has a checkpoint, as recorded there.
 
     The student that the run began as is not read again: it may have been trained on, or
@@ -87,7 +87,7 @@ def resumed_start(recipe: Recipe, run_dir: Path) -> Start:
     """
     recorded = read_student_folder(find_checkpoint(run_dir)).provenance
     teachers = list(recorded.get("teachers", ()))
-    return Start(
+    return InitialStudent(
         student=build_student(recipe.student, recipe.run.seed),
         taught=tuple(teachers[: len(teachers) - len(recipe.teachers)]),
         source=recorded.get("start"),

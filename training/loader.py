@@ -17,9 +17,9 @@ from usad_workbench.core.clips import Samples
 from usad_workbench.core.errors import AudioError, UsadError
 from usad_workbench.core.parallel import end_with_parent
 from usad_workbench.training.augment import Augmentation
-from usad_workbench.training.batches import BatchPart, read_part, split_batch
+from usad_workbench.training.batches import MicroBatch, read_micro_batch, split_batch
 from usad_workbench.training.data import Corpus
-from usad_workbench.training.distributed import Processes
+from usad_workbench.training.distributed import World
 from usad_workbench.training.recipe import Recipe
 from usad_workbench.training.sampler import BatchSampler
 from usad_workbench.training.targets import OnlineTargets, TargetSource
@@ -36,7 +36,7 @@ class Batch:
 
     pieces: tuple[int, ...]
     """Of all processes."""
-    parts: tuple[BatchPart, ...]
+    parts: tuple[MicroBatch, ...]
     """Of this one."""
 
     def pin_memory(self) -> "Batch":
@@ -52,12 +52,12 @@ class Loader:
         recipe: Recipe,
         corpus: Corpus,
         targets: Mapping[str, TargetSource],
-        processes: Processes,
+        world: World,
     ) -> None:
         self.n_steps, self.n_loaders = recipe.optimiser.n_steps, recipe.data.n_loaders
-        self.pins = processes.device.type == "cuda"
+        self.pins = world.device.type == "cuda"
         self.targets = targets
-        self.reader = _Reader(recipe, corpus, targets, processes)
+        self.reader = _Reader(recipe, corpus, targets, world)
         self._iterator: Iterator[Batch | UsadError] = iter(())
         self._next = -1
 
@@ -95,7 +95,7 @@ class Loader:
         )
         return iter(loader)
 
-    def _with_targets(self, part: BatchPart) -> BatchPart:
+    def _with_targets(self, part: MicroBatch) -> MicroBatch:
         targets = dict(part.targets)
         for name, source in self.targets.items():
             if isinstance(source, OnlineTargets):
@@ -116,9 +116,9 @@ class _Reader(Dataset[Batch | UsadError]):
         recipe: Recipe,
         corpus: Corpus,
         targets: Mapping[str, TargetSource],
-        processes: Processes,
+        world: World,
     ) -> None:
-        self.corpus, self.rank, self.n_processes = corpus, processes.rank, processes.n
+        self.corpus, self.rank, self.n_processes = corpus, world.rank, world.size
         self.cached = {n: s for n, s in targets.items() if not isinstance(s, OnlineTargets)}
         self.accumulate = recipe.optimiser.accumulate
         self.augmentation = Augmentation(recipe.data, recipe.run.seed)
@@ -140,7 +140,9 @@ class _Reader(Dataset[Batch | UsadError]):
 
         try:
             heard = hear if self.augmentation.is_on else None
-            parts = [read_part(self.corpus, self.cached, *share, hear=heard) for share in shares]
+            parts = [
+                read_micro_batch(self.corpus, self.cached, *share, hear=heard) for share in shares
+            ]
         except UsadError as error:
             return error  # raised where the run is; a process of torch would add its traceback
         return Batch(pieces=tuple(pieces), parts=tuple(parts))

@@ -38,8 +38,8 @@ from usad_workbench.core.models.heads import Heads, HeadSpec
 from usad_workbench.core.models.spec import licence_of_record
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus, load_corpus
-from usad_workbench.training.distributed import Processes, join_processes
-from usad_workbench.training.initial_student import Start, resumed_start, start_student
+from usad_workbench.training.distributed import World, join_world
+from usad_workbench.training.initial_student import InitialStudent, resumed_start, start_student
 from usad_workbench.training.objective import layer_map
 from usad_workbench.training.recipe import (
     ALL_DOMAINS,
@@ -117,15 +117,15 @@ def train(
     device = usable_device(recipe.run.device)
     evaluation = _evaluation(recipe)
     with ExitStack() as stack:
-        processes = stack.enter_context(join_processes(device))
-        processes.first(lambda: stack.enter_context(only_trainer(run_dir)))
-        processes.first(lambda: _open_run(run_dir, recipe, find_recipe(recipe_path), resume))
-        reports = progress if processes.is_first else no_progress
-        trainer = _prepare(run_dir, recipe, teachers, evaluation, processes, reports)
+        world = stack.enter_context(join_world(device))
+        world.first(lambda: stack.enter_context(only_trainer(run_dir)))
+        world.first(lambda: _open_run(run_dir, recipe, find_recipe(recipe_path), resume))
+        reports = progress if world.is_first else no_progress
+        trainer = _prepare(run_dir, recipe, teachers, evaluation, world, reports)
         checkpoint = trainer.run(reports)
         student, _ = trainer.weights.snapshot()
         final = {**trainer.provenance, **asdict(trainer.state)}
-        if processes.is_first:
+        if world.is_first:
             save_student(run_dir / STUDENT_FOLDER, student, None, final, "float16")
     return TrainResult(
         run=str(run_dir),
@@ -141,16 +141,16 @@ def _prepare(
     recipe: Recipe,
     teachers: Mapping[str, Encoder] | None,
     evaluation: "Evaluation | None",
-    processes: Processes,
+    world: World,
     progress: Progress,
 ) -> Trainer:
     """The trainer where the run stands: at its start, or at its last checkpoint."""
-    encoders = _load_teachers(recipe, teachers, processes.device)
+    encoders = _load_teachers(recipe, teachers, world.device)
     cache = Path(recipe.data.cache) if recipe.data.cache else run_dir / "cache"
     # The first process decodes, then the others find it done.
-    processes.first(lambda: load_corpus(recipe.data, cache, progress).key)
+    world.first(lambda: load_corpus(recipe.data, cache, progress).key)
     corpus = load_corpus(recipe.data, cache)
-    if corpus.failed and processes.is_first:
+    if corpus.failed and world.is_first:
         logger.warning(
             "%d recordings cannot be learned from, %s lists them all; the first is %s: %s",
             len(corpus.failed),
@@ -162,7 +162,7 @@ def _prepare(
         online = _online_targets(teacher, encoders[teacher.name], recipe, corpus)
         is_online = recipe.data.targets == "online"
         sources[teacher.name] = (
-            online if is_online else cache_targets(online, cache, progress, processes)
+            online if is_online else cache_targets(online, cache, progress, world)
         )
     torch.manual_seed(recipe.run.seed)
     steps_done = list_checkpoints(run_dir)
@@ -172,9 +172,9 @@ def _prepare(
     # A checkpoint holds the statistics that it was trained with.
     if recipe.objective.target_scaling == "standardise" and not steps_done:
         n_pieces = len(corpus.pieces)
-        _set_scaling(heads, processes.first(lambda: _statistics(sources, n_pieces, progress)))
+        _set_scaling(heads, world.first(lambda: _statistics(sources, n_pieces, progress)))
     provenance = provenance_of(recipe, start, encoders, corpus)
-    if processes.is_first:
+    if world.is_first:
         write_json(run_dir / PROVENANCE_FILE, {**provenance, "failed": corpus.failed})
     trainer = Trainer(
         recipe,
@@ -184,7 +184,7 @@ def _prepare(
         corpus=corpus,
         targets=sources,
         provenance=provenance,
-        processes=processes,
+        world=world,
     )
     trainer.evaluation = evaluation
     if steps_done:
@@ -350,7 +350,7 @@ def _set_scaling(
 
 
 def provenance_of(
-    recipe: Recipe, start: Start, encoders: Mapping[str, Encoder], corpus: Corpus
+    recipe: Recipe, start: InitialStudent, encoders: Mapping[str, Encoder], corpus: Corpus
 ) -> dict[str, Any]:
     """What a student says about how it was made."""
     try:

@@ -7,12 +7,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from usad_workbench.training.batches import BatchPart
-from usad_workbench.training.distributed import Processes
+from usad_workbench.training.batches import MicroBatch
+from usad_workbench.training.distributed import World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PartRecord:
+class MicroBatchRecord:
     """This process's part of a step; values stay on the device."""
 
     pieces: tuple[int, ...]
@@ -22,7 +22,7 @@ class PartRecord:
     sums: Tensor
 
     @classmethod
-    def of(cls, part: BatchPart, values: tuple[Tensor, Tensor, Tensor]) -> "PartRecord":
+    def of(cls, part: MicroBatch, values: tuple[Tensor, Tensor, Tensor]) -> "MicroBatchRecord":
         """What was computed for a part."""
         total, per_clip, sums = values
         return cls(
@@ -47,7 +47,7 @@ class StepRecord:
     """From 0."""
     norm: Tensor
     """Of the whole gradient, before it is cut."""
-    parts: tuple[PartRecord, ...]
+    parts: tuple[MicroBatchRecord, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ class StepValues:
 
 
 def read_steps(
-    records: list[StepRecord], n_teachers: int, domains: list[str], processes: Processes
+    records: list[StepRecord], n_teachers: int, domains: list[str], world: World
 ) -> list[StepValues]:
     """The numbers of some steps; waits for the device and for the other processes.
 
@@ -69,7 +69,7 @@ def read_steps(
         records: Of the same steps in all processes.
         n_teachers: Of the objective.
         domains: All that pieces have, in the order of the result.
-        processes: Whose parts are added.
+        world: Whose parts are added.
     """
     losses = torch.zeros(len(records), dtype=torch.float64)
     sums = torch.zeros(len(records), n_teachers, len(domains), 3, dtype=torch.float64)
@@ -78,7 +78,7 @@ def read_steps(
             losses[at] += part.total.cpu().double()
             rows = torch.tensor([domains.index(domain) for domain in part.domains])
             sums[at].index_add_(1, rows, part.sums.cpu().double().transpose(0, 1))
-    losses, sums = processes.sum(losses), processes.sum(sums)
+    losses, sums = world.sum(losses), world.sum(sums)
     return [
         StepValues(loss=float(loss), norm=float(record.norm), sums=of_step.numpy())
         for loss, record, of_step in zip(losses, records, sums, strict=True)

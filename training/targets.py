@@ -28,7 +28,7 @@ from usad_workbench.core.models.encoder import (
 )
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.training.data import Corpus
-from usad_workbench.training.distributed import Processes
+from usad_workbench.training.distributed import World
 from usad_workbench.training.shards import Shards
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def cache_targets(
     source: OnlineTargets,
     folder: Path,
     progress: Progress = no_progress,
-    processes: Processes | None = None,
+    world: World | None = None,
 ) -> CachedTargets:
     """Computes what is not on disk yet, and reads from there; several processes share it.
 
@@ -177,8 +177,8 @@ def cache_targets(
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "provenance.json", json.dumps(key, indent=2))
     shards = Shards(folder, len(corpus.pieces))
-    processes = processes or Processes()
-    missing = processes.first(shards.missing)[processes.rank :: processes.n]
+    world = world or World()
+    missing = world.first(shards.missing)[world.rank :: world.size]
     for done, items in enumerate(missing, start=1):
         names = [str(layer) for layer in source.layers]
         per_piece = [
@@ -187,7 +187,7 @@ def cache_targets(
         ]
         shards.write(items.start, per_piece)
         progress(done, len(missing), f"targets of {spec.name}")
-    processes.gather(None)  # until all have written theirs
+    world.gather(None)  # until all have written theirs
     cached = CachedTargets(shards, source.layers, source.frame_rates_hz)
     pieces = [corpus.pieces[item] for item in shards.empty(str(source.layers[0]))]
     cached.left_out = frozenset((piece.clip_id, piece.start_s) for piece in pieces)

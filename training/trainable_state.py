@@ -16,7 +16,7 @@ from usad_workbench.core.models.checkpoint import (
 )
 from usad_workbench.core.models.heads import Heads
 from usad_workbench.core.models.student import Student
-from usad_workbench.training.distributed import fill, share, whole
+from usad_workbench.training.distributed import full_tensor, load_full, shard
 from usad_workbench.training.ema import WeightAverage
 from usad_workbench.training.recipe import OptimiserRecipe
 
@@ -25,7 +25,7 @@ LIVE_FILE = "live.safetensors"
 """The weights that the optimiser moves, where the student that is kept is their average."""
 
 
-class Weights:
+class TrainableState:
     """Student and heads as they are trained."""
 
     def __init__(self, recipe: OptimiserRecipe, student: Student, heads: Heads) -> None:
@@ -52,7 +52,7 @@ class Weights:
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update()
-        return whole(norm)
+        return full_tensor(norm)
 
     def snapshot(self) -> tuple[Student, Heads]:
         """The student as it is kept (the average, where there is one) and its heads.
@@ -67,7 +67,7 @@ class Weights:
         assign_weights(heads, _whole(_kept(self.heads)))
         return student, heads
 
-    def rest(self) -> dict[str, dict[str, Tensor]]:
+    def optimizer_state(self) -> dict[str, dict[str, Tensor]]:
         """What else a run needs to go on, by file; to be called by all processes."""
         state = {
             f"{name}:{key}": value
@@ -87,10 +87,10 @@ class Weights:
         """
         live = MODEL_FILE if self.average is None else LIVE_FILE
         for tensors, name in ((_kept(self.student), live), (_kept(self.heads), HEADS_FILE)):
-            fill(tensors, read_tensors(described, name), str(described.folder / name))
+            load_full(tensors, read_tensors(described, name), str(described.folder / name))
         if self.average is not None:
             averages = read_tensors(described, MODEL_FILE)
-            fill(self._averages(), averages, str(described.folder / MODEL_FILE))
+            load_full(self._averages(), averages, str(described.folder / MODEL_FILE))
         states: dict[str, dict[str, Tensor]] = {}
         for name, tensor in read_tensors(described, OPTIMISER_FILE).items():
             of, _, key = name.rpartition(":")
@@ -139,9 +139,9 @@ def _kept(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: whole(tensor).cpu() for name, tensor in tensors.items()}
+    return {name: full_tensor(tensor).cpu() for name, tensor in tensors.items()}
 
 
 def _place(value: Tensor, parameter: nn.Parameter) -> Tensor:
     # The number of steps is one value, which every process has.
-    return value.to(parameter.device) if value.ndim == 0 else share(value, parameter)
+    return value.to(parameter.device) if value.ndim == 0 else shard(value, parameter)

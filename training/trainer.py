@@ -33,18 +33,18 @@ from usad_workbench.core.models.checkpoint import (
 from usad_workbench.core.models.heads import Heads
 from usad_workbench.core.models.student import Student
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.training.batches import BatchPart
+from usad_workbench.training.batches import MicroBatch
 from usad_workbench.training.data import Corpus
 from usad_workbench.training.distiller import Distiller
-from usad_workbench.training.distributed import Processes, reduce_gradients, spread
+from usad_workbench.training.distributed import World, reduce_gradients, wrap_model
 from usad_workbench.training.loader import Loader
 from usad_workbench.training.objective import Objective
 from usad_workbench.training.recipe import Recipe
 from usad_workbench.training.runlog import RunLog
 from usad_workbench.training.schedule import learning_rate
-from usad_workbench.training.steps import PartRecord, StepRecord, read_steps
+from usad_workbench.training.steps import MicroBatchRecord, StepRecord, read_steps
 from usad_workbench.training.targets import CachedTargets, OnlineTargets, PieceName, TargetSource
-from usad_workbench.training.trainable_state import Weights, check_finite
+from usad_workbench.training.trainable_state import TrainableState, check_finite
 
 if TYPE_CHECKING:
     from usad_workbench.training.evaluation import Evaluation
@@ -81,10 +81,10 @@ class Trainer:
         corpus: Corpus,
         targets: Mapping[str, TargetSource],
         provenance: Mapping[str, Any],
-        processes: Processes | None = None,
+        world: World | None = None,
     ) -> None:
         self.recipe, self.run_dir, self.corpus = recipe, run_dir, corpus
-        self.processes = processes or Processes(device=torch.device(recipe.run.device))
+        self.world = world or World(device=torch.device(recipe.run.device))
         self.provenance = dict(provenance)
         self.evaluation: Evaluation | None = None
         self.distiller = Distiller(
@@ -97,20 +97,20 @@ class Trainer:
                 frame_rate_hz=recipe.student.frame_rate_hz,
                 pooled=recipe.objective.pooled,
             ),
-            is_half=recipe.run.precision == "bfloat16",
-        ).to(self.processes.device)
+            autocast_bfloat16=recipe.run.precision == "bfloat16",
+        ).to(self.world.device)
         student.checkpoint_activations(recipe.run.activation_checkpointing)
         if recipe.run.compile:
             for block in student.blocks:
                 block.compile()
-        self.model = spread(self.distiller, student.blocks, recipe.run.parallel, self.processes)
-        self.weights = Weights(recipe.optimiser, student, heads)
-        self.loader = Loader(recipe, corpus, targets, self.processes)
+        self.model = wrap_model(self.distiller, student.blocks, recipe.run.parallel, self.world)
+        self.weights = TrainableState(recipe.optimiser, student, heads)
+        self.loader = Loader(recipe, corpus, targets, self.world)
         self.log = RunLog(
             run_dir,
             [teacher.name for teacher in recipe.teachers],
             sorted({piece.domain for piece in corpus.pieces}),
-            writes=self.processes.is_first,
+            writes=self.world.is_first,
             tensorboard=recipe.run.tensorboard,
         )
         self.state = TrainState()
@@ -131,7 +131,7 @@ class Trainer:
         run, n_steps = self.recipe.run, self.recipe.optimiser.n_steps
         first, started, before_s = self.state.step, time.monotonic(), self.state.wall_s
         checkpoint = self.run_dir / CHECKPOINTS / f"step-{self.state.step}"
-        reads_always = self.processes.device.type == "cpu"
+        reads_always = self.world.device.type == "cpu"
         self.model.train()
         if first == 0:
             self.evaluate()
@@ -173,23 +173,23 @@ class Trainer:
         self._n_unreadable += sum(len(part.failed) for part in batch.parts)
         return rate
 
-    def backward(self, parts: Sequence[BatchPart]) -> list[PartRecord]:
+    def backward(self, parts: Sequence[MicroBatch]) -> list[MicroBatchRecord]:
         """Adds the gradient of a batch; what its parts in this process came to."""
         # Sums over the frames of all parts and processes are divided by all their frames.
         counts = [self.distiller.count_frames(part) * part.counts for part in parts]
-        n_frames = self.processes.sum(torch.stack(counts).sum(0))
+        n_frames = self.world.sum(torch.stack(counts).sum(0))
         # None at all where not one clip of the batch can be read.
-        n_frames = n_frames.clamp(min=1).to(self.processes.device, non_blocking=True)
+        n_frames = n_frames.clamp(min=1).to(self.world.device, non_blocking=True)
         records = []
         for at, part in enumerate(parts):
-            torch.manual_seed(_seed(self.recipe.run.seed, self.state.step, at, self.processes))
+            torch.manual_seed(_seed(self.recipe.run.seed, self.state.step, at, self.world))
             with reduce_gradients(self.model, at == len(parts) - 1):
-                values = self.model(part.to(self.processes.device), n_frames)
+                values = self.model(part.to(self.world.device), n_frames)
                 # DDP and FSDP2 divide the sum over processes by their number.
-                scaled = values[0] * (self.processes.n * part.counts)
+                scaled = values[0] * (self.world.size * part.counts)
                 scaled.backward()
             if part.counts:
-                records.append(PartRecord.of(part, values))
+                records.append(MicroBatchRecord.of(part, values))
         return records
 
     def read(self) -> None:
@@ -200,12 +200,12 @@ class Trainer:
         """
         unread, self._unread = self._unread, []
         log = self.log
-        self.state.n_unreadable += int(self.processes.sum(torch.tensor(self._n_unreadable)))
+        self.state.n_unreadable += int(self.world.sum(torch.tensor(self._n_unreadable)))
         self._n_unreadable = 0
         if self._online:
             n_online = sum(map(len, self._left_out().values()))
             self.state.n_left_out = self._n_cached_out + n_online
-        values = read_steps(unread, len(log.teachers), log.domains, self.processes)
+        values = read_steps(unread, len(log.teachers), log.domains, self.world)
         for record, of_step in zip(unread, values, strict=True):
             if not (math.isfinite(of_step.loss) and math.isfinite(of_step.norm)):
                 raise self._not_finite(record)
@@ -215,7 +215,7 @@ class Trainer:
     def _left_out(self) -> dict[str, list[PieceName]]:
         """By teacher that runs at every step, what it does not teach; in all processes."""
         mine = {name: source.left_out for name, source in self._online.items()}
-        given = self.processes.gather(mine)
+        given = self.world.gather(mine)
         return {name: sorted(set().union(*(each[name] for each in given))) for name in mine}
 
     def evaluate(self) -> None:
@@ -223,8 +223,8 @@ class Trainer:
         if self.evaluation is None:
             return
         student, _ = self.weights.snapshot()
-        evaluation, device = self.evaluation, self.processes.device
-        row = self.processes.first(lambda: evaluation.of_student(student, device))
+        evaluation, device = self.evaluation, self.world.device
+        row = self.world.first(lambda: evaluation.of_student(student, device))
         self.log.append({"step": self.state.step, **row})
 
     def save(self) -> Path:
@@ -234,16 +234,16 @@ class Trainer:
             TrainingError: weights that are not finite; in all processes.
         """
         folder = self.run_dir / CHECKPOINTS / f"step-{self.state.step}"
-        kept, extra = self.weights.snapshot(), self.weights.rest()
+        kept, extra = self.weights.snapshot(), self.weights.optimizer_state()
         left_out = self._left_out()
         check_finite(kept, self.state.step)
-        if not self.processes.is_first:
+        if not self.world.is_first:
             return folder
         trainer = {
             "seed": self.recipe.run.seed,
             "next_step": self.state.step,
             "random": "order of pieces, crops and dropout follow from seed and next_step alone",
-            "n_processes": self.processes.n,
+            "n_processes": self.world.size,
             "log": self.log.window(),
             "left_out": left_out,
         }
@@ -283,7 +283,7 @@ class Trainer:
 
     def _not_finite(self, record: StepRecord) -> TrainingError:
         mine = [piece for part in record.parts for piece in part.bad_pieces()]
-        bad = [piece for pieces in self.processes.gather(mine) for piece in pieces]
+        bad = [piece for pieces in self.world.gather(mine) for piece in pieces]
         clips = [self.corpus.pieces[i] for i in (bad or self.loader.pieces(record.step))]
         names = ", ".join(f"{clip.clip_id} from {clip.start_s:g} s" for clip in clips)
         return TrainingError(
@@ -293,8 +293,8 @@ class Trainer:
         )
 
 
-def _seed(seed: int, step: int, part: int, processes: Processes) -> int:
-    words = np.random.SeedSequence([seed, step, part, processes.rank]).generate_state(2)
+def _seed(seed: int, step: int, part: int, world: World) -> int:
+    words = np.random.SeedSequence([seed, step, part, world.rank]).generate_state(2)
     return int(words[0]) << 31 | int(words[1]) >> 1
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from usad_workbench.core.errors import UsadError, in_words, printable
+from usad_workbench.core.errors import UsadError, printable, wrap_errors
 from usad_workbench.workbench import state
-from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench.presenters.text import escape_markdown
 
 HERE = Path(__file__).resolve().parent
 PAGES = ("Overview", "Map", "Search", "Layers", "Bias", "Probes", "Training", "Data")
@@ -55,16 +55,16 @@ def main() -> None:
     ]
     page = st.navigation(pages)
     try:
-        with in_words():
+        with wrap_errors():
             workspace, runs = asked_folders(sys.argv[1:])
             folder = state.open_workspace(workspace).folder
             state.set_run_folders(runs)
             with st.sidebar:
                 st.caption("Workspace")
-                st.text(printable(folder.name), help=plain(folder))
+                st.text(printable(folder.name), help=escape_markdown(folder))
             page.run()
     except UsadError as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(escape_markdown(error), icon=":material/error:")
 
 
 if __name__ == "__main__":

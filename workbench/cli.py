@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Protocol, cast
 
 from usad_workbench.core.encoders.trust import trusting_remote_code
-from usad_workbench.core.errors import UsadError, in_words
+from usad_workbench.core.errors import UsadError, wrap_errors
 from usad_workbench.workbench.commands.arguments import add_output
 from usad_workbench.workbench.output import DONE, WRONG_USE, Output, results_alone
 
@@ -121,7 +121,7 @@ def _without_value(words: Sequence[str]) -> str:
 def _run(args: argparse.Namespace, output: Output) -> int:
     try:
         trusted = getattr(args, "trust_remote_code", False)
-        with in_words(), trusting_remote_code(trusted):
+        with wrap_errors(), trusting_remote_code(trusted):
             return _module(args.command).run(args, output)
     except UsadError as error:
         logger.info("Where it happened:", exc_info=error)

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from usad_workbench.core.errors import printable
+from usad_workbench.workbench.presenters.numbers import terminal_number
 
 DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
 """Exit codes of every command."""
@@ -54,7 +55,7 @@ class Output:
         self._close()
         results = self._results or sys.stdout
         if self.as_json:
-            text = json.dumps(plain(document), ensure_ascii=not _is_utf8(results), indent=2)
+            text = json.dumps(json_value(document), ensure_ascii=not _is_utf8(results), indent=2)
         results.write(printable(text) + "\n")
         results.flush()
 
@@ -109,20 +110,20 @@ def _is_utf8(stream: TextIO) -> bool:
     return (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """The value in JSON's own types; what is not finite becomes null.
 
-    >>> plain({"a": float("nan"), "b": (1, "x")})
+    >>> json_value({"a": float("nan"), "b": (1, "x")})
     {'a': None, 'b': [1, 'x']}
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return json_value(asdict(value))
     if isinstance(value, Mapping):
-        return {printable(str(key)): plain(item) for key, item in value.items()}
+        return {printable(str(key)): json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [plain(item) for item in value]
+        return [json_value(item) for item in value]
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a NumPy scalar
-        return plain(value.item())
+        return json_value(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (int, bool)) or value is None:
@@ -147,10 +148,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def _cell(value: Any, column: str) -> str:
-    value = plain(value)
+    value = json_value(value)
     if value is None:
         return "-"
-    # A column with gaps holds its counts as floats.
-    if isinstance(value, float) and value.is_integer() and column.startswith(("n_", "layer")):
-        return str(int(value))
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return terminal_number(value, column) if isinstance(value, float) else str(value)

@@ -24,7 +24,7 @@ from usad_workbench.core.audio.ffmpeg import (
     no_audio,
 )
 from usad_workbench.core.audio.mpeg_frames import count_frames
-from usad_workbench.core.audio.truncation import cut_short, second_stream
+from usad_workbench.core.audio.truncation import second_stream, truncation_reason
 from usad_workbench.core.errors import AudioError, MissingExtraError
 
 AudioSource = str | Path | BinaryIO
@@ -142,10 +142,10 @@ def as_bytes(source: AudioSource) -> Iterator[BinaryIO]:
         source.seek(place)
 
 
-def refuse_cut_short(source: AudioSource) -> None:
+def refuse_truncated(source: AudioSource) -> None:
     """Raises where the container shows that the end of the file is missing."""
     with as_bytes(source) as file:
-        why = cut_short(file)
+        why = truncation_reason(file)
     if why:
         raise AudioError(
             f"{name_of(source)} is truncated or damaged: {why}. Export the file again."
@@ -195,7 +195,7 @@ def _found_reason(source: AudioSource) -> str:
 
 
 def _decoded(source: AudioSource, why: str) -> DecodedFile:
-    refuse_cut_short(source)
+    refuse_truncated(source)
     if not is_installed():
         raise AudioError(
             f"{name_of(source)} is not read to its end by libsndfile: {why}. Install the package "

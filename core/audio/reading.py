@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.audio.decoding import AudioSource, Sound, name_of, opened, refuse_cut_short
+from usad_workbench.core.audio.decoding import AudioSource, Sound, name_of, opened, refuse_truncated
 from usad_workbench.core.clips import Clip, Samples
-from usad_workbench.core.errors import AudioError, MissingExtraError, UsadError, in_words
+from usad_workbench.core.errors import AudioError, MissingExtraError, UsadError, wrap_errors
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -168,7 +168,7 @@ def read_audio(
         rate = sound.sample_rate_hz
         first, last = _sample_range(sound.n_samples, rate, start_s, end_s)
         if last >= sound.n_samples:
-            refuse_cut_short(source)
+            refuse_truncated(source)
         channels = sound.read(first, last - first)
         if len(channels) < last - first and not sound.is_estimated:
             raise _truncated(source, last - first, len(channels))
@@ -204,7 +204,7 @@ def all_blocks(source: AudioSource, sound: Sound) -> Iterator[npt.NDArray[np.flo
     Raises:
         AudioError: the end of the file is missing.
     """
-    refuse_cut_short(source)
+    refuse_truncated(source)
     n_samples = 0
     # Not soundfile's `blocks`, which fills up what is missing with whatever was in memory.
     while len(block := sound.read(n_samples, SCAN_BLOCK_SAMPLES)):
@@ -319,7 +319,7 @@ def open_sound(source: AudioSource) -> Iterator[Sound]:
     """
     name = name_of(source)
     try:
-        with in_words(name):
+        with wrap_errors(name):
             _check_is_file(source)
             with opened(source) as sound:
                 if not MIN_RATE_HZ <= sound.sample_rate_hz <= MAX_RATE_HZ:

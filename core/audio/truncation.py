@@ -49,11 +49,11 @@ _CONTAINERS = {
 }
 
 
-def cut_short(file: BinaryIO) -> str:
+def truncation_reason(file: BinaryIO) -> str:
     """How a file shows that its end is missing; empty where it does not.
 
     >>> import io
-    >>> cut_short(io.BytesIO(b"RIFF0000WAVEdata" + (100).to_bytes(4, "little") + bytes(60)))
+    >>> truncation_reason(io.BytesIO(b"RIFF0000WAVEdata" + (100).to_bytes(4, "little") + bytes(60)))
     'its header promises 100 bytes of audio, 60 are there'
     """
     n_bytes = file.seek(0, os.SEEK_END)

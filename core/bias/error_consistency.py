@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from usad_workbench.core.arrays import Ids, Indices, Matrix, cluster_codes
 from usad_workbench.core.errors import ShapeError
-from usad_workbench.core.similarity.excess import Excess, Place, excess_over_controls, no_control
+from usad_workbench.core.similarity.excess import (
+    ControlSlot,
+    Excess,
+    excess_over_controls,
+    no_control,
+)
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
     cluster_bootstrap_counts,
@@ -169,7 +174,7 @@ def excess_consistency(
     controls: Sequence[Right],
     clusters: Ids,
     *,
-    place: Place = "teacher",
+    slot: ControlSlot = "teacher",
 ) -> Excess:
     """Kappa of student and teacher minus the mean kappa with a control in one's place.
 
@@ -181,7 +186,7 @@ def excess_consistency(
         teacher: The same of the teacher.
         controls: The same of each control.
         clusters: Cluster id of each clip.
-        place: Whose place the controls take.
+        slot: Whose place the controls take.
 
     Raises:
         ShapeError: other numbers of clips or seeds.
@@ -196,7 +201,7 @@ def excess_consistency(
     if not controls:
         raise no_control()
     pairs = [(student, teacher)]
-    pairs += [(student, c) if place == "teacher" else (c, teacher) for c in controls]
+    pairs += [(student, c) if slot == "teacher" else (c, teacher) for c in controls]
     built = [_right_tables(list(pair), clusters)[0] for pair in pairs]
     tables = np.stack(built, axis=1)
     n_clips = np.shape(student)[-1]

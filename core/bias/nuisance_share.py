@@ -32,7 +32,7 @@ N_LABELLINGS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CarriedShare:
+class NuisanceShare:
     """Debiased CKA of two encoders with and without a factor."""
 
     similarity: float
@@ -48,7 +48,7 @@ class CarriedShare:
     reason: str
 
 
-class Erasable:
+class ErasedPair:
     """One encoder on some clips, decomposed once, to be freed of any factor."""
 
     def __init__(self, x: Vectors) -> None:
@@ -90,8 +90,8 @@ class Erasable:
 
 
 def carried_share(
-    student: Erasable, other: Erasable, factor: Factor, clusters: Ids, *, seed: int = 0
-) -> CarriedShare:
+    student: ErasedPair, other: ErasedPair, factor: Factor, clusters: Ids, *, seed: int = 0
+) -> NuisanceShare:
     """Which share of the similarity of two encoders goes with a factor.
 
     Args:
@@ -108,7 +108,7 @@ def carried_share(
     >>> from usad_workbench.core.bias.factors import categorical
     >>> rng = np.random.default_rng(0)
     >>> sex = np.repeat(np.arange(20) % 2, 5)
-    >>> x, y = (Erasable(rng.normal(size=(100, 4)) + 4 * sex[:, None]) for _ in range(2))
+    >>> x, y = (ErasedPair(rng.normal(size=(100, 4)) + 4 * sex[:, None]) for _ in range(2))
     >>> found = carried_share(x, y, categorical(sex), np.repeat(np.arange(20), 5))
     >>> found.share > 0.9
     True
@@ -142,7 +142,7 @@ def carried_share(
             for columns in _labellings(factor, clusters, seed)
         ]
         by_chance = 1 - float(np.mean(others)) / before
-    return CarriedShare(
+    return NuisanceShare(
         similarity=before,
         after=after,
         share=share,

@@ -18,7 +18,7 @@ import pyarrow as pa
 from usad_workbench.core.arrays import Indices
 from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.bias.factors import Factor, categorical, continuous
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.storage.clip_audio import unchanged
@@ -59,11 +59,11 @@ class ClipFactor:
     reason: str = ""
 
 
-def clip_factors(material: Material, domain: str) -> list[ClipFactor]:
+def clip_factors(data: DiagnosisData, domain: str) -> list[ClipFactor]:
     """The factors of one domain, classes first, in the order of the columns."""
-    rows = material.rows(domain)
-    clips = material.clips.iloc[rows]
-    content = content_columns(material, domain)
+    rows = data.rows(domain)
+    clips = data.clips.iloc[rows]
+    content = content_columns(data, domain)
     seen = [pd.factorize(clips[name])[0] for name in (*content, "cluster_id")]
     found = []
     for name in clips.columns:
@@ -77,27 +77,27 @@ def clip_factors(material: Material, domain: str) -> list[ClipFactor]:
             continue
         seen.append(codes)
         found.append(_categorical(name, column, clips.cluster_id, rows))
-    return [*found, *_continuous(material, rows)]
+    return [*found, *_continuous(data, rows)]
 
 
-def content_columns(material: Material, domain: str) -> list[str]:
+def content_columns(data: DiagnosisData, domain: str) -> list[str]:
     """The label, and the labels of the tasks of the domain."""
-    tasks = material.workspace.read(
+    tasks = data.workspace.read(
         "SELECT label_column FROM tasks WHERE domain IS NULL OR domain = ? ORDER BY task", [domain]
     )
     names = dict.fromkeys(["label", *tasks.label_column])
-    return [name for name in names if name in material.clips]
+    return [name for name in names if name in data.clips]
 
 
-def content_label(material: Material, domain: str) -> tuple[str, list[str]]:
+def content_label(data: DiagnosisData, domain: str) -> tuple[str, list[str]]:
     """The column that says what the clips hold, and its value for each clip of the domain.
 
     The first content column whose levels mostly have two clusters or more; no column, and
     one label for all, where there is none. Clips without a label get one of their own.
     """
-    rows = material.rows(domain)
-    clips = material.clips.iloc[rows]
-    for name in content_columns(material, domain):
+    rows = data.rows(domain)
+    clips = data.clips.iloc[rows]
+    for name in content_columns(data, domain):
         values = clips[name].dropna()
         clusters = clips.cluster_id[values.index].groupby(values).nunique()
         if len(values) * 2 > len(clips) and (values.map(clusters) >= 2).mean() > 0.5:
@@ -105,13 +105,13 @@ def content_label(material: Material, domain: str) -> tuple[str, list[str]]:
     return "", ["any"] * len(clips)
 
 
-def loudness_db(material: Material) -> "pd.Series[float]":
+def loudness_db(data: DiagnosisData) -> "pd.Series[float]":
     """Level of each clip in dB re full scale (root mean square), NaN where there is no audio.
 
     None of a file that holds other audio by now either. Decoded once: kept in the table
     ``clip_loudness``; what has no level is asked for again.
     """
-    workspace, clips = material.workspace, material.clips
+    workspace, clips = data.workspace, data.clips
     tables = set(workspace.read("SHOW TABLES").iloc[:, 0])
     known: dict[str, float] = {}
     if LOUDNESS_TABLE in tables:
@@ -140,15 +140,15 @@ def loudness_db(material: Material) -> "pd.Series[float]":
     return clips.clip_id.map(known).astype(float)
 
 
-def continuous_columns(material: Material) -> pd.DataFrame:
+def continuous_columns(data: DiagnosisData) -> pd.DataFrame:
     """The continuous factors that the clips have, as numbers; NaN where missing."""
     columns = {
-        name: pd.to_numeric(material.clips[name], errors="coerce")
+        name: pd.to_numeric(data.clips[name], errors="coerce")
         for name in CONTINUOUS
-        if name in material.clips
+        if name in data.clips
     }
     if "loudness_db" not in columns:
-        columns["loudness_db"] = loudness_db(material)
+        columns["loudness_db"] = loudness_db(data)
     return pd.DataFrame(columns)
 
 
@@ -183,10 +183,10 @@ def _categorical(
     return ClipFactor(name=name, rows=places, factor=factor, reason=reason)
 
 
-def _continuous(material: Material, rows: Indices) -> Sequence[ClipFactor]:
+def _continuous(data: DiagnosisData, rows: Indices) -> Sequence[ClipFactor]:
     found = []
-    clusters = np.asarray(material.clusters())
-    for name, column in continuous_columns(material).items():
+    clusters = np.asarray(data.clusters())
+    for name, column in continuous_columns(data).items():
         values = column.to_numpy()[rows]
         known = np.isfinite(values)
         places = rows[known]
@@ -201,10 +201,10 @@ def _continuous(material: Material, rows: Indices) -> Sequence[ClipFactor]:
     return found
 
 
-def spaces_of(material: Material) -> list[tuple[str, int]]:
+def spaces_of(data: DiagnosisData) -> list[tuple[str, int]]:
     """Student layers, and of each other encoder the layer at the depth of the last one."""
-    layers = material.student_layers
+    layers = data.student_layers
     return [
-        *((material.student, layer) for layer in layers),
-        *((name, material.matching_layer(name, layers[-1])) for name in material.encoders[1:]),
+        *((data.student, layer) for layer in layers),
+        *((name, data.matching_layer(name, layers[-1])) for name in data.encoders[1:]),
     ]

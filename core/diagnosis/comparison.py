@@ -19,10 +19,15 @@ from scipy.special import ndtr, ndtri, stdtr
 from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.bias.error_consistency import error_consistency
 from usad_workbench.core.diagnosis import lineage
-from usad_workbench.core.diagnosis.answers import NOT_STORED, answers_of, are_stored, both_wrong
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, cell_name, drivers_of
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import InfluentialClips, Panel, cell_name, most_influential
 from usad_workbench.core.diagnosis.panels.routing import ANY_DOMAIN
+from usad_workbench.core.diagnosis.predictions import (
+    NOT_STORED,
+    are_stored,
+    both_wrong,
+    predict_task,
+)
 from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
 from usad_workbench.core.diagnosis.verdicts import Estimate, StageChange
 from usad_workbench.core.errors import DegenerateError, ShapeError
@@ -75,17 +80,17 @@ class Part:
 
     rows: Sequence[Row]
     pair: Pair | None = None
-    drivers: Sequence[Drivers] = ()
+    drivers: Sequence[InfluentialClips] = ()
     warnings: Sequence[str] = ()
 
 
 def compare_students(
-    material: Material, other: str, progress: Progress, *, n_processes: int | None = 1
+    data: DiagnosisData, other: str, progress: Progress, *, n_processes: int | None = 1
 ) -> Panel:
     """Similarity to every encoder and every task, of one student minus another.
 
     Args:
-        material: Of the first student; the second must have vectors of the same clips.
+        data: Of the first student; the second must have vectors of the same clips.
         other: The second student.
         progress: Called after each domain and task.
         n_processes: 1 works in this process; none takes one for each core.
@@ -94,22 +99,22 @@ def compare_students(
         UnknownNameError: the second has no vectors in the workspace.
         DegenerateError: clips that only one of them has.
     """
-    missing = _without_vectors(material, other)
+    missing = _without_vectors(data, other)
     if missing:
         raise DegenerateError(
-            f"{len(missing)} of {len(material.clips)} clips have no vector of {other}, such as "
+            f"{len(missing)} of {len(data.clips)} clips have no vector of {other}, such as "
             f"{missing[0]!r}, expected the same clips of both. Run `usad embed --encoders "
             f"{other}`, or choose clips with --where."
         )
-    jobs: list[tuple[str | Task]] = [(domain,) for domain in material.domains]
-    jobs += [(task,) for task in material.tasks()]
+    jobs: list[tuple[str | Task]] = [(domain,) for domain in data.domains]
+    jobs += [(task,) for task in data.tasks()]
     found: dict[int, Part] = {}
-    with closing(as_finished(_part, jobs, n_processes, (material, other))) as results:
+    with closing(as_finished(_part, jobs, n_processes, (data, other))) as results:
         for place, part in results:
             found[place] = part
             progress(len(found), len(jobs), NAME)
     parts = [found[place] for place in range(len(jobs))]
-    relation = lineage.relation(material.workspace, material.student, other)
+    relation = lineage.relation(data.workspace, data.student, other)
     rows = [row for part in parts for row in part.rows]
     rows += _means([part.pair for part in parts if part.pair], other)
     for quantity in {row["quantity"] for row in rows}:
@@ -117,7 +122,7 @@ def compare_students(
         q = benjamini_hochberg(np.array([row["p_value"] for row in mine]))
         for row, value in zip(mine, q.tolist(), strict=True):
             row |= {"q_value": value, "relation": relation}
-    sentence = lineage.SENTENCES[relation].format(student=material.student, other=other)
+    sentence = lineage.SENTENCES[relation].format(student=data.student, other=other)
     return Panel(
         name=NAME,
         columns=COLUMNS,
@@ -127,30 +132,30 @@ def compare_students(
     )
 
 
-def _part(material: Material, other: str, about: str | Task) -> Part:
+def _part(data: DiagnosisData, other: str, about: str | Task) -> Part:
     """A domain's similarities, or one task."""
     if isinstance(about, str):
-        return Part(rows=_similarities(material, other, about))
-    return _task(material, other, about)
+        return Part(rows=_similarities(data, other, about))
+    return _task(data, other, about)
 
 
-def _without_vectors(material: Material, other: str) -> list[str]:
-    stored = material.workspace.embeddings(other, -1)
-    return sorted(set(material.clips.clip_id) - set(stored.clip_ids.tolist()))
+def _without_vectors(data: DiagnosisData, other: str) -> list[str]:
+    stored = data.workspace.embeddings(other, -1)
+    return sorted(set(data.clips.clip_id) - set(stored.clip_ids.tolist()))
 
 
-def _similarities(material: Material, other: str, domain: str) -> list[Row]:
+def _similarities(data: DiagnosisData, other: str, domain: str) -> list[Row]:
     """Both students against every teacher and control, at each of the few layers."""
-    places = material.rows(domain)
-    clusters = material.clusters(places)
+    places = data.rows(domain)
+    clusters = data.clusters(places)
     found = []
-    for layer in material.student_layers:
-        mine = material.vectors(material.student, layer, places)
-        theirs = material.vectors(other, material.matching_layer(other, layer), places)
-        for name in [*material.teachers, *material.controls]:
+    for layer in data.student_layers:
+        mine = data.vectors(data.student, layer, places)
+        theirs = data.vectors(other, data.matching_layer(other, layer), places)
+        for name in [*data.teachers, *data.controls]:
             if name == other:  # a control can be the second student: it is like itself
                 continue
-            target = material.vectors(name, material.matching_layer(name, layer), places)
+            target = data.vectors(name, data.matching_layer(name, layer), places)
             for measure in MEASURES:
                 try:
                     matrices = [
@@ -159,10 +164,10 @@ def _similarities(material: Material, other: str, domain: str) -> list[Row]:
                             [target],
                             clusters,
                             measure=measure,
-                            k=material.config.k,
+                            k=data.config.k,
                             n_permutations=0,
-                            seed=material.config.seed,
-                            max_clips=material.config.max_clips,
+                            seed=data.config.seed,
+                            max_clips=data.config.max_clips,
                         )
                         for x in (mine, theirs)
                     ]
@@ -198,7 +203,7 @@ def jackknife_test(difference: float, left_out: Matrix) -> Row:
     return {"ci_low": float(low), "ci_high": float(high), "p_value": p_value}
 
 
-def _task(material: Material, other: str, task: Task) -> Part:
+def _task(data: DiagnosisData, other: str, task: Task) -> Part:
     """One task read from both on the same folds, and how far both make the same mistakes."""
     domain = task.domain or ANY_DOMAIN
     nothing = [
@@ -206,22 +211,22 @@ def _task(material: Material, other: str, task: Task) -> Part:
         for quantity in (TASK, KAPPA)
     ]
     try:
-        found = answers_of(material, task, [material.student, other])
+        found = predict_task(data, task, [data.student, other])
     except (ShapeError, DegenerateError) as error:
         return Part(rows=[row | {"reason": str(error)} for row in nothing])
-    mine, theirs = found[material.student], found[other]
+    mine, theirs = found[data.student], found[other]
     row = _task_row(TASK, task.name, [(mine, theirs)], other)
     return Part(
-        rows=[row, _kappa_row(nothing[1], mine, theirs, material.config.seed)],
+        rows=[row, _kappa_row(nothing[1], mine, theirs, data.config.seed)],
         pair=(mine, theirs),
         drivers=[
-            drivers_of(
+            most_influential(
                 cell_name(quantity=TASK, name=task.name),
                 task.clip_ids,
                 mine.right.mean(axis=0) - theirs.right.mean(axis=0),
                 "error",
             ),
-            drivers_of(
+            most_influential(
                 cell_name(quantity=KAPPA, name=task.name),
                 task.clip_ids,
                 both_wrong(mine, theirs),

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.peers import differences, student_record
-from usad_workbench.core.encoders.registry import student_teachers
-from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.encoders.students import trained_student_spec
 from usad_workbench.core.evaluation.tasks import untestable
 from usad_workbench.core.probes import evaluate_probe
-from usad_workbench.core.similarity.excess import Place
+from usad_workbench.core.similarity.excess import ControlSlot
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 USERS_WORD = "--controls, the user's word"
@@ -48,37 +47,37 @@ class Match:
         return None if math.isnan(gap) else gap <= MATCHED_ACCURACY
 
 
-def controls_for(material: Material, teacher: str, place: Place) -> list[str]:
+def controls_for(data: DiagnosisData, teacher: str, slot: ControlSlot) -> list[str]:
     """The controls that could stand in the teacher's or in the student's place.
 
     Args:
-        material: Of one student.
+        data: Of one student.
         teacher: One of its teachers.
-        place: Whose place.
+        slot: Whose place.
     """
-    taught = _taught_by(material)
-    if place == "student":
-        others = no_peers(material)
+    taught = _taught_by(data)
+    if slot == "student":
+        others = no_peers(data)
         return [
             n
             for n, mine in taught.items()
             if mine is not None and teacher not in mine and n not in others
         ]
-    home = material.roles[teacher].domain
+    home = data.roles[teacher].domain
     return [
         n
         for n, mine in taught.items()
-        if mine is None and _home(material, n) == home and n not in material.once_taught
+        if mine is None and _home(data, n) == home and n not in data.once_taught
     ]
 
 
-def no_peers(material: Material) -> dict[str, str]:
+def no_peers(data: DiagnosisData) -> dict[str, str]:
     """Controls that are known to be no peers of the student, and in what."""
-    mine = student_record(material.student)
+    mine = student_record(data.student)
     if mine is None:
         return {}
     found = {}
-    for name in material.controls:
+    for name in data.controls:
         record = student_record(name)
         apart = differences(mine, record) if record else []
         if apart:
@@ -86,33 +85,33 @@ def no_peers(material: Material) -> dict[str, str]:
     return found
 
 
-def no_peer_words(material: Material) -> str:
+def no_peer_words(data: DiagnosisData) -> str:
     """The controls that are known to be no peers, each with its differences; empty for none."""
-    others = no_peers(material)
+    others = no_peers(data)
     if not others:
         return ""
     return "; no peers of the student: " + "; ".join(f"{n} ({why})" for n, why in others.items())
 
 
-def rests_on(material: Material, names: Sequence[str], place: Place) -> str:
+def rests_on(data: DiagnosisData, names: Sequence[str], slot: ControlSlot) -> str:
     """What it rests on that these controls are peers of the one whose place they take.
 
     Args:
-        material: Of one student.
+        data: Of one student.
         names: Controls of one row; empty where it has none.
-        place: Whose place.
+        slot: Whose place.
     """
     if not names:
         return ""
-    chosen = USERS_WORD if material.are_controls_named else "their roles here"
-    if place == "teacher":
+    chosen = USERS_WORD if data.are_controls_named else "their roles here"
+    if slot == "teacher":
         return f"controls for the teacher: the same home domain, and {chosen}"
-    unknown = [n for n in names if not (student_record(material.student) and student_record(n))]
+    unknown = [n for n in names if not (student_record(data.student) and student_record(n))]
     if not unknown:
         return "controls for the student: architecture and training on record, alike"
     return (
         f"controls for the student: {chosen}, as architecture and training of "
-        f"{_some(unknown)} beside {material.student} are not on record"
+        f"{_some(unknown)} beside {data.student} are not on record"
     )
 
 
@@ -121,27 +120,28 @@ def _some(names: Sequence[str], n: int = 4) -> str:
     return ", ".join(names[:n]) + (f" and {more} more" if more > 0 else "")
 
 
-def _home(material: Material, name: str) -> str | None:
-    return material.roles[name].domain
+def _home(data: DiagnosisData, name: str) -> str | None:
+    return data.roles[name].domain
 
 
-def _taught_by(material: Material) -> dict[str, set[str] | None]:
+def _taught_by(data: DiagnosisData) -> dict[str, set[str] | None]:
     """Control to the teachers of a control that is a student; none for any other encoder.
 
     A student that is named as a control and whose teachers nobody recorded had none of ours.
     """
-    recorded = material.workspace.read("SELECT student, teacher FROM distillation")
-    kept = material.workspace.encoders()
+    recorded = data.workspace.read("SELECT student, teacher FROM distillation")
+    kept = data.workspace.encoders()
     roles = dict(zip(kept.encoder, kept.role, strict=True))
     taught: dict[str, set[str] | None] = {}
-    for name in material.controls:
+    for name in data.controls:
         mine = recorded[recorded.student == name].teacher
         if len(mine):
             taught[name] = {str(one) for one in mine}
             continue
-        try:
-            taught[name] = {teacher for teacher, _, _ in student_teachers(name)}
-        except UnknownNameError:
+        spec = trained_student_spec(name)
+        if spec is not None:
+            taught[name] = {teaching.teacher for teaching in spec.taught_by}
+        else:
             taught[name] = set() if roles.get(name) == "student" else None
     return taught
 
@@ -149,12 +149,12 @@ def _taught_by(material: Material) -> dict[str, set[str] | None]:
 class MatchTable:
     """Matches of one diagnosis; each accuracy is measured once."""
 
-    def __init__(self, material: Material) -> None:
+    def __init__(self, data: DiagnosisData) -> None:
         """Takes what the panels are computed from."""
-        self._material = material
-        self._tasks = material.tasks()
+        self._data = data
+        self._tasks = data.tasks()
         self._accuracies: dict[tuple[str, int, str], float] = {}
-        kept = material.workspace.encoders()
+        kept = data.workspace.encoders()
         self._n_params = {str(r.encoder): float(r.n_params) for r in kept.itertuples()}
 
     def match(self, encoder: str, controls: Sequence[str], layer: int, domain: str) -> Match:
@@ -181,8 +181,8 @@ class MatchTable:
         )
 
     def _vectors(self, name: str, layer: int) -> ClipVectors:
-        material = self._material
-        return material.vectors(name, material.matching_layer(name, layer))
+        data = self._data
+        return data.vectors(name, data.matching_layer(name, layer))
 
     def _accuracy(self, name: str, layer: int, domain: str) -> float:
         key = (name, layer, domain)
@@ -191,14 +191,14 @@ class MatchTable:
         return self._accuracies[key]
 
     def _measured(self, name: str, layer: int, domain: str) -> float:
-        material, values = self._material, []
-        inside = set(material.clips.clip_id[material.rows(domain)])
+        data, values = self._data, []
+        inside = set(data.clips.clip_id[data.rows(domain)])
         for whole in self._tasks:
             rows = np.flatnonzero([clip_id in inside for clip_id in whole.clip_ids])
             task = whole.take(rows)
             if untestable(task):
                 continue
-            x = self._vectors(name, layer)[material.places(task.clip_ids)]
+            x = self._vectors(name, layer)[data.rows_of_clips(task.clip_ids)]
             found = evaluate_probe(
                 x, task.labels, task.groups, task.units, metric=task.metric, seeds=(0,)
             )

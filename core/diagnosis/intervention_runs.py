@@ -26,7 +26,7 @@ import pyarrow as pa
 from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.audio.reading import check_samples, read_audio, resample
 from usad_workbench.core.clips import Clip, Samples
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import AudioError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.interventions import (
@@ -73,14 +73,14 @@ class Measured:
     """Distances of a sample of clips, by encoder."""
 
     clips: pd.DataFrame
-    """The sample: rows of ``material.clips``."""
+    """The sample: rows of ``data.clips``."""
     distances: dict[tuple[str, int], Matrix]
     """Encoder and layer to `[intervention, clip]`, NaN where a clip could not be changed."""
     warnings: list[str]
 
 
 def measure_interventions(
-    material: Material,
+    data: DiagnosisData,
     progress: Progress,
     *,
     clips_per_domain: int = CLIPS_PER_DOMAIN,
@@ -89,31 +89,31 @@ def measure_interventions(
     """Distances of every encoder that can be loaded; what is stored already is not done again.
 
     Args:
-        material: Its clips and encoders.
+        data: Its clips and encoders.
         progress: Called with portions done, of all encoders together.
         clips_per_domain: Size of the sample.
         n_processes: The number of cores by default; 1 works in this process.
     """
-    workspace = material.workspace
-    clips = draw_sample(material, clips_per_domain)
+    workspace = data.workspace
+    clips = draw_sample(data, clips_per_domain)
     spaces = workspace.spaces("mean")
-    spaces = spaces[spaces.encoder.isin(material.encoders)]
+    spaces = spaces[spaces.encoder.isin(data.encoders)]
     weights = {str(k): str(v) for k, v in spaces.groupby("encoder").weights_sha256.first().items()}
     with_audio, warnings = _heard(workspace, clips)
-    stored = _stored(workspace, weights, clips, material.config.seed)
+    stored = _stored(workspace, weights, clips, data.config.seed)
     todo = _pending(stored, list(weights), [one for one, _ in with_audio])
     if todo:
         missing = {one for ids in todo.values() for one in ids}
         job = _Job(
             folder=workspace.folder,
             weights={name: weights[name] for name in todo},
-            layers={name: tuple(material.layers(name)) for name in todo},
+            layers={name: tuple(data.layers(name)) for name in todo},
             clips=tuple(one for one in with_audio if one[0] in missing),
-            seed=material.config.seed,
+            seed=data.config.seed,
         )
         reasons = _run(job, n_processes or os.cpu_count() or 1, progress)
         warnings += [f"interventions: {name}: {why}" for name, why in reasons.items()]
-        stored = _stored(workspace, weights, clips, material.config.seed)
+        stored = _stored(workspace, weights, clips, data.config.seed)
     return Measured(clips=clips, distances=_matrices(stored, clips), warnings=warnings)
 
 
@@ -134,17 +134,17 @@ def _heard(workspace: Workspace, clips: pd.DataFrame) -> tuple[list[tuple[str, s
     return heard, faults
 
 
-def draw_sample(material: Material, clips_per_domain: int = CLIPS_PER_DOMAIN) -> pd.DataFrame:
+def draw_sample(data: DiagnosisData, clips_per_domain: int = CLIPS_PER_DOMAIN) -> pd.DataFrame:
     """Some clips of each domain, from as many clusters as possible; the seed decides which."""
-    rng = np.random.default_rng(material.config.seed)
+    rng = np.random.default_rng(data.config.seed)
     parts = []
-    for domain in material.domains:
-        mine = material.clips.iloc[material.rows(domain)]
+    for domain in data.domains:
+        mine = data.clips.iloc[data.rows(domain)]
         mine = mine.iloc[rng.permutation(len(mine))]
         turn = mine.groupby("cluster_id", sort=False).cumcount()
         order = np.argsort(turn.to_numpy(), kind="stable")
         parts.append(mine.iloc[order[:clips_per_domain]])
-    return pd.concat(parts, ignore_index=True) if parts else material.clips.iloc[:0]
+    return pd.concat(parts, ignore_index=True) if parts else data.clips.iloc[:0]
 
 
 def changed_clips(clip_id: str, clip: Clip, seed: int) -> list[Clip | None]:

@@ -9,9 +9,12 @@ as its second stage only where that export (``run:DIR/student``) was embedded.
 from pathlib import Path
 from typing import Literal
 
-from usad_workbench.core.encoders.registry import student_teachers
-from usad_workbench.core.encoders.students import RUN_PREFIX, recorded_starts, run_and_step
-from usad_workbench.core.errors import CheckpointError, UnknownNameError
+from usad_workbench.core.encoders.students import (
+    RUN_PREFIX,
+    run_and_step,
+    trained_student_spec,
+)
+from usad_workbench.core.errors import CheckpointError
 from usad_workbench.core.storage.workspace import Workspace
 
 Relation = Literal[
@@ -62,16 +65,18 @@ def relation(workspace: Workspace, student: str, other: str) -> Relation:
     return "another checkpoint" if _run(student) == _run(other) != "" else "another student"
 
 
-def _record(student: str) -> tuple[int, list[str]]:
+def _record(student: str) -> tuple[int, tuple[str, ...]]:
     """The last stage of a student's training, and the weights that its trainings began with.
 
     Stage 0 and no weights where nothing is recorded.
     """
     try:
-        stages = [stage for _, _, stage in student_teachers(student)]
-        return max(stages, default=0), recorded_starts(student)
-    except (CheckpointError, UnknownNameError):
-        return 0, []
+        spec = trained_student_spec(student)
+    except CheckpointError:
+        return 0, ()
+    if spec is None:
+        return 0, ()
+    return max((teaching.stage for teaching in spec.taught_by), default=0), spec.began_with
 
 
 def _run(student: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.table_file import read_table, require_columns
@@ -83,14 +83,14 @@ def _read(path: Path) -> pd.DataFrame:
     return table.assign(value=value)
 
 
-def llm_panel(material: Material) -> Panel | None:
+def llm_panel(data: DiagnosisData) -> Panel | None:
     """The student beside every other encoder with the same rows; none without imported rows."""
-    tables = set(material.workspace.read("SHOW TABLES").iloc[:, 0])
+    tables = set(data.workspace.read("SHOW TABLES").iloc[:, 0])
     if TABLE not in tables:
         return None
-    stored = material.workspace.read(f"SELECT * FROM {TABLE} ORDER BY benchmark, task, encoder")
-    mine = stored[stored.encoder == material.student]
-    others = stored[stored.encoder != material.student]
+    stored = data.workspace.read(f"SELECT * FROM {TABLE} ORDER BY benchmark, task, encoder")
+    mine = stored[stored.encoder == data.student]
+    others = stored[stored.encoder != data.student]
     pairs = mine.merge(others, on=["benchmark", "task", "metric"], how="left")
     rows = [
         {

@@ -74,7 +74,7 @@ def correct_p_values(workspace: Workspace, student: str) -> None:
             )
 
 
-def state_nearest(
+def store_nearest_teachers(
     workspace: Workspace,
     student: str,
     domains: Sequence[str],

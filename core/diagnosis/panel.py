@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from usad_workbench.core.arrays import Matrix
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.progress import Progress
 
-N_DRIVERS = 100
+N_INFLUENTIAL = 100
 """Clips that are kept at each end of a cell; the others are computed on click."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Drivers:
+class InfluentialClips:
     """The clips that move one cell of a panel most, upwards and downwards."""
 
     cell: str
@@ -35,7 +35,7 @@ class Panel:
     columns: Mapping[str, str]
     """SQL type of each column, in order; ``MAP(VARCHAR, DOUBLE)`` for shares by name."""
     rows: Sequence[Mapping[str, Any]]
-    drivers: Sequence[Drivers] = ()
+    drivers: Sequence[InfluentialClips] = ()
     warnings: Sequence[str] = ()
 
 
@@ -47,7 +47,7 @@ class PanelKind:
     question: str
     """What it answers, in one sentence: the head of its section in report and app."""
     columns: Mapping[str, str]
-    compute: Callable[[Material, Progress], Panel]
+    compute: Callable[[DiagnosisData, Progress], Panel]
     uses_processes: bool = False
     """Whether it spreads itself over the cores."""
 
@@ -61,18 +61,20 @@ def cell_name(**parts: object) -> str:
     return "|".join(f"{name}={value}" for name, value in parts.items())
 
 
-def drivers_of(cell: str, clip_ids: Sequence[str], influence: Matrix, kind: str) -> Drivers:
-    """The ``N_DRIVERS`` clips at each end, largest influence first; clips without one left out.
+def most_influential(
+    cell: str, clip_ids: Sequence[str], influence: Matrix, kind: str
+) -> InfluentialClips:
+    """The ``N_INFLUENTIAL`` clips at each end, largest influence first; clips without one left out.
 
-    >>> found = drivers_of("c", ["a", "b", "c"], np.array([0.1, np.nan, 0.4]), "jackknife")
+    >>> found = most_influential("c", ["a", "b", "c"], np.array([0.1, np.nan, 0.4]), "jackknife")
     >>> list(found.clip_ids)
     ['c', 'a']
     """
     influence = np.asarray(influence, dtype=np.float64)
     known = np.flatnonzero(np.isfinite(influence))
     order = known[np.argsort(-influence[known], kind="stable")]
-    if len(order) > 2 * N_DRIVERS:
-        order = np.concatenate([order[:N_DRIVERS], order[-N_DRIVERS:]])
-    return Drivers(
+    if len(order) > 2 * N_INFLUENTIAL:
+        order = np.concatenate([order[:N_INFLUENTIAL], order[-N_INFLUENTIAL:]])
+    return InfluentialClips(
         cell=cell, clip_ids=[clip_ids[i] for i in order], influence=influence[order], kind=kind
     )

@@ -1,6 +1,6 @@
 """The decision rules, read from TOML, so that a report can quote what decided.
 
-``alpha`` and ``margin`` stand here alone: panels get them with the material, figures and
+``alpha`` and ``margin`` stand here alone: panels get them with the data, figures and
 sentences with the diagnosis. Intervals are shown at 95% whatever ``alpha`` is; a rule reads
 them at 1 - ``alpha`` (``verdicts.Estimate.at``).
 """

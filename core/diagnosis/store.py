@@ -158,7 +158,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-def clips_behind(
+def stored_influential_clips(
     workspace: Workspace, student: str, panel: str, cell: str, selection: str = ""
 ) -> pd.DataFrame:
     """The clips that drive one cell: ``clip_id, influence, kind``, largest influence first."""

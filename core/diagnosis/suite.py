@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import Panel, PanelKind
 from usad_workbench.core.diagnosis.panels import PANELS
 from usad_workbench.core.errors import UnknownNameError, did_you_mean
@@ -63,7 +63,7 @@ def panel_kinds(asked: Sequence[str] | None = None) -> list[PanelKind]:
 
 
 def diagnose(
-    material: Material,
+    data: DiagnosisData,
     panels: Sequence[str] | None = None,
     *,
     n_processes: int | None = 1,
@@ -72,10 +72,10 @@ def diagnose(
     """Computes panels, several at a time where there are processes for it.
 
     The numbers are the same for any number of processes: panels share nothing but the
-    material.
+    data.
 
     Args:
-        material: Made by ``gather``.
+        data: Made by ``load_diagnosis_data``.
         panels: Names; all where none.
         n_processes: 1 works in this process; none takes one for each core.
         progress: Called after each panel, and by panels that take long.
@@ -84,37 +84,37 @@ def diagnose(
         UnknownNameError: a panel that does not exist.
     """
     kinds = panel_kinds(panels)
-    computed = _compute(material, kinds, n_processes, progress)
+    computed = _compute(data, kinds, n_processes, progress)
     found = {kind.name: computed[kind.name] for kind in kinds}
-    domains = material.domains
-    used = material.clips[material.clips.domain.isin(domains)]
+    domains = data.domains
+    used = data.clips[data.clips.domain.isin(domains)]
     return Diagnosis(
-        student=material.student,
-        layers=material.student_layers,
+        student=data.student,
+        layers=data.student_layers,
         domains=domains,
-        unseen_domains=[domain for domain in domains if material.is_unseen(domain)],
-        teachers=material.teachers,
-        controls=material.controls,
-        baselines=material.baselines,
+        unseen_domains=[domain for domain in domains if data.is_unseen(domain)],
+        teachers=data.teachers,
+        controls=data.controls,
+        baselines=data.baselines,
         n_clips=len(used),
         n_clusters=int(used.cluster_id.nunique()),
-        seed=material.config.seed,
-        selection=selection_words(material),
+        seed=data.config.seed,
+        selection=selection_words(data),
         panels=found,
         warnings=list(
             dict.fromkeys(
-                [*material.warnings, *(w for panel in found.values() for w in panel.warnings)]
+                [*data.warnings, *(w for panel in found.values() for w in panel.warnings)]
             )
         ),
-        are_teachers_known=material.are_teachers_known,
-        alpha=material.config.rules.alpha,
-        margin=material.config.rules.margin,
-        provenance=provenance(material),
+        are_teachers_known=data.are_teachers_known,
+        alpha=data.config.rules.alpha,
+        margin=data.config.rules.margin,
+        provenance=provenance(data),
     )
 
 
 def _compute(
-    material: Material, kinds: Sequence[PanelKind], n_processes: int | None, progress: Progress
+    data: DiagnosisData, kinds: Sequence[PanelKind], n_processes: int | None, progress: Progress
 ) -> dict[str, Panel]:
     """Panels by name, in the order in which they were done."""
     found: dict[str, Panel] = {}
@@ -122,10 +122,10 @@ def _compute(
     alone = kinds if n_processes == 1 else [kind for kind in kinds if kind.uses_processes]
     for kind in alone:
         progress(len(found), len(kinds), kind.name)
-        found[kind.name] = kind.compute(material, progress)
+        found[kind.name] = kind.compute(data, progress)
     rest = sorted((kind for kind in kinds if kind.name not in found), key=_place_in_line)
     jobs = [(kind.name,) for kind in rest]
-    with closing(as_finished(_compute_panel, jobs, n_processes, (material,))) as results:
+    with closing(as_finished(_compute_panel, jobs, n_processes, (data,))) as results:
         for place, panel in results:
             found[rest[place].name] = panel
             progress(len(found), len(kinds), rest[place].name)
@@ -138,26 +138,26 @@ def _place_in_line(kind: PanelKind) -> int:
     return LONG_PANELS.index(kind.name) if kind.name in LONG_PANELS else len(LONG_PANELS)
 
 
-def _compute_panel(material: Material, name: str) -> Panel:
+def _compute_panel(data: DiagnosisData, name: str) -> Panel:
     """One panel, in a process of its own."""
-    return panel_kinds([name])[0].compute(material, no_progress)
+    return panel_kinds([name])[0].compute(data, no_progress)
 
 
-def selection_words(material: Material) -> str:
+def selection_words(data: DiagnosisData) -> str:
     """The filter and the number of listed clips; empty for the whole workspace."""
-    config = material.config
+    config = data.config
     parts = [config.where] if config.where else []
     if config.clip_ids:
         parts.append(f"{len(config.clip_ids)} listed clips")
     return ", ".join(parts)
 
 
-def provenance(material: Material) -> dict[str, Any]:
+def provenance(data: DiagnosisData) -> dict[str, Any]:
     """What the numbers were made from: versions, weights, settings."""
-    spaces = material.workspace.spaces()
-    mine = spaces[spaces.encoder.isin(material.encoders)]
+    spaces = data.workspace.spaces()
+    mine = spaces[spaces.encoder.isin(data.encoders)]
     weights = mine.groupby("encoder").weights_sha256.first().to_dict()
-    config = material.config
+    config = data.config
     return {
         "usad_workbench": metadata.version("usad-workbench"),
         "python": platform.python_version(),
@@ -168,7 +168,7 @@ def provenance(material: Material) -> dict[str, Any]:
             "n_permutations": config.n_permutations,
             "k": config.k,
             "max_clips": config.max_clips,
-            "layers": material.student_layers,
+            "layers": data.student_layers,
             "associations": [one.name for one in config.associations],
         },
     }

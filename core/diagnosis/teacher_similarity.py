@@ -20,7 +20,7 @@ import pyarrow as pa
 from usad_workbench.core.diagnosis.nearest import (
     LazyMatrices,
     correct_p_values,
-    state_nearest,
+    store_nearest_teachers,
 )
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity import (
@@ -124,7 +124,7 @@ def compare_with_teachers(
         progress(done, len(todo), f"compare {student}")
     if todo:
         correct_p_values(workspace, student)
-    state_nearest(workspace, student, domains, matrices, roles, config.alpha)
+    store_nearest_teachers(workspace, student, domains, matrices, roles, config.alpha)
     used = job.clips
     return SimilarityReport(
         student=student,

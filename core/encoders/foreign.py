@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from usad_workbench.core.errors import ConfigError, UsadError
 
 
-def said(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What an error says, with its kind where that is needed to understand it.
 
-    >>> said(ValueError("two channels")), said(KeyError("mel"))
+    >>> describe_error(ValueError("two channels")), describe_error(KeyError("mel"))
     ('two channels', "KeyError: 'mel'")
     """
     is_sentence = isinstance(error, (OSError, ValueError, ImportError)) and str(error)
@@ -34,4 +34,4 @@ def foreign_code(what: str, advice: str) -> Iterator[None]:
     except UsadError:
         raise
     except Exception as error:
-        raise ConfigError(f"{what} fails: {said(error)}. {advice}") from error
+        raise ConfigError(f"{what} fails: {describe_error(error)}. {advice}") from error

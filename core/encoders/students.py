@@ -6,13 +6,21 @@ Their specs are read without torch; the architecture and its weights load when u
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usad_workbench.core.config import parse_config
 from usad_workbench.core.errors import CheckpointError, ConfigError, UnknownNameError
 from usad_workbench.core.models.sizes import SIZES, StudentConfig, count_parameters
-from usad_workbench.core.models.spec import EncoderSpec, Role, licence_of_record
+from usad_workbench.core.models.spec import (
+    EncoderSpec,
+    Role,
+    beginnings_of_record,
+    licence_of_record,
+    teachings_of_record,
+)
 
 if TYPE_CHECKING:
     from usad_workbench.core.models.student import StudentEncoder
@@ -62,14 +70,9 @@ def untrained_spec() -> EncoderSpec:
 def shipped_spec() -> EncoderSpec:
     """The student that comes with the package."""
     try:
-        description = _read_description(SHIPPED_FOLDER)
+        return _read_spec(SHIPPED_NAME, "student", SHIPPED_FOLDER)
     except CheckpointError:
         return student_spec(SHIPPED_NAME, "student", SIZES["demo"], _LICENCE)
-    config = parse_config(
-        StudentConfig, description["student"], source=str(SHIPPED_FOLDER / "config.json")
-    )
-    licence = licence_of_record(description["provenance"], _LICENCE)
-    return student_spec(SHIPPED_NAME, "student", config, licence)
 
 
 def shipped_missing_reason() -> str | None:
@@ -121,7 +124,7 @@ def run_and_step(name: str) -> tuple[str, str]:
 
 
 def run_spec(name: str) -> EncoderSpec:
-    """The spec of a trained student, without its weights.
+    """The spec of a trained student (``run:DIR``), without its weights.
 
     Raises:
         CheckpointError: no such run or step, or a damaged one.
@@ -129,8 +132,7 @@ def run_spec(name: str) -> EncoderSpec:
     from usad_workbench.core.models.checkpoint import read_student_folder
 
     described = read_student_folder(run_folder(name))
-    licence = licence_of_record(described.provenance, _LICENCE)
-    return student_spec(name, "student", described.config, licence)
+    return _recorded_spec(name, "student", described.folder, described.config, described.provenance)
 
 
 def control_spec(name: str) -> EncoderSpec:
@@ -139,11 +141,27 @@ def control_spec(name: str) -> EncoderSpec:
     Raises:
         CheckpointError: missing or damaged.
     """
-    folder = CONTROL_FOLDER / CONTROLS[name]
-    described = _read_description(folder)
-    config = parse_config(StudentConfig, described["student"], source=str(folder / "config.json"))
-    licence = licence_of_record(described["provenance"], _LICENCE)
-    return student_spec(name, "control", config, licence)
+    return _read_spec(name, "control", CONTROL_FOLDER / CONTROLS[name])
+
+
+def trained_student_spec(name: str) -> EncoderSpec | None:
+    """The spec of a student that this program trained; none for any other encoder.
+
+    Args:
+        name: The shipped student, one of ``CONTROLS`` or ``run:DIR``, and any other name.
+
+    Raises:
+        CheckpointError: no such run or step, or a damaged one.
+
+    >>> trained_student_spec("usad-demo").taught_by[0].teacher
+    'whisper-tiny.en'
+    >>> trained_student_spec("musicnn")
+    """
+    if name == SHIPPED_NAME:
+        return _read_spec(name, "student", SHIPPED_FOLDER)
+    if name in CONTROLS:
+        return control_spec(name)
+    return run_spec(name) if name.startswith(RUN_PREFIX) else None
 
 
 def load_untrained(spec: EncoderSpec) -> StudentEncoder:
@@ -186,26 +204,6 @@ def load_run(spec: EncoderSpec) -> StudentEncoder:
     return _with_spec(load_student(run_folder(spec.name), spec.name), spec)
 
 
-def recorded_teachers(name: str) -> list[tuple[str, str | None, int]]:
-    """Who taught a student: (teacher, domain, stage), as its checkpoint records.
-
-    The record is ``provenance["teachers"]``, a list of ``{teacher, domain, stage}``;
-    domain null for all domains.
-
-    Raises:
-        CheckpointError: no such student, or a damaged record.
-    """
-    folder = _folder_of(name)
-    rows = _read_description(folder)["provenance"].get("teachers", [])
-    try:
-        return [(str(r["teacher"]), r.get("domain"), int(r.get("stage", 1))) for r in rows]
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{folder} records its teachers as {rows!r}, expected a list of "
-            "{teacher, domain, stage}. Write the checkpoint again."
-        ) from error
-
-
 def recorded_description(name: str) -> dict[str, Any]:
     """What a trained student's checkpoint says of it: ``student``, ``provenance``, ``n_params``.
 
@@ -223,23 +221,6 @@ def recorded_description(name: str) -> dict[str, Any]:
     return {**description, "n_params": float(count_parameters(config).up_to_last_layer)}
 
 
-def recorded_starts(name: str) -> list[str]:
-    """The hashes of the weights that a student's trainings began with, the last one first.
-
-    Empty if it began at random. The record is ``provenance["start"]``, which holds the
-    ``weights_sha256`` of the student before and, as ``start``, what that one began with.
-
-    Raises:
-        CheckpointError: no such student, or a damaged one.
-    """
-    start = _read_description(_folder_of(name))["provenance"].get("start")
-    found = []
-    while isinstance(start, dict):
-        found.append(str(start.get("weights_sha256")))
-        start = start.get("start")
-    return found
-
-
 def _folder_of(name: str) -> Path:
     if name in CONTROLS:
         return CONTROL_FOLDER / CONTROLS[name]
@@ -255,6 +236,24 @@ def _with_spec(encoder: StudentEncoder, spec: EncoderSpec) -> StudentEncoder:
         )
     encoder.spec = spec
     return encoder
+
+
+def _read_spec(name: str, role: Role, folder: Path) -> EncoderSpec:
+    """The spec of the student in a folder of this package; reads it without torch."""
+    description = _read_description(folder)
+    config = parse_config(StudentConfig, description["student"], source=str(folder / "config.json"))
+    return _recorded_spec(name, role, folder, config, description["provenance"])
+
+
+def _recorded_spec(
+    name: str, role: Role, folder: Path, config: StudentConfig, provenance: Mapping[str, Any]
+) -> EncoderSpec:
+    """The spec of a student with what its folder records of its training."""
+    return replace(
+        student_spec(name, role, config, licence_of_record(provenance, _LICENCE)),
+        taught_by=teachings_of_record(provenance, folder),
+        began_with=beginnings_of_record(provenance),
+    )
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -37,8 +37,8 @@ from usad_workbench.core.evaluation.tasks import (
 )
 from usad_workbench.core.parallel import in_processes
 from usad_workbench.core.probes import (
+    ProbeName,
     ProbeResult,
-    Protocol,
     evaluate_best_layer,
     evaluate_head,
     evaluate_predictions,
@@ -61,7 +61,7 @@ Segments = tuple[FloatArray, Codes]
 class EvaluationConfig:
     """How tasks are evaluated."""
 
-    protocols: tuple[Protocol, ...] = ("knn", "linear")
+    protocols: tuple[ProbeName, ...] = ("knn", "linear")
     n_folds: int = 5
     seeds: tuple[int, ...] = (0, 1, 2)
     against: str | None = None
@@ -77,7 +77,7 @@ class _Evaluation:
     pool: TeacherPool
     config: EvaluationConfig
     tasks: Sequence[Task]
-    found: dict[tuple[str, str, Protocol], Found] = field(default_factory=dict)
+    found: dict[tuple[str, str, ProbeName], Found] = field(default_factory=dict)
 
     def add(self, system: str) -> None:
         """Evaluates one system on all tasks; its vectors are read once."""
@@ -107,7 +107,7 @@ class _Evaluation:
             for one, rows in zip(stored, place, strict=True)
         ]
 
-    def _probe(self, system: str, task: Task, protocol: Protocol, layers: Candidates) -> Found:
+    def _probe(self, system: str, task: Task, protocol: ProbeName, layers: Candidates) -> Found:
         features = [blocks if len(blocks) > 1 else blocks[0] for blocks in layers.values()]
         if len(features) == 1 and system in self.pool.teachers:
             # A router needs a validation score, which a probe without a choice does not make.
@@ -152,7 +152,7 @@ class _Evaluation:
             note=_flat_words(system, layer, layers[layer]),
         )
 
-    def _router(self, system: str, task: Task, protocol: Protocol) -> Found:
+    def _router(self, system: str, task: Task, protocol: ProbeName) -> Found:
         of = {name: self.found[name, task.name, protocol] for name in self.pool.teachers}
         routes = self._specialists(task, {name: one.result for name, one in of.items()})
         shares = {name: 0.0 for name in self.pool.teachers}
@@ -268,7 +268,7 @@ def evaluate_tasks(
 
 def _probe_system(
     folder: Path, system: str, tasks: Sequence[Task], config: EvaluationConfig
-) -> dict[tuple[str, str, Protocol], Found]:
+) -> dict[tuple[str, str, ProbeName], Found]:
     """One encoder or system on all tasks, in a process of its own."""
     pool = teacher_pool(Workspace.open(folder))
     work = _Evaluation(pool=pool, config=config, tasks=tasks)

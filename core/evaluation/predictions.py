@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from usad_workbench.core.evaluation.tasks import Task
-from usad_workbench.core.probes import ProbeResult, Protocol
+from usad_workbench.core.probes import ProbeName, ProbeResult
 from usad_workbench.core.storage.schema import TABLES
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -27,7 +27,7 @@ class Predictions:
     members: Sequence[str]
     """The encoders that it is made of."""
     task: Task
-    protocol: Protocol
+    protocol: ProbeName
     seeds: Sequence[int]
     labels: NDArray[Any]
     """Predicted labels `[seed, clip]`, in the order of the task's clips."""
@@ -70,7 +70,7 @@ def store_predictions(workspace: Workspace, found: Sequence[Predictions]) -> Non
 
 
 def stored_predictions(
-    workspace: Workspace, task: Task, systems: Sequence[str], protocol: Protocol
+    workspace: Workspace, task: Task, systems: Sequence[str], protocol: ProbeName
 ) -> dict[str, Predictions]:
     """The stored predictions of systems for the clips of a task, which may be a part of those.
 

@@ -14,7 +14,7 @@ from usad_workbench.core.evaluation.tasks import (
     mean_difference,
     mean_value,
 )
-from usad_workbench.core.probes import ProbeResult, Protocol
+from usad_workbench.core.probes import ProbeName, ProbeResult
 
 NUMBERS = (
     "value",
@@ -35,7 +35,7 @@ class Found:
 
     system: str
     task: Task
-    protocol: Protocol
+    protocol: ProbeName
     layer: int | None
     result: ProbeResult
     shares: Mapping[str, float]
@@ -47,7 +47,7 @@ class Found:
 
 
 def untested_rows(
-    systems: Sequence[str], untested: Mapping[str, str], protocols: Sequence[Protocol]
+    systems: Sequence[str], untested: Mapping[str, str], protocols: Sequence[ProbeName]
 ) -> list[dict[str, object]]:
     """Tasks that no probe can be asked: no value and the reason, in no mean."""
     return [
@@ -74,7 +74,7 @@ def untested_rows(
 
 def rows_of(
     found: Sequence[Found],
-    protocols: Sequence[Protocol],
+    protocols: Sequence[ProbeName],
     against: str | None,
     costs: Mapping[str, Cost],
 ) -> list[dict[str, object]]:
@@ -129,7 +129,7 @@ def _row(one: Found, other: Found | None, against: str | None) -> dict[str, obje
 def _mean_row(
     name: str,
     mine: Sequence[Found],
-    reference: Mapping[tuple[str, Protocol], Found],
+    reference: Mapping[tuple[str, ProbeName], Found],
     against: str | None,
 ) -> dict[str, object]:
     """The mean of some tasks, each with the same weight, with a joint interval."""

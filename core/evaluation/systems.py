@@ -129,9 +129,7 @@ class TeacherPool:
 def teacher_pool(workspace: Workspace) -> TeacherPool:
     """The teachers that the table ``distillation`` names and that have embeddings."""
     present = workspace.embedded()
-    rows = workspace.read(
-        "SELECT DISTINCT student, teacher, stage FROM distillation ORDER BY stage"
-    )
+    rows = workspace.read("SELECT student, teacher FROM distillation ORDER BY stage, rowid")
     teachers = [name for name in dict.fromkeys(rows.teacher) if name in present]
     known = workspace.encoders().set_index("encoder")
     homes: dict[str, str] = {}

@@ -6,9 +6,9 @@ Free of torch, so that ``usad encoders list`` and the registry stay light.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.errors import CheckpointError, ConfigError
 
 Role = Literal["teacher", "student", "control", "baseline"]
 
@@ -74,6 +74,58 @@ def licence_of_record(provenance: Mapping[str, Any], default: str) -> str:
     return student_licence(str(provenance.get("licence", default)), pairs)
 
 
+class Teaching(NamedTuple):
+    """One teacher of a student."""
+
+    teacher: str
+    domain: str | None
+    """Of the clips that it taught on; none for all of them."""
+    stage: int
+    """Of the training: 1, or 2 for the supervised stage that follows."""
+
+
+def teachings_of_record(provenance: Mapping[str, Any], source: object) -> tuple[Teaching, ...]:
+    """Who taught a student, each once, in the order of its checkpoint's record.
+
+    Args:
+        provenance: ``teachers`` is a list of ``{teacher, domain, stage}``; without ``domain`` a
+            teacher taught on all clips, without ``stage`` in the first.
+        source: The folder, named in errors.
+
+    Raises:
+        CheckpointError: a damaged record.
+
+    >>> teachings_of_record({"teachers": [{"teacher": "musicnn", "domain": "music"}]}, "run")
+    (Teaching(teacher='musicnn', domain='music', stage=1),)
+    """
+    rows = provenance.get("teachers") or []
+    try:
+        taught = [
+            Teaching(str(r["teacher"]), r.get("domain"), int(r.get("stage", 1))) for r in rows
+        ]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{source} records its teachers as {rows!r}, expected a list of "
+            "{teacher, domain, stage}. Write the checkpoint again."
+        ) from error
+    return tuple(dict.fromkeys(taught))
+
+
+def beginnings_of_record(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sha256 of the weights that a student's trainings began with, the last one first.
+
+    Args:
+        provenance: ``start`` holds the ``weights_sha256`` of the student before and, as its own
+            ``start``, what that one began with; absent where the training began at random.
+    """
+    start = provenance.get("start")
+    hashes = []
+    while isinstance(start, Mapping):
+        hashes.append(str(start.get("weights_sha256")))
+        start = start.get("start")
+    return tuple(hashes)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderSpec:
     """What is known of an encoder without running it; the contract tests check it."""
@@ -105,6 +157,11 @@ class EncoderSpec:
     """Width of its own utterance-level output (pooling ``native``), if it has one."""
     min_duration_s: float = 0.025
     """Shorter clips are padded with zeros to this before the front end."""
+    taught_by: tuple[Teaching, ...] = ()
+    """Who taught a student, as its checkpoint records; empty for every other encoder."""
+    began_with: tuple[str, ...] = ()
+    """The sha256 of the weights that a student's trainings began with, the last one first; empty
+    where it began at random, and for every other encoder."""
 
     @property
     def is_non_commercial(self) -> bool | None:

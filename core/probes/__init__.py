@@ -5,8 +5,8 @@ shallow networks alone, when the first is fitted.
 """
 
 from usad_workbench.core.probes.evaluate import (
+    ProbeName,
     ProbeResult,
-    Protocol,
     evaluate_best_layer,
     evaluate_predictions,
     evaluate_probe,
@@ -30,8 +30,8 @@ __all__ = [
     "LinearProbe",
     "Metric",
     "PairedTask",
+    "ProbeName",
     "ProbeResult",
-    "Protocol",
     "evaluate_best_layer",
     "evaluate_head",
     "evaluate_predictions",

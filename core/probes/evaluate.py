@@ -8,8 +8,7 @@ resamples whole clusters of tested clips; it does not hold the luck of the train
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
-from typing import Protocol as Interface
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,7 @@ from usad_workbench.core.similarity.resampling import (
     too_few_clusters,
 )
 
-Protocol = Literal["knn", "linear", "hear", "hear-frames", "marble", "marble-frames"]
+ProbeName = Literal["knn", "linear", "hear", "hear-frames", "marble", "marble-frames"]
 """Names of the probes as the command line has them; the last four are ``evaluate_head``'s."""
 N_INNER_FOLDS = 3
 N_RESAMPLES = 2000
@@ -43,7 +42,7 @@ N_RESAMPLES = 2000
 class ProbeResult:
     """One label read from one encoder."""
 
-    protocol: Protocol
+    protocol: ProbeName
     metric: Metric
     value: float
     """Mean over the seeds."""
@@ -74,7 +73,7 @@ class ProbeResult:
     reason: str
 
 
-class Probe(Interface):
+class Probe(Protocol):
     """Predictions for any split of one set of clips."""
 
     def predict(
@@ -88,7 +87,7 @@ def evaluate_probe(
     labels: Ids,
     groups: Ids,
     clusters: Ids | None = None,
-    protocol: Protocol = "knn",
+    protocol: ProbeName = "knn",
     metric: Metric = "accuracy",
     n_folds: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
@@ -125,7 +124,7 @@ def evaluate_best_layer(
     labels: Ids,
     groups: Ids,
     clusters: Ids | None = None,
-    protocol: Protocol = "knn",
+    protocol: ProbeName = "knn",
     metric: Metric = "accuracy",
     n_folds: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
@@ -158,7 +157,7 @@ def select_layer(
     labels: Ids,
     groups: Ids,
     train: Codes,
-    protocol: Protocol = "knn",
+    protocol: ProbeName = "knn",
     metric: Metric = "accuracy",
     seed: int = 0,
 ) -> int:
@@ -186,7 +185,7 @@ def validated_layer(
     labels: Ids,
     groups: Ids,
     train: Codes,
-    protocol: Protocol = "knn",
+    protocol: ProbeName = "knn",
     metric: Metric = "accuracy",
     seed: int = 0,
 ) -> tuple[int, float]:
@@ -204,7 +203,7 @@ def _evaluate(
     labels: Ids,
     groups: Ids,
     clusters: Ids | None,
-    protocol: Protocol,
+    protocol: ProbeName,
     metric: Metric,
     n_folds: int,
     seeds: Sequence[int],
@@ -237,7 +236,7 @@ def evaluate_predictions(
     labels: Ids,
     groups: Ids,
     clusters: Ids | None = None,
-    protocol: Protocol = "knn",
+    protocol: ProbeName = "knn",
     metric: Metric = "accuracy",
 ) -> ProbeResult:
     """Value and interval of predictions that are out of fold already, as those of a router.
@@ -317,7 +316,7 @@ def resampling_units(groups: Codes, clusters: Ids | None) -> Codes:
     return groups if pairs == int(units.max()) + 1 else units
 
 
-def _build(x: Features, codes: Codes, protocol: Protocol) -> Probe:
+def _build(x: Features, codes: Codes, protocol: ProbeName) -> Probe:
     blocks = as_blocks(x)
     if len(blocks[0]) != len(codes):
         raise ShapeError(
@@ -328,7 +327,7 @@ def _build(x: Features, codes: Codes, protocol: Protocol) -> Probe:
         return KnnProbe(blocks, codes)
     if protocol == "linear":
         return LinearProbe(blocks, codes)
-    names = get_args(Protocol)[:2]
+    names = get_args(ProbeName)[:2]
     raise UnknownNameError(f"Unknown protocol {protocol!r}. {did_you_mean(protocol, names)}")
 
 
@@ -343,7 +342,7 @@ def _test(
     codes: Codes,
     members: Codes,
     fold: Fold,
-    protocol: Protocol,
+    protocol: ProbeName,
     metric: Metric,
     seed: int,
 ) -> tuple[Codes, int, float]:
@@ -357,7 +356,7 @@ def _choose(
     codes: Codes,
     members: Codes,
     train: Codes,
-    protocol: Protocol,
+    protocol: ProbeName,
     metric: Metric,
     seed: int,
 ) -> tuple[int, int, float]:

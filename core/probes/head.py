@@ -15,20 +15,20 @@ from usad_workbench.core.arrays import Ids, Vectors
 from usad_workbench.core.errors import ShapeError, UnknownNameError, did_you_mean
 from usad_workbench.core.probes.blocks import Features
 from usad_workbench.core.probes.evaluate import (
+    ProbeName,
     ProbeResult,
-    Protocol,
     evaluate_predictions,
     validated_layer,
 )
 from usad_workbench.core.probes.folds import Codes, codes_of, grouped_folds
 from usad_workbench.core.probes.metrics import Metric
-from usad_workbench.core.probes.mlp import HEADS, Head, MlpProbe
+from usad_workbench.core.probes.mlp import HEADS, DownstreamHead, MlpProbe
 
 FRAMES = "-frames"
 """Behind the name of a head: it is given segments instead of their mean."""
 
 
-def head_of(protocol: str) -> Head | None:
+def head_of(protocol: str) -> DownstreamHead | None:
     """The head of a protocol; none for k-NN and linear probes.
 
     >>> head_of("hear-frames").name, head_of("knn")
@@ -41,7 +41,7 @@ def evaluate_head(
     layers: Sequence[Features],
     labels: Ids,
     groups: Ids,
-    protocol: Protocol = "hear",
+    protocol: ProbeName = "hear",
     metric: Metric = "accuracy",
     n_folds: int = 5,
     seeds: Sequence[int] = (0,),

@@ -36,7 +36,7 @@ GAIN_FLOOR = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Head:
+class DownstreamHead:
     """A downstream head with its grid and training."""
 
     name: str
@@ -59,7 +59,7 @@ class Head:
     """Points that are drawn from the grid."""
 
 
-HEAR = Head(
+HEAR = DownstreamHead(
     name="hear",
     hidden_layers=(1, 2),
     width=1024,
@@ -74,7 +74,7 @@ HEAR = Head(
     n_points=8,
 )
 """Of arXiv:2203.03022 and hear-eval-kit."""
-MARBLE = Head(
+MARBLE = DownstreamHead(
     name="marble",
     hidden_layers=(1,),
     width=512,
@@ -90,7 +90,7 @@ MARBLE = Head(
 )
 """The constrained track of arXiv:2306.10548; epochs and patience of its VocalSet recipe. What
 initialises it is not said: Xavier as in HEAR."""
-LINEAR = Head(
+LINEAR = DownstreamHead(
     name="linear",
     hidden_layers=(0,),
     width=0,
@@ -117,7 +117,7 @@ class GridPoint:
     initialisation: Initialisation
 
 
-def grid_points(head: Head, seed: int = 0) -> list[GridPoint]:
+def grid_points(head: DownstreamHead, seed: int = 0) -> list[GridPoint]:
     """``head.n_points`` points of its grid, drawn at random without repetition.
 
     >>> len(grid_points(HEAR)), len(set(grid_points(HEAR)))
@@ -140,7 +140,7 @@ class MlpProbe:
         labels: Truth,
         groups: Ids | None = None,
         clips: Codes | None = None,
-        head: Head = HEAR,
+        head: DownstreamHead = HEAR,
         metric: ScoreMetric = "accuracy",
         seed: int = 0,
         device: str = "cpu",
@@ -310,7 +310,9 @@ class MlpProbe:
         return self._labels.shape[1] if self._labels.ndim == 2 else int(self._labels.max()) + 1
 
 
-def _network(head: Head, point: GridPoint, n_inputs: int, n_classes: int) -> "torch.nn.Module":
+def _network(
+    head: DownstreamHead, point: GridPoint, n_inputs: int, n_classes: int
+) -> "torch.nn.Module":
     from torch import nn
 
     layers: list[nn.Module] = []

@@ -33,7 +33,7 @@ from usad_workbench.core.similarity.resampling import (
     permutations_within,
     strata,
 )
-from usad_workbench.core.similarity.significance import level_words, stands_out
+from usad_workbench.core.similarity.significance import is_significant, level_words
 
 __all__ = [
     "MIN_CLUSTERS",
@@ -50,6 +50,7 @@ __all__ = [
     "family_p_values",
     "holm",
     "hsic1_gram",
+    "is_significant",
     "jackknife_difference",
     "jackknife_interval",
     "layer_similarity",
@@ -61,7 +62,6 @@ __all__ = [
     "normalise_rows",
     "permutations_within",
     "squared_euclidean_distance",
-    "stands_out",
     "strata",
     "u_centre",
 ]

@@ -19,9 +19,9 @@ from usad_workbench.core.similarity.layers import LayerMatrix
 from usad_workbench.core.similarity.resampling import Interval, jackknife_limits, too_few_clusters
 from usad_workbench.core.similarity.significance import (
     ALPHA,
+    is_significant,
     known_number,
     level_words,
-    stands_out,
 )
 
 MEASURE_WORDS = {"debiased_linear_cka": "debiased CKA", "mutual_knn": "mutual k-NN overlap"}
@@ -202,7 +202,7 @@ def _best_pair(name: str, entries: list[Mapping[str, Any]], alpha: float) -> Bes
         ci_high=column("ci_high"),
         student_layer=int(best["student_layer"]),
         teacher_layer=int(best["teacher_layer"]),
-        is_above_null=stands_out(best, alpha),
+        is_above_null=is_significant(best, alpha),
         level_words=level_words(best),
         n_pairs=len(entries),
         n_clips=int(best["n_clips"]),

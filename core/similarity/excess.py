@@ -46,7 +46,7 @@ from usad_workbench.core.similarity.layers import LayerMatrix, Measure, layer_si
 from usad_workbench.core.similarity.neighbours import DEFAULT_K
 from usad_workbench.core.similarity.resampling import jackknife_limits, too_few_clusters
 
-Place = Literal["student", "teacher"]
+ControlSlot = Literal["student", "teacher"]
 """Whose place the controls take."""
 MIN_CONTROLS = 2
 """One control has no spread between controls."""
@@ -155,7 +155,7 @@ def excess_similarity(
     controls: Sequence[Vectors],
     clusters: Ids,
     *,
-    place: Place = "teacher",
+    slot: ControlSlot = "teacher",
     measure: Measure = "debiased_linear_cka",
     k: int = DEFAULT_K,
     seed: int = 0,
@@ -167,7 +167,7 @@ def excess_similarity(
         teacher: The same clips of the teacher.
         controls: The same clips of each control.
         clusters: Cluster id of each clip.
-        place: Whose place the controls take.
+        slot: Whose place the controls take.
         measure: Which similarity.
         k: Neighbours per clip, for ``mutual_knn``.
         seed: Of the thinning to at most 1000 clips.
@@ -186,16 +186,16 @@ def excess_similarity(
     if not controls:
         raise no_control()
     rows, columns = [student], [teacher]
-    (rows if place == "student" else columns).extend(controls)
+    (rows if slot == "student" else columns).extend(controls)
     matrix = layer_similarity(
         rows, columns, clusters, measure=measure, k=k, n_permutations=0, seed=seed
     )
     others = range(1, 1 + len(controls))
-    return excess_in(matrix, (0, 0), others, place)
+    return excess_in(matrix, (0, 0), others, slot)
 
 
 def excess_in(
-    matrix: LayerMatrix, cell: tuple[int, int], controls: Sequence[int], place: Place
+    matrix: LayerMatrix, cell: tuple[int, int], controls: Sequence[int], slot: ControlSlot
 ) -> Excess:
     """The excess of one cell of a matrix over other cells of its column or of its row.
 
@@ -203,14 +203,14 @@ def excess_in(
         matrix: Encoders in the student's place against encoders in the teacher's.
         cell: Row of the student, column of the teacher.
         controls: Rows, or columns, of the controls.
-        place: Whose place the controls take.
+        slot: Whose place the controls take.
 
     Raises:
         DegenerateError: no control, or a cell without a value.
     """
     row, column = cell
     others = list(controls)
-    index: tuple[Any, Any] = (others, column) if place == "student" else (row, others)
+    index: tuple[Any, Any] = (others, column) if slot == "student" else (row, others)
     left_out = matrix.jackknife_values
     return excess_over_controls(
         float(matrix.values[row, column]),

@@ -48,7 +48,7 @@ class Correction:
         return float(np.mean(list(self.corrected.values()))) if self.do_cuts_agree else self.raw
 
 
-def correct_total(
+def calibrated_r2(
     student: Vectors, teachers: Mapping[str, Vectors], clusters: Ids, *, seed: int = 0
 ) -> Correction:
     """The share of the student that its teachers explain, corrected for few clips.
@@ -65,7 +65,7 @@ def correct_total(
 
     >>> rng = np.random.default_rng(0)
     >>> a, new = rng.normal(size=(2, 200, 30))
-    >>> found = correct_total(.8 ** .5 * a + .2 ** .5 * new, {"a": a}, np.arange(200))
+    >>> found = calibrated_r2(.8 ** .5 * a + .2 ** .5 * new, {"a": a}, np.arange(200))
     >>> found.raw < 0.78 < found.value < 0.84
     True
     """
@@ -81,12 +81,14 @@ def correct_total(
     raw = float(r2[0])
     return Correction(
         raw=raw,
-        corrected={cut: _behind(raw, curve) for cut, curve in zip(CUTS, curves, strict=True)},
+        corrected={
+            cut: _inverse_curve(raw, curve) for cut, curve in zip(CUTS, curves, strict=True)
+        },
         curve=dict(zip(CUTS, curves, strict=True)),
     )
 
 
-def _behind(raw: float, curve: Matrix) -> float:
+def _inverse_curve(raw: float, curve: Matrix) -> float:
     """The share that gives a raw R2, 0 and 1 beyond the ends of the curve."""
     return float(np.interp(raw, np.maximum.accumulate(curve), SHARES))
 

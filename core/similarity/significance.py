@@ -8,7 +8,7 @@ ALPHA = 0.05
 """Where nobody gives another level: that of the shipped rules."""
 
 
-def stands_out(row: Mapping[str, Any], alpha: float = ALPHA) -> bool | None:
+def is_significant(row: Mapping[str, Any], alpha: float = ALPHA) -> bool | None:
     """Whether a row of ``teacher_similarity`` stands out from its within-cluster null.
 
     By its q-value, or by its p-value where nobody has corrected over the panel yet. Both speak
@@ -21,7 +21,7 @@ def stands_out(row: Mapping[str, Any], alpha: float = ALPHA) -> bool | None:
     Returns:
         None where there was no null.
 
-    >>> stands_out({"p_value": .03, "q_value": .2}), stands_out({"p_value": .03}), stands_out({})
+    >>> is_significant({"p_value": .03, "q_value": .2}), is_significant({"p_value": .03}), is_significant({})
     (False, True, None)
     """
     level = _level(row)

@@ -10,7 +10,7 @@ for the life of the process, as long as nothing has touched the file.
 from functools import lru_cache
 from pathlib import Path
 
-from usad_workbench.core.errors import AudioError, UnknownNameError, in_words
+from usad_workbench.core.errors import AudioError, UnknownNameError, wrap_errors
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -26,7 +26,7 @@ def unchanged(file: Path, audio_sha256: object) -> Path:
         AudioError: it holds other audio.
         UsadError: it is gone or cannot be read.
     """
-    with in_words(file):
+    with wrap_errors(file):
         there = file.stat()
         touched = (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
         if isinstance(audio_sha256, str) and _digest(file, touched) != audio_sha256:

@@ -22,7 +22,7 @@ from typing import Any
 
 import duckdb
 
-from usad_workbench.core.errors import StoreError, in_words, printable
+from usad_workbench.core.errors import StoreError, printable, wrap_errors
 from usad_workbench.core.storage.migrations import for_reading, for_writing
 from usad_workbench.core.storage.turns import waiting_to_write
 
@@ -119,7 +119,7 @@ class Database:
             settings: DuckDB's configuration beside our own.
         """
         with (
-            in_words(self.path),
+            wrap_errors(self.path),
             self._lock.reading(),
             self._connected(True, settings) as connection,
         ):
@@ -129,7 +129,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction: committed at the end of the block, undone by an exception."""
-        with in_words(self.path), self._lock.writing(), self._connected(False) as connection:
+        with wrap_errors(self.path), self._lock.writing(), self._connected(False) as connection:
             connection.execute("BEGIN")
             try:
                 for_writing(connection)

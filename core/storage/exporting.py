@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 from usad_workbench.core.audio.reading import all_blocks, open_sound
-from usad_workbench.core.errors import ConfigError, UsadError, in_words
+from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
 from usad_workbench.core.files import new_folder
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_audio import unchanged
@@ -139,7 +139,7 @@ def _write_audio(
             continue
         try:
             source = unchanged(workspace.audio_path(str(row["path"])), row["audio_sha256"])
-            with in_words(source):
+            with wrap_errors(source):
                 _copy_as_wav(source, folder / name)
             written.append({**row, "path": name})
         except (UsadError, soundfile.LibsndfileError) as error:

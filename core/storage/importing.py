@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from usad_workbench.core.audio.reading import scan_audio
-from usad_workbench.core.errors import AudioError, UsadError, in_words, printable
+from usad_workbench.core.errors import AudioError, UsadError, printable, wrap_errors
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_fields import (
@@ -120,7 +120,7 @@ def import_clips(
     job.know(stored_clips(workspace, wanted))
     for done, source in enumerate(merged, start=1):
         try:
-            with in_words(source.path):
+            with wrap_errors(source.path):
                 job.add(source)
         except UsadError as error:
             name = printable(str(source.path))

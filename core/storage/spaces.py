@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.errors import ProvenanceError, ShapeError, in_words
+from usad_workbench.core.errors import ProvenanceError, ShapeError, wrap_errors
 from usad_workbench.core.locks import claimed
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.storage import vector_tables
@@ -107,7 +107,7 @@ def replacing(workspace: Workspace) -> Iterator[str]:
     next.
     """
     try:
-        with in_words(workspace.folder), claimed(workspace.folder, REPLACE) as run:
+        with wrap_errors(workspace.folder), claimed(workspace.folder, REPLACE) as run:
             yield run
             drop_staged(workspace.database, [run])
     finally:

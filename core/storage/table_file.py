@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from usad_workbench.core.errors import ConfigError, UsadError, did_you_mean, in_words
+from usad_workbench.core.errors import ConfigError, UsadError, did_you_mean, wrap_errors
 from usad_workbench.core.storage.csv_cells import as_meant
 
 DELIMITERS = ",;\t"
@@ -50,7 +50,7 @@ def read_table(path: str | Path) -> Table:
     path = Path(path)
     is_parquet = path.suffix.lower() in PARQUET_SUFFIXES
     try:
-        with in_words(path):
+        with wrap_errors(path):
             columns, rows = _parquet(path) if is_parquet else _csv(path)
     except ConfigError:
         raise

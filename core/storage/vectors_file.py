@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.errors import ConfigError, in_words, printable
+from usad_workbench.core.errors import ConfigError, printable, wrap_errors
 from usad_workbench.core.storage.importing import BATCH_CLIPS
 from usad_workbench.core.storage.schema import literal
 
@@ -98,7 +98,7 @@ def layer_widths(file: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
     Raises:
         ConfigError: no rows, a missing value, a negative layer, or several widths in one layer.
     """
-    with in_words(_SUBJECT):
+    with wrap_errors(_SUBJECT):
         rows = file.execute(
             "SELECT encoder, layer, min(len(vector)), max(len(vector)), count(*) FILTER "
             "(clip_id IS NULL OR vector IS NULL) FROM vectors GROUP BY ALL ORDER BY encoder, layer"
@@ -148,7 +148,7 @@ def clips_of(
     file: duckdb.DuckDBPyConnection, encoder: str
 ) -> Iterator[tuple[str, list[tuple[int, Vector]]]]:
     """Every clip with its layers, sorted by clip and layer, read in batches."""
-    with in_words(_SUBJECT):
+    with wrap_errors(_SUBJECT):
         found = file.cursor().sql(
             "SELECT clip_id, layer, vector FROM vectors WHERE encoder = ? ORDER BY clip_id, layer",
             params=[encoder],

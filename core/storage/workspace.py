@@ -23,7 +23,7 @@ from usad_workbench.core.errors import (
     StoreError,
     UnknownNameError,
     did_you_mean,
-    in_words,
+    wrap_errors,
 )
 from usad_workbench.core.storage.contents import (
     embedded_encoders,
@@ -129,7 +129,7 @@ class Workspace:
         """
         path = Workspace(folder).database.path
         if not path.exists():
-            with in_words(folder):
+            with wrap_errors(folder):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 create_database(path, segmentation or Segmentation())
         return Workspace.open(folder)

@@ -28,8 +28,8 @@ from usad_workbench.core.errors import (
     UsadError,
     WorkerError,
     as_usad_error,
-    in_words,
     printable,
+    wrap_errors,
 )
 
 
@@ -84,7 +84,7 @@ WORLD: list[tuple[Callable[[Path], object], type[UsadError], str]] = [
 def test_what_the_world_does_is_said_in_words(
     fault: Callable[[Path], object], kind: type[UsadError], words: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(kind, match=words) as raised, in_words("the item"):
+    with pytest.raises(kind, match=words) as raised, wrap_errors("the item"):
         fault(tmp_path)
     said = str(raised.value)
     assert "\n" not in said and said.endswith(".") and "Errno" not in said
@@ -121,20 +121,20 @@ def test_a_dead_worker_is_a_worker_error() -> None:
     ],
 )
 def test_mistakes_of_the_program_pass_as_they_are(mistake: Exception) -> None:
-    with pytest.raises(type(mistake)) as raised, in_words("the item"):
+    with pytest.raises(type(mistake)) as raised, wrap_errors("the item"):
         raise mistake
     assert raised.value is mistake
 
 
 def test_an_error_with_words_passes_as_it_is() -> None:
     mine = ConfigError("found, expected, do")
-    with pytest.raises(ConfigError) as raised, in_words("the item"):
+    with pytest.raises(ConfigError) as raised, wrap_errors("the item"):
         raise mine
     assert raised.value is mine
 
 
 def test_ctrl_c_within_a_query_is_a_ctrl_c() -> None:
-    with pytest.raises(KeyboardInterrupt), in_words():
+    with pytest.raises(KeyboardInterrupt), wrap_errors():
         raise RuntimeError("Query interrupted")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.planted import add_clips, add_encoder
-from usad_workbench.core.diagnosis.material import gather
+from usad_workbench.core.diagnosis.data import load_diagnosis_data
 from usad_workbench.core.embedding import embed
-from usad_workbench.core.encoders.registry import load_encoder, student_teachers
+from usad_workbench.core.encoders.registry import encoder_spec, load_encoder
 from usad_workbench.core.models.checkpoint import SHIPPED
 from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
@@ -31,7 +31,7 @@ def test_embedding_a_student_notes_its_teachers_once(name: str, tmp_path: Path) 
     encoder = load_encoder(name)
     for _ in range(2):
         embed(workspace, encoder)
-    assert rows(workspace, name) == sorted(student_teachers(name), key=str)
+    assert rows(workspace, name) == sorted(map(tuple, encoder_spec(name).taught_by), key=str)
 
 
 def test_a_run_is_known_by_its_record(tmp_path: Path) -> None:
@@ -65,23 +65,23 @@ def planted(folder: Path, student: str) -> Workspace:
 
 def test_diagnosing_an_older_workspace_notes_them_too(tmp_path: Path) -> None:
     workspace = planted(tmp_path / "w", "usad-demo")
-    material = gather(workspace, "usad-demo")
-    assert (material.teachers, material.controls) == (["whisper-base"], ["other"])
-    assert material.are_teachers_known and knows_teachers(workspace, "usad-demo")
+    data = load_diagnosis_data(workspace, "usad-demo")
+    assert (data.teachers, data.controls) == (["whisper-base"], ["other"])
+    assert data.are_teachers_known and knows_teachers(workspace, "usad-demo")
 
 
 def test_unknown_teachers_are_said_to_be_unknown(tmp_path: Path) -> None:
     workspace = planted(tmp_path / "w", "hf:x/y")
-    material = gather(workspace, "hf:x/y")
-    assert material.teachers == ["other"] and not material.are_teachers_known
-    assert any("who taught hf:x/y is not known" in one for one in material.warnings)
-    named = gather(workspace, "hf:x/y", teachers=["other"])
+    data = load_diagnosis_data(workspace, "hf:x/y")
+    assert data.teachers == ["other"] and not data.are_teachers_known
+    assert any("who taught hf:x/y is not known" in one for one in data.warnings)
+    named = load_diagnosis_data(workspace, "hf:x/y", teachers=["other"])
     assert named.are_teachers_known
     assert not any("not known" in one for one in named.warnings)
 
 
 def test_a_teacher_that_is_diagnosed_gets_a_warning(tmp_path: Path) -> None:
     workspace = planted(tmp_path / "w", "s")
-    found = gather(workspace, "other", teachers=["whisper-base"]).warnings
+    found = load_diagnosis_data(workspace, "other", teachers=["whisper-base"]).warnings
     assert "other has the role teacher" in found[0]
-    assert not any("has the role" in one for one in gather(workspace, "s").warnings)
+    assert not any("has the role" in one for one in load_diagnosis_data(workspace, "s").warnings)

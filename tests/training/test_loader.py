@@ -14,7 +14,7 @@ from usad_workbench.core.errors import CheckpointError, ConfigError
 from usad_workbench.core.models.sizes import StudentConfig
 from usad_workbench.training.augment import Augmentation, mix
 from usad_workbench.training.data import load_corpus
-from usad_workbench.training.distributed import Processes
+from usad_workbench.training.distributed import World
 from usad_workbench.training.loader import Batch, Loader
 from usad_workbench.training.recipe import (
     DataRecipe,
@@ -47,7 +47,7 @@ def make(recipe: Recipe, cache: Path, *, rank: int = 0, n: int = 1, **data: obje
     online = OnlineTargets(FakeTeacher("voice", 50.0, 6), corpus, [1, 2], "block")
     is_online = recipe.data.targets == "online"
     source: TargetSource = online if is_online else cache_targets(online, cache)
-    return Loader(recipe, corpus, {"voice": source}, Processes(rank=rank, n=n))
+    return Loader(recipe, corpus, {"voice": source}, World(rank=rank, size=n))
 
 
 def same(one: Batch, other: Batch) -> bool:

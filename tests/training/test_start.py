@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from tests.training.conftest import RECIPE, FakeTeacher
-from usad_workbench.core.encoders.registry import student_teachers
-from usad_workbench.core.encoders.students import recorded_starts
+from usad_workbench.core.encoders.registry import encoder_spec
 from usad_workbench.core.errors import CheckpointError, ConfigError
 from usad_workbench.core.models.checkpoint import find_checkpoint, load_heads, load_student
 from usad_workbench.core.models.encoder import Encoder
@@ -69,7 +68,7 @@ def test_the_second_stage_begins_where_the_first_ended(
         for h in load_heads(result.checkpoint)
     ]
     assert heads == [("tune", 4, 4), ("noise", 4, 4)]
-    assert student_teachers(f"run:{run}") == [
+    assert list(encoder_spec(f"run:{run}").taught_by) == [
         ("voice", "speech", 1),
         ("noise", "sound", 1),
         ("tune", "music", 1),
@@ -78,7 +77,7 @@ def test_the_second_stage_begins_where_the_first_ended(
     ]
     # What tells that they are stages of one student: the hash that its vectors carry.
     begun_with = load_student(find_checkpoint(first)).weights_sha256
-    assert recorded_starts(f"run:{run}") == [begun_with]
+    assert encoder_spec(f"run:{run}").began_with == (begun_with,)
     now = load_student(find_checkpoint(run)).student
     for name, parameter in now.blocks[0].named_parameters():  # the loss at the top reaches it
         assert not torch.equal(parameter, trained.blocks[0].get_parameter(name)), name

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from usad_workbench.core.diagnosis.inheritance_verdict import inherited
-from usad_workbench.core.diagnosis.panel import Panel, cell_name, drivers_of
+from usad_workbench.core.diagnosis.panel import Panel, cell_name, most_influential
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdicts import Verdict, general_or_mixture
@@ -62,7 +62,7 @@ def inheritance(workspace: Workspace) -> Panel:
                 cell = cell_name(teacher=teacher, domain=domain, layer=layer)
                 if domain != "sound":
                     influence = np.linspace(0.1, -0.1, len(clips))
-                    drivers.append(drivers_of(cell, clips, influence, "jackknife"))
+                    drivers.append(most_influential(cell, clips, influence, "jackknife"))
     columns = {
         "teacher": TEXT,
         "domain": TEXT,
@@ -151,7 +151,7 @@ def errors(workspace: Workspace) -> Panel:
         name="errors",
         columns=columns,
         rows=rows,
-        drivers=[drivers_of(cell, clips, np.linspace(1, 0, len(clips)), "error")],
+        drivers=[most_influential(cell, clips, np.linspace(1, 0, len(clips)), "error")],
     )
 
 

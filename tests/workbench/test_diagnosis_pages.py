@@ -125,15 +125,17 @@ def test_layers_and_probes_show_their_panels(opened: Any) -> None:
 
 
 def test_clips_of_a_cell_are_the_stored_ones(diagnosed: Workspace) -> None:
-    run = next(run for run in stored.runs(diagnosed.sql) if not run.selection)
-    cells = stored.cells_of(diagnosed.sql, run, "inheritance")
+    diagnosis = next(
+        diagnosis for diagnosis in stored.diagnoses(diagnosed.sql) if not diagnosis.selection
+    )
+    cells = stored.cells_of(diagnosed.sql, diagnosis, "inheritance")
     assert len(cells) == 27
     cell = "teacher=speech-teacher|domain=speech|layer=4"
-    clips = stored.clips_of(diagnosed.sql, run, "inheritance", cell)
+    clips = stored.clips_of(diagnosed.sql, diagnosis, "inheritance", cell)
     assert clips.clip_id.iloc[0] == "speech-000"
     assert clips.influence.is_monotonic_decreasing
     assert clips.influence.iloc[0] == pytest.approx(0.1)
-    assert run.roles["speech-control"] == "control"
+    assert diagnosis.roles["speech-control"] == "control"
 
 
 @pytest.fixture(scope="module")

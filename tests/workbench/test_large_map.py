@@ -94,5 +94,5 @@ def test_a_click_or_a_small_map_goes_by_the_drawn_points(points: pd.DataFrame) -
 
 
 def test_the_sample_is_named() -> None:
-    assert maps.sample_words(maps.MAX_POINTS) == ""
-    assert "selections are of all" in maps.sample_words(maps.MAX_POINTS + 1)
+    assert maps.describe_sample(maps.MAX_POINTS) == ""
+    assert "selections are of all" in maps.describe_sample(maps.MAX_POINTS + 1)

@@ -15,7 +15,7 @@ from usad_workbench.core.errors import UntrustedCodeError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import app, state
 from usad_workbench.workbench.launch import launch
-from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench.presenters.text import escape_markdown
 
 APP = Path(app.__file__)
 TIMEOUT_S = 60
@@ -87,7 +87,7 @@ def test_overview_counts_and_says_who_taught(opened: Any) -> None:
 def test_overview_names_the_student_on_every_card(opened: Any) -> None:
     cards = [str(m.value) for m in opened("Overview").markdown if "geometry is nearest" in m.value]
     assert cards
-    assert all(plain("tiny-student") in card.split("\n")[0] for card in cards)
+    assert all(escape_markdown("tiny-student") in card.split("\n")[0] for card in cards)
 
 
 def test_map_recolours_and_filters(opened: Any) -> None:

@@ -37,7 +37,7 @@ NASTY = "<img src=x onerror=alert(1)> [a](http://b.c) $x$ :red[y] www.d.e f@g.hi
 
 
 def test_plain_text_leaves_nothing_for_markdown() -> None:
-    shown = text.plain(NASTY)
+    shown = text.escape_markdown(NASTY)
     for character in "<>[]()$:*_`":
         assert shown.count(character) == shown.count(f"\\{character}")
     without_escapes = shown.replace("\\", "")
@@ -47,8 +47,8 @@ def test_plain_text_leaves_nothing_for_markdown() -> None:
 
 
 def test_hover_text_escapes_what_plotly_reads() -> None:
-    assert "<" not in text.hover(NASTY)
-    assert text.hover("a" * 200, 20).count("a") == 19
+    assert "<" not in text.escape_plotly(NASTY)
+    assert text.escape_plotly("a" * 200, 20).count("a") == 19
 
 
 def test_domain_colours_do_not_depend_on_what_else_is_there() -> None:
@@ -119,17 +119,17 @@ def test_thinning_is_stated_and_the_same_each_time() -> None:
 
 def test_unjudged_maps_say_so() -> None:
     found = maps.Faithfulness(n=5, trustworthiness=None, n_judged=5)
-    assert "Too few" in maps.faithfulness_words(found)
+    assert "Too few" in maps.describe_faithfulness(found)
 
 
 def test_overview_of_the_workspace(workspace: Workspace) -> None:
     found = overview.totals(workspace.read)
     assert (found.n_clips, found.n_segments, found.n_failures) == (109, 111, 1)
-    assert "109 clips" in overview.in_words(found)
+    assert "109 clips" in overview.describe_totals(found)
     rows = overview.encoder_rows(workspace.read)
     assert rows["role"].tolist()[:2] == ["student", "teacher"]
     assert rows["layers"].iloc[0] == 5
-    assert overview.taught_words(workspace.read)[0].endswith("speech-teacher (speech).")
+    assert overview.describe_teachers(workspace.read)[0].endswith("speech-teacher (speech).")
     unseen = {h.domain for h in overview.headlines(workspace.read) if h.is_unseen}
     assert unseen == {"effects"}
     assert {h.student for h in overview.headlines(workspace.read)} == {"tiny-student"}
@@ -199,7 +199,7 @@ def test_a_cell_and_the_sentence_about_it_follow_one_rule() -> None:
     (said,) = nearest_teachers(rows, roles)
     assert "does not stand out" in said.sentence and "q = 0.3" in said.sentence
     row = rows.iloc[-1].to_dict()
-    for words in (layers.cell_words(row, "mutual_knn"), layers.cell_hover(row)):
+    for words in (layers.describe_cell(row, "mutual_knn"), layers.cell_hover(row)):
         assert "does not stand out" in words
 
 
@@ -218,7 +218,7 @@ def test_values_with_numbers_are_drawn_first() -> None:
 
 def test_cell_words_have_interval_null_and_n() -> None:
     row = matrix_rows().iloc[0].to_dict()
-    for said in (layers.cell_words(row, "mutual_knn"), layers.cell_hover(row)):
+    for said in (layers.describe_cell(row, "mutual_knn"), layers.cell_hover(row)):
         assert "[0.30, 0.70]" in said
         assert "30 clips" in said and "9 clusters" in said and "0.20" in said
 

@@ -105,10 +105,10 @@ def test_teachers_whose_names_hold_strokes_have_their_curves() -> None:
         training.ALL_TEACHERS: "loss",
         **{name: f"loss/{name}" for name in sorted(NAMES)},
     }
-    assert training.domain_panels(steps) == {
+    assert training.domain_facets(steps) == {
         name: {domain: f"loss/{name}/{domain}" for domain in ("speech", "music")} for name in NAMES
     }
-    assert set(training.term_panels(steps)["L1 distance"]) == set(NAMES)
+    assert set(training.term_facets(steps)["L1 distance"]) == set(NAMES)
 
 
 def test_a_run_is_as_alive_as_the_process_that_holds_it(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_damaged_recipe_or_record_leaves_the_page(tmp_path: Path, text: str) -
     assert (run.n_steps, run.teachers, run.seed, run.stage, run.started_from) == (0, {}, 0, 1, "")
     assert status.state != "finished" and len(runs.run_table([run], [status])) == 1
     assert len(runs.teacher_table(run)) == len(runs.failed_table(run)) == 0
-    assert "not recorded" in runs.data_words(run)
+    assert "not recorded" in runs.describe_data(run)
 
 
 def test_a_log_is_read_once_and_only_where_it_grew(
@@ -238,12 +238,12 @@ def test_runs_are_found_where_they_are_and_named_apart(tmp_path: Path) -> None:
 def test_curves_are_found_by_teacher_and_domain() -> None:
     steps = pd.DataFrame([line(i) for i in range(1, 11)])
     assert training.loss_columns(steps) == {"all teachers": "loss", "a": "loss/a"}
-    panels = training.domain_panels(steps)
-    assert list(panels["a"].items()) == [("speech", "loss/a/speech"), ("music", "loss/a/music")]
-    figure = training.panel_figure(steps, panels, DOMAIN_COLOURS, shares_y=True)
+    facets = training.domain_facets(steps)
+    assert list(facets["a"].items()) == [("speech", "loss/a/speech"), ("music", "loss/a/music")]
+    figure = training.facet_figure(steps, facets, DOMAIN_COLOURS, shares_y=True)
     assert figure.data[1].line.color == DOMAIN_COLOURS["music"]
     assert list(figure.data[1].y) == steps["loss/a/music"].tolist()
-    assert set(training.term_panels(steps)) == {"L1 distance", "−log σ(cosine)"}
+    assert set(training.term_facets(steps)) == {"L1 distance", "−log σ(cosine)"}
     assert training.teacher_palette({"a": "music", "b": "music", "c": "sound"})["c"] == "#D55E00"
     probes = pd.DataFrame([probe(0), probe(100)])
     assert training.comparable([steps], [probes])[:2] == ["loss", "probe/knn/digit"]
@@ -259,7 +259,7 @@ def test_a_long_log_is_drawn_as_means() -> None:
     assert size == 3 and len(rows) == 334
     assert rows["loss"].iloc[0] == pytest.approx(steps["loss"].iloc[:3].mean())
     assert rows["step"].iloc[[0, -1]].tolist() == [3, 1001]
-    assert "mean of 3 lines" in training.lines_words(1001, size)
+    assert "mean of 3 lines" in training.describe_lines(1001, size)
 
 
 def test_a_curve_that_is_none_is_refused_in_words(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.models.heads import Heads
 from usad_workbench.core.models.sizes import Depth
 from usad_workbench.core.models.student import build_student
-from usad_workbench.core.probes import Protocol, evaluate_best_layer
+from usad_workbench.core.probes import ProbeName, evaluate_best_layer
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.training.ablation.material import Material, load_material, select_domains
+from usad_workbench.training.ablation.data import AblationData, load_ablation_data, select_domains
 from usad_workbench.training.evaluation import Evaluation, embed_clips, load_evaluation
 from usad_workbench.training.initial_student import resumed_start, start_student
 from usad_workbench.training.recipe import Recipe, load_recipe
@@ -43,7 +43,7 @@ from usad_workbench.training.trainer import Trainer, read_json, write_json
 FULL, UNTRAINED = "full", "untrained"
 EVALUATION_FILE = "evaluation.json"
 """A run that has this file is finished."""
-N_SPLITS: dict[Protocol, int] = {"knn": 3, "linear": 1}
+N_SPLITS: dict[ProbeName, int] = {"knn": 3, "linear": 1}
 """Splits into folds: k-NN costs nothing, a linear probe as much as embedding the clips."""
 DEPTHS: tuple[Depth, ...] = ("upscale", "duplicate", "top")
 
@@ -182,11 +182,11 @@ def run_ablation(
         _check_same(folder_of(folder, seed, row.name), row.of_seed(seed, folder))
     evaluation = load_evaluation(recipes[0].evaluation, recipes[0].student.n_layers)
     needed = recipes if any(row.recipe.stage == 2 for _, row in todo) else recipes[:1]
-    material = load_material(needed, folder / "material", _load(needed, encoders), progress)
+    data = load_ablation_data(needed, folder / "material", _load(needed, encoders), progress)
     for done, (seed, row) in enumerate(todo, start=1):
         run_dir = folder_of(folder, seed, row.name)
         label = f"{row.name}, seed {seed} ({done} of {len(todo)})"
-        _run(run_dir, row, row.of_seed(seed, folder), material, evaluation, _named(progress, label))
+        _run(run_dir, row, row.of_seed(seed, folder), data, evaluation, _named(progress, label))
     return len(todo)
 
 
@@ -219,7 +219,7 @@ def _run(
     run_dir: Path,
     row: Variant,
     recipe: Recipe,
-    material: Material,
+    data: AblationData,
     evaluation: Evaluation,
     progress: Progress,
 ) -> None:
@@ -231,7 +231,7 @@ def _run(
         made = build_student(recipe.student, recipe.run.seed)
         save_student(student, made, None, {"name": recipe.name, "teachers": []}, "float16")
     else:
-        trainer = _trainer(recipe, run_dir, material)
+        trainer = _trainer(recipe, run_dir, data)
         trainer.run(progress)
         trained, _ = trainer.weights.snapshot()
         final = {**trainer.provenance, **asdict(trainer.state)}
@@ -241,16 +241,16 @@ def _run(
     shutil.rmtree(run_dir / CHECKPOINTS, ignore_errors=True)
 
 
-def _trainer(recipe: Recipe, run_dir: Path, material: Material) -> Trainer:
+def _trainer(recipe: Recipe, run_dir: Path, data: AblationData) -> Trainer:
     """The trainer where the run stands: at its start, or at its last checkpoint."""
-    corpus, rows = select_domains(material.corpus, recipe.data.domains)
+    corpus, rows = select_domains(data.corpus, recipe.data.domains)
     torch.manual_seed(recipe.run.seed)
     steps_done = list_checkpoints(run_dir)
     start = resumed_start(recipe, run_dir) if steps_done else start_student(recipe)
-    heads = Heads(head_specs(recipe, material.encoders))
+    heads = Heads(head_specs(recipe, data.encoders))
     if recipe.objective.target_scaling == "standardise":
         for head in heads:
-            mean, std = material.targets[head.spec.teacher].scaling[head.spec.teacher_layer]
+            mean, std = data.targets[head.spec.teacher].scaling[head.spec.teacher_layer]
             head.target_mean.copy_(mean)
             head.target_std.copy_(std)
     layers = {
@@ -264,10 +264,9 @@ def _trainer(recipe: Recipe, run_dir: Path, material: Material) -> Trainer:
         heads=heads,
         corpus=corpus,
         targets={
-            name: material.targets[name].select(of_teacher, rows)
-            for name, of_teacher in layers.items()
+            name: data.targets[name].select(of_teacher, rows) for name, of_teacher in layers.items()
         },
-        provenance=provenance_of(recipe, start, material.encoders, corpus),
+        provenance=provenance_of(recipe, start, data.encoders, corpus),
     )
     if steps_done:
         trainer.restore(find_checkpoint(run_dir))

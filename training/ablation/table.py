@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from usad_workbench.core.evaluation.tasks import Task
-from usad_workbench.core.probes import PairedTask, Protocol, mean_paired_difference
+from usad_workbench.core.probes import PairedTask, ProbeName, mean_paired_difference
 from usad_workbench.core.similarity.resampling import Interval
 from usad_workbench.training.ablation.grid import EVALUATION_FILE, FULL, folder_of
 from usad_workbench.training.trainer import read_json
@@ -124,7 +124,7 @@ class Finding:
     row: str
     reference: str
     domain: str
-    protocol: Protocol
+    protocol: ProbeName
     value: float
     """Of the row: mean over the domain's tasks and the seeds that both rows have."""
     reference_value: float
@@ -185,7 +185,7 @@ def mean_values(
     results: Mapping[tuple[int, str], Any],
     tasks: Sequence[Task],
     domains: Mapping[str, str],
-    protocols: Sequence[Protocol],
+    protocols: Sequence[ProbeName],
 ) -> Iterator[dict[str, Any]]:
     """One line per row and protocol: the mean over tasks and seeds in each domain."""
     judged = judged_tasks(tasks, domains)
@@ -208,7 +208,7 @@ def compare(
     results: Mapping[tuple[int, str], Any],
     tasks: Sequence[Task],
     domains: Mapping[str, str],
-    protocols: Sequence[Protocol],
+    protocols: Sequence[ProbeName],
 ) -> list[Finding]:
     """Every comparison of which both rows have a finished run with the same seed.
 
@@ -243,7 +243,7 @@ def _comparisons(rows: Iterable[str]) -> list[Comparison]:
 def _finding(
     one: Comparison,
     scope: str,
-    protocol: Protocol,
+    protocol: ProbeName,
     pairs: Sequence[tuple[Any, Any]],
     tasks: Sequence[Task],
 ) -> Finding:

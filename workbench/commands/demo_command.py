@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Does the main job, then opens the app."""
-    from usad_workbench.workbench.commands.workbench_command import in_words, serve
+    from usad_workbench.workbench.commands.workbench_command import describe_address, serve
     from usad_workbench.workbench.demo import run_demo
     from usad_workbench.workbench.launch import check_address
 
@@ -40,5 +40,5 @@ def run(args: argparse.Namespace, output: Output) -> int:
         report.workspace,
         args.host,
         args.port,
-        announce=lambda address: output.note(in_words(address)),
+        announce=lambda address: output.note(describe_address(address)),
     )

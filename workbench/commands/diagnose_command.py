@@ -57,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Computes the panels, decides by the rules, and keeps all of it in the workspace."""
     from usad_workbench.core.diagnosis.comparison import compare_students
+    from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
     from usad_workbench.core.diagnosis.decision import decide
     from usad_workbench.core.diagnosis.document import document
     from usad_workbench.core.diagnosis.llm_results import import_llm_results, llm_panel
-    from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
     from usad_workbench.core.diagnosis.rules import load_rules
     from usad_workbench.core.diagnosis.store import store_diagnosis
     from usad_workbench.core.diagnosis.suite import diagnose, panel_kinds
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         associations=rules.associations,
         rules=rules,
     )
-    material = gather(
+    material = load_diagnosis_data(
         workspace,
         args.student,
         config=config,

@@ -81,15 +81,15 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.benchmark or args.data:
         return _run_benchmark(args, output)
     from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
-    from usad_workbench.core.probes import Protocol
+    from usad_workbench.core.probes import ProbeName
     from usad_workbench.core.probes.head import head_of
     from usad_workbench.core.storage.workspace import Workspace
 
     protocols = names_of(args.protocol or "knn,linear")
-    chosen = tuple(name for name in get_args(Protocol) if name in protocols)
+    chosen = tuple(name for name in get_args(ProbeName) if name in protocols)
     if set(chosen) != set(protocols) or not chosen:
         raise ConfigError(
-            f"Found the protocols {protocols}, expected some of {', '.join(get_args(Protocol))}."
+            f"Found the protocols {protocols}, expected some of {', '.join(get_args(ProbeName))}."
         )
     # A network for every fold and grid point takes minutes for each task.
     usual = 1 if any(head_of(name) for name in chosen) else 3

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from usad_workbench.core.errors import ConfigError, UsadError, in_words
+from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
 from usad_workbench.workbench.commands.arguments import add_tasks, add_workspace
 from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     ignored: Counter[str] = Counter()
     for source in args.sources:
         try:
-            with in_words(source):
+            with wrap_errors(source):
                 clips += find_sources(source)
                 ignored.update(count_ignored(source))
         except UsadError as error:

@@ -43,11 +43,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
         args.host,
         args.port,
         args.runs,
-        announce=lambda address: output.result({"address": address}, in_words(address)),
+        announce=lambda address: output.result({"address": address}, describe_address(address)),
     )
 
 
-def in_words(address: str) -> str:
+def describe_address(address: str) -> str:
     """What a person is told once the app answers."""
     return f"The workbench is at {address} (stop with Ctrl-C)."
 

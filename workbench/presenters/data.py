@@ -7,8 +7,8 @@ import pandas as pd
 from usad_workbench.core.storage.tables import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.encoders import roles_of
+from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import count
 
 MAX_ROWS = 10_000
 """More rows than this are neither read by people nor quickly sent to a browser."""
@@ -179,10 +179,10 @@ def find_segments(sql: Sql, where: str | None, text: str) -> pd.DataFrame:
     )
 
 
-def answer_words(n_rows: int, n_shown: int, is_cut: bool) -> str:
+def describe_answer(n_rows: int, n_shown: int, is_cut: bool) -> str:
     """How much of an answer stands on the page.
 
-    >>> answer_words(3, 3, False), answer_words(100_000, 10_000, True)
+    >>> describe_answer(3, 3, False), describe_answer(100_000, 10_000, True)
     ('3 rows', 'The first 100,000 rows of more, the first 10,000 of them shown')
     """
     found = f"The first {count(n_rows, 'row')} of more" if is_cut else count(n_rows, "row")

@@ -1,6 +1,6 @@
-"""Dots with intervals, one panel per domain or task, encoders downwards by role.
+"""Dots with intervals, one facet per domain or task, encoders downwards by role.
 
-The frame that is drawn has a row per dot: ``panel, name, role, value, ci_low, ci_high,
+The frame that is drawn has a row per dot: ``facet, name, role, value, ci_low, ci_high,
 reference`` (the null or chance level), ``text`` for the pointer and ``data`` for a click;
 where it has ``is_out``, only dots that differ from their reference are filled.
 """
@@ -14,18 +14,18 @@ from plotly.subplots import make_subplots
 
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import MUTED, ROLE_SYMBOLS, ROLES, role_colour
-from usad_workbench.workbench.presenters.names import shown
-from usad_workbench.workbench.presenters.text import hover, lines
+from usad_workbench.workbench.presenters.names import short_name
+from usad_workbench.workbench.presenters.text import escape_plotly, lines
 
 MAX_PER_ROW = 3
 NAME, TITLE, LINE = 24, 24, 20
-"""Characters of a line beside a panel and of one over it, and the height of the latter."""
+"""Characters of a line beside a facet and of one over it, and the height of the latter."""
 FARTHEST = (-0.5, 1.5)
 """An interval from few clusters may reach far outside; the axis does not follow it there."""
 
 
 def order_by_role(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
-    """Names by role, students and teachers first: the same order in every panel.
+    """Names by role, students and teachers first: the same order in every facet.
 
     >>> order_by_role(["b", "t", "s"], {"b": "baseline", "t": "teacher", "s": "student"})
     ['s', 't', 'b']
@@ -34,14 +34,14 @@ def order_by_role(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
     return sorted(set(names), key=lambda n: (rank.get(roles.get(n, ""), len(rank)), n))
 
 
-def dot_panels(
+def dot_facets(
     rows: pd.DataFrame,
     titles: Mapping[str, str],
     names: Sequence[str],
     axis_title: str,
     short: Mapping[str, str],
 ) -> go.Figure:
-    """One panel per entry of ``titles``, in its order; ``names`` from top to bottom.
+    """One facet per entry of ``titles``, in its order; ``names`` from top to bottom.
 
     ``short`` has the short name of each that has one.
     """
@@ -59,13 +59,13 @@ def dot_panels(
         horizontal_spacing=0.03,
         vertical_spacing=(72 + head) / height if n_rows > 1 else 0,
     )
-    for i, panel in enumerate(titles):
-        mine = rows[rows["panel"] == panel]
+    for i, facet in enumerate(titles):
+        mine = rows[rows["facet"] == facet]
         at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
         figure.add_trace(_references(mine), **at)
         for role, group in mine.groupby("role", sort=False):
             figure.add_trace(_dots(group, str(role)), **at)
-        figure.update_xaxes(title={"text": hover(axis_title), "standoff": 4}, **at)
+        figure.update_xaxes(title={"text": escape_plotly(axis_title), "standoff": 4}, **at)
     figure.update_xaxes(figures.axis(range=_range(rows)))
     figure.update_yaxes(
         figures.axis(
@@ -100,7 +100,7 @@ def _dots(rows: pd.DataFrame, role: str) -> go.Scatter:
         x=rows["value"],
         y=rows["name"],
         mode="markers",
-        name=hover(role),
+        name=escape_plotly(role),
         customdata=rows["data"].tolist(),
         text=rows["text"],
         hovertemplate="%{text}<extra></extra>",
@@ -134,11 +134,11 @@ def _range(rows: pd.DataFrame) -> list[float]:
 
 
 def _label(name: str, short: Mapping[str, str]) -> str:
-    return lines(shown(name, short), NAME)
+    return lines(short_name(name, short), NAME)
 
 
 def title_lines(title: object) -> str:
-    """A panel's title in bold, in lines that stay over their panel where three stand side by side.
+    """A facet's title in bold, in lines that stay over their facet where three stand side by side.
 
     >>> title_lines("mean of tasks with intervals")
     '<b>mean of tasks with</b><br><b>intervals</b>'

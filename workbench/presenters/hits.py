@@ -8,8 +8,9 @@ import pandas as pd
 from usad_workbench.core.errors import AudioError
 from usad_workbench.core.storage.workspace import SearchHits
 from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.numbers import count, digits_apart
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import count, digits_apart, plain, shorten
+from usad_workbench.workbench.presenters.text import escape_markdown, shorten
 
 LONGEST_QUERY_S = 30.0
 """A longer cut is no single sound, and takes an encoder too long while somebody waits."""
@@ -114,13 +115,15 @@ def option_text(row: dict[str, object]) -> str:
     return " · ".join(parts)
 
 
-def options_in_words(n_listed: int, n: int, text: str) -> str:
+def describe_options(n_listed: int, n: int, text: str) -> str:
     """How much of the collection a list shows.
 
-    >>> options_in_words(1000, 20050, "")
+    >>> describe_options(1000, 20050, "")
     'The list shows 1,000 of 20,050 segments. Type to find any other.'
     """
-    matching = f": those that match “{plain(text)}”, and the chosen one" if text.strip() else ""
+    matching = (
+        f": those that match “{escape_markdown(text)}”, and the chosen one" if text.strip() else ""
+    )
     return f"The list shows {n_listed:,} of {n:,} segments{matching}. Type to find any other."
 
 
@@ -147,10 +150,10 @@ def window(duration_s: float, start_s: float, end_s: float) -> tuple[float, floa
     return start_s, end_s
 
 
-def in_words(names: Sequence[str], n_vectors: int, k: int) -> str:
+def describe_search(names: Sequence[str], n_vectors: int, k: int) -> str:
     """What was searched."""
     return (
         f"The {k} nearest of {count(n_vectors, 'segment')}"
-        + (f" in {plain(', '.join(names))}" if names else "")
+        + (f" in {escape_markdown(', '.join(names))}" if names else "")
         + " by cosine: 1 is the same direction, 0 is unrelated."
     )

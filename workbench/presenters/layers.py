@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.similarity import level_words, neighbour_overlap, stands_out
+from usad_workbench.core.similarity import is_significant, level_words, neighbour_overlap
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.equal_content import with_joined_clusters
 from usad_workbench.core.storage.schema import literal
@@ -18,16 +18,9 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
 from usad_workbench.workbench.presenters.diagnosis.stored import alpha_for
+from usad_workbench.workbench.presenters.numbers import count, interval, is_known, number
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
-    count,
-    hover,
-    interval,
-    is_known,
-    lines,
-    measure_words,
-    number,
-)
+from usad_workbench.workbench.presenters.text import escape_plotly, lines, measure_name
 
 TABLE_COLUMNS = (
     "domain",
@@ -99,7 +92,7 @@ def stand_out(rows: pd.DataFrame) -> list[bool]:
 
 
 def _is_out(row: Mapping[Any, Any]) -> bool | None:
-    return stands_out(row, float(row.get("alpha", ALPHA)))
+    return is_significant(row, float(row.get("alpha", ALPHA)))
 
 
 def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +130,7 @@ def heatmaps(
             figure.add_trace(trace, **at)
         figure.update_xaxes(title_text=across, **at)
         if at["col"] == 1:
-            figure.update_yaxes(title_text=hover(f"layer of {student}", 30), **at)
+            figure.update_yaxes(title_text=escape_plotly(f"layer of {student}", 30), **at)
     depth = rows["student_layer"].nunique()
     figure.update_layout(
         figures.layout(
@@ -150,7 +143,7 @@ def heatmaps(
                 "cmax": top,
                 "colorbar": {
                     "title": {
-                        "text": hover(measure_words(measure)),
+                        "text": escape_plotly(measure_name(measure)),
                         "side": "right",
                         "font": {"size": 14},
                     },
@@ -168,7 +161,7 @@ def heatmaps(
 
 def _title(rows: pd.DataFrame, domain: str) -> str:
     return (
-        f"<b>{hover(domain, 24)}</b><br>{count(rows['n_clips'].max(), 'clip')}, "
+        f"<b>{escape_plotly(domain, 24)}</b><br>{count(rows['n_clips'].max(), 'clip')}, "
         f"{count(rows['n_clusters'].max(), 'cluster')}"
     )
 
@@ -220,11 +213,11 @@ def cell_hover(row: dict[str, Any]) -> str:
         f"null of this pair (95% of permutations) {number(row['null_q95'])}<br>"
         f"over all pairs p = {number(row['p_value'], 3)}, q = {number(row['q_value'], 3)}: {verdict}"
         f"<br>n = {count(row['n_clips'], 'clip')}, {count(row['n_clusters'], 'cluster')}"
-        + (f"<br>{hover(reason, 70)}" if isinstance(reason, str) and reason else "")
+        + (f"<br>{escape_plotly(reason, 70)}" if isinstance(reason, str) and reason else "")
     )
 
 
-def cell_words(row: dict[str, Any], measure: str) -> str:
+def describe_cell(row: dict[str, Any], measure: str) -> str:
     """A cell as a sentence."""
     is_out = _is_out(row)
     null = "No null was computed."
@@ -235,7 +228,7 @@ def cell_words(row: dict[str, Any], measure: str) -> str:
             f"{'stands out' if is_out else 'does not stand out'} from chance ({level_words(row)})."
         )
     return (
-        f"{measure_words(measure)} {number(row['value'])} "
+        f"{measure_name(measure)} {number(row['value'])} "
         f"{interval(row['ci_low'], row['ci_high'])}, n = {count(row['n_clips'], 'clip')} from "
         f"{count(row['n_clusters'], 'cluster')}. {null}"
     )

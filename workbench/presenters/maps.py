@@ -19,8 +19,9 @@ from usad_workbench.workbench.presenters.colours import (
     domain_order,
     scale,
 )
+from usad_workbench.workbench.presenters.numbers import is_missing, number
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import hover, is_missing, number, shorten
+from usad_workbench.workbench.presenters.text import escape_plotly, shorten
 
 FloatArray = npt.NDArray[np.float64]
 MAX_POINTS = 50_000
@@ -103,10 +104,10 @@ def faithfulness(maps: pd.DataFrame, layer: int, pooling: str, method: str) -> F
     return Faithfulness(n=int(row.n), trustworthiness=score, n_judged=int(row.n_judged))
 
 
-def faithfulness_words(found: Faithfulness | None) -> str:
+def describe_faithfulness(found: Faithfulness | None) -> str:
     """How far a map can be trusted, in a sentence.
 
-    >>> faithfulness_words(Faithfulness(n=90, trustworthiness=0.914, n_judged=90))
+    >>> describe_faithfulness(Faithfulness(n=90, trustworthiness=0.914, n_judged=90))
     'Trustworthiness 0.91, judged on 90 points: how far neighbours on the map are neighbours \
 in the space (1 is all of them).'
     """
@@ -175,10 +176,10 @@ def thin(points: pd.DataFrame, limit: int = MAX_POINTS) -> pd.DataFrame:
     return points if len(points) <= limit else points.sample(limit, random_state=0).sort_index()
 
 
-def sample_words(n: int) -> str:
+def describe_sample(n: int) -> str:
     """What is drawn of so many points, where it is not all.
 
-    >>> sample_words(90), sample_words(120_000)
+    >>> describe_sample(90), describe_sample(120_000)
     ('', ' The map draws a fixed sample of about 50,000 of them: counts and selections are of all.')
     """
     if n <= MAX_POINTS:
@@ -246,7 +247,7 @@ def map_figure(
                 "y": -0.02,
                 "yanchor": "top",
                 "x": 0,
-                "title": {"text": f"{hover(column)}  ", "font": {"size": 14}},
+                "title": {"text": f"{escape_plotly(column)}  ", "font": {"size": 14}},
             },
         )
     )
@@ -260,7 +261,7 @@ def _coloured(points: pd.DataFrame, group: Group, size: int) -> go.Scattergl:
         x=points["x"],
         y=points["y"],
         mode="markers",
-        name=f"{hover(group.name, 28)} ({len(group.rows):,})",
+        name=f"{escape_plotly(group.name, 28)} ({len(group.rows):,})",
         customdata=_ids(points),
         text=_texts(points),
         hovertemplate="%{text}<extra></extra>",
@@ -278,7 +279,7 @@ def _ramp(points: pd.DataFrame, values: pd.Series, column: str, size: int) -> go
         x=points["x"],
         y=points["y"],
         mode="markers",
-        name=hover(column),
+        name=escape_plotly(column),
         showlegend=False,
         customdata=_ids(points),
         text=_texts(points, column),
@@ -289,7 +290,7 @@ def _ramp(points: pd.DataFrame, values: pd.Series, column: str, size: int) -> go
             "size": size,
             "line": {"width": 0.5, "color": "#FFFFFF"},
             "showscale": True,
-            "colorbar": {"title": {"text": hover(column, 24)}, "thickness": 12},
+            "colorbar": {"title": {"text": escape_plotly(column, 24)}, "thickness": 12},
         },
     )
 
@@ -302,9 +303,9 @@ def _ids(points: pd.DataFrame) -> list[list[int]]:
 def _texts(points: pd.DataFrame, column: str | None = None) -> list[str]:
     extra = points[column] if column else [None] * len(points)
     return [
-        f"<b>{hover(clip_id, 60)}</b><br>{hover(label, 60)}<br>{hover(domain)} · "
+        f"<b>{escape_plotly(clip_id, 60)}</b><br>{escape_plotly(label, 60)}<br>{escape_plotly(domain)} · "
         f"{start:.2f} to {end:.2f} s"
-        + (f"<br>{hover(column)}: {hover(shorten(value, 40))}" if column else "")
+        + (f"<br>{escape_plotly(column)}: {escape_plotly(shorten(value, 40))}" if column else "")
         for clip_id, label, domain, start, end, value in zip(
             points["clip_id"],
             points["label"],

@@ -8,16 +8,10 @@ from usad_workbench.core.models.spec import is_non_commercial
 from usad_workbench.core.storage.roles import unseen_domains
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.encoders import encoder_table
-from usad_workbench.workbench.presenters.names import encoder_names, shown
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.numbers import count, duration, is_missing, parameters
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
-    count,
-    duration,
-    is_missing,
-    listing,
-    parameters,
-    sentence,
-)
+from usad_workbench.workbench.presenters.text import listing, sentence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +75,7 @@ def totals(sql: Sql) -> Totals:
     )
 
 
-def in_words(found: Totals) -> str:
+def describe_totals(found: Totals) -> str:
     """The size of the workspace as one sentence."""
     return (
         f"{count(found.n_clips, 'clip')} ({duration(found.seconds)} of audio) from "
@@ -120,8 +114,8 @@ def encoder_rows(sql: Sql) -> pd.DataFrame:
     found = pd.DataFrame(
         {
             "role": table["role"],
-            "encoder": [shown(name, names) for name in table["encoder"]],
-            "licence": [licence_words(licence) for licence in table["licence"]],
+            "encoder": [short_name(name, names) for name in table["encoder"]],
+            "licence": [describe_licence(licence) for licence in table["licence"]],
             "domain": table["domain"].map(lambda d: "any" if is_missing(d) else d),
             "layers": table["n_layers"] + 1,
             "with vectors": table["n_spaces"],
@@ -136,10 +130,10 @@ def encoder_rows(sql: Sql) -> pd.DataFrame:
     return found if (found["encoder"] != found["full name"]).any() else found.iloc[:, :-1]
 
 
-def licence_words(licence: object) -> str:
+def describe_licence(licence: object) -> str:
     """A licence with what it means for use, where that is not free.
 
-    >>> licence_words("CC BY-NC 4.0"), licence_words("MIT"), licence_words("see its model card")
+    >>> describe_licence("CC BY-NC 4.0"), describe_licence("MIT"), describe_licence("see its model card")
     ('non-commercial: CC BY-NC 4.0', 'MIT', 'not known: see its model card')
     """
     text = "" if is_missing(licence) else str(licence)
@@ -156,7 +150,7 @@ def licence_notes(sql: Sql) -> list[str]:
     kinds: dict[bool | None, list[str]] = {}
     for name, licence in zip(table["encoder"], table["licence"], strict=True):
         kind = is_non_commercial("" if is_missing(licence) else str(licence))
-        kinds.setdefault(kind, []).append(shown(name, names))
+        kinds.setdefault(kind, []).append(short_name(name, names))
     notes = []
     if True in kinds:
         notes.append(f"Not for commercial use: {listing(kinds[True])}.")
@@ -165,7 +159,7 @@ def licence_notes(sql: Sql) -> list[str]:
     return notes
 
 
-def taught_words(sql: Sql) -> list[str]:
+def describe_teachers(sql: Sql) -> list[str]:
     """Who taught each student, one sentence per student and stage."""
     found = sql("SELECT * FROM distillation ORDER BY student, stage, domain, teacher")
     sentences = []

@@ -7,17 +7,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL
-from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role, title_lines
-from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
+from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role, title_lines
+from usad_workbench.workbench.presenters.numbers import (
     count,
-    hover,
     interval,
     is_known,
     is_missing,
     number,
-    plain,
 )
+from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.text import escape_markdown, escape_plotly
 
 PROTOCOL_HELP = {
     "knn": (
@@ -29,7 +28,7 @@ PROTOCOL_HELP = {
         "straight line."
     ),
 }
-PROTOCOL_WORDS = {"knn": "k-NN", "linear": "Linear"}
+PROTOCOL_NAMES = {"knn": "k-NN", "linear": "Linear"}
 TEACHERS_TOGETHER = "teachers-concatenated"
 COLUMNS = (
     "task",
@@ -86,12 +85,12 @@ def best_per_system(rows: pd.DataFrame) -> pd.DataFrame:
 def probe_figure(
     rows: pd.DataFrame, roles: Mapping[str, str], short: Mapping[str, str]
 ) -> go.Figure:
-    """One panel per task: every encoder's value with its interval, and chance."""
+    """One facet per task: every encoder's value with its interval, and chance."""
     best = best_per_system(rows)
     records = best.to_dict("records")
     dots = pd.DataFrame(
         {
-            "panel": best["task"],
+            "facet": best["task"],
             "name": best["encoder"],
             "value": best["value"],
             "ci_low": _column(best, "ci_low"),
@@ -104,7 +103,7 @@ def probe_figure(
     )
     titles = {task: _title(best[best["task"] == task]) for task in task_order(best)}
     names = order_by_role(best["encoder"].tolist(), roles)
-    return dot_panels(dots, titles, names, "value on held-out clips", short)
+    return dot_facets(dots, titles, names, "value on held-out clips", short)
 
 
 def _column(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -118,7 +117,7 @@ def _title(rows: pd.DataFrame) -> str:
     if is_known(classes):
         n += f", {count(float(str(classes)), 'class', 'classes')}"
     metric = str(first["metric"]).replace("_", " ")
-    return f"{title_lines(first['task'])}<br>{hover(metric, 24)}<br>{n}"
+    return f"{title_lines(first['task'])}<br>{escape_plotly(metric, 24)}<br>{n}"
 
 
 def dot_hover(row: Mapping[str, Any]) -> str:
@@ -126,10 +125,10 @@ def dot_hover(row: Mapping[str, Any]) -> str:
     chosen = f", layer {number(row.get('layer'), 0)}" if is_known(row.get("layer")) else ""
     selection = row.get("layer_selection")
     lines = [
-        f"<b>{hover(row['encoder'], 90)}</b>{chosen}",
+        f"<b>{escape_plotly(row['encoder'], 90)}</b>{chosen}",
         " ".join(
             [
-                hover(row["metric"]),
+                escape_plotly(row["metric"]),
                 number(row["value"]),
                 interval(row.get("ci_low"), row.get("ci_high")),
             ]
@@ -137,24 +136,24 @@ def dot_hover(row: Mapping[str, Any]) -> str:
         f"chance {number(row.get('chance'))}, n = {count(row['n_test'], 'test clip')}",
     ]
     if not is_missing(selection):
-        lines.append(f"layer chosen {hover(selection)}")
+        lines.append(f"layer chosen {escape_plotly(selection)}")
     if is_known(row.get("difference")):
         lines.append(
             f"{number(row['difference'])} "
             f"{interval(row.get('difference_ci_low'), row.get('difference_ci_high'))} against "
-            f"{hover(row.get('against'), 30)}"
+            f"{escape_plotly(row.get('against'), 30)}"
         )
     if row.get("transductive") is True:
         lines.append("transductive: it saw the unlabelled test clips")
     if not is_missing(row.get("reason")) and row.get("reason"):
-        lines.append(hover(row["reason"], 70))
+        lines.append(escape_plotly(row["reason"], 70))
     return "<br>".join(lines)
 
 
-def untested_words(rows: pd.DataFrame) -> list[str]:
+def describe_untested(rows: pd.DataFrame) -> list[str]:
     """The tasks that no probe could be asked, each with the reason.
 
-    >>> untested_words(pd.DataFrame({"task": ["a", "a"], "value": [None, None], "n_test": [0, 0],
+    >>> describe_untested(pd.DataFrame({"task": ["a", "a"], "value": [None, None], "n_test": [0, 0],
     ...     "reason": ["not tested: one class", "not tested: one class"]}))
     ['a: not tested: one class']
     """
@@ -173,12 +172,12 @@ def probe_table(rows: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
     return found[[name for name in COLUMNS if name in found]]
 
 
-def probe_words(rows: pd.DataFrame) -> str:
+def describe_probe(rows: pd.DataFrame) -> str:
     """What the numbers are, in a sentence or two."""
     selection = rows["layer_selection"].dropna().unique() if "layer_selection" in rows else []
     words = "Bars are 95% intervals over clusters, the grey tick is chance. "
     if len(selection):
-        words += f"The layer was chosen {plain(selection[0])}, so its luck is not in the value. "
+        words += f"The layer was chosen {escape_markdown(selection[0])}, so its luck is not in the value. "
     if "transductive" in rows and (rows["transductive"] == True).any():
         words += "Some probes are transductive: they saw the unlabelled test clips. "
     return words + "No clip is tested by a probe that was trained on a clip of its group."

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from usad_workbench.core.locks import is_locked
-from usad_workbench.workbench.presenters.text import count, duration, number
+from usad_workbench.workbench.presenters.numbers import count, duration, number
 
 LOG_FILE, RESOLVED_FILE, PROVENANCE_FILE = "log.jsonl", "recipe.json", "run.json"
 RECIPE_FILE, LOCK_FILE = "recipe.toml", "lock"
@@ -276,7 +276,7 @@ def teacher_table(run: Run) -> pd.DataFrame:
     )
 
 
-def data_words(run: Run) -> str:
+def describe_data(run: Run) -> str:
     """How much audio a run learns from."""
     data = _table(run.provenance, "data")
     hours: Mapping[str, float] = _table(data, "hours")

@@ -16,17 +16,18 @@ from usad_workbench.workbench.presenters.colours import (
     MUTED,
     domain_order,
 )
-from usad_workbench.workbench.presenters.text import count, hover, interval, is_known
+from usad_workbench.workbench.presenters.numbers import count, interval, is_known
+from usad_workbench.workbench.presenters.text import escape_plotly
 
 STEP, SPEED = "step", "audio s per s"
 N_POINTS = 800
 """Points of a curve; more lines of the log than that are averaged."""
 PROBE = "probe"
 PROTOCOL_COLOURS = {"linear": "#0072B2", "knn": "#D55E00"}
-PROTOCOL_WORDS = {"linear": "linear", "knn": "k-NN"}
+PROTOCOL_NAMES = {"linear": "linear", "knn": "k-NN"}
 ALL_TEACHERS = "all teachers"
-Panels = Mapping[str, Mapping[str, str]]
-"""Title of a panel to what its lines are called to their columns."""
+Facets = Mapping[str, Mapping[str, str]]
+"""Title of a facet to what its lines are called to their columns."""
 
 
 def read_curve(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -52,7 +53,7 @@ def loss_columns(steps: pd.DataFrame) -> dict[str, str]:
     return {ALL_TEACHERS: "loss", **{name: f"loss/{name}" for name in names}}
 
 
-def domain_panels(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
+def domain_facets(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Teacher to domain to the column ``loss/TEACHER/DOMAIN``."""
     teachers = _teachers(steps)
     whole = {"loss", *(f"loss/{name}" for name in teachers)}
@@ -74,7 +75,7 @@ def _teachers(steps: pd.DataFrame) -> list[str]:
     return sorted(name.partition("/")[2] for name in _columns(steps, "l1"))
 
 
-def term_panels(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
+def term_facets(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """The two terms of the loss, each by teacher."""
     titles = {"L1 distance": "l1", "−log σ(cosine)": "cosine"}
     found = {
@@ -84,7 +85,7 @@ def term_panels(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     return {title: lines for title, lines in found.items() if lines}
 
 
-def work_panels(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
+def work_facets(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Learning rate, norm of the gradient, speed: one line each."""
     titles = {"learning rate": "lr", "norm of the gradient": "gradient_norm", SPEED: SPEED}
     return {title: {title: name} for title, name in titles.items() if name in steps}
@@ -156,34 +157,34 @@ def curve_figure(
         )
     )
     figure.update_xaxes(figures.axis(title={"text": "step", "standoff": 8}))
-    figure.update_yaxes(figures.axis(title={"text": hover(title)}, automargin=True))
+    figure.update_yaxes(figures.axis(title={"text": escape_plotly(title)}, automargin=True))
     return figure
 
 
-def panel_figure(
-    rows: pd.DataFrame, panels: Panels, palette: Mapping[str, str], *, shares_y: bool
+def facet_figure(
+    rows: pd.DataFrame, facets: Facets, palette: Mapping[str, str], *, shares_y: bool
 ) -> go.Figure:
-    """Panels side by side, one legend for all of them."""
+    """Facets side by side, one legend for all of them."""
     figure = make_subplots(
         rows=1,
-        cols=len(panels),
-        subplot_titles=[f"<b>{hover(title)}</b>" for title in panels],
+        cols=len(facets),
+        subplot_titles=[f"<b>{escape_plotly(title)}</b>" for title in facets],
         shared_yaxes=shares_y,
         horizontal_spacing=0.03 if shares_y else 0.07,
     )
     shown: set[str] = set()
-    for position, lines in enumerate(panels.values(), start=1):
+    for position, lines in enumerate(facets.values(), start=1):
         for label, column in lines.items():
             trace = _line(rows, column, label, palette.get(label, INK), 1.9)
             trace.update(legendgroup=label, showlegend=label not in shown)
             shown.add(label)
             figure.add_trace(trace, row=1, col=position)
-    several = max(len(lines) for lines in panels.values()) > 1
+    several = max(len(lines) for lines in facets.values()) > 1
     figure.update_layout(
         figures.layout(
             height=300 if several else 240,
             showlegend=several,
-            uirevision="panels",
+            uirevision="facets",
             legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
             margin={"l": 8, "r": 8, "t": 34, "b": 60},
         )
@@ -195,7 +196,7 @@ def panel_figure(
 
 
 def probe_figure(probes: pd.DataFrame) -> go.Figure:
-    """One panel per task: what each probe reads, with its interval, and chance."""
+    """One facet per task: what each probe reads, with its interval, and chance."""
     tasks: dict[str, list[str]] = {}
     for name in sorted(n for n in probes if is_value(str(n))):
         _, protocol, task = str(name).split("/")
@@ -236,14 +237,14 @@ def probe_figure(probes: pd.DataFrame) -> go.Figure:
 def _probe_title(probes: pd.DataFrame, task: str, protocol: str) -> str:
     n = probes[f"{PROBE}/{protocol}/{task}/n"].dropna()
     words = f"n = {count(n.iloc[-1], 'clip')}" if len(n) else ""
-    return f"<b>{hover(task.replace('_', ' '), 34)}</b>, {words}"
+    return f"<b>{escape_plotly(task.replace('_', ' '), 34)}</b>, {words}"
 
 
 def _probe_traces(
     probes: pd.DataFrame, column: str, protocol: str, in_legend: bool
 ) -> list[go.Scatter]:
     rows = probes[probes[column].notna()]
-    label, colour = PROTOCOL_WORDS.get(protocol, protocol), PROTOCOL_COLOURS.get(protocol, INK)
+    label, colour = PROTOCOL_NAMES.get(protocol, protocol), PROTOCOL_COLOURS.get(protocol, INK)
     traces = []
     low, high = f"{column}/ci_low", f"{column}/ci_high"
     if low in rows and rows[low].notna().any():
@@ -296,13 +297,13 @@ def _probe_traces(
     return traces
 
 
-def lines_words(n_lines: int, size: int) -> str:
+def describe_lines(n_lines: int, size: int) -> str:
     """How many lines of the log a curve stands on."""
     words = f"n = {count(n_lines, 'line')} of the log, each the mean of the steps since the last."
     return f"{words} A point is the mean of {size} lines." if size > 1 else words
 
 
-def loss_words(steps: pd.DataFrame) -> str:
+def describe_loss(steps: pd.DataFrame) -> str:
     """Where the loss began and where it is."""
     first, last = steps.iloc[0], steps.iloc[-1]
     return (
@@ -322,7 +323,7 @@ def _line(rows: pd.DataFrame, column: str, label: str, colour: str, width: float
         x=mine[STEP],
         y=mine[column],
         mode="lines+markers" if few else "lines",
-        name=hover(label, 32),
+        name=escape_plotly(label, 32),
         line={"color": colour, "width": width},
-        hovertemplate="step %{x:,}: %{y:.4g}<extra>" + hover(label, 32) + "</extra>",
+        hovertemplate="step %{x:,}: %{y:.4g}<extra>" + escape_plotly(label, 32) + "</extra>",
     )

@@ -7,9 +7,10 @@ import pandas as pd
 
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order
 from usad_workbench.workbench.presenters.diagnosis.marks import part_order
-from usad_workbench.workbench.presenters.text import number, shorten
+from usad_workbench.workbench.presenters.numbers import number
+from usad_workbench.workbench.presenters.text import shorten
 from usad_workbench.workbench.report import svg
-from usad_workbench.workbench.report.charts import CURVE_HEIGHT, FOOT, MAX_PANELS, legend
+from usad_workbench.workbench.report.charts import CURVE_HEIGHT, FOOT, MAX_FACETS, legend
 from usad_workbench.workbench.report.markup import Html, join, tag
 
 COMMON_PARTS = {"shared": "part-shared", "novel": "part-new", "residual": "part-new"}
@@ -18,27 +19,27 @@ HEAD = 26
 
 
 def stacked(parts_of: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Html:
-    """Stacked bars, one per layer, one small panel per facet; negative shares go below zero."""
-    panels = domain_order(parts_of["panel"])[:MAX_PANELS]
-    shown = parts_of[parts_of["panel"].isin(panels)]
+    """Stacked bars, one per layer, one facet for each group of rows; negative shares go below zero."""
+    facets = domain_order(parts_of["facet"])[:MAX_FACETS]
+    shown = parts_of[parts_of["facet"].isin(facets)]
     names = part_order(shown["part"].tolist(), colours)
     classes = {name: COMMON_PARTS.get(name, f"s{colours.get(name, 7)}") for name in names}
-    n_columns = min(len(panels), 4)
+    n_columns = min(len(facets), 4)
     left, width = 52.0, (svg.WIDTH - 52) / n_columns
     sums = shown.assign(up=shown["share"].clip(lower=0), down=shown["share"].clip(upper=0))
-    grouped = sums.groupby(["panel", "layer"], dropna=False)[["up", "down"]].sum()
+    grouped = sums.groupby(["facet", "layer"], dropna=False)[["up", "down"]].sum()
     low, high = min(0.0, float(grouped["down"].min())), max(1.0, float(grouped["up"].max()))
     pieces, top = [], 0.0
-    for start in range(0, len(panels), n_columns):
-        row = panels[start : start + n_columns]
+    for start in range(0, len(facets), n_columns):
+        row = facets[start : start + n_columns]
         titles, head = svg.titles(row, left + 2, width, top)
         pieces.append(titles)
         bottom = top + head + CURVE_HEIGHT
         y = svg.Scale(low, high, bottom, top + head + 6)
-        for at, panel in enumerate(row):
+        for at, facet in enumerate(row):
             x0, x1 = left + at * width, left + (at + 1) * width - 14
             pieces.append(svg.upright_axis(y, x0, x1, with_numbers=at == 0))
-            pieces.append(_bars(shown[shown["panel"] == panel], names, classes, (x0, x1), y))
+            pieces.append(_bars(shown[shown["facet"] == facet], names, classes, (x0, x1), y))
         pieces.append(svg.words(left, bottom + 34, f"upwards: {axis}; across: layer", "axis"))
         top = bottom + FOOT + 4
     return join(
@@ -94,7 +95,7 @@ def maps(rows: pd.DataFrame, names: list[str], axis: str) -> Html:
     width = (svg.WIDTH - MAP_LABELS) / max(1, len(domains))
     top_value = max(float(rows["value"].max()), 1e-9)
     pieces = [
-        svg.words(MAP_LABELS + i * width, 15, shorten(d, 24), "panel", full=d)
+        svg.words(MAP_LABELS + i * width, 15, shorten(d, 24), "facet", full=d)
         for i, d in enumerate(domains)
     ]
     height = n_up * cell_h

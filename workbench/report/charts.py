@@ -11,8 +11,8 @@ from usad_workbench.workbench.presenters.text import shorten
 from usad_workbench.workbench.report import svg
 from usad_workbench.workbench.report.markup import Html, join, tag
 
-MAX_PANELS = 12
-"""More small panels than this are no figure any more; the table has all."""
+MAX_FACETS = 12
+"""More facets than this are no figure any more; the table has all."""
 LABELS = 190
 """Room for names at the left of dots."""
 ROW = 19
@@ -21,16 +21,16 @@ CURVE_HEIGHT = 190
 
 
 def dots(drawn: pd.DataFrame, axis: str) -> Html:
-    """One row per name, one small panel per facet, all on one scale."""
-    panels = domain_order(drawn["panel"])[:MAX_PANELS]
-    drawn = drawn[drawn["panel"].isin(panels)]
+    """One row per name, one facet for each group of rows, all on one scale."""
+    facets = domain_order(drawn["facet"])[:MAX_FACETS]
+    drawn = drawn[drawn["facet"].isin(facets)]
     roles = dict(zip(drawn["name"], drawn["role"], strict=True))
-    n_columns = min(len(panels), 3)
+    n_columns = min(len(facets), 3)
     width = (svg.WIDTH - LABELS) / n_columns
     parts, top = [], 0.0
-    for start in range(0, len(panels), n_columns):
-        shown = panels[start : start + n_columns]
-        mine = drawn[drawn["panel"].isin(shown)]
+    for start in range(0, len(facets), n_columns):
+        shown = facets[start : start + n_columns]
+        mine = drawn[drawn["facet"].isin(shown)]
         names = order_by_role(mine["name"].tolist(), roles)
         titles, head = svg.titles(shown, LABELS + 8, width, top)
         parts.append(titles)
@@ -46,11 +46,11 @@ def dots(drawn: pd.DataFrame, axis: str) -> Html:
             )
             for i, name in enumerate(names)
         ]
-        for at, panel in enumerate(shown):
+        for at, facet in enumerate(shown):
             left = LABELS + at * width
             scale = svg.spread(_values(drawn), left + 8, left + width - 12)
             parts.append(svg.level_axis(scale, first, bottom))
-            rows = mine[mine["panel"] == panel].to_dict("records")
+            rows = mine[mine["facet"] == facet].to_dict("records")
             for row in rows:
                 y = first + ROW * (names.index(row["name"]) + 0.5)
                 parts.append(_dot(row, scale, y))
@@ -82,29 +82,29 @@ def _dot(row: dict[str, object], scale: svg.Scale, y: float) -> Html:
 
 
 def curves(drawn: pd.DataFrame, axis: str, colours: Mapping[str, int]) -> Html:
-    """Value over layers, one curve per name, one small panel per facet, one scale.
+    """Value over layers, one curve per name, one facet for each group of rows, one scale.
 
     ``colours`` has the number of each name's colour, the same in all figures.
     """
-    panels = domain_order(drawn["panel"])[:MAX_PANELS]
-    drawn = drawn[drawn["panel"].isin(panels)]
+    facets = domain_order(drawn["facet"])[:MAX_FACETS]
+    drawn = drawn[drawn["facet"].isin(facets)]
     names = sorted(set(drawn["name"]), key=lambda name: colours[name])
     layers = sorted({int(layer) for layer in drawn["layer"]})
-    n_columns = min(len(panels), 4)
+    n_columns = min(len(facets), 4)
     left, width = 52.0, (svg.WIDTH - 52) / n_columns
     parts, top = [], 0.0
-    for start in range(0, len(panels), n_columns):
-        shown = panels[start : start + n_columns]
+    for start in range(0, len(facets), n_columns):
+        shown = facets[start : start + n_columns]
         titles, head = svg.titles(shown, left + 2, width, top)
         parts.append(titles)
         bottom = top + head + CURVE_HEIGHT
         scale = svg.spread(_values(drawn), bottom, top + head + 6)
-        for at, panel in enumerate(shown):
+        for at, facet in enumerate(shown):
             x0, x1 = left + at * width, left + (at + 1) * width - 14
             x = svg.Scale(min(layers) - 0.6, max(layers) + 0.6, x0, x1)
             parts.append(svg.upright_axis(scale, x0, x1, with_numbers=at == 0))
             parts.append(_layer_ticks(layers, x, bottom))
-            mine = drawn[drawn["panel"] == panel]
+            mine = drawn[drawn["facet"] == facet]
             parts += [
                 _curve(
                     mine[mine["name"] == name], colours[name], i - (len(names) - 1) / 2, (x, scale)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from usad_workbench.core.diagnosis.panel import Drivers, Panel
+from usad_workbench.core.diagnosis.panel import InfluentialClips, Panel
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.workbench.presenters.colours import ROLE_SYMBOLS
 from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
@@ -12,7 +12,8 @@ from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView, views_of
 from usad_workbench.workbench.presenters.dots import order_by_role
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.text import count, is_known, listing, shorten
+from usad_workbench.workbench.presenters.numbers import count, is_known
+from usad_workbench.workbench.presenters.text import listing, shorten
 from usad_workbench.workbench.report import area_charts, charts, svg
 from usad_workbench.workbench.report.markup import Html, join, tag
 from usad_workbench.workbench.report.sounds import Sounds
@@ -47,7 +48,7 @@ def panel_section(
             figure(frame, view, roles),
             [_more(frame, one, roles) for one in views[1:]],
             reasons(frame),
-            behind(panel, panel_rows.of_view(frame, view), view, roles, sounds),
+            influential_clips(panel, panel_rows.of_view(frame, view), view, roles, sounds),
             folded_table(panel.name, frame, view),
         ]
     return tag("section", *parts, id=f"panel-{panel.name}", class_="panel-section")
@@ -61,7 +62,7 @@ def _more(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Htm
 def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Html:
     """A figure of the panel with what is on it; says so where no row has a number."""
     frame = panel_rows.of_view(frame, view)
-    note = _out_words(frame, view)
+    note = _describe_rows(frame, view)
     choices = panel_rows.choices_of(frame, view)
     choice = {name: values[0] for name, values in choices.items()}
     shown = panel_rows.chosen(frame, choice)
@@ -80,16 +81,16 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> Ht
     drawn = panel_marks.marks(shown, view, roles)
     if drawn.empty:
         return tag("p", f"{count(len(frame), 'row')}, none with a number.", class_="none")
-    empty = panel_marks.panels_without_number(shown, view, drawn)
+    empty = panel_marks.facets_without_number(shown, view, drawn)
     named = listing(empty) if len(empty) <= MAX_NAMED else f"{len(empty)} parts"
     note += f" No number for {named}; why is said below." if empty else ""
     return _marks(drawn, view, roles, note)
 
 
 def _marks(drawn: pd.DataFrame, view: PanelView, roles: Mapping[str, str], note: str) -> Html:
-    n_panels = drawn["panel"].nunique()
-    if n_panels > charts.MAX_PANELS:
-        note += f" The first {charts.MAX_PANELS} of {n_panels} parts are drawn."
+    n_facets = drawn["facet"].nunique()
+    if n_facets > charts.MAX_FACETS:
+        note += f" The first {charts.MAX_FACETS} of {n_facets} parts are drawn."
     is_curves = (
         view.figure == "curves"
         and drawn["layer"].notna().all()
@@ -130,7 +131,7 @@ def _framed(drawn: Html, note: str) -> Html:
     return tag("figure", tag("div", drawn, class_="scroll"), tag("figcaption", note))
 
 
-def _out_words(frame: pd.DataFrame, view: PanelView) -> str:
+def _describe_rows(frame: pd.DataFrame, view: PanelView) -> str:
     """How many rows there are, have a number, and stand out."""
     records = frame.to_dict("records")
     known = [row for row in records if is_known(row.get(view.value))]
@@ -165,7 +166,7 @@ def reasons(frame: pd.DataFrame) -> Html:
     return tag("div", tag("h3", "What could not be said, and why"), tag("ul", *lines))
 
 
-def behind(
+def influential_clips(
     panel: Panel,
     frame: pd.DataFrame,
     view: PanelView,
@@ -173,7 +174,7 @@ def behind(
     sounds: Sounds,
 ) -> Html:
     """The clips behind the most extreme cells that have any, the student's where it has some."""
-    by_cell: dict[str, list[Drivers]] = {}
+    by_cell: dict[str, list[InfluentialClips]] = {}
     for one in panel.drivers:
         if len(one.clip_ids):
             by_cell.setdefault(one.cell, []).append(one)
@@ -209,7 +210,7 @@ def behind(
     return tag("div", tag("h3", "The clips behind the extremes"), note, *blocks, class_="behind")
 
 
-def _clips(drivers: Drivers, sounds: Sounds, cell: str) -> Html:
+def _clips(drivers: InfluentialClips, sounds: Sounds, cell: str) -> Html:
     """The clips at both ends of a cell's influence."""
     ids, influence = list(drivers.clip_ids), drivers.influence.tolist()
     sounds.fetch(ids[:CLIPS_PER_SIDE] + ids[-CLIPS_PER_SIDE:])

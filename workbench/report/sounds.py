@@ -15,7 +15,8 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import sound
-from usad_workbench.workbench.presenters.text import is_missing, shorten, span
+from usad_workbench.workbench.presenters.numbers import is_missing, span
+from usad_workbench.workbench.presenters.text import shorten
 from usad_workbench.workbench.report.markup import Html, tag
 
 LIMIT_BYTES = 6_000_000
@@ -51,7 +52,7 @@ class Sounds:
         if wanted:
             self._rows |= {row["clip_id"]: row for row in _first_segments(self._workspace, wanted)}
 
-    def room_words(self) -> str:
+    def describe_room(self) -> str:
         """How much sound the report has, in a sentence."""
         left_out = f", {self.n_left_out} left out for lack of room" if self.n_left_out else ""
         return (

@@ -37,7 +37,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The place of a value, kept inside the panel."""
+        """The place of a value, kept inside the facet."""
         part = (value - self.low) / (self.high - self.low or 1.0)
         return round(self.start + min(max(part, -0.02), 1.02) * (self.end - self.start), 1)
 
@@ -97,7 +97,7 @@ def words(
 
 
 def title_lines(content: str, room: float) -> list[str]:
-    """A panel's title in one line, or in two where it is long.
+    """A facet's title in one line, or in two where it is long.
 
     >>> title_lines("speech", 200), title_lines("dataset: minetest or asterisk", 160)
     (['speech'], ['dataset: minetest or', 'asterisk'])
@@ -110,11 +110,11 @@ def title_lines(content: str, room: float) -> list[str]:
     return [content[:cut].strip(), shorten(content[cut:].strip(), limit)]
 
 
-def titles(panels: Sequence[str], left: float, width: float, top: float) -> tuple[Html, float]:
-    """The titles over a row of panels, and the height that they take."""
-    lines = [title_lines(panel, width - 16) for panel in panels]
+def titles(facets: Sequence[str], left: float, width: float, top: float) -> tuple[Html, float]:
+    """The titles over a row of facets, and the height that they take."""
+    lines = [title_lines(facet, width - 16) for facet in facets]
     drawn = [
-        words(left + at * width, top + 15 + 15 * i, line_words, "panel", full=panels[at])
+        words(left + at * width, top + 15 + 15 * i, line_words, "facet", full=facets[at])
         for at, several in enumerate(lines)
         for i, line_words in enumerate(several)
     ]
@@ -140,7 +140,7 @@ def upright_axis(scale: Scale, left: float, right: float, with_numbers: bool) ->
         [
             [
                 line(left, scale(value), right, scale(value), "grid"),
-                words(left - 6, scale(value) + 4, tick_words(value), "tick", "end")
+                words(left - 6, scale(value) + 4, tick_label(value), "tick", "end")
                 if with_numbers
                 else None,
             ]
@@ -155,17 +155,17 @@ def level_axis(scale: Scale, top: float, bottom: float) -> Html:
         [
             [
                 line(scale(value), top, scale(value), bottom, "grid"),
-                words(scale(value), bottom + 15, tick_words(value), "tick", "middle"),
+                words(scale(value), bottom + 15, tick_label(value), "tick", "middle"),
             ]
             for value in scale.ticks()
         ]
     )
 
 
-def tick_words(value: float) -> str:
+def tick_label(value: float) -> str:
     """A number on an axis.
 
-    >>> tick_words(0.25), tick_words(-2.0)
+    >>> tick_label(0.25), tick_label(-2.0)
     ('0.25', '−2')
     """
     return f"{value:g}".replace("-", "−")

@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from usad_workbench.core.diagnosis.verdicts import Verdict
-from usad_workbench.workbench.presenters.diagnosis.verdicts import is_open, meaning, question_words
+from usad_workbench.workbench.presenters.diagnosis.verdicts import (
+    describe_question,
+    is_open,
+    meaning,
+)
 from usad_workbench.workbench.report.markup import Html, tag
 from usad_workbench.workbench.report.tables import matrix, pairs
 
@@ -35,7 +39,7 @@ def verdict_card(verdict: Verdict) -> Html:
     """Question, answer, what the answer means, evidence, rule."""
     return tag(
         "article",
-        tag("h3", question_words(verdict.question)),
+        tag("h3", describe_question(verdict.question)),
         tag("p", verdict.verdict[:1].upper() + verdict.verdict[1:], class_="answer"),
         tag("p", meaning(verdict.verdict)) if meaning(verdict.verdict) else None,
         tag("h4", "Evidence"),

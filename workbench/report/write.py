@@ -12,7 +12,8 @@ from usad_workbench.core.errors import StoreError
 from usad_workbench.core.files import write_whole
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.diagnosis.views import view_of
-from usad_workbench.workbench.presenters.text import count, listing, parameters
+from usad_workbench.workbench.presenters.numbers import count, parameters
+from usad_workbench.workbench.presenters.text import listing
 from usad_workbench.workbench.report.markup import Html, join, tag
 from usad_workbench.workbench.report.panel_section import panel_section
 from usad_workbench.workbench.report.sounds import LIMIT_BYTES, Sounds
@@ -78,7 +79,7 @@ def write_report(
         header(diagnosis, written_at or datetime.now(UTC)),
         contents(diagnosis),
         verdict_section(verdicts),
-        cast(diagnosis, workspace, roles),
+        participants(diagnosis, workspace, roles),
         warnings(diagnosis),
         *sections,
         tag(
@@ -157,7 +158,7 @@ def contents(diagnosis: Diagnosis) -> Html:
     return tag("nav", *[tag("a", words, href=f"#{place}") for place, words in links])
 
 
-def cast(diagnosis: Diagnosis, workspace: Workspace, roles: Mapping[str, str]) -> Html:
+def participants(diagnosis: Diagnosis, workspace: Workspace, roles: Mapping[str, str]) -> Html:
     """The encoders that take part, with their roles."""
     known = workspace.encoders().set_index("encoder").to_dict("index")
     head = ("encoder", "role here", "home domain", "layers", "parameters", "licence")
@@ -227,7 +228,7 @@ def provenance(diagnosis: Diagnosis, workspace: Workspace, sounds: Sounds) -> Ht
         tag("div", pairs(rows), class_="scroll"),
         tag("h3", "Weights (SHA-256)"),
         tag("div", pairs([(k, tag("code", v)) for k, v in weights.items()]), class_="scroll"),
-        tag("p", sounds.room_words(), class_="note"),
+        tag("p", sounds.describe_room(), class_="note"),
         id="provenance",
     )
 

@@ -14,14 +14,14 @@ from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names
 from usad_workbench.workbench.presenters.text import (
     MEASURE_HELP,
-    measure_words,
-    plain,
+    escape_markdown,
+    measure_name,
     sentence,
 )
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.cell import show_cell
 from usad_workbench.workbench.widgets.diagnosis import (
-    choose_run,
+    choose_diagnosis,
     show_panel,
     show_verdicts,
     show_warnings,
@@ -35,13 +35,13 @@ def view() -> None:
         "Bias",
         "What did the student take from its teachers? Teachers beside controls, domain by domain.",
     )
-    run = choose_run("bias")
-    if run is None:
+    diagnosis = choose_diagnosis("bias")
+    if diagnosis is None:
         if len(layers.compared(state.sql)):
             similarity()
         return
-    show_verdicts(run)
-    show_warnings(run)
+    show_verdicts(diagnosis)
+    show_warnings(diagnosis)
     names = list(dict.fromkeys([*stored.panel_names(state.sql), "similarity"]))
     name = page.choose(
         "Panel",
@@ -50,10 +50,10 @@ def view() -> None:
         default="inheritance",
         show=lambda one: VIEWS[one].title if one in VIEWS else one,
     )
-    if name == "similarity" and not run.selection:
+    if name == "similarity" and not diagnosis.selection:
         similarity()
     else:
-        show_panel(run, name, f"bias.{name}.{run.student}.{run.selection}")
+        show_panel(diagnosis, name, f"bias.{name}.{diagnosis.student}.{diagnosis.selection}")
 
 
 def similarity() -> None:
@@ -68,7 +68,7 @@ def similarity() -> None:
         student = page.choose_encoder("Student", students, key="bias.student")
     measures = overview.measures(state.sql)
     with right:
-        measure = page.choose("Measure", measures, key="bias.measure", show=measure_words)
+        measure = page.choose("Measure", measures, key="bias.measure", show=measure_name)
     st.caption(MEASURE_HELP.get(measure, ""))
     st.info(bias.CAUTION, icon=":material/info:")
     statements(student, measure)
@@ -83,14 +83,14 @@ def statements(student: str, measure: str) -> None:
         return
     unseen = unseen_domains(state.sql, student)
     if student not in overview.students_on_record(state.sql):
-        st.caption(f"{plain(student)}: {overview.NO_RECORD}.")
+        st.caption(f"{escape_markdown(student)}: {overview.NO_RECORD}.")
     for row in found.to_dict("records"):
         with st.container(border=True):
             st.markdown(
-                f"**{plain(row['domain'])}**: {bias.verdict(row)}"
+                f"**{escape_markdown(row['domain'])}**: {bias.verdict(row)}"
                 + (f" · {overview.UNSEEN}" if row["domain"] in unseen else "")
             )
-            st.markdown(plain(sentence(str(row["statement"] or ""))))
+            st.markdown(escape_markdown(sentence(str(row["statement"] or ""))))
 
 
 def chart(student: str, measure: str) -> None:
@@ -110,12 +110,12 @@ def chart(student: str, measure: str) -> None:
         selection_mode="points",
         config=QUIET,
         theme=None,
-        alt="Best value of each encoder with its interval, one panel per domain.",
+        alt="Best value of each encoder with its interval, one chart per domain.",
     )
     clicked = custom_data(event)
     if clicked:
         domain, teacher, student_layer, teacher_layer = clicked[-1]
-        behind(
+        show_influential_clips(
             state.Cell(student, int(student_layer), teacher, int(teacher_layer), domain, measure)
         )
     means(best, roles)
@@ -142,7 +142,7 @@ def chart(student: str, measure: str) -> None:
         )
 
 
-def behind(cell: state.Cell) -> None:
+def show_influential_clips(cell: state.Cell) -> None:
     with st.container(border=True):
         if st.button("All layers of this pair", icon=":material/grid_on:"):
             state.ask_cell(cell)

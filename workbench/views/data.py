@@ -6,7 +6,7 @@ import streamlit as st
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import clips, data, maps
-from usad_workbench.workbench.presenters.text import count
+from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.player import segment_player
 
@@ -28,7 +28,7 @@ def view() -> None:
         ("Tasks", tasks),
         ("SQL", sql_box),
     ):
-        with tabs[name], page.errors_in_words():
+        with tabs[name], page.show_errors():
             show()
 
 
@@ -161,7 +161,7 @@ def show_answer(asked: state.Asked) -> None:
     answer = asked.future.result()
     found = answer.frame()
     shown = found.head(data.MAX_ROWS)
-    st.caption(data.answer_words(len(found), len(shown), answer.is_cut))
+    st.caption(data.describe_answer(len(found), len(shown), answer.is_cut))
     table.show(shown, is_raw=True)
     page.download(found, "query.csv")
 

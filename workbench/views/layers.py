@@ -10,11 +10,11 @@ from usad_workbench.workbench.presenters.diagnosis import stored
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 from usad_workbench.workbench.presenters.encoders import roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
-from usad_workbench.workbench.presenters.names import encoder_names, shown
-from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_words
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_name
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.cell import show_cell
-from usad_workbench.workbench.widgets.diagnosis import choose_run, show_panel, show_warnings
+from usad_workbench.workbench.widgets.diagnosis import choose_diagnosis, show_panel, show_warnings
 from usad_workbench.workbench.widgets.scatter import custom_data
 
 LAYER_PANELS = ("inheritance", "attribution", "variance", "partial")
@@ -46,16 +46,16 @@ def along(student: str) -> None:
         "Along the student's layers",
         "What each teacher is to each layer: inherited, attributed, explained.",
     )
-    run = choose_run("layers.run", student)
-    if run is None:
+    diagnosis = choose_diagnosis("layers.diagnosis", student)
+    if diagnosis is None:
         return
-    show_warnings(run)
+    show_warnings(diagnosis)
     names = [name for name in LAYER_PANELS if name in stored.panel_names(state.sql)]
     if not names:
         page.empty("The panels along layers were not computed.", page.command("diagnose"))
         return
     name = page.choose("Panel", names, key="layers.panel", show=lambda one: VIEWS[one].title)
-    show_panel(run, name, f"layers.{name}.{run.student}.{run.selection}")
+    show_panel(diagnosis, name, f"layers.{name}.{diagnosis.student}.{diagnosis.selection}")
 
 
 def take_over(cell: state.Cell | None) -> None:
@@ -92,7 +92,7 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
         )
     measures = sorted(mine[mine["teacher"] == teacher]["measure"])
     with columns[2]:
-        measure = page.choose("Measure", measures, key="layers.measure", show=measure_words)
+        measure = page.choose("Measure", measures, key="layers.measure", show=measure_name)
     st.caption(MEASURE_HELP.get(measure, ""))
     return student, teacher, measure
 
@@ -102,8 +102,8 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
     names = encoder_names(state.sql)
     figure = layers.heatmaps(
         rows,
-        student=shown(student, names),
-        teacher=shown(teacher, names),
+        student=short_name(student, names),
+        teacher=short_name(teacher, names),
         measure=measure,
         top=top,
     )

@@ -5,7 +5,7 @@ import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import clips, data, maps
-from usad_workbench.workbench.presenters.text import count
+from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.player import segment_player
 from usad_workbench.workbench.widgets.scatter import Picked, pick_points
@@ -33,7 +33,7 @@ def view() -> None:
     st.caption(
         f"{len(shown):,} of {count(n_all, 'segment')} shown"
         + (f", {len(context):,} in grey for context" if len(context) else "")
-        + f".{maps.sample_words(max(len(shown), len(context)))} {maps.faithfulness_words(found)}"
+        + f".{maps.describe_sample(max(len(shown), len(context)))} {maps.describe_faithfulness(found)}"
     )
     left, right = st.columns([8, 5], gap="medium")
     with left:

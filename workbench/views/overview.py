@@ -5,7 +5,8 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import overview
 from usad_workbench.workbench.presenters.colours import ROLE_HELP
-from usad_workbench.workbench.presenters.text import count, measure_words, plain
+from usad_workbench.workbench.presenters.numbers import count
+from usad_workbench.workbench.presenters.text import escape_markdown, measure_name
 from usad_workbench.workbench.widgets import page, table
 
 
@@ -15,7 +16,7 @@ def view() -> None:
     if not totals.n_clips:
         page.empty("There are no clips yet.", page.command("import", "FOLDER"))
         return
-    st.markdown(overview.in_words(totals))
+    st.markdown(overview.describe_totals(totals))
     domain_metrics()
     findings()
     encoders()
@@ -27,7 +28,7 @@ def domain_metrics() -> None:
     for row, column in zip(domains.itertuples(), st.columns(len(domains)), strict=True):
         with column:
             st.metric(
-                plain(row.domain),
+                escape_markdown(row.domain),
                 f"{row.clips:,} clips",
                 delta=f"{row.minutes:.1f} min, {row.clusters:,} clusters",
                 delta_color="off",
@@ -49,9 +50,14 @@ def findings() -> None:
         return
     for headline in found:
         with st.container(border=True):
-            head = [f"**{plain(headline.domain)}**", f"**{plain(headline.student)}**"]
-            st.markdown(f"{' · '.join([*head, *headline.notes])}  \n{plain(headline.statement)}")
-    st.caption(f"Measure: {measure_words(measures[0])}. Similar is not inherited: see Bias.")
+            head = [
+                f"**{escape_markdown(headline.domain)}**",
+                f"**{escape_markdown(headline.student)}**",
+            ]
+            st.markdown(
+                f"{' · '.join([*head, *headline.notes])}  \n{escape_markdown(headline.statement)}"
+            )
+    st.caption(f"Measure: {measure_name(measures[0])}. Similar is not inherited: see Bias.")
 
 
 def encoders() -> None:
@@ -60,11 +66,11 @@ def encoders() -> None:
     if rows.empty:
         page.is_embedded()
         return
-    for words in overview.taught_words(state.sql):
-        st.markdown(plain(words))
+    for words in overview.describe_teachers(state.sql):
+        st.markdown(escape_markdown(words))
     table.show(rows, is_raw=True, file_name="encoders.csv")
     for note in overview.licence_notes(state.sql):
-        st.caption(f":material/gavel: {plain(note)}")
+        st.caption(f":material/gavel: {escape_markdown(note)}")
     used = [role for role in ROLE_HELP if role in set(rows["role"])]
     st.caption(" · ".join(f"{role}: {ROLE_HELP[role]}" for role in used))
 

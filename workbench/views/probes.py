@@ -12,9 +12,9 @@ from usad_workbench.workbench.presenters.diagnosis.views import view_of
 from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names
-from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
-from usad_workbench.workbench.widgets.diagnosis import choose_run, show_panel, show_warnings
+from usad_workbench.workbench.widgets.diagnosis import choose_diagnosis, show_panel, show_warnings
 from usad_workbench.workbench.widgets.legend import role_legend
 
 COSTS = {
@@ -37,15 +37,15 @@ def view() -> None:
 
 def routing() -> None:
     """Systems with cost beside accuracy, from the diagnosis."""
-    run = choose_run("probes.run")
-    if run is None:
+    diagnosis = choose_diagnosis("probes.diagnosis")
+    if diagnosis is None:
         return
-    show_warnings(run)
+    show_warnings(diagnosis)
 
     def against_cost(rows: pd.DataFrame) -> None:
         costs = [name for name in COSTS if name in rows and rows[name].notna().any()]
         view = view_of("routing", stored.columns_of(rows))
-        drawn = panel_marks.marks(rows, view, run.roles)
+        drawn = panel_marks.marks(rows, view, diagnosis.roles)
         if not costs or drawn.empty:
             return
         cost = page.choose("Cost", costs, key="probes.cost", show=lambda one: COSTS[one])
@@ -57,7 +57,12 @@ def routing() -> None:
             alt="Value of each system against its cost, per task.",
         )
 
-    show_panel(run, "routing", f"probes.routing.{run.student}.{run.selection}", before=against_cost)
+    show_panel(
+        diagnosis,
+        "routing",
+        f"probes.routing.{diagnosis.student}.{diagnosis.selection}",
+        before=against_cost,
+    )
 
 
 def probed() -> None:
@@ -80,13 +85,13 @@ def probed() -> None:
             "Protocol",
             protocols,
             key="probes.protocol",
-            show=lambda p: probes.PROTOCOL_WORDS.get(p, p),
+            show=lambda p: probes.PROTOCOL_NAMES.get(p, p),
         )
     rows = probes.probe_rows(state.sql, protocol)
     roles = probes.roles_with_systems(roles_of(state.sql))
-    st.caption(f"{probes.PROTOCOL_HELP.get(protocol, '')} {probes.probe_words(rows)}")
-    for words in probes.untested_words(rows):
-        st.caption(f":material/block: {plain(words)}")
+    st.caption(f"{probes.PROTOCOL_HELP.get(protocol, '')} {probes.describe_probe(rows)}")
+    for words in probes.describe_untested(rows):
+        st.caption(f":material/block: {escape_markdown(words)}")
     if rows["value"].notna().any():
         role_legend(set(rows["encoder"].map(roles)))
         st.plotly_chart(
@@ -94,7 +99,7 @@ def probed() -> None:
             key="probes.chart",
             theme=None,
             config=QUIET,
-            alt="Value of each encoder with its interval, one panel per task.",
+            alt="Value of each encoder with its interval, one chart per task.",
         )
     page.section("As a table")
     table.show(probes.probe_table(rows, roles), file_name="probes.csv")

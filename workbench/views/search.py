@@ -10,7 +10,8 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import clips, hits, overview
 from usad_workbench.workbench.presenters.encoders import layers_of, roles_for, roles_of
-from usad_workbench.workbench.presenters.text import number, plain
+from usad_workbench.workbench.presenters.numbers import number
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
 from usad_workbench.workbench.widgets.player import clip_player, segment_card, segment_player
 from usad_workbench.workbench.widgets.query import FromCollection, Query, choose_query
@@ -42,7 +43,7 @@ def view() -> None:
     found: list[Side | None] = []
     for column, name in zip(st.columns(2, gap="medium"), ("left", "right"), strict=True):
         side = None
-        with column, page.errors_in_words():
+        with column, page.show_errors():
             side = one_side(name, query, k, domains)
         found.append(side)
     show_hits(query, found)
@@ -79,9 +80,11 @@ def one_side(name: str, query: Query, k: int, domains: list[str]) -> Side:
     where = clips.condition(domains)
     found = query.search(encoder, layer, k, where)
     if found.notice:
-        st.warning(plain(found.notice), icon=":material/warning:")
+        st.warning(escape_markdown(found.notice), icon=":material/warning:")
     rows = hits.hit_rows(state.sql, found)
-    st.caption(hits.in_words(domains, hits.n_searched(state.sql, encoder, layer, where), len(rows)))
+    st.caption(
+        hits.describe_search(domains, hits.n_searched(state.sql, encoder, layer, where), len(rows))
+    )
     return Side(encoder, layer, rows)
 
 

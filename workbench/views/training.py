@@ -10,7 +10,7 @@ from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import runs, training
 from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
 from usad_workbench.workbench.presenters.runs import Run
-from usad_workbench.workbench.presenters.text import listing, plain
+from usad_workbench.workbench.presenters.text import escape_markdown, listing
 from usad_workbench.workbench.widgets import page, run, table
 
 REFRESH_S = 2.0
@@ -22,18 +22,18 @@ def view() -> None:
     found = runs.find_runs(state.run_folders())
     page.section("Runs")
     if not found:
-        folders = listing([plain(_from_here(folder)) for folder in state.run_folders()])
+        folders = listing([escape_markdown(_from_here(folder)) for folder in state.run_folders()])
         page.empty(
             f"There is no run in the folder {folders}. A run that is started there shows here while it "
             "trains; `usad workbench … --runs DIR` looks elsewhere.",
             "usad train RECIPE.toml --run runs/NAME",
         )
     else:
-        with page.errors_in_words():
+        with page.show_errors():
             follow(found)
     st.divider()
     page.section("The student that comes with this program")
-    with page.errors_in_words(), st.expander("Its curves", expanded=not found):
+    with page.show_errors(), st.expander("Its curves", expanded=not found):
         shipped()
 
 

@@ -6,9 +6,10 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layers
 from usad_workbench.workbench.presenters.clips import segments
-from usad_workbench.workbench.presenters.names import encoder_names, shown
-from usad_workbench.workbench.presenters.text import number, plain
-from usad_workbench.workbench.widgets.page import errors_in_words
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.numbers import number
+from usad_workbench.workbench.presenters.text import escape_markdown
+from usad_workbench.workbench.widgets.page import show_errors
 from usad_workbench.workbench.widgets.player import segment_card
 
 
@@ -21,15 +22,17 @@ def show_cell(cell: state.Cell) -> None:
         & (rows["teacher_layer"] == cell.teacher_layer)
     ]
     names = encoder_names(state.sql)
-    student, teacher = (plain(shown(one, names)) for one in (cell.student, cell.teacher))
+    student, teacher = (
+        escape_markdown(short_name(one, names)) for one in (cell.student, cell.teacher)
+    )
     st.subheader(
-        f"{plain(cell.domain)}: {student} layer {cell.student_layer} × "
+        f"{escape_markdown(cell.domain)}: {student} layer {cell.student_layer} × "
         f"{teacher} layer {cell.teacher_layer}",
         anchor=False,
     )
     if not found.empty:
-        st.markdown(layers.cell_words(found.iloc[0].to_dict(), cell.measure))
-    with errors_in_words():
+        st.markdown(layers.describe_cell(found.iloc[0].to_dict(), cell.measure))
+    with show_errors():
         _clips(cell)
 
 
@@ -60,14 +63,14 @@ def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
     if not stored.empty:
         return stored, (
             f"Stored share of each clip in this value; mean {number(stored['value'].mean())} "
-            f"over n = {len(stored):,} clips of {plain(cell.domain)}."
+            f"over n = {len(stored):,} clips of {escape_markdown(cell.domain)}."
         )
     with st.spinner("Comparing neighbours…"):
         found = state.remembered(cell, lambda: _computed(cell))
     return found, (
         f"Computed now: the share of a clip's {found.attrs['k']} nearest neighbours on which both "
         f"layers agree; mean {number(found['value'].mean())} over n = {len(found):,} clips of "
-        f"{plain(cell.domain)}. Neighbours of the same cluster do not count."
+        f"{escape_markdown(cell.domain)}. Neighbours of the same cluster do not count."
     )
 
 

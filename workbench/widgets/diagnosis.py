@@ -13,20 +13,18 @@ from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
 from usad_workbench.workbench.presenters.diagnosis import plotly_figures as panel_figures
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis import stored
-from usad_workbench.workbench.presenters.diagnosis.verdicts import is_open, meaning, question_words
+from usad_workbench.workbench.presenters.diagnosis.verdicts import (
+    describe_question,
+    is_open,
+    meaning,
+)
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView, views_of
 from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.names import cell_words, encoder_names, shown
-from usad_workbench.workbench.presenters.text import (
-    MEASURE_WORDS,
-    count,
-    is_missing,
-    number,
-    plain,
-    shorten,
-)
+from usad_workbench.workbench.presenters.names import describe_panel_cell, encoder_names, short_name
+from usad_workbench.workbench.presenters.numbers import count, is_missing, number, signed
+from usad_workbench.workbench.presenters.text import MEASURE_NAMES, escape_markdown, shorten
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.legend import role_legend
 from usad_workbench.workbench.widgets.player import segment_card
@@ -36,9 +34,13 @@ N_CLIPS = 6
 MAX_SERIES = 8
 
 
-def choose_run(key: str, student: str | None = None) -> stored.Run | None:
+def choose_diagnosis(key: str, student: str | None = None) -> stored.StoredDiagnosis | None:
     """The diagnosis to show; says how to make one where there is none."""
-    found = [run for run in stored.runs(state.sql) if student in (None, run.student)]
+    found = [
+        diagnosis
+        for diagnosis in stored.diagnoses(state.sql)
+        if student in (None, diagnosis.student)
+    ]
     if not found and not page.is_comparable():
         return None
     if not found:
@@ -49,11 +51,11 @@ def choose_run(key: str, student: str | None = None) -> stored.Run | None:
         return None
     left, right = st.columns(2)
     with left:
-        students = list(dict.fromkeys(run.student for run in found))
+        students = list(dict.fromkeys(diagnosis.student for diagnosis in found))
         chosen = student or page.choose_encoder(
             "Diagnosed student", students, key=f"{key}.diagnosed"
         )
-    mine = {run.selection: run for run in found if run.student == chosen}
+    mine = {diagnosis.selection: diagnosis for diagnosis in found if diagnosis.student == chosen}
     with right:
         selection = page.choose(
             "Clips",
@@ -61,89 +63,93 @@ def choose_run(key: str, student: str | None = None) -> stored.Run | None:
             key=f"{key}.selection",
             show=lambda one: shorten(one, 90) if one else "all clips that every encoder has",
         )
-    run = mine[selection]
-    if not run.are_teachers_known:
+    diagnosis = mine[selection]
+    if not diagnosis.are_teachers_known:
         st.caption(
-            f":material/warning: Who taught {plain(run.student)} is not known: encoders with the "
+            f":material/warning: Who taught {escape_markdown(diagnosis.student)} is not known: encoders with the "
             "role teacher stand in. Name its teachers with --teachers."
         )
-    return run
+    return diagnosis
 
 
-def show_warnings(run: stored.Run) -> None:
+def show_warnings(diagnosis: stored.StoredDiagnosis) -> None:
     """What to keep in mind with every number, folded."""
-    if run.warnings:
-        with st.expander(count(len(run.warnings), "warning"), icon=":material/warning:"):
-            st.markdown("\n".join(f"- {plain(one)}" for one in run.warnings))
+    if diagnosis.warnings:
+        with st.expander(count(len(diagnosis.warnings), "warning"), icon=":material/warning:"):
+            st.markdown("\n".join(f"- {escape_markdown(one)}" for one in diagnosis.warnings))
 
 
-def show_verdicts(run: stored.Run) -> None:
+def show_verdicts(diagnosis: stored.StoredDiagnosis) -> None:
     """One card per question, evidence and rule below it."""
     page.section("Verdicts", "Decided by rules that were fixed before any number was looked at.")
-    found = stored.verdicts(state.sql, run)
+    found = stored.verdicts(state.sql, diagnosis)
     if not found:
         page.empty(
             "The last diagnosis did not compute the panels that the rules need, so nothing is "
             "decided.",
-            page.command("diagnose", "--student", run.student),
+            page.command("diagnose", "--student", diagnosis.student),
         )
     for i, verdict in enumerate(found):
         if i % 2 == 0:
             columns = st.columns(2)
         answer = str(verdict["verdict"])
         with columns[i % 2], st.container(border=True, height="stretch"):
-            st.caption(question_words(str(verdict["question"])))
+            st.caption(describe_question(str(verdict["question"])))
             colour = "orange" if is_open(answer) else "blue"
-            st.markdown(f"#### :{colour}[{plain(answer[:1].upper() + answer[1:])}]")
+            st.markdown(f"#### :{colour}[{escape_markdown(answer[:1].upper() + answer[1:])}]")
             st.markdown(meaning(answer))
             with st.expander("Evidence and rule"):
                 st.markdown("\n".join(_evidence(verdict["evidence"])))
-                st.caption(plain(verdict["rule"]))
+                st.caption(escape_markdown(verdict["rule"]))
 
 
 def _evidence(values: Mapping[str, Any], depth: int = 0) -> list[str]:
     lines = []
     for name, value in values.items():
-        head = f"{'    ' * depth}- {plain(name)}: "
+        head = f"{'    ' * depth}- {escape_markdown(name)}: "
         if isinstance(value, Mapping):
             lines += [head, *_evidence(value, depth + 1)]
         else:
-            lines.append(head + plain(value))
+            lines.append(head + escape_markdown(value))
     return lines
 
 
 def show_panel(
-    run: stored.Run, name: str, key: str, *, before: Callable[[pd.DataFrame], None] | None = None
+    diagnosis: stored.StoredDiagnosis,
+    name: str,
+    key: str,
+    *,
+    before: Callable[[pd.DataFrame], None] | None = None,
 ) -> None:
     """One panel: question, figure, table; a click on either opens the clips behind it.
 
     ``before`` draws what a page has of its own above the figure, from the chosen rows.
     """
-    frame = stored.panel(state.sql, name, run)
+    frame = stored.panel(state.sql, name, diagnosis)
     if frame.empty:
         page.empty(
-            f"The panel {plain(name)} has no row for this student and these clips.",
-            page.command("diagnose", "--student", run.student, "--panels", name),
+            f"The panel {escape_markdown(name)} has no row for this student and these clips.",
+            page.command("diagnose", "--student", diagnosis.student, "--panels", name),
         )
         return
-    view = _choose_view(name, frame, key, run.alpha)
+    view = _choose_view(name, frame, key, diagnosis.alpha)
     page.section(view.title, view.reading)
-    if not run.is_of_last(name):
+    if not diagnosis.is_of_last(name):
         st.caption(
             ":material/history: From an earlier diagnosis: the last one did not compute this panel."
         )
     shown = _choose(panel_rows.of_view(frame, view), view, key)
     if before:
         before(shown)
-    clicked = _figure(shown, view, run, key)
+    clicked = _figure(shown, view, diagnosis, key)
     position = _table(shown, key)
     for line in panel_rows.reason_lines(shown):
-        st.caption(plain(line))
+        st.caption(escape_markdown(line))
     picked = clicked if clicked is not None else position
     if picked is None:
         st.caption("Click a mark or a row for the clips behind it.")
     elif picked in frame.index:
-        behind(run, name, frame, view, picked)
+        show_influential_clips(diagnosis, name, frame, view, picked)
 
 
 def _choose_view(name: str, frame: pd.DataFrame, key: str, alpha: float) -> PanelView:
@@ -168,39 +174,41 @@ def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
                 heading(name).capitalize(),
                 values,
                 key=f"{key}.{view.title}.{name}",
-                show=lambda one: choice_words(one, names),
+                show=lambda one: describe_choice(one, names),
             )
     return panel_rows.chosen(frame, picked)
 
 
-def choice_words(value: str, names: Mapping[str, str]) -> str:
+def describe_choice(value: str, names: Mapping[str, str]) -> str:
     """A value of a column to choose from: encoders and measures as people call them."""
-    return MEASURE_WORDS.get(value) or shown(value, names)
+    return MEASURE_NAMES.get(value) or short_name(value, names)
 
 
-def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> int | None:
+def _figure(
+    frame: pd.DataFrame, view: PanelView, diagnosis: stored.StoredDiagnosis, key: str
+) -> int | None:
     """Draws the rows; the place of the one that was clicked."""
     names = encoder_names(state.sql)
     colours = {
-        shown(name, names): CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
-        for i, name in enumerate(n for n in run.roles if n != run.student)
+        short_name(name, names): CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
+        for i, name in enumerate(n for n in diagnosis.roles if n != diagnosis.student)
     }
     is_curves = False
     if view.figure in ("maps", "table"):
         return None
     if view.figure == "shares":
         parts = panel_marks.shares(frame, view)
-        parts = parts.assign(part=[shown(name, names) for name in parts["part"]])
+        parts = parts.assign(part=[short_name(name, names) for name in parts["part"]])
         if parts.empty:
             return None
         figure = panel_figures.panel_shares(parts, view, colours)
     else:
-        drawn = panel_marks.marks(frame, view, run.roles)
+        drawn = panel_marks.marks(frame, view, diagnosis.roles)
         if drawn.empty:
             st.caption("No row has a number; the table says why.")
             return None
-        drawn = drawn.assign(name=[shown(name, names) for name in drawn["name"]])
-        roles = {shown(name, names): role for name, role in run.roles.items()}
+        drawn = drawn.assign(name=[short_name(name, names) for name in drawn["name"]])
+        roles = {short_name(name, names): role for name, role in diagnosis.roles.items()}
         is_curves = (
             view.figure == "curves"
             and drawn["layer"].notna().all()
@@ -226,7 +234,7 @@ def _figure(frame: pd.DataFrame, view: PanelView, run: stored.Run, key: str) -> 
     )
     st.caption(
         f"Bars are 95% intervals; filled marks stand out after correction over the panel, at "
-        f"{run.alpha:g}."
+        f"{diagnosis.alpha:g}."
         if is_curves
         else "Bars are 95% intervals, the grey tick is the level of no effect."
         if view.figure != "shares"
@@ -247,21 +255,23 @@ def _flat(value: Any) -> Any:
     """Shares and lists as words: a table cell holds one value."""
     if isinstance(value, Mapping):
         names = encoder_names(state.sql)
-        return ", ".join(f"{shown(name, names)} {number(one)}" for name, one in value.items())
+        return ", ".join(f"{short_name(name, names)} {number(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         return ", ".join(str(one) for one in value) if not is_missing(value) else ""
     return value
 
 
-def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, picked: int) -> None:
+def show_influential_clips(
+    diagnosis: stored.StoredDiagnosis, name: str, frame: pd.DataFrame, view: PanelView, picked: int
+) -> None:
     """The clips that drive one row, with their sound."""
     row, names = frame.loc[picked].to_dict(), encoder_names(state.sql)
     in_short = {column: names.get(str(value), value) for column, value in row.items()}
     lines = panel_rows.row_lines(in_short, view, panel_rows.key_columns(frame, view))
     with st.container(border=True):
-        st.subheader(f"Behind {plain(lines[0])}", anchor=False)
-        st.markdown(plain("; ".join(lines[1:])))
-        cells = stored.cells_of(state.sql, run, name)
+        st.subheader(f"Behind {escape_markdown(lines[0])}", anchor=False)
+        st.markdown(escape_markdown("; ".join(lines[1:])))
+        cells = stored.cells_of(state.sql, diagnosis, name)
         mine = panel_rows.cells_of_rows([row], cells)[0]
         if not mine:
             st.caption(
@@ -271,9 +281,9 @@ def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, pic
         cell = mine[0]
         if len(mine) > 1:
             cell = page.choose(
-                "Cell", mine, key=f"behind.{name}", show=lambda one: cell_words(one, names)
+                "Cell", mine, key=f"behind.{name}", show=lambda one: describe_panel_cell(one, names)
             )
-        clips = stored.clips_of(state.sql, run, name, cell)
+        clips = stored.clips_of(state.sql, diagnosis, name, cell)
         for kind, of_kind in clips.groupby("kind", sort=False):
             _both_ends(str(kind), of_kind)
 
@@ -281,7 +291,7 @@ def behind(run: stored.Run, name: str, frame: pd.DataFrame, view: PanelView, pic
 def _both_ends(kind: str, clips: pd.DataFrame) -> None:
     n = min(N_CLIPS, -(-len(clips) // 2))
     st.caption(
-        f"Influence of a clip: {plain(panel_rows.INFLUENCE.get(kind, kind))}. "
+        f"Influence of a clip: {escape_markdown(panel_rows.INFLUENCE.get(kind, kind))}. "
         f"{n} of {len(clips):,} stored clips at each end."
     )
     left, right = st.columns(2, gap="medium")
@@ -296,4 +306,4 @@ def _both_ends(kind: str, clips: pd.DataFrame) -> None:
 def _cards(side: pd.DataFrame) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["influence"], rows.iterrows(), strict=True):
-        segment_card(row.to_dict(), f"**{plain(f'{value:+.3f}')}**")
+        segment_card(row.to_dict(), f"**{escape_markdown(signed(value))}**")

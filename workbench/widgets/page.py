@@ -8,7 +8,7 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.errors import UntrustedCodeError, UsadError, in_words
+from usad_workbench.core.errors import UntrustedCodeError, UsadError, wrap_errors
 from usad_workbench.core.storage.csv_cells import write_csv
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.encoders import (
@@ -17,8 +17,8 @@ from usad_workbench.workbench.presenters.encoders import (
     named,
     student_of,
 )
-from usad_workbench.workbench.presenters.names import encoder_names, shown
-from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.text import escape_markdown
 
 Option = TypeVar("Option")
 
@@ -89,20 +89,20 @@ def not_compared() -> None:
 
 
 @contextmanager
-def errors_in_words() -> Iterator[None]:
+def show_errors() -> Iterator[None]:
     """Shows a user's error as text instead of a traceback, and goes on after the block."""
     try:
-        with in_words():
+        with wrap_errors():
             yield
     except UntrustedCodeError as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(escape_markdown(error), icon=":material/error:")
         st.caption("If you trust it, stop this app and start it again with")
         st.code(
             shlex.join(["usad", "workbench", str(state.workspace().folder), "--trust-remote-code"]),
             language="bash",
         )
     except UsadError as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(escape_markdown(error), icon=":material/error:")
 
 
 def choose(
@@ -157,10 +157,10 @@ def choose_encoder(
         options,
         key=key,
         default=default,
-        show=lambda one: named(one, roles, names) if roles else shown(one, names),
+        show=lambda one: named(one, roles, names) if roles else short_name(one, names),
     )
-    if shown(found, names) != found:
-        st.caption(plain(found))
+    if short_name(found, names) != found:
+        st.caption(escape_markdown(found))
     return found
 
 

@@ -10,7 +10,8 @@ from usad_workbench.core.errors import UsadError
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import sound
 from usad_workbench.workbench.presenters.figures import QUIET
-from usad_workbench.workbench.presenters.text import is_missing, plain, shorten, span
+from usad_workbench.workbench.presenters.numbers import is_missing, span
+from usad_workbench.workbench.presenters.text import escape_markdown, shorten
 
 
 def clip_player(clip: Clip, key: str, height: int = 250) -> None:
@@ -27,14 +28,14 @@ def clip_player(clip: Clip, key: str, height: int = 250) -> None:
 
 def segment_player(row: Mapping[Any, Any], key: str) -> None:
     """Who a segment is, its spectrogram and its sound."""
-    st.markdown(f"**{plain(shorten(row['clip_id'], 60))}**")
+    st.markdown(f"**{escape_markdown(shorten(row['clip_id'], 60))}**")
     st.caption(_about(row))
     if not _has_audio(row):
         return
     try:
         clip = state.segment_clip(str(row["path"]), float(row["start_s"]), float(row["end_s"]))
     except UsadError as error:
-        st.warning(plain(error))
+        st.warning(escape_markdown(error))
         return
     clip_player(clip, key)
 
@@ -44,7 +45,7 @@ def segment_card(row: Mapping[Any, Any], heading: str, note: str = "") -> None:
     with st.container(border=True, height="stretch"):
         words, picture = st.columns([4, 5], vertical_alignment="center", gap="small")
         with words:
-            st.markdown(f"{heading}  \n{plain(shorten(row['clip_id'], 60))}")
+            st.markdown(f"{heading}  \n{escape_markdown(shorten(row['clip_id'], 60))}")
             st.caption(_about(row) + (f"  \n{note}" if note else ""))
         with picture:
             if not _has_audio(row):
@@ -54,15 +55,15 @@ def segment_card(row: Mapping[Any, Any], heading: str, note: str = "") -> None:
                     str(row["path"]), float(row["start_s"]), float(row["end_s"])
                 )
             except UsadError as error:
-                st.warning(plain(error))
+                st.warning(escape_markdown(error))
                 return
             st.image(found.thumbnail, width="stretch", alt="Spectrogram")
             st.audio(found.wav, format="audio/wav")
 
 
 def _about(row: Mapping[Any, Any]) -> str:
-    parts = [] if is_missing(row["label"]) else [plain(shorten(row["label"], 60))]
-    parts += [plain(row["domain"]), plain(span(row["start_s"], row["end_s"]))]
+    parts = [] if is_missing(row["label"]) else [escape_markdown(shorten(row["label"], 60))]
+    parts += [escape_markdown(row["domain"]), escape_markdown(span(row["start_s"], row["end_s"]))]
     return " · ".join(parts)
 
 

@@ -13,7 +13,8 @@ from usad_workbench.indexes import search
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import hits
 from usad_workbench.workbench.presenters.clips import segments
-from usad_workbench.workbench.presenters.text import duration, plain
+from usad_workbench.workbench.presenters.numbers import duration
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.query_vectors import other_weights
 from usad_workbench.workbench.widgets import page
 
@@ -87,7 +88,10 @@ def choose_query() -> Query | None:
         return FromAudio(_cut(given))
     except UsadError as error:
         said = str(error).replace("the given audio", "It", 1)
-        st.error(f"{plain(given.name)} cannot be used. {plain(said)}", icon=":material/error:")
+        st.error(
+            f"{escape_markdown(given.name)} cannot be used. {escape_markdown(said)}",
+            icon=":material/error:",
+        )
         return None
 
 
@@ -106,7 +110,7 @@ def _given(kind: str) -> Any:
         st.session_state[kept] = given.name
     elif kept in st.session_state:
         st.warning(
-            f"{plain(st.session_state[kept])} is no longer here: the app keeps the latest uploads "
+            f"{escape_markdown(st.session_state[kept])} is no longer here: the app keeps the latest uploads "
             "of all who use it, up to a size. Hand it in again."
         )
     return given
@@ -140,7 +144,7 @@ def _collection() -> Query | None:
         persist_state="session",
     )
     if n > hits.MAX_OPTIONS:
-        st.caption(hits.options_in_words(len(options), n, text))
+        st.caption(hits.describe_options(len(options), n, text))
     if found is None:
         return None
     row = segments(state.sql, [found]).iloc[0]

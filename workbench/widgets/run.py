@@ -8,8 +8,9 @@ import streamlit as st
 from usad_workbench.workbench.presenters import runs, training
 from usad_workbench.workbench.presenters.colours import domain_colours
 from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.numbers import count, duration, number
 from usad_workbench.workbench.presenters.runs import Run, Status
-from usad_workbench.workbench.presenters.text import count, duration, number, plain
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
 
 
@@ -18,8 +19,8 @@ def headline(run: Run, status: Status) -> None:
     began = f", started from {run.started_from}" if run.started_from else ""
     taught = ", ".join(f"{name} ({domain})" for name, domain in run.teachers.items())
     st.markdown(
-        f"**{plain(run.name)}** · stage {run.stage}{plain(began)} · seed {run.seed} · "
-        f"teachers: {plain(taught)}"
+        f"**{escape_markdown(run.name)}** · stage {run.stage}{escape_markdown(began)} · seed {run.seed} · "
+        f"teachers: {escape_markdown(taught)}"
     )
     share = status.step / status.n_steps if status.n_steps else 0.0
     words = f"step {status.step:,} of {status.n_steps:,}, {status.words}"
@@ -46,23 +47,25 @@ def curves(
     palette = training.teacher_palette(teachers)
     steps = steps.assign(**{training.SPEED: runs.speed(steps, probes)})
     rows, size = training.thin(steps)
-    page.section("Loss", f"{training.loss_words(steps)} {training.lines_words(len(steps), size)}")
+    page.section(
+        "Loss", f"{training.describe_loss(steps)} {training.describe_lines(len(steps), size)}"
+    )
     lines = {label: (rows, column) for label, column in training.loss_columns(steps).items()}
     _show(training.curve_figure(lines, "loss", palette), f"{key}.loss", "Loss over steps.")
-    domains = training.domain_panels(steps)
+    domains = training.domain_facets(steps)
     if domains:
-        page.section("Loss by domain of the audio", "One panel per teacher.")
-        names = {domain for panel in domains.values() for domain in panel}
-        _panels(rows, domains, domain_colours(names), f"{key}.domains", shares_y=True)
-    terms = training.term_panels(steps)
+        page.section("Loss by domain of the audio", "One chart per teacher.")
+        names = {domain for facet in domains.values() for domain in facet}
+        _facets(rows, domains, domain_colours(names), f"{key}.domains", shares_y=True)
+    terms = training.term_facets(steps)
     if terms:
         page.section("The two terms of the loss", "Means over frames, before domain weights.")
-        _panels(rows, terms, palette, f"{key}.terms", shares_y=False)
+        _facets(rows, terms, palette, f"{key}.terms", shares_y=False)
     _probes(probes, key)
-    work = training.work_panels(steps)
+    work = training.work_facets(steps)
     if work:
         page.section("Learning rate, gradient and speed")
-        _panels(rows, work, {}, f"{key}.work", shares_y=False)
+        _facets(rows, work, {}, f"{key}.work", shares_y=False)
 
 
 def compare(
@@ -81,15 +84,15 @@ def compare(
         if column in (probes if is_probe else steps)
     }
     n = ", ".join(f"{name}: {len(rows):,}" for name, (rows, _) in found.items())
-    st.caption(f"Points drawn: {plain(n)}.")
+    st.caption(f"Points drawn: {escape_markdown(n)}.")
     _show(training.curve_figure(found, column, palette), "training.compare", f"{column} by run.")
 
 
 def origin(run: Run) -> None:
     """Recipe and provenance: what the run was made from."""
-    page.section("What it is made from", runs.data_words(run))
+    page.section("What it is made from", runs.describe_data(run))
     if run.started_from:
-        st.markdown(f"Stage {run.stage} started from **{plain(run.started_from)}**.")
+        st.markdown(f"Stage {run.stage} started from **{escape_markdown(run.started_from)}**.")
     teachers = runs.teacher_table(run)
     if len(teachers):
         table.show(teachers)
@@ -114,19 +117,19 @@ def _probes(probes: pd.DataFrame, key: str) -> None:
         f"n = {count(len(probes), 'evaluation')}. Bands are 95% intervals over clusters, "
         "dots chance; a task of fewer than 8 clusters has none.",
     )
-    _show(training.probe_figure(probes), f"{key}.probes", "Probes over steps, one panel per task.")
+    _show(training.probe_figure(probes), f"{key}.probes", "Probes over steps, one chart per task.")
 
 
-def _panels(
+def _facets(
     rows: pd.DataFrame,
-    panels: training.Panels,
+    facets: training.Facets,
     palette: Mapping[str, str],
     key: str,
     *,
     shares_y: bool,
 ) -> None:
-    words = f"{', '.join(panels)} over steps."
-    _show(training.panel_figure(rows, panels, palette, shares_y=shares_y), key, words)
+    words = f"{', '.join(facets)} over steps."
+    _show(training.facet_figure(rows, facets, palette, shares_y=shares_y), key, words)
 
 
 def _show(figure: object, key: str, words: str) -> None:

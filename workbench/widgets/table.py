@@ -9,7 +9,7 @@ from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import column_order
 from usad_workbench.workbench.presenters.headings import NUMBERS, WORDS, heading
 from usad_workbench.workbench.presenters.names import encoder_names, with_short_names
-from usad_workbench.workbench.presenters.text import plain
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets.page import download
 
 Height = int | Literal["auto"]
@@ -54,7 +54,9 @@ def show(
 
 def show_whole(frame: pd.DataFrame) -> None:
     """A table of text whose cells wrap: nothing of it is cut."""
-    st.table(frame.rename(columns=heading).map(plain).set_index(heading(str(frame.columns[0]))))
+    st.table(
+        frame.rename(columns=heading).map(escape_markdown).set_index(heading(str(frame.columns[0])))
+    )
 
 
 def pick_row(frame: pd.DataFrame, *, key: str, height: Height = "auto") -> int | None:

@@ -30,8 +30,14 @@ from usad_workbench.core.diagnosis.clip_factors import (
     continuous_columns,
     spaces_of,
 )
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.diagnosis.rules import AssociationRule
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.progress import Progress
@@ -65,36 +71,32 @@ deviations. ``slope``: of the student's d on this encoder's, over tests."""
 Row = dict[str, Any]
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """One row per test and space; drivers: target clips that lie nearest to an attribute."""
     rows: list[Row] = []
-    drivers: list[Drivers] = []
-    asked, warnings = asked_tests(material)
-    tests = [
-        (d, one)
-        for d in material.domains
-        for one in (*default_tests(material, d), *asked.get(d, ()))
-    ]
-    spaces = spaces_of(material)
-    numbers = continuous_columns(material)
+    drivers: list[InfluentialClips] = []
+    asked, warnings = asked_tests(data)
+    tests = [(d, one) for d in data.domains for one in (*default_tests(data, d), *asked.get(d, ()))]
+    spaces = spaces_of(data)
+    numbers = continuous_columns(data)
     for done, (domain, test) in enumerate(tests, start=1):
         confounds = _confounds(numbers, test)
         for encoder, layer in spaces:
-            row, found = _row(material, domain, test, encoder, layer)
+            row, found = _row(data, domain, test, encoder, layer)
             rows.append(row | {"confounds": confounds})
             if found is not None:
-                ids = material.clips.clip_id.iloc[np.concatenate([test.x, test.y])].tolist()
+                ids = data.clips.clip_id.iloc[np.concatenate([test.x, test.y])].tolist()
                 cell = cell_name(test=test.name, domain=domain, encoder=encoder, layer=layer)
-                drivers.append(drivers_of(cell, ids, found.s, "overlap"))
+                drivers.append(most_influential(cell, ids, found.s, "overlap"))
         progress(done, len(tests), NAME)
     q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
     for row, value in zip(rows, q.tolist(), strict=True):
         row["q_value"] = value
-    _inheritance(material, rows)
+    _inheritance(data, rows)
     return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=warnings)
 
 
-def asked_tests(material: Material) -> tuple[dict[str, list[AssociationTest]], list[str]]:
+def asked_tests(data: DiagnosisData) -> tuple[dict[str, list[AssociationTest]], list[str]]:
     """The tests of the rules by domain, and a warning for each that has no targets in any.
 
     Raises:
@@ -102,11 +104,11 @@ def asked_tests(material: Material) -> tuple[dict[str, list[AssociationTest]], l
     """
     found: dict[str, list[AssociationTest]] = {}
     warnings = []
-    for rule in material.config.associations:
-        sets = {side: _selected(material, rule, side) for side in ("x", "y", "a", "b")}
+    for rule in data.config.associations:
+        sets = {side: _selected(data, rule, side) for side in ("x", "y", "a", "b")}
         n_domains = 0
-        for domain in material.domains:
-            x, y = (np.intersect1d(sets[side], material.rows(domain)) for side in ("x", "y"))
+        for domain in data.domains:
+            x, y = (np.intersect1d(sets[side], data.rows(domain)) for side in ("x", "y"))
             if len(x) and len(y):
                 n_domains += 1
                 test = AssociationTest(name=rule.name, x=x, y=y, a=sets["a"], b=sets["b"])
@@ -116,23 +118,23 @@ def asked_tests(material: Material) -> tuple[dict[str, list[AssociationTest]], l
     return found, warnings
 
 
-def _selected(material: Material, rule: AssociationRule, side: str) -> Indices:
+def _selected(data: DiagnosisData, rule: AssociationRule, side: str) -> Indices:
     """Row numbers of the clips of this diagnosis that a condition holds for."""
     condition = str(getattr(rule, side))
     try:
-        chosen = material.workspace.clips(condition)
+        chosen = data.workspace.clips(condition)
     except QueryError as error:
         raise ConfigError(
             f"Association test {rule.name!r}, {side} = {condition!r}: {error}"
         ) from error
-    return np.flatnonzero(material.clips.clip_id.isin(chosen.clip_id).to_numpy())
+    return np.flatnonzero(data.clips.clip_id.isin(chosen.clip_id).to_numpy())
 
 
-def default_tests(material: Material, domain: str) -> list[AssociationTest]:
+def default_tests(data: DiagnosisData, domain: str) -> list[AssociationTest]:
     """The tests of one domain that the columns at hand allow."""
-    clips = material.clips.iloc[material.rows(domain)]
-    others = np.flatnonzero((material.clips.domain != domain).to_numpy())
-    attributes = _attributes(material, others)
+    clips = data.clips.iloc[data.rows(domain)]
+    others = np.flatnonzero((data.clips.domain != domain).to_numpy())
+    attributes = _attributes(data, others)
     tests, seen = [], set()
     for name in clips.columns:
         if name in CONTINUOUS or name in BOOKKEEPING - {"label"}:
@@ -164,10 +166,10 @@ def _two_levels(clips: pd.DataFrame, name: str) -> dict[str, Indices] | None:
     }
 
 
-def _attributes(material: Material, others: Indices) -> dict[str, tuple[Indices, Indices]]:
+def _attributes(data: DiagnosisData, others: Indices) -> dict[str, tuple[Indices, Indices]]:
     """Pairs of attribute sets among the clips of other domains."""
     found = {}
-    numbers = continuous_columns(material)
+    numbers = continuous_columns(data)
     for name, words in (("loudness_db", "loud or quiet"), ("duration_s", "long or short")):
         if name not in numbers:
             continue
@@ -180,15 +182,15 @@ def _attributes(material: Material, others: Indices) -> dict[str, tuple[Indices,
         pair = known[level >= high], known[level <= low]
         if low < high:
             found[words] = pair
-    sizes = material.clips.domain.iloc[others].value_counts()
-    names = [str(one) for one in sizes.index if one in material.domains][:2]
+    sizes = data.clips.domain.iloc[others].value_counts()
+    names = [str(one) for one in sizes.index if one in data.domains][:2]
     if len(names) == 2:
-        found[f"{names[0]} or {names[1]}"] = material.rows(names[0]), material.rows(names[1])
+        found[f"{names[0]} or {names[1]}"] = data.rows(names[0]), data.rows(names[1])
     return found
 
 
 def _row(
-    material: Material, domain: str, test: AssociationTest, encoder: str, layer: int
+    data: DiagnosisData, domain: str, test: AssociationTest, encoder: str, layer: int
 ) -> tuple[Row, AssociationResult | None]:
     targets = np.concatenate([test.x, test.y])
     row: Row = {
@@ -200,12 +202,12 @@ def _row(
         "p_value": math.nan,
         "d_raw": math.nan,
         "n_clips": len(targets),
-        "n_clusters": len(set(material.clusters(targets))),
+        "n_clusters": len(set(data.clusters(targets))),
         "reason": "",
     }
     try:
         found = association(
-            material.vectors(encoder, layer), test, material.clusters(), seed=material.config.seed
+            data.vectors(encoder, layer), test, data.clusters(), seed=data.config.seed
         )
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, None
@@ -237,11 +239,11 @@ def _confounds(numbers: pd.DataFrame, test: AssociationTest) -> dict[str, float]
     return found
 
 
-def _inheritance(material: Material, rows: list[Row]) -> None:
+def _inheritance(data: DiagnosisData, rows: list[Row]) -> None:
     """The student's last layer over tests, on every other encoder's."""
-    last = material.student_layers[-1]
-    student = [r["d"] for r in rows if r["encoder"] == material.student and r["layer"] == last]
-    for encoder in material.encoders[1:]:
+    last = data.student_layers[-1]
+    student = [r["d"] for r in rows if r["encoder"] == data.student and r["layer"] == last]
+    for encoder in data.encoders[1:]:
         mine = [row for row in rows if row["encoder"] == encoder]
         try:
             found = association_inheritance(student, [row["d"] for row in mine])

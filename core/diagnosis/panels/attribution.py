@@ -3,9 +3,14 @@
 import math
 from typing import Any
 
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
-from usad_workbench.core.diagnosis.thinning import thinned_rows
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.attribution import MIN_FIT, attribute, false_attribution
@@ -32,22 +37,24 @@ COLUMNS = {
 }
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """All teachers together, home or not, in every domain and at each of the few layers."""
     rows: list[dict[str, Any]] = []
-    drivers: list[Drivers] = []
-    jobs = [(d, n) for d in material.domains for n in material.student_layers]
+    drivers: list[InfluentialClips] = []
+    jobs = [(d, n) for d in data.domains for n in data.student_layers]
     for done, (domain, layer) in enumerate(jobs, start=1):
-        row, behind = _cell(material, domain, layer)
+        row, behind = _cell(data, domain, layer)
         rows.append(row)
         drivers += behind
         progress(done, len(jobs), NAME)
     return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
 
 
-def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], list[Drivers]]:
-    places = thinned_rows(material, domain)
-    clusters = material.clusters(places)
+def _cell(
+    data: DiagnosisData, domain: str, layer: int
+) -> tuple[dict[str, Any], list[InfluentialClips]]:
+    places = data.thinned_rows(domain)
+    clusters = data.clusters(places)
     row: dict[str, Any] = {
         "domain": domain,
         "layer": layer,
@@ -60,19 +67,19 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
     }
 
     def of(name: str) -> Any:
-        return material.vectors(name, material.matching_layer(name, layer), places)
+        return data.vectors(name, data.matching_layer(name, layer), places)
 
-    teachers = {name: of(name) for name in material.teachers}
-    student = material.vectors(material.student, layer, places)
+    teachers = {name: of(name) for name in data.teachers}
+    student = data.vectors(data.student, layer, places)
     try:
         found = attribute(
             student,
             teachers,
             clusters,
-            seed=material.config.seed,
-            n_permutations=min(N_PERMUTATIONS, material.config.n_permutations),
+            seed=data.config.seed,
+            n_permutations=min(N_PERMUTATIONS, data.config.n_permutations),
         )
-        controls = [of(name) for name in material.controls]
+        controls = [of(name) for name in data.controls]
         wrongly = false_attribution(student, teachers, controls, clusters) if controls else math.nan
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, []
@@ -98,9 +105,11 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
         "false_attribution": wrongly,
         "reason": "; ".join(notes),
     }
-    ids = material.clips.clip_id.to_numpy()[places].tolist()
+    ids = data.clips.clip_id.to_numpy()[places].tolist()
     return row, [
-        drivers_of(cell_name(domain=domain, layer=layer, teacher=name), ids, shares, "attribution")
+        most_influential(
+            cell_name(domain=domain, layer=layer, teacher=name), ids, shares, "attribution"
+        )
         for name, shares in found.clip_shares.items()
     ]
 

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import Panel, PanelKind
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.disagreement import FAMILIES, nearest_by_measure
-from usad_workbench.core.similarity.layers import thin_clusters
 
 NAME = "disagreements"
 COLUMNS = {
@@ -23,16 +22,16 @@ COLUMNS = {
 }
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """One row for each domain and each of the few student layers; teachers only.
 
     The values are the measures of each teacher without interval: who is nearest by a hair
     is nearest all the same, which the panel of similarities has intervals for.
     """
     rows: list[dict[str, Any]] = []
-    jobs = [(d, n) for d in material.domains for n in material.student_layers]
+    jobs = [(d, n) for d in data.domains for n in data.student_layers]
     for done, (domain, layer) in enumerate(jobs, start=1):
-        rows.append(_row(material, domain, layer))
+        rows.append(_row(data, domain, layer))
         progress(done, len(jobs), NAME)
     differ = sorted({row["domain"] for row in rows if row["n_nearest"] > 1})
     warnings = []
@@ -44,11 +43,9 @@ def compute(material: Material, progress: Progress) -> Panel:
     return Panel(name=NAME, columns=COLUMNS, rows=rows, warnings=warnings)
 
 
-def _row(material: Material, domain: str, layer: int) -> dict[str, Any]:
-    rows = material.rows(domain)
-    config = material.config
-    rows = rows[thin_clusters(material.clusters(rows), config.max_clips, config.seed)]
-    clusters = material.clusters(rows)
+def _row(data: DiagnosisData, domain: str, layer: int) -> dict[str, Any]:
+    rows = data.thinned_rows(domain)
+    clusters = data.clusters(rows)
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {
         "domain": domain,
         "layer": layer,
@@ -62,12 +59,12 @@ def _row(material: Material, domain: str, layer: int) -> dict[str, Any]:
     }
     try:
         found = nearest_by_measure(
-            material.vectors(material.student, layer, rows),
+            data.vectors(data.student, layer, rows),
             {
-                name: material.vectors(name, material.matching_layer(name, layer), rows)
-                for name in material.teachers
+                name: data.vectors(name, data.matching_layer(name, layer), rows)
+                for name in data.teachers
             },
-            k=config.k,
+            k=data.config.k,
             clusters=clusters,
         )
     except (ShapeError, DegenerateError) as error:

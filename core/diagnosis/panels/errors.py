@@ -10,25 +10,31 @@ from usad_workbench.core.bias.error_consistency import (
     excess_consistency,
     shared_confusions,
 )
-from usad_workbench.core.diagnosis.answers import (
+from usad_workbench.core.diagnosis.controls import controls_for, no_peer_words
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
+from usad_workbench.core.diagnosis.predictions import (
     NOT_STORED,
-    Answers,
-    answers,
+    TaskPredictions,
     are_stored,
     both_wrong,
+    task_predictions,
 )
-from usad_workbench.core.diagnosis.controls import controls_for, no_peer_words
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
 from usad_workbench.core.diagnosis.verdicts import answer_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg, family_p_values
-from usad_workbench.core.similarity.excess import Place
+from usad_workbench.core.similarity.excess import ControlSlot
 
 NAME = "errors"
-PLACES: tuple[Place, ...] = ("student", "teacher")
+SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
 COLUMNS = {
     "task": "VARCHAR",
     "domain": "VARCHAR",
@@ -72,25 +78,25 @@ N_RESAMPLES = 1000
 Row = dict[str, Any]
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Every teacher on every task, once for each place that has controls."""
-    tasks = material.tasks()
+    tasks = data.tasks()
     rows: list[Row] = []
-    drivers: list[Drivers] = []
+    drivers: list[InfluentialClips] = []
     warnings: dict[str, None] = {}
     for done, task in enumerate(tasks, start=1):
         try:
-            found = answers(material, task)
+            found = task_predictions(data, task)
         except (ShapeError, DegenerateError) as error:
             warnings[f"task {task.name}: {error}"] = None
             continue
         if not are_stored(found):
             warnings[NOT_STORED] = None
-        for teacher in material.teachers:
-            rows += _rows(material, task, teacher, found)
-            drivers.append(_drivers(material, task, teacher, found))
+        for teacher in data.teachers:
+            rows += _rows(data, task, teacher, found)
+            drivers.append(_drivers(data, task, teacher, found))
         progress(done, len(tasks), NAME)
-    _answer(rows, material.config.rules.alpha)
+    _answer(rows, data.config.rules.alpha)
     return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=list(warnings))
 
 
@@ -109,24 +115,24 @@ def _answer(rows: list[Row], alpha: float) -> None:
             row["copied"] = answer_of(is_shown, row["excess_ci_low"], row["excess_ci_high"])
 
 
-def _rows(material: Material, task: Task, teacher: str, found: Answers) -> list[Row]:
-    base = _consistency(material, task, teacher, found)
+def _rows(data: DiagnosisData, task: Task, teacher: str, found: TaskPredictions) -> list[Row]:
+    base = _consistency(data, task, teacher, found)
     rows = []
-    for place in PLACES:
-        controls = [name for name in controls_for(material, teacher, place) if name in found]
+    for slot in SLOTS:
+        controls = [name for name in controls_for(data, teacher, slot) if name in found]
         if not controls:
             continue
-        row = base | {"form": f"controls for the {place}", "controls": controls}
+        row = base | {"form": f"controls for the {slot}", "controls": controls}
         rows.append(row)
         if math.isnan(row["kappa"]):
             continue
         try:
             one = excess_consistency(
-                found[material.student].right,
+                found[data.student].right,
                 found[teacher].right,
                 [found[name].right for name in controls],
                 task.units,
-                place=place,
+                slot=slot,
             )
         except (ShapeError, DegenerateError) as error:
             row["reason"] = "; ".join(filter(None, (row["reason"], str(error))))
@@ -144,17 +150,16 @@ def _rows(material: Material, task: Task, teacher: str, found: Answers) -> list[
         }
     if not rows:
         why = (
-            f"no excess: no exchangeable control for {teacher} or the student"
-            f"{no_peer_words(material)}"
+            f"no excess: no exchangeable control for {teacher} or the student{no_peer_words(data)}"
         )
         reason = "; ".join(filter(None, (base["reason"], why)))
         rows.append(base | {"form": "none", "reason": reason})
     return rows
 
 
-def _consistency(material: Material, task: Task, teacher: str, found: Answers) -> Row:
+def _consistency(data: DiagnosisData, task: Task, teacher: str, found: TaskPredictions) -> Row:
     """Kappa, copy probability and shared confusions of student and teacher."""
-    student = found[material.student]
+    student = found[data.student]
     row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
     row |= {
         "task": task.name,
@@ -167,7 +172,7 @@ def _consistency(material: Material, task: Task, teacher: str, found: Answers) -
         "n_test": len(task.clip_ids),
         "reason": "",
     }
-    settings = {"n_resamples": N_RESAMPLES, "seed": material.config.seed}
+    settings = {"n_resamples": N_RESAMPLES, "seed": data.config.seed}
     one = error_consistency(student.right, found[teacher].right, task.units, **settings)
     row |= {key: getattr(one, key) for key in CONSISTENCY_KEYS}
     shared = shared_confusions(
@@ -204,10 +209,14 @@ CONSISTENCY_KEYS = (
 )
 
 
-def _drivers(material: Material, task: Task, teacher: str, found: Answers) -> Drivers:
+def _drivers(
+    data: DiagnosisData, task: Task, teacher: str, found: TaskPredictions
+) -> InfluentialClips:
     """Clips that both get wrong: 1 in the same way, 0.5 in another, mean over seeds."""
-    shared = both_wrong(found[material.student], found[teacher])
-    return drivers_of(cell_name(task=task.name, teacher=teacher), task.clip_ids, shared, "error")
+    shared = both_wrong(found[data.student], found[teacher])
+    return most_influential(
+        cell_name(task=task.name, teacher=teacher), task.clip_ids, shared, "error"
+    )
 
 
 PANEL = PanelKind(

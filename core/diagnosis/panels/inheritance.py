@@ -16,9 +16,15 @@ from usad_workbench.core.diagnosis.controls import (
     no_peer_words,
     rests_on,
 )
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.inheritance_verdict import LARGEST_EXCESS, doubt_of
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
 from usad_workbench.core.errors import DegenerateError, ShapeError
@@ -32,16 +38,15 @@ from usad_workbench.core.similarity import (
 )
 from usad_workbench.core.similarity._shares import clip_shares
 from usad_workbench.core.similarity.excess import (
+    ControlSlot,
     Excess,
-    Place,
     difference_of_excesses,
     excess_in,
 )
-from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "inheritance"
-PLACES: tuple[Place, ...] = ("student", "teacher")
+SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
 FORMS = {"student": "controls for the student", "teacher": "controls for the teacher"}
 ENOUGH_CONTROLS = 4
 """With fewer, one case against them has little power (module ``similarity.excess``)."""
@@ -83,7 +88,7 @@ COLUMNS = {
     "reason": "VARCHAR",
 }
 Row = dict[str, Any]
-Controls = Mapping[tuple[str, Place], Sequence[str]]
+Controls = Mapping[tuple[str, ControlSlot], Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,14 +107,14 @@ class _Setting:
     reason: str
     k: int
 
-    def excess(self, teacher: str, place: Place, controls: Sequence[str]) -> Excess:
+    def excess(self, teacher: str, slot: ControlSlot, controls: Sequence[str]) -> Excess:
         """The excess of student and teacher over the controls in one place."""
         if self.matrix is None:
             raise DegenerateError(self.reason)
-        order = self.in_student_place if place == "student" else self.in_teacher_place
-        places = [order.index(name) for name in controls]
+        order = self.in_student_place if slot == "student" else self.in_teacher_place
+        indices = [order.index(name) for name in controls]
         cell = (0, self.in_teacher_place.index(teacher))
-        return excess_in(self.matrix, cell, places, place)
+        return excess_in(self.matrix, cell, indices, slot)
 
     def similarity(self, teacher: str) -> float:
         """Of student and teacher."""
@@ -117,10 +122,10 @@ class _Setting:
             return math.nan
         return float(self.matrix.values[0, self.in_teacher_place.index(teacher)])
 
-    def influence(self, teacher: str, place: Place, controls: Sequence[str]) -> Matrix:
+    def influence(self, teacher: str, slot: ControlSlot, controls: Sequence[str]) -> Matrix:
         """What each clip adds to the excess `[clip]`; the mean over clips is the excess."""
         student = self.in_student_place[0]
-        pairs = [(c, teacher) if place == "student" else (student, c) for c in controls]
+        pairs = [(c, teacher) if slot == "student" else (student, c) for c in controls]
         others = np.mean([self._shares(*pair) for pair in pairs], axis=0)
         return np.asarray(self._shares(student, teacher) - others)
 
@@ -129,64 +134,58 @@ class _Setting:
         return clip_shares(x, y, self.clusters, measure=self.measure, k=self.k)
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Every teacher in every domain, home or not, at each of the few student layers."""
-    controls: dict[tuple[str, Place], list[str]] = {
-        (teacher, place): controls_for(material, teacher, place)
-        for teacher in material.teachers
-        for place in PLACES
+    controls: dict[tuple[str, ControlSlot], list[str]] = {
+        (teacher, slot): controls_for(data, teacher, slot)
+        for teacher in data.teachers
+        for slot in SLOTS
     }
-    matches = MatchTable(material)
+    matches = MatchTable(data)
     rows: list[Row] = []
-    drivers: list[Drivers] = []
+    drivers: list[InfluentialClips] = []
     known: dict[tuple[Any, ...], Excess] = {}
-    jobs = [(d, n) for d in material.domains for n in material.student_layers]
+    jobs = [(d, n) for d in data.domains for n in data.student_layers]
     for done, (domain, layer) in enumerate(jobs, start=1):
-        chosen = _thinned(material, domain)
+        chosen = data.thinned_rows(domain)
         for measure in MEASURES:
-            setting = _setting(material, domain, layer, measure, chosen, controls)
-            for teacher in material.teachers:
-                found, behind = _cells(material, setting, teacher, controls, matches, known)
+            setting = _setting(data, domain, layer, measure, chosen, controls)
+            for teacher in data.teachers:
+                found, behind = _cells(data, setting, teacher, controls, matches, known)
                 rows += found
                 drivers += behind
         progress(done, len(jobs), NAME)
-    _compare_home(material, rows, known)
-    _answer(rows, material.config.rules)
+    _compare_home(data, rows, known)
+    _answer(rows, data.config.rules)
     return Panel(
         name=NAME,
         columns=COLUMNS,
         rows=rows,
         drivers=drivers,
-        warnings=_warnings(material, controls, rows),
+        warnings=_warnings(data, controls, rows),
     )
 
 
-def _thinned(material: Material, domain: str) -> Indices:
-    rows = material.rows(domain)
-    config = material.config
-    return rows[thin_clusters(material.clusters(rows), config.max_clips, config.seed)]
-
-
 def _setting(
-    material: Material,
+    data: DiagnosisData,
     domain: str,
     layer: int,
     measure: Measure,
     rows: Indices,
     controls: Controls,
 ) -> _Setting:
-    def all_in(place: Place) -> list[str]:
+    def all_in(slot: ControlSlot) -> list[str]:
         return sorted(
-            {name for (_, one), names in controls.items() if one == place for name in names}
+            {name for (_, one), names in controls.items() if one == slot for name in names}
         )
 
-    mine = [material.student, *all_in("student")]
-    theirs = [*material.teachers, *all_in("teacher")]
+    mine = [data.student, *all_in("student")]
+    theirs = [*data.teachers, *all_in("teacher")]
     vectors = {
-        name: material.vectors(name, material.matching_layer(name, layer), rows)
+        name: data.vectors(name, data.matching_layer(name, layer), rows)
         for name in (*mine, *theirs)
     }
-    clusters = material.clusters(rows)
+    clusters = data.clusters(rows)
     matrix, reason = None, ""
     try:
         matrix = layer_similarity(
@@ -194,9 +193,9 @@ def _setting(
             [vectors[name] for name in theirs],
             clusters,
             measure=measure,
-            k=material.config.k,
+            k=data.config.k,
             n_permutations=0,
-            seed=material.config.seed,
+            seed=data.config.seed,
             max_clips=len(rows),
         )
     except (ShapeError, DegenerateError) as error:
@@ -206,58 +205,58 @@ def _setting(
         layer=layer,
         measure=measure,
         clusters=clusters,
-        clip_ids=material.clips.clip_id.to_numpy()[rows].tolist(),
+        clip_ids=data.clips.clip_id.to_numpy()[rows].tolist(),
         vectors=vectors,
         in_student_place=mine,
         in_teacher_place=theirs,
         matrix=matrix,
         reason=reason,
-        k=material.config.k,
+        k=data.config.k,
     )
 
 
 def _cells(
-    material: Material,
+    data: DiagnosisData,
     setting: _Setting,
     teacher: str,
     controls: Controls,
     matches: MatchTable,
     known: dict[tuple[Any, ...], Excess],
-) -> tuple[list[Row], list[Drivers]]:
+) -> tuple[list[Row], list[InfluentialClips]]:
     """One teacher's rows in one setting: one for each place that has controls."""
     rows: list[Row] = []
-    drivers: list[Drivers] = []
-    for place in PLACES:
-        names = controls[teacher, place]
+    drivers: list[InfluentialClips] = []
+    for slot in SLOTS:
+        names = controls[teacher, slot]
         if not names:
             continue
-        row = _empty(material, setting, teacher) | {
-            "form": FORMS[place],
+        row = _empty(data, setting, teacher) | {
+            "form": FORMS[slot],
             "controls": list(names),
-            "rests_on": rests_on(material, names, place),
+            "rests_on": rests_on(data, names, slot),
         }
-        instead_of = material.student if place == "student" else teacher
+        instead_of = data.student if slot == "student" else teacher
         match = matches.match(instead_of, names, setting.layer, setting.domain)
         row |= {key: getattr(match, key) for key in MATCH_KEYS}
         rows.append(row)
         try:
-            found = setting.excess(teacher, place, names)
+            found = setting.excess(teacher, slot, names)
         except (ShapeError, DegenerateError) as error:
             row["reason"] = str(error)
             continue
-        row |= _numbers(found, material.config.rules.alpha)
+        row |= _numbers(found, data.config.rules.alpha)
         known[_key(row)] = found
         cell = cell_name(**{name: row[name] for name in CELL_KEYS})
-        influence = setting.influence(teacher, place, names)
+        influence = setting.influence(teacher, slot, names)
         kind = "overlap" if setting.measure == "mutual_knn" else "attribution"
-        drivers.append(drivers_of(cell, setting.clip_ids, influence, kind))
+        drivers.append(most_influential(cell, setting.clip_ids, influence, kind))
     if not rows:
-        home = material.roles[teacher].domain or "any"
+        home = data.roles[teacher].domain or "any"
         reason = (
             f"no exchangeable control: no peer of the student without {teacher}, and no encoder of home "
-            f"domain {home} that did not teach{no_peer_words(material)}"
+            f"domain {home} that did not teach{no_peer_words(data)}"
         )
-        rows.append(_empty(material, setting, teacher) | {"form": "none", "reason": reason})
+        rows.append(_empty(data, setting, teacher) | {"form": "none", "reason": reason})
     return rows, drivers
 
 
@@ -277,13 +276,13 @@ def _key(row: Row) -> tuple[Any, ...]:
     return tuple(row[name] for name in CELL_KEYS)
 
 
-def _empty(material: Material, setting: _Setting, teacher: str) -> Row:
+def _empty(data: DiagnosisData, setting: _Setting, teacher: str) -> Row:
     row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
     return row | {
         "teacher": teacher,
         "domain": setting.domain,
         "layer": setting.layer,
-        "teacher_layer": material.matching_layer(teacher, setting.layer),
+        "teacher_layer": data.matching_layer(teacher, setting.layer),
         "measure": setting.measure,
         "p_kind": "none",
         "inherited": "not testable",
@@ -312,15 +311,15 @@ def _numbers(found: Excess, alpha: float) -> Row:
 
 
 def _compare_home(
-    material: Material, rows: list[Row], known: Mapping[tuple[Any, ...], Excess]
+    data: DiagnosisData, rows: list[Row], known: Mapping[tuple[Any, ...], Excess]
 ) -> None:
     """Adds to each row of a teacher's home domain its excess minus that of other domains."""
     for row in rows:
-        if row["domain"] != material.roles[row["teacher"]].domain or _key(row) not in known:
+        if row["domain"] != data.roles[row["teacher"]].domain or _key(row) not in known:
             continue
         others = [
             known[key]
-            for domain in material.domains
+            for domain in data.domains
             if domain != row["domain"] and (key := _key(row | {"domain": domain})) in known
         ]
         if others:
@@ -359,11 +358,11 @@ def _answer(rows: list[Row], rules: Rules) -> None:
             row["reason"] = "; ".join(filter(None, (row["reason"], note)))
 
 
-def _warnings(material: Material, controls: Controls, rows: Sequence[Row]) -> list[str]:
+def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Row]) -> list[str]:
     found = []
     few = []
-    for teacher in material.teachers:
-        counts = [len(controls[teacher, place]) for place in PLACES]
+    for teacher in data.teachers:
+        counts = [len(controls[teacher, slot]) for slot in SLOTS]
         if max(counts) < ENOUGH_CONTROLS:
             few.append(
                 f"{teacher} has {counts[0]} controls for the student and {counts[1]} for the teacher"
@@ -381,7 +380,7 @@ def _warnings(material: Material, controls: Controls, rows: Sequence[Row]) -> li
             f"controls differ by more than {MATCHED_ACCURACY:.0%} in accuracy from those they "
             f"stand for: {', '.join(unmatched)}"
         )
-    others = no_peer_words(material)
+    others = no_peer_words(data)
     if others:
         found.append(f"controls that are left out in the student's place{others}")
     for words in dict.fromkeys(str(r["rests_on"]) for r in rows if r["rests_on"]):

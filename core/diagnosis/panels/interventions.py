@@ -6,6 +6,7 @@ teacher's, above the controls'. ``cause``: one change that moves student and tea
 more (a fragility) or both less (an invariance) than it moves the controls.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +21,19 @@ from usad_workbench.core.bias.displacement import (
     sensitivity,
     spread,
 )
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.intervention_runs import (
     NOT_MEASURED,
     Measured,
     measure_interventions,
 )
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.diagnosis.verdicts import answer_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.interventions import INTERVENTIONS
@@ -67,31 +74,31 @@ Row = dict[str, Any]
 class _Job:
     """What the rows are made from."""
 
-    material: Material
+    data: DiagnosisData
     measured: Measured
     found: dict[tuple[str, int, str], Sensitivity] = field(default_factory=dict)
     """By encoder, layer and domain."""
     rows: list[Row] = field(default_factory=list)
-    drivers: list[Drivers] = field(default_factory=list)
+    drivers: list[InfluentialClips] = field(default_factory=list)
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Sensitivities of every layer, profiles and causes at the student's chosen layers."""
-    job = _Job(material=material, measured=measure_interventions(material, progress))
-    for domain in material.domains:
-        for encoder in material.encoders:
-            for layer in material.layers(encoder):
+    job = _Job(data=data, measured=measure_interventions(data, progress))
+    for domain in data.domains:
+        for encoder in data.encoders:
+            for layer in data.layers(encoder):
                 _sensitivity_rows(job, encoder, layer, domain)
-    for domain in material.domains:
-        for layer in material.student_layers:
-            for teacher in material.teachers:
+    for domain in data.domains:
+        for layer in data.student_layers:
+            for teacher in data.teachers:
                 _profile_rows(job, teacher, layer, domain)
     profiles = [row for row in job.rows if row["kind"] == "profile"]
     q = benjamini_hochberg(np.array([row["p_value"] for row in profiles]))
     for row, value in zip(profiles, q.tolist(), strict=True):
         row["q_value"] = value
         if np.isfinite(value):
-            is_shown = value <= material.config.rules.alpha and row["excess"] > 0
+            is_shown = value <= data.config.rules.alpha and row["excess"] > 0
             row["inherited"] = answer_of(is_shown, row["ci_low"], row["ci_high"])
     return Panel(
         name=NAME,
@@ -135,15 +142,15 @@ def _sensitivity_rows(job: _Job, encoder: str, layer: int, domain: str) -> None:
 def _sensitivity(
     job: _Job, encoder: str, layer: int, domain: str, distances: np.ndarray[Any, Any]
 ) -> Sensitivity:
-    material = job.material
-    rows = material.rows(domain)
-    labels = material.clips.label.to_numpy()[rows]
+    data = job.data
+    rows = data.rows(domain)
+    labels = data.clips.label.to_numpy()[rows]
     known = np.array([isinstance(one, str) for one in labels], dtype=bool)
     # A clip without a label is a class of its own: it is nobody's neighbour within a class.
     names = np.array(
         [f"l:{a}" if ok else f"c:{i}" for i, (a, ok) in enumerate(zip(labels, known, strict=True))]
     )
-    scale = spread(material.vectors(encoder, layer, rows), names, material.clusters(rows))
+    scale = spread(data.vectors(encoder, layer, rows), names, data.clusters(rows))
     mine = (job.measured.clips.domain == domain).to_numpy()
     usable = np.isfinite(distances).any(axis=0)
     clusters = [str(one) for one in job.measured.clips.cluster_id.to_numpy()[mine][usable]]
@@ -172,28 +179,28 @@ def _add_sensitivity(
             "reason": reason,
         }
         job.rows.append(row)
-        if base["encoder"] == job.material.student:
+        if base["encoder"] == job.data.student:
             cell = cell_name(
                 **{
                     k: row[k]
                     for k in ("kind", "intervention", "strength", "domain", "encoder", "layer")
                 }
             )
-            job.drivers.append(drivers_of(cell, ids, distances[i], "displacement"))
+            job.drivers.append(most_influential(cell, ids, distances[i], "displacement"))
 
 
 def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
     """The profile's similarity to one teacher's, and the causes behind it."""
-    material = job.material
-    theirs_layer = material.matching_layer(teacher, layer)
-    student = job.found.get((material.student, layer, domain))
+    data = job.data
+    theirs_layer = data.matching_layer(teacher, layer)
+    student = job.found.get((data.student, layer, domain))
     theirs = job.found.get((teacher, theirs_layer, domain))
     base = {
         "kind": "profile",
         "teacher": teacher,
         "teacher_layer": theirs_layer,
         "domain": domain,
-        "encoder": material.student,
+        "encoder": data.student,
         "layer": layer,
         "p_value": np.nan,
         "q_value": np.nan,
@@ -205,10 +212,10 @@ def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
         job.rows.append(base | {"n_clips": 0, "n_clusters": 0, "reason": NOT_MEASURED})
         return
     controls = [
-        job.found[name, material.matching_layer(name, layer), domain]
-        for name in material.controls
-        if material.roles[name].domain in (None, domain)
-        and (name, material.matching_layer(name, layer), domain) in job.found
+        job.found[name, data.matching_layer(name, layer), domain]
+        for name in data.controls
+        if data.roles[name].domain in (None, domain)
+        and (name, data.matching_layer(name, layer), domain) in job.found
     ]
     counts = {
         "n_controls": len(controls),
@@ -235,11 +242,18 @@ def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
             "reason": excess.reason,
         }
     )
+    job.rows += _cause_rows(base | counts, student, theirs, controls)
+
+
+def _cause_rows(
+    base: Row, student: Sensitivity, teacher: Sensitivity, controls: Sequence[Sensitivity]
+) -> list[Row]:
+    """One row for each change: does it move student and teacher alike, unlike the controls?"""
+    rows = []
     for i, one in enumerate(INTERVENTIONS):
-        mine, other = (excess_of_cause(x, controls, i) for x in (student, theirs))
-        job.rows.append(
+        mine, other = (excess_of_cause(x, controls, i) for x in (student, teacher))
+        rows.append(
             base
-            | counts
             | {
                 "kind": "cause",
                 "intervention": one.name,
@@ -255,6 +269,7 @@ def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
                 "reason": mine.reason,
             }
         )
+    return rows
 
 
 PANEL = PanelKind(

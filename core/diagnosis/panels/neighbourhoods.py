@@ -17,8 +17,14 @@ from usad_workbench.core.bias.neighbourhoods import (
     mean_interval,
 )
 from usad_workbench.core.diagnosis.clip_factors import content_label, spaces_of
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 
@@ -54,16 +60,16 @@ COLUMNS = {
 Row = dict[str, Any]
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """One row per domain and space; drivers: hubs, and clips whose neighbours are elsewhere."""
     rows: list[Row] = []
-    drivers: list[Drivers] = []
-    contents = {one: content_label(material, one) for one in material.domains}
-    spaces = spaces_of(material)
+    drivers: list[InfluentialClips] = []
+    contents = {one: content_label(data, one) for one in data.domains}
+    spaces = spaces_of(data)
     for done, (encoder, layer) in enumerate(spaces, start=1):
-        leaks = _leakages(material, encoder, layer)
-        for domain in material.domains:
-            row, clips = _row(material, domain, encoder, layer, contents[domain])
+        leaks = _leakages(data, encoder, layer)
+        for domain in data.domains:
+            row, clips = _row(data, domain, encoder, layer, contents[domain])
             leak = leaks.get(domain)
             if isinstance(leak, str):
                 row["reason"] = row["reason"] or leak
@@ -72,19 +78,19 @@ def compute(material: Material, progress: Progress) -> Panel:
                 clips["leakage"] = leak.leaking
             rows.append(row)
             cell = cell_name(domain=domain, encoder=encoder, layer=layer)
-            ids = material.clips.clip_id.iloc[material.rows(domain)].tolist()
-            drivers += [drivers_of(cell, ids, values, kind) for kind, values in clips.items()]
+            ids = data.clips.clip_id.iloc[data.rows(domain)].tolist()
+            drivers += [most_influential(cell, ids, values, kind) for kind, values in clips.items()]
         progress(done, len(spaces), NAME)
     return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
 
 
 def _row(
-    material: Material, domain: str, encoder: str, layer: int, content: tuple[str, list[str]]
+    data: DiagnosisData, domain: str, encoder: str, layer: int, content: tuple[str, list[str]]
 ) -> tuple[Row, dict[str, np.ndarray]]:
-    where = material.rows(domain)
-    x, clusters = material.vectors(encoder, layer, where), material.clusters(where)
+    where = data.rows(domain)
+    x, clusters = data.vectors(encoder, layer, where), data.clusters(where)
     column, labels = content
-    k = material.config.k
+    k = data.config.k
     row: Row = {
         "domain": domain,
         "encoder": encoder,
@@ -128,20 +134,18 @@ def _row(
     return row, clips
 
 
-def _leakages(material: Material, encoder: str, layer: int) -> dict[str, Leakage | str]:
+def _leakages(data: DiagnosisData, encoder: str, layer: int) -> dict[str, Leakage | str]:
     """By domain; a reason where there is none."""
-    rows: Indices = np.sort(np.concatenate([material.rows(one) for one in material.domains]))
-    domains = material.clips.domain.iloc[rows].tolist()
-    if len(material.domains) < 2:
-        return {one: "no leakage: one domain only" for one in material.domains}
+    rows: Indices = np.sort(np.concatenate([data.rows(one) for one in data.domains]))
+    domains = data.clips.domain.iloc[rows].tolist()
+    if len(data.domains) < 2:
+        return {one: "no leakage: one domain only" for one in data.domains}
     try:
-        clusters = material.clusters(rows)
-        near = centred_neighbours(
-            material.vectors(encoder, layer, rows), material.config.k, clusters
-        )
-        return {one: leakage(near, domains, clusters, one) for one in material.domains}
+        clusters = data.clusters(rows)
+        near = centred_neighbours(data.vectors(encoder, layer, rows), data.config.k, clusters)
+        return {one: leakage(near, domains, clusters, one) for one in data.domains}
     except (ShapeError, DegenerateError) as error:
-        return {one: str(error) for one in material.domains}
+        return {one: str(error) for one in data.domains}
 
 
 def _leakage_columns(found: Leakage) -> Row:

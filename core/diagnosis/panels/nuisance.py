@@ -25,11 +25,17 @@ from usad_workbench.core.bias.nuisance import (
     probe_nuisance,
     profile_inheritance,
 )
-from usad_workbench.core.bias.nuisance_share import CarriedShare, Erasable, carried_share
+from usad_workbench.core.bias.nuisance_share import ErasedPair, NuisanceShare, carried_share
 from usad_workbench.core.diagnosis.clip_factors import ClipFactor, clip_factors, spaces_of
 from usad_workbench.core.diagnosis.controls import controls_for
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.tasks import Task, untestable
 from usad_workbench.core.progress import Progress
@@ -95,29 +101,29 @@ class _Cells:
     results: dict[tuple[str, int], NuisanceResult] = field(default_factory=dict)
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """One row per factor, domain and space; drivers: the clips that are misread most."""
-    spaces = spaces_of(material)
+    spaces = spaces_of(data)
     cells = [
         _Cells(factor=one, domain=domain)
-        for domain in material.domains
-        for one in clip_factors(material, domain)
+        for domain in data.domains
+        for one in clip_factors(data, domain)
     ]
-    drivers: list[Drivers] = []
+    drivers: list[InfluentialClips] = []
     for done, cell in enumerate(cells, start=1):
         for encoder, layer in spaces:
-            cell.rows[encoder, layer] = _row(material, cell, encoder, layer)
+            cell.rows[encoder, layer] = _row(data, cell, encoder, layer)
             found = cell.results.get((encoder, layer))
             if found is not None:
                 name = cell_name(
                     factor=cell.factor.name, domain=cell.domain, encoder=encoder, layer=layer
                 )
-                ids = material.clips.clip_id.iloc[cell.factor.rows].tolist()
-                drivers.append(drivers_of(name, ids, found.misread, "error"))
-        _compare(material, cell, spaces)
-        _carried(material, cell, dict(spaces))
+                ids = data.clips.clip_id.iloc[cell.factor.rows].tolist()
+                drivers.append(most_influential(name, ids, found.misread, "error"))
+        _compare(data, cell, spaces)
+        _carried(data, cell, dict(spaces))
         progress(done, len(cells), NAME)
-    _profiles(material, cells, spaces)
+    _profiles(data, cells, spaces)
     rows = [row for cell in cells for row in cell.rows.values()]
     q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
     for row, value in zip(rows, q.tolist(), strict=True):
@@ -125,9 +131,9 @@ def compute(material: Material, progress: Progress) -> Panel:
     return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
 
 
-def _row(material: Material, cell: _Cells, encoder: str, layer: int) -> Row:
+def _row(data: DiagnosisData, cell: _Cells, encoder: str, layer: int) -> Row:
     one = cell.factor
-    clusters = material.clusters(one.rows)
+    clusters = data.clusters(one.rows)
     row: Row = {
         "factor": one.name,
         "domain": cell.domain,
@@ -144,7 +150,7 @@ def _row(material: Material, cell: _Cells, encoder: str, layer: int) -> Row:
     }
     if one.factor is None:
         return row
-    x, config = material.vectors(encoder, layer, one.rows), material.config
+    x, config = data.vectors(encoder, layer, one.rows), data.config
     try:
         found = probe_nuisance(
             x,
@@ -168,16 +174,16 @@ def _row(material: Material, cell: _Cells, encoder: str, layer: int) -> Row:
         "null_kind": found.null_kind,
         "reason": found.reason,
     }
-    return row | _erased(material, cell, encoder, layer, row["reason"])
+    return row | _erased(data, cell, encoder, layer, row["reason"])
 
 
-def _erased(material: Material, cell: _Cells, encoder: str, layer: int, reason: str) -> Row:
+def _erased(data: DiagnosisData, cell: _Cells, encoder: str, layer: int, reason: str) -> Row:
     """Erasure columns; the perceptron and the tasks for the student's last layer alone."""
     one = cell.factor
     if one.factor is None:
         return {}
-    x, clusters = material.vectors(encoder, layer, one.rows), material.clusters(one.rows)
-    seed = material.config.seed
+    x, clusters = data.vectors(encoder, layer, one.rows), data.clusters(one.rows)
+    seed = data.config.seed
     try:
         check = check_erasure(x, one.factor, clusters, seed=seed)
         row: Row = {
@@ -186,23 +192,23 @@ def _erased(material: Material, cell: _Cells, encoder: str, layer: int, reason: 
             "after_erasure_ci_low": check.after_ci_low,
             "after_erasure_ci_high": check.after_ci_high,
         }
-        if encoder == material.student and layer == material.student_layers[-1]:
+        if encoder == data.student and layer == data.student_layers[-1]:
             if not one.factor.is_continuous:
                 row["after_erasure_mlp"] = check_erasure(
                     x, one.factor, clusters, reader="mlp", n_folds=3, seed=seed
                 ).after
-            row |= _reliances(material, cell, encoder, layer)
+            row |= _reliances(data, cell, encoder, layer)
     except (ShapeError, DegenerateError) as error:
         return {"reason": "; ".join(filter(None, [reason, str(error)]))}
     return row
 
 
-def _reliances(material: Material, cell: _Cells, encoder: str, layer: int) -> Row:
+def _reliances(data: DiagnosisData, cell: _Cells, encoder: str, layer: int) -> Row:
     """What each task of these clips loses with the factor."""
     one = cell.factor
     found = {}
-    for task in material.tasks():
-        places = material.places(task.clip_ids)
+    for task in data.tasks():
+        places = data.rows_of_clips(task.clip_ids)
         kept = np.flatnonzero(np.isin(places, one.rows))
         part = task.take(kept)
         if one.factor is None or untestable(part):
@@ -213,12 +219,12 @@ def _reliances(material: Material, cell: _Cells, encoder: str, layer: int) -> Ro
             continue
         try:
             found[task.name] = reliance(
-                material.vectors(encoder, layer, places[kept]),
+                data.vectors(encoder, layer, places[kept]),
                 nuisance,
                 categorical(part.labels.tolist()),
                 part.units.tolist(),
                 part.groups.tolist(),
-                seed=material.config.seed,
+                seed=data.config.seed,
             )
         except (ShapeError, DegenerateError):
             continue  # a label in one group alone: the task has no folds on these clips
@@ -235,47 +241,47 @@ def _is_decided(task: Task, values: np.ndarray) -> bool:
     return pairs == len(set(task.labels))
 
 
-def _compare(material: Material, cell: _Cells, spaces: Sequence[tuple[str, int]]) -> None:
+def _compare(data: DiagnosisData, cell: _Cells, spaces: Sequence[tuple[str, int]]) -> None:
     """Excess over the controls, and the student against its best teacher."""
     layers = dict(reversed(spaces))
-    level = _mean([cell.rows[name, layers[name]]["selectivity"] for name in material.controls])
+    level = _mean([cell.rows[name, layers[name]]["selectivity"] for name in data.controls])
     for row in cell.rows.values():
         row["excess"] = row["selectivity"] - level
     teachers = [
         cell.results[name, layers[name]]
-        for name in material.teachers
+        for name in data.teachers
         if (name, layers[name]) in cell.results
     ]
     if not teachers or cell.factor.factor is None:
         return
-    clusters = material.clusters(cell.factor.rows)
-    for layer in material.student_layers:
-        mine = cell.results.get((material.student, layer))
+    clusters = data.clusters(cell.factor.rows)
+    for layer in data.student_layers:
+        mine = cell.results.get((data.student, layer))
         if mine is not None:
-            gap = amplification(cell.factor.factor, mine, teachers, clusters, material.config.seed)
-            cell.rows[material.student, layer] |= {
+            gap = amplification(cell.factor.factor, mine, teachers, clusters, data.config.seed)
+            cell.rows[data.student, layer] |= {
                 "amplification": gap.value,
                 "amplification_ci_low": gap.ci_low,
                 "amplification_ci_high": gap.ci_high,
             }
 
 
-def _carried(material: Material, cell: _Cells, layers: Mapping[str, int]) -> None:
+def _carried(data: DiagnosisData, cell: _Cells, layers: Mapping[str, int]) -> None:
     """How much of the similarity to each teacher and control the factor carries."""
-    one, seed = cell.factor, material.config.seed
+    one, seed = cell.factor, data.config.seed
     if one.factor is None:
         return
-    chosen = thin_clusters(material.clusters(one.rows), material.config.max_clips, seed)
+    chosen = thin_clusters(data.clusters(one.rows), data.config.max_clips, seed)
     rows, factor = one.rows[chosen], one.factor.with_values(one.factor.values[chosen])
-    known: dict[str, CarriedShare] = {}
+    known: dict[str, NuisanceShare] = {}
     try:
-        student = Erasable(material.vectors(material.student, layers[material.student], rows))
+        student = ErasedPair(data.vectors(data.student, layers[data.student], rows))
     except DegenerateError:
         return  # its own row says why
-    for name in (*material.teachers, *material.controls):
+    for name in (*data.teachers, *data.controls):
         try:
-            other = Erasable(material.vectors(name, layers[name], rows))
-            found = carried_share(student, other, factor, material.clusters(rows), seed=seed)
+            other = ErasedPair(data.vectors(name, layers[name], rows))
+            found = carried_share(student, other, factor, data.clusters(rows), seed=seed)
         except (ShapeError, DegenerateError):
             continue  # its own row says why
         known[name] = found
@@ -289,8 +295,8 @@ def _carried(material: Material, cell: _Cells, layers: Mapping[str, int]) -> Non
             "carried_by_chance": found.by_chance,
             "reason": _joined(row["reason"], found.reason),
         }
-    for name in material.teachers:
-        others = [known[n] for n in controls_for(material, name, "teacher") if n in known]
+    for name in data.teachers:
+        others = [known[n] for n in controls_for(data, name, "teacher") if n in known]
         if name in known and others:
             cell.rows[name, layers[name]] |= {
                 "excess_similarity": known[name].similarity - _mean([o.similarity for o in others]),
@@ -304,19 +310,19 @@ def _joined(*reasons: str) -> str:
 
 
 def _profiles(
-    material: Material, cells: Sequence[_Cells], spaces: Sequence[tuple[str, int]]
+    data: DiagnosisData, cells: Sequence[_Cells], spaces: Sequence[tuple[str, int]]
 ) -> None:
     """Correlation of the student's profile with each teacher's, both above the controls."""
-    if not cells or not material.controls:
+    if not cells or not data.controls:
         return
     layers = dict(spaces)  # the student's last layer
 
     def profile(name: str) -> list[float]:
         return [cell.rows[name, layers[name]]["selectivity"] for cell in cells]
 
-    controls = [profile(name) for name in material.controls]
-    for name in material.teachers:
-        found = profile_inheritance(profile(material.student), profile(name), controls)
+    controls = [profile(name) for name in data.controls]
+    for name in data.teachers:
+        found = profile_inheritance(profile(data.student), profile(name), controls)
         for cell in cells:
             row = cell.rows[name, layers[name]]
             row["profile_correlation"], row["n_factors"] = found.correlation, found.n_factors

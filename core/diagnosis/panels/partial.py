@@ -3,9 +3,8 @@
 import math
 from typing import Any
 
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import Panel, PanelKind
-from usad_workbench.core.diagnosis.thinning import thinned_rows
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.partial import partial_cka
@@ -26,19 +25,19 @@ COLUMNS = {
 }
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Each teacher with all others taken out, in every domain and at each of the few layers."""
     rows: list[dict[str, Any]] = []
-    jobs = [(d, n) for d in material.domains for n in material.student_layers]
+    jobs = [(d, n) for d in data.domains for n in data.student_layers]
     for done, (domain, layer) in enumerate(jobs, start=1):
-        rows += _cells(material, domain, layer)
+        rows += _cells(data, domain, layer)
         progress(done, len(jobs), NAME)
     return Panel(name=NAME, columns=COLUMNS, rows=rows)
 
 
-def _cells(material: Material, domain: str, layer: int) -> list[dict[str, Any]]:
-    places = thinned_rows(material, domain)
-    clusters = material.clusters(places)
+def _cells(data: DiagnosisData, domain: str, layer: int) -> list[dict[str, Any]]:
+    places = data.thinned_rows(domain)
+    clusters = data.clusters(places)
     empty: dict[str, Any] = {
         "domain": domain,
         "layer": layer,
@@ -48,12 +47,11 @@ def _cells(material: Material, domain: str, layer: int) -> list[dict[str, Any]]:
         "reason": "",
     }
     teachers = {
-        name: material.vectors(name, material.matching_layer(name, layer), places)
-        for name in material.teachers
+        name: data.vectors(name, data.matching_layer(name, layer), places) for name in data.teachers
     }
     given = {name: [other for other in teachers if other != name] for name in teachers}
     try:
-        found = partial_cka(material.vectors(material.student, layer, places), teachers, clusters)
+        found = partial_cka(data.vectors(data.student, layer, places), teachers, clusters)
     except (ShapeError, DegenerateError) as error:
         return [
             empty | {"teacher": name, "given": given[name], "reason": str(error)}

@@ -13,9 +13,20 @@ from usad_workbench.core.bias.routing import (
     mcnemar_p_value,
     pareto_front,
 )
-from usad_workbench.core.diagnosis.answers import NOT_STORED, Answers, answers, are_stored
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
+from usad_workbench.core.diagnosis.predictions import (
+    NOT_STORED,
+    TaskPredictions,
+    are_stored,
+    task_predictions,
+)
 from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, break_even_words
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.evaluation.systems import (
@@ -64,48 +75,48 @@ COLUMNS = {
 }
 COSTS = ("n_params", "n_params_resident", "flops_per_s", "rtf", "embedding_bytes")
 Row = dict[str, Any]
-Asked = Sequence[tuple[Task, Answers]]
+Asked = Sequence[tuple[Task, TaskPredictions]]
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Every system on every task, then on the mean of each domain's tasks."""
-    tasks = material.tasks()
-    asked: list[tuple[Task, Answers]] = []
+    tasks = data.tasks()
+    asked: list[tuple[Task, TaskPredictions]] = []
     warnings: dict[str, None] = {}
     for done, task in enumerate(tasks, start=1):
         try:
-            asked.append((task, answers(material, task)))
+            asked.append((task, task_predictions(data, task)))
         except (ShapeError, DegenerateError) as error:
             warnings[f"task {task.name}: {error}"] = None
         progress(done, len(tasks), NAME)
     if any(not are_stored(found) for _, found in asked):
         warnings[NOT_STORED] = None
-    costs = _costs(material)
+    costs = _costs(data)
     rows: list[Row] = []
-    drivers: list[Drivers] = []
+    drivers: list[InfluentialClips] = []
     for task, found in asked:
-        for system in _systems(material, [(task, found)]):
-            rows.append(_row(material, system, [(task, found)], task.name, costs))
-            if system != material.student:
-                drivers.append(_differing(material, system, task, found))
+        for system in _systems(data, [(task, found)]):
+            rows.append(_row(data, system, [(task, found)], task.name, costs))
+            if system != data.student:
+                drivers.append(_differing(data, system, task, found))
     for domain in dict.fromkeys(task.domain for task, _ in asked):
         mine = [(task, found) for task, found in asked if task.domain == domain]
-        systems = _systems(material, mine)
-        of_domain = [_row(material, system, mine, MEAN_OF_TASKS, costs) for system in systems]
-        _routers(material, of_domain, mine)
+        systems = _systems(data, mine)
+        of_domain = [_row(data, system, mine, MEAN_OF_TASKS, costs) for system in systems]
+        _routers(data, of_domain, mine)
         rows += of_domain
     _mark_front(rows)
     return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=list(warnings))
 
 
-def _systems(material: Material, asked: Asked) -> list[str]:
+def _systems(data: DiagnosisData, asked: Asked) -> list[str]:
     """Those that answered every task."""
-    names = [*material.encoders, *SYSTEMS]
+    names = [*data.encoders, *SYSTEMS]
     return [name for name in names if all(name in found for _, found in asked)]
 
 
 def _row(
-    material: Material,
+    data: DiagnosisData,
     system: str,
     asked: Asked,
     task_name: str,
@@ -118,7 +129,7 @@ def _row(
     value = mean_difference([(task, one[system].labels, None) for task, one in asked])
     row |= {
         "system": system,
-        "role": _role(material, system),
+        "role": _role(data, system),
         "task": task_name,
         "domain": first.domain or ANY_DOMAIN,
         "protocol": protocol,
@@ -131,16 +142,16 @@ def _row(
     }
     each = [costs.get((system, task.name, protocol), {}) for task, _ in asked]
     row |= {name: float(np.mean([one.get(name, math.nan) for one in each])) for name in COSTS}
-    if system != material.student:
-        row |= _against(material, system, asked)
+    if system != data.student:
+        row |= _against(data, system, asked)
     return row
 
 
-def _against(material: Material, system: str, asked: Asked) -> Row:
+def _against(data: DiagnosisData, system: str, asked: Asked) -> Row:
     """Student minus the system on the same clips."""
-    mine = [(task, one[material.student], one[system]) for task, one in asked]
+    mine = [(task, one[data.student], one[system]) for task, one in asked]
     difference = mean_difference([(task, a.labels, b.labels) for task, a, b in mine])
-    rules = material.config.rules
+    rules = data.config.rules
     found = equivalence(difference, rules.margin, rules.alpha)
     p_value = math.nan
     if len(mine) == 1:
@@ -156,17 +167,17 @@ def _against(material: Material, system: str, asked: Asked) -> Row:
     }
 
 
-def _routers(material: Material, rows: list[Row], asked: Asked) -> None:
+def _routers(data: DiagnosisData, rows: list[Row], asked: Asked) -> None:
     """Adds to a domain's routers the accuracy they need, and the one the learned router has."""
     by_system = {row["system"]: row for row in rows}
     oracle = by_system.get(ORACLE_ROUTER)
-    teachers = {name: by_system[name]["value"] for name in material.teachers if name in by_system}
+    teachers = {name: by_system[name]["value"] for name in data.teachers if name in by_system}
     if oracle is None or len(teachers) < 2:
         return
     # The specialist is the best of them here; a wrong route leads to one of the others.
     best = max(teachers, key=lambda name: teachers[name])
     off = float(np.mean([value for name, value in teachers.items() if name != best]))
-    needed = break_even_accuracy(by_system[material.student]["value"], oracle["value"], off)
+    needed = break_even_accuracy(by_system[data.student]["value"], oracle["value"], off)
     right = [[one[name].right for name in teachers] for _, one in asked]
     headroom = float(np.mean([any_right_share(one) for one in right]))
     oracle |= {"break_even": needed, "any_teacher_right": headroom}
@@ -176,7 +187,7 @@ def _routers(material: Material, rows: list[Row], asked: Asked) -> None:
     learned = by_system.get(LEARNED_ROUTER)
     if learned is None:
         return
-    accuracy = _router_accuracy(material, str(oracle["domain"]), asked)
+    accuracy = _router_accuracy(data, str(oracle["domain"]), asked)
     learned |= {
         "break_even": needed,
         "router_accuracy": accuracy.value,
@@ -187,9 +198,9 @@ def _routers(material: Material, rows: list[Row], asked: Asked) -> None:
         learned["reason"] = "; ".join(filter(None, (learned["reason"], accuracy.reason)))
 
 
-def _router_accuracy(material: Material, domain: str, asked: Asked) -> Interval:
+def _router_accuracy(data: DiagnosisData, domain: str, asked: Asked) -> Interval:
     """How often the learned router is right about the clips of a domain's tasks."""
-    pool = teacher_pool(material.workspace)
+    pool = teacher_pool(data.workspace)
     nothing = Interval(value=math.nan, ci_low=math.nan, ci_high=math.nan, n_clusters=0)
     try:
         routes = pool.routes.domains
@@ -203,9 +214,7 @@ def _router_accuracy(material: Material, domain: str, asked: Asked) -> Interval:
             n_clusters=0,
             reason=f"no teacher owns {domain}: no route is right",
         )
-    clips = material.clips[
-        material.clips.clip_id.isin({c for task, _ in asked for c in task.clip_ids})
-    ]
+    clips = data.clips[data.clips.clip_id.isin({c for task, _ in asked for c in task.clip_ids})]
     truth = np.array([domain] * len(clips), dtype=object)
     taken = np.array([routes[clip_id] for clip_id in clips.clip_id], dtype=object)
     task = Task(
@@ -219,11 +228,11 @@ def _router_accuracy(material: Material, domain: str, asked: Asked) -> Interval:
     return mean_difference([(task, taken, None)])
 
 
-def _costs(material: Material) -> dict[tuple[str, str, str], dict[str, float]]:
+def _costs(data: DiagnosisData) -> dict[tuple[str, str, str], dict[str, float]]:
     """Costs by system, task and protocol as ``usad evaluate`` measured them."""
     columns = ", ".join(COSTS)
     try:
-        rows = material.workspace.read(f"SELECT encoder, task, protocol, {columns} FROM probes")
+        rows = data.workspace.read(f"SELECT encoder, task, protocol, {columns} FROM probes")
     except QueryError:  # a workspace from before costs were measured
         return {}
     return {
@@ -234,20 +243,22 @@ def _costs(material: Material) -> dict[tuple[str, str, str], dict[str, float]]:
     }
 
 
-def _role(material: Material, system: str) -> str:
-    if system == material.student:
+def _role(data: DiagnosisData, system: str) -> str:
+    if system == data.student:
         return "student"
     if system in SYSTEMS:
         return "system"
-    return material.roles[system].role
+    return data.roles[system].role
 
 
-def _differing(material: Material, system: str, task: Task, found: Answers) -> Drivers:
+def _differing(
+    data: DiagnosisData, system: str, task: Task, found: TaskPredictions
+) -> InfluentialClips:
     """Clips where one is right and the other wrong: upwards those the student gains."""
-    mine = found[material.student].right.mean(axis=0)
+    mine = found[data.student].right.mean(axis=0)
     gain = mine - found[system].right.mean(axis=0)
     cell = cell_name(system=system, task=task.name)
-    return drivers_of(cell, task.clip_ids, np.where(gain != 0, gain, np.nan), "error")
+    return most_influential(cell, task.clip_ids, np.where(gain != 0, gain, np.nan), "error")
 
 
 def _mark_front(rows: Sequence[Row]) -> None:

@@ -13,8 +13,14 @@ from usad_workbench.core.diagnosis.clip_factors import (
     content_label,
     spaces_of,
 )
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import benjamini_hochberg
@@ -43,24 +49,24 @@ COLUMNS = {
 Row = dict[str, Any]
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """One row per domain, space and attribute; drivers: clips that share it most."""
     rows: list[Row] = []
-    drivers: list[Drivers] = []
-    spaces = spaces_of(material)
-    for done, domain in enumerate(material.domains, start=1):
-        factors, content = clip_factors(material, domain), content_label(material, domain)
+    drivers: list[InfluentialClips] = []
+    spaces = spaces_of(data)
+    for done, domain in enumerate(data.domains, start=1):
+        factors, content = clip_factors(data, domain), content_label(data, domain)
         for encoder, layer in spaces:
             for one in factors:
-                row, influence = _row(material, domain, encoder, layer, one, content)
+                row, influence = _row(data, domain, encoder, layer, one, content)
                 rows.append(row)
                 if influence is not None:
                     cell = cell_name(
                         domain=domain, encoder=encoder, layer=layer, attribute=one.name
                     )
-                    ids = material.clips.clip_id.iloc[one.rows].tolist()
-                    drivers.append(drivers_of(cell, ids, influence, "overlap"))
-        progress(done, len(material.domains), NAME)
+                    ids = data.clips.clip_id.iloc[one.rows].tolist()
+                    drivers.append(most_influential(cell, ids, influence, "overlap"))
+        progress(done, len(data.domains), NAME)
     q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
     for row, value in zip(rows, q.tolist(), strict=True):
         row["q_value"] = value
@@ -68,7 +74,7 @@ def compute(material: Material, progress: Progress) -> Panel:
 
 
 def _row(
-    material: Material,
+    data: DiagnosisData,
     domain: str,
     encoder: str,
     layer: int,
@@ -76,7 +82,7 @@ def _row(
     content: tuple[str, list[str]],
 ) -> tuple[Row, np.ndarray | None]:
     column, labels = content
-    clusters = material.clusters(one.rows)
+    clusters = data.clusters(one.rows)
     row: Row = {
         "domain": domain,
         "encoder": encoder,
@@ -94,10 +100,10 @@ def _row(
     }
     if one.factor is None:
         return row, None
-    places = np.searchsorted(material.rows(domain), one.rows)
-    config = material.config
+    places = np.searchsorted(data.rows(domain), one.rows)
+    config = data.config
     try:
-        near = centred_neighbours(material.vectors(encoder, layer, one.rows), config.k, clusters)
+        near = centred_neighbours(data.vectors(encoder, layer, one.rows), config.k, clusters)
         found = neighbour_attribute(
             near,
             one.factor,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import Panel, PanelKind
 from usad_workbench.core.diagnosis.teacher_similarity import (
     MEASURES,
@@ -25,12 +25,12 @@ COLUMNS = {
 }
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """The table ``teacher_similarity``; of a selection its own, which leaves the table alone."""
-    if material.config.where or material.config.clip_ids:
-        rows = _of_selection(material, progress)
+    if data.config.where or data.config.clip_ids:
+        rows = _of_selection(data, progress)
     else:
-        rows = _of_workspace(material, progress)
+        rows = _of_workspace(data, progress)
     return Panel(
         name=NAME,
         columns=COLUMNS,
@@ -38,38 +38,38 @@ def compute(material: Material, progress: Progress) -> Panel:
     )
 
 
-def _of_workspace(material: Material, progress: Progress) -> pd.DataFrame:
-    # What the report warns of, domains that are too small, the material has said.
+def _of_workspace(data: DiagnosisData, progress: Progress) -> pd.DataFrame:
+    # What the report warns of, domains that are too small, the data has said.
     report = compare_with_teachers(
-        material.workspace,
-        material.student,
-        roles=material.roles,
-        config=_config(material),
+        data.workspace,
+        data.student,
+        roles=data.roles,
+        config=_config(data),
         progress=progress,
     )
-    rows = material.workspace.read(
+    rows = data.workspace.read(
         "SELECT * EXCLUDE (student, fingerprint) FROM teacher_similarity WHERE student = ? "
         "ORDER BY domain, measure, teacher, student_layer, teacher_layer",
-        [material.student],
+        [data.student],
     )
     return rows[rows.teacher.isin(report.encoders)]
 
 
-def _of_selection(material: Material, progress: Progress) -> pd.DataFrame:
-    config = _config(material)
+def _of_selection(data: DiagnosisData, progress: Progress) -> pd.DataFrame:
+    config = _config(data)
     found: list[pd.DataFrame] = []
-    others = material.encoders[1:]
-    jobs = [(d, o, m) for d in material.domains for o in others for m in MEASURES]
+    others = data.encoders[1:]
+    jobs = [(d, o, m) for d in data.domains for o in others for m in MEASURES]
     for done, (domain, other, measure) in enumerate(jobs, start=1):
-        rows = material.rows(domain)
-        layers = {name: material.layers(name) for name in (material.student, other)}
+        rows = data.rows(domain)
+        layers = {name: data.layers(name) for name in (data.student, other)}
         sides: dict[str, list[Any]] = {
-            name: [material.vectors(name, layer, rows) for layer in layers[name]] for name in layers
+            name: [data.vectors(name, layer, rows) for layer in layers[name]] for name in layers
         }
         matrix = layer_similarity(
-            sides[material.student],
+            sides[data.student],
             sides[other],
-            material.clusters(rows),
+            data.clusters(rows),
             measure=measure,
             k=config.k,
             n_permutations=config.n_permutations,
@@ -78,7 +78,7 @@ def _of_selection(material: Material, progress: Progress) -> pd.DataFrame:
         )
         found.append(
             similarity_rows(
-                material.student, layers[material.student], other, layers[other], domain, matrix, ""
+                data.student, layers[data.student], other, layers[other], domain, matrix, ""
             )
         )
         progress(done, len(jobs), NAME)
@@ -91,8 +91,8 @@ def _of_selection(material: Material, progress: Progress) -> pd.DataFrame:
     return table.drop(columns=["student", "fingerprint"])
 
 
-def _config(material: Material) -> SimilarityConfig:
-    config = material.config
+def _config(data: DiagnosisData) -> SimilarityConfig:
+    config = data.config
     return SimilarityConfig(
         k=config.k,
         n_permutations=config.n_permutations,

@@ -9,10 +9,21 @@ import pandas as pd
 
 from usad_workbench.core.arrays import Indices
 from usad_workbench.core.bias.subgroups import equalised_odds_gap, group_gap, inherited_gap
-from usad_workbench.core.diagnosis.answers import NOT_STORED, Answers, answers, are_stored
 from usad_workbench.core.diagnosis.controls import controls_for
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
+from usad_workbench.core.diagnosis.predictions import (
+    NOT_STORED,
+    TaskPredictions,
+    are_stored,
+    task_predictions,
+)
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import Progress
@@ -72,24 +83,24 @@ _NOT_GROUPS = {*CLIP_COLUMNS} - {"dataset"}
 Row = dict[str, Any]
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Every encoder on every task, by the metadata columns of the task's clips."""
-    tasks = material.tasks()
+    tasks = data.tasks()
     rows: list[Row] = []
-    drivers: list[Drivers] = []
+    drivers: list[InfluentialClips] = []
     warnings: dict[str, None] = {}
     for done, task in enumerate(tasks, start=1):
         try:
-            found = answers(material, task)
+            found = task_predictions(data, task)
         except (ShapeError, DegenerateError) as error:
             warnings[f"task {task.name}: {error}"] = None
             continue
         if not are_stored(found):
             warnings[NOT_STORED] = None
-        columns = group_columns(material, task)
+        columns = group_columns(data, task)
         for column, (groups, kept) in columns.items():
-            for name in (one for one in material.encoders if one in found):
-                row = _row(material, task, name, column, groups, kept, found)
+            for name in (one for one in data.encoders if one in found):
+                row = _row(data, task, name, column, groups, kept, found)
                 rows.append(row)
                 drivers.append(_wrong_of_worst(task, row, groups, kept, found))
         progress(done, len(tasks), NAME)
@@ -99,12 +110,12 @@ def compute(material: Material, progress: Progress) -> Panel:
     return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=list(warnings))
 
 
-def group_columns(material: Material, task: Task) -> dict[str, tuple[np.ndarray, Indices]]:
+def group_columns(data: DiagnosisData, task: Task) -> dict[str, tuple[np.ndarray, Indices]]:
     """Columns with 2 to 20 groups of enough clips: each clip's group, and the rows that count.
 
     The label itself is no group, nor is a column that says the same in other words.
     """
-    clips = material.clips.iloc[material.places(task.clip_ids)]
+    clips = data.clips.iloc[data.rows_of_clips(task.clip_ids)]
     others = [name for name in clips if name not in (*GROUP_COLUMNS, *_NOT_GROUPS)]
     found: dict[str, tuple[np.ndarray, Indices]] = {}
     partitions = {_partition(task.labels)}
@@ -137,13 +148,13 @@ def _determines(groups: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def _row(
-    material: Material,
+    data: DiagnosisData,
     task: Task,
     name: str,
     column: str,
     groups: np.ndarray,
     kept: Indices,
-    found: Answers,
+    found: TaskPredictions,
 ) -> Row:
     row: Row = {key: math.nan if kind == "DOUBLE" else None for key, kind in COLUMNS.items()}
     row |= {
@@ -164,15 +175,15 @@ def _row(
             units,
             n_permutations=N_PERMUTATIONS,
             n_resamples=N_RESAMPLES,
-            seed=material.config.seed,
+            seed=data.config.seed,
         )
         odds = equalised_odds_gap(task.labels[kept], found[name].labels[:, kept], group)
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error), "n_clips": len(kept)}
     row |= {key: getattr(gap, key) for key in GAP_KEYS}
     row |= {"equalised_odds_gap": odds, "n_groups": len(gap.accuracies)}
-    if name in material.teachers:
-        row |= _inherited(material, name, group, units, kept, found)
+    if name in data.teachers:
+        row |= _inherited(data, name, group, units, kept, found)
     return row
 
 
@@ -196,24 +207,24 @@ GAP_KEYS = (
 
 
 def _inherited(
-    material: Material,
+    data: DiagnosisData,
     teacher: str,
     group: np.ndarray,
     units: np.ndarray,
     kept: Indices,
-    found: Answers,
+    found: TaskPredictions,
 ) -> Row:
     """How much more the student's profile is this teacher's than that of its controls."""
-    controls: Sequence[str] = [n for n in controls_for(material, teacher, "teacher") if n in found]
+    controls: Sequence[str] = [n for n in controls_for(data, teacher, "teacher") if n in found]
     try:
         one = inherited_gap(
-            found[material.student].right[:, kept],
+            found[data.student].right[:, kept],
             found[teacher].right[:, kept],
             [found[name].right[:, kept] for name in controls],
             group,
             units,
             n_resamples=N_RESAMPLES,
-            seed=material.config.seed,
+            seed=data.config.seed,
         )
     except (ShapeError, DegenerateError):
         return {}
@@ -226,13 +237,13 @@ def _inherited(
 
 
 def _wrong_of_worst(
-    task: Task, row: Row, groups: np.ndarray, kept: Indices, found: Answers
-) -> Drivers:
+    task: Task, row: Row, groups: np.ndarray, kept: Indices, found: TaskPredictions
+) -> InfluentialClips:
     """The wrong clips of the worst group, by the share of splits that get them wrong."""
     wrong = 1 - found[row["encoder"]].right.mean(axis=0)
     counts = np.isin(np.arange(len(groups)), kept) & (groups == row["worst_group"]) & (wrong > 0)
     cell = cell_name(task=task.name, encoder=row["encoder"], group_column=row["group_column"])
-    return drivers_of(cell, task.clip_ids, np.where(counts, wrong, np.nan), "error")
+    return most_influential(cell, task.clip_ids, np.where(counts, wrong, np.nan), "error")
 
 
 PANEL = PanelKind(

@@ -3,12 +3,17 @@
 import math
 from typing import Any
 
-from usad_workbench.core.diagnosis.material import Material
-from usad_workbench.core.diagnosis.panel import Drivers, Panel, PanelKind, cell_name, drivers_of
-from usad_workbench.core.diagnosis.thinning import thinned_rows
+from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelKind,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity.r2_calibration import CUTS, correct_total
+from usad_workbench.core.similarity.r2_calibration import CUTS, calibrated_r2
 from usad_workbench.core.similarity.variance import SUPPRESSION, partition_variance
 
 NAME = "variance"
@@ -36,22 +41,24 @@ COLUMNS = {
 }
 
 
-def compute(material: Material, progress: Progress) -> Panel:
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """All teachers together, home or not, in every domain and at each of the few layers."""
     rows: list[dict[str, Any]] = []
-    drivers: list[Drivers] = []
-    jobs = [(d, n) for d in material.domains for n in material.student_layers]
+    drivers: list[InfluentialClips] = []
+    jobs = [(d, n) for d in data.domains for n in data.student_layers]
     for done, (domain, layer) in enumerate(jobs, start=1):
-        row, behind = _cell(material, domain, layer)
+        row, behind = _cell(data, domain, layer)
         rows.append(row)
         drivers += behind
         progress(done, len(jobs), NAME)
     return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
 
 
-def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], list[Drivers]]:
-    places = thinned_rows(material, domain)
-    clusters = material.clusters(places)
+def _cell(
+    data: DiagnosisData, domain: str, layer: int
+) -> tuple[dict[str, Any], list[InfluentialClips]]:
+    places = data.thinned_rows(domain)
+    clusters = data.clusters(places)
     row: dict[str, Any] = {
         "domain": domain,
         "layer": layer,
@@ -64,14 +71,13 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
         "reason": "",
     }
     teachers = {
-        name: material.vectors(name, material.matching_layer(name, layer), places)
-        for name in material.teachers
+        name: data.vectors(name, data.matching_layer(name, layer), places) for name in data.teachers
     }
-    student = material.vectors(material.student, layer, places)
-    seed = material.config.seed
+    student = data.vectors(data.student, layer, places)
+    seed = data.config.seed
     try:
         found = partition_variance(student, teachers, clusters)
-        correction = correct_total(student, teachers, clusters, seed=seed)
+        correction = calibrated_r2(student, teachers, clusters, seed=seed)
     except (ShapeError, DegenerateError) as error:
         return row | {"reason": str(error)}, []
     notes = [found.reason] if found.reason else []
@@ -101,9 +107,11 @@ def _cell(material: Material, domain: str, layer: int) -> tuple[dict[str, Any], 
         "nonlinear_total": found.nonlinear_total,
         "reason": "; ".join(notes),
     }
-    ids = material.clips.clip_id.to_numpy()[places].tolist()
+    ids = data.clips.clip_id.to_numpy()[places].tolist()
     return row, [
-        drivers_of(cell_name(domain=domain, layer=layer, teacher=name), ids, gain, "attribution")
+        most_influential(
+            cell_name(domain=domain, layer=layer, teacher=name), ids, gain, "attribution"
+        )
         for name, gain in found.clip_gain.items()
     ]
 

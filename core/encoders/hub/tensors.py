@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usad_workbench.core.encoders.foreign import said
+from usad_workbench.core.encoders.foreign import describe_error
 from usad_workbench.core.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def read_tensors(
         try:
             found |= _read_file(path, prefixes, wanted)
         except Exception as error:  # each format has errors of its own
-            raise WeightsError(f"{path} is damaged: {said(error)}. Get it again.") from error
+            raise WeightsError(
+                f"{path} is damaged: {describe_error(error)}. Get it again."
+            ) from error
     return found
 
 

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 import torch
 
+from usad_workbench.core.audio import ffmpeg
 from usad_workbench.core.audio.mpeg_frames import count_frames
-from usad_workbench.core.audio.reading import ffmpeg, probe_audio, read_audio, scan_audio
+from usad_workbench.core.audio.reading import probe_audio, read_audio, scan_audio
 from usad_workbench.core.errors import AudioError, MissingExtraError
 
 RATE_HZ = 44_100

@@ -127,7 +127,7 @@ def test_copied_errors_are_an_excess(place):
     independent, teacher, *controls = (rng.random(4000) < easy for _ in range(7))
     student = np.where(rng.random(4000) < 0.5, teacher, independent)
     clusters = np.arange(4000) // 20
-    found = excess_consistency(student, teacher, controls, clusters, place=place)
+    found = excess_consistency(student, teacher, controls, clusters, slot=place)
     assert found.value > 0.2
     assert found.p_value < 0.01
     assert found.clips_low > 0.1

@@ -5,7 +5,7 @@ import pytest
 
 from usad_workbench.core.bias.erasure import fit_leace
 from usad_workbench.core.bias.factors import categorical, continuous
-from usad_workbench.core.bias.nuisance_share import Erasable, carried_share
+from usad_workbench.core.bias.nuisance_share import ErasedPair, carried_share
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity import debiased_linear_cka
 
@@ -34,7 +34,7 @@ def test_without_is_leace_on_the_same_clips(dim: int) -> None:
         concept = factor.columns(np.arange(N))
         erased = fit_leace(x, concept).apply(x)
         erased = erased - erased.mean(axis=0)
-        ours = Erasable(x).without(concept)
+        ours = ErasedPair(x).without(concept)
         assert np.abs(ours @ ours.T - erased @ erased.T).max() < 1e-7 * np.abs(x @ x.T).max()
 
 
@@ -43,44 +43,44 @@ def test_the_share_is_what_was_planted() -> None:
     bare = debiased_linear_cka(*sides(1.0, 0.0))
     for gender in (1.5, 4.0):
         x, y = sides(1.0, gender)
-        found = carried_share(Erasable(x), Erasable(y), factor, CLUSTERS)
+        found = carried_share(ErasedPair(x), ErasedPair(y), factor, CLUSTERS)
         assert found.similarity == pytest.approx(debiased_linear_cka(x, y))
         assert found.after == pytest.approx(bare, abs=0.03)
         expected = 1 - bare / found.similarity
         assert found.ci_low - 0.03 < expected < found.ci_high + 0.03
         assert found.share == pytest.approx(expected, abs=0.03)
     only, other = sides(0.0, 4.0)
-    alone = carried_share(Erasable(only), Erasable(other), factor, CLUSTERS)
+    alone = carried_share(ErasedPair(only), ErasedPair(other), factor, CLUSTERS)
     assert alone.share == pytest.approx(1.0, abs=0.03)
 
 
 def test_what_is_not_there_carries_no_more_than_chance() -> None:
     # LEACE takes a whole direction for labels that hardly lean on any.
     found = carried_share(
-        *(Erasable(one) for one in sides(1.0, 0.0)), categorical(SEX.tolist()), CLUSTERS
+        *(ErasedPair(one) for one in sides(1.0, 0.0)), categorical(SEX.tolist()), CLUSTERS
     )
     assert abs(found.share - found.by_chance) < 0.06
     # As often in either sex: gender carries most of the similarity, this nothing.
     other = CLUSTERS // 2 % 2
     assert np.corrcoef(other, SEX)[0, 1] == 0
     found = carried_share(
-        *(Erasable(one) for one in sides(1.0, 4.0)), categorical(other.tolist()), CLUSTERS
+        *(ErasedPair(one) for one in sides(1.0, 4.0)), categorical(other.tolist()), CLUSTERS
     )
     assert abs(found.share) < 0.05
 
 
 def test_what_has_no_share_says_so() -> None:
     rng = np.random.default_rng(0)
-    x, y = (Erasable(rng.normal(size=(N, 5))) for _ in range(2))
+    x, y = (ErasedPair(rng.normal(size=(N, 5))) for _ in range(2))
     factor = categorical(SEX.tolist())
     found = carried_share(x, y, factor, CLUSTERS)
     assert np.isnan(found.share)
     assert found.reason == "no share: the similarity is not above 0"
-    one = [Erasable(side) for side in sides(1.0, 1.0)]
+    one = [ErasedPair(side) for side in sides(1.0, 1.0)]
     few = carried_share(*one, factor, np.arange(N) % 4)
     assert np.isnan(few.ci_low)
     assert "clusters" in few.reason
     with pytest.raises(ShapeError, match="same clips"):
-        carried_share(x, Erasable(rng.normal(size=(9, 5))), factor, CLUSTERS)
+        carried_share(x, ErasedPair(rng.normal(size=(9, 5))), factor, CLUSTERS)
     with pytest.raises(DegenerateError):
-        Erasable(np.ones((N, 3)))
+        ErasedPair(np.ones((N, 3)))

@@ -9,10 +9,10 @@ import pytest
 
 from usad_workbench.core.bias.error_consistency import excess_consistency
 from usad_workbench.core.bias.routing import break_even_accuracy
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.document import document
 from usad_workbench.core.diagnosis.inheritance_verdict import doubt_of, inherited
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
 from usad_workbench.core.diagnosis.rules import Rules, load_rules, shipped_rules
 from usad_workbench.core.diagnosis.store import store_diagnosis
 from usad_workbench.core.diagnosis.suite import diagnose
@@ -114,8 +114,8 @@ def test_every_panel_figure_and_text_obeys(copied: Workspace, tmp_path) -> None:
     outs, equal, counts = {}, {}, {}
     for asked in (strict, loose):
         config = DiagnosisConfig(n_permutations=99, layers=(2,), rules=asked)
-        material = gather(copied, "s", config=config)
-        found = diagnose(material, ["similarity", "inheritance", "routing"])
+        data = load_diagnosis_data(copied, "s", config=config)
+        found = diagnose(data, ["similarity", "inheritance", "routing"])
         verdicts = decide(found, asked)
         store_diagnosis(copied, found, verdicts, TEXT)
         answer = document(found, verdicts)
@@ -141,7 +141,9 @@ def test_every_panel_figure_and_text_obeys(copied: Workspace, tmp_path) -> None:
     assert counts[strict.alpha] == 6 > counts[loose.alpha]  # 3 domains, 2 measures
     assert min(outs[loose.alpha]) > 0
     assert equal[strict.alpha] == {"undecided"} != equal[loose.alpha]
-    few = gather(copied, "s", config=DiagnosisConfig(n_permutations=19, rules=strict)).warnings
+    few = load_diagnosis_data(
+        copied, "s", config=DiagnosisConfig(n_permutations=19, rules=strict)
+    ).warnings
     assert any("can be as low as 1e-09" in one for one in few)
 
 

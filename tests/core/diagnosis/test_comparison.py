@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.planted import add_encoder, save_run
-from usad_workbench.core.diagnosis.answers import NOT_STORED
 from usad_workbench.core.diagnosis.comparison import changed_by_stage_2, compare_students
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
 from usad_workbench.core.diagnosis.panel import Panel
+from usad_workbench.core.diagnosis.predictions import NOT_STORED
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import diagnose
 from usad_workbench.core.errors import DegenerateError
@@ -28,12 +28,14 @@ from usad_workbench.core.storage.tables import set_distillation, set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 
-def _material(workspace: Workspace, student: str) -> Material:
-    return gather(workspace, student, teachers=["a", "b"], config=DiagnosisConfig(layers=(2,)))
+def _data(workspace: Workspace, student: str) -> DiagnosisData:
+    return load_diagnosis_data(
+        workspace, student, teachers=["a", "b"], config=DiagnosisConfig(layers=(2,))
+    )
 
 
 def test_the_copy_is_nearer_where_it_copies(copied: Workspace) -> None:
-    panel = compare_students(_material(copied, "s"), "twin", no_progress)
+    panel = compare_students(_data(copied, "s"), "twin", no_progress)
     rows = {(r["quantity"], r["name"], r["domain"]): r for r in panel.rows}
     found = rows["debiased_linear_cka", "a", "speech"]
     speech = slice(0, 80)
@@ -49,14 +51,14 @@ def test_the_copy_is_nearer_where_it_copies(copied: Workspace) -> None:
 
 
 def test_a_task_that_only_one_can_do(copied: Workspace) -> None:
-    panel = compare_students(_material(copied, "twin"), "s", no_progress)
+    panel = compare_students(_data(copied, "twin"), "s", no_progress)
     row = next(r for r in panel.rows if r["quantity"] == "task")
     assert row["other_value"] > 0.8
     assert row["value"] < 0.5
     assert panel.warnings[1] == NOT_STORED
     driver = next(one for one in panel.drivers if one.cell == "quantity=task|name=word")
     assert driver.influence.min() == -1.0  # right in the second student alone
-    back = compare_students(_material(copied, "s"), "twin", no_progress)
+    back = compare_students(_data(copied, "s"), "twin", no_progress)
     mirrored = next(r for r in back.rows if r["quantity"] == "task")
     assert mirrored["difference"] == pytest.approx(-row["difference"])
     assert np.isclose(mirrored["p_value"], row["p_value"], rtol=0.2)
@@ -68,7 +70,7 @@ def test_a_student_on_other_clips_is_refused(copied: Workspace) -> None:
         with copied.database.write() as connection:
             connection.execute(f"DELETE FROM vectors_{space} WHERE segment_id < 10")
     with pytest.raises(DegenerateError, match="10 of 240 clips have no vector of twin"):
-        compare_students(_material(copied, "s"), "twin", no_progress)
+        compare_students(_data(copied, "s"), "twin", no_progress)
 
 
 def _row(panel: Panel, **parts: str) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def _answer(workspace: Workspace, task: Task, accuracy: dict[str, float], copy: 
 def test_tasks_are_read_from_stored_predictions(copied: Workspace) -> None:
     config = EvaluationConfig(protocols=("linear",), n_folds=3, measures_cost=False)
     table = evaluate_tasks(copied, ["s", "twin"], config=config).set_index(["encoder", "task"])
-    panel = compare_students(_material(copied, "s"), "twin", no_progress)
+    panel = compare_students(_data(copied, "s"), "twin", no_progress)
     row = _row(panel, quantity="task")
     assert row["value"] == pytest.approx(table.value["s", "word"])
     assert row["other_value"] == pytest.approx(table.value["twin", "word"])
@@ -107,10 +109,10 @@ def test_tasks_are_read_from_stored_predictions(copied: Workspace) -> None:
 
 
 def test_independent_errors_have_no_consistency(copied: Workspace) -> None:
-    material = _material(copied, "s")
-    (task,) = material.tasks()
+    data = _data(copied, "s")
+    (task,) = data.tasks()
     _answer(copied, task, {"s": 0.5, "twin": 0.5})
-    panel = compare_students(material, "twin", no_progress)
+    panel = compare_students(data, "twin", no_progress)
     kappa = _row(panel, quantity="error consistency")
     found = stored_predictions(copied, task, ["s", "twin"], "linear")
     a, b = (found[name].labels[0] == task.labels for name in ("s", "twin"))
@@ -123,10 +125,10 @@ def test_independent_errors_have_no_consistency(copied: Workspace) -> None:
 
 
 def test_a_copy_of_the_answers_is_no_difference(copied: Workspace) -> None:
-    material = _material(copied, "s")
-    (task,) = material.tasks()
+    data = _data(copied, "s")
+    (task,) = data.tasks()
     _answer(copied, task, {"s": 0.5, "twin": 0.5}, copy="s")
-    panel = compare_students(material, "twin", no_progress)
+    panel = compare_students(data, "twin", no_progress)
     kappa = _row(panel, quantity="error consistency")
     assert kappa["value"] == kappa["ci_low"] == kappa["ci_high"] == 1.0
     for quantity in ("task", "mean of tasks"):
@@ -144,7 +146,7 @@ def test_the_mean_of_a_domain_is_of_its_tasks(copied: Workspace) -> None:
     base = {"domain": "speech", "group_column": "cluster_id", "metric": "accuracy"}
     columns = {"word": "word", "half": "half", "few": "few"}
     set_tasks(copied, [{"task": n, "label_column": c, **base} for n, c in columns.items()])
-    panel = compare_students(_material(copied, "s"), "twin", no_progress)
+    panel = compare_students(_data(copied, "s"), "twin", no_progress)
     each = [_row(panel, quantity="task", name=name) for name in ("word", "half")]
     assert _row(panel, quantity="task", name="few")["reason"].startswith("no interval: 5 clusters")
     mean = _row(panel, quantity="mean of tasks")
@@ -154,7 +156,7 @@ def test_the_mean_of_a_domain_is_of_its_tasks(copied: Workspace) -> None:
 
 
 def test_a_control_is_not_compared_with_itself(copied: Workspace) -> None:
-    panel = compare_students(_material(copied, "s"), "k", no_progress)
+    panel = compare_students(_data(copied, "s"), "k", no_progress)
     assert {r["name"] for r in panel.rows if r["quantity"] == "debiased_linear_cka"} == {"a", "b"}
 
 
@@ -178,15 +180,15 @@ def test_a_second_stage_that_is_worse_on_unseen_audio_falsifies(
     copied: Workspace, stages: tuple[str, str], tmp_path: Path, accuracy: float, is_worse: bool
 ) -> None:
     one, two = stages
-    tasks = {task.name: task for task in _material(copied, two).tasks()}
+    tasks = {task.name: task for task in _data(copied, two).tasks()}
     _answer(copied, tasks["word"], {one: 0.7, two: 0.7})
     _answer(copied, tasks["part"], {one: 0.8, two: accuracy})
     rules = tmp_path / "rules.toml"
     rules.write_text(load_rules()[1].replace("min_clips = 100", "min_clips = 80"))
     for student, other in ((two, one), (one, two)):  # the same in either order
-        material = _material(copied, student)
-        found = diagnose(material, ["associations"])
-        found.panels["comparison"] = compare_students(material, other, no_progress)
+        data = _data(copied, student)
+        found = diagnose(data, ["associations"])
+        found.panels["comparison"] = compare_students(data, other, no_progress)
         assert found.unseen_domains == ["machines"]
         (verdict,) = decide(found, load_rules(rules)[0])
         words = "falsified: the second stage makes it worse in machines"
@@ -202,10 +204,10 @@ def test_the_same_loss_between_two_students_says_nothing_of_stages(
     copied: Workspace, stages: tuple[str, str]
 ) -> None:
     one, _ = stages
-    material = _material(copied, one)
-    tasks = {task.name: task for task in material.tasks()}
+    data = _data(copied, one)
+    tasks = {task.name: task for task in data.tasks()}
     _answer(copied, tasks["part"], {one: 0.3, "twin": 0.8})
-    panel = compare_students(material, "twin", no_progress)
+    panel = compare_students(data, "twin", no_progress)
     assert _row(panel, quantity="mean of tasks", domain="machines")["q_value"] < 0.01
     assert changed_by_stage_2(panel.rows) is None
     assert panel.warnings[0].startswith("No record says")

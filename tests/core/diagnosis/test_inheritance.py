@@ -8,7 +8,7 @@ import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.controls import controls_for
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.panels import disagreements, inheritance
 from usad_workbench.core.progress import no_progress
@@ -49,10 +49,8 @@ def found(tmp_path_factory):
     set_distillation(workspace, "own", [("a", "speech", 1)])
     controls = [*(f"k{i}" for i in range(4)), *(f"twin{i}" for i in range(3)), "own"]
     config = DiagnosisConfig(layers=(1,))
-    material = gather(workspace, "s", controls=controls, config=config)
-    return SimpleNamespace(
-        material=material, panel=inheritance.PANEL.compute(material, no_progress)
-    )
+    data = load_diagnosis_data(workspace, "s", controls=controls, config=config)
+    return SimpleNamespace(data=data, panel=inheritance.PANEL.compute(data, no_progress))
 
 
 def cells(panel, **wanted):
@@ -60,11 +58,11 @@ def cells(panel, **wanted):
 
 
 def test_controls_are_those_that_could_stand_in_the_place(found):
-    assert controls_for(found.material, "a", "teacher") == [f"k{i}" for i in range(4)]
-    assert controls_for(found.material, "b", "teacher") == []
+    assert controls_for(found.data, "a", "teacher") == [f"k{i}" for i in range(4)]
+    assert controls_for(found.data, "b", "teacher") == []
     students = [f"twin{i}" for i in range(3)]
-    assert sorted(controls_for(found.material, "a", "student")) == students
-    assert sorted(controls_for(found.material, "b", "student")) == ["own", *students]
+    assert sorted(controls_for(found.data, "a", "student")) == students
+    assert sorted(controls_for(found.data, "b", "student")) == ["own", *students]
 
 
 def test_the_copied_teacher_is_found_in_its_domain_only(found):
@@ -117,10 +115,10 @@ def test_rows_have_the_columns_and_drivers_add_up_to_the_excess(found):
 
 
 def test_without_exchangeable_controls_nothing_is_testable(found):
-    workspace = found.material.workspace
+    workspace = found.data.workspace
     config = DiagnosisConfig(layers=(1,))
-    material = gather(workspace, "s", controls=["k0"], config=config)
-    panel = inheritance.PANEL.compute(material, no_progress)
+    data = load_diagnosis_data(workspace, "s", controls=["k0"], config=config)
+    panel = inheritance.PANEL.compute(data, no_progress)
     assert {row["inherited"] for row in panel.rows} == {"not testable"}
     assert all(math.isnan(row["p_value"]) for row in panel.rows)
     alone = cells(panel, teacher="b")
@@ -130,7 +128,7 @@ def test_without_exchangeable_controls_nothing_is_testable(found):
 
 
 def test_disagreements_name_the_nearest_teacher_of_every_measure(found):
-    panel = disagreements.PANEL.compute(found.material, no_progress)
+    panel = disagreements.PANEL.compute(found.data, no_progress)
     assert [row["domain"] for row in panel.rows] == list(DOMAINS)
     speech = panel.rows[1]
     assert speech["measures"]["debiased_linear_cka"] == "a"

@@ -8,8 +8,8 @@ import soundfile
 
 from usad_workbench.core.diagnosis import intervention_runs as measuring
 from usad_workbench.core.diagnosis.clip_factors import loudness_db
+from usad_workbench.core.diagnosis.data import load_diagnosis_data
 from usad_workbench.core.diagnosis.intervention_runs import draw_sample, measure_interventions
-from usad_workbench.core.diagnosis.material import gather
 from usad_workbench.core.diagnosis.panels.interventions import PANEL
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import load_encoder
@@ -47,10 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_three_clips_end_to_end_and_from_the_cache(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    material = gather(Workspace.open(folder), "usad-demo")
+    data = load_diagnosis_data(Workspace.open(folder), "usad-demo")
     seen: list[int] = []
     found = measure_interventions(
-        material, lambda done, total, what: seen.append(total), clips_per_domain=3, n_processes=1
+        data, lambda done, total, what: seen.append(total), clips_per_domain=3, n_processes=1
     )
     assert found.warnings == [] and seen == [2, 2]
     assert set(found.distances) == {("log-mel-statistics", 0)} | {
@@ -65,15 +65,15 @@ def test_three_clips_end_to_end_and_from_the_cache(
     np.testing.assert_allclose(twelve, twelve[0], rtol=1e-3)
     # Nothing is loaded a second time.
     monkeypatch.setattr(measuring, "load_encoder", lambda name: pytest.fail(f"loaded {name}"))
-    again = measure_interventions(material, no_progress, clips_per_domain=3, n_processes=1)
+    again = measure_interventions(data, no_progress, clips_per_domain=3, n_processes=1)
     for key, matrix in found.distances.items():
         np.testing.assert_array_equal(matrix, again.distances[key])
 
 
 def test_a_killed_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    material = gather(Workspace.open(folder), "usad-demo")
-    whole = measure_interventions(material, no_progress, clips_per_domain=4, n_processes=1)
-    with material.workspace.database.write() as connection:
+    data = load_diagnosis_data(Workspace.open(folder), "usad-demo")
+    whole = measure_interventions(data, no_progress, clips_per_domain=4, n_processes=1)
+    with data.workspace.database.write() as connection:
         connection.execute("DELETE FROM interventions WHERE clip_id = ?", [whole.clips.clip_id[1]])
     loaded: list[str] = []
 
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return load_encoder(name)
 
     monkeypatch.setattr(measuring, "load_encoder", load)
-    again = measure_interventions(material, no_progress, clips_per_domain=4, n_processes=1)
+    again = measure_interventions(data, no_progress, clips_per_domain=4, n_processes=1)
     assert sorted(loaded) == sorted(NAMES)
     for key, matrix in whole.distances.items():
         np.testing.assert_allclose(again.distances[key], matrix, rtol=1e-3, atol=1e-5)
@@ -91,17 +91,17 @@ def test_a_killed_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_other_audio_is_named_and_not_measured(folder: Path) -> None:
     """And what could not be measured is asked for again when its audio is back."""
     workspace = Workspace.open(folder)
-    material = gather(workspace, "usad-demo")
+    data = load_diagnosis_data(workspace, "usad-demo")
     with workspace.database.write() as connection:
         connection.execute("DROP TABLE IF EXISTS interventions")
-    sample = draw_sample(material, 3)
+    sample = draw_sample(data, 3)
     other, gone, left = (workspace.audio_path(str(path)) for path in sample.path)
     held = {file: file.read_bytes() for file in (other, gone)}
     try:
         soundfile.write(other, np.sin(np.arange(RATE_HZ // 2)), RATE_HZ, subtype="FLOAT")
         gone.unlink()
-        found = measure_interventions(material, no_progress, clips_per_domain=3, n_processes=1)
-        levels = loudness_db(material)
+        found = measure_interventions(data, no_progress, clips_per_domain=3, n_processes=1)
+        levels = loudness_db(data)
     finally:
         for file, content in held.items():
             file.write_bytes(content)
@@ -111,15 +111,15 @@ def test_other_audio_is_named_and_not_measured(folder: Path) -> None:
     assert missing == "interventions: 1 of 3 sampled clips have no audio"
     for matrix in found.distances.values():
         assert np.isnan(matrix[:, :2]).all() and np.isfinite(matrix[:, 2]).all(), left
-    assert set(material.clips.clip_id[levels.isna()]) == set(sample.clip_id[:2])
-    assert loudness_db(material).notna().all()
+    assert set(data.clips.clip_id[levels.isna()]) == set(sample.clip_id[:2])
+    assert loudness_db(data).notna().all()
 
 
 def test_the_sample_has_as_many_clusters_as_it_can(folder: Path) -> None:
-    material = gather(Workspace.open(folder), "usad-demo")
-    sample = draw_sample(material, 12)
+    data = load_diagnosis_data(Workspace.open(folder), "usad-demo")
+    sample = draw_sample(data, 12)
     assert sample.cluster_id.nunique() == 12
-    assert draw_sample(material, 12).clip_id.tolist() == sample.clip_id.tolist()
+    assert draw_sample(data, 12).clip_id.tolist() == sample.clip_id.tolist()
 
 
 def test_panel_says_what_was_measured_and_what_was_not(
@@ -128,7 +128,7 @@ def test_panel_says_what_was_measured_and_what_was_not(
     real = measure_interventions
     monkeypatch.setattr(
         "usad_workbench.core.diagnosis.panels.interventions.measure_interventions",
-        lambda material, progress: real(material, progress, clips_per_domain=8, n_processes=1),
+        lambda data, progress: real(data, progress, clips_per_domain=8, n_processes=1),
     )
     known = load_encoder
 
@@ -140,7 +140,7 @@ def test_panel_says_what_was_measured_and_what_was_not(
     workspace = Workspace.open(folder)
     with workspace.database.write() as connection:
         connection.execute("DROP TABLE IF EXISTS interventions")
-    panel = PANEL.compute(gather(workspace, "usad-demo"), no_progress)
+    panel = PANEL.compute(load_diagnosis_data(workspace, "usad-demo"), no_progress)
     assert {key for row in panel.rows for key in row} <= set(panel.columns)
     mine = [row for row in panel.rows if row["encoder"] == "usad-demo"]
     assert len(mine) == 9 * len(INTERVENTIONS)

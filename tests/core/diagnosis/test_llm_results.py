@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.llm_results import TABLE, import_llm_results, llm_panel
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import diagnose
 from usad_workbench.core.errors import ConfigError
@@ -24,11 +24,11 @@ def write(folder: Path, rows: str) -> Path:
 def test_the_student_stands_beside_every_encoder_with_the_same_task(
     copied: Workspace, tmp_path: Path
 ) -> None:
-    material = gather(copied, "s", config=DiagnosisConfig(n_permutations=19))
-    assert llm_panel(material) is None
+    data = load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=19))
+    assert llm_panel(data) is None
     rows = "s,made,t1,accuracy,0.6\ns,made,t2,accuracy,0.2\na,made,t1,accuracy,0.7\n"
     assert import_llm_results(copied, write(tmp_path, rows + "a,made,t2,accuracy,0.5\n")) == 4
-    panel = llm_panel(material)
+    panel = llm_panel(data)
     assert panel is not None
     assert [(r["task"], r["other"], round(r["student_minus"], 9)) for r in panel.rows] == [
         ("t1", "a", -0.1),
@@ -44,10 +44,10 @@ def test_the_same_row_again_replaces_it(copied: Workspace, tmp_path: Path) -> No
 
 def test_it_is_evidence_of_the_falsifiers_and_no_verdict(copied: Workspace, tmp_path: Path) -> None:
     import_llm_results(copied, write(tmp_path, "s,made,t1,accuracy,0.1\na,made,t1,accuracy,0.9\n"))
-    material = gather(copied, "s", config=DiagnosisConfig(n_permutations=19))
-    found = diagnose(material, ["routing"])
+    data = load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=19))
+    found = diagnose(data, ["routing"])
     before = {v.question: v for v in decide(found, load_rules()[0])}
-    panel = llm_panel(material)
+    panel = llm_panel(data)
     assert panel is not None
     found.panels[panel.name] = panel
     after = {v.question: v for v in decide(found, load_rules()[0])}

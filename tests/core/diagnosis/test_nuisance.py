@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.panels import (
     associations,
     neighbourhoods,
@@ -24,7 +24,7 @@ N, N_SPEAKERS, DIM = 160, 40, 12
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory) -> Material:  # type: ignore[no-untyped-def]
+def data(tmp_path_factory) -> DiagnosisData:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(0)
     workspace = Workspace.create(tmp_path_factory.mktemp("w") / "w")
     speaker = np.arange(N) % N_SPEAKERS
@@ -66,7 +66,9 @@ def material(tmp_path_factory) -> Material:  # type: ignore[no-untyped-def]
             },
         ],
     )
-    return gather(workspace, "s", config=DiagnosisConfig(layers=(1,), n_permutations=39, k=5))
+    return load_diagnosis_data(
+        workspace, "s", config=DiagnosisConfig(layers=(1,), n_permutations=39, k=5)
+    )
 
 
 def _of(rows, **keys):  # type: ignore[no-untyped-def]
@@ -75,8 +77,8 @@ def _of(rows, **keys):  # type: ignore[no-untyped-def]
     return found[0]
 
 
-def test_planted_gender_is_found_in_the_student_alone(material: Material) -> None:
-    panel = nuisance.compute(material, no_progress)
+def test_planted_gender_is_found_in_the_student_alone(data: DiagnosisData) -> None:
+    panel = nuisance.compute(data, no_progress)
     assert all(set(row) <= set(panel.columns) for row in panel.rows)
     student = _of(panel.rows, factor="sex", encoder="s")
     assert student["accuracy"] > 0.85
@@ -91,7 +93,7 @@ def test_planted_gender_is_found_in_the_student_alone(material: Material) -> Non
         assert other["accuracy"] < 0.65
         assert other["q_value"] > 0.05
     assert {row["encoder"] for row in panel.rows} == {"s", "t", "k"}  # "flat" has collapsed
-    assert {one[:30] for one in material.warnings if "flat" in one} == {
+    assert {one[:30] for one in data.warnings if "flat" in one} == {
         "flat layer 0 has collapsed and",
         "flat layer 1 has collapsed and",
     }
@@ -133,7 +135,7 @@ def test_gender_that_teacher_and_student_share_carries_their_similarity(
     ):
         add_encoder(workspace, name, role, None if role == "student" else "speech", vectors(gender))
     set_distillation(workspace, "s", [("t", "speech", 1)])
-    made = gather(workspace, "s", config=DiagnosisConfig(n_permutations=19, k=5))
+    made = load_diagnosis_data(workspace, "s", config=DiagnosisConfig(n_permutations=19, k=5))
     rows = nuisance.compute(made, no_progress).rows
     teacher = _of(rows, factor="sex", encoder="t")
     assert teacher["carried_share"] > teacher["carried_by_chance"] + 0.05
@@ -146,8 +148,8 @@ def test_gender_that_teacher_and_student_share_carries_their_similarity(
     assert "excess_similarity" not in control
 
 
-def test_neighbours_of_the_student_share_gender_beyond_the_word(material: Material) -> None:
-    panel = shortcuts.compute(material, no_progress)
+def test_neighbours_of_the_student_share_gender_beyond_the_word(data: DiagnosisData) -> None:
+    panel = shortcuts.compute(data, no_progress)
     assert all(set(row) <= set(panel.columns) for row in panel.rows)
     student = _of(panel.rows, attribute="sex", encoder="s")
     assert student["ci_low"] > 0.1
@@ -159,8 +161,8 @@ def test_neighbours_of_the_student_share_gender_beyond_the_word(material: Materi
     assert drivers.influence[0] > drivers.influence[-1]
 
 
-def test_neighbourhoods_name_purity_and_leakage(material: Material) -> None:
-    panel = neighbourhoods.compute(material, no_progress)
+def test_neighbourhoods_name_purity_and_leakage(data: DiagnosisData) -> None:
+    panel = neighbourhoods.compute(data, no_progress)
     assert all(set(row) <= set(panel.columns) for row in panel.rows)
     row = _of(panel.rows, domain="speech", encoder="t")
     assert row["purity"] == pytest.approx(row["purity_expected"], abs=0.06)
@@ -169,8 +171,8 @@ def test_neighbourhoods_name_purity_and_leakage(material: Material) -> None:
     assert {one.kind for one in panel.drivers} == {"hub", "leakage"}
 
 
-def test_associations_take_gender_from_the_columns(material: Material) -> None:
-    panel = associations.compute(material, no_progress)
+def test_associations_take_gender_from_the_columns(data: DiagnosisData) -> None:
+    panel = associations.compute(data, no_progress)
     assert all(set(row) <= set(panel.columns) for row in panel.rows)
     name = "sex: f or m with loud or quiet"
     student = _of(panel.rows, test=name, encoder="s")
@@ -182,11 +184,9 @@ def test_associations_take_gender_from_the_columns(material: Material) -> None:
     assert "flat" not in {row["encoder"] for row in panel.rows}
 
 
-def _asked(material: Material, **sets: str) -> Material:
+def _asked(data: DiagnosisData, **sets: str) -> DiagnosisData:
     rule = AssociationRule(name="mine", **sets)
-    return dataclasses.replace(
-        material, config=dataclasses.replace(material.config, associations=(rule,))
-    )
+    return dataclasses.replace(data, config=dataclasses.replace(data.config, associations=(rule,)))
 
 
 ASKED = {"x": "sex = 'f'", "y": "sex = 'm'"}
@@ -196,24 +196,24 @@ SIDES = {
 }
 
 
-def test_associations_of_the_rules_stand_beside_the_default_ones(material: Material) -> None:
-    panel = associations.compute(_asked(material, **ASKED, **SIDES), no_progress)
+def test_associations_of_the_rules_stand_beside_the_default_ones(data: DiagnosisData) -> None:
+    panel = associations.compute(_asked(data, **ASKED, **SIDES), no_progress)
     assert len(panel.rows) > len([row for row in panel.rows if row["test"] == "mine"]) == 3
     student = _of(panel.rows, test="mine", encoder="s")
     assert (student["domain"], student["n_clips"], student["p_value"]) == ("speech", N, 0.001)
     assert student["d"] > 1
     # Targets exchanged: the same effect with the other sign.
-    other = _asked(material, x=ASKED["y"], y=ASKED["x"], **SIDES)
+    other = _asked(data, x=ASKED["y"], y=ASKED["x"], **SIDES)
     turned = _of(associations.compute(other, no_progress).rows, test="mine", encoder="s")
     assert turned["d"] == pytest.approx(-student["d"])
     assert _of(panel.rows, test="mine", encoder="t")["q_value"] > 0.05
 
 
-def test_associations_that_cannot_be_asked_say_so(material: Material) -> None:
-    nobody = _asked(material, x="sex = 'nobody'", y=ASKED["y"], **SIDES)
+def test_associations_that_cannot_be_asked_say_so(data: DiagnosisData) -> None:
+    nobody = _asked(data, x="sex = 'nobody'", y=ASKED["y"], **SIDES)
     panel = associations.compute(nobody, no_progress)
     assert panel.warnings == ["association test mine: no domain has clips of both targets"]
-    both = associations.compute(_asked(material, **ASKED, a="sex = 'f'", b=SIDES["b"]), no_progress)
+    both = associations.compute(_asked(data, **ASKED, a="sex = 'f'", b=SIDES["b"]), no_progress)
     assert "named twice" in _of(both.rows, test="mine", encoder="s")["reason"]
     with pytest.raises(ConfigError, match="'mine', x = 'sexx = 1'"):
-        associations.compute(_asked(material, x="sexx = 1", y=ASKED["y"], **SIDES), no_progress)
+        associations.compute(_asked(data, x="sexx = 1", y=ASKED["y"], **SIDES), no_progress)

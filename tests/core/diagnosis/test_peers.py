@@ -8,9 +8,9 @@ import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.controls import controls_for
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.document import document
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
 from usad_workbench.core.diagnosis.peers import StudentRecord, differences, student_record
 from usad_workbench.core.diagnosis.suite import diagnose
 from usad_workbench.core.storage.tables import set_distillation
@@ -93,15 +93,15 @@ def world(folder, student: str, controls: list[str]) -> Workspace:  # type: igno
     return made
 
 
-def material(made: Workspace, student: str, controls: list[str]) -> Material:
+def data(made: Workspace, student: str, controls: list[str]) -> DiagnosisData:
     config = DiagnosisConfig(layers=(1,))
-    return gather(made, student, teachers=["t"], controls=controls, config=config)
+    return load_diagnosis_data(made, student, teachers=["t"], controls=controls, config=config)
 
 
 def test_known_strangers_make_nothing_testable_and_are_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
     controls = [FULL, *WITHOUT]
     made = world(tmp_path / "w", "usad-demo", controls)
-    asked = material(made, "usad-demo", controls)
+    asked = data(made, "usad-demo", controls)
     assert controls_for(asked, "t", "student") == []
     found = diagnose(asked, ["inheritance"])
     (verdict,) = decide(found, asked.config.rules)
@@ -119,7 +119,7 @@ def test_known_strangers_make_nothing_testable_and_are_named(tmp_path) -> None: 
 def test_a_peer_among_strangers_is_used_alone(tmp_path) -> None:  # type: ignore[no-untyped-def]
     controls = ["usad-demo", *WITHOUT]
     made = world(tmp_path / "w", FULL, controls)
-    asked = material(made, FULL, controls)
+    asked = data(made, FULL, controls)
     assert controls_for(asked, "t", "student") == sorted(WITHOUT)
     found = diagnose(asked, ["inheritance"])
     rows = found.panels["inheritance"].rows
@@ -132,7 +132,7 @@ def test_a_peer_among_strangers_is_used_alone(tmp_path) -> None:  # type: ignore
 def test_of_vectors_made_elsewhere_the_result_rests_on_the_users_word(tmp_path) -> None:  # type: ignore[no-untyped-def]
     controls = [f"k{i}" for i in range(5)]
     made = world(tmp_path / "w", "s", controls)
-    asked = material(made, "s", controls)
+    asked = data(made, "s", controls)
     found = diagnose(asked, ["inheritance"])
     verdicts = decide(found, asked.config.rules)
     answer = document(found, verdicts)
@@ -143,7 +143,7 @@ def test_of_vectors_made_elsewhere_the_result_rests_on_the_users_word(tmp_path) 
     assert said in answer["verdicts"][0]["evidence"]["controls"]
     report = write_report(tmp_path / "r.html", found, verdicts, "rules", made)
     assert report.read_text(encoding="utf-8").count("the user&#x27;s word") >= 3
-    unnamed = gather(made, "s", teachers=["t"], config=DiagnosisConfig(layers=(1,)))
+    unnamed = load_diagnosis_data(made, "s", teachers=["t"], config=DiagnosisConfig(layers=(1,)))
     rows = diagnose(unnamed, ["inheritance"]).panels["inheritance"].rows
     assert all("their roles here" in row["rests_on"] for row in rows)
 
@@ -154,10 +154,10 @@ def test_who_taught_by_the_record_stands_in_no_teachers_place(tmp_path) -> None:
     for name in ("old", "other"):
         add_encoder(made, name, "control", "speech", [rng.normal(size=(96, 8))] * 2)
     set_distillation(made, "s", [("old", "speech", 1)])
-    asked = gather(made, "s", teachers=["t"])
+    asked = load_diagnosis_data(made, "s", teachers=["t"])
     assert controls_for(asked, "t", "teacher") == ["other"]
     assert any(
         one.startswith("old taught s and are not among --teachers") for one in asked.warnings
     )
-    named = gather(made, "s", teachers=["t"], controls=["old", "other"])
+    named = load_diagnosis_data(made, "s", teachers=["t"], controls=["old", "other"])
     assert controls_for(named, "t", "teacher") == ["old", "other"]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
-from usad_workbench.core.diagnosis.answers import NOT_STORED
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panels import errors, routing, subgroups
+from usad_workbench.core.diagnosis.predictions import NOT_STORED
 from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
 from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER, SYSTEMS
 from usad_workbench.core.progress import no_progress
@@ -101,7 +101,7 @@ def test_costs_without_weights_are_parameters_alone(workspace):
 
 
 def test_copied_errors_stand_out_from_the_controls(workspace):
-    panel = errors.compute(gather(workspace, "s"), no_progress)
+    panel = errors.compute(load_diagnosis_data(workspace, "s"), no_progress)
     row = _rows(panel, task="word in speech", teacher="a")[0]
     assert row["kappa"] > 0.9
     assert row["copy_probability"] > 0.9
@@ -125,7 +125,7 @@ def test_copied_errors_stand_out_from_the_controls(workspace):
 
 
 def test_the_noisier_group_is_named(workspace):
-    panel = subgroups.compute(gather(workspace, "s"), no_progress)
+    panel = subgroups.compute(load_diagnosis_data(workspace, "s"), no_progress)
     row = _rows(panel, task="word in speech", encoder="a", group_column="sex")[0]
     assert row["worst_group"] == "m"
     assert row["ci_low"] > 0
@@ -138,7 +138,7 @@ def test_the_noisier_group_is_named(workspace):
 
 
 def test_student_against_routers_per_domain(workspace):
-    panel = routing.compute(gather(workspace, "s"), no_progress)
+    panel = routing.compute(load_diagnosis_data(workspace, "s"), no_progress)
     music = _rows(panel, task="mean of tasks", domain="music", system=ORACLE_ROUTER)[0]
     assert music["verdict"] == "worse"  # the student copied the speech teacher only
     assert music["student_minus_ci_high"] < 0
@@ -154,8 +154,8 @@ def test_student_against_routers_per_domain(workspace):
 
 
 def test_a_selection_takes_its_part_of_the_answers(workspace):
-    material = gather(workspace, "s", config=DiagnosisConfig(where="sex = 'f'"))
-    panel = routing.compute(material, no_progress)
+    data = load_diagnosis_data(workspace, "s", config=DiagnosisConfig(where="sex = 'f'"))
+    panel = routing.compute(data, no_progress)
     assert NOT_STORED not in panel.warnings
     row = _rows(panel, task="word in speech", system="a")[0]
     kept = workspace.sql(
@@ -171,7 +171,7 @@ def test_without_stored_answers_they_are_made(workspace):
         connection.execute("CREATE TABLE kept AS SELECT * FROM predictions")
         connection.execute("DELETE FROM predictions")
     try:
-        panel = errors.compute(gather(workspace, "s"), no_progress)
+        panel = errors.compute(load_diagnosis_data(workspace, "s"), no_progress)
     finally:
         with workspace.database.write() as connection:
             connection.execute("INSERT INTO predictions SELECT * FROM kept")

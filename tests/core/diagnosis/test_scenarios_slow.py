@@ -18,7 +18,7 @@ import pytest
 from tests.worlds import SCENARIOS, STUDENT, TEACHERS, World, make_world, workspace_of
 from usad_workbench.core.bias.factors import categorical
 from usad_workbench.core.bias.nuisance import probe_nuisance
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.diagnosis.panels import errors, inheritance
 from usad_workbench.core.progress import no_progress
@@ -30,9 +30,9 @@ MAX_FALSE, MIN_TRUE = 0.1, 0.9
 """At most 5 of 50 falsely found, at least 45 of 50 found."""
 
 
-def material_of(workspace: Workspace, world: World) -> Material:
+def material_of(workspace: Workspace, world: World) -> DiagnosisData:
     """What the panels are computed from, with this world's vectors and labels."""
-    made = gather(workspace, STUDENT, config=DiagnosisConfig(layers=(-1,)))
+    made = load_diagnosis_data(workspace, STUDENT, config=DiagnosisConfig(layers=(-1,)))
     order = pd.Index(world.clips.clip_id).get_indexer(made.clips.clip_id)
     vectors = {
         (name, number): np.asarray(layer[order], dtype=np.float32)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, Material, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.panels import attribution, partial, variance
 from usad_workbench.core.progress import no_progress
@@ -14,8 +14,8 @@ KINDS = {kind.name: kind for kind in (attribution.PANEL, variance.PANEL, partial
 
 @pytest.fixture
 def panels(copied):
-    material = gather(copied, "s", config=DiagnosisConfig(layers=(2,), n_permutations=19))
-    return {name: kind.compute(material, no_progress) for name, kind in KINDS.items()}
+    data = load_diagnosis_data(copied, "s", config=DiagnosisConfig(layers=(2,), n_permutations=19))
+    return {name: kind.compute(data, no_progress) for name, kind in KINDS.items()}
 
 
 def row_of(panel, **wanted):
@@ -52,10 +52,10 @@ def test_rows_have_the_columns_and_cells_the_clips(panels):
 
 
 def test_a_domain_of_one_cluster_has_a_reason(copied, monkeypatch):
-    material = gather(copied, "s", config=DiagnosisConfig(layers=(2,)))
-    monkeypatch.setattr(Material, "clusters", lambda _, rows: ["one"] * len(rows))
+    data = load_diagnosis_data(copied, "s", config=DiagnosisConfig(layers=(2,)))
+    monkeypatch.setattr(DiagnosisData, "clusters", lambda _, rows: ["one"] * len(rows))
     for kind in KINDS.values():
-        rows = kind.compute(material, no_progress).rows
+        rows = kind.compute(data, no_progress).rows
         assert len(rows) >= 3
         for row in rows:
             assert "cluster" in row["reason"]

@@ -3,9 +3,13 @@
 import duckdb
 import numpy as np
 
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
-from usad_workbench.core.diagnosis.panel import Panel, cell_name, drivers_of
-from usad_workbench.core.diagnosis.store import clips_behind, store_diagnosis, stored_panels
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
+from usad_workbench.core.diagnosis.panel import Panel, cell_name, most_influential
+from usad_workbench.core.diagnosis.store import (
+    store_diagnosis,
+    stored_influential_clips,
+    stored_panels,
+)
 from usad_workbench.core.diagnosis.suite import Diagnosis, diagnose
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.storage.workspace import Workspace
@@ -20,13 +24,17 @@ VERDICT = Verdict(question="inherited", verdict="undecided", rule="r", evidence=
 
 
 def _diagnosis(workspace: Workspace, value: float, where: str = "") -> Diagnosis:
-    material = gather(workspace, "s", config=DiagnosisConfig(where=where, n_permutations=19))
-    found = diagnose(material, ["similarity"])
+    data = load_diagnosis_data(
+        workspace, "s", config=DiagnosisConfig(where=where, n_permutations=19)
+    )
+    found = diagnose(data, ["similarity"])
     rows = [
         {"domain": "speech", "value": value, "shares": {"a": 0.5, "b": np.nan}, "layers": [1, 2]}
     ]
-    ids = material.clips.clip_id.tolist()
-    drivers = [drivers_of(cell_name(domain="speech"), ids, np.arange(len(ids)) / 10, "jackknife")]
+    ids = data.clips.clip_id.tolist()
+    drivers = [
+        most_influential(cell_name(domain="speech"), ids, np.arange(len(ids)) / 10, "jackknife")
+    ]
     found.panels["made"] = Panel(name="made", columns=COLUMNS, rows=rows, drivers=drivers)
     return found
 
@@ -56,15 +64,17 @@ def test_the_same_again_replaces_and_a_selection_stands_beside(copied: Workspace
 
 def test_the_ends_of_a_cell_are_kept(copied: Workspace) -> None:
     store_diagnosis(copied, _diagnosis(copied, 0.25), [], "")
-    behind = clips_behind(copied, "s", "made", "domain=speech")
+    behind = stored_influential_clips(copied, "s", "made", "domain=speech")
     assert len(behind) == 200
     assert behind.clip_id.iloc[0] == "c239"
     assert behind.clip_id.iloc[-1] == "c000"
-    assert clips_behind(copied, "s", "made", "domain=nowhere").empty
+    assert stored_influential_clips(copied, "s", "made", "domain=nowhere").empty
 
 
 def test_a_selection_leaves_the_whole_table_alone(copied: Workspace) -> None:
-    diagnose(gather(copied, "s", config=DiagnosisConfig(n_permutations=19)), ["similarity"])
+    diagnose(
+        load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=19)), ["similarity"]
+    )
     before = copied.sql("SELECT * FROM teacher_similarity")
     panel = _diagnosis(copied, 0.0, "domain = 'speech'").panels["similarity"]
     after = copied.sql("SELECT * FROM teacher_similarity")

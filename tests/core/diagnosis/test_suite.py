@@ -2,7 +2,7 @@
 
 import pytest
 
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.suite import diagnose
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.storage.workspace import Workspace
@@ -11,10 +11,10 @@ PANELS = ["similarity", "inheritance", "variance", "errors", "neighbourhoods"]
 
 
 def test_two_processes_find_what_one_finds(copied: Workspace) -> None:
-    material = gather(copied, "s", config=DiagnosisConfig(n_permutations=19))
+    data = load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=19))
     calls: list[tuple[int, int, str]] = []
-    alone = diagnose(material, PANELS)
-    both = diagnose(material, PANELS, n_processes=2, progress=lambda *call: calls.append(call))
+    alone = diagnose(data, PANELS)
+    both = diagnose(data, PANELS, n_processes=2, progress=lambda *call: calls.append(call))
     assert list(both.panels) == list(alone.panels) == PANELS
     for name in PANELS:
         # Words, since NaN equals nothing; every digit counts.
@@ -26,6 +26,6 @@ def test_two_processes_find_what_one_finds(copied: Workspace) -> None:
 
 def test_an_error_of_another_process_keeps_its_type_and_words(copied: Workspace) -> None:
     config = DiagnosisConfig(n_permutations=19, layers=(9,))
-    material = gather(copied, "s", config=config)
+    data = load_diagnosis_data(copied, "s", config=config)
     with pytest.raises(UnknownNameError, match="no layer 9 of 's', expected one of"):
-        diagnose(material, ["attribution", "partial"], n_processes=2)
+        diagnose(data, ["attribution", "partial"], n_processes=2)

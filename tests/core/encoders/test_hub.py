@@ -25,7 +25,7 @@ from tests.core.encoders.remote_folder import (
 )
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.embedding import pooled_vectors
-from usad_workbench.core.encoders.hub import cache as hub_cache
+from usad_workbench.core.encoders.hub import snapshots
 from usad_workbench.core.encoders.registry import encoder_status, get_weights, load_encoder
 from usad_workbench.core.encoders.row import HubSource
 from usad_workbench.core.errors import ConfigError, ShapeError, UntrustedCodeError, WeightsError
@@ -520,15 +520,15 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", broken)
     with pytest.raises(WeightsError, match=r"cable cut.*what has come is kept"):
-        hub_cache.fetch_snapshot("model", source)
+        snapshots.fetch_snapshot("model", source)
 
 
 def test_a_download_that_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(tmp_path))
-    monkeypatch.setattr(hub_cache, "repository_files", lambda source: [])
+    monkeypatch.setattr(snapshots, "repository_files", lambda source: [])
     source = HubSource(repo="me/model", licence="?", size_mb=1)
     with pytest.raises(WeightsError, match="no model of transformers"):
-        hub_cache.fetch_snapshot("model", source)
+        snapshots.fetch_snapshot("model", source)
 
 
 def test_loading_draws_nothing_from_the_generator(folder: Path) -> None:

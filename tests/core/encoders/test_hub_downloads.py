@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 
 from tests.core.encoders.hub_folders import SAMPLES, save
 from tests.core.encoders.hub_server import HubServer
-from usad_workbench.core.encoders.hub.cache import get_snapshot, local_snapshot, weight_files
+from usad_workbench.core.encoders.hub.snapshots import get_snapshot, local_snapshot, weight_files
 from usad_workbench.core.encoders.registry import encoder_status, get_weights, load_encoder
 from usad_workbench.core.encoders.row import HubSource
 from usad_workbench.core.errors import WeightsError

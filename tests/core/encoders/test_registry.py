@@ -16,7 +16,6 @@ from usad_workbench.core.encoders.registry import (
     get_weights,
     load_encoder,
     setup_encoders,
-    student_teachers,
 )
 from usad_workbench.core.encoders.weights import CACHE_VARIABLE
 from usad_workbench.core.errors import (
@@ -137,22 +136,31 @@ def test_a_run_is_its_last_checkpoint(run: Path) -> None:
 
 
 def test_a_run_says_who_taught_it(run: Path) -> None:
-    expected = [("whisper-tiny.en", "speech", 1), ("ge2e", None, 2)]
-    assert student_teachers(f"run:{run}") == expected
-    with pytest.raises(UnknownNameError, match="no trained student"):
-        student_teachers("musicnn")
+    expected = (("whisper-tiny.en", "speech", 1), ("ge2e", None, 2))
+    assert encoder_spec(f"run:{run}").taught_by == expected
+    assert load_encoder(f"run:{run}").spec.taught_by == expected
+    assert students.trained_student_spec(f"run:{run}") == encoder_spec(f"run:{run}")
+    assert encoder_spec("musicnn").taught_by == ()
+    assert students.trained_student_spec("musicnn") is None
+
+
+def test_a_student_says_what_its_trainings_began_with(tmp_path: Path) -> None:
+    start = {"weights_sha256": "b", "start": {"weights_sha256": "a", "start": None}}
+    folder = write_student(tmp_path / "student", start=start)
+    assert encoder_spec(f"run:{folder}").began_with == ("b", "a")
+    assert encoder_spec("usad-demo").taught_by and encoder_spec("musicnn").began_with == ()
 
 
 def test_a_damaged_record_of_teachers_is_an_error(tmp_path: Path) -> None:
     folder = write_student(tmp_path / "student", teachers=["musicnn"])
     with pytest.raises(CheckpointError, match="records its teachers"):
-        student_teachers(f"run:{folder}")
+        encoder_spec(f"run:{folder}")
 
 
 def test_a_folder_of_a_student_is_taken_too(tmp_path: Path) -> None:
     folder = write_student(tmp_path / "me@home@3")
     assert load_encoder(f"run:{folder}").spec.n_layers == 2
-    assert student_teachers(f"run:{folder}") == []
+    assert encoder_spec(f"run:{folder}").taught_by == ()
 
 
 @pytest.mark.parametrize("text", ["", "nowhere", "nowhere@100"])
@@ -181,7 +189,7 @@ def test_the_shipped_student_is_read_from_its_folder(
     assert encoder_status("usad-demo").available
     assert encoder_spec("usad-demo").dims == (32, 32, 32)
     assert load_encoder("usad-demo").spec == encoder_spec("usad-demo")
-    assert student_teachers("usad-demo")[0] == ("whisper-tiny.en", "speech", 1)
+    assert encoder_spec("usad-demo").taught_by[0] == ("whisper-tiny.en", "speech", 1)
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"student": {}}', '{"student": 3}'])

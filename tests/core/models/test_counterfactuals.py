@@ -13,7 +13,6 @@ from usad_workbench.core.encoders.registry import (
     encoder_specs,
     encoder_status,
     load_encoder,
-    student_teachers,
 )
 from usad_workbench.core.encoders.students import CONTROL_FOLDER, CONTROLS
 from usad_workbench.core.errors import UnknownNameError
@@ -35,7 +34,7 @@ def describe(name: str) -> dict:  # type: ignore[type-arg]
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_each_records_its_teachers(name: str) -> None:
-    assert student_teachers(name) == TAUGHT[name]
+    assert list(encoder_spec(name).taught_by) == TAUGHT[name]
 
 
 def test_they_differ_in_their_teachers_alone() -> None:

@@ -18,7 +18,7 @@ RESULTS = Path(__file__).with_name("SIMULATIONS_inheritance.md")
 MEASURES = ("debiased_linear_cka", "mutual_knn")
 N_CONTROLS = (2, 4, 8)
 SPREADS = (0.0, 0.3)
-PLACES = ("student", "teacher")
+SLOTS = ("student", "teacher")
 
 
 def pair_coverage(measure: str, n_worlds: int, seed: int = 20) -> float:
@@ -60,7 +60,7 @@ def _pair(
 
 
 def excess_rates(
-    measure: str, n_controls: int, place: str, spread: float, copied: float, n_worlds: int
+    measure: str, n_controls: int, slot: str, spread: float, copied: float, n_worlds: int
 ) -> dict[str, float]:
     """D6: rejections at 5% one-sided, of the jackknife alone too, and coverage."""
     rng = np.random.default_rng(22)
@@ -73,7 +73,7 @@ def excess_rates(
                 world.teacher,
                 world.controls,
                 world.clusters,
-                place=place,
+                slot=slot,
                 measure=measure,
             )
         )
@@ -107,21 +107,21 @@ def _table(n_worlds: int) -> Iterator[str]:
         "coverage |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
-    for copied, measure, place, n_controls, spread in _settings():
-        one = excess_rates(measure, n_controls, place, spread, copied, n_worlds)
+    for copied, measure, slot, n_controls, spread in _settings():
+        one = excess_rates(measure, n_controls, slot, spread, copied, n_worlds)
         yield (
-            f"| {copied} | {measure} | {place} | {n_controls} | {spread} | {one['mean']:+.3f} | "
+            f"| {copied} | {measure} | {slot} | {n_controls} | {spread} | {one['mean']:+.3f} | "
             f"{one['rejected']:.3f} | {one['yes']:.3f} | {one['jackknife']:.3f} | "
             f"{one['coverage']:.3f} | {one['clips_coverage']:.3f} |"
         )
 
 
 def _settings() -> Iterator[tuple[float, str, str, int, float]]:
-    for place in PLACES:
+    for slot in SLOTS:
         for n_controls in N_CONTROLS:
             for spread in SPREADS:
-                yield 0.0, "debiased_linear_cka", place, n_controls, spread
-            yield 0.5, "debiased_linear_cka", place, n_controls, 0.1
+                yield 0.0, "debiased_linear_cka", slot, n_controls, spread
+            yield 0.5, "debiased_linear_cka", slot, n_controls, 0.1
     for n_controls in N_CONTROLS:
         yield 0.0, "mutual_knn", "teacher", n_controls, 0.1
         yield 0.5, "mutual_knn", "teacher", n_controls, 0.1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.suite import diagnose
 from usad_workbench.core.errors import DegenerateError, UnknownNameError
 from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
@@ -68,12 +68,12 @@ def noise(seed: int) -> np.ndarray:
 def test_an_encoder_without_another_layer_is_gone_and_named(tmp_path, who, flat) -> None:  # type: ignore[no-untyped-def]
     made = world(tmp_path / "w", **{who: [flat]})
     config = DiagnosisConfig(n_permutations=19)
-    material = gather(made, "s", config=config)
-    assert who not in material.encoders
-    assert set(material.encoders) == {"s", "t", "k", "l", "b"} - {who}
-    (words,) = [one for one in material.warnings if one.startswith(f"{who} layer 0")]
+    data = load_diagnosis_data(made, "s", config=config)
+    assert who not in data.encoders
+    assert set(data.encoders) == {"s", "t", "k", "l", "b"} - {who}
+    (words,) = [one for one in data.warnings if one.startswith(f"{who} layer 0")]
     assert "all clips of music" in words and "all clips of speech" in words
-    found = diagnose(material, ["inheritance", "neighbourhoods"])
+    found = diagnose(data, ["inheritance", "neighbourhoods"])
     assert {row["encoder"] for row in found.panels["neighbourhoods"].rows} >= {"s", "l"}
     if who == "k":
         assert {row["teacher"] for row in found.panels["inheritance"].rows} == {"t"}
@@ -81,35 +81,35 @@ def test_an_encoder_without_another_layer_is_gone_and_named(tmp_path, who, flat)
 
 def test_one_layer_of_many_is_left_out_and_its_neighbour_stands_in(tmp_path) -> None:  # type: ignore[no-untyped-def]
     made = world(tmp_path / "w", t=[noise(1), ONE, noise(2)], s=[noise(3), noise(4), LINE])
-    material = gather(made, "s")
-    assert material.layers("t") == [0, 2]
-    assert material.student_layers == [0, 1]
-    assert material.matching_layer("t", 0) == 0
-    assert material.matching_layer("t", 1) in (0, 2)
-    assert material.matching_layer("k", 1) == 1  # the depth is that of all layers
+    data = load_diagnosis_data(made, "s")
+    assert data.layers("t") == [0, 2]
+    assert data.student_layers == [0, 1]
+    assert data.matching_layer("t", 0) == 0
+    assert data.matching_layer("t", 1) in (0, 2)
+    assert data.matching_layer("k", 1) == 1  # the depth is that of all layers
     with pytest.raises(UnknownNameError, match=r"layer 2 by which clips can be told apart"):
-        _ = gather(made, "s", config=DiagnosisConfig(layers=(2,))).student_layers
+        _ = load_diagnosis_data(made, "s", config=DiagnosisConfig(layers=(2,))).student_layers
 
 
 def test_a_domain_in_which_a_layer_collapsed_is_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
     half = noise(5)
     half[N // 2 :] = half[0]
     made = world(tmp_path / "w", k=[half, noise(6)])
-    material = gather(made, "s")
-    assert material.layers("k") == [1]
+    data = load_diagnosis_data(made, "s")
+    assert data.layers("k") == [1]
     assert any(
         one == "k layer 0 has collapsed and is left out: all clips of music have one and the same "
         "vector"
-        for one in material.warnings
+        for one in data.warnings
     )
-    only = gather(made, "s", config=DiagnosisConfig(where="domain = 'speech'"))
+    only = load_diagnosis_data(made, "s", config=DiagnosisConfig(where="domain = 'speech'"))
     assert only.layers("k") == [0, 1]
 
 
 def test_a_student_that_collapsed_is_refused_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
     made = world(tmp_path / "w", s=[ONE, ONE])
     with pytest.raises(DegenerateError, match=r"s has no layer left: s layer 0 has collapsed"):
-        gather(made, "s")
+        load_diagnosis_data(made, "s")
 
 
 def test_probes_and_maps_name_it_too(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -41,18 +41,18 @@ def test_the_p_value_is_crawford_and_howells():
     assert found.p_kind == "one case against 4 controls, t(3), one-sided"
 
 
-@pytest.mark.parametrize("place", ["student", "teacher"])
+@pytest.mark.parametrize("slot", ["student", "teacher"])
 @pytest.mark.parametrize("measure", ["debiased_linear_cka", "mutual_knn"])
-def test_excess_is_the_difference_of_pairwise_values(place, measure):
+def test_excess_is_the_difference_of_pairwise_values(slot, measure):
     world = draw_world(np.random.default_rng(0), copied=0.5, n_controls=3)
-    found = found_in(world, place=place, measure=measure)
+    found = found_in(world, slot=slot, measure=measure)
     ids = world.clusters
 
     def value(x, y):
         return mutual_knn(x, y, 10, ids) if measure == "mutual_knn" else debiased_linear_cka(x, y)
 
     controls = [
-        value(c, world.teacher) if place == "student" else value(world.student, c)
+        value(c, world.teacher) if slot == "student" else value(world.student, c)
         for c in world.controls
     ]
     expected = value(world.student, world.teacher) - np.mean(controls)
@@ -61,7 +61,7 @@ def test_excess_is_the_difference_of_pairwise_values(place, measure):
     assert shares.mean() == pytest.approx(value(world.student, world.teacher), abs=1e-10)
     order = np.random.default_rng(1).permutation(len(ids))
     shuffled = excess_similarity(
-        world.student[order], world.teacher, world.controls, ids, place=place, measure=measure
+        world.student[order], world.teacher, world.controls, ids, slot=slot, measure=measure
     )
     assert shuffled.observed < 0.6 * found.observed
 
@@ -103,16 +103,16 @@ def test_t10_partial_similarity_given_a_control_would_feign_inheritance():
     assert np.mean(excess) == pytest.approx(0.0, abs=0.03)
 
 
-@pytest.mark.parametrize("place", ["student", "teacher"])
+@pytest.mark.parametrize("slot", ["student", "teacher"])
 @pytest.mark.parametrize("n_controls", [2, 4, 8])
-def test_false_positives_in_small(place, n_controls):
+def test_false_positives_in_small(slot, n_controls):
     """A small version of SIMULATIONS_inheritance.md."""
-    rate = rejection_rate(100, n_controls, place=place, seed=6)
+    rate = rejection_rate(100, n_controls, slot=slot, seed=6)
     assert rate == pytest.approx(0.05, abs=0.046)
 
 
 def test_copying_is_found():
-    assert rejection_rate(40, 4, copied=0.7, place="teacher", seed=7) > 0.9
+    assert rejection_rate(40, 4, copied=0.7, slot="teacher", seed=7) > 0.9
 
 
 def test_home_minus_others_is_positive_at_home_and_negative_elsewhere():

@@ -8,7 +8,7 @@ import pytest
 from tests.core.similarity.simulate_inheritance import (
     MEASURES,
     N_CONTROLS,
-    PLACES,
+    SLOTS,
     SPREADS,
     excess_rates,
     pair_coverage,
@@ -35,10 +35,10 @@ def test_false_positives_of_a_pair(measure):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_controls", N_CONTROLS)
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("slot", SLOTS)
 @pytest.mark.parametrize("spread", SPREADS)
-def test_false_positives_and_coverage_of_an_excess(place, n_controls, spread):
-    rates = excess_rates("debiased_linear_cka", n_controls, place, spread, 0.0, N_WORLDS)
+def test_false_positives_and_coverage_of_an_excess(slot, n_controls, spread):
+    rates = excess_rates("debiased_linear_cka", n_controls, slot, spread, 0.0, N_WORLDS)
     # Measured 0.029 in two of twelve settings, both with a spread: the safe side.
     assert 0.025 <= rates["rejected"] <= 0.07
     assert 0.92 <= rates["coverage"] <= 0.98

@@ -6,7 +6,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity._grouped_ridge import PENALTIES, cluster_folds, out_of_fold
-from usad_workbench.core.similarity.r2_calibration import correct_total
+from usad_workbench.core.similarity.r2_calibration import calibrated_r2
 from usad_workbench.core.similarity.variance import Blocks, partition_variance
 
 DIM = 32
@@ -46,7 +46,7 @@ def test_planted_shares_come_back_from_many_clips() -> None:
 def test_few_clips_are_corrected_by_spiked_students() -> None:
     student, teachers = planted(1, 300)
     teachers.pop("c")
-    found = correct_total(student, teachers, np.arange(300) // 3)
+    found = calibrated_r2(student, teachers, np.arange(300) // 3)
     assert found.raw < 0.78
     assert list(found.corrected.values()) == pytest.approx([0.8, 0.8], abs=0.03)
     assert found.do_cuts_agree

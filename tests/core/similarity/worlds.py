@@ -61,7 +61,7 @@ def rejection_rate(
     n_worlds: int,
     n_controls: int,
     *,
-    place: str,
+    slot: str,
     seed: int,
     copied: float = 0.0,
     measure: str = "debiased_linear_cka",
@@ -77,7 +77,7 @@ def rejection_rate(
             world.teacher,
             world.controls,
             world.clusters,
-            place=place,
+            slot=slot,
             measure=measure,
         )
         p_values.append(found.p_value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.errors import ConfigError, DegenerateError
 from usad_workbench.core.storage.clip_fields import new_values
 from usad_workbench.core.storage.domains import alike_words, other_letters_in, same_domain
@@ -49,7 +49,7 @@ EXPECTED = {
 
 
 def test_every_place_has_the_same_roles(workspace: Workspace) -> None:
-    material = gather(workspace, "s")
+    material = load_diagnosis_data(workspace, "s")
     found = {"s": "student", **{name: role.role for name, role in material.roles.items()}}
     assert found == EXPECTED
     sql = workspace.sql
@@ -62,7 +62,7 @@ def test_every_place_has_the_same_roles(workspace: Workspace) -> None:
 
 def test_every_place_has_the_same_unseen_domains(workspace: Workspace) -> None:
     """A teacher of any audio taught on what there was: it makes no domain seen."""
-    material = gather(workspace, "s")
+    material = load_diagnosis_data(workspace, "s")
     assert [d for d in material.domains if material.is_unseen(d)] == ["effects", "music"]
     assert unseen_domains(workspace.sql, "s") == {"effects", "music"}
 
@@ -89,16 +89,16 @@ def test_nothing_is_unseen_by_a_student_without_any_teacher(tmp_path) -> None:  
 
 def test_home_domains_in_other_letters_are_those_of_the_clips(workspace: Workspace) -> None:
     assert encoder_roles(workspace, "s")["base"].domain == "speech"
-    assert gather(workspace, "s").taught["base"] == ("speech",)
+    assert load_diagnosis_data(workspace, "s").taught["base"] == ("speech",)
 
 
 def test_a_filter_in_other_letters_is_named(workspace: Workspace) -> None:
     config = DiagnosisConfig(where="domain IN ('Speech', 'music', ' SOUND ')")
-    said = gather(workspace, "s", config=config).warnings
+    said = load_diagnosis_data(workspace, "s", config=config).warnings
     assert "the domain 'Speech' of --where is 'speech' here" in said
     assert "the domain ' SOUND ' of --where is 'sound' here" in said
     with pytest.raises(DegenerateError, match="'Speech' of --where is 'speech'"):
-        gather(workspace, "s", config=DiagnosisConfig(where="domain = 'Speech'"))
+        load_diagnosis_data(workspace, "s", config=DiagnosisConfig(where="domain = 'Speech'"))
 
 
 def test_domains_that_differ_in_letters_only_are_named_and_the_rest_goes_on(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -108,7 +108,7 @@ def test_domains_that_differ_in_letters_only_are_named_and_the_rest_goes_on(tmp_
     for name, role in (("s", "student"), ("t", "teacher")):
         x = np.random.default_rng(1).normal(size=(93, 6))
         add_encoder(made, name, role, "speech", [x])  # type: ignore[arg-type]
-    found = gather(made, "s")
+    found = load_diagnosis_data(made, "s")
     assert found.domains == ["music", "speech"]
     assert any("'Speech ' (3 clips) and 'speech' (60 clips)" in one for one in found.warnings)
 

@@ -9,14 +9,14 @@ import pandas as pd
 from usad_workbench.workbench.presenters.colours import ROLES
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView
-from usad_workbench.workbench.presenters.text import is_known, is_missing
+from usad_workbench.workbench.presenters.numbers import is_known, is_missing
 
 WEAK_FIT = 0.5
 """Below this fit R² the shares of an attribution say little (measured on planted mixtures)."""
 
 
 def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.DataFrame:
-    """One row per mark: ``panel, name, role, layer, value, ci_low, ci_high, reference, lines,
+    """One row per mark: ``facet, name, role, layer, value, ci_low, ci_high, reference, lines,
     is_out, row`` (``row`` is its place in the panel: the index of the table). Rows without a number are left out.
     """
     records = frame.to_dict("records")
@@ -29,9 +29,9 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
         name = _name(row, view)
         found.append(
             {
-                "panel": panel_rows.facet_words(row, facets),
+                "facet": panel_rows.facet_title(row, facets),
                 "name": name,
-                "role": roles.get(name) or role_word(row.get("role")),
+                "role": roles.get(name) or mark_role(row.get("role")),
                 "layer": panel_rows.layer_of(row),
                 "value": _float(row[view.value]),
                 "ci_low": _float(panel_rows.scalar(row, view.low)),
@@ -44,7 +44,7 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
         )
     columns = (
         [
-            "panel",
+            "facet",
             "name",
             "role",
             "layer",
@@ -62,10 +62,10 @@ def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.
     return pd.DataFrame(found, columns=columns)
 
 
-def role_word(role: object) -> str:
+def mark_role(role: object) -> str:
     """A role that marks are drawn for: what is no single encoder is ``encoder``.
 
-    >>> role_word("teacher"), role_word("router")
+    >>> mark_role("teacher"), mark_role("router")
     ('teacher', 'encoder')
     """
     return str(role) if role in ROLES else "encoder"
@@ -82,11 +82,11 @@ def _is_value(value: object) -> bool:
     return not is_missing(value) and value != ""
 
 
-def panels_without_number(frame: pd.DataFrame, view: PanelView, drawn: pd.DataFrame) -> list[str]:
-    """Small panels that a figure would have, had any of their rows a number."""
+def facets_without_number(frame: pd.DataFrame, view: PanelView, drawn: pd.DataFrame) -> list[str]:
+    """Small figures that a figure would have, had any of their rows a number."""
     facets = [name for name in view.facets if name in frame]
-    asked = {panel_rows.facet_words(row, facets) for row in frame.to_dict("records")}
-    return sorted(asked - set(drawn["panel"]))
+    asked = {panel_rows.facet_title(row, facets) for row in frame.to_dict("records")}
+    return sorted(asked - set(drawn["facet"]))
 
 
 def n_layers_of(drawn: pd.DataFrame) -> int:
@@ -99,18 +99,18 @@ def last_layers(drawn: pd.DataFrame) -> pd.DataFrame:
     if drawn.empty or not drawn["layer"].notna().any():
         return drawn
     order = drawn.assign(_layer=drawn["layer"].fillna(-1)).sort_values("_layer", kind="stable")
-    return order.groupby(["panel", "name"], sort=False).tail(1).sort_index().drop(columns="_layer")
+    return order.groupby(["facet", "name"], sort=False).tail(1).sort_index().drop(columns="_layer")
 
 
 def shares(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
-    """Stacked shares: ``panel, layer, part, share, is_weak, row``, parts in one order."""
+    """Stacked shares: ``facet, layer, part, share, is_weak, row``, parts in one order."""
     facets = [name for name in view.facets if name in frame]
     found: list[dict[str, Any]] = []
     for i, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True):
         for part, share in parts_of(row, view.parts):
             found.append(
                 {
-                    "panel": panel_rows.facet_words(row, facets),
+                    "facet": panel_rows.facet_title(row, facets),
                     "layer": panel_rows.layer_of(row),
                     "part": part,
                     "share": share,
@@ -118,7 +118,7 @@ def shares(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
                     "row": i,
                 }
             )
-    return pd.DataFrame(found, columns=["panel", "layer", "part", "share", "is_weak", "row"])
+    return pd.DataFrame(found, columns=["facet", "layer", "part", "share", "is_weak", "row"])
 
 
 def _is_weak(row: Mapping[Any, Any]) -> bool:

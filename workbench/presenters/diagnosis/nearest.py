@@ -8,16 +8,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from usad_workbench.workbench.presenters.colours import domain_order
-from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role
+from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role
+from usad_workbench.workbench.presenters.numbers import count, interval, is_known, number
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
-    count,
-    hover,
-    interval,
-    is_known,
-    measure_words,
-    number,
-)
+from usad_workbench.workbench.presenters.text import escape_plotly, measure_name
 
 CAUTION = (
     "Similar is not inherited. Encoders trained apart on the same kind of audio grow alike, so a "
@@ -72,11 +66,11 @@ def dots(
     measure: str,
     short: Mapping[str, str],
 ) -> go.Figure:
-    """One panel per domain: best value of each encoder with its interval and its null."""
+    """One facet per domain: best value of each encoder with its interval and its null."""
     records = best.to_dict("records")
     rows = pd.DataFrame(
         {
-            "panel": best["domain"],
+            "facet": best["domain"],
             "name": best["teacher"],
             "value": best["value"],
             "ci_low": best["ci_low"],
@@ -94,13 +88,13 @@ def dots(
         d: _title(best[best["domain"] == d], d, d in unseen) for d in domain_order(best["domain"])
     }
     names = order_by_role(best["teacher"].tolist(), roles)
-    return dot_panels(rows, titles, names, measure_words(measure), short)
+    return dot_facets(rows, titles, names, measure_name(measure), short)
 
 
 def _title(rows: pd.DataFrame, domain: str, is_unseen: bool) -> str:
     note = " · unseen: no teacher of this domain" if is_unseen else ""
     return (
-        f"<b>{hover(domain, 24)}</b>{note}<br>{count(rows['n_clips'].max(), 'clip')}, "
+        f"<b>{escape_plotly(domain, 24)}</b>{note}<br>{count(rows['n_clips'].max(), 'clip')}, "
         f"{count(rows['n_clusters'].max(), 'cluster')}"
     )
 
@@ -109,7 +103,7 @@ def dot_hover(row: dict[str, Any], role: str) -> str:
     """What the pointer shows over a dot."""
     pairs = int(row["n_pairs"])
     return (
-        f"<b>{hover(row['teacher'], 90)}</b> ({role})<br>"
+        f"<b>{escape_plotly(row['teacher'], 90)}</b> ({role})<br>"
         f"{number(row['value'])} {interval(row['ci_low'], row['ci_high'])}, "
         f"the largest of {count(pairs, 'layer pair')}<br>"
         f"student layer {row['student_layer']} × layer {row['teacher_layer']}<br>"

@@ -20,10 +20,11 @@ from usad_workbench.workbench.presenters.colours import (
 )
 from usad_workbench.workbench.presenters.diagnosis.marks import last_layers, part_order
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView
-from usad_workbench.workbench.presenters.dots import dot_panels, order_by_role, title_lines
-from usad_workbench.workbench.presenters.text import hover, number
+from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role, title_lines
+from usad_workbench.workbench.presenters.numbers import number
+from usad_workbench.workbench.presenters.text import escape_plotly
 
-MAX_PANELS = 12
+MAX_FACETS = 12
 PER_ROW = 4
 HEIGHT = 300
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star")
@@ -31,25 +32,25 @@ COMMON_PARTS = {"shared": MUTED, "novel": CONTEXT, "residual": CONTEXT}
 
 
 def panel_dots(drawn: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> go.Figure:
-    """A dot per name with its interval, one small panel per facet."""
+    """A dot per name with its interval, one facet for each group of rows."""
     shown = last_layers(drawn)
-    titles = {p: title_lines(p) for p in _panels(shown)}
-    shown = shown[shown["panel"].isin(titles)]
+    titles = {p: title_lines(p) for p in _facets(shown)}
+    shown = shown[shown["facet"].isin(titles)]
     rows = shown.assign(text=_texts(shown), data=[[int(row)] for row in shown["row"]])
-    return dot_panels(rows, titles, order_by_role(shown["name"].tolist(), roles), view.axis, {})
+    return dot_facets(rows, titles, order_by_role(shown["name"].tolist(), roles), view.axis, {})
 
 
 def panel_curves(
     drawn: pd.DataFrame, view: PanelView, colours: Mapping[str, str] | None = None
 ) -> go.Figure:
-    """Value over layers, one curve per name, one small panel per facet."""
-    panels = _panels(drawn)
+    """Value over layers, one curve per name, one facet for each group of rows."""
+    facets = _facets(drawn)
     names = sorted(set(drawn["name"]))
     colours = colours or {n: CATEGORY_COLOURS[i % 20] for i, n in enumerate(names)}
-    figure = _grid(panels)
-    for at, panel in enumerate(panels):
+    figure = _grid(facets)
+    for at, facet in enumerate(facets):
         place = {"row": at // PER_ROW + 1, "col": at % PER_ROW + 1}
-        mine = drawn[drawn["panel"] == panel]
+        mine = drawn[drawn["facet"] == facet]
         for i, name in enumerate(names):
             rows = mine[mine["name"] == name].sort_values("layer", kind="stable")
             trace = _curve(rows, name, colours[name], i, is_first=at == 0)
@@ -58,7 +59,7 @@ def panel_curves(
         if len(references) == 1:
             figure.add_hline(y=float(references[0]), line={"color": MUTED, "width": 1.5}, **place)
         figure.update_xaxes(title={"text": "layer", "standoff": 4}, **place)
-    return _finish(figure, panels, view.axis)
+    return _finish(figure, facets, view.axis)
 
 
 def _curve(rows: pd.DataFrame, name: str, colour: str, i: int, is_first: bool) -> go.Scatter:
@@ -67,7 +68,7 @@ def _curve(rows: pd.DataFrame, name: str, colour: str, i: int, is_first: bool) -
         x=rows["layer"],
         y=rows["value"],
         mode="lines+markers",
-        name=hover(name, 30),
+        name=escape_plotly(name, 30),
         legendgroup=name,
         showlegend=is_first,
         text=_texts(rows),
@@ -96,14 +97,14 @@ def _curve(rows: pd.DataFrame, name: str, colour: str, i: int, is_first: bool) -
 def panel_shares(
     parts: pd.DataFrame, view: PanelView, colours: Mapping[str, str] | None = None
 ) -> go.Figure:
-    """Shares stacked per layer, one small panel per facet; weak fits are pale."""
-    panels = _panels(parts)
+    """Shares stacked per layer, one facet for each group of rows; weak fits are pale."""
+    facets = _facets(parts)
     names = part_order(parts["part"].tolist(), colours)
     given = colours or {n: CATEGORY_COLOURS[i % 20] for i, n in enumerate(names)}
-    figure = _grid(panels)
-    for at, panel in enumerate(panels):
+    figure = _grid(facets)
+    for at, facet in enumerate(facets):
         place = {"row": at // PER_ROW + 1, "col": at % PER_ROW + 1}
-        mine = parts[parts["panel"] == panel]
+        mine = parts[parts["facet"] == facet]
         for name in names:
             rows = mine[mine["part"] == name]
             layers = ["all" if layer is None else str(int(layer)) for layer in rows["layer"]]
@@ -111,11 +112,13 @@ def panel_shares(
                 go.Bar(
                     x=layers,
                     y=rows["share"],
-                    name=hover(name, 30),
+                    name=escape_plotly(name, 30),
                     legendgroup=name,
                     showlegend=at == 0,
                     customdata=[[int(row)] for row in rows["row"]],
-                    text=[f"{hover(name, 30)}: {number(share, 3)}" for share in rows["share"]],
+                    text=[
+                        f"{escape_plotly(name, 30)}: {number(share, 3)}" for share in rows["share"]
+                    ],
                     hovertemplate="%{text}<extra></extra>",
                     textposition="none",
                     marker={
@@ -129,11 +132,11 @@ def panel_shares(
             )
         figure.update_xaxes(title={"text": "layer", "standoff": 4}, type="category", **place)
     figure.update_layout(barmode="relative")
-    return _finish(figure, panels, view.axis)
+    return _finish(figure, facets, view.axis)
 
 
 def cost_figure(drawn: pd.DataFrame, costs: "pd.Series[float]", words: str) -> go.Figure:
-    """Value against cost, one small panel per task, one mark per system.
+    """Value against cost, one facet per task, one mark per system.
 
     Args:
         drawn: Marks of the panel ``routing``.
@@ -142,13 +145,13 @@ def cost_figure(drawn: pd.DataFrame, costs: "pd.Series[float]", words: str) -> g
     """
     rows = drawn.assign(cost=costs.reindex(drawn["row"]).to_numpy(dtype=float))
     rows = rows[rows["cost"] > 0]
-    panels = _panels(rows)
-    figure = _grid(panels)
-    for at, panel in enumerate(panels):
+    facets = _facets(rows)
+    figure = _grid(facets)
+    for at, facet in enumerate(facets):
         place = {"row": at // PER_ROW + 1, "col": at % PER_ROW + 1}
-        mine = rows[rows["panel"] == panel]
+        mine = rows[rows["facet"] == facet]
         texts = [
-            f"<b>{hover(name, 40)}</b><br>{hover(words)}: {cost:.3g}<br>{text}"
+            f"<b>{escape_plotly(name, 40)}</b><br>{escape_plotly(words)}: {cost:.3g}<br>{text}"
             for name, cost, text in zip(mine["name"], mine["cost"], _texts(mine), strict=True)
         ]
         figure.add_trace(
@@ -176,35 +179,39 @@ def cost_figure(drawn: pd.DataFrame, costs: "pd.Series[float]", words: str) -> g
             ),
             **place,
         )
-        figure.update_xaxes(title={"text": hover(words), "standoff": 4}, type="log", **place)
-    return _finish(figure, panels, "value on held-out clips")
+        figure.update_xaxes(
+            title={"text": escape_plotly(words), "standoff": 4}, type="log", **place
+        )
+    return _finish(figure, facets, "value on held-out clips")
 
 
-def _panels(drawn: pd.DataFrame) -> list[str]:
-    return domain_order(drawn["panel"])[:MAX_PANELS]
+def _facets(drawn: pd.DataFrame) -> list[str]:
+    return domain_order(drawn["facet"])[:MAX_FACETS]
 
 
 def _texts(drawn: pd.DataFrame) -> list[str]:
-    return ["<br>".join(hover(line, 90) for line in lines) for lines in drawn["lines"]]
+    return ["<br>".join(escape_plotly(line, 90) for line in lines) for lines in drawn["lines"]]
 
 
-def _grid(panels: Sequence[str]) -> go.Figure:
-    n_rows = -(-len(panels) // PER_ROW)
+def _grid(facets: Sequence[str]) -> go.Figure:
+    n_rows = -(-len(facets) // PER_ROW)
     return make_subplots(
         rows=n_rows,
-        cols=min(PER_ROW, len(panels)),
+        cols=min(PER_ROW, len(facets)),
         shared_yaxes=True,
         horizontal_spacing=0.02,
         vertical_spacing=0.28 / n_rows,
-        subplot_titles=[f"<b>{hover(p, 34)}</b>" for p in panels],
+        subplot_titles=[f"<b>{escape_plotly(p, 34)}</b>" for p in facets],
     )
 
 
-def _finish(figure: go.Figure, panels: Sequence[str], axis: str) -> go.Figure:
-    n_rows = -(-len(panels) // PER_ROW)
+def _finish(figure: go.Figure, facets: Sequence[str], axis: str) -> go.Figure:
+    n_rows = -(-len(facets) // PER_ROW)
     figure.update_xaxes(figures.axis())
     figure.update_yaxes(figures.axis())
-    figure.update_yaxes(title={"text": hover(axis, 40), "standoff": 6}, automargin=True, col=1)
+    figure.update_yaxes(
+        title={"text": escape_plotly(axis, 40), "standoff": 6}, automargin=True, col=1
+    )
     figure.update_layout(
         figures.layout(
             height=HEIGHT * n_rows + 60,

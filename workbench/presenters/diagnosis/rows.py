@@ -9,14 +9,14 @@ import pandas as pd
 from usad_workbench.core.diagnosis.panel import Panel, cell_name
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.text import (
+from usad_workbench.workbench.presenters.numbers import (
     count,
     interval,
     is_known,
     is_missing,
     number,
-    shorten,
 )
+from usad_workbench.workbench.presenters.text import shorten
 
 ALL = "all"
 MAX_REASONS = 6
@@ -128,8 +128,8 @@ def chosen(frame: pd.DataFrame, choice: Mapping[str, str]) -> pd.DataFrame:
     return frame
 
 
-def facet_words(row: Row, columns: Sequence[str]) -> str:
-    """The title of the small panel that a row belongs to."""
+def facet_title(row: Row, columns: Sequence[str]) -> str:
+    """The title of the facet that a row belongs to."""
     parts = [ALL if is_missing(row[name]) else str(row[name]) for name in columns]
     return " · ".join(parts) or ALL
 
@@ -182,10 +182,10 @@ def stands_out(row: Row, view: PanelView) -> bool:
     return float(str(low)) > reference or float(str(high)) < reference
 
 
-def n_words(row: Row) -> str:
+def describe_n(row: Row) -> str:
     """How many clips and clusters are behind a row.
 
-    >>> n_words({"n_clips": 90, "n_clusters": 30})
+    >>> describe_n({"n_clips": 90, "n_clusters": 30})
     'n = 90 clips, 30 clusters'
     """
     names = (
@@ -226,7 +226,7 @@ def row_lines(row: Row, view: PanelView, keys: Sequence[str]) -> list[str]:
         if is_known(scalar(row, name))
     ]
     lines += [", ".join(tests)] if tests else []
-    lines.append(n_words(row))
+    lines.append(describe_n(row))
     reason = row.get("reason")
     return [*lines, *([str(reason)] if not is_missing(reason) and reason else [])]
 

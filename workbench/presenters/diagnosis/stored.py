@@ -17,7 +17,7 @@ NOT_PANELS = ("drivers", "verdicts", "runs")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class StoredDiagnosis:
     """One stored diagnosis: a student on a selection of clips."""
 
     student: str
@@ -56,7 +56,11 @@ class Run:
 
 def alpha_for(sql: Sql, student: str) -> float:
     """The level of a student's diagnosis of the whole workspace; the shipped one where none."""
-    found = [run.alpha for run in runs(sql) if run.student == student and not run.selection]
+    found = [
+        diagnosis.alpha
+        for diagnosis in diagnoses(sql)
+        if diagnosis.student == student and not diagnosis.selection
+    ]
     return found[0] if found else ALPHA
 
 
@@ -70,28 +74,30 @@ def panel_names(sql: Sql) -> list[str]:
     return sorted(found, key=lambda name: (order.get(name, len(order)), name))
 
 
-def runs(sql: Sql) -> list[Run]:
+def diagnoses(sql: Sql) -> list[StoredDiagnosis]:
     """The stored diagnoses, whole workspaces first."""
     if not _has(sql, "runs"):
         return []
     rows = sql(f"SELECT * FROM {PREFIX}runs ORDER BY student, selection")
     return [
-        Run(student=row["student"], selection=row["selection"], about=json.loads(row["document"]))
+        StoredDiagnosis(
+            student=row["student"], selection=row["selection"], about=json.loads(row["document"])
+        )
         for row in rows.to_dict("records")
     ]
 
 
-def verdicts(sql: Sql, run: Run) -> list[dict[str, Any]]:
+def verdicts(sql: Sql, diagnosis: StoredDiagnosis) -> list[dict[str, Any]]:
     """The verdicts of a diagnosis; ``evidence`` as it was given."""
-    rows = _of(sql, "verdicts", run)
+    rows = _of(sql, "verdicts", diagnosis)
     return [
         dict(row) | {"evidence": json.loads(row["evidence"])} for row in rows.to_dict("records")
     ]
 
 
-def panel(sql: Sql, name: str, run: Run) -> pd.DataFrame:
+def panel(sql: Sql, name: str, diagnosis: StoredDiagnosis) -> pd.DataFrame:
     """The rows of one panel of a diagnosis, empty where there are none."""
-    return _of(sql, name, run).drop(columns=["student", "selection"], errors="ignore")
+    return _of(sql, name, diagnosis).drop(columns=["student", "selection"], errors="ignore")
 
 
 def columns_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -102,7 +108,7 @@ def columns_of(frame: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def clips_of(sql: Sql, run: Run, panel_name: str, cell: str) -> pd.DataFrame:
+def clips_of(sql: Sql, diagnosis: StoredDiagnosis, panel_name: str, cell: str) -> pd.DataFrame:
     """The clips that drive a cell, first segment of each, largest influence first.
 
     Columns ``clip_id, segment_id, influence, kind``; a clip may have several kinds.
@@ -114,28 +120,28 @@ def clips_of(sql: Sql, run: Run, panel_name: str, cell: str) -> pd.DataFrame:
         f"kind FROM {PREFIX}drivers JOIN segments_of_clips USING (clip_id) "
         "WHERE student = ? AND selection = ? AND panel = ? AND cell = ? "
         "GROUP BY clip_id, kind ORDER BY influence DESC, clip_id",
-        [run.student, run.selection, panel_name, cell],
+        [diagnosis.student, diagnosis.selection, panel_name, cell],
     )
 
 
-def cells_of(sql: Sql, run: Run, panel_name: str) -> Sequence[str]:
+def cells_of(sql: Sql, diagnosis: StoredDiagnosis, panel_name: str) -> Sequence[str]:
     """The cells of a panel that have clips stored."""
     if not _has(sql, "drivers"):
         return []
     found = sql(
         f"SELECT DISTINCT cell FROM {PREFIX}drivers WHERE student = ? AND selection = ? "
         "AND panel = ? ORDER BY cell",
-        [run.student, run.selection, panel_name],
+        [diagnosis.student, diagnosis.selection, panel_name],
     )
     return [str(cell) for cell in found["cell"]]
 
 
-def _of(sql: Sql, name: str, run: Run) -> pd.DataFrame:
+def _of(sql: Sql, name: str, diagnosis: StoredDiagnosis) -> pd.DataFrame:
     if not _has(sql, name):
         return pd.DataFrame()
     return sql(
         f"SELECT * FROM {quote(PREFIX + name)} WHERE student = ? AND selection = ?",
-        [run.student, run.selection],
+        [diagnosis.student, diagnosis.selection],
     )
 
 

@@ -30,10 +30,10 @@ MEANINGS = {
 }
 
 
-def question_words(question: str) -> str:
+def describe_question(question: str) -> str:
     """A question as a person would ask it.
 
-    >>> question_words("inherited")
+    >>> describe_question("inherited")
     'Did the student inherit from the teachers?'
     """
     return QUESTIONS.get(question, question.replace("-", " "))

@@ -53,7 +53,7 @@ class PanelView:
     where: tuple[str, str] | None = None
     """The rows that it shows: a column and its value; all where none."""
     facets: tuple[str, ...] = ()
-    """Columns that make the small panels of the figure."""
+    """Columns that make the facets of the figure."""
     choices: tuple[str, ...] = ()
     """Columns of which the figure draws one value at a time, such as the measure."""
     reference: str | float | None = 0.0

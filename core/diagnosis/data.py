@@ -22,9 +22,11 @@ from usad_workbench.core.diagnosis.doubts import (
 from usad_workbench.core.diagnosis.rules import AssociationRule, Rules, shipped_rules
 from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS, left_out_words
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
+from usad_workbench.core.evaluation.predictions import Predictions
 from usad_workbench.core.evaluation.tasks import Task, possible_tasks
 from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.storage.clip_vectors import ClipVectors, clip_vectors, common_clips
 from usad_workbench.core.storage.domains import alike_words
 from usad_workbench.core.storage.equal_content import with_joined_clusters
@@ -81,8 +83,8 @@ class DiagnosisConfig:
 
 
 @dataclass(kw_only=True, eq=False)
-class Material:
-    """Vectors, labels and roles of one diagnosis. Made by ``gather``."""
+class DiagnosisData:
+    """Vectors, labels and roles of one diagnosis. Made by ``load_diagnosis_data``."""
 
     workspace: Workspace
     student: str
@@ -106,6 +108,9 @@ class Material:
     _tasks: Sequence[Task] = ()
     _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict)
     _layers: dict[str, list[int]] = field(default_factory=dict)
+    predictions: dict[str, Mapping[str, Predictions]] = field(default_factory=dict)
+    """By task and encoder: what was read so far, for the next panel that asks
+    (``predictions.task_predictions`` fills it)."""
 
     @property
     def teachers(self) -> list[str]:
@@ -146,20 +151,28 @@ class Material:
         """Row numbers of a domain's clips."""
         return np.flatnonzero((self.clips.domain == domain).to_numpy())
 
-    def places(self, clip_ids: Sequence[str]) -> Indices:
+    def thinned_rows(self, domain: str) -> Indices:
+        """Row numbers of at most ``max_clips`` clips of a domain, in whole clusters.
+
+        The clips that n × n measures and nulls are computed on; the seed decides which.
+        """
+        rows = self.rows(domain)
+        return rows[thin_clusters(self.clusters(rows), self.config.max_clips, self.config.seed)]
+
+    def rows_of_clips(self, clip_ids: Sequence[str]) -> Indices:
         """Row number of each clip.
 
         Raises:
             UnknownNameError: a clip that is not part of this diagnosis.
         """
-        found = pd.Index(self.clips.clip_id).get_indexer(list(clip_ids))
-        if (found < 0).any():
-            missing = [one for one, place in zip(clip_ids, found, strict=True) if place < 0]
+        rows = pd.Index(self.clips.clip_id).get_indexer(list(clip_ids))
+        if (rows < 0).any():
+            missing = [clip_id for clip_id, row in zip(clip_ids, rows, strict=True) if row < 0]
             raise UnknownNameError(
                 f"{len(missing)} clips are not part of this diagnosis, such as {missing[0]!r}. "
                 "Choose clips that all encoders have."
             )
-        return np.asarray(found, dtype=np.intp)
+        return np.asarray(rows, dtype=np.intp)
 
     def tasks(self) -> list[Task]:
         """The workspace's tasks that can be asked of these clips; a warning names the others."""
@@ -218,14 +231,14 @@ class Material:
         return self._vectors[key] if rows is None else self._vectors[key][rows]
 
 
-def gather(
+def load_diagnosis_data(
     workspace: Workspace,
     student: str,
     *,
     teachers: Sequence[str] | None = None,
     controls: Sequence[str] | None = None,
     config: DiagnosisConfig | None = None,
-) -> Material:
+) -> DiagnosisData:
     """Everything that the panels of one student are computed from.
 
     Args:
@@ -261,7 +274,7 @@ def gather(
     record = recorded_teachers(workspace, student)
     named = set(teachers or record) | set(controls or ())
     roles = {name: role for name, role in roles.items() if name not in gone}
-    return Material(
+    return DiagnosisData(
         workspace=workspace,
         student=student,
         roles=roles,

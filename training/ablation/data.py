@@ -78,7 +78,7 @@ def select_domains(corpus: Corpus, domains: Sequence[str]) -> tuple[Corpus, list
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Material:
+class AblationData:
     """Everything that the runs of a grid share."""
 
     corpus: Corpus
@@ -87,12 +87,12 @@ class Material:
     targets: Mapping[str, MemoryTargets]
 
 
-def load_material(
+def load_ablation_data(
     recipes: Sequence[Recipe],
     folder: Path,
     encoders: Mapping[str, Encoder],
     progress: Progress = no_progress,
-) -> Material:
+) -> AblationData:
     """Audio and targets of several recipes with the same corpus and frame rate.
 
     Args:
@@ -127,7 +127,7 @@ def load_material(
             if not has_hash(path):
                 _pool(cached, len(corpus.pieces), rate_hz, path, progress)
             targets[teacher.name] = _read(path, cached, rate_hz)
-    return Material(corpus=corpus, encoders=dict(encoders), targets=targets)
+    return AblationData(corpus=corpus, encoders=dict(encoders), targets=targets)
 
 
 def _pool(

@@ -7,12 +7,11 @@ folds, one split, on the clips of this diagnosis alone.
 """
 
 from collections.abc import Mapping, Sequence
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from usad_workbench.core.arrays import Matrix
-from usad_workbench.core.diagnosis.material import Material
+from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.evaluation.predictions import (
     Predictions,
     predictions_of,
@@ -20,44 +19,42 @@ from usad_workbench.core.evaluation.predictions import (
 )
 from usad_workbench.core.evaluation.systems import SYSTEMS
 from usad_workbench.core.evaluation.tasks import Task
-from usad_workbench.core.probes import Protocol, evaluate_best_layer
+from usad_workbench.core.probes import ProbeName, evaluate_best_layer
 
-STORED: tuple[Protocol, ...] = ("linear", "knn")
+STORED: tuple[ProbeName, ...] = ("linear", "knn")
 """Which protocol is read where both are stored: the better reader of an embedding."""
 NOT_STORED = (
     "predictions were made for this diagnosis with one split of k-NN: run `usad evaluate` for "
     "linear probes, three splits, and systems such as the routers"
 )
 
-Answers = Mapping[str, Predictions]
+TaskPredictions = Mapping[str, Predictions]
 """By encoder or system, all of one task, one protocol and the same folds."""
-_known: WeakKeyDictionary[Material, dict[str, Answers]] = WeakKeyDictionary()
 
 
-def answers(material: Material, task: Task) -> Answers:
+def task_predictions(data: DiagnosisData, task: Task) -> TaskPredictions:
     """The answers of all encoders of a diagnosis on one task, and of systems that are stored.
 
     Args:
-        material: Of one student; several panels ask for the same.
+        data: Of one student; several panels ask for the same.
         task: On the clips of this diagnosis.
 
     Raises:
         ShapeError: vectors that do not fit together.
         DegenerateError: values that are not finite.
     """
-    known = _known.setdefault(material, {})
-    if task.name not in known:
-        known[task.name] = answers_of(material, task, material.encoders, SYSTEMS)
-    return known[task.name]
+    if task.name not in data.predictions:
+        data.predictions[task.name] = predict_task(data, task, data.encoders, SYSTEMS)
+    return data.predictions[task.name]
 
 
-def answers_of(
-    material: Material, task: Task, encoders: Sequence[str], systems: Sequence[str] = ()
-) -> Answers:
+def predict_task(
+    data: DiagnosisData, task: Task, encoders: Sequence[str], systems: Sequence[str] = ()
+) -> TaskPredictions:
     """The answers of these encoders on one task, and of those systems that are stored.
 
     Args:
-        material: Whose workspace and clips.
+        data: Whose workspace and clips.
         task: On the clips of this diagnosis.
         encoders: All stored with one protocol and the same splits, or all made anew.
         systems: Not made anew.
@@ -67,14 +64,14 @@ def answers_of(
         DegenerateError: values that are not finite.
     """
     for protocol in STORED:
-        found = stored_predictions(material.workspace, task, [*encoders, *systems], protocol)
+        found = stored_predictions(data.workspace, task, [*encoders, *systems], protocol)
         seeds = {tuple(one.seeds) for one in found.values()}
         if set(encoders) <= set(found) and len(seeds) == 1:
             return found
-    rows = material.places(task.clip_ids)
+    rows = data.rows_of_clips(task.clip_ids)
     made = {}
     for name in encoders:
-        layers = [material.vectors(name, layer, rows) for layer in material.layers(name)]
+        layers = [data.vectors(name, layer, rows) for layer in data.layers(name)]
         result = evaluate_best_layer(
             layers,
             task.labels.tolist(),
@@ -88,7 +85,7 @@ def answers_of(
     return made
 
 
-def are_stored(found: Answers) -> bool:
+def are_stored(found: TaskPredictions) -> bool:
     """Whether they come from ``usad evaluate``: those made here have one split."""
     return all(len(one.seeds) > 1 or one.protocol == "linear" for one in found.values())
 

@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 
 from tests.core.diagnosis.conftest import N_CLIPS
-from usad_workbench.core.diagnosis.material import DiagnosisConfig, gather
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
 from usad_workbench.core.storage.workspace import QueryError, Workspace
 
 
 def test_roles_follow_the_distillation_table(copied: Workspace) -> None:
-    material = gather(copied, "s")
-    assert (material.teachers, material.controls) == (["a", "b"], ["k"])
-    assert material.taught == {"a": ("speech",), "b": ("music",)}
-    assert material.encoders == ["s", "a", "b", "k"]  # the twin is another student
-    assert [d for d in material.domains if material.is_unseen(d)] == ["machines"]
+    data = load_diagnosis_data(copied, "s")
+    assert (data.teachers, data.controls) == (["a", "b"], ["k"])
+    assert data.taught == {"a": ("speech",), "b": ("music",)}
+    assert data.encoders == ["s", "a", "b", "k"]  # the twin is another student
+    assert [d for d in data.domains if data.is_unseen(d)] == ["machines"]
 
 
 def test_teachers_by_name_make_the_others_controls(copied: Workspace) -> None:
-    material = gather(copied, "s", teachers=["a"])
-    assert (material.teachers, sorted(material.controls)) == (["a"], ["b", "k"])
-    alone = gather(copied, "s", teachers=["a"], controls=["k"])
+    data = load_diagnosis_data(copied, "s", teachers=["a"])
+    assert (data.teachers, sorted(data.controls)) == (["a"], ["b", "k"])
+    alone = load_diagnosis_data(copied, "s", teachers=["a"], controls=["k"])
     assert alone.controls == ["k"]
 
 
@@ -28,25 +28,22 @@ def test_a_filter_and_a_list_hold_for_every_number(copied: Workspace) -> None:
     config = DiagnosisConfig(
         where="domain <> 'music'", clip_ids=tuple(f"c{i:03}" for i in range(60))
     )
-    material = gather(copied, "s", config=config)
-    assert material.domains == ["speech"]
-    assert len(material.clips) == 60
+    data = load_diagnosis_data(copied, "s", config=config)
+    assert data.domains == ["speech"]
+    assert len(data.clips) == 60
     stored = copied.embeddings("a", 2).vectors[:60]
-    assert np.array_equal(material.vectors("a", 2), stored)
-    assert (
-        "speech (60 clips): fewer than 100 clips, too few for small differences"
-        in material.warnings
-    )
+    assert np.array_equal(data.vectors("a", 2), stored)
+    assert "speech (60 clips): fewer than 100 clips, too few for small differences" in data.warnings
 
 
 def test_layers_are_matched_by_depth(copied: Workspace) -> None:
-    material = gather(copied, "s")
-    assert material.student_layers == [0, 1, 2]
-    assert [material.matching_layer("a", layer) for layer in (0, 1, 2)] == [0, 1, 2]
-    asked = gather(copied, "s", config=DiagnosisConfig(layers=(-1,)))
+    data = load_diagnosis_data(copied, "s")
+    assert data.student_layers == [0, 1, 2]
+    assert [data.matching_layer("a", layer) for layer in (0, 1, 2)] == [0, 1, 2]
+    asked = load_diagnosis_data(copied, "s", config=DiagnosisConfig(layers=(-1,)))
     assert asked.student_layers == [2]
     with pytest.raises(UnknownNameError, match="no layer 7"):
-        _ = gather(copied, "s", config=DiagnosisConfig(layers=(7,))).student_layers
+        _ = load_diagnosis_data(copied, "s", config=DiagnosisConfig(layers=(7,))).student_layers
     with copied.database.write() as connection:  # two more layers, of which no vector is stored
         connection.execute("UPDATE encoders SET n_layers = n_layers + 2 WHERE encoder = 's'")
     with pytest.raises(UnknownNameError, match="no layer -1"):
@@ -56,10 +53,10 @@ def test_layers_are_matched_by_depth(copied: Workspace) -> None:
 
 
 def test_tasks_are_those_of_the_selection(copied: Workspace) -> None:
-    task = gather(copied, "s").tasks()[0]
+    task = load_diagnosis_data(copied, "s").tasks()[0]
     assert (task.name, len(task.clip_ids)) == ("word", N_CLIPS)
     config = DiagnosisConfig(where="domain = 'music'")
-    assert gather(copied, "s", config=config).tasks() == []
+    assert load_diagnosis_data(copied, "s", config=config).tasks() == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +71,7 @@ def test_tasks_are_those_of_the_selection(copied: Workspace) -> None:
 )
 def test_what_cannot_be_diagnosed_is_named(copied, arguments, error, words) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(error, match=words):
-        gather(copied, "s", **arguments)
+        load_diagnosis_data(copied, "s", **arguments)
 
 
 def test_encoders_on_different_clips_are_refused(copied: Workspace) -> None:
@@ -85,13 +82,13 @@ def test_encoders_on_different_clips_are_refused(copied: Workspace) -> None:
         )
         connection.execute(f"DELETE FROM vectors_{space} WHERE segment_id >= 80")
     with pytest.raises(DegenerateError, match="16 clips are left that all encoders have"):
-        gather(copied, "s")
+        load_diagnosis_data(copied, "s")
 
 
 def test_no_permutations_are_refused_and_few_are_warned_of(copied: Workspace) -> None:
     for n in (0, -5):
         with pytest.raises(ConfigError, match="expected at least 1"):
             DiagnosisConfig(n_permutations=n)
-    few = gather(copied, "s", config=DiagnosisConfig(n_permutations=9)).warnings
+    few = load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=9)).warnings
     assert any("no p-value can be as low as 0.05" in one for one in few)
-    assert not any("p-value" in one for one in gather(copied, "s").warnings)
+    assert not any("p-value" in one for one in load_diagnosis_data(copied, "s").warnings)
