@@ -19,6 +19,7 @@ from usad_workbench.core.errors import ProvenanceError, ShapeError, wrap_errors
 from usad_workbench.core.locks import claimed
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.storage import vector_tables
+from usad_workbench.core.storage.distillation import record_teachers_within
 from usad_workbench.core.storage.leftovers import (
     REPLACE,
     clear_leftovers,
@@ -69,7 +70,9 @@ def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
 
 
 def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
+    """Writes what a spec says of an encoder, and who taught it."""
     spec = record.spec
+    record_teachers_within(connection, spec.name, spec.taught_by)
     connection.execute(
         "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
