@@ -12,7 +12,7 @@ import pytest
 from tests.full_disk import full_after
 from usad_workbench.core.files import write_whole, written_at_once
 from usad_workbench.training import release as ship
-from usad_workbench.training.trainer import write_json
+from usad_workbench.training.run_folder import write_json
 from usad_workbench.workbench.commands import ablate_command
 
 WRITES_HALF_AND_WAITS = """
