@@ -18,7 +18,7 @@ from usad_workbench.workbench.commands import ablate_command
 WRITES_HALF_AND_WAITS = """
 import sys, time
 from pathlib import Path
-from usad_workbench.core.whole_file import written_at_once
+from usad_workbench.core.files import written_at_once
 with written_at_once(Path(sys.argv[1])) as partial:
     partial.write_text("half")
     print("written", flush=True)
