@@ -7,8 +7,8 @@ import pandas as pd
 from usad_workbench.core.storage.tables import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.encoders import roles_of
+from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import count
 
 MAX_ROWS = 10_000
 """More rows than this are neither read by people nor quickly sent to a browser."""

@@ -6,7 +6,7 @@ import pandas as pd
 
 from usad_workbench.core.storage.roles import roles_to
 from usad_workbench.workbench.presenters.colours import ROLES
-from usad_workbench.workbench.presenters.names import shown
+from usad_workbench.workbench.presenters.names import short_name
 from usad_workbench.workbench.presenters.sql import Sql
 
 
@@ -74,7 +74,7 @@ def named(encoder: str, roles: Mapping[str, str], names: Mapping[str, str]) -> s
     >>> named("hf:/a/model", {"hf:/a/model": "teacher"}, {"hf:/a/model": "model"})
     'teacher · model'
     """
-    return f"{roles.get(encoder, 'encoder')} · {shown(encoder, names)}"
+    return f"{roles.get(encoder, 'encoder')} · {short_name(encoder, names)}"
 
 
 def layers_of(sql: Sql, encoder: str, pooling: str = "mean") -> list[int]:

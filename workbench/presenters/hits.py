@@ -8,8 +8,9 @@ import pandas as pd
 from usad_workbench.core.errors import AudioError
 from usad_workbench.core.storage.workspace import SearchHits
 from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.numbers import count, digits_apart
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import count, digits_apart, escape_markdown, shorten
+from usad_workbench.workbench.presenters.text import escape_markdown, shorten
 
 LONGEST_QUERY_S = 30.0
 """A longer cut is no single sound, and takes an encoder too long while somebody waits."""

@@ -18,16 +18,9 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
 from usad_workbench.workbench.presenters.diagnosis.stored import alpha_for
+from usad_workbench.workbench.presenters.numbers import count, interval, is_known, number
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
-    count,
-    escape_plotly,
-    interval,
-    is_known,
-    lines,
-    measure_name,
-    number,
-)
+from usad_workbench.workbench.presenters.text import escape_plotly, lines, measure_name
 
 TABLE_COLUMNS = (
     "domain",

@@ -19,8 +19,9 @@ from usad_workbench.workbench.presenters.colours import (
     domain_order,
     scale,
 )
+from usad_workbench.workbench.presenters.numbers import is_missing, number
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import escape_plotly, is_missing, number, shorten
+from usad_workbench.workbench.presenters.text import escape_plotly, shorten
 
 FloatArray = npt.NDArray[np.float64]
 MAX_POINTS = 50_000

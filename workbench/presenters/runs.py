@@ -24,7 +24,7 @@ from usad_workbench.training.run_folder import (
     RECIPE_FILE,
     RESOLVED_FILE,
 )
-from usad_workbench.workbench.presenters.text import count, duration, number
+from usad_workbench.workbench.presenters.numbers import count, duration, number
 
 State = Literal["starting", "running", "finished", "stopped"]
 PATIENCE_S = 60.0

@@ -15,7 +15,8 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import sound
-from usad_workbench.workbench.presenters.text import is_missing, shorten, span
+from usad_workbench.workbench.presenters.numbers import is_missing, span
+from usad_workbench.workbench.presenters.text import shorten
 from usad_workbench.workbench.report.markup import Html, tag
 
 LIMIT_BYTES = 6_000_000

@@ -19,8 +19,8 @@ from usad_workbench.core.storage.spaces import pending_segments
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.indexes.spaces import describe_hits, search
+from usad_workbench.workbench.presenters.numbers import MISSING
 from usad_workbench.workbench.presenters.overview import encoder_rows
-from usad_workbench.workbench.presenters.text import MISSING
 
 N, WIDTHS = 600, {0: 5, 2: 7}
 """More clips than one batch holds; layer 1 has no vectors."""
