@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from usad_workbench.core.diagnosis.store import stored_panels
+from usad_workbench.core.diagnosis.record import stored_panels
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.schema import TABLES, VIEWS, declared_digest
