@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from usad_workbench.core.diagnosis.store import PREFIX
+from usad_workbench.core.diagnosis.record import PREFIX
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.schema import quote
 from usad_workbench.workbench.presenters.sql import Sql
