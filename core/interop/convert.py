@@ -18,10 +18,9 @@ import numpy as np
 
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.config import parse_config
-from usad_workbench.core.encoders.hub.folder import model_folder
 from usad_workbench.core.encoders.hub.snapshots import weight_files
 from usad_workbench.core.encoders.hub.tensors import read_tensors
-from usad_workbench.core.encoders.registry import load_encoder
+from usad_workbench.core.encoders.registry import load_encoder, model_folder
 from usad_workbench.core.errors import ConfigError, ProvenanceError, WeightsError
 from usad_workbench.core.files import new_folder, write_whole
 from usad_workbench.core.interop.names import match_names, template

@@ -17,10 +17,10 @@ import torch
 from tests.core.encoders.hub_folders import SAMPLES, save
 from tests.core.encoders.teacher_files import SMALL_ATST, atst_checkpoint, small_atst, write_muq
 from usad_workbench.core.encoders import builtin
-from usad_workbench.core.encoders.catalogue import hub_sources
 from usad_workbench.core.encoders.hub.table import HUB
 from usad_workbench.core.encoders.networks import atst
 from usad_workbench.core.encoders.registry import get_weights, load_encoder
+from usad_workbench.core.encoders.row import HubSource
 from usad_workbench.core.encoders.weights import CACHE_VARIABLE
 from usad_workbench.core.models.checkpoint import load_heads
 from usad_workbench.training import read_log, train
@@ -35,7 +35,9 @@ FOLDERS = {"wavlm-large": "wavlm-large", "whisper-large-v3": "whisper", "af-whis
 
 def snapshot(hub: Path, name: str) -> Path:
     """An empty folder where the hub's client puts a repository."""
-    root = hub / f"models--{hub_sources()[name].repo.replace('/', '--')}"
+    source = HUB[name].source
+    assert isinstance(source, HubSource)
+    root = hub / f"models--{source.repo.replace('/', '--')}"
     (root / "refs").mkdir(parents=True)
     (root / "refs" / "main").write_text("0" * 40)
     folder = root / "snapshots" / ("0" * 40)

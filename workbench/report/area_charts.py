@@ -7,7 +7,8 @@ import pandas as pd
 
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order
 from usad_workbench.workbench.presenters.diagnosis.marks import part_order
-from usad_workbench.workbench.presenters.text import number, shorten
+from usad_workbench.workbench.presenters.numbers import number
+from usad_workbench.workbench.presenters.text import shorten
 from usad_workbench.workbench.report import svg
 from usad_workbench.workbench.report.charts import CURVE_HEIGHT, FOOT, MAX_FACETS, legend
 from usad_workbench.workbench.report.markup import Html, join, tag

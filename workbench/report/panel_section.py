@@ -12,7 +12,8 @@ from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView, views_of
 from usad_workbench.workbench.presenters.dots import order_by_role
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.text import count, is_known, listing, shorten
+from usad_workbench.workbench.presenters.numbers import count, is_known
+from usad_workbench.workbench.presenters.text import listing, shorten
 from usad_workbench.workbench.report import area_charts, charts, svg
 from usad_workbench.workbench.report.markup import Html, join, tag
 from usad_workbench.workbench.report.sounds import Sounds

@@ -9,7 +9,7 @@ import pandas as pd
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.text import MISSING, is_known, is_missing, parameters
+from usad_workbench.workbench.presenters.numbers import MISSING, is_known, is_missing, parameters
 from usad_workbench.workbench.report.markup import Html, tag
 
 MAX_ROWS = 300

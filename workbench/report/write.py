@@ -12,7 +12,8 @@ from usad_workbench.core.errors import StoreError
 from usad_workbench.core.files import write_whole
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.diagnosis.views import view_of
-from usad_workbench.workbench.presenters.text import count, listing, parameters
+from usad_workbench.workbench.presenters.numbers import count, parameters
+from usad_workbench.workbench.presenters.text import listing
 from usad_workbench.workbench.report.markup import Html, join, tag
 from usad_workbench.workbench.report.panel_section import panel_section
 from usad_workbench.workbench.report.sounds import LIMIT_BYTES, Sounds

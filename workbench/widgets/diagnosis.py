@@ -22,15 +22,9 @@ from usad_workbench.workbench.presenters.diagnosis.views import PanelView, views
 from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.names import describe_panel_cell, encoder_names, shown
-from usad_workbench.workbench.presenters.text import (
-    MEASURE_NAMES,
-    count,
-    escape_markdown,
-    is_missing,
-    number,
-    shorten,
-)
+from usad_workbench.workbench.presenters.names import describe_panel_cell, encoder_names, short_name
+from usad_workbench.workbench.presenters.numbers import count, is_missing, number, signed
+from usad_workbench.workbench.presenters.text import MEASURE_NAMES, escape_markdown, shorten
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.legend import role_legend
 from usad_workbench.workbench.widgets.player import segment_card
@@ -187,7 +181,7 @@ def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
 
 def describe_choice(value: str, names: Mapping[str, str]) -> str:
     """A value of a column to choose from: encoders and measures as people call them."""
-    return MEASURE_NAMES.get(value) or shown(value, names)
+    return MEASURE_NAMES.get(value) or short_name(value, names)
 
 
 def _figure(
@@ -196,7 +190,7 @@ def _figure(
     """Draws the rows; the place of the one that was clicked."""
     names = encoder_names(state.sql)
     colours = {
-        shown(name, names): CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
+        short_name(name, names): CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
         for i, name in enumerate(n for n in diagnosis.roles if n != diagnosis.student)
     }
     is_curves = False
@@ -204,7 +198,7 @@ def _figure(
         return None
     if view.figure == "shares":
         parts = panel_marks.shares(frame, view)
-        parts = parts.assign(part=[shown(name, names) for name in parts["part"]])
+        parts = parts.assign(part=[short_name(name, names) for name in parts["part"]])
         if parts.empty:
             return None
         figure = panel_figures.panel_shares(parts, view, colours)
@@ -213,8 +207,8 @@ def _figure(
         if drawn.empty:
             st.caption("No row has a number; the table says why.")
             return None
-        drawn = drawn.assign(name=[shown(name, names) for name in drawn["name"]])
-        roles = {shown(name, names): role for name, role in diagnosis.roles.items()}
+        drawn = drawn.assign(name=[short_name(name, names) for name in drawn["name"]])
+        roles = {short_name(name, names): role for name, role in diagnosis.roles.items()}
         is_curves = (
             view.figure == "curves"
             and drawn["layer"].notna().all()
@@ -261,7 +255,7 @@ def _flat(value: Any) -> Any:
     """Shares and lists as words: a table cell holds one value."""
     if isinstance(value, Mapping):
         names = encoder_names(state.sql)
-        return ", ".join(f"{shown(name, names)} {number(one)}" for name, one in value.items())
+        return ", ".join(f"{short_name(name, names)} {number(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         return ", ".join(str(one) for one in value) if not is_missing(value) else ""
     return value
@@ -312,4 +306,4 @@ def _both_ends(kind: str, clips: pd.DataFrame) -> None:
 def _cards(side: pd.DataFrame) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["influence"], rows.iterrows(), strict=True):
-        segment_card(row.to_dict(), f"**{escape_markdown(f'{value:+.3f}')}**")
+        segment_card(row.to_dict(), f"**{escape_markdown(signed(value))}**")

@@ -40,20 +40,18 @@ _FRONT_END = ("preprocessor_config.json", "processor_config.json")
 _REPO = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-def load(spec: EncoderSpec) -> TransformersEncoder:
-    """A named encoder of the hub, from the hub's cache.
+def load(spec: EncoderSpec, source: HubSource) -> TransformersEncoder:
+    """A listed encoder of the hub, from the hub's cache.
+
+    Args:
+        spec: What the encoder's row says of it.
+        source: Where the row says that it comes from.
 
     Raises:
         WeightsError: not on this machine, or not what the spec says.
     """
-    from usad_workbench.core.encoders.catalogue import hub_sources
-
-    source = hub_sources()[spec.name]
-    folder = local_snapshot(source)
-    if folder is None:
-        raise WeightsError(str(snapshot_missing_reason(spec.name, source)))
     encoder = load_folder(
-        folder,
+        snapshot_folder(spec.name, source),
         trust_remote_code=source.needs_remote_code,
         tensors=source.tensors,
         name=spec.name,
@@ -135,26 +133,30 @@ def get(name: str, progress: Progress = no_progress) -> Path:
 
 
 def model_folder(name: str) -> Path:
-    """Where a model lies on this machine, by its path, ``hf:…`` or a name of the table.
+    """Where the model of ``hf:FOLDER``, ``hf:OWNER/NAME`` or a path lies on this machine.
 
     Raises:
         WeightsError: no such folder, or not fetched yet.
     """
-    from usad_workbench.core.encoders.catalogue import hub_sources
+    text = name.removeprefix(HUB_PREFIX)
+    folder = _local(text)
+    if folder is not None:
+        return folder
+    if not _is_repository(text):
+        raise WeightsError(f"{name} is no folder. {missing_reason(name)}")
+    return snapshot_folder(name, _source(text))
 
-    source = hub_sources().get(name)
-    if source is None:
-        text = name.removeprefix(HUB_PREFIX)
-        folder = _local(text)
-        if folder is not None:
-            return folder
-        if not _is_repository(text):
-            raise WeightsError(f"{name} is no folder. {missing_reason(name)}")
-        source = _source(text)
-    found = local_snapshot(source)
-    if found is None:
+
+def snapshot_folder(name: str, source: HubSource) -> Path:
+    """Where the hub's cache has the repository of an encoder.
+
+    Raises:
+        WeightsError: not fetched yet, or not whole.
+    """
+    folder = local_snapshot(source)
+    if folder is None:
         raise WeightsError(str(snapshot_missing_reason(name, source)))
-    return found
+    return folder
 
 
 def load_folder(

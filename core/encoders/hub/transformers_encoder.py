@@ -77,7 +77,7 @@ class TransformersEncoder(FrozenEncoder):
                 f"The layers of {type(self.net).__name__} have frames of {sorted(set(self.hops))} "
                 f"samples, which meet every {grid} samples, expected at most "
                 f"{step - step // _OVERLAP}: a long clip could not be cut into windows. It needs "
-                "an adapter of its own: see the entry points in the README."
+                "an adapter of its own: see Plugins in docs/encoders.md."
             )
         return grid
 

