@@ -40,7 +40,6 @@ from usad_workbench.core.storage.spaces import (
 )
 from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
-from usad_workbench.core.taught import note_teachers
 
 PORTION_S = 240.0
 """Seconds of audio between two commits; at a real-time factor of 0.03 that is 7 s of work."""
@@ -126,7 +125,6 @@ def embed(
     else:
         register_encoder(workspace, record)
         job.run(progress, None)
-    note_teachers(workspace, encoder.spec.name)
     failed = {one.path: one.reason for one in job.failed}
     set_failures(workspace, f"embed {encoder.spec.name}", failed)
     return EmbedReport(

@@ -127,10 +127,10 @@ class Sounds:
 def _first_segments(workspace: Workspace, clip_ids: Sequence[str]) -> list[dict[Any, Any]]:
     marks = ", ".join("?" for _ in clip_ids)
     found: pd.DataFrame = workspace.read(
-        "SELECT c.clip_id, c.path, c.domain, c.dataset, c.label, c.cluster_id, s.start_s, s.end_s, "
-        f"n.n FROM clips c JOIN segments s USING (clip_id) JOIN (SELECT clip_id, count(*) AS n "
-        f"FROM segments GROUP BY clip_id) n USING (clip_id) WHERE clip_id IN ({marks}) "
-        "QUALIFY row_number() OVER (PARTITION BY clip_id ORDER BY s.start_s, s.end_s) = 1",
+        "SELECT clip_id, path, domain, dataset, label, cluster_id, start_s, end_s, "
+        "count(*) OVER (PARTITION BY clip_id) AS n "
+        f"FROM segments_of_clips WHERE clip_id IN ({marks}) "
+        "QUALIFY row_number() OVER (PARTITION BY clip_id ORDER BY start_s, end_s) = 1",
         list(clip_ids),
     )
     return [dict(row) for row in found.to_dict("records")]
