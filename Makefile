@@ -7,7 +7,7 @@ PORT ?= 8501
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
 PACKAGES := usad_workbench.core usad_workbench.training usad_workbench.indexes usad_workbench.workbench usad_workbench.sample_data
 
-.PHONY: help setup originals demo test test-slow test-gpu links lint types browser compiler weights screenshots clean
+.PHONY: help setup originals demo test test-slow test-gpu links lint types browser compiler weights screenshots tables clean
 
 help:
 	@echo "make demo    the main job on the sample data, then the app on port $(PORT)"
@@ -85,6 +85,10 @@ test-slow: setup originals browser compiler
 test-gpu: links
 	PYTHONPATH=.links $(PYTHON) -m pytest -p no:cacheprovider --confcutdir=tests/gpu tests/gpu
 	PYTHONPATH=.links $(PYTHON) -m usad_workbench.workbench.commands.bench_command student-forward large-training xxlarge-inference
+
+# Tables of results in README, pages and model card, from docs/results.
+tables: .venv/.installed
+	$(BIN)/python -m tests.docs.tables
 
 screenshots: setup browser
 	$(BIN)/python -m tests.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots

@@ -54,7 +54,6 @@ from usad_workbench.core.storage.spaces import (
 )
 from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.taught import note_teachers
 
 MAX_PARAMS_BESIDE = 50_000_000
 """Encoders of more parameters are not run beside others."""
@@ -318,7 +317,6 @@ def _embed_one(
     else:
         register_encoder(workspace, record)
         job.run(progress, None)
-    note_teachers(workspace, encoder.spec.name)
     failed = {failure.path: failure.reason for failure in job.failed}
     set_failures(workspace, f"embed {encoder.spec.name}", failed)
     return EmbedReport(

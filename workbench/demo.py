@@ -52,13 +52,13 @@ def run_demo(folder: str | Path, progress: Progress = no_progress) -> DemoReport
         set_tasks(workspace, list(csv.DictReader(file)))
     failed += _embed_all(workspace, progress)
     _index_and_project(workspace, progress)
-    present = set(workspace.spaces().encoder)
+    present = workspace.embedded(None)
     if STUDENT in present:
         compare_with_teachers(workspace, STUDENT, progress=progress)
     return DemoReport(
         workspace=workspace.folder,
         n_clips=len(workspace.clips()),
-        encoders=sorted(present),
+        encoders=present,
         spaces=len(workspace.spaces()),
         seconds=time.perf_counter() - started,
         failed=failed,

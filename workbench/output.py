@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from usad_workbench.core.errors import printable
+from usad_workbench.workbench.presenters.numbers import terminal_number
 
 DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
 """Exit codes of every command."""
@@ -150,7 +151,4 @@ def _cell(value: Any, column: str) -> str:
     value = json_value(value)
     if value is None:
         return "-"
-    # A column with gaps holds its counts as floats.
-    if isinstance(value, float) and value.is_integer() and column.startswith(("n_", "layer")):
-        return str(int(value))
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return terminal_number(value, column) if isinstance(value, float) else str(value)

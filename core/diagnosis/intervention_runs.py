@@ -96,8 +96,8 @@ def measure_interventions(
     """
     workspace = data.workspace
     clips = draw_sample(data, clips_per_domain)
-    spaces = workspace.spaces()
-    spaces = spaces[(spaces.pooling == "mean") & spaces.encoder.isin(data.encoders)]
+    spaces = workspace.spaces("mean")
+    spaces = spaces[spaces.encoder.isin(data.encoders)]
     weights = {str(k): str(v) for k, v in spaces.groupby("encoder").weights_sha256.first().items()}
     with_audio, warnings = _heard(workspace, clips)
     stored = _stored(workspace, weights, clips, data.config.seed)

@@ -1,7 +1,8 @@
 """From similarities to a statement: corrected p-values, roles, the nearest teacher."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +15,40 @@ from usad_workbench.core.similarity import (
     nearest_teachers,
 )
 from usad_workbench.core.similarity.significance import ALPHA
+from usad_workbench.core.storage.rows import read_rows, write_rows
 from usad_workbench.core.storage.workspace import Workspace
 
 MatrixKey = tuple[str, str, str, str]
 """student, encoder, domain, measure"""
+TABLE = "nearest_teachers"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NearestTeacherRow:
+    """A row of ``nearest_teachers``: who is nearest to a student in a domain by a measure.
+
+    No teacher, and NaN, where none stands out; the control is the nearest one beside it.
+    """
+
+    student: str
+    domain: str
+    measure: str
+    teacher: str | None
+    student_layer: int | None
+    teacher_layer: int | None
+    value: float
+    ci_low: float
+    ci_high: float
+    control: str | None
+    control_value: float
+    difference: float
+    """Teacher minus control."""
+    difference_ci_low: float
+    difference_ci_high: float
+    n_clips: int | None
+    n_clusters: int | None
+    statement: str
+    """The same in a sentence, with its interval."""
 
 
 class LazyMatrices(Mapping[MatrixKey, LayerMatrix]):
@@ -96,44 +127,41 @@ def store_nearest_teachers(
     """
     table = workspace.read("SELECT * FROM teacher_similarity WHERE student = ?", [student])
     found = nearest_teachers(table[table.domain.isin(domains)], roles, matrices, alpha)
+    rows = [_nearest_row(nearest) for nearest in found]
     with workspace.database.write() as connection:
-        connection.execute("DELETE FROM nearest_teachers WHERE student = ?", [student])
-        for nearest in found:
-            connection.execute(
-                f"INSERT INTO nearest_teachers VALUES ({', '.join('?' * 17)})",
-                _nearest_row(nearest),
-            )
+        write_rows(connection, TABLE, NearestTeacherRow, rows, key={"student": student})
     return found
 
 
-def _nearest_row(nearest: NearestTeacher) -> list[Any]:
+def _nearest_row(nearest: NearestTeacher) -> NearestTeacherRow:
     teacher, control, difference = nearest.teacher, nearest.control, nearest.difference
-    return [
-        nearest.student,
-        nearest.domain,
-        nearest.measure,
-        *(
-            [
-                teacher.encoder,
-                teacher.student_layer,
-                teacher.teacher_layer,
-                teacher.value,
-                _number(teacher.ci_low),
-                _number(teacher.ci_high),
-            ]
-            if teacher
-            else [None] * 6
-        ),
-        *([control.encoder, control.value] if control else [None, None]),
-        *(
-            [_number(difference.value), _number(difference.ci_low), _number(difference.ci_high)]
-            if difference
-            else [None] * 3
-        ),
-        *([teacher.n_clips, teacher.n_clusters] if teacher else [None, None]),
-        nearest.sentence,
-    ]
+    return NearestTeacherRow(
+        student=nearest.student,
+        domain=nearest.domain,
+        measure=nearest.measure,
+        teacher=teacher.encoder if teacher else None,
+        student_layer=teacher.student_layer if teacher else None,
+        teacher_layer=teacher.teacher_layer if teacher else None,
+        value=teacher.value if teacher else math.nan,
+        ci_low=teacher.ci_low if teacher else math.nan,
+        ci_high=teacher.ci_high if teacher else math.nan,
+        control=control.encoder if control else None,
+        control_value=control.value if control else math.nan,
+        difference=difference.value if difference else math.nan,
+        difference_ci_low=difference.ci_low if difference else math.nan,
+        difference_ci_high=difference.ci_high if difference else math.nan,
+        n_clips=teacher.n_clips if teacher else None,
+        n_clusters=teacher.n_clusters if teacher else None,
+        statement=nearest.sentence,
+    )
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
+def stored_nearest_teachers(workspace: Workspace, student: str) -> list[NearestTeacherRow]:
+    """The nearest teachers of a student as they are stored, by measure and domain."""
+    return read_rows(
+        workspace,
+        NearestTeacherRow,
+        TABLE,
+        key={"student": student},
+        order_by=("measure", "domain"),
+    )

@@ -5,7 +5,8 @@ sentences with the diagnosis. Intervals are shown at 95% whatever ``alpha`` is; 
 them at 1 - ``alpha`` (``verdicts.Estimate.at``).
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -156,3 +157,25 @@ def shipped_rules() -> Rules:
     0.01
     """
     return load_rules()[0]
+
+
+def rules_as_toml(rules: Rules) -> str:
+    """Rules that were made in Python, as a file of them would read.
+
+    >>> print(rules_as_toml(shipped_rules()).splitlines()[0])
+    alpha = 0.05
+    """
+    tables, lines = [], []
+    for name, value in asdict(rules).items():
+        if isinstance(value, dict):
+            tables += ["", f"[{name}]", *(f"{k} = {_as_toml(v)}" for k, v in value.items())]
+        elif isinstance(value, tuple):
+            for rule in value:
+                tables += ["", f"[[{name}]]", *(f"{k} = {_as_toml(v)}" for k, v in rule.items())]
+        else:
+            lines.append(f"{name} = {_as_toml(value)}")
+    return "\n".join([*lines, *tables]) + "\n"
+
+
+def _as_toml(value: str | float) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,15 +1,20 @@
-"""The suite: every panel of one student, then the verdicts that follow from them."""
+"""The panels of one student, computed from what is in memory: nothing is stored here.
+
+``run.diagnose`` is the call from a workspace to a stored diagnosis.
+"""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
+from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
 from usad_workbench.core.diagnosis.panel import Panel, PanelKind
 from usad_workbench.core.diagnosis.panels import PANELS
+from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.errors import UnknownNameError, did_you_mean
 from usad_workbench.core.parallel import as_finished
 from usad_workbench.core.progress import Progress, no_progress
@@ -22,7 +27,7 @@ LONG_PANELS = ("variance", "nuisance", "inheritance", "errors", "disagreements")
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Diagnosis:
-    """All panels of one student on one selection of clips."""
+    """All panels of one student on one selection of clips, and what follows from them."""
 
     student: str
     layers: list[int]
@@ -47,6 +52,12 @@ class Diagnosis:
     """The difference of accuracies that they take for none."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Versions, weights of each encoder, settings."""
+    verdicts: Sequence[Verdict] = ()
+    """The answers that the rules give."""
+    rules_text: str = ""
+    """The rules as they were read."""
+    nearest: Sequence[NearestTeacherRow] = ()
+    """The nearest teacher by measure and domain; of whole workspaces only."""
 
 
 def panel_kinds(asked: Sequence[str] | None = None) -> list[PanelKind]:
@@ -62,17 +73,14 @@ def panel_kinds(asked: Sequence[str] | None = None) -> list[PanelKind]:
     return [kind for name, kind in known.items() if not asked or name in asked]
 
 
-def diagnose(
+def compute_diagnosis(
     data: DiagnosisData,
     panels: Sequence[str] | None = None,
     *,
     n_processes: int | None = 1,
     progress: Progress = no_progress,
 ) -> Diagnosis:
-    """Computes panels, several at a time where there are processes for it.
-
-    The numbers are the same for any number of processes: panels share nothing but the
-    data.
+    """The panels of a student with all that is known of them, verdicts not yet given.
 
     Args:
         data: Made by ``load_diagnosis_data``.
@@ -84,10 +92,14 @@ def diagnose(
         UnknownNameError: a panel that does not exist.
     """
     kinds = panel_kinds(panels)
-    computed = _compute(data, kinds, n_processes, progress)
-    found = {kind.name: computed[kind.name] for kind in kinds}
+    return diagnosis_of(data, compute_panels(data, kinds, n_processes, progress))
+
+
+def diagnosis_of(data: DiagnosisData, panels: Mapping[str, Panel]) -> Diagnosis:
+    """Panels that were computed, with who takes part, the warnings and the provenance."""
     domains = data.domains
     used = data.clips[data.clips.domain.isin(domains)]
+    of_panels = [warning for panel in panels.values() for warning in panel.warnings]
     return Diagnosis(
         student=data.student,
         layers=data.student_layers,
@@ -99,13 +111,9 @@ def diagnose(
         n_clips=len(used),
         n_clusters=int(used.cluster_id.nunique()),
         seed=data.config.seed,
-        selection=selection_words(data),
-        panels=found,
-        warnings=list(
-            dict.fromkeys(
-                [*data.warnings, *(w for panel in found.values() for w in panel.warnings)]
-            )
-        ),
+        selection=describe_selection(data),
+        panels=dict(panels),
+        warnings=list(dict.fromkeys([*data.warnings, *of_panels])),
         are_teachers_known=data.are_teachers_known,
         alpha=data.config.rules.alpha,
         margin=data.config.rules.margin,
@@ -113,27 +121,39 @@ def diagnose(
     )
 
 
-def _compute(
-    data: DiagnosisData, kinds: Sequence[PanelKind], n_processes: int | None, progress: Progress
+def compute_panels(
+    data: DiagnosisData,
+    kinds: Sequence[PanelKind],
+    n_processes: int | None = 1,
+    progress: Progress = no_progress,
 ) -> dict[str, Panel]:
-    """Panels by name, in the order in which they were done."""
-    found: dict[str, Panel] = {}
+    """Panels by name, several at a time where there are processes for it.
+
+    The numbers are the same for any number of processes: panels share nothing but the data.
+
+    Args:
+        data: Made by ``load_diagnosis_data``.
+        kinds: Which panels, in the order of the result.
+        n_processes: 1 works in this process; none takes one for each core.
+        progress: Called after each panel, and by panels that take long.
+    """
+    panels: dict[str, Panel] = {}
     # Panels that spread themselves over the cores first: the rest then have them all.
     alone = kinds if n_processes == 1 else [kind for kind in kinds if kind.uses_processes]
     for kind in alone:
-        progress(len(found), len(kinds), kind.name)
-        found[kind.name] = kind.compute(data, progress)
-    rest = sorted((kind for kind in kinds if kind.name not in found), key=_place_in_line)
+        progress(len(panels), len(kinds), kind.name)
+        panels[kind.name] = kind.compute(data, progress)
+    rest = sorted((kind for kind in kinds if kind.name not in panels), key=_rank_by_length)
     jobs = [(kind.name,) for kind in rest]
     with closing(as_finished(_compute_panel, jobs, n_processes, (data,))) as results:
-        for place, panel in results:
-            found[rest[place].name] = panel
-            progress(len(found), len(kinds), rest[place].name)
+        for index, panel in results:
+            panels[rest[index].name] = panel
+            progress(len(panels), len(kinds), rest[index].name)
     progress(len(kinds), len(kinds), "diagnose")
-    return found
+    return {kind.name: panels[kind.name] for kind in kinds}
 
 
-def _place_in_line(kind: PanelKind) -> int:
+def _rank_by_length(kind: PanelKind) -> int:
     """Long panels first, so that none is left alone at the end."""
     return LONG_PANELS.index(kind.name) if kind.name in LONG_PANELS else len(LONG_PANELS)
 
@@ -143,7 +163,7 @@ def _compute_panel(data: DiagnosisData, name: str) -> Panel:
     return panel_kinds([name])[0].compute(data, no_progress)
 
 
-def selection_words(data: DiagnosisData) -> str:
+def describe_selection(data: DiagnosisData) -> str:
     """The filter and the number of listed clips; empty for the whole workspace."""
     config = data.config
     parts = [config.where] if config.where else []

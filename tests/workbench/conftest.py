@@ -3,14 +3,15 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.workbench.screenshots import find_browser, served
+from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.diagnosis.rules import load_rules
-from usad_workbench.core.diagnosis.store import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -53,7 +54,14 @@ def diagnosed(
     copy = Workspace.open(folder / "all" / workspace.folder.name)
     for selection in ("", "domain = 'speech'"):
         found = synthetic_diagnosis.diagnosis(copy, selection)
-        store_diagnosis(copy, found, synthetic_diagnosis.verdicts(found), load_rules()[1])
+        store_diagnosis(
+            copy,
+            replace(
+                found,
+                verdicts=synthetic_diagnosis.verdicts(found),
+                rules_text=load_rules()[1],
+            ),
+        )
     return copy
 
 

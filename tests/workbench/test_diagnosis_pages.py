@@ -19,7 +19,7 @@ from tests.workbench.screenshots import (
     served,
     settle,
 )
-from usad_workbench.core.diagnosis.store import store_diagnosis
+from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import app
 from usad_workbench.workbench.presenters.diagnosis import stored
@@ -81,7 +81,7 @@ def test_a_panel_of_an_earlier_diagnosis_says_so(
     copy = Workspace.open(tmp_path / "all" / diagnosed.folder.name)
     found = synthetic_diagnosis.diagnosis(copy, "")
     only = replace(found, panels={"routing": found.panels["routing"]}, are_teachers_known=False)
-    store_diagnosis(copy, only, [], "")
+    store_diagnosis(copy, only)
     monkeypatch.setattr(sys, "argv", ["app.py", str(copy.folder)])
     test = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
     said = texts(test.switch_page("views/bias.py").run())

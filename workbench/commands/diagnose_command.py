@@ -55,65 +55,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Computes the panels, decides by the rules, and keeps all of it in the workspace."""
-    from usad_workbench.core.diagnosis.comparison import compare_students
-    from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
-    from usad_workbench.core.diagnosis.decision import decide
-    from usad_workbench.core.diagnosis.document import document
-    from usad_workbench.core.diagnosis.llm_results import import_llm_results, llm_panel
-    from usad_workbench.core.diagnosis.rules import load_rules
-    from usad_workbench.core.diagnosis.store import store_diagnosis
-    from usad_workbench.core.diagnosis.suite import diagnose, panel_kinds
+    """Diagnoses a student, keeps all of it in the workspace, and writes the report."""
+    from usad_workbench.core.diagnosis.record import diagnosis_document
+    from usad_workbench.core.diagnosis.run import diagnose
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.workbench.report import write_report
 
     if args.where is not None and not args.where.strip():
         raise ConfigError("--where is empty, expected a condition. Leave it out for all clips.")
-    panels = names_of(args.panels) if args.panels else None
-    panel_kinds(panels)  # a wrong name is refused before anything is computed
-    rules, rules_text = load_rules(args.rules)
     workspace = Workspace.open(args.workspace)
-    if args.llm_results:
-        import_llm_results(workspace, args.llm_results)
-    config = DiagnosisConfig(
-        seed=args.seed,
-        n_permutations=args.permutations,
-        where=args.where or "",
-        layers=tuple(layers_of(args.layer) or ()) if args.layer else (),
-        clip_ids=_listed(args.clips),
-        associations=rules.associations,
-        rules=rules,
-    )
-    material = load_diagnosis_data(
+    diagnosis = diagnose(
         workspace,
         args.student,
-        config=config,
         teachers=names_of(args.teachers) if args.teachers else None,
         controls=names_of(args.controls) if args.controls else None,
+        layers=layers_of(args.layer) or () if args.layer else (),
+        where=args.where or "",
+        clip_ids=_listed(args.clips),
+        panels=names_of(args.panels) if args.panels else None,
+        rules=args.rules,
+        compare=args.compare,
+        llm_results=args.llm_results or None,
+        n_permutations=args.permutations,
+        seed=args.seed,
+        progress=output.progress,
     )
-    found = diagnose(material, panels, n_processes=None, progress=output.progress)
-    if args.compare:
-        compared = compare_students(material, args.compare, output.progress, n_processes=None)
-        found.panels[compared.name] = compared
-        found.warnings.extend(w for w in compared.warnings if w not in found.warnings)
-    llm = llm_panel(material)
-    if llm is not None:
-        found.panels[llm.name] = llm
-    verdicts = decide(found, rules)
-    store_diagnosis(workspace, found, verdicts, rules_text)
-    answer = document(found, verdicts)
+    answer = diagnosis_document(diagnosis)
     if args.report:
-        write_report(args.report, found, verdicts, rules_text, workspace)
+        write_report(args.report, diagnosis, diagnosis.verdicts, diagnosis.rules_text, workspace)
         answer["report"] = str(args.report)
-    lines = [f"warning: {one}" for one in found.warnings]
-    lines += [f"{v.question}: {v.verdict}" for v in verdicts]
-    if "similarity" in found.panels and not found.selection:
-        nearest = workspace.read(
-            "SELECT * FROM nearest_teachers WHERE student = ? ORDER BY measure, domain",
-            [args.student],
-        )
-        answer["nearest"] = nearest.to_dict("records")
-        lines += list(nearest.statement)
+    lines = [f"warning: {warning}" for warning in diagnosis.warnings]
+    lines += [f"{verdict.question}: {verdict.verdict}" for verdict in diagnosis.verdicts]
+    lines += [row.statement for row in diagnosis.nearest]
     output.result(answer, "\n".join(lines))
     return DONE
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from usad_workbench.training.ablation.table import OVERALL, SCOPES, Finding
+from usad_workbench.workbench.presenters.numbers import signed
 
 PRIMARY = "linear"
 """The protocol of the verdicts; the published rows are trained probes too."""
@@ -102,5 +103,5 @@ def _count(findings: Sequence[Finding]) -> str:
 
 def _difference(f: Finding) -> str:
     if f.ci_low != f.ci_low:
-        return f"{f.difference:+.3f} (no interval)"
-    return f"{f.difference:+.3f} [{f.ci_low:+.3f}, {f.ci_high:+.3f}]"
+        return f"{signed(f.difference)} (no interval)"
+    return f"{signed(f.difference)} [{signed(f.ci_low)}, {signed(f.ci_high)}]"

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import MUTED, ROLE_SYMBOLS, ROLES, role_colour
-from usad_workbench.workbench.presenters.names import shown
+from usad_workbench.workbench.presenters.names import short_name
 from usad_workbench.workbench.presenters.text import escape_plotly, lines
 
 MAX_PER_ROW = 3
@@ -134,7 +134,7 @@ def _range(rows: pd.DataFrame) -> list[float]:
 
 
 def _label(name: str, short: Mapping[str, str]) -> str:
-    return lines(shown(name, short), NAME)
+    return lines(short_name(name, short), NAME)
 
 
 def title_lines(title: object) -> str:

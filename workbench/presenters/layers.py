@@ -18,16 +18,9 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
 from usad_workbench.workbench.presenters.diagnosis.stored import alpha_for
+from usad_workbench.workbench.presenters.numbers import count, interval, is_known, number
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
-    count,
-    escape_plotly,
-    interval,
-    is_known,
-    lines,
-    measure_name,
-    number,
-)
+from usad_workbench.workbench.presenters.text import escape_plotly, lines, measure_name
 
 TABLE_COLUMNS = (
     "domain",
@@ -302,11 +295,10 @@ def stored_faithfulness(
 ) -> pd.DataFrame:
     """The same from ``clip_teacher_similarity``, empty where nothing is stored."""
     return sql(
-        "SELECT t.clip_id, min(s.segment_id) AS segment_id, any_value(t.value) AS value "
-        "FROM clip_teacher_similarity t JOIN clips c USING (clip_id) "
-        "JOIN segments s USING (clip_id) WHERE t.student = ? AND t.student_layer = ? "
-        "AND t.teacher = ? AND t.teacher_layer = ? AND c.domain = ? AND t.measure = ? "
-        "GROUP BY t.clip_id ORDER BY value, t.clip_id",
+        "SELECT clip_id, min(segment_id) AS segment_id, any_value(t.value) AS value "
+        "FROM clip_teacher_similarity t JOIN segments_of_clips c USING (clip_id) "
+        "WHERE t.student = ? AND t.student_layer = ? AND t.teacher = ? AND t.teacher_layer = ? "
+        "AND c.domain = ? AND t.measure = ? GROUP BY clip_id ORDER BY value, clip_id",
         [student, student_layer, teacher, teacher_layer, domain, measure],
     )
 

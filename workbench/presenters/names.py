@@ -50,10 +50,10 @@ def encoder_names(sql: Sql) -> dict[str, str]:
     return short_names(str(name) for name in found["name"])
 
 
-def shown(name: object, names: Mapping[str, str]) -> str:
+def short_name(name: object, names: Mapping[str, str]) -> str:
     """The short name where there is one; what is no encoder stays as it is.
 
-    >>> shown("hf:/a/model", {"hf:/a/model": "model"}), shown("learned-router", {})
+    >>> short_name("hf:/a/model", {"hf:/a/model": "model"}), short_name("learned-router", {})
     ('model', 'learned-router')
     """
     return names.get(str(name), str(name))
@@ -66,7 +66,7 @@ def describe_panel_cell(cell: str, names: Mapping[str, str]) -> str:
     'teacher model · layer 3'
     """
     parts = [part.partition("=") for part in cell.split("|")]
-    return " · ".join(f"{key.replace('_', ' ')} {shown(one, names)}" for key, _, one in parts)
+    return " · ".join(f"{key.replace('_', ' ')} {short_name(one, names)}" for key, _, one in parts)
 
 
 def with_short_names(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:

@@ -8,16 +8,10 @@ from usad_workbench.core.models.spec import is_non_commercial
 from usad_workbench.core.storage.roles import unseen_domains
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.encoders import encoder_table
-from usad_workbench.workbench.presenters.names import encoder_names, shown
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.numbers import count, duration, is_missing, parameters
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
-    count,
-    duration,
-    is_missing,
-    listing,
-    parameters,
-    sentence,
-)
+from usad_workbench.workbench.presenters.text import listing, sentence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +114,7 @@ def encoder_rows(sql: Sql) -> pd.DataFrame:
     found = pd.DataFrame(
         {
             "role": table["role"],
-            "encoder": [shown(name, names) for name in table["encoder"]],
+            "encoder": [short_name(name, names) for name in table["encoder"]],
             "licence": [describe_licence(licence) for licence in table["licence"]],
             "domain": table["domain"].map(lambda d: "any" if is_missing(d) else d),
             "layers": table["n_layers"] + 1,
@@ -156,7 +150,7 @@ def licence_notes(sql: Sql) -> list[str]:
     kinds: dict[bool | None, list[str]] = {}
     for name, licence in zip(table["encoder"], table["licence"], strict=True):
         kind = is_non_commercial("" if is_missing(licence) else str(licence))
-        kinds.setdefault(kind, []).append(shown(name, names))
+        kinds.setdefault(kind, []).append(short_name(name, names))
     notes = []
     if True in kinds:
         notes.append(f"Not for commercial use: {listing(kinds[True])}.")

@@ -8,16 +8,15 @@ import plotly.graph_objects as go
 
 from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL
 from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role, title_lines
-from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
+from usad_workbench.workbench.presenters.numbers import (
     count,
-    escape_markdown,
-    escape_plotly,
     interval,
     is_known,
     is_missing,
     number,
 )
+from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.text import escape_markdown, escape_plotly
 
 PROTOCOL_HELP = {
     "knn": (

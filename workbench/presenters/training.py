@@ -16,7 +16,8 @@ from usad_workbench.workbench.presenters.colours import (
     MUTED,
     domain_order,
 )
-from usad_workbench.workbench.presenters.text import count, escape_plotly, interval, is_known
+from usad_workbench.workbench.presenters.numbers import count, interval, is_known
+from usad_workbench.workbench.presenters.text import escape_plotly
 
 STEP, SPEED = "step", "audio s per s"
 N_POINTS = 800

@@ -6,7 +6,7 @@ import streamlit as st
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import clips, data, maps
-from usad_workbench.workbench.presenters.text import count
+from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.player import segment_player
 

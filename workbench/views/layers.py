@@ -10,7 +10,7 @@ from usad_workbench.workbench.presenters.diagnosis import stored
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 from usad_workbench.workbench.presenters.encoders import roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
-from usad_workbench.workbench.presenters.names import encoder_names, shown
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_name
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.cell import show_cell
@@ -102,8 +102,8 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
     names = encoder_names(state.sql)
     figure = layers.heatmaps(
         rows,
-        student=shown(student, names),
-        teacher=shown(teacher, names),
+        student=short_name(student, names),
+        teacher=short_name(teacher, names),
         measure=measure,
         top=top,
     )

@@ -5,7 +5,8 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import overview
 from usad_workbench.workbench.presenters.colours import ROLE_HELP
-from usad_workbench.workbench.presenters.text import count, escape_markdown, measure_name
+from usad_workbench.workbench.presenters.numbers import count
+from usad_workbench.workbench.presenters.text import escape_markdown, measure_name
 from usad_workbench.workbench.widgets import page, table
 
 

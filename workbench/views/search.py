@@ -10,7 +10,8 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import clips, hits, overview
 from usad_workbench.workbench.presenters.encoders import layers_of, roles_for, roles_of
-from usad_workbench.workbench.presenters.text import escape_markdown, number
+from usad_workbench.workbench.presenters.numbers import number
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
 from usad_workbench.workbench.widgets.player import clip_player, segment_card, segment_player
 from usad_workbench.workbench.widgets.query import FromCollection, Query, choose_query

@@ -6,8 +6,9 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layers
 from usad_workbench.workbench.presenters.clips import segments
-from usad_workbench.workbench.presenters.names import encoder_names, shown
-from usad_workbench.workbench.presenters.text import escape_markdown, number
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.numbers import number
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets.page import show_errors
 from usad_workbench.workbench.widgets.player import segment_card
 
@@ -21,7 +22,9 @@ def show_cell(cell: state.Cell) -> None:
         & (rows["teacher_layer"] == cell.teacher_layer)
     ]
     names = encoder_names(state.sql)
-    student, teacher = (escape_markdown(shown(one, names)) for one in (cell.student, cell.teacher))
+    student, teacher = (
+        escape_markdown(short_name(one, names)) for one in (cell.student, cell.teacher)
+    )
     st.subheader(
         f"{escape_markdown(cell.domain)}: {student} layer {cell.student_layer} × "
         f"{teacher} layer {cell.teacher_layer}",

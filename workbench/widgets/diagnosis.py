@@ -8,11 +8,9 @@ import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import segments
-from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
-from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
-from usad_workbench.workbench.presenters.diagnosis import plotly_figures as panel_figures
+from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
-from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.diagnosis.plan import describe_marks, plan_figure
 from usad_workbench.workbench.presenters.diagnosis.verdicts import (
     describe_question,
     is_open,
@@ -22,22 +20,15 @@ from usad_workbench.workbench.presenters.diagnosis.views import PanelView, views
 from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.names import describe_panel_cell, encoder_names, shown
-from usad_workbench.workbench.presenters.text import (
-    MEASURE_NAMES,
-    count,
-    escape_markdown,
-    is_missing,
-    number,
-    shorten,
-)
+from usad_workbench.workbench.presenters.names import describe_panel_cell, encoder_names, short_name
+from usad_workbench.workbench.presenters.numbers import count, is_missing, number, signed
+from usad_workbench.workbench.presenters.text import MEASURE_NAMES, escape_markdown, shorten
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.legend import role_legend
 from usad_workbench.workbench.widgets.player import segment_card
 from usad_workbench.workbench.widgets.scatter import custom_data
 
 N_CLIPS = 6
-MAX_SERIES = 8
 
 
 def choose_diagnosis(key: str, student: str | None = None) -> stored.StoredDiagnosis | None:
@@ -187,50 +178,22 @@ def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
 
 def describe_choice(value: str, names: Mapping[str, str]) -> str:
     """A value of a column to choose from: encoders and measures as people call them."""
-    return MEASURE_NAMES.get(value) or shown(value, names)
+    return MEASURE_NAMES.get(value) or short_name(value, names)
 
 
 def _figure(
-    frame: pd.DataFrame, view: PanelView, diagnosis: stored.StoredDiagnosis, key: str
+    rows: pd.DataFrame, view: PanelView, diagnosis: stored.StoredDiagnosis, key: str
 ) -> int | None:
-    """Draws the rows; the place of the one that was clicked."""
-    names = encoder_names(state.sql)
-    colours = {
-        shown(name, names): CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
-        for i, name in enumerate(n for n in diagnosis.roles if n != diagnosis.student)
-    }
-    is_curves = False
-    if view.figure in ("maps", "table"):
+    """Draws the rows; the index of the one that was clicked."""
+    plan = plan_figure(rows, view, diagnosis.roles, encoder_names(state.sql))
+    if plan.kind == "none" and view.figure in ("dots", "curves"):
+        st.caption("No row has a number; the table says why.")
+    if plan.kind not in ("dots", "curves", "shares"):
         return None
-    if view.figure == "shares":
-        parts = panel_marks.shares(frame, view)
-        parts = parts.assign(part=[shown(name, names) for name in parts["part"]])
-        if parts.empty:
-            return None
-        figure = panel_figures.panel_shares(parts, view, colours)
-    else:
-        drawn = panel_marks.marks(frame, view, diagnosis.roles)
-        if drawn.empty:
-            st.caption("No row has a number; the table says why.")
-            return None
-        drawn = drawn.assign(name=[shown(name, names) for name in drawn["name"]])
-        roles = {shown(name, names): role for name, role in diagnosis.roles.items()}
-        is_curves = (
-            view.figure == "curves"
-            and drawn["layer"].notna().all()
-            and panel_marks.n_layers_of(drawn) > 1
-            and drawn["name"].nunique() <= MAX_SERIES
-            and set(drawn["name"]) <= set(colours)
-        )
-        if not is_curves:
-            role_legend(set(drawn["role"]))
-        figure = (
-            panel_figures.panel_curves(drawn, view, colours)
-            if is_curves
-            else panel_figures.panel_dots(drawn, view, roles)
-        )
+    if plan.kind == "dots":
+        role_legend(set(plan.drawn["role"]))
     event = st.plotly_chart(
-        figure,
+        plotly_figures.draw(plan),
         key=f"{key}.{view.title}.chart",
         on_select="rerun",
         selection_mode="points",
@@ -238,14 +201,7 @@ def _figure(
         theme=None,
         alt=f"{view.title}: {view.axis}, with 95% intervals.",
     )
-    st.caption(
-        f"Bars are 95% intervals; filled marks stand out after correction over the panel, at "
-        f"{diagnosis.alpha:g}."
-        if is_curves
-        else "Bars are 95% intervals, the grey tick is the level of no effect."
-        if view.figure != "shares"
-        else "Pale bars fit badly: their shares say little."
-    )
+    st.caption(describe_marks(plan, diagnosis.alpha))
     clicked = custom_data(event)
     return int(clicked[-1][0]) if clicked else None
 
@@ -261,7 +217,7 @@ def _flat(value: Any) -> Any:
     """Shares and lists as words: a table cell holds one value."""
     if isinstance(value, Mapping):
         names = encoder_names(state.sql)
-        return ", ".join(f"{shown(name, names)} {number(one)}" for name, one in value.items())
+        return ", ".join(f"{short_name(name, names)} {number(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         return ", ".join(str(one) for one in value) if not is_missing(value) else ""
     return value
@@ -312,4 +268,4 @@ def _both_ends(kind: str, clips: pd.DataFrame) -> None:
 def _cards(side: pd.DataFrame) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["influence"], rows.iterrows(), strict=True):
-        segment_card(row.to_dict(), f"**{escape_markdown(f'{value:+.3f}')}**")
+        segment_card(row.to_dict(), f"**{escape_markdown(signed(value))}**")

@@ -17,7 +17,7 @@ from usad_workbench.workbench.presenters.encoders import (
     named,
     student_of,
 )
-from usad_workbench.workbench.presenters.names import encoder_names, shown
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import escape_markdown
 
 Option = TypeVar("Option")
@@ -157,9 +157,9 @@ def choose_encoder(
         options,
         key=key,
         default=default,
-        show=lambda one: named(one, roles, names) if roles else shown(one, names),
+        show=lambda one: named(one, roles, names) if roles else short_name(one, names),
     )
-    if shown(found, names) != found:
+    if short_name(found, names) != found:
         st.caption(escape_markdown(found))
     return found
 

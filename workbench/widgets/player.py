@@ -10,7 +10,8 @@ from usad_workbench.core.errors import UsadError
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import sound
 from usad_workbench.workbench.presenters.figures import QUIET
-from usad_workbench.workbench.presenters.text import escape_markdown, is_missing, shorten, span
+from usad_workbench.workbench.presenters.numbers import is_missing, span
+from usad_workbench.workbench.presenters.text import escape_markdown, shorten
 
 
 def clip_player(clip: Clip, key: str, height: int = 250) -> None:

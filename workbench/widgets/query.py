@@ -13,7 +13,8 @@ from usad_workbench.indexes import search
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import hits
 from usad_workbench.workbench.presenters.clips import segments
-from usad_workbench.workbench.presenters.text import duration, escape_markdown
+from usad_workbench.workbench.presenters.numbers import duration
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.query_vectors import other_weights
 from usad_workbench.workbench.widgets import page
 

@@ -8,8 +8,9 @@ import streamlit as st
 from usad_workbench.workbench.presenters import runs, training
 from usad_workbench.workbench.presenters.colours import domain_colours
 from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.numbers import count, duration, number
 from usad_workbench.workbench.presenters.runs import Run, Status
-from usad_workbench.workbench.presenters.text import count, duration, escape_markdown, number
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
 
 

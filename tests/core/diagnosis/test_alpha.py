@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,10 @@ from usad_workbench.core.bias.error_consistency import excess_consistency
 from usad_workbench.core.bias.routing import break_even_accuracy
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
-from usad_workbench.core.diagnosis.document import document
 from usad_workbench.core.diagnosis.inheritance_verdict import doubt_of, inherited
+from usad_workbench.core.diagnosis.record import diagnosis_document, store_diagnosis
 from usad_workbench.core.diagnosis.rules import Rules, load_rules, shipped_rules
-from usad_workbench.core.diagnosis.store import store_diagnosis
-from usad_workbench.core.diagnosis.suite import diagnose
+from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.diagnosis.verdicts import (
     AgainstRouter,
     Estimate,
@@ -115,12 +115,13 @@ def test_every_panel_figure_and_text_obeys(copied: Workspace, tmp_path) -> None:
     for asked in (strict, loose):
         config = DiagnosisConfig(n_permutations=99, layers=(2,), rules=asked)
         data = load_diagnosis_data(copied, "s", config=config)
-        found = diagnose(data, ["similarity", "inheritance", "routing"])
+        found = compute_diagnosis(data, ["similarity", "inheritance", "routing"])
         verdicts = decide(found, asked)
-        store_diagnosis(copied, found, verdicts, TEXT)
-        answer = document(found, verdicts)
+        found = replace(found, verdicts=verdicts, rules_text=TEXT)
+        store_diagnosis(copied, found)
+        answer = diagnosis_document(found)
         assert (answer["alpha"], answer["margin"]) == (asked.alpha, asked.margin)
-        (run,) = stored.runs(copied.sql)
+        (run,) = stored.diagnoses(copied.sql)
         assert run.alpha == stored.alpha_for(copied.sql, "s") == asked.alpha
         rows = layers.similarity(copied.sql, "s", "a", "debiased_linear_cka")
         panel = found.panels["similarity"]

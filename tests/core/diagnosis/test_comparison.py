@@ -13,7 +13,7 @@ from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.diagnosis.predictions import NOT_STORED
 from usad_workbench.core.diagnosis.rules import load_rules
-from usad_workbench.core.diagnosis.suite import diagnose
+from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
 from usad_workbench.core.evaluation.predictions import (
@@ -24,7 +24,8 @@ from usad_workbench.core.evaluation.predictions import (
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.similarity import debiased_linear_cka
-from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.distillation import set_distillation
+from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -187,7 +188,7 @@ def test_a_second_stage_that_is_worse_on_unseen_audio_falsifies(
     rules.write_text(load_rules()[1].replace("min_clips = 100", "min_clips = 80"))
     for student, other in ((two, one), (one, two)):  # the same in either order
         data = _data(copied, student)
-        found = diagnose(data, ["associations"])
+        found = compute_diagnosis(data, ["associations"])
         found.panels["comparison"] = compare_students(data, other, no_progress)
         assert found.unseen_domains == ["machines"]
         (verdict,) = decide(found, load_rules(rules)[0])

@@ -8,7 +8,7 @@ from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_d
 from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.llm_results import TABLE, import_llm_results, llm_panel
 from usad_workbench.core.diagnosis.rules import load_rules
-from usad_workbench.core.diagnosis.suite import diagnose
+from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -45,7 +45,7 @@ def test_the_same_row_again_replaces_it(copied: Workspace, tmp_path: Path) -> No
 def test_it_is_evidence_of_the_falsifiers_and_no_verdict(copied: Workspace, tmp_path: Path) -> None:
     import_llm_results(copied, write(tmp_path, "s,made,t1,accuracy,0.1\na,made,t1,accuracy,0.9\n"))
     data = load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=19))
-    found = diagnose(data, ["routing"])
+    found = compute_diagnosis(data, ["routing"])
     before = {v.question: v for v in decide(found, load_rules()[0])}
     panel = llm_panel(data)
     assert panel is not None

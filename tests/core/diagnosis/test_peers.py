@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
-from usad_workbench.core.diagnosis.document import document
 from usad_workbench.core.diagnosis.peers import StudentRecord, differences, student_record
-from usad_workbench.core.diagnosis.suite import diagnose
-from usad_workbench.core.storage.tables import set_distillation
+from usad_workbench.core.diagnosis.record import diagnosis_document
+from usad_workbench.core.diagnosis.suite import compute_diagnosis
+from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.report import write_report
 
@@ -103,7 +104,7 @@ def test_known_strangers_make_nothing_testable_and_are_named(tmp_path) -> None: 
     made = world(tmp_path / "w", "usad-demo", controls)
     asked = data(made, "usad-demo", controls)
     assert controls_for(asked, "t", "student") == []
-    found = diagnose(asked, ["inheritance"])
+    found = compute_diagnosis(asked, ["inheritance"])
     (verdict,) = decide(found, asked.config.rules)
     assert verdict.verdict == "not testable"
     for row in found.panels["inheritance"].rows:
@@ -121,7 +122,7 @@ def test_a_peer_among_strangers_is_used_alone(tmp_path) -> None:  # type: ignore
     made = world(tmp_path / "w", FULL, controls)
     asked = data(made, FULL, controls)
     assert controls_for(asked, "t", "student") == sorted(WITHOUT)
-    found = diagnose(asked, ["inheritance"])
+    found = compute_diagnosis(asked, ["inheritance"])
     rows = found.panels["inheritance"].rows
     assert {row["inherited"] for row in rows} == {"yes"}
     assert {row["rests_on"] for row in rows} == {
@@ -133,9 +134,9 @@ def test_of_vectors_made_elsewhere_the_result_rests_on_the_users_word(tmp_path) 
     controls = [f"k{i}" for i in range(5)]
     made = world(tmp_path / "w", "s", controls)
     asked = data(made, "s", controls)
-    found = diagnose(asked, ["inheritance"])
+    found = compute_diagnosis(asked, ["inheritance"])
     verdicts = decide(found, asked.config.rules)
-    answer = document(found, verdicts)
+    answer = diagnosis_document(replace(found, verdicts=verdicts))
     assert {row["inherited"] for row in answer["inheritance"]} == {"yes"}
     said = "--controls, the user's word"
     assert all(said in row["rests_on"] for row in answer["inheritance"])
@@ -144,7 +145,7 @@ def test_of_vectors_made_elsewhere_the_result_rests_on_the_users_word(tmp_path) 
     report = write_report(tmp_path / "r.html", found, verdicts, "rules", made)
     assert report.read_text(encoding="utf-8").count("the user&#x27;s word") >= 3
     unnamed = load_diagnosis_data(made, "s", teachers=["t"], config=DiagnosisConfig(layers=(1,)))
-    rows = diagnose(unnamed, ["inheritance"]).panels["inheritance"].rows
+    rows = compute_diagnosis(unnamed, ["inheritance"]).panels["inheritance"].rows
     assert all("their roles here" in row["rests_on"] for row in rows)
 
 

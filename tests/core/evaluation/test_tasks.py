@@ -6,10 +6,11 @@ import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
-from usad_workbench.core.diagnosis.suite import diagnose
+from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
 from usad_workbench.core.evaluation.tasks import lone_clips, make_task, possible_tasks, untestable
-from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.distillation import set_distillation
+from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N = 96
@@ -137,7 +138,7 @@ def test_evaluate_goes_on_and_gives_them_no_value(workspace: Workspace) -> None:
 
 def test_diagnose_names_them_once_and_every_panel_leaves_them_out(workspace: Workspace) -> None:
     config = DiagnosisConfig(n_permutations=19)
-    found = diagnose(
+    found = compute_diagnosis(
         load_diagnosis_data(workspace, "s", config=config), ["errors", "routing", "subgroups"]
     )
     named = [one for one in found.warnings if one.startswith("task ")]

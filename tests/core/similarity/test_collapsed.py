@@ -5,11 +5,12 @@ import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
-from usad_workbench.core.diagnosis.suite import diagnose
+from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import DegenerateError, UnknownNameError
 from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
 from usad_workbench.core.similarity.collapsed import collapse_words
-from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.distillation import set_distillation
+from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.projection import project_space
 
@@ -73,7 +74,7 @@ def test_an_encoder_without_another_layer_is_gone_and_named(tmp_path, who, flat)
     assert set(data.encoders) == {"s", "t", "k", "l", "b"} - {who}
     (words,) = [one for one in data.warnings if one.startswith(f"{who} layer 0")]
     assert "all clips of music" in words and "all clips of speech" in words
-    found = diagnose(data, ["inheritance", "neighbourhoods"])
+    found = compute_diagnosis(data, ["inheritance", "neighbourhoods"])
     assert {row["encoder"] for row in found.panels["neighbourhoods"].rows} >= {"s", "l"}
     if who == "k":
         assert {row["teacher"] for row in found.panels["inheritance"].rows} == {"t"}

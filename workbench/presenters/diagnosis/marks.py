@@ -9,7 +9,7 @@ import pandas as pd
 from usad_workbench.workbench.presenters.colours import ROLES
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView
-from usad_workbench.workbench.presenters.text import is_known, is_missing
+from usad_workbench.workbench.presenters.numbers import is_known, is_missing
 
 WEAK_FIT = 0.5
 """Below this fit R² the shares of an attribution say little (measured on planted mixtures)."""

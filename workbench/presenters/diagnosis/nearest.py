@@ -9,15 +9,9 @@ import plotly.graph_objects as go
 
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role
+from usad_workbench.workbench.presenters.numbers import count, interval, is_known, number
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import (
-    count,
-    escape_plotly,
-    interval,
-    is_known,
-    measure_name,
-    number,
-)
+from usad_workbench.workbench.presenters.text import escape_plotly, measure_name
 
 CAUTION = (
     "Similar is not inherited. Encoders trained apart on the same kind of audio grow alike, so a "

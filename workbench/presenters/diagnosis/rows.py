@@ -9,14 +9,14 @@ import pandas as pd
 from usad_workbench.core.diagnosis.panel import Panel, cell_name
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.text import (
+from usad_workbench.workbench.presenters.numbers import (
     count,
     interval,
     is_known,
     is_missing,
     number,
-    shorten,
 )
+from usad_workbench.workbench.presenters.text import shorten
 
 ALL = "all"
 MAX_REASONS = 6

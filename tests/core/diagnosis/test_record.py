@@ -1,16 +1,19 @@
 """What a diagnosis leaves in the workspace: tables anybody can query, replaced as a whole."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import duckdb
 import numpy as np
 
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import Panel, cell_name, most_influential
-from usad_workbench.core.diagnosis.store import (
+from usad_workbench.core.diagnosis.record import (
     store_diagnosis,
     stored_influential_clips,
     stored_panels,
 )
-from usad_workbench.core.diagnosis.suite import Diagnosis, diagnose
+from usad_workbench.core.diagnosis.suite import Diagnosis, compute_diagnosis
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -23,11 +26,13 @@ COLUMNS = {
 VERDICT = Verdict(question="inherited", verdict="undecided", rule="r", evidence={"a": "b"})
 
 
-def _diagnosis(workspace: Workspace, value: float, where: str = "") -> Diagnosis:
+def _diagnosis(
+    workspace: Workspace, value: float, where: str = "", verdicts: Sequence[Verdict] = ()
+) -> Diagnosis:
     data = load_diagnosis_data(
         workspace, "s", config=DiagnosisConfig(where=where, n_permutations=19)
     )
-    found = diagnose(data, ["similarity"])
+    found = compute_diagnosis(data, ["similarity"])
     rows = [
         {"domain": "speech", "value": value, "shares": {"a": 0.5, "b": np.nan}, "layers": [1, 2]}
     ]
@@ -36,11 +41,11 @@ def _diagnosis(workspace: Workspace, value: float, where: str = "") -> Diagnosis
         most_influential(cell_name(domain="speech"), ids, np.arange(len(ids)) / 10, "jackknife")
     ]
     found.panels["made"] = Panel(name="made", columns=COLUMNS, rows=rows, drivers=drivers)
-    return found
+    return replace(found, verdicts=verdicts)
 
 
 def test_plain_duckdb_reads_the_panels(copied: Workspace) -> None:
-    store_diagnosis(copied, _diagnosis(copied, 0.25), [VERDICT], "alpha = 0.05")
+    store_diagnosis(copied, _diagnosis(copied, 0.25, verdicts=[VERDICT]))
     with duckdb.connect(str(copied.database.path), read_only=True) as connection:
         rows = connection.execute(
             "SELECT value, shares['a'], shares['b'], layers FROM diagnosis_made"
@@ -53,8 +58,8 @@ def test_plain_duckdb_reads_the_panels(copied: Workspace) -> None:
 
 def test_the_same_again_replaces_and_a_selection_stands_beside(copied: Workspace) -> None:
     for value in (0.25, 0.5):
-        store_diagnosis(copied, _diagnosis(copied, value), [VERDICT], "")
-    store_diagnosis(copied, _diagnosis(copied, 0.75, "domain = 'speech'"), [], "")
+        store_diagnosis(copied, _diagnosis(copied, value, verdicts=[VERDICT]))
+    store_diagnosis(copied, _diagnosis(copied, 0.75, "domain = 'speech'"))
     assert stored_panels(copied, "s")["made"].value.tolist() == [0.5]
     selected = stored_panels(copied, "s", "domain = 'speech'")
     assert selected["made"].value.tolist() == [0.75]
@@ -63,7 +68,7 @@ def test_the_same_again_replaces_and_a_selection_stands_beside(copied: Workspace
 
 
 def test_the_ends_of_a_cell_are_kept(copied: Workspace) -> None:
-    store_diagnosis(copied, _diagnosis(copied, 0.25), [], "")
+    store_diagnosis(copied, _diagnosis(copied, 0.25))
     behind = stored_influential_clips(copied, "s", "made", "domain=speech")
     assert len(behind) == 200
     assert behind.clip_id.iloc[0] == "c239"
@@ -72,7 +77,7 @@ def test_the_ends_of_a_cell_are_kept(copied: Workspace) -> None:
 
 
 def test_a_selection_leaves_the_whole_table_alone(copied: Workspace) -> None:
-    diagnose(
+    compute_diagnosis(
         load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=19)), ["similarity"]
     )
     before = copied.sql("SELECT * FROM teacher_similarity")

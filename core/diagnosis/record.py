@@ -1,4 +1,4 @@
-"""Panels as tables of ``workspace.duckdb``: what anybody can query, and what the app opens.
+"""A diagnosis as it is kept: tables of ``workspace.duckdb``, and the document of ``--json``.
 
 A table ``diagnosis_<panel>`` for each panel, ``diagnosis_drivers`` for the clips behind
 cells, ``diagnosis_verdicts`` and ``diagnosis_runs``. Rows belong to a student and a selection; the
@@ -7,6 +7,7 @@ same diagnosis again replaces them, all in one transaction.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 import duckdb
@@ -15,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.diagnosis.suite import Diagnosis
-from usad_workbench.core.diagnosis.verdicts import Verdict
+from usad_workbench.core.storage.contents import table_names
 from usad_workbench.core.storage.schema import quote
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -39,60 +40,56 @@ _ARROW = {
 }
 
 
-def store_diagnosis(
-    workspace: Workspace, diagnosis: Diagnosis, verdicts: Sequence[Verdict], rules_text: str
-) -> None:
-    """Writes all panels, drivers and verdicts of a diagnosis, replacing those of the same."""
+def store_diagnosis(workspace: Workspace, diagnosis: Diagnosis) -> None:
+    """Writes panels, influential clips and verdicts, replacing those of the same diagnosis."""
     key = {"student": diagnosis.student, "selection": diagnosis.selection}
-    head = {
-        "layers": diagnosis.layers,
-        "domains": diagnosis.domains,
-        "unseen_domains": diagnosis.unseen_domains,
-        "teachers": diagnosis.teachers,
-        "are_teachers_known": diagnosis.are_teachers_known,
-        "panels": list(diagnosis.panels),
-        "controls": diagnosis.controls,
-        "baselines": diagnosis.baselines,
-        "n_clips": diagnosis.n_clips,
-        "n_clusters": diagnosis.n_clusters,
-        "alpha": diagnosis.alpha,
-        "margin": diagnosis.margin,
-        "seed": diagnosis.seed,
-        "warnings": diagnosis.warnings,
-        "provenance": diagnosis.provenance,
-        "rules": rules_text,
-    }
     with workspace.database.write() as connection:
         for name, panel in diagnosis.panels.items():
             _replace(connection, name, panel.columns, panel.rows, key)
-            drivers = [
+            clips = [
                 {"panel": name, "cell": d.cell, "clip_id": clip, "influence": value, "kind": d.kind}
                 for d in panel.drivers
                 for clip, value in zip(d.clip_ids, d.influence.tolist(), strict=True)
             ]
-            _replace(connection, "drivers", DRIVERS, drivers, key | {"panel": name})
+            _replace(connection, "drivers", DRIVERS, clips, key | {"panel": name})
         rows = [
-            {
-                "question": v.question,
-                "verdict": v.verdict,
-                "rule": v.rule,
-                "evidence": json.dumps(v.evidence, ensure_ascii=False),
-            }
-            for v in verdicts
+            asdict(verdict) | {"evidence": json.dumps(verdict.evidence, ensure_ascii=False)}
+            for verdict in diagnosis.verdicts
         ]
         _replace(connection, "verdicts", VERDICTS, rows, key)
+        head = _head(diagnosis) | {
+            "panels": list(diagnosis.panels),
+            "rules": diagnosis.rules_text,
+        }
         document = json.dumps(head, ensure_ascii=False)
         _replace(connection, "runs", RUNS, [{"document": document}], key)
+
+
+def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The JSON document of ``usad diagnose``; panels that were not asked for are missing."""
+    panels = {name: [dict(row) for row in panel.rows] for name, panel in diagnosis.panels.items()}
+    verdicts = [asdict(verdict) for verdict in diagnosis.verdicts]
+    document = _head(diagnosis) | {"verdicts": verdicts} | panels
+    if "similarity" in diagnosis.panels and not diagnosis.selection:
+        document["nearest"] = [asdict(row) for row in diagnosis.nearest]
+    return document
+
+
+def _head(diagnosis: Diagnosis) -> dict[str, Any]:
+    """What is said of a diagnosis beside its panels and what follows from them."""
+    left_out = ("panels", "verdicts", "rules_text", "nearest")
+    return {
+        field.name: getattr(diagnosis, field.name)
+        for field in fields(diagnosis)
+        if field.name not in left_out
+    }
 
 
 def stored_panels(
     workspace: Workspace, student: str, selection: str = ""
 ) -> dict[str, pd.DataFrame]:
     """The stored tables of one diagnosis by panel; empty where there is none."""
-    names = workspace.read(
-        "SELECT table_name FROM information_schema.tables WHERE starts_with(table_name, ?)",
-        [PREFIX],
-    ).table_name
+    names = table_names(workspace.read, PREFIX)
     return {
         name.removeprefix(PREFIX): workspace.read(
             f"SELECT * FROM {quote(name)} WHERE student = ? AND selection = ?",
@@ -164,7 +161,7 @@ def stored_influential_clips(
     workspace: Workspace, student: str, panel: str, cell: str, selection: str = ""
 ) -> pd.DataFrame:
     """The clips that drive one cell: ``clip_id, influence, kind``, largest influence first."""
-    if PREFIX + "drivers" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
+    if not workspace.has_table(PREFIX + "drivers"):
         return pd.DataFrame(columns=["clip_id", "influence", "kind"])
     return workspace.read(
         f"SELECT clip_id, influence, kind FROM {PREFIX}drivers WHERE student = ? AND "

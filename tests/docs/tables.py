@@ -1,0 +1,155 @@
+"""The tables of results in README, pages and model card, from the numbers in ``docs/results``.
+
+``python -m tests.docs.tables`` writes them between ``<!-- table NAME -->`` and ``<!-- end -->``;
+``test_tables`` fails where a page holds anything else. The numbers are those of
+``usad evaluate --workspace demo-workspace --against untrained-student``.
+"""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "results.md",
+    ROOT / "core" / "models" / "shipped" / "MODEL_CARD.md",
+)
+STUDENT = "usad-demo"
+TODAY, BEFORE = "1134 clips", "1138 clips"
+"""The sample data that numbers are of: as they are, and as they were with four copies in them."""
+_MARKED = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_COLUMNS = (
+    ("9", "value", "knn"),
+    ("9", "value", "linear"),
+    ("7", "value", "knn"),
+    ("7", "value", "linear"),
+    ("7", "minus untrained-student", "linear"),
+    ("7", "minus teachers-concatenated", "linear"),
+)
+_HEAD = (
+    "system",
+    "parameters",
+    "9 tasks: k-NN",
+    "linear",
+    "7 tasks: k-NN",
+    "linear",
+    "linear − untrained",
+    "linear − concatenated",
+)
+Row = dict[str, str]
+
+
+def read_results(name: str) -> list[Row]:
+    """The rows of one file of ``docs/results``."""
+    with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def markdown(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    """A table of Markdown.
+
+    >>> print(markdown(("a", "b"), [["1", "2"]]), end="")
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [f"| {' | '.join(row)} |" for row in [list(head), *rows]]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
+
+
+def means(sample_data: str = TODAY) -> str:
+    """Means over tasks, a row per system."""
+    rows = [row for row in read_results("means") if row["sample_data"] == sample_data]
+    systems = dict.fromkeys((row["system"], row["seeds"]) for row in rows)
+    return markdown(_HEAD, [_system(rows, *system) for system in systems])
+
+
+def _system(rows: list[Row], system: str, seeds: str) -> list[str]:
+    own = [row for row in rows if (row["system"], row["seeds"]) == (system, seeds)]
+    by_column = {(row["tasks"], row["quantity"], row["protocol"]): row for row in own}
+    millions = own[0]["n_params_millions"]
+    cells = [number(by_column[column]) if column in by_column else "" for column in _COLUMNS]
+    return [_label(system, seeds), f"{millions} M" if millions else "none", *cells]
+
+
+def _label(system: str, seeds: str) -> str:
+    name = system if " " in system else f"`{system}`"
+    n = len(seeds.split())
+    return f"{name}, {f'{n} seeds' if n > 1 else f'seed {seeds}'}" if seeds else name
+
+
+def number(row: Row) -> str:
+    """A value with its interval or range; a difference with its sign."""
+    signed = row["quantity"] != "value"
+
+    def shown(text: str) -> str:
+        return f"+{text}" if signed and not text.startswith("-") else text
+
+    text = shown(row["value"])
+    if row["ci_low"]:
+        text += f" [{shown(row['ci_low'])}, {shown(row['ci_high'])}]"
+    if row["seed_low"]:
+        text += f" ({row['seed_low']} to {row['seed_high']})"
+    return text
+
+
+def by_task() -> str:
+    """The linear probe, task by task."""
+    rows = read_results("tasks")
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    tasks = dict.fromkeys((row["task"], row["n_clips"], row["chance"]) for row in rows)
+    values = {(row["task"], row["system"]): row["value"] for row in rows}
+    head = ("task", "clips", "chance", *(_student(system) for system in systems))
+    return markdown(head, [[*task, *(values[task[0], s] for s in systems)] for task in tasks])
+
+
+def by_domain() -> str:
+    """Means of the tasks of each domain."""
+    rows = read_results("domains")
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    groups = dict.fromkeys((row["domain"], row["protocol"]) for row in rows)
+    values = {(row["domain"], row["protocol"], row["system"]): row["value"] for row in rows}
+    lines = [[f"{d}, {p}", *(values[d, p, s] for s in systems)] for d, p in groups]
+    return markdown(("domain", *(_student(system) for system in systems)), lines)
+
+
+def in_short() -> str:
+    """What the README shows: the student, what it began as, and the best row, over seven tasks."""
+    columns = _COLUMNS[3:5]
+    rows = [row for row in read_results("means") if row["sample_data"] == TODAY]
+    lines = []
+    for system, seeds in ((STUDENT, "0"), ("untrained-student", ""), ("teachers-concatenated", "")):
+        cells = _system(rows, system, seeds)
+        lines.append(cells[:2] + [cells[2 + _COLUMNS.index(column)] for column in columns])
+    return markdown(("system", "parameters", "linear probe, 7 tasks", "minus untrained"), lines)
+
+
+def _student(system: str) -> str:
+    return f"`{system}`, seed 0" if system == STUDENT else f"`{system}`"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "in-short": in_short,
+    "means": means,
+    "means-three-seeds": lambda: means(BEFORE),
+    "tasks": by_task,
+    "domains": by_domain,
+}
+
+
+def with_tables(text: str) -> str:
+    """A page with every marked table made anew."""
+    return _MARKED.sub(lambda marked: marked[1] + TABLES[marked[2]]() + marked[3], text)
+
+
+def write_tables() -> None:
+    """Brings all pages up to date."""
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_tables()
