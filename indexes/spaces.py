@@ -43,6 +43,17 @@ def update_index(
 ) -> IndexReport:
     """Builds the index of a space, or adds the vectors that it misses.
 
+    Args:
+        workspace: Holds the embeddings; the file goes to its folder ``indexes``.
+        encoder: Name of the encoder.
+        layer: 0 enters the first block, negative counts from the end.
+        pooling: ``mean`` or ``native``.
+        kind: ``flat`` is exact, ``ivf``, ``ivfpq`` and ``hnsw`` are faster; ``auto`` keeps the
+            kind that is there, else chooses by the number of vectors.
+
+    Returns:
+        The kind, the number of vectors and the bytes of the index, and whether it is new.
+
     Raises:
         UnknownNameError: a space that is not there.
         StoreError: vectors that are replaced again and again while they are read.
@@ -122,6 +133,9 @@ def search(
         k: How many.
         where: SQL condition on the columns of ``clips``.
 
+    Returns:
+        Segment ids and cosines, best first; fewer than k where fewer match.
+
     Raises:
         ConfigError: a ``k`` below 1.
         ShapeError: a vector of another width.
@@ -156,8 +170,6 @@ def describe_hits(workspace: Workspace, hits: SearchHits) -> pd.DataFrame:
     with workspace.database.read() as connection:
         connection.register("hits", found)
         return connection.execute(
-            "SELECT h.rank, c.clip_id, h.segment_id, s.start_s, s.end_s, h.score, c.path, "
-            "c.domain, c.label, c.dataset, c.cluster_id "
-            "FROM hits h JOIN segments s USING (segment_id) JOIN clips c USING (clip_id) "
-            "ORDER BY h.rank"
+            "SELECT rank, clip_id, segment_id, start_s, end_s, score, path, domain, label, "
+            "dataset, cluster_id FROM hits JOIN segments_of_clips USING (segment_id) ORDER BY rank"
         ).df()

@@ -102,3 +102,9 @@ def _neighbours_in(graph: grimp.ImportGraph, folder: str) -> dict[str, set[str]]
         }
         neighbours[child] |= imported - {child}
     return neighbours
+
+
+def test_names_of_a_run_folder_need_no_torch() -> None:
+    """The pages and commands that only look at runs import them."""
+    loaded = _loaded_after("from usad_workbench.training.run_folder import LOG_FILE, read_json")
+    assert loaded.isdisjoint({"torch", "streamlit", "duckdb", "faiss", "pandas"})

@@ -11,7 +11,7 @@ from pathlib import Path
 from usad_workbench.core.errors import CheckpointError
 from usad_workbench.core.files import written_at_once
 from usad_workbench.core.models.checkpoint import CONFIG_FILE, MODEL_FILE, read_student_folder
-from usad_workbench.training.run import RECIPE_FILE, STUDENT_FOLDER
+from usad_workbench.training.run_folder import RECIPE_FILE, STUDENT_FOLDER
 from usad_workbench.training.runlog import read_log
 
 CURVE_FILE = "log.csv"

@@ -48,6 +48,14 @@ from usad_workbench.training.recipe import (
     find_recipe,
     load_recipe,
 )
+from usad_workbench.training.run_folder import (
+    PROVENANCE_FILE,
+    RECIPE_FILE,
+    RESOLVED_FILE,
+    STUDENT_FOLDER,
+    read_json,
+    write_json,
+)
 from usad_workbench.training.run_lock import only_trainer
 from usad_workbench.training.targets import (
     OnlineTargets,
@@ -56,15 +64,12 @@ from usad_workbench.training.targets import (
     target_statistics,
 )
 from usad_workbench.training.tensorboard import check_tensorboard
-from usad_workbench.training.trainer import Trainer, read_json, write_json
+from usad_workbench.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from usad_workbench.training.evaluation import Evaluation
 
 logger = logging.getLogger(__name__)
-
-RECIPE_FILE, RESOLVED_FILE, PROVENANCE_FILE = "recipe.toml", "recipe.json", "run.json"
-STUDENT_FOLDER = "student"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from usad_workbench.core.errors import CheckpointError
 from usad_workbench.core.locks import FileLock, LocksUnknownError, holder_words
-from usad_workbench.training.runlog import LOG_FILE
+from usad_workbench.training.run_folder import LOCK_FILE, LOG_FILE
 
 logger = logging.getLogger(__name__)
 
-LOCK_FILE = "lock"
 _QUIET_S = 60.0
 """Where there are no locks, a log that was written to so lately has a trainer."""
 

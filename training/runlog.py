@@ -4,22 +4,18 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from usad_workbench.core.errors import CheckpointError
 from usad_workbench.core.files import write_whole
-from usad_workbench.training.steps import StepValues
+from usad_workbench.training.run_folder import LOG_FILE
+from usad_workbench.training.steps import RunProgress, StepValues
 from usad_workbench.training.tensorboard import TensorBoardWriter
 
-if TYPE_CHECKING:
-    from usad_workbench.training.trainer import TrainState
-
 logger = logging.getLogger(__name__)
-
-LOG_FILE = "log.jsonl"
 
 
 class RunLog:
@@ -29,7 +25,7 @@ class RunLog:
     ``loss/TEACHER/DOMAIN``, ``l1/TEACHER``, ``cosine/TEACHER`` (means over frames, not
     weighted by domain), ``lr``, ``gradient_norm`` (of the last step), ``audio_s`` and
     ``wall_s`` (both since the run began), ``n_unreadable`` clips and ``n_left_out`` pieces
-    where there are any (see ``TrainState``). Evaluations are lines of their own, without
+    where there are any (see ``RunProgress``). Evaluations are lines of their own, without
     ``loss``: see ``Evaluation.of_student``.
     """
 
@@ -76,7 +72,7 @@ class RunLog:
         self._sums = self._sums + values.sums
         self._norm = values.norm
 
-    def write(self, state: "TrainState", lr: float) -> None:
+    def write(self, state: RunProgress, lr: float) -> None:
         """Writes the line of the steps added since the last one."""
         row = {
             "step": state.step,

@@ -1,5 +1,6 @@
-"""What the steps of a run came to, read from the device when it is asked for."""
+"""What the steps of a run came to, and how far a run is; values are read from the device late."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,24 @@ from torch import Tensor
 
 from usad_workbench.training.batches import MicroBatch
 from usad_workbench.training.distributed import World
+
+
+@dataclass(slots=True)
+class RunProgress:
+    """How far a run is."""
+
+    step: int = 0
+    """Steps done."""
+    audio_s: float = 0.0
+    """Seconds of audio seen, without padding."""
+    wall_s: float = 0.0
+    """Seconds of work, those before a resume included."""
+    loss: float = math.nan
+    """Of the last step whose values were read."""
+    n_unreadable: int = 0
+    """Clips that steps went without, as they could not be decoded."""
+    n_left_out: int = 0
+    """Pieces that a teacher does not teach, see ``OnlineTargets``, over all teachers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

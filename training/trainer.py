@@ -10,11 +10,10 @@ of the log or a checkpoint needs them. A loss that is not finite is then found s
 late, but always named with its own step and clips, and before anything is written.
 """
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ import numpy as np
 import torch
 
 from usad_workbench.core.errors import CheckpointError, TrainingError
-from usad_workbench.core.files import write_whole
 from usad_workbench.core.models.checkpoint import (
     CHECKPOINTS,
     delete_checkpoint,
@@ -42,30 +40,12 @@ from usad_workbench.training.objective import Objective
 from usad_workbench.training.recipe import Recipe
 from usad_workbench.training.runlog import RunLog
 from usad_workbench.training.schedule import learning_rate
-from usad_workbench.training.steps import MicroBatchRecord, StepRecord, read_steps
+from usad_workbench.training.steps import MicroBatchRecord, RunProgress, StepRecord, read_steps
 from usad_workbench.training.targets import CachedTargets, OnlineTargets, PieceName, TargetSource
 from usad_workbench.training.trainable_state import TrainableState, check_finite
 
 if TYPE_CHECKING:
     from usad_workbench.training.evaluation import Evaluation
-
-
-@dataclass(slots=True)
-class TrainState:
-    """How far a run is."""
-
-    step: int = 0
-    """Steps done."""
-    audio_s: float = 0.0
-    """Seconds of audio seen, without padding."""
-    wall_s: float = 0.0
-    """Seconds of work, those before a resume included."""
-    loss: float = math.nan
-    """Of the last step whose values were read."""
-    n_unreadable: int = 0
-    """Clips that steps went without, as they could not be decoded."""
-    n_left_out: int = 0
-    """Pieces that a teacher does not teach, see ``OnlineTargets``, over all teachers."""
 
 
 class Trainer:
@@ -113,7 +93,7 @@ class Trainer:
             writes=self.world.is_first,
             tensorboard=recipe.run.tensorboard,
         )
-        self.state = TrainState()
+        self.state = RunProgress()
         self._unread: list[StepRecord] = []
         self._n_unreadable = 0
         self._online = {n: s for n, s in targets.items() if isinstance(s, OnlineTargets)}
@@ -265,7 +245,7 @@ class Trainer:
         self.weights.restore(described)
         recorded = described.provenance
         try:
-            self.state = TrainState(
+            self.state = RunProgress(
                 step=int(recorded["step"]),
                 audio_s=float(recorded["audio_s"]),
                 wall_s=float(recorded["wall_s"]),
@@ -300,27 +280,3 @@ def _seed(seed: int, step: int, part: int, world: World) -> int:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a run folder.
-
-    Raises:
-        CheckpointError: damaged, or something else.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise TypeError(f"found a {type(found).__name__}")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is damaged: {error}. Expected the recipe of the run as a JSON object. If "
-            "the recipe that you give now is the run's, delete this file and start again with "
-            "--resume."
-        ) from error
-    return found
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file at once."""
-    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

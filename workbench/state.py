@@ -20,9 +20,10 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
 from usad_workbench.core.storage.query import Answer, QueryLimits, ask
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.training.run_folder import LOG_FILE
 from usad_workbench.workbench.cache import BoundedCache
 from usad_workbench.workbench.presenters import sound
-from usad_workbench.workbench.presenters.runs import LOG_FILE, LogTail
+from usad_workbench.workbench.presenters.runs import LogTail
 
 FOLDER, FOCUS, CELL, QUERY = "usad.folder", "usad.focus", "usad.cell", "usad.query"
 RUNS, ASKED = "usad.runs", "usad.asked"

@@ -12,13 +12,13 @@ import pytest
 from tests.full_disk import full_after
 from usad_workbench.core.files import write_whole, written_at_once
 from usad_workbench.training import release as ship
-from usad_workbench.training.trainer import write_json
+from usad_workbench.training.run_folder import write_json
 from usad_workbench.workbench.commands import ablate_command
 
 WRITES_HALF_AND_WAITS = """
 import sys, time
 from pathlib import Path
-from usad_workbench.core.whole_file import written_at_once
+from usad_workbench.core.files import written_at_once
 with written_at_once(Path(sys.argv[1])) as partial:
     partial.write_text("half")
     print("written", flush=True)

@@ -21,7 +21,7 @@ from usad_workbench.core.locks import FileLock, is_locked
 from usad_workbench.core.models.checkpoint import find_checkpoint
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.training import read_log, run_lock, train
-from usad_workbench.training.run_lock import LOCK_FILE
+from usad_workbench.training.run_folder import LOCK_FILE
 
 Write = Callable[..., Path]
 Teachers = dict[str, Encoder]

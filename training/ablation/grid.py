@@ -33,12 +33,11 @@ from usad_workbench.training.evaluation import Evaluation, embed_clips, load_eva
 from usad_workbench.training.initial_student import resumed_start, start_student
 from usad_workbench.training.recipe import Recipe, load_recipe
 from usad_workbench.training.run import (
-    RESOLVED_FILE,
-    STUDENT_FOLDER,
     head_specs,
     provenance_of,
 )
-from usad_workbench.training.trainer import Trainer, read_json, write_json
+from usad_workbench.training.run_folder import RESOLVED_FILE, STUDENT_FOLDER, read_json, write_json
+from usad_workbench.training.trainer import Trainer
 
 FULL, UNTRAINED = "full", "untrained"
 EVALUATION_FILE = "evaluation.json"

@@ -23,7 +23,7 @@ from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.probes import PairedTask, ProbeName, mean_paired_difference
 from usad_workbench.core.similarity.resampling import Interval
 from usad_workbench.training.ablation.grid import EVALUATION_FILE, FULL, folder_of
-from usad_workbench.training.trainer import read_json
+from usad_workbench.training.run_folder import read_json
 
 OVERALL = "overall"
 SCOPES = ("speech", "sound", "music", OVERALL)

@@ -17,10 +17,15 @@ from typing import Any, Literal
 import pandas as pd
 
 from usad_workbench.core.locks import is_locked
+from usad_workbench.training.run_folder import (
+    LOCK_FILE,
+    LOG_FILE,
+    PROVENANCE_FILE,
+    RECIPE_FILE,
+    RESOLVED_FILE,
+)
 from usad_workbench.workbench.presenters.numbers import count, duration, number
 
-LOG_FILE, RESOLVED_FILE, PROVENANCE_FILE = "log.jsonl", "recipe.json", "run.json"
-RECIPE_FILE, LOCK_FILE = "recipe.toml", "lock"
 State = Literal["starting", "running", "finished", "stopped"]
 PATIENCE_S = 60.0
 """Where its lock does not tell, a run is called stopped after five times its usual pause

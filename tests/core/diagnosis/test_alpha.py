@@ -150,7 +150,7 @@ def test_every_panel_figure_and_text_obeys(copied: Workspace, tmp_path) -> None:
 
 
 CELL = TestedExcess(
-    measure="debiased_linear_cka", value=0.1, ci_low=math.nan, ci_high=math.nan, n_controls=0
+    measure="debiased_linear_cka", value=0.1, ci_low=math.nan, ci_high=math.nan, n_controls=4
 )
 
 

@@ -41,7 +41,7 @@ def test_the_copied_domain_stands_out(panels):
 
 
 def test_rows_have_the_columns_and_cells_the_clips(panels):
-    for name, panel in panels.items():
+    for panel in panels.values():
         assert {key for row in panel.documents() for key in row} <= set(panel.columns)
         assert all(row["n_clips"] == 80 and row["n_clusters"] == 10 for row in panel.documents())
     for name in ("attribution", "variance"):
