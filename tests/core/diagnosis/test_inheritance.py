@@ -135,4 +135,4 @@ def test_disagreements_name_the_nearest_teacher_of_every_measure(found):
     assert speech["measures"]["mutual_knn"] == "a"
     assert speech["n_clips"] == N
     assert speech["readings"]["mutual_knn|a"] > speech["readings"]["mutual_knn|b"]
-    assert set(disagreements.COLUMNS) <= set(speech)
+    assert set(panel.columns) <= set(speech)

@@ -111,7 +111,7 @@ def test_copied_errors_stand_out_from_the_controls(workspace):
     assert row["excess"] > 0.3
     assert row["p_value"] < 0.05
     assert row["copied"] == "yes" and row["pair_p_value"] <= 0.05
-    assert row["controls"] == ["k1", "k2", "k3"]
+    assert row["controls"] == ("k1", "k2", "k3")
     assert row["form"] == "controls for the teacher"
     other = _rows(panel, task="word in speech", teacher="b")[0]
     assert abs(other["kappa"]) < 0.25
