@@ -76,7 +76,7 @@ def _partial_problems(workspace: Workspace) -> list[str]:
     rows = workspace.read(
         "SELECT encoder, pooling, min(n) AS least, max(n) AS most, "
         # What was embedded here can have no vector of a clip without audio.
-        "(SELECT count(*) FROM segments JOIN clips USING (clip_id) "
+        "(SELECT count(*) FROM segments_of_clips "
         "WHERE path <> '' OR s.sample_rate_hz = 0) AS total "
         "FROM spaces s GROUP BY encoder, pooling, sample_rate_hz HAVING least < total ORDER BY ALL"
     )

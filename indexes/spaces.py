@@ -156,8 +156,6 @@ def describe_hits(workspace: Workspace, hits: SearchHits) -> pd.DataFrame:
     with workspace.database.read() as connection:
         connection.register("hits", found)
         return connection.execute(
-            "SELECT h.rank, c.clip_id, h.segment_id, s.start_s, s.end_s, h.score, c.path, "
-            "c.domain, c.label, c.dataset, c.cluster_id "
-            "FROM hits h JOIN segments s USING (segment_id) JOIN clips c USING (clip_id) "
-            "ORDER BY h.rank"
+            "SELECT rank, clip_id, segment_id, start_s, end_s, score, path, domain, label, "
+            "dataset, cluster_id FROM hits JOIN segments_of_clips USING (segment_id) ORDER BY rank"
         ).df()

@@ -21,23 +21,29 @@ from usad_workbench.core.diagnosis.doubts import (
 )
 from usad_workbench.core.diagnosis.rules import AssociationRule, Rules, shipped_rules
 from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS, left_out_words
-from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
+from usad_workbench.core.encoders.students import trained_student_spec
+from usad_workbench.core.errors import (
+    CheckpointError,
+    ConfigError,
+    DegenerateError,
+    UnknownNameError,
+)
 from usad_workbench.core.evaluation.predictions import Predictions
 from usad_workbench.core.evaluation.tasks import Task, possible_tasks
 from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity.collapsed import collapse_words
 from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.storage.clip_vectors import ClipVectors, clip_vectors, common_clips
-from usad_workbench.core.storage.domains import alike_words
-from usad_workbench.core.storage.equal_content import with_joined_clusters
-from usad_workbench.core.storage.roles import (
-    encoder_roles,
-    is_unseen,
+from usad_workbench.core.storage.distillation import (
+    has_teachers,
+    record_teachers,
     recorded_teachers,
     taught_domains,
 )
+from usad_workbench.core.storage.domains import alike_words
+from usad_workbench.core.storage.equal_content import with_joined_clusters
+from usad_workbench.core.storage.roles import encoder_roles, is_unseen
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.taught import knows_teachers, note_teachers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -255,8 +261,8 @@ def load_diagnosis_data(
         DegenerateError: fewer clips than one domain needs.
     """
     config = config or DiagnosisConfig()
-    note_teachers(workspace, student)
-    are_known = teachers is not None or knows_teachers(workspace, student)
+    _record_trained_student(workspace, student)
+    are_known = teachers is not None or has_teachers(workspace, student)
     roles = _roles(workspace, student, teachers, controls)
     workspace.space_id(student, -1)
     for name in roles:
@@ -350,11 +356,9 @@ def _collapsed(
 
 def stored_layers(workspace: Workspace) -> dict[str, list[int]]:
     """The mean-pooled layers of each encoder that have vectors."""
-    spaces = workspace.spaces()
-    mean = spaces[spaces.pooling == "mean"]
+    spaces = workspace.spaces("mean")
     return {
-        str(name): sorted(int(layer) for layer in rows.layer)
-        for name, rows in mean.groupby("encoder")
+        str(name): [int(layer) for layer in rows.layer] for name, rows in spaces.groupby("encoder")
     }
 
 
@@ -378,8 +382,7 @@ def _roles(
             f"{wrong} has two roles, expected one: the student, a teacher of it, or a control. "
             "Name it once."
         )
-    spaces = workspace.spaces()
-    present = set(spaces[spaces.pooling == "mean"].encoder)
+    present = workspace.embedded()
     known = encoder_roles(workspace, student, teachers)
     for name in asked:
         if name not in known:
@@ -395,6 +398,16 @@ def _roles(
         if role.role != "student":
             roles[name] = role
     return roles
+
+
+def _record_trained_student(workspace: Workspace, student: str) -> None:
+    """Records who taught a student of this program whose vectors are older than that record."""
+    try:
+        spec = trained_student_spec(student)
+    except CheckpointError:  # the run is gone; its vectors are here
+        return
+    if spec is not None:
+        record_teachers(workspace, student, spec.taught_by)
 
 
 def _taught(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS
+from usad_workbench.core.storage.distillation import has_teachers
 from usad_workbench.core.storage.domains import other_letters_in
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.taught import knows_teachers
 
 SMALL_SELECTION = 100
 """Below this many clips of a domain a warning goes with every number."""
@@ -18,7 +18,7 @@ def doubts(workspace: Workspace, student: str, are_known: bool) -> list[str]:
     found = []
     known = workspace.encoders().set_index("encoder")
     role = str(known.role[student])
-    if role != "student" and not knows_teachers(workspace, student):
+    if role != "student" and not has_teachers(workspace, student):
         found.append(
             f"{student} has the role {role} in this workspace and no teachers on record: what it "
             "shares with others is no inheritance unless they taught it"

@@ -96,8 +96,8 @@ def measure_interventions(
     """
     workspace = data.workspace
     clips = draw_sample(data, clips_per_domain)
-    spaces = workspace.spaces()
-    spaces = spaces[(spaces.pooling == "mean") & spaces.encoder.isin(data.encoders)]
+    spaces = workspace.spaces("mean")
+    spaces = spaces[spaces.encoder.isin(data.encoders)]
     weights = {str(k): str(v) for k, v in spaces.groupby("encoder").weights_sha256.first().items()}
     with_audio, warnings = _heard(workspace, clips)
     stored = _stored(workspace, weights, clips, data.config.seed)
@@ -256,7 +256,7 @@ def _distances(
     encoder: Any, job: _Job, ids: Sequence[str], variants: Sequence[list[Clip | None]]
 ) -> pa.Table:
     """One row for each layer, change and clip of a portion."""
-    from usad_workbench.core.embedding import pooled_vectors
+    from usad_workbench.core.models.pooling import pooled_vectors
 
     name, layers = encoder.spec.name, job.layers[encoder.spec.name]
     rate_hz = encoder.spec.sample_rate_hz

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.diagnosis.suite import Diagnosis
+from usad_workbench.core.storage.contents import table_names
 from usad_workbench.core.storage.schema import quote
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -88,10 +89,7 @@ def stored_panels(
     workspace: Workspace, student: str, selection: str = ""
 ) -> dict[str, pd.DataFrame]:
     """The stored tables of one diagnosis by panel; empty where there is none."""
-    names = workspace.read(
-        "SELECT table_name FROM information_schema.tables WHERE starts_with(table_name, ?)",
-        [PREFIX],
-    ).table_name
+    names = table_names(workspace.read, PREFIX)
     return {
         name.removeprefix(PREFIX): workspace.read(
             f"SELECT * FROM {quote(name)} WHERE student = ? AND selection = ?",
@@ -163,7 +161,7 @@ def stored_influential_clips(
     workspace: Workspace, student: str, panel: str, cell: str, selection: str = ""
 ) -> pd.DataFrame:
     """The clips that drive one cell: ``clip_id, influence, kind``, largest influence first."""
-    if PREFIX + "drivers" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
+    if not workspace.has_table(PREFIX + "drivers"):
         return pd.DataFrame(columns=["clip_id", "influence", "kind"])
     return workspace.read(
         f"SELECT clip_id, influence, kind FROM {PREFIX}drivers WHERE student = ? AND "

@@ -33,7 +33,6 @@ from usad_workbench.core.similarity import (
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.clip_vectors import (
     ClipVectors,
-    _embedded,
     clip_vectors,
     common_clips,
 )
@@ -102,7 +101,7 @@ def compare_with_teachers(
     config = config or SimilarityConfig()
     workspace.space_id(student, -1)
     if roles is None:
-        present = _embedded(workspace)
+        present = workspace.embedded()
         known = encoder_roles(workspace, student)
         roles = {name: role for name, role in known.items() if name in present}
     names = [name for name in roles if name != student]
@@ -264,10 +263,9 @@ class _Job:
             for other in [n for n in self._vectors if n != self.student]:
                 del self._vectors[other]
             ids = self.clips.clip_id.tolist()
-            spaces = self.workspace.spaces()
-            layers = spaces[(spaces.encoder == name) & (spaces.pooling == "mean")].layer
             self._vectors[name] = {
-                int(layer): clip_vectors(self.workspace, name, int(layer), ids) for layer in layers
+                layer: clip_vectors(self.workspace, name, layer, ids)
+                for layer in self.workspace.layers(name)
             }
         return self._vectors[name]
 

@@ -74,8 +74,6 @@ def stored_predictions(
 
     Systems with a clip that was not predicted, or predicted from other weights, are left out.
     """
-    if "predictions" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
-        return {}
     rows = workspace.read(
         "SELECT encoder, seed, clip_id, predicted, fingerprint FROM predictions "
         "WHERE task = ? AND protocol = ?",

@@ -128,7 +128,7 @@ class TeacherPool:
 
 def teacher_pool(workspace: Workspace) -> TeacherPool:
     """The teachers that the table ``distillation`` names and that have embeddings."""
-    present = embedded(workspace)
+    present = workspace.embedded()
     rows = workspace.read("SELECT student, teacher FROM distillation ORDER BY stage, rowid")
     teachers = [name for name in dict.fromkeys(rows.teacher) if name in present]
     known = workspace.encoders().set_index("encoder")
@@ -151,12 +151,6 @@ def teacher_pool(workspace: Workspace) -> TeacherPool:
     )
 
 
-def embedded(workspace: Workspace) -> list[str]:
-    """Encoders with mean-pooled embeddings."""
-    spaces = workspace.spaces()
-    return list(dict.fromkeys(spaces[spaces.pooling == "mean"].encoder))
-
-
 def system_names(pool: TeacherPool, asked: Sequence[str] | None, against: str | None) -> list[str]:
     """What is evaluated: what was asked for, or every encoder and every system there can be.
 
@@ -165,7 +159,7 @@ def system_names(pool: TeacherPool, asked: Sequence[str] | None, against: str | 
     Raises:
         UnknownNameError: an encoder without embeddings, or a system without two teachers.
     """
-    names = list(asked) if asked else [*embedded(pool.workspace), *_possible(pool)]
+    names = list(asked) if asked else [*pool.workspace.embedded(), *_possible(pool)]
     if against and against not in names:
         names.append(against)
     for name in names:
@@ -199,9 +193,7 @@ def candidates(pool: TeacherPool, system: str, clip_ids: Sequence[str]) -> Candi
         return {depth: pool.blocks(depth, clip_ids) for depth in range(DEPTHS + 1)}
     if system == MIXTURE:
         return {depth: [pool.mixture(depth, clip_ids)] for depth in range(DEPTHS + 1)}
-    spaces = pool.workspace.spaces()
-    mine = spaces[(spaces.encoder == system) & (spaces.pooling == "mean")]
     return {
-        int(layer): [clip_vectors(pool.workspace, system, int(layer), clip_ids)]
-        for layer in mine.layer
+        layer: [clip_vectors(pool.workspace, system, layer, clip_ids)]
+        for layer in pool.workspace.layers(system)
     }

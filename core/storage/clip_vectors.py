@@ -33,19 +33,13 @@ def clip_vectors(
     return vectors
 
 
-def _embedded(workspace: Workspace) -> set[str]:
-    spaces = workspace.spaces()
-    return set(spaces[spaces.pooling == "mean"].encoder)
-
-
 def common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
     """Clips whose every segment every encoder has, with domain and cluster.
 
     Clusters that share a recording are one.
     """
-    spaces = workspace.spaces()
-    asked = spaces[spaces.encoder.isin(encoders) & (spaces.pooling == "mean")]
-    ids = [int(i) for i in asked.space_id]
+    spaces = workspace.spaces("mean")
+    ids = [int(i) for i in spaces[spaces.encoder.isin(encoders)].space_id]
     conditions = " AND ".join(f"segment_id IN (SELECT segment_id FROM vectors_{i})" for i in ids)
     clips = workspace.read(
         "SELECT clip_id, domain, cluster_id, audio_sha256 FROM clips WHERE clip_id IN (SELECT "

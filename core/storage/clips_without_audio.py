@@ -19,7 +19,9 @@ from usad_workbench.core.storage.workspace import Workspace
 NEEDED = ("clip_id", "domain", "cluster_id")
 
 
-def import_silent_clips(workspace: Workspace, manifest: str | Path, update: bool = False) -> int:
+def import_clips_without_audio(
+    workspace: Workspace, manifest: str | Path, update: bool = False
+) -> int:
     """Adds clips that have no audio, from a CSV or Parquet table.
 
     Clips that are there, with audio or without, get the values that they do not have yet.

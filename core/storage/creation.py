@@ -9,10 +9,13 @@ import duckdb
 from usad_workbench.core.locks import claimed
 from usad_workbench.core.storage.leftovers import NEW, new_database, remove_new_database
 from usad_workbench.core.storage.schema import (
+    DECLARED,
     EMPTY_EMBEDDINGS,
     NEXT_SPACE,
     SCHEMA_VERSION,
     TABLES,
+    VIEWS,
+    declared_digest,
 )
 from usad_workbench.core.storage.segments import Segmentation
 
@@ -36,11 +39,13 @@ def create_database(path: Path, segmentation: Segmentation) -> None:
 def _fill(connection: duckdb.DuckDBPyConnection, segmentation: Segmentation) -> None:
     for table, columns in TABLES.items():
         connection.execute(f"CREATE TABLE {table} ({columns})")
-    connection.execute(f"CREATE VIEW embeddings AS {EMPTY_EMBEDDINGS}")
+    for view, query in {"embeddings": EMPTY_EMBEDDINGS, **VIEWS}.items():
+        connection.execute(f"CREATE VIEW {view} AS {query}")
     values = {
         "schema_version": str(SCHEMA_VERSION),
         "segmentation": json.dumps([segmentation.window_s, segmentation.hop_s]),
         NEXT_SPACE: "0",
+        DECLARED: declared_digest(),
     }
     for key, value in values.items():
         connection.execute("INSERT INTO meta VALUES (?, ?)", [key, value])

@@ -18,6 +18,7 @@ import numpy as np
 from usad_workbench.core.errors import ConfigError, UnknownNameError, did_you_mean
 from usad_workbench.core.models.spec import EncoderSpec, Role
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.importing import BATCH_CLIPS, Failure
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,
@@ -28,13 +29,12 @@ from usad_workbench.core.storage.spaces import (
     stored_segments,
     take_place,
 )
-from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.vectors_file import (
     Vector,
     clips_of,
     count_clips,
     layer_widths,
-    opened,
+    open_vectors,
 )
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
@@ -87,24 +87,24 @@ def import_embeddings(
     encoders: list[str] = []
     failed: list[Failure] = []
     n_rows = n_skipped = 0
-    with opened(Path(source)) as file:
+    with open_vectors(Path(source)) as file:
         for name, dims in layer_widths(file).items():
             record = _record(file, name, dims, cast(Role, role), domain)
-            one = _One(workspace=workspace, record=record, dims=dims, segments=segments)
-            is_stored = (one.replace if replace else one.add)(file, progress)
-            failed += one.failed
+            job = _EncoderImport(workspace=workspace, record=record, dims=dims, segments=segments)
+            is_stored = (job.replace if replace else job.add)(file, progress)
+            failed += job.failed
             if not is_stored:
                 continue
             encoders.append(name)
-            n_rows += one.n_clips * len(dims)
-            n_skipped += one.n_skipped * len(dims)
+            n_rows += job.n_clips * len(dims)
+            n_skipped += job.n_skipped * len(dims)
             if taught or role != "student":
                 set_distillation(workspace, name, taught)
     return EmbeddingsReport(encoders=encoders, n_rows=n_rows, n_skipped=n_skipped, failed=failed)
 
 
 @dataclass(kw_only=True, eq=False)
-class _One:
+class _EncoderImport:
     """The import of one encoder."""
 
     workspace: Workspace

@@ -6,17 +6,13 @@ students is a control to this one. A domain is unseen where no teacher of the st
 there or taught on it by name: a teacher of any audio taught on what there was.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-import pandas as pd
+from collections.abc import Iterable, Sequence
 
 from usad_workbench.core.similarity import EncoderRole
+from usad_workbench.core.storage.contents import Read
+from usad_workbench.core.storage.distillation import distillation_rows, taught_domains
 from usad_workbench.core.storage.domains import same_domain
 from usad_workbench.core.storage.workspace import Workspace
-
-Read = Callable[..., pd.DataFrame]
-"""Answers a query with its parameters, as ``Workspace.read`` does."""
 
 
 def encoder_roles(
@@ -32,14 +28,14 @@ def roles_to(
     """What every encoder is to this student, or to all students together where none is named.
 
     Without rows in ``distillation`` and without ``teachers`` the default roles stand, which say
-    nothing about this student: see ``taught.knows_teachers``.
+    nothing about this student: see ``has_teachers``.
 
     Args:
         read: Of the workspace.
         student: Whose teachers; none for a page that is about no student.
         teachers: Who taught it, where somebody says so.
     """
-    taught = set(_record(read, student).teacher if teachers is None else teachers)
+    taught = set(distillation_rows(read, student).teacher if teachers is None else teachers)
     domains = [str(one) for one in read("SELECT DISTINCT domain FROM clips").domain]
     roles = {}
     for row in read("SELECT encoder, role, domain FROM encoders ORDER BY encoder").itertuples():
@@ -51,21 +47,6 @@ def roles_to(
         home = same_domain(row.domain, domains) if isinstance(row.domain, str) else None
         roles[str(row.encoder)] = EncoderRole(role=role, domain=home)
     return roles
-
-
-def recorded_teachers(workspace: Workspace, student: str) -> set[str]:
-    """Who taught a student by the record of the workspace."""
-    return {str(one) for one in _record(workspace.read, student).teacher}
-
-
-def taught_domains(read: Read, student: str) -> dict[str, set[str | None]]:
-    """Teacher on record to the domains that it taught on; none for any audio."""
-    domains = [str(one) for one in read("SELECT DISTINCT domain FROM clips").domain]
-    found: dict[str, set[str | None]] = {}
-    for row in _record(read, student).itertuples():
-        domain = same_domain(row.domain, domains) if isinstance(row.domain, str) else None
-        found.setdefault(str(row.teacher), set()).add(domain)
-    return found
 
 
 def is_unseen(domain: str, homes: Sequence[str | None], taught: Iterable[str | None]) -> bool:
@@ -91,10 +72,3 @@ def unseen_domains(read: Read, student: str) -> set[str]:
     taught = [domain for name in teachers for domain in record.get(name, set())]
     domains = read("SELECT DISTINCT domain FROM clips").domain
     return {str(one) for one in domains if is_unseen(str(one), homes, taught)}
-
-
-def _record(read: Read, student: str | None) -> Any:
-    """Rows of ``distillation``: of one student, or of all."""
-    if student is None:
-        return read("SELECT * FROM distillation")
-    return read("SELECT * FROM distillation WHERE student = ?", [student])

@@ -13,6 +13,9 @@ Views name tables of the same file only, never files: they hold when the folder 
 moved, copied or opened from another directory.
 """
 
+import hashlib
+import json
+
 from usad_workbench.core.storage.row_types import declared_columns
 from usad_workbench.core.storage.scores import ClipPrediction, ProbeScore
 
@@ -23,6 +26,8 @@ how to read those of before."""
 STAGED = "staged_spaces"
 NEXT_SPACE = "next_space_id"
 """The key of ``meta`` under which the number of the next space stands."""
+DECLARED = "declared_tables"
+"""The key of ``meta`` that names the declarations which the file has: ``declared_digest``."""
 
 _SPACE = (
     "space_id INTEGER PRIMARY KEY, encoder VARCHAR NOT NULL, layer INTEGER NOT NULL, "
@@ -79,14 +84,44 @@ TABLES: dict[str, str] = {
     "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT, vectors_digest VARCHAR",
     "probes": declared_columns(ProbeScore),
     "predictions": declared_columns(ClipPrediction),
+    "interventions": "encoder VARCHAR, layer INTEGER, intervention VARCHAR, strength DOUBLE, "
+    "clip_id VARCHAR, displacement DOUBLE, cosine DOUBLE, code_version VARCHAR, "
+    "weights_sha256 VARCHAR, seed BIGINT",
+    "clip_loudness": "clip_id VARCHAR, loudness_db DOUBLE",
+    "llm_results": "encoder VARCHAR, benchmark VARCHAR, task VARCHAR, metric VARCHAR, value DOUBLE",
     "failures": "item VARCHAR, step VARCHAR, reason VARCHAR",
 }
-"""Columns of each table, in the order of the contract, our own last."""
+"""Columns of each table, in the order of the contract, our own last.
+
+The tables of a diagnosis are declared by the rows of its panels: see ``rows.write_rows``.
+"""
+
+SEGMENTS_OF_CLIPS = "segments_of_clips"
+VIEWS: dict[str, str] = {
+    SEGMENTS_OF_CLIPS: "SELECT s.segment_id, s.start_s, s.end_s, c.* "
+    "FROM segments s JOIN clips c USING (clip_id)",
+}
+"""Views beside ``embeddings``: every segment with all columns of its clip, new ones too."""
 
 EMPTY_EMBEDDINGS = (
     "SELECT NULL::VARCHAR AS encoder, NULL::INTEGER AS layer, NULL::VARCHAR AS pooling, "
     "NULL::BIGINT AS segment_id, NULL::VARCHAR AS clip_id, NULL::FLOAT[] AS vector WHERE false"
 )
+
+
+def declared_types(table: str) -> dict[str, str]:
+    """The SQL type of each column of a table, without constraints.
+
+    >>> declared_types("failures")
+    {'item': 'VARCHAR', 'step': 'VARCHAR', 'reason': 'VARCHAR'}
+    """
+    words = [column.split() for column in TABLES[table].split(", ")]
+    return {name: kind for name, kind, *_ in words}
+
+
+def declared_digest() -> str:
+    """Changes with every table, column or view that is declared here."""
+    return hashlib.sha256(json.dumps([TABLES, VIEWS]).encode()).hexdigest()[:16]
 
 
 def quote(identifier: str) -> str:

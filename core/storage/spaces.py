@@ -19,6 +19,7 @@ from usad_workbench.core.errors import ProvenanceError, ShapeError, wrap_errors
 from usad_workbench.core.locks import claimed
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.storage import vector_tables
+from usad_workbench.core.storage.distillation import record_teachers_within
 from usad_workbench.core.storage.leftovers import (
     REPLACE,
     clear_leftovers,
@@ -69,7 +70,9 @@ def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
 
 
 def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
+    """Writes what a spec says of an encoder, and who taught it."""
     spec = record.spec
+    record_teachers_within(connection, spec.name, spec.taught_by)
     connection.execute(
         "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
@@ -199,7 +202,7 @@ def pending_segments(
     table, condition, values = _list_of(run)
     with workspace.database.read() as connection:
         total = connection.execute(
-            "SELECT count(*) FROM segments JOIN clips USING (clip_id) WHERE path <> ''"
+            "SELECT count(*) FROM segments_of_clips WHERE path <> ''"
         ).fetchone()
         ids = dict(
             connection.execute(
@@ -209,15 +212,14 @@ def pending_segments(
             ).fetchall()
         )
         done = " AND ".join(
-            f"s.segment_id IN (SELECT segment_id FROM vectors_{ids[layer]})"
+            f"segment_id IN (SELECT segment_id FROM vectors_{ids[layer]})"
             if layer in ids
             else "false"
             for layer in layers
         )
         rows = connection.execute(
-            "SELECT s.segment_id, c.path, s.start_s, s.end_s, c.audio_sha256 FROM segments s "
-            f"JOIN clips c USING (clip_id) WHERE c.path <> '' AND NOT ({done}) "
-            "ORDER BY s.end_s - s.start_s, s.segment_id"
+            "SELECT segment_id, path, start_s, end_s, audio_sha256 FROM segments_of_clips "
+            f"WHERE path <> '' AND NOT ({done}) ORDER BY end_s - start_s, segment_id"
         ).fetchall()
     return rows, int(total[0]) if total else 0
 

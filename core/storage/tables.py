@@ -1,4 +1,4 @@
-"""Small tables: tasks, who taught whom, and what failed."""
+"""Small tables: tasks and what failed."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -79,18 +79,6 @@ def set_tasks(workspace: Workspace, tasks: Sequence[Mapping[str, str]]) -> None:
         for task in tasks:
             values = [task[name] or None for name in TASK_COLUMNS]
             connection.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?)", values)
-
-
-def set_distillation(
-    workspace: Workspace, student: str, taught: Sequence[tuple[str, str | None, int]]
-) -> None:
-    """Notes who taught a student: rows of (teacher, domain, stage)."""
-    with workspace.database.write() as connection:
-        connection.execute("DELETE FROM distillation WHERE student = ?", [student])
-        for teacher, domain, stage in taught:
-            connection.execute(
-                "INSERT INTO distillation VALUES (?, ?, ?, ?)", [student, teacher, domain, stage]
-            )
 
 
 def set_failures(

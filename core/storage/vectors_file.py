@@ -23,7 +23,7 @@ Vector = npt.NDArray[np.float32]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the view ``vectors`` over the file, its columns checked.
 
     Raises:
@@ -88,7 +88,7 @@ def _check_columns(path: Path, kinds: dict[str, str]) -> None:
 
 def check_vectors(source: str | Path) -> None:
     """Raises ``ConfigError`` where no encoder of a file could be imported."""
-    with opened(Path(source)) as file:
+    with open_vectors(Path(source)) as file:
         layer_widths(file)
 
 

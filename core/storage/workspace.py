@@ -25,6 +25,11 @@ from usad_workbench.core.errors import (
     did_you_mean,
     wrap_errors,
 )
+from usad_workbench.core.storage.contents import (
+    embedded_encoders,
+    embedded_layers,
+    has_table,
+)
 from usad_workbench.core.storage.creation import create_database
 from usad_workbench.core.storage.database import Database
 from usad_workbench.core.storage.leftovers import clear_leftovers
@@ -217,15 +222,44 @@ class Workspace:
         """The file behind a clip's ``path``, which is relative where it lies in the folder."""
         return self.folder / path
 
-    def spaces(self) -> pd.DataFrame:
-        """Spaces that hold vectors: encoder, layer, pooling, n and their provenance."""
-        return self.read("SELECT * FROM spaces ORDER BY encoder, pooling, layer")
+    def spaces(self, pooling: str | None = None) -> pd.DataFrame:
+        """Spaces that hold vectors: encoder, layer, pooling, n and their provenance.
+
+        Args:
+            pooling: Only those of this pooling; all where none.
+        """
+        return self.read(
+            "SELECT * FROM spaces WHERE pooling = $1 OR $1 IS NULL "
+            "ORDER BY encoder, pooling, layer",
+            [pooling],
+        )
 
     def encoders(self) -> pd.DataFrame:
         """Encoders of the workspace with what their specs say; ``n_params`` NaN where unknown."""
         return self.read(
             "SELECT * REPLACE (n_params::DOUBLE AS n_params) FROM encoders ORDER BY role, encoder"
         )
+
+    def embedded(self, pooling: str | None = "mean") -> list[str]:
+        """The encoders that have vectors, by name.
+
+        Args:
+            pooling: How frames became vectors; in any way where none.
+        """
+        return embedded_encoders(self.read, pooling)
+
+    def layers(self, encoder: str, pooling: str = "mean") -> list[int]:
+        """The layers of an encoder that have vectors, ascending; none of an encoder without.
+
+        Args:
+            encoder: Its name.
+            pooling: How frames became vectors.
+        """
+        return embedded_layers(self.read, encoder, pooling)
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is a table or view of this name."""
+        return has_table(self.read, name)
 
     def space_id(self, encoder: str, layer: int, pooling: str = "mean") -> int:
         """The id of a space; a negative layer counts from the end.

@@ -48,6 +48,12 @@ def pages() -> list[Path]:
     return [page for page in beside if page.exists()] + sorted((ROOT / "docs").glob("*.md"))
 
 
+def all_markdown() -> list[Path]:
+    """Every Markdown file of the repository: cards, tables of simulations, results."""
+    folders = [ROOT / name for name in ("core", "docs", "sample_data", "tests", "training")]
+    return sorted([*ROOT.glob("*.md"), *(file for f in folders for file in f.rglob("*.md"))])
+
+
 def page_name(page: Path) -> str:
     """The path of a page from the root of the repository, for the name of a test."""
     return page.relative_to(ROOT).as_posix()

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, anchors, links, page_name, pages, sentences
+from tests.docs.pages import ROOT, all_markdown, anchors, links, page_name, pages, sentences
 
 PAGES = pytest.mark.parametrize("page", pages(), ids=page_name)
 
 
-@PAGES
+@pytest.mark.parametrize("page", all_markdown(), ids=page_name)
 def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in links(page) if not _leads_somewhere(page, target)] == []
 

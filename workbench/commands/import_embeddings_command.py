@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds vectors that were made elsewhere; what does not fit is named."""
-    from usad_workbench.core.storage.clips_without_audio import import_silent_clips, new_columns
+    from usad_workbench.core.storage.clips_without_audio import (
+        import_clips_without_audio,
+        new_columns,
+    )
     from usad_workbench.core.storage.importing_embeddings import check_origin, import_embeddings
     from usad_workbench.core.storage.tables import check_task_columns, read_tasks, set_tasks
     from usad_workbench.core.storage.vectors_file import check_vectors
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     workspace = Workspace.create(args.workspace)
     check_origin(workspace, args.role, teachers)
     check_task_columns(workspace, tasks, columns)
-    n_clips = import_silent_clips(workspace, args.clips, args.update) if args.clips else 0
+    n_clips = import_clips_without_audio(workspace, args.clips, args.update) if args.clips else 0
     set_tasks(workspace, tasks)
     report = import_embeddings(
         workspace,

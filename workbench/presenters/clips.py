@@ -14,14 +14,9 @@ HIDDEN_COLUMNS = ("audio_sha256", "segment_id", "x", "y", "segmentation")
 def segments(sql: Sql, segment_ids: Sequence[int]) -> pd.DataFrame:
     """Segments with their clips' columns, in the order in which they were asked for."""
     if not len(segment_ids):
-        return sql(
-            "SELECT s.*, c.* EXCLUDE (clip_id) FROM segments s JOIN clips c USING (clip_id) LIMIT 0"
-        )
+        return sql("SELECT * FROM segments_of_clips LIMIT 0")
     wanted = ", ".join(str(int(i)) for i in segment_ids)
-    found = sql(
-        "SELECT s.*, c.* EXCLUDE (clip_id) FROM segments s JOIN clips c USING (clip_id) "
-        f"WHERE s.segment_id IN ({wanted})"
-    )
+    found = sql(f"SELECT * FROM segments_of_clips WHERE segment_id IN ({wanted})")
     return found.set_index("segment_id", drop=False).loc[[int(i) for i in segment_ids]]
 
 

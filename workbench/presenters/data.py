@@ -172,9 +172,9 @@ def find_segments(sql: Sql, where: str | None, text: str) -> pd.DataFrame:
     conditions = [c for c in (where, "(clip_id || ' ' || coalesce(label, '')) ILIKE ?") if c]
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return sql(
-        "SELECT s.segment_id, s.start_s, s.end_s, c.* FROM segments s JOIN clips c USING (clip_id) "
-        f"WHERE s.clip_id IN (SELECT clip_id FROM clips WHERE {' AND '.join(conditions)} "
-        f"ESCAPE '\\') ORDER BY s.clip_id, s.start_s LIMIT {MAX_ROWS}",
+        "SELECT * FROM segments_of_clips "
+        f"WHERE clip_id IN (SELECT clip_id FROM clips WHERE {' AND '.join(conditions)} "
+        f"ESCAPE '\\') ORDER BY clip_id, start_s LIMIT {MAX_ROWS}",
         [f"%{escaped}%"],
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from usad_workbench.core.storage.contents import embedded_encoders, embedded_layers
 from usad_workbench.core.storage.roles import roles_to
 from usad_workbench.workbench.presenters.colours import ROLES
 from usad_workbench.workbench.presenters.names import short_name
@@ -40,7 +41,7 @@ def roles_for(sql: Sql, student: str) -> dict[str, str]:
 
 def embedded(sql: Sql) -> list[str]:
     """Encoders that have vectors."""
-    return list(sql("SELECT DISTINCT encoder FROM spaces WHERE n > 0 ORDER BY 1")["encoder"])
+    return embedded_encoders(sql, None)
 
 
 def missing_for_comparison(sql: Sql) -> str | None:
@@ -79,11 +80,7 @@ def named(encoder: str, roles: Mapping[str, str], names: Mapping[str, str]) -> s
 
 def layers_of(sql: Sql, encoder: str, pooling: str = "mean") -> list[int]:
     """Layers of an encoder that have vectors."""
-    found = sql(
-        "SELECT layer FROM spaces WHERE encoder = ? AND pooling = ? AND n > 0 ORDER BY layer",
-        [encoder, pooling],
-    )
-    return [int(layer) for layer in found["layer"]]
+    return embedded_layers(sql, encoder, pooling)
 
 
 def layer_names(sql: Sql, encoder: str) -> dict[int, str]:

@@ -59,7 +59,7 @@ def n_searched(sql: Sql, encoder: str, layer: int, where: str | None) -> int:
         return int(found["n"].iloc[0])
     counted = sql(
         f"SELECT count(*) AS n FROM vectors_{int(found['space_id'].iloc[0])} "
-        "JOIN segments USING (segment_id) "
+        "JOIN segments_of_clips USING (segment_id) "
         f"WHERE clip_id IN (SELECT clip_id FROM clips WHERE {where})"
     )
     return int(counted["n"].iloc[0])
@@ -90,16 +90,16 @@ def query_options(sql: Sql, text: str = "", keep: int | None = None) -> pd.DataF
         "contains(lower(concat_ws(' ', clip_id, label, domain, dataset, path)), ?)" for _ in words
     )
     found = sql(
-        "WITH chosen AS (SELECT s.* FROM segments s JOIN clips USING (clip_id) "
-        f"WHERE {matches or 'true'} ORDER BY s.clip_id, s.start_s, s.segment_id "
+        "WITH chosen AS (SELECT * FROM segments_of_clips "
+        f"WHERE {matches or 'true'} ORDER BY clip_id, start_s, segment_id "
         f"LIMIT {MAX_OPTIONS}), "
         "kept AS (SELECT *, false AS is_kept FROM chosen WHERE segment_id IS DISTINCT FROM ? "
-        "UNION ALL SELECT *, true FROM segments WHERE segment_id = ?), "
+        "UNION ALL SELECT *, true FROM segments_of_clips WHERE segment_id = ?), "
         "counted AS (SELECT clip_id, count(*) AS n_segments FROM segments "
         "WHERE clip_id IN (SELECT clip_id FROM kept) GROUP BY clip_id) "
-        "SELECT k.segment_id, k.clip_id, k.start_s, k.end_s, c.domain, c.label, n.n_segments "
-        "FROM kept k JOIN clips c USING (clip_id) JOIN counted n USING (clip_id) "
-        "ORDER BY k.is_kept DESC, k.clip_id, k.start_s, k.segment_id",
+        "SELECT segment_id, clip_id, start_s, end_s, domain, label, n_segments "
+        "FROM kept JOIN counted USING (clip_id) "
+        "ORDER BY is_kept DESC, clip_id, start_s, segment_id",
         [*words, keep, keep],
     )
     return found.assign(text=[option_text(row) for row in found.to_dict("records")])

@@ -295,11 +295,10 @@ def stored_faithfulness(
 ) -> pd.DataFrame:
     """The same from ``clip_teacher_similarity``, empty where nothing is stored."""
     return sql(
-        "SELECT t.clip_id, min(s.segment_id) AS segment_id, any_value(t.value) AS value "
-        "FROM clip_teacher_similarity t JOIN clips c USING (clip_id) "
-        "JOIN segments s USING (clip_id) WHERE t.student = ? AND t.student_layer = ? "
-        "AND t.teacher = ? AND t.teacher_layer = ? AND c.domain = ? AND t.measure = ? "
-        "GROUP BY t.clip_id ORDER BY value, t.clip_id",
+        "SELECT clip_id, min(segment_id) AS segment_id, any_value(t.value) AS value "
+        "FROM clip_teacher_similarity t JOIN segments_of_clips c USING (clip_id) "
+        "WHERE t.student = ? AND t.student_layer = ? AND t.teacher = ? AND t.teacher_layer = ? "
+        "AND c.domain = ? AND t.measure = ? GROUP BY clip_id ORDER BY value, clip_id",
         [student, student_layer, teacher, teacher_layer, domain, measure],
     )
 

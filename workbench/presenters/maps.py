@@ -87,8 +87,7 @@ def available_maps(sql: Sql) -> pd.DataFrame:
 def map_points(sql: Sql, encoder: str, layer: int, pooling: str, method: str) -> pd.DataFrame:
     """Points of a map with their segments' and clips' columns."""
     return sql(
-        "SELECT p.segment_id, p.x, p.y, s.start_s, s.end_s, s.clip_id, c.* EXCLUDE (clip_id) "
-        "FROM projections p JOIN segments s USING (segment_id) JOIN clips c USING (clip_id) "
+        "SELECT p.x, p.y, c.* FROM projections p JOIN segments_of_clips c USING (segment_id) "
         "WHERE p.encoder = ? AND p.layer = ? AND p.pooling = ? AND p.method = ? "
         "ORDER BY p.segment_id",
         [encoder, layer, pooling, method],

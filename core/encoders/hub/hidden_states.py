@@ -48,7 +48,7 @@ class HiddenStatesEncoder(TransformersEncoder):
                 f"{type(self.net).__name__} gives hidden states of shapes "
                 f"{[tuple(hidden.shape) for hidden in short]} for {_PROBE_S} s of audio, expected "
                 "[clip, frame, dim] with more frames for longer clips. It needs an adapter of "
-                "its own: see the entry points in the README."
+                "its own: see Plugins in docs/encoders.md."
             )
         return tuple(self._hop_of(layer, n_short) for layer in range(len(short)))
 
@@ -114,7 +114,7 @@ class HiddenStatesEncoder(TransformersEncoder):
             raise ConfigError(
                 f"{type(self.net).__name__} gives no hidden states: its forward takes "
                 f"{', '.join(taken)}. Expected a model that takes output_hidden_states. Write an "
-                "adapter (see the entry points in the README), or import vectors made elsewhere."
+                "adapter (see Plugins in docs/encoders.md), or import vectors made elsewhere."
             )
         return self.net(**self._on_device(self.inputs(clips)), output_hidden_states=True)
 
@@ -124,8 +124,8 @@ class HiddenStatesEncoder(TransformersEncoder):
             raise ConfigError(
                 f"{type(self.net).__name__} gives no hidden states: its output has "
                 f"{', '.join(result.keys()) if hasattr(result, 'keys') else type(result).__name__}. "
-                "Expected `hidden_states`, one tensor for each layer. Write an adapter (see the "
-                "entry points in the README), or import vectors made elsewhere."
+                "Expected `hidden_states`, one tensor for each layer. Write an adapter (see "
+                "Plugins in docs/encoders.md), or import vectors made elsewhere."
             )
         return tuple(found)
 

@@ -66,10 +66,9 @@ def read_layers(
     workspace: Workspace, encoder: str, clip_ids: Sequence[str]
 ) -> dict[int, SegmentVectors]:
     """Every stored layer of an encoder."""
-    spaces = workspace.spaces()
-    mine = spaces[(spaces.encoder == encoder) & (spaces.pooling == "mean")]
     return {
-        int(layer): read_layer(workspace, encoder, int(layer), clip_ids) for layer in mine.layer
+        layer: read_layer(workspace, encoder, layer, clip_ids)
+        for layer in workspace.layers(encoder)
     }
 
 

@@ -12,7 +12,7 @@ from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_d
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.panels import disagreements, inheritance
 from usad_workbench.core.progress import no_progress
-from usad_workbench.core.storage.tables import set_distillation
+from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 
 DOMAINS, N, DIM = ("music", "speech"), 120, 16

@@ -14,7 +14,7 @@ from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.peers import StudentRecord, differences, student_record
 from usad_workbench.core.diagnosis.record import diagnosis_document
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
-from usad_workbench.core.storage.tables import set_distillation
+from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.report import write_report
 

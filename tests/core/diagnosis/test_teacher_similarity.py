@@ -7,8 +7,8 @@ from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.teacher_similarity import SimilarityConfig, compare_with_teachers
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.clip_vectors import clip_vectors
+from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.roles import encoder_roles
-from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 
 N_CLIPS, N_CLUSTERS, DIM = 80, 10, 24

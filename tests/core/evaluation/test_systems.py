@@ -7,8 +7,8 @@ import numpy as np
 
 from tests.stored_vectors import record
 from usad_workbench.core.evaluation.systems import teacher_pool
+from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors, register_encoder
-from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 
 ORDER = [f"t{7 * i % 20:02}" for i in range(20)]

@@ -9,7 +9,8 @@ from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_d
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.evaluation.tasks import lone_clips, make_task, possible_tasks, untestable
-from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.distillation import set_distillation
+from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N = 96

@@ -10,7 +10,8 @@ from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import DegenerateError, UnknownNameError
 from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.similarity.collapsed import collapse_words
-from usad_workbench.core.storage.tables import set_distillation, set_tasks
+from usad_workbench.core.storage.distillation import set_distillation
+from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.projection import project_space
 

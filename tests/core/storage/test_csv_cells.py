@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from usad_workbench.core.storage.clips_without_audio import import_silent_clips
+from usad_workbench.core.storage.clips_without_audio import import_clips_without_audio
 from usad_workbench.core.storage.csv_cells import as_meant, neutral, write_csv
 from usad_workbench.core.storage.exporting import export_clips
 from usad_workbench.core.storage.importing import import_clips, insert_clips, read_manifest
@@ -94,7 +94,7 @@ def test_exported_clips_come_back_bit_for_bit(tmp_path: Path) -> None:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in cells if cell[:1] in ("=", "@", "+", "-", "\t", "\r", "＝")]
     again = Workspace.create(tmp_path / "again")
-    import_silent_clips(again, tmp_path / "out" / "clips.csv")
+    import_clips_without_audio(again, tmp_path / "out" / "clips.csv")
     names = ["clip_id", "cluster_id", "note"]
     assert again.clips()[names].equals(world.clips()[names])
 

@@ -12,7 +12,7 @@ import pytest
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.evaluation.cost import encoder_costs
 from usad_workbench.core.similarity import debiased_linear_cka
-from usad_workbench.core.storage.clips_without_audio import import_silent_clips
+from usad_workbench.core.storage.clips_without_audio import import_clips_without_audio
 from usad_workbench.core.storage.exporting import export_clips
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.spaces import pending_segments
@@ -65,8 +65,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     ).to_csv(manifest, index=False)
     made = Workspace.create(folder / "w")
-    assert import_silent_clips(made, manifest) == N
-    assert import_silent_clips(made, manifest) == 0
+    assert import_clips_without_audio(made, manifest) == N
+    assert import_clips_without_audio(made, manifest) == 0
     return folder
 
 
@@ -239,7 +239,7 @@ def test_no_parquet_and_no_manifest_are_named(workspace: Workspace, tmp_path: Pa
         manifest = tmp_path / "m.csv"
         manifest.write_text(content)
         with pytest.raises(UsadError):
-            import_silent_clips(workspace, manifest)
+            import_clips_without_audio(workspace, manifest)
 
 
 def test_measures_read_what_was_imported(workspace: Workspace, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from usad_workbench.core.diagnosis.record import stored_panels
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
-from usad_workbench.core.storage.migrations import NEW_COLUMNS
-from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.storage.schema import TABLES, VIEWS, declared_digest
 from usad_workbench.core.storage.vector_tables import digest_of
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -66,6 +66,7 @@ def test_reading_leaves_the_file_as_it_is(old: Path) -> None:
         "SELECT encoder, layer, len(vector) AS n FROM embeddings ORDER BY ALL",
         "SELECT column_name, column_type FROM (DESCRIBE spaces)",
         "SELECT c.clip_id FROM clips c, spaces s WHERE s.digest IS NULL ORDER BY ALL",
+        "FROM segments_of_clips ORDER BY ALL",
     ],
 )
 def test_what_people_ask_sees_the_tables_of_today(old: Path, query: str) -> None:
@@ -106,7 +107,7 @@ def test_it_has_the_columns_of_a_new_workspace(old: Path, tmp_path: Path) -> Non
         "WHERE NOT starts_with(table_name, 'vectors_') ORDER BY ALL"
     )
     assert migrated.read(query).equals(new.read(query))
-    assert set(migrated.read(query).table_name) == {*TABLES, "embeddings"}
+    assert set(migrated.read(query).table_name) == {*TABLES, *VIEWS, "embeddings"}
 
 
 def test_a_number_of_parameters_that_is_unknown_fits_in(old: Path, tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_migration_that_fails_changes_nothing(old: Path) -> None:
         write_something(old)
     assert raw(old, "SELECT value FROM meta WHERE key = 'schema_version'") == [("1",)]
     names = {row[0] for row in raw(old, "SELECT column_name FROM information_schema.columns")}
-    assert not names & set(NEW_COLUMNS.values())
+    assert not names & {"digest", "vectors_digest"}
 
 
 @pytest.mark.parametrize("version", ["0", "3", "two"])
@@ -156,3 +157,72 @@ def test_a_copy_keeps_its_numbers(old: Path, tmp_path: Path) -> None:
     write_something(old)
     copy = shutil.copytree(old, tmp_path / "copy")
     assert Workspace.open(copy).space("old-teacher", -1).space_id == 1
+
+
+SCHEMA_2 = Path(__file__).parent / "data" / "schema_2.zip"
+"""48 clips without audio, four encoders, two of them controls, with every result of
+``usad evaluate``, ``diagnose`` and ``index``: as the first version of schema 2 wrote it, before
+``segments_of_clips``."""
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(SCHEMA_2) as archive:
+        archive.extractall(tmp_path / "v")
+    return tmp_path / "v"
+
+
+def test_an_earlier_file_of_schema_2_is_read_as_it_is(older: Path) -> None:
+    before = (older / "workspace.duckdb").read_bytes()
+    workspace = Workspace.open(older)
+    assert workspace.embedded() == ["old-control", "old-control-2", "old-student", "old-teacher"]
+    assert workspace.layers("old-student") == [0, 1]
+    joined = workspace.sql("SELECT * FROM segments_of_clips ORDER BY segment_id")
+    assert len(joined) == 48 and joined.loudness_db.notna().all()
+    assert (older / "workspace.duckdb").read_bytes() == before
+
+
+def test_its_diagnosis_is_the_same_before_and_after_a_writer(older: Path) -> None:
+    workspace = Workspace.open(older)
+    before = stored_panels(workspace, "old-student")
+    assert {name: len(rows) for name, rows in before.items() if len(rows)} == {
+        "attribution": 4,
+        "disagreements": 4,
+        "drivers": 1251,
+        "errors": 1,
+        "inheritance": 8,
+        "interventions": 204,
+        "llm": 1,
+        "neighbourhoods": 10,
+        "nuisance": 10,
+        "partial": 4,
+        "routing": 8,
+        "runs": 1,
+        "shortcuts": 10,
+        "similarity": 24,
+        "variance": 4,
+        "verdicts": 4,
+    }
+    after = stored_panels(write_something(older), "old-student")
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(rows, after[name])
+
+
+def test_the_first_writer_adds_what_the_file_lacks(older: Path, tmp_path: Path) -> None:
+    write_something(older)
+    declared = raw(older, "SELECT value FROM meta WHERE key = 'declared_tables'")
+    assert declared == [(declared_digest(),)]
+    assert len(raw(older, "SELECT * FROM segments_of_clips")) == 48
+    assert raw(older, "SELECT count(*) FROM clip_loudness") == [(0,)]
+
+
+def test_a_table_and_a_column_that_are_new_are_there_for_readers_and_writers(
+    older: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TABLES, "ratings", "clip_id VARCHAR NOT NULL, stars INTEGER")
+    monkeypatch.setitem(TABLES, "probes", TABLES["probes"] + ", seconds DOUBLE")
+    workspace = Workspace.open(older)
+    for state in (workspace, write_something(older)):
+        assert list(state.read("SELECT * FROM ratings").columns) == ["clip_id", "stars"]
+        assert state.read("SELECT seconds FROM probes").seconds.isna().all()
+    assert len(raw(older, "SELECT seconds FROM probes")) == 24

@@ -16,7 +16,7 @@ from tests.conftest import SpectrumEncoder, write_tone
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.models.encoder import LayerFeatures
 from usad_workbench.core.storage import spaces
-from usad_workbench.core.storage.clips_without_audio import import_silent_clips
+from usad_workbench.core.storage.clips_without_audio import import_clips_without_audio
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.schema import STAGED
 from usad_workbench.core.storage.spaces import drop_encoder
@@ -35,7 +35,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = [f"c{i:03}" for i in range(N)]
     table = pd.DataFrame({"clip_id": ids, "domain": "speech", "cluster_id": ids})
     table.to_csv(folder / "clips.csv", index=False)
-    import_silent_clips(Workspace.create(folder / "w"), folder / "clips.csv")
+    import_clips_without_audio(Workspace.create(folder / "w"), folder / "clips.csv")
     return folder / "w"
 
 

@@ -7,10 +7,10 @@ from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.errors import ConfigError, DegenerateError
 from usad_workbench.core.storage.clip_fields import new_values
+from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.domains import alike_words, other_letters_in, same_domain
 from usad_workbench.core.storage.importing import insert_clips
 from usad_workbench.core.storage.roles import encoder_roles, unseen_domains
-from usad_workbench.core.storage.tables import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import data, encoders, overview
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import write_tone
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.storage.clips_without_audio import import_silent_clips
+from usad_workbench.core.storage.clips_without_audio import import_clips_without_audio
 from usad_workbench.core.storage.importing import ImportReport, SourceClip, import_clips
 from usad_workbench.core.storage.sources import count_ignored, find_sources, read_manifest
 from usad_workbench.core.storage.workspace import Workspace
@@ -174,7 +174,7 @@ def test_labels_are_kept_as_they_stand_by_both_imports(label: str, tmp_path: Pat
     _imported(heard, _manifest(tmp_path, f"path,label\na.wav,{label}\n"))
     silent = Workspace.create(tmp_path / "silent")
     table = f"clip_id,domain,cluster_id,label\n{label},s,k,{label}\n"
-    import_silent_clips(silent, _manifest(tmp_path, table))
+    import_clips_without_audio(silent, _manifest(tmp_path, table))
     assert heard.clips().label.tolist() == silent.clips().label.tolist() == [label]
     assert silent.clips().clip_id.tolist() == [label]
 
@@ -188,7 +188,7 @@ def test_columns_that_would_become_one_are_refused(
         read_manifest(_manifest(tmp_path, f"path,{header}\na.wav,x,y\n"))
     with pytest.raises(ConfigError, match=r"both become|2 times"):
         table = f"clip_id,domain,cluster_id,{header}\na,s,k,x,y\n"
-        import_silent_clips(workspace, _manifest(tmp_path, table))
+        import_clips_without_audio(workspace, _manifest(tmp_path, table))
 
 
 @pytest.mark.parametrize(
@@ -247,13 +247,13 @@ def test_a_label_that_contradicts_is_named_and_replaced_when_asked(
 
 def test_late_labels_of_clips_without_audio(workspace: Workspace, tmp_path: Path) -> None:
     table = "clip_id,domain,cluster_id\na,s,k\nb,s,k\n"
-    assert import_silent_clips(workspace, _manifest(tmp_path, table)) == 2
+    assert import_clips_without_audio(workspace, _manifest(tmp_path, table)) == 2
     late = _manifest(tmp_path, "clip_id,domain,cluster_id,label\na,s,k,dog\nc,s,k,cat\n")
-    assert import_silent_clips(workspace, late) == 1
+    assert import_clips_without_audio(workspace, late) == 1
     assert workspace.clips().label.fillna("").tolist() == ["dog", "", "cat"]
     with pytest.raises(ConfigError, match="has the label 'dog', found 'owl'"):
         table = "clip_id,domain,cluster_id,label\na,s,k,owl\n"
-        import_silent_clips(workspace, _manifest(tmp_path, table))
+        import_clips_without_audio(workspace, _manifest(tmp_path, table))
 
 
 def test_audio_that_was_moved_is_found_by_its_content(workspace: Workspace, tmp_path: Path) -> None:

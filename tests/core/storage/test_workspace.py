@@ -14,6 +14,7 @@ from tests.conftest import SpectrumEncoder
 from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import ProvenanceError, StoreError, UnknownNameError
+from usad_workbench.core.storage.clip_fields import change_clips
 from usad_workbench.core.storage.schema import TABLES
 from usad_workbench.core.storage.spaces import drop_encoder
 from usad_workbench.core.storage.workspace import QueryError, Workspace
@@ -175,8 +176,9 @@ import sys, time
 sys.path.insert(0, {root!r})
 from tests.conftest import SpectrumEncoder
 from usad_workbench.core import embedding
+from usad_workbench.core.storage import segment_audio
 from usad_workbench.core.storage.workspace import Workspace
-embedding.PORTION_SEGMENTS = 2
+segment_audio.PORTION_SEGMENTS = 2
 class Slow(SpectrumEncoder):
     def features(self, *args, **kwargs):
         time.sleep(0.1)
@@ -233,3 +235,26 @@ def test_killed_writer_loses_no_more_than_its_batch(workspace: Workspace) -> Non
         "SELECT layer, count(*) AS n, count(DISTINCT segment_id) AS d FROM embeddings GROUP BY 1"
     )
     assert counts.n.tolist() == counts.d.tolist() == [30, 30]
+
+
+def test_what_a_workspace_holds_is_one_question_each(embedded: Workspace) -> None:
+    spaces = embedded.spaces()
+    assert embedded.embedded() == ["spectrum"]
+    assert embedded.embedded("native") == []
+    assert embedded.embedded(None) == ["spectrum"]
+    assert embedded.layers("spectrum") == sorted(spaces.layer)
+    assert embedded.layers("spectrum", "native") == embedded.layers("nobody") == []
+    assert len(embedded.spaces("mean")) == len(spaces) and embedded.spaces("native").empty
+    assert embedded.has_table("clips") and embedded.has_table("segments_of_clips")
+    assert not embedded.has_table("clip")
+
+
+def test_every_segment_has_the_columns_of_its_clip(embedded: Workspace) -> None:
+    found = embedded.sql("SELECT * FROM segments_of_clips ORDER BY segment_id")
+    assert list(found.columns) == ["segment_id", "start_s", "end_s", *embedded.clips().columns]
+    assert len(found) == len(embedded.read("FROM segments"))
+    change_clips(embedded, {found.clip_id[0]: {"instrument": "flute"}})
+    changed = embedded.sql("SELECT clip_id FROM segments_of_clips WHERE instrument = 'flute'")
+    assert set(changed.clip_id) == {found.clip_id[0]}
+    again = Workspace.open(embedded.folder).read("SELECT * FROM segments_of_clips")
+    assert again.columns[-1] == "instrument"

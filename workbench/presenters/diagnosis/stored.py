@@ -9,6 +9,7 @@ import pandas as pd
 
 from usad_workbench.core.diagnosis.record import PREFIX
 from usad_workbench.core.similarity.significance import ALPHA
+from usad_workbench.core.storage.contents import has_table, table_names
 from usad_workbench.core.storage.schema import quote
 from usad_workbench.workbench.presenters.sql import Sql
 
@@ -67,11 +68,7 @@ def panel_names(sql: Sql) -> list[str]:
     """Panels that have a table, in the order in which ``usad diagnose`` computes them."""
     from usad_workbench.core.diagnosis.panels import PANELS
 
-    tables = sql(
-        "SELECT table_name FROM information_schema.tables WHERE starts_with(table_name, ?)",
-        [PREFIX],
-    ).table_name
-    names = [name.removeprefix(PREFIX) for name in tables]
+    names = [name.removeprefix(PREFIX) for name in table_names(sql, PREFIX)]
     order = {kind.name: i for i, kind in enumerate(PANELS)}
     found = [name for name in names if name not in NOT_PANELS]
     return sorted(found, key=lambda name: (order.get(name, len(order)), name))
@@ -120,7 +117,7 @@ def clips_of(sql: Sql, diagnosis: StoredDiagnosis, panel_name: str, cell: str) -
         return pd.DataFrame(columns=["clip_id", "segment_id", "influence", "kind"])
     return sql(
         "SELECT clip_id, min(segment_id) AS segment_id, any_value(influence) AS influence, "
-        f"kind FROM {PREFIX}drivers JOIN segments USING (clip_id) "
+        f"kind FROM {PREFIX}drivers JOIN segments_of_clips USING (clip_id) "
         "WHERE student = ? AND selection = ? AND panel = ? AND cell = ? "
         "GROUP BY clip_id, kind ORDER BY influence DESC, clip_id",
         [diagnosis.student, diagnosis.selection, panel_name, cell],
@@ -149,7 +146,4 @@ def _of(sql: Sql, name: str, diagnosis: StoredDiagnosis) -> pd.DataFrame:
 
 
 def _has(sql: Sql, name: str) -> bool:
-    found = sql(
-        "SELECT count(*) AS n FROM information_schema.tables WHERE table_name = ?", [PREFIX + name]
-    )
-    return bool(found["n"].iloc[0])
+    return has_table(sql, PREFIX + name)

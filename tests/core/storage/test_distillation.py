@@ -10,9 +10,8 @@ from usad_workbench.core.diagnosis.data import load_diagnosis_data
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import encoder_spec, load_encoder
 from usad_workbench.core.models.checkpoint import SHIPPED
-from usad_workbench.core.storage.tables import set_distillation
+from usad_workbench.core.storage.distillation import has_teachers, set_distillation
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.core.taught import knows_teachers, note_teachers
 
 
 def rows(workspace: Workspace, student: str) -> list[tuple[str, str | None, int]]:
@@ -37,12 +36,13 @@ def test_embedding_a_student_notes_its_teachers_once(name: str, tmp_path: Path) 
 def test_a_run_is_known_by_its_record(tmp_path: Path) -> None:
     folder = tmp_path / "student"
     shutil.copytree(SHIPPED, folder)
-    workspace = Workspace.create(tmp_path / "w")
-    note_teachers(workspace, f"run:{folder}")
-    assert ("whisper-base", "speech", 2) in rows(workspace, f"run:{folder}")
-    note_teachers(workspace, "run:nowhere")
-    note_teachers(workspace, "hf:somebody/model")
-    assert set(workspace.sql("SELECT student FROM distillation").student) == {f"run:{folder}"}
+    run = planted(tmp_path / "w", f"run:{folder}")
+    load_diagnosis_data(run, f"run:{folder}")
+    assert ("whisper-base", "speech", 2) in rows(run, f"run:{folder}")
+    for name in ("run:nowhere", "hf:somebody/model"):
+        other = planted(tmp_path / name, name)
+        load_diagnosis_data(other, name)
+        assert other.sql("SELECT student FROM distillation").empty
 
 
 def test_rows_of_the_user_stay(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_diagnosing_an_older_workspace_notes_them_too(tmp_path: Path) -> None:
     workspace = planted(tmp_path / "w", "usad-demo")
     data = load_diagnosis_data(workspace, "usad-demo")
     assert (data.teachers, data.controls) == (["whisper-base"], ["other"])
-    assert data.are_teachers_known and knows_teachers(workspace, "usad-demo")
+    assert data.are_teachers_known and has_teachers(workspace, "usad-demo")
 
 
 def test_unknown_teachers_are_said_to_be_unknown(tmp_path: Path) -> None:
