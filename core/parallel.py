@@ -90,7 +90,7 @@ class _WorkerProcess(SpawnProcess):
     """
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Popen:
+    def _Popen(process_obj: BaseProcess) -> Popen:  # noqa: N802 - the name of the base class
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
         try:
