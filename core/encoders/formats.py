@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from usad_workbench.core.encoders.quiet import without_meant_warnings
 from usad_workbench.core.errors import WeightsError
 
 Array = npt.NDArray[Any]
@@ -99,7 +100,8 @@ def read_torch_weights(data: bytes) -> Any:
         WeightsError: something other than tensors and plain containers.
     """
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with without_meant_warnings():
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"The checkpoint holds more than tensors and was not read: {error}. "

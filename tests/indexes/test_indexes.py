@@ -39,8 +39,9 @@ def _exact(vectors: np.ndarray, ids: np.ndarray, query: np.ndarray, k: int) -> l
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_recall_and_own_vector_first(kind: str) -> None:
-    vectors = _clustered(12_000, 32)
-    ids = np.arange(12_000) * 7 + 3
+    # as few as ivfpq takes, and 20 values: 4 codes of 5 each, as a code of a long vector is of many
+    vectors = _clustered(10_000, 20)
+    ids = np.arange(10_000) * 7 + 3
     index = VectorIndex.build(vectors, ids, kind)  # type: ignore[arg-type]
     assert index.kind == kind
     queries = vectors[::400]

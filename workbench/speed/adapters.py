@@ -39,6 +39,7 @@ from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.embedding import embed, pooled_vectors
 from usad_workbench.core.encoders.hub.muq import MuqConfig, MuqNet
 from usad_workbench.core.encoders.networks.atst import AtstConfig, AtstEncoder, AtstNet
+from usad_workbench.core.encoders.quiet import without_meant_warnings
 from usad_workbench.core.encoders.registry import encoder_spec, load_encoder
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.models.encoder import Encoder
@@ -101,6 +102,7 @@ class Case:
     rename: dict[str, str] = field(default_factory=dict)
     """Outputs of the extractor that the network knows under another name."""
 
+    @without_meant_warnings()
     def __call__(self, folder: Path) -> Sides:
         """The adapter and the class itself, of a folder in the hub's format made here."""
         import transformers
@@ -115,6 +117,7 @@ class Case:
         load_extractor: Any = transformers.AutoFeatureExtractor.from_pretrained
         extractor = load_extractor(folder)
 
+        @without_meant_warnings()
         def states(clips: list[Samples]) -> Sequence[Tensor]:
             rate = extractor.sampling_rate
             made = extractor(clips, sampling_rate=rate, return_tensors="pt", **self.call)

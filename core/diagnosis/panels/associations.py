@@ -232,10 +232,11 @@ def _confounds(numbers: pd.DataFrame, test: AssociationTest) -> dict[str, float]
     """How far the targets differ in what was not matched, in standard deviations."""
     found = {}
     for name, column in numbers.items():
-        x, y = column.to_numpy()[test.x], column.to_numpy()[test.y]
-        spread = float(np.nanstd(np.concatenate([x, y]))) if len(x) and len(y) else 0.0
-        if spread > 0 and np.isfinite(x).any() and np.isfinite(y).any():
-            found[str(name)] = float((np.nanmean(x) - np.nanmean(y)) / spread)
+        values = column.to_numpy()
+        x, y = (values[rows][np.isfinite(values[rows])] for rows in (test.x, test.y))
+        spread = float(np.std(np.concatenate([x, y]))) if len(x) and len(y) else 0.0
+        if spread > 0:
+            found[str(name)] = float((x.mean() - y.mean()) / spread)
     return found
 
 

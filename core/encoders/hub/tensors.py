@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usad_workbench.core.encoders.foreign import describe_error
+from usad_workbench.core.encoders.quiet import without_meant_warnings
 from usad_workbench.core.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _read_file(path: Path, prefixes: tuple[str, ...], wanted: set[str] | None) -
             return {ours: file.get_tensor(theirs) for theirs, ours in names.items()}
     # Files of older versions of torch are no archives and cannot be mapped.
     is_archive = zipfile.is_zipfile(path)
-    tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    with without_meant_warnings():
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     names = _within(tensors, prefixes, wanted)
     return {ours: tensors[theirs] for theirs, ours in names.items()}
 

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from usad_workbench.core.encoders.networks.frozen import FrozenEncoder
 from usad_workbench.core.encoders.networks.windows import plan_windows, stitch
+from usad_workbench.core.encoders.quiet import without_meant_warnings
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
 from usad_workbench.core.models.memory import halve_until_it_fits
@@ -112,7 +113,8 @@ class TransformersEncoder(FrozenEncoder):
         from transformers import AutoFeatureExtractor
 
         load: Any = AutoFeatureExtractor.from_pretrained
-        return load(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        with without_meant_warnings():
+            return load(folder, trust_remote_code=trust_remote_code, local_files_only=True)
 
     def find_sample_rate_hz(self) -> int:
         """What the front end takes."""
@@ -244,7 +246,7 @@ class TransformersEncoder(FrozenEncoder):
         return found
 
     def _run(self, clips: list[Samples], layers: tuple[int, ...], kind: TargetKind) -> Frames:
-        with self._listening(layers, kind) as seen:
+        with self._listening(layers, kind) as seen, without_meant_warnings():
             result = self.net(**self._on_device(self.inputs(clips)))
         frames = {layer: self.arrange(hidden, layer) for layer, hidden in seen.items()}
         if kind == "output" and self.spec.n_layers in layers:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from usad_workbench.core.encoders.networks.frozen import FrozenEncoder, build_pretrained
 from usad_workbench.core.encoders.networks.mel import MelConfig, MelSpectrogram
+from usad_workbench.core.encoders.quiet import without_meant_warnings
 from usad_workbench.core.errors import WeightsError
 from usad_workbench.core.models.encoder import LayerFeatures, TargetKind, frame_mask
 from usad_workbench.core.models.spec import EncoderSpec
@@ -282,7 +283,7 @@ def _read_lightning(path: Path) -> object:
         (dict, "lightning_fabric.utilities.data.AttributeDict"),
     ]
     try:
-        with torch.serialization.safe_globals(settings):
+        with torch.serialization.safe_globals(settings), without_meant_warnings():
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what is no checkpoint may be read as any pickle
         named = _FORBIDDEN.search(str(error))

@@ -9,6 +9,7 @@ import transformers as tf
 from usad_workbench.core.encoders.hub.families import FAMILIES
 from usad_workbench.core.encoders.hub.table import HUB
 from usad_workbench.core.encoders.lazy import import_object
+from usad_workbench.core.encoders.quiet import without_meant_warnings
 from usad_workbench.core.encoders.registry import (
     encoder_specs,
     encoder_status,
@@ -46,6 +47,9 @@ def whisper(dim: int, layers: int, n_mels: int = 80) -> tuple[Any, Any]:
     )
 
 
+with without_meant_warnings():
+    AST = tf.ASTFeatureExtractor()
+
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "wavlm-base-plus": (tf.WavLMConfig(), tf.Wav2Vec2FeatureExtractor()),
     "wavlm-large": (tf.WavLMConfig(**LARGE), tf.Wav2Vec2FeatureExtractor()),
@@ -59,7 +63,7 @@ ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "openai-whisper-medium": whisper(1024, 24),
     "openai-whisper-large-v2": whisper(1280, 32),
     "af-whisper": (tf.AudioFlamingo3EncoderConfig(), tf.WhisperFeatureExtractor(feature_size=128)),
-    "ast": (tf.ASTConfig(), tf.ASTFeatureExtractor()),
+    "ast": (tf.ASTConfig(), AST),
     "clap": (tf.ClapAudioConfig(), tf.ClapFeatureExtractor()),
     "clap-music": (
         tf.ClapAudioConfig(

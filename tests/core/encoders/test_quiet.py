@@ -1,0 +1,21 @@
+"""Only what published models are known to do is kept quiet."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from usad_workbench.core.encoders.formats import read_torch_weights
+from usad_workbench.core.encoders.quiet import without_meant_warnings
+
+
+def test_other_warnings_pass() -> None:
+    with pytest.warns(UserWarning, match="something new"), without_meant_warnings():
+        warnings.warn("something new", UserWarning, stacklevel=1)
+
+
+def test_a_checkpoint_of_another_pickle_protocol_is_read_without_a_word(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    torch.save({"a": torch.ones(2)}, file, pickle_protocol=4)
+    assert read_torch_weights(file.read_bytes())["a"].tolist() == [1.0, 1.0]
