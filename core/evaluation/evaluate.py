@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from usad_workbench.core.bias.routing import best_on_validation, routed
 from usad_workbench.core.errors import ConfigError
@@ -49,7 +48,7 @@ from usad_workbench.core.probes.head import FRAMES, head_of
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity.collapsed import collapse_words
 from usad_workbench.core.storage.clip_vectors import ClipVectors
-from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.storage.probe_tables import replace_probes
 from usad_workbench.core.storage.tables import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
@@ -255,7 +254,7 @@ def evaluate_tasks(
             *untested_rows(systems, untested, config.protocols),
         ]
     )
-    _store(workspace, rows)
+    replace_probes(workspace, rows)
     store_predictions(
         workspace,
         [
@@ -285,16 +284,3 @@ def _task_rows(workspace: Workspace, asked: Sequence[str] | None) -> list[Mappin
             f"{workspace.folder}`."
         )
     return choose_rows([{str(k): v for k, v in row.items()} for row in rows], asked)
-
-
-def _store(workspace: Workspace, rows: pd.DataFrame) -> None:
-    with workspace.database.write() as connection:
-        for column in TABLES["probes"].split(", "):
-            # Workspaces made before costs were measured have no columns for them.
-            connection.execute(f"ALTER TABLE probes ADD COLUMN IF NOT EXISTS {column}")
-        connection.register("new_rows", pa.Table.from_pandas(rows, preserve_index=False))
-        connection.execute(
-            "DELETE FROM probes WHERE (encoder, task, protocol) IN "
-            "(SELECT encoder, task, protocol FROM new_rows)"
-        )
-        connection.execute("INSERT INTO probes BY NAME SELECT * FROM new_rows")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.probes import ProbeName, ProbeResult
-from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.storage.probe_tables import replace_predictions
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -57,16 +57,8 @@ def store_predictions(workspace: Workspace, found: Sequence[Predictions]) -> Non
     """Writes predictions, replacing those of the same systems, tasks and protocols."""
     prints = _fingerprints(workspace)
     parts = [_table(one, prints) for one in found]
-    with workspace.database.write() as connection:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS predictions ({TABLES['predictions']})")
-        if not parts:
-            return
-        connection.register("new_predictions", pa.concat_tables(parts))
-        connection.execute(
-            "DELETE FROM predictions WHERE (encoder, task, protocol) IN "
-            "(SELECT DISTINCT encoder, task, protocol FROM new_predictions)"
-        )
-        connection.execute("INSERT INTO predictions BY NAME SELECT * FROM new_predictions")
+    if parts:
+        replace_predictions(workspace, pa.concat_tables(parts))
 
 
 def stored_predictions(
@@ -76,8 +68,6 @@ def stored_predictions(
 
     Systems with a clip that was not predicted, or predicted from other weights, are left out.
     """
-    if "predictions" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
-        return {}
     rows = workspace.read(
         "SELECT encoder, seed, clip_id, predicted, fingerprint FROM predictions "
         "WHERE task = ? AND protocol = ?",

@@ -67,9 +67,7 @@ def note_index(
         files = connection.execute(
             "SELECT file FROM indexes WHERE space_id = ?", [space.space_id]
         ).fetchall()
-        write_rows(
-            connection, "indexes", IndexRecord, [record], key={"space_id": space.space_id}
-        )
+        write_rows(connection, "indexes", IndexRecord, [record], key={"space_id": space.space_id})
         name_file()
     return [file for (file,) in files]
 

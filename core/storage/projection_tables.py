@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy.typing as npt
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from usad_workbench.core.storage.row_types import BigInt
-from usad_workbench.core.storage.rows import select_rows, write_rows
+from usad_workbench.core.storage.rows import Key, read_rows, write_rows
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
 
@@ -33,9 +33,8 @@ def stored_map(
     workspace: Workspace, *, encoder: str, layer: int, pooling: str, method: str
 ) -> MapQuality | None:
     """The quality of the map of a space, where there is one."""
-    key = {"encoder": encoder, "layer": layer, "pooling": pooling, "method": method}
-    with workspace.database.read() as connection:
-        maps = select_rows(connection, MapQuality, "projection_quality", key=key)
+    key: Key = {"encoder": encoder, "layer": layer, "pooling": pooling, "method": method}
+    maps = read_rows(workspace, MapQuality, "projection_quality", key=key)
     return maps[0] if maps else None
 
 
@@ -56,7 +55,7 @@ def replace_map(
         points: Shape [point, 2].
         replaces: Other methods whose maps of this space go too.
     """
-    key = {"encoder": quality.encoder, "layer": quality.layer, "pooling": quality.pooling}
+    key: Key = {"encoder": quality.encoder, "layer": quality.layer, "pooling": quality.pooling}
     points_table = pa.table({"segment_id": segment_ids, "x": points[:, 0], "y": points[:, 1]})
     with workspace.database.write() as connection:
         for method in {quality.method, *replaces}:

@@ -87,6 +87,7 @@ TABLES: dict[str, str] = {
     "embedding_bytes DOUBLE",
     "predictions": "encoder VARCHAR, task VARCHAR, protocol VARCHAR, seed INTEGER, "
     "clip_id VARCHAR, predicted VARCHAR, correct BOOLEAN, fingerprint VARCHAR",
+    # ``displacement`` is |f(x) - f(x')| as the encoder gives it; panels divide by a spread.
     "interventions": "encoder VARCHAR, layer INTEGER, intervention VARCHAR, strength DOUBLE, "
     "clip_id VARCHAR, displacement DOUBLE, cosine DOUBLE, code_version VARCHAR, "
     "weights_sha256 VARCHAR, seed BIGINT",
