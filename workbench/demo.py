@@ -18,7 +18,7 @@ from usad_workbench.core.storage.importing import Failure, import_clips, read_ma
 from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.files import clear_leftovers
-from usad_workbench.indexes.projection import project_space
+from usad_workbench.indexes.projection import project
 from usad_workbench.indexes.spaces import update_index
 from usad_workbench.sample_data import sample_data_folder
 
@@ -85,6 +85,4 @@ def _index_and_project(workspace: Workspace, progress: Progress) -> None:
         key = (str(space.encoder), int(space.layer), str(space.pooling))
         update_index(workspace, *key)
         progress(done, len(spaces), "index")
-    for done, space in enumerate(spaces.itertuples(), start=1):
-        project_space(workspace, str(space.encoder), int(space.layer), str(space.pooling))
-        progress(done, len(spaces), "project")
+    project(workspace, progress=progress)

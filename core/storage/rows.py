@@ -80,11 +80,30 @@ def replace_rows(
     Raises:
         StoreError: a dataclass with a field that no column holds.
     """
-    columns = columns_of(row_type)
-    _make_table(connection, table, columns)
-    if not rows:
+    replace_arrow(connection, table, row_type, arrow_table(columns_of(row_type), rows), by=by)
+
+
+def replace_arrow(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    row_type: type,
+    rows: pa.Table,
+    *,
+    by: Sequence[str],
+) -> None:
+    """``replace_rows`` with columns in place of dataclasses, for very many rows.
+
+    Args:
+        connection: Within a transaction of the caller.
+        table: Its name.
+        row_type: The dataclass that declares the columns.
+        rows: A column for each field of the dataclass.
+        by: Columns in which a row agrees with those that it replaces.
+    """
+    _make_table(connection, table, columns_of(row_type))
+    if not len(rows):
         return
-    replace_matching(connection, table, arrow_table(columns, rows), by=by)
+    replace_matching(connection, table, rows, by=by)
 
 
 def replace_matching(
@@ -204,7 +223,7 @@ def _make_table(
 ) -> None:
     """Makes a table, anew where it has other columns, unless the schema declares it."""
     stored = stored_columns(connection, table)
-    if table in TABLES or stored == [column.name for column in columns]:
+    if table in TABLES or set(stored) == {column.name for column in columns}:
         return
     if stored:
         connection.execute(f"DROP TABLE {quote(table)}")
