@@ -15,7 +15,7 @@ trustworthiness of 0.93.
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from sklearn.manifold import trustworthiness
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity.collapsed import collapse_words
-from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
+from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Space, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import open_index
 
@@ -139,24 +139,9 @@ def project_space(
     method = "pca" if reason else method
     space = stored.space
     key = [encoder, space.layer, pooling, method]
-    done = workspace.read(
-        "SELECT n, trustworthiness, seconds FROM projection_quality "
-        "WHERE encoder = ? AND layer = ? AND pooling = ? AND method = ? AND n = ?",
-        [*key, len(stored)],
-    )
-    if not done.empty:
-        row = done.iloc[0]
-        return ProjectionReport(
-            encoder=encoder,
-            layer=space.layer,
-            pooling=pooling,
-            method=method,
-            n=int(row.n),
-            trustworthiness=_known(row.trustworthiness),
-            seconds=float(row.seconds),
-            is_new=False,
-            reason=reason,
-        )
+    complete = _complete_map(workspace, space, method, len(stored))
+    if complete is not None:
+        return replace(complete, reason=reason)
     started = time.perf_counter()
     unit = normalise(stored.vectors)
     if method == "umap":
@@ -193,6 +178,30 @@ def project_space(
         seconds=seconds,
         is_new=True,
         reason=reason,
+    )
+
+
+def _complete_map(
+    workspace: Workspace, space: Space, method: Method, n: int
+) -> ProjectionReport | None:
+    """What is stored of a map of all vectors of a space; none where it is missing or behind."""
+    quality = workspace.read(
+        "SELECT trustworthiness, seconds FROM projection_quality "
+        "WHERE encoder = ? AND layer = ? AND pooling = ? AND method = ? AND n = ?",
+        [space.encoder, space.layer, space.pooling, method, n],
+    )
+    if quality.empty:
+        return None
+    row = quality.iloc[0]
+    return ProjectionReport(
+        encoder=space.encoder,
+        layer=space.layer,
+        pooling=space.pooling,
+        method=method,
+        n=n,
+        trustworthiness=_known(row.trustworthiness),
+        seconds=float(row.seconds),
+        is_new=False,
     )
 
 

@@ -212,7 +212,7 @@ def evaluate_tasks(
 
     Args:
         workspace: Holds embeddings, clips with labels, and tasks.
-        encoders: Encoders and systems (``core.task_systems``); where none, all encoders of the
+        encoders: Encoders and systems (``evaluation.systems``); where none, all encoders of the
             workspace and all systems. A router brings its teachers with it.
         tasks: All tasks where none.
         config: Protocols, folds, seeds, and whom to compare with.

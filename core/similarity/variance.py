@@ -3,7 +3,7 @@
 Ridge regressions of the student on every teacher, on all of them and on all but one, out of
 fold by cluster. What only one teacher explains is unique to it, what several explain is
 shared, the rest is residual. Few clips make the residual an upper bound of what is new and
-the shared part a lower bound: ``spike_in`` says by how much.
+the shared part a lower bound: ``r2_calibration`` says by how much.
 
 Measured on planted shares (.30, .20 unique, .30 shared, .20 new, 128 dims each): the
 residual is .31 at 200 clips, .23 at 600, .20 at 3000. Each teacher is centred and scaled to a mean
