@@ -80,12 +80,31 @@ def replace_rows(
     Raises:
         StoreError: a dataclass with a field that no column holds.
     """
-    columns = columns_of(row_type)
-    _make_table(connection, table, columns)
-    if not rows:
+    replace_arrow(connection, table, row_type, arrow_table(columns_of(row_type), rows), by=by)
+
+
+def replace_arrow(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    row_type: type,
+    rows: pa.Table,
+    *,
+    by: Sequence[str],
+) -> None:
+    """``replace_rows`` with columns in place of dataclasses, for very many rows.
+
+    Args:
+        connection: Within a transaction of the caller.
+        table: Its name.
+        row_type: The dataclass that declares the columns.
+        rows: A column for each field of the dataclass.
+        by: Columns in which a row agrees with those that it replaces.
+    """
+    _make_table(connection, table, columns_of(row_type))
+    if not len(rows):
         return
     values = ", ".join(map(quote, by))
-    connection.register("new_rows", arrow_table(columns, rows))
+    connection.register("new_rows", rows)
     connection.execute(
         f"DELETE FROM {quote(table)} WHERE ({values}) IN (SELECT ({values}) FROM new_rows)"
     )
@@ -188,7 +207,7 @@ def _make_table(
     connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[Column]
 ) -> None:
     stored = stored_columns(connection, table)
-    if stored == [column.name for column in columns]:
+    if set(stored) == {column.name for column in columns}:
         return
     if stored:
         connection.execute(f"DROP TABLE {quote(table)}")
@@ -206,7 +225,7 @@ def _insert(
     if not rows:
         return
     connection.register("new_rows", arrow_table(columns, rows, key))
-    connection.execute(f"INSERT INTO {quote(table)} SELECT * FROM new_rows")
+    connection.execute(f"INSERT INTO {quote(table)} BY NAME SELECT * FROM new_rows")
     connection.unregister("new_rows")
 
 
