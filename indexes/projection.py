@@ -244,7 +244,10 @@ def neighbours(
 
 def umap_of(unit: FloatArray, rows: npt.NDArray[np.int32], distances: FloatArray) -> FloatArray:
     """UMAP coordinates [point, 2] from given neighbours; the same input gives the same map."""
-    import umap  # slow to import: it compiles
+    with warnings.catch_warnings():
+        # Without Tensorflow it lacks a kind of map that is not made here, and says so.
+        warnings.simplefilter("ignore", ImportWarning)
+        import umap  # slow to import: it compiles
 
     model = umap.UMAP(
         n_neighbors=rows.shape[1],
