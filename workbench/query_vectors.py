@@ -33,8 +33,8 @@ class Part:
         Raises:
             ConfigError: times that are no numbers, negative, or in the wrong order.
         """
-        known = [s for s in (self.start_s, self.end_s) if s is not None]
-        if not all(math.isfinite(s) and s >= 0 for s in known) or (
+        limits = [s for s in (self.start_s, self.end_s) if s is not None]
+        if not all(math.isfinite(s) and s >= 0 for s in limits) or (
             self.end_s is not None and self.end_s <= self.first_s
         ):
             raise ConfigError(

@@ -16,8 +16,8 @@ def segments(sql: Sql, segment_ids: Sequence[int]) -> pd.DataFrame:
     if not len(segment_ids):
         return sql("SELECT * FROM segments_of_clips LIMIT 0")
     wanted = ", ".join(str(int(i)) for i in segment_ids)
-    found = sql(f"SELECT * FROM segments_of_clips WHERE segment_id IN ({wanted})")
-    return found.set_index("segment_id", drop=False).loc[[int(i) for i in segment_ids]]
+    rows = sql(f"SELECT * FROM segments_of_clips WHERE segment_id IN ({wanted})")
+    return rows.set_index("segment_id", drop=False).loc[[int(i) for i in segment_ids]]
 
 
 def column_order(frame: pd.DataFrame) -> list[str]:
@@ -34,15 +34,15 @@ def condition(domains: Sequence[str], datasets: Sequence[str] = ()) -> str | Non
     >>> condition(["speech", "o'hara"])
     "domain IN ('speech', 'o''hara')"
     """
-    parts = [
+    conditions = [
         f"{column} IN ({', '.join(literal(value) for value in values)})"
         for column, values in (("domain", domains), ("dataset", datasets))
         if values
     ]
-    return " AND ".join(parts) or None
+    return " AND ".join(conditions) or None
 
 
 def distinct(sql: Sql, column: str) -> list[str]:
     """The values of ``domain`` or ``dataset``."""
-    found = sql(f"SELECT DISTINCT {column} AS value FROM clips ORDER BY 1")
-    return [str(value) for value in found["value"]]
+    rows = sql(f"SELECT DISTINCT {column} AS value FROM clips ORDER BY 1")
+    return [str(value) for value in rows["value"]]

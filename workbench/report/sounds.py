@@ -126,28 +126,28 @@ class Sounds:
 
 def _first_segments(workspace: Workspace, clip_ids: Sequence[str]) -> list[dict[Any, Any]]:
     marks = ", ".join("?" for _ in clip_ids)
-    found: pd.DataFrame = workspace.read(
+    rows: pd.DataFrame = workspace.read(
         "SELECT clip_id, path, domain, dataset, label, cluster_id, start_s, end_s, "
         "count(*) OVER (PARTITION BY clip_id) AS n "
         f"FROM segments_of_clips WHERE clip_id IN ({marks}) "
         "QUALIFY row_number() OVER (PARTITION BY clip_id ORDER BY start_s, end_s) = 1",
         list(clip_ids),
     )
-    return [dict(row) for row in found.to_dict("records")]
+    return [dict(row) for row in rows.to_dict("records")]
 
 
 def _about(row: Mapping[Any, Any]) -> str:
-    parts = [
+    words = [
         None if is_missing(row["label"]) else shorten(row["label"], 90),
         row["domain"],
         None if is_missing(row["dataset"]) else shorten(row["dataset"], 30),
         span(row["start_s"], row["end_s"]),
     ]
     if float(row["end_s"]) - float(row["start_s"]) > MAX_S:
-        parts.append(f"first {MAX_S:.0f} s of it")
+        words.append(f"first {MAX_S:.0f} s of it")
     if int(row["n"]) > 1:
-        parts.append(f"first of {int(row['n'])} segments")
-    return " · ".join(str(part) for part in parts if part)
+        words.append(f"first of {int(row['n'])} segments")
+    return " · ".join(str(word) for word in words if word)
 
 
 def ogg_bytes(clip: Clip) -> bytes:

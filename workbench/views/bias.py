@@ -77,14 +77,14 @@ def similarity() -> None:
 
 def statements(student: str, measure: str) -> None:
     page.section("In words")
-    found = bias.nearest_rows(state.sql, student, measure)
-    if found.empty:
+    nearest = bias.nearest_rows(state.sql, student, measure)
+    if nearest.empty:
         page.not_compared()
         return
     unseen = unseen_domains(state.sql, student)
     if student not in overview.students_on_record(state.sql):
         st.caption(f"{escape_markdown(student)}: {overview.NO_RECORD}.")
-    for row in found.to_dict("records"):
+    for row in nearest.to_dict("records"):
         with st.container(border=True):
             st.markdown(
                 f"**{escape_markdown(row['domain'])}**: {bias.verdict(row)}"
@@ -156,9 +156,9 @@ def means(best: pd.DataFrame, roles: dict[str, str]) -> None:
         "The plain mean of the values above: every domain weighs the same, clips are never pooled "
         "over domains.",
     )
-    found = bias.mean_over_domains(best)
-    found.insert(1, "role", found["encoder"].map(roles))
-    table.show(found)
+    over_domains = bias.mean_over_domains(best)
+    over_domains.insert(1, "role", over_domains["encoder"].map(roles))
+    table.show(over_domains)
 
 
 if __name__ == "__main__":

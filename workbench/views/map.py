@@ -26,14 +26,14 @@ def view() -> None:
         if page.is_embedded():
             page.empty("There are no maps yet.", page.command("project"))
         return
-    points, found, column = choose(available)
+    points, faithfulness, column = choose(available)
     domains, datasets = filters()
     shown, context = maps.split(points, domains, datasets)
     n_all = int(state.sql("SELECT count(*) AS n FROM segments")["n"][0])
     st.caption(
         f"{len(shown):,} of {count(n_all, 'segment')} shown"
         + (f", {len(context):,} in grey for context" if len(context) else "")
-        + f".{maps.describe_sample(max(len(shown), len(context)))} {maps.describe_faithfulness(found)}"
+        + f".{maps.describe_sample(max(len(shown), len(context)))} {maps.describe_faithfulness(faithfulness)}"
     )
     left, right = st.columns([8, 5], gap="medium")
     with left:
@@ -48,12 +48,14 @@ def choose(available: pd.DataFrame) -> tuple[pd.DataFrame, maps.Faithfulness | N
     columns = st.columns([4, 3, 2, 3])
     with columns[0]:
         encoder = choose_encoder("map.encoder", among=available["encoder"].unique().tolist())
-    mine = available[available["encoder"] == encoder]
+    of_encoder = available[available["encoder"] == encoder]
     with columns[1]:
-        layer = choose_layer("map.layer", encoder, among=sorted(mine["layer"].unique().tolist()))
-    mine = mine[mine["layer"] == layer]
+        layer = choose_layer(
+            "map.layer", encoder, among=sorted(of_encoder["layer"].unique().tolist())
+        )
+    of_encoder = of_encoder[of_encoder["layer"] == layer]
     with columns[2]:
-        names = list(dict.fromkeys(zip(mine["method"], mine["pooling"], strict=True)))
+        names = list(dict.fromkeys(zip(of_encoder["method"], of_encoder["pooling"], strict=True)))
         method, pooling = page.choose(
             "Method",
             sorted(names, key=lambda m: (m[0] != "umap", m[1])),
@@ -64,7 +66,7 @@ def choose(available: pd.DataFrame) -> tuple[pd.DataFrame, maps.Faithfulness | N
     points = maps.map_points(state.sql, encoder, layer, pooling, method)
     with columns[3]:
         column = page.choose("Colour", maps.colour_columns(points), key="map.colour")
-    return points, maps.faithfulness(mine, layer, pooling, method), column
+    return points, maps.faithfulness(of_encoder, layer, pooling, method), column
 
 
 def filters() -> tuple[list[str], list[str]]:

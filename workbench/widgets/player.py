@@ -51,14 +51,14 @@ def segment_card(row: Mapping[Any, Any], heading: str, note: str = "") -> None:
             if not _has_audio(row):
                 return
             try:
-                found = state.segment_sound(
+                heard = state.segment_sound(
                     str(row["path"]), float(row["start_s"]), float(row["end_s"])
                 )
             except UsadError as error:
                 st.warning(escape_markdown(error))
                 return
-            st.image(found.thumbnail, width="stretch", alt="Spectrogram")
-            st.audio(found.wav, format="audio/wav")
+            st.image(heard.thumbnail, width="stretch", alt="Spectrogram")
+            st.audio(heard.wav, format="audio/wav")
 
 
 def _about(row: Mapping[Any, Any]) -> str:

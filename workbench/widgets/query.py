@@ -57,9 +57,9 @@ class FromAudio:
     def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
         """The nearest segments to it."""
         vector = state.embed(encoder, self.clip, layer, "mean")
-        found = search(state.workspace(), vector, encoder, layer, k=k, where=where)
-        notices = (found.notice, other_weights(state.workspace(), state.encoder(encoder)))
-        return replace(found, notice=" ".join(filter(None, notices)))
+        hits = search(state.workspace(), vector, encoder, layer, k=k, where=where)
+        notices = (hits.notice, other_weights(state.workspace(), state.encoder(encoder)))
+        return replace(hits, notice=" ".join(filter(None, notices)))
 
 
 Query = FromCollection | FromAudio
@@ -135,7 +135,7 @@ def _collection() -> Query | None:
         st.session_state[CHOSEN] = None
     elif CHOSEN not in st.session_state:
         st.session_state[CHOSEN] = next(iter(texts), None)
-    found = st.selectbox(
+    chosen = st.selectbox(
         "Clip (type to search)" if n <= hits.MAX_OPTIONS else "Clip",
         list(texts),
         key=CHOSEN,
@@ -145,9 +145,9 @@ def _collection() -> Query | None:
     )
     if n > hits.MAX_OPTIONS:
         st.caption(hits.describe_options(len(options), n, text))
-    if found is None:
+    if chosen is None:
         return None
-    row = segments(state.sql, [found]).iloc[0]
+    row = segments(state.sql, [chosen]).iloc[0]
     return FromCollection({str(name): value for name, value in row.items()})
 
 
