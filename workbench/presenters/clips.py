@@ -1,14 +1,45 @@
-"""Segments with all that is known of their clips."""
+"""Segments with what the workspace has of their clips."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from usad_workbench.core.storage.schema import literal
+from usad_workbench.workbench.presenters.numbers import as_number, is_missing
 from usad_workbench.workbench.presenters.sql import Sql
 
 FIRST_COLUMNS = ("clip_id", "label", "domain", "dataset", "cluster_id", "start_s", "end_s")
 HIDDEN_COLUMNS = ("audio_sha256", "segment_id", "x", "y", "segmentation")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A segment and what is shown of its clip; a text that the clip lacks is empty."""
+
+    segment_id: int
+    clip_id: str
+    path: str
+    """Of the audio file; empty where the clip was imported without audio."""
+    domain: str
+    dataset: str
+    label: str
+    start_s: float
+    end_s: float
+
+
+def segment_of(row: Mapping[Hashable, object]) -> Segment:
+    """A row of ``segments``, or any other with its columns, as a segment."""
+    texts = {
+        name: "" if is_missing(row[name]) else str(row[name])
+        for name in ("clip_id", "path", "domain", "dataset", "label")
+    }
+    return Segment(
+        segment_id=int(as_number(row["segment_id"])),
+        start_s=as_number(row["start_s"]),
+        end_s=as_number(row["end_s"]),
+        **texts,
+    )
 
 
 def segments(sql: Sql, segment_ids: Sequence[int]) -> pd.DataFrame:

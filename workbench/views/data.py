@@ -50,7 +50,9 @@ def all_clips() -> None:
     picked = table.pick_row(segments, key="data.clips", height=390)
     if picked is not None:
         with st.container(border=True):
-            segment_player(segments.iloc[picked].to_dict(), key="data.spectrogram")
+            segment_player(
+                clips.segment_of(segments.iloc[picked].to_dict()), key="data.spectrogram"
+            )
 
 
 def checks() -> None:

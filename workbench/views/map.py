@@ -82,8 +82,8 @@ def filters() -> tuple[list[str], list[str]]:
     return domains, datasets
 
 
-def below(shown: pd.DataFrame, picked: Picked) -> dict[str, object] | None:
-    """The table of the selection; the row whose sound is asked for."""
+def below(shown: pd.DataFrame, picked: Picked) -> clips.Segment | None:
+    """The table of the selection; the segment whose sound is asked for."""
     chosen = picked.of(shown) if picked.ids or picked.outlines else shown
     is_all = chosen is shown
     listed = chosen.head(data.MAX_ROWS)
@@ -98,20 +98,21 @@ def below(shown: pd.DataFrame, picked: Picked) -> dict[str, object] | None:
     ids = tuple(listed["segment_id"]) if not is_all else ()
     row = table.pick_row(listed, key=f"map.table.{hash(ids)}")
     if row is not None:
-        return dict(listed.iloc[row])
-    return dict(chosen.iloc[0]) if not is_all and len(chosen) == 1 else None
+        return clips.segment_of(listed.iloc[row].to_dict())
+    is_single = not is_all and len(chosen) == 1
+    return clips.segment_of(chosen.iloc[0].to_dict()) if is_single else None
 
 
-def listen(row: dict[str, object] | None) -> None:
+def listen(segment: clips.Segment | None) -> None:
     with st.container(border=True):
-        if row is None:
+        if segment is None:
             st.markdown("**Nothing to hear yet**")
             st.caption("Click a point of the map or a row of the table.")
             return
-        segment_player(row, key="map.spectrogram")
+        segment_player(segment, key="map.spectrogram")
         st.caption("Picture and sound are exactly the part that was embedded.")
         if st.button("Find similar", icon=":material/search:"):
-            state.ask_query(int(str(row["segment_id"])))
+            state.ask_query(segment.segment_id)
             st.switch_page("views/search.py")
 
 

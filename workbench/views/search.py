@@ -52,7 +52,7 @@ def view() -> None:
 def show_query(query: Query) -> None:
     with st.container(border=True):
         if isinstance(query, FromCollection):
-            segment_player(query.row, key="search.query")
+            segment_player(query.segment, key="search.query")
         else:
             clip_player(query.clip, key="search.query")
 
@@ -97,13 +97,13 @@ def default_encoder(name: str, query: Query) -> str:
         return left
     seen = roles_for(state.sql, left)
     teachers = [n for n in names[1:] if seen[n] == "teacher"]
-    domain = str(query.row["domain"]) if isinstance(query, FromCollection) else None
+    domain = query.segment.domain if isinstance(query, FromCollection) else None
     at_home = [t for t in teachers if overview.home(state.sql, t) == domain]
     return [*at_home, *teachers, names[-1]][0]
 
 
 def show_hits(query: Query, searched: list[Side | None]) -> None:
-    own = query.segment_id if isinstance(query, FromCollection) else None
+    own = query.segment.segment_id if isinstance(query, FromCollection) else None
     sides = [side.rows for side in searched if side is not None]
     both: set[int] = set()
     if len(sides) == 2:
@@ -119,9 +119,10 @@ def show_hits(query: Query, searched: list[Side | None]) -> None:
 
 
 def card(row: dict[Hashable, Any], own: int | None, both: set[int], digits: int) -> None:
-    mark = " ●" if row["segment_id"] in both else ""
-    note = "the query itself" if row["segment_id"] == own else ""
-    segment_card(row, f"**{row['rank']}**{mark} · score {number(row['score'], digits)}", note)
+    segment = clips.segment_of(row)
+    mark = " ●" if segment.segment_id in both else ""
+    note = "the query itself" if segment.segment_id == own else ""
+    segment_card(segment, f"**{row['rank']}**{mark} · score {number(row['score'], digits)}", note)
 
 
 if __name__ == "__main__":

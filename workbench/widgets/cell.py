@@ -5,7 +5,7 @@ import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layers
-from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import number
 from usad_workbench.workbench.presenters.text import escape_markdown
@@ -88,4 +88,4 @@ def _computed(cell: state.Cell) -> pd.DataFrame:
 def _cards(side: pd.DataFrame) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["value"], rows.iterrows(), strict=True):
-        segment_card(row.to_dict(), f"**{number(value)}**")
+        segment_card(segment_of(row.to_dict()), f"**{number(value)}**")
