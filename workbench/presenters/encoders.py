@@ -39,6 +39,22 @@ def roles_for(sql: Sql, student: str) -> dict[str, str]:
     return {name: roles[name].role for name in roles_of(sql)}
 
 
+def participant_roles(
+    student: str, teachers: Sequence[str], controls: Sequence[str], baselines: Sequence[str]
+) -> dict[str, str]:
+    """The role of each encoder of one diagnosis, in the order of their colours.
+
+    >>> participant_roles("s", ["t"], ["c"], [])
+    {'s': 'student', 't': 'teacher', 'c': 'control'}
+    """
+    return {
+        student: "student",
+        **dict.fromkeys(teachers, "teacher"),
+        **dict.fromkeys(controls, "control"),
+        **dict.fromkeys(baselines, "baseline"),
+    }
+
+
 def embedded(sql: Sql) -> list[str]:
     """Encoders that have vectors."""
     return embedded_encoders(sql, None)
