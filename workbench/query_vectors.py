@@ -50,7 +50,7 @@ class Part:
 
     @property
     def first_s(self) -> float:
-        """Where it starts."""
+        """The start of the part in seconds; 0 where none is named."""
         return self.start_s or 0.0
 
     def end_within(self, duration_s: float, window_s: float) -> float:

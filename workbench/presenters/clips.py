@@ -1,4 +1,4 @@
-"""Segments with what the workspace has of their clips."""
+"""Segments with the columns of their clips, as tables and as typed values."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ class Agreement:
 
     @property
     def words(self) -> str:
-        """In a sentence."""
+        """How many hits two encoders share, as a sentence."""
         if self.n == 0:
             return "There is nothing to compare."
         return (
@@ -151,7 +151,7 @@ def window(duration_s: float, start_s: float, end_s: float) -> tuple[float, floa
 
 
 def describe_search(names: Sequence[str], n_vectors: int, k: int) -> str:
-    """What was searched."""
+    """How many segments a search compared, of which domains, and how to read its scores."""
     return (
         f"The {k} nearest of {count(n_vectors, 'segment')}"
         + (f" in {escape_markdown(', '.join(names))}" if names else "")

@@ -106,7 +106,7 @@ class Run:
 
     @property
     def teachers(self) -> dict[str, str]:
-        """Teacher to domain."""
+        """The domain of each teacher of the run, by its name."""
         return {
             str(teacher.get("name")): str(teacher.get("domain", ""))
             for teacher in _tables(self.recipe, "teachers")
@@ -114,12 +114,12 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """The seed of the run's data and weights."""
         return _whole_number(_table(self.recipe, "run").get("seed"), 0)
 
     @property
     def stage(self) -> int:
-        """Of distillation."""
+        """The stage of distillation that the run is."""
         return _whole_number(self.recipe.get("stage"), 1)
 
     @property
@@ -130,7 +130,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """How far a run is."""
+    """How far a run has come, and whether it is still going."""
 
     state: State
     step: int
