@@ -1,26 +1,66 @@
-"""The library: audio, encoders, measures, workspaces.
+"""The library: audio, encoders, measures, workspaces, diagnosis.
 
-Put ``usad_workbench.`` before the folder path: ``core/storage/store.py`` is
-``usad_workbench.core.storage.store``. The two names most people need are here; they
-are imported when first used, so that ``usad --help`` and the measures stay light.
+Put ``usad_workbench.`` before the folder path: ``core/storage/workspace.py`` is
+``usad_workbench.core.storage.workspace``. The names that most people need are here: a
+workspace and an encoder, one call for each job, and a few measures. Each is imported when it is
+first used, so that ``usad --help`` and the measures stay light.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from usad_workbench.core.encoders.registry import load_encoder
+    from usad_workbench.core.diagnosis.run import diagnose
+    from usad_workbench.core.embedding import embed
+    from usad_workbench.core.encoders.registry import get_weights, load_encoder
+    from usad_workbench.core.probes import evaluate_probe
+    from usad_workbench.core.similarity import (
+        cknna,
+        debiased_linear_cka,
+        layer_similarity,
+        mutual_knn,
+    )
     from usad_workbench.core.storage.workspace import Workspace
 
-__all__ = ["Workspace", "load_encoder"]
+    __version__: str
+
+__all__ = [
+    "Workspace",
+    "__version__",
+    "cknna",
+    "debiased_linear_cka",
+    "diagnose",
+    "embed",
+    "evaluate_probe",
+    "get_weights",
+    "layer_similarity",
+    "load_encoder",
+    "mutual_knn",
+]
+
+_MODULES = {
+    "Workspace": "storage.workspace",
+    "cknna": "similarity",
+    "debiased_linear_cka": "similarity",
+    "diagnose": "diagnosis.run",
+    "embed": "embedding",
+    "evaluate_probe": "probes",
+    "get_weights": "encoders.registry",
+    "layer_similarity": "similarity",
+    "load_encoder": "encoders.registry",
+    "mutual_knn": "similarity",
+}
 
 
-def __getattr__(name: str) -> Any:
-    if name == "load_encoder":
-        from usad_workbench.core.encoders.registry import load_encoder
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return load_encoder
-    if name == "Workspace":
-        from usad_workbench.core.storage.workspace import Workspace
+        return version("usad-workbench")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
-        return Workspace
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

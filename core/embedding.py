@@ -1,34 +1,48 @@
-"""Per-layer embeddings of every segment of a workspace that has none yet.
+"""Embeds a workspace's segments: with one encoder, or with several at the same time.
 
-Reading and resampling of the next portion runs in a thread beside the forward pass.
-A portion is committed as one transaction with all its layers, so a killed run loses
-that portion at most and the same command finishes the work.
+What is stored already is not computed again. Reading and resampling of the next portion runs
+in a thread beside the forward pass. A portion is committed as one transaction with all its
+layers, so a killed run loses that portion at most and the same call finishes the work.
 
-Other audio under an old name is named and not embedded as the old clip (``storage.clip_audio``).
+Most of the work of small encoders is front ends and convolutions that one thread does as fast
+as two: on a CPU two processes of one thread finish earlier than one process of two. Larger ones
+keep all cores busy, and several at once would fill the memory: they come one after the other.
 """
 
+import multiprocessing
+import os
+import queue
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import TypeAlias, overload
 
 import numpy as np
 import torch
 
-from usad_workbench.core.audio.reading import read_audio
-from usad_workbench.core.clips import Clip, ClipBatch
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.encoders.catalogue import encoder_row
+from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import (
+    Cancelled,
     DeviceMemoryError,
     EncoderError,
     ProvenanceError,
     UsadError,
+    WorkerError,
+    as_usad_error,
+    wrap_errors,
 )
-from usad_workbench.core.models.encoder import Encoder, Pooling, resolve_layers
-from usad_workbench.core.models.memory import halve_until_it_fits
+from usad_workbench.core.models.devices import usable_device
+from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling, resolve_layers
+from usad_workbench.core.models.pooling import pooled_vectors
+from usad_workbench.core.parallel import process_pool
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.storage.clip_audio import unchanged
 from usad_workbench.core.storage.importing import Failure
+from usad_workbench.core.storage.segment_audio import SegmentAudio, read_ahead
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,
     append_vectors,
@@ -39,23 +53,27 @@ from usad_workbench.core.storage.spaces import (
     take_place,
 )
 from usad_workbench.core.storage.tables import set_failures
-from usad_workbench.core.storage.workspace import FloatArray, Workspace
+from usad_workbench.core.storage.workspace import Workspace
 
-PORTION_S = 240.0
-"""Seconds of audio between two commits; at a real-time factor of 0.03 that is 7 s of work."""
-PORTION_SEGMENTS = 256
+MAX_PARAMS_BESIDE = 50_000_000
+"""Encoders of more parameters are not run beside others."""
+_POLL_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedReport:
-    """What an embedding run did."""
+    """What embedding with one encoder did."""
 
     n_done: int
+    """Segments that were embedded."""
     n_skipped: int
     """Segments that had all asked layers already."""
     failed: list[Failure] = field(default_factory=list)
+    """Segments without a vector, each with its reason."""
     audio_seconds: float
+    """Of the segments that went through the encoder."""
     seconds: float
+    """Of work, loading the encoder not included."""
 
     @property
     def rtf(self) -> float:
@@ -63,61 +81,235 @@ class EmbedReport:
         return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    segment_id: int
-    path: str
-    start_s: float
-    end_s: float
-    audio_sha256: str | None
-
-    @property
-    def duration_s(self) -> float:
-        return self.end_s - self.start_s
-
-    @property
-    def name(self) -> str:
-        return f"{self.path} [{self.start_s:g} s to {self.end_s:g} s]"
+Outcome: TypeAlias = EmbedReport | UsadError
+"""What embedding with one encoder of several did, or why it did nothing."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    """What is asked of every encoder."""
+
+    layers: Sequence[int] | None
+    pooling: Pooling
+    replace: bool
+
+
+@overload
 def embed(
     workspace: Workspace,
-    encoder: Encoder,
+    encoders: Encoder | str,
     *,
     layers: Sequence[int] | None = None,
     pooling: Pooling = "mean",
     replace: bool = False,
+    device: str = "cpu",
+    n_processes: int | None = None,
     progress: Progress = no_progress,
-) -> EmbedReport:
-    """Embeds what is not embedded yet, and notes who taught a student that has it on record.
+) -> EmbedReport: ...
+
+
+@overload
+def embed(
+    workspace: Workspace,
+    encoders: list[str] | tuple[str, ...],
+    *,
+    layers: Sequence[int] | None = None,
+    pooling: Pooling = "mean",
+    replace: bool = False,
+    device: str = "cpu",
+    n_processes: int | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, Outcome]: ...
+
+
+def embed(
+    workspace: Workspace,
+    encoders: Encoder | str | list[str] | tuple[str, ...],
+    *,
+    layers: Sequence[int] | None = None,
+    pooling: Pooling = "mean",
+    replace: bool = False,
+    device: str = "cpu",
+    n_processes: int | None = None,
+    progress: Progress = no_progress,
+) -> EmbedReport | dict[str, Outcome]:
+    """Embeds the segments that have no vectors yet, and records who taught a student.
+
+    Several encoders are embedded by several processes where that is faster; a script then needs
+    ``if __name__ == "__main__":`` around its call, as for everything that starts processes.
 
     Args:
         workspace: Where clips come from and vectors go.
-        encoder: Any encoder of the contract.
+        encoders: One encoder, its name (as in ``usad encoders list``), or several names.
         layers: All by default; negative counts from the end.
         pooling: ``native`` stores the encoder's own utterance-level output as layer L.
         replace: Embeds everything anew, and puts it in the place of what is stored of this
             encoder, all at once at the end. Where a segment that has a stored vector fails, the
-            stored ones stay, and this is said in ``failed``; where its audio is gone, before
-            anything is computed.
-        progress: Called after each portion, in segments.
+            stored ones stay, and ``failed`` says so; where its audio is gone, before anything is
+            computed.
+        device: For encoders given by name: a torch device, or ``auto``.
+        n_processes: For several encoders on a CPU; the number of cores by default.
+        progress: Called after each portion, in segments, of all encoders together.
 
     Returns:
-        Counts, failures by name and time; a segment that fails stops nothing.
+        Of one encoder its report: counts, failures by name and time; a segment that fails stops
+        nothing. Of several, by name, the report of each or the error that kept it from any work;
+        the others go on. A process that dies takes those down that work beside it: each of them
+        is tried once more, alone.
 
     Raises:
         ProvenanceError: the workspace holds vectors of other weights under this name, or this
             model folder under another.
-        UnknownNameError: a layer that does not exist.
+        UnknownNameError: no such encoder, or a layer that does not exist.
+        UsadError: one encoder cannot be loaded, or the workspace cannot be written.
     """
+    request = _Request(layers=layers, pooling=pooling, replace=replace)
+    if isinstance(encoders, str):
+        return _embed_one(workspace, load_encoder(encoders, device), request, progress)
+    if isinstance(encoders, Encoder):
+        return _embed_one(workspace, encoders, request, progress)
+    names = list(dict.fromkeys(encoders))
+    together = _CommonProgress(names, progress)
+    outcomes: dict[str, Outcome] = {}
+    beside = _fit_beside_others(names) if _is_cpu(device) and n_processes != 1 else []
+    if len(beside) > 1:
+        n_workers = min(n_processes or os.cpu_count() or 1, len(beside))
+        outcomes = _in_processes(workspace.folder, beside, request, n_workers, together)
+        for name in [n for n, outcome in outcomes.items() if isinstance(outcome, WorkerError)]:
+            outcomes |= _in_processes(workspace.folder, [name], request, 1, together)
+    for name in names:
+        if name not in outcomes:
+            outcomes[name] = _attempt(workspace, name, device, request, together)
+    return {name: outcomes[name] for name in names}
+
+
+class _CommonProgress:
+    """The progress of several encoders as that of one job."""
+
+    def __init__(self, names: Sequence[str], progress: Progress) -> None:
+        self._counts = dict.fromkeys(names, (0, 0))
+        self._progress = progress
+
+    def update(self, name: str, done: int, total: int) -> None:
+        """Reports that an encoder has done so many of its segments."""
+        self._counts[name] = (done, total)
+        # An encoder that has not begun is taken to have as much to do as the largest.
+        largest = max(total for _, total in self._counts.values())
+        n_total = sum(total or largest for _, total in self._counts.values())
+        self._progress(sum(done for done, _ in self._counts.values()), n_total, f"embed {name}")
+
+
+def _is_cpu(device: str) -> bool:
+    return device == "cpu" or (device == "auto" and usable_device(device) == "cpu")
+
+
+def _fit_beside_others(names: Sequence[str]) -> list[str]:
+    """The encoders that are known to be small, the largest first: the last to end has little."""
+    n_params = {}
+    for name in names:
+        try:
+            n_params[name] = encoder_row(name).spec.n_params
+        except UsadError:  # of a prefix, or unknown: loading it will tell
+            continue
+    small = {name: n for name, n in n_params.items() if n is not None and n <= MAX_PARAMS_BESIDE}
+    return sorted(small, key=lambda name: small[name], reverse=True)
+
+
+def _attempt(
+    workspace: Workspace, name: str, device: str, request: _Request, together: _CommonProgress
+) -> Outcome:
+    """Embeds with one encoder of several in this process."""
+    try:
+        with wrap_errors(name):
+            encoder = load_encoder(name, device)
+            return _embed_one(
+                workspace,
+                encoder,
+                request,
+                lambda done, total, _: together.update(name, done, total),
+            )
+    except Cancelled:
+        raise
+    except UsadError as error:
+        return error
+
+
+def _in_processes(
+    folder: Path,
+    names: Sequence[str],
+    request: _Request,
+    n_processes: int,
+    together: _CommonProgress,
+) -> dict[str, Outcome]:
+    """Embeds with each encoder once, in new processes that end with this call."""
+    reports: Queue[tuple[str, int, int]] = multiprocessing.get_context("spawn").Queue()
+    n_threads = max((os.cpu_count() or 1) // n_processes, 1)
+    with process_pool(n_processes, _start_worker, (reports, n_threads)) as pool:
+        jobs = {name: pool.submit(_embed_in_worker, folder, name, request) for name in names}
+        while wait(jobs.values(), _POLL_S).not_done:
+            _drain(reports, together)
+        _drain(reports, together)
+        return {name: _outcome(job) for name, job in jobs.items()}
+
+
+def _drain(reports: "Queue[tuple[str, int, int]]", together: _CommonProgress) -> None:
+    latest: dict[str, tuple[int, int]] = {}
+    while True:
+        try:
+            name, done, total = reports.get_nowait()
+        except queue.Empty:
+            break
+        latest[name] = (done, total)
+    for name, (done, total) in latest.items():
+        together.update(name, done, total)
+
+
+def _outcome(job: Future[EmbedReport]) -> Outcome:
+    error = job.exception()
+    if error is None:
+        return job.result()
+    described = as_usad_error(error)
+    if described is None:
+        raise error
+    return described
+
+
+_reports: "Queue[tuple[str, int, int]] | None" = None
+"""In a worker: the queue to the process that draws the progress."""
+
+
+def _start_worker(reports: "Queue[tuple[str, int, int]]", n_threads: int) -> None:
+    global _reports
+    _reports = reports
+    torch.set_num_threads(n_threads)
+
+
+def _embed_in_worker(folder: Path, name: str, request: _Request) -> EmbedReport:
+    def progress(done: int, total: int, what: str) -> None:
+        if _reports is not None:
+            _reports.put((name, done, total))
+
+    return _embed_one(Workspace.open(folder), load_encoder(name, device="cpu"), request, progress)
+
+
+def _embed_one(
+    workspace: Workspace, encoder: Encoder, request: _Request, progress: Progress
+) -> EmbedReport:
+    """Embeds with one encoder in this process."""
     started = time.perf_counter()
-    wanted = resolve_layers(layers, encoder.spec.n_layers)
-    if pooling == "native":
+    wanted = resolve_layers(request.layers, encoder.spec.n_layers)
+    if request.pooling == "native":
         wanted = (encoder.spec.n_layers,)
     record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
     _refuse_second_name(workspace, record)
-    job = _Job(workspace=workspace, encoder=encoder, record=record, layers=wanted, pooling=pooling)
-    if replace:
+    job = _Job(
+        workspace=workspace,
+        encoder=encoder,
+        record=record,
+        layers=wanted,
+        pooling=request.pooling,
+    )
+    if request.replace:
         with replacing(workspace) as run:
             if not job.refuses(job.without_audio(run)):
                 job.run(progress, run)
@@ -125,7 +317,7 @@ def embed(
     else:
         register_encoder(workspace, record)
         job.run(progress, None)
-    failed = {one.path: one.reason for one in job.failed}
+    failed = {failure.path: failure.reason for failure in job.failed}
     set_failures(workspace, f"embed {encoder.spec.name}", failed)
     return EmbedReport(
         n_done=job.n_done,
@@ -154,10 +346,10 @@ class _Job:
         """Embeds what is missing: of what is stored, or of a run that is to replace it."""
         spec = self.encoder.spec
         rows, total = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
-        pending = [_Segment(*row) for row in rows]
+        pending = [SegmentAudio(*row) for row in rows]
         self.n_skipped = total - len(pending)
         n_seen = 0
-        for portion, clips in _read_ahead(self.workspace.folder, spec.sample_rate_hz, pending):
+        for portion, clips in read_ahead(self.workspace.folder, spec.sample_rate_hz, pending):
             self.failed += [c for c in clips if isinstance(c, Failure)]
             good = [(s, c) for s, c in zip(portion, clips, strict=True) if isinstance(c, Clip)]
             if good:
@@ -165,7 +357,7 @@ class _Job:
             n_seen += len(portion)
             progress(n_seen, len(pending), f"embed {spec.name}")
 
-    def _store(self, good: list[tuple[_Segment, Clip]], run: str | None) -> None:
+    def _store(self, good: list[tuple[SegmentAudio, Clip]], run: str | None) -> None:
         good, vectors, refused = _embed_portion(self.encoder, good, self.layers, self.pooling)
         self.failed += refused
         if not good:
@@ -196,7 +388,7 @@ class _Job:
         spec = self.encoder.spec
         rows, _ = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
         stored = stored_segments(self.workspace, spec.name)
-        asked = {one.segment_id: one for one in (_Segment(*row) for row in rows)}
+        asked = {one.segment_id: one for one in (SegmentAudio(*row) for row in rows)}
         is_there = {path: self.workspace.audio_path(path).is_file() for _, path, *_ in rows}
         lost = {one for one in stored if one not in asked or not is_there[asked[one].path]}
         self.failed += [
@@ -236,10 +428,10 @@ def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:
 
 def _embed_portion(
     encoder: Encoder,
-    good: list[tuple[_Segment, Clip]],
+    good: list[tuple[SegmentAudio, Clip]],
     layers: tuple[int, ...],
     pooling: Pooling,
-) -> tuple[list[tuple[_Segment, Clip]], dict[int, FloatArray], list[Failure]]:
+) -> tuple[list[tuple[SegmentAudio, Clip]], dict[int, FloatArray], list[Failure]]:
     """What could be embedded, its vectors per layer, and the clips on which the encoder fails."""
     try:
         return good, pooled_vectors(encoder, [clip for _, clip in good], layers, pooling), []
@@ -255,85 +447,3 @@ def _embed_portion(
             failed.append(Failure(path=segment.name, reason=str(error)))
     vectors = {layer: np.concatenate([part[layer] for part in parts]) for layer in layers if parts}
     return kept, vectors, failed
-
-
-def pooled_vectors(
-    encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
-) -> dict[int, FloatArray]:
-    """Pooled vectors per layer, rows in the order of the clips.
-
-    A batch that the device has no memory for is halved until it fits.
-
-    Raises:
-        DeviceMemoryError: a single clip that does not fit.
-        EncoderError: a clip on which the encoder fails.
-    """
-    lengths = [len(clip.samples) for clip in clips]
-
-    def pooled(batch: list[int]) -> tuple[FloatArray, ...]:
-        features = encoder.features(ClipBatch.from_clips([clips[i] for i in batch]), layers)
-        return tuple(v.float().cpu().numpy() for v in features.pooled(pooling))
-
-    order: list[int] = []
-    parts: list[tuple[FloatArray, ...]] = []
-    try:
-        batches = encoder.batches(lengths)
-        for batch, made in halve_until_it_fits(pooled, batches, lengths, encoder.device):
-            order += batch
-            parts.append(made)
-    except torch.OutOfMemoryError as error:
-        longest_s = max(clip.duration_s for clip in clips)
-        raise DeviceMemoryError(
-            f"{encoder.spec.name} runs out of memory on {encoder.device} with a single clip of at "
-            f"most {longest_s:.1f} s. Cut the clips into segments, or use --device cpu."
-        ) from error
-    back = np.argsort(np.array(order))
-    return {
-        layer: np.concatenate([part[i] for part in parts])[back] for i, layer in enumerate(layers)
-    }
-
-
-def _read_ahead(
-    folder: Path, sample_rate_hz: int, pending: Sequence[_Segment]
-) -> Iterator[tuple[list[_Segment], list[Clip | Failure]]]:
-    """Portions with their audio, the next one being read while this one is worked on."""
-
-    def read(portion: list[_Segment]) -> list[Clip | Failure]:
-        return [_read(folder, segment, sample_rate_hz) for segment in portion]
-
-    portions = list(_portions(pending))
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        ahead = [pool.submit(read, portion) for portion in portions[:1]]
-        for i, portion in enumerate(portions):
-            clips = ahead.pop().result()
-            if i + 1 < len(portions):
-                ahead.append(pool.submit(read, portions[i + 1]))
-            yield portion, clips
-
-
-def _portions(pending: Sequence[_Segment]) -> Iterator[list[_Segment]]:
-    portion: list[_Segment] = []
-    seconds = 0.0
-    for segment in pending:
-        if portion and (
-            seconds + segment.duration_s > PORTION_S or len(portion) == PORTION_SEGMENTS
-        ):
-            yield portion
-            portion, seconds = [], 0.0
-        portion.append(segment)
-        seconds += segment.duration_s
-    if portion:
-        yield portion
-
-
-def _read(folder: Path, segment: _Segment, sample_rate_hz: int) -> Clip | Failure:
-    """The audio of a segment, if its file still holds what was imported."""
-    try:
-        return read_audio(
-            unchanged(folder / segment.path, segment.audio_sha256),
-            sample_rate_hz=sample_rate_hz,
-            start_s=segment.start_s,
-            end_s=segment.end_s,
-        )
-    except UsadError as error:
-        return Failure(path=segment.name, reason=str(error))

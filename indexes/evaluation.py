@@ -44,7 +44,21 @@ def evaluate_index(
     Queries are up to 1,000 stored vectors, none of zeros. Of each the 10 nearest others are
     asked for, or all others where there are fewer. Recall is the share of them that the index
     finds, where a hit counts if its exact cosine reaches that of the last of them: equal scores
-    in another order are no miss. None without an index.
+    in another order are no miss.
+
+    Args:
+        workspace: Holds the embeddings and their index.
+        encoder: Name of the encoder.
+        layer: 0 enters the first block, negative counts from the end.
+        pooling: ``mean`` or ``native``.
+        seed: Of the choice of queries.
+
+    Returns:
+        Recall (0 to 1) and milliseconds per query of both; none without an index of the vectors
+        that are stored now.
+
+    Raises:
+        UnknownNameError: a space that is not there.
     """
     stored = workspace.embeddings(encoder, layer, pooling)
     opened = open_index(workspace, stored.space)

@@ -54,6 +54,16 @@ def open_index(workspace: Workspace, space: Space) -> Opened:
     """The index of a space if it was built from just these vectors and its file is unchanged.
 
     A file is hashed and read once a process, until its size or time changes.
+
+    Args:
+        workspace: Lists the file.
+        space: What ``Workspace.space`` gives.
+
+    Returns:
+        The index, or why there is none to rely on.
+
+    Raises:
+        StoreError: the workspace cannot be read; a damaged index file is no error.
     """
     found = workspace.read(
         "SELECT kind, n, file, file_sha256, bytes, vectors_digest FROM indexes WHERE space_id = ?",

@@ -14,6 +14,7 @@ trustworthiness of 0.93.
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from usad_workbench.core.cosine import normalise
+from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity.collapsed import collapse_words
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
@@ -58,6 +60,49 @@ class ProjectionReport:
     """Why it is another method's; empty where it is the one that was asked for."""
 
 
+def project(
+    workspace: Workspace,
+    encoder: str | None = None,
+    layers: int | Sequence[int] | None = None,
+    *,
+    method: Method = "umap",
+    progress: Progress = no_progress,
+) -> list[ProjectionReport]:
+    """Computes and stores the maps of a workspace's spaces that are missing or behind.
+
+    Args:
+        workspace: Holds the embeddings; the coordinates go to its table ``projections``.
+        encoder: All encoders by default.
+        layers: All by default; negative counts from each encoder's deepest stored layer.
+        method: ``umap`` keeps neighbours, ``pca`` what varies most.
+        progress: Called after each map.
+
+    Returns:
+        One report per space in the order of ``Workspace.spaces``, those of complete maps too.
+
+    Raises:
+        UnknownNameError: an encoder without embeddings, or a layer that it does not have.
+    """
+    asked = (layers,) if isinstance(layers, int) else layers
+    spaces = workspace.spaces()
+    if encoder is not None:
+        for layer in (-1,) if asked is None else asked:
+            workspace.space_id(encoder, layer)
+        spaces = spaces[spaces.encoder == encoder]
+    if asked is not None:
+        n_layers = spaces.groupby("encoder").layer.transform("max") + 1
+        spaces = spaces[spaces.layer.isin(asked) | (spaces.layer - n_layers).isin(asked)]
+    reports = []
+    for done, space in enumerate(spaces.itertuples(), start=1):
+        reports.append(
+            project_space(
+                workspace, str(space.encoder), int(space.layer), str(space.pooling), method
+            )
+        )
+        progress(done, len(spaces), f"project {method}")
+    return reports
+
+
 def project_space(
     workspace: Workspace,
     encoder: str,
@@ -65,10 +110,23 @@ def project_space(
     pooling: str = "mean",
     method: Method = "umap",
 ) -> ProjectionReport:
-    """Computes and stores the map of a space, unless the one that is there is complete.
+    """Computes and stores the map of one space, unless the one that is there is complete.
 
     Fewer than 20 vectors have no neighbourhoods to speak of: they get PCA whatever was asked
     for, and the report and what is stored call it so.
+
+    Args:
+        workspace: Holds the embeddings.
+        encoder: Name of the encoder.
+        layer: 0 enters the first block, negative counts from the end.
+        pooling: ``mean`` or ``native``.
+        method: ``umap`` or ``pca``.
+
+    Returns:
+        How the map was made, its size, and how faithful it is (trustworthiness, 0 to 1).
+
+    Raises:
+        UnknownNameError: a space that is not there.
     """
     stored = workspace.embeddings(encoder, layer, pooling)
     reason = why_pca(method, len(stored))

@@ -43,6 +43,17 @@ def update_index(
 ) -> IndexReport:
     """Builds the index of a space, or adds the vectors that it misses.
 
+    Args:
+        workspace: Holds the embeddings; the file goes to its folder ``indexes``.
+        encoder: Name of the encoder.
+        layer: 0 enters the first block, negative counts from the end.
+        pooling: ``mean`` or ``native``.
+        kind: ``flat`` is exact, ``ivf``, ``ivfpq`` and ``hnsw`` are faster; ``auto`` keeps the
+            kind that is there, else chooses by the number of vectors.
+
+    Returns:
+        The kind, the number of vectors and the bytes of the index, and whether it is new.
+
     Raises:
         UnknownNameError: a space that is not there.
         StoreError: vectors that are replaced again and again while they are read.
@@ -121,6 +132,9 @@ def search(
         pooling: ``mean`` or ``native``.
         k: How many.
         where: SQL condition on the columns of ``clips``.
+
+    Returns:
+        Segment ids and cosines, best first; fewer than k where fewer match.
 
     Raises:
         ConfigError: a ``k`` below 1.

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from usad_workbench.core.diagnosis.teacher_similarity import compare_with_teachers
+from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import encoder_status, setup_encoders
 from usad_workbench.core.errors import UsadError
-from usad_workbench.core.parallel_embedding import embed_encoders
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
 from usad_workbench.core.storage.tables import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.files import clear_leftovers
-from usad_workbench.indexes.projection import project_space
+from usad_workbench.indexes.projection import project
 from usad_workbench.indexes.spaces import update_index
 from usad_workbench.sample_data import sample_data_folder
 
@@ -69,11 +69,8 @@ def _embed_all(workspace: Workspace, progress: Progress) -> list[Failure]:
     """Embeds with every encoder that is available; names the others."""
     status = {name: encoder_status(name) for name in setup_encoders()}
     failed = [Failure(path=n, reason=s.reason) for n, s in status.items() if not s.available]
-    # The largest first: the last process to end should have little to do.
-    specs = setup_encoders()
     available = [name for name in status if status[name].available]
-    available.sort(key=lambda name: specs[name].n_params or 0, reverse=True)
-    for name, outcome in embed_encoders(workspace, available, progress=progress).items():
+    for name, outcome in embed(workspace, available, progress=progress).items():
         if isinstance(outcome, UsadError):
             failed.append(Failure(path=name, reason=str(outcome)))
         else:
@@ -88,6 +85,4 @@ def _index_and_project(workspace: Workspace, progress: Progress) -> None:
         key = (str(space.encoder), int(space.layer), str(space.pooling))
         update_index(workspace, *key)
         progress(done, len(spaces), "index")
-    for done, space in enumerate(spaces.itertuples(), start=1):
-        project_space(workspace, str(space.encoder), int(space.layer), str(space.pooling))
-        progress(done, len(spaces), "project")
+    project(workspace, progress=progress)

@@ -256,7 +256,7 @@ def _distances(
     encoder: Any, job: _Job, ids: Sequence[str], variants: Sequence[list[Clip | None]]
 ) -> pa.Table:
     """One row for each layer, change and clip of a portion."""
-    from usad_workbench.core.embedding import pooled_vectors
+    from usad_workbench.core.models.pooling import pooled_vectors
 
     name, layers = encoder.spec.name, job.layers[encoder.spec.name]
     rate_hz = encoder.spec.sample_rate_hz

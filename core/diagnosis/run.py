@@ -61,6 +61,10 @@ def diagnose(
         n_processes: 1 works in this process; none takes one for each core.
         progress: Called after each panel, and by panels that take long.
 
+    Returns:
+        The diagnosis as it is stored: its panels by name, verdicts with their rules and evidence,
+        warnings, the clips and clusters that it rests on.
+
     Raises:
         UnknownNameError: an encoder without embeddings, a layer or a panel that does not exist.
         ConfigError: rules that cannot be read, or an encoder with two roles.

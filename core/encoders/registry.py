@@ -160,6 +160,10 @@ def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = Fa
         trust_remote_code: Whether code that comes with a model of the hub may run; see
             ``trusting_remote_code`` for whole pieces of work.
 
+    Returns:
+        The encoder: ``encode`` gives frames per layer, ``embed`` one vector per layer, ``spec``
+        what it is.
+
     Raises:
         UnknownNameError: no such encoder.
         ConfigError: no such device, or code that is not trusted.

@@ -191,12 +191,12 @@ class Encoder(ABC):
         if batch.sample_rate_hz != self.spec.sample_rate_hz:
             raise ShapeError(
                 f"{self.spec.name} takes {self.spec.sample_rate_hz} Hz, the batch has "
-                f"{batch.sample_rate_hz} Hz. Resample the clips, or call encode()."
+                f"{batch.sample_rate_hz} Hz. Resample the clips, or call `encode()`."
             )
         if not self.spec.pads and len(set(batch.n_valid.tolist())) > 1:
             raise ShapeError(
                 f"{self.spec.name} takes clips of equal length in a batch, found lengths "
-                f"{sorted(set(batch.n_valid.tolist()))}. Use equal_length_batches()."
+                f"{sorted(set(batch.n_valid.tolist()))}. Batch them with `batches()`, or call `encode()` for each."
             )
         if kind == "ffn" and not self.spec.has_ffn:
             raise ConfigError(

@@ -105,6 +105,10 @@ def evaluate_probe(
         n_folds: Folds, at most as many as groups.
         seeds: One split of the clips for each.
 
+    Returns:
+        The metric on the clips that were left out, between 0 and 1, with its interval, what
+        chance gives, and the number of clips.
+
     Raises:
         ShapeError: other numbers of clips, or a clip without label or group.
         DegenerateError: one group only, or values that are not finite.

@@ -116,6 +116,10 @@ def layer_similarity(
         seed: Of permutations and of the thinning.
         max_clips: Larger domains are thinned to whole clusters that fit.
 
+    Returns:
+        Matrices `[student layer, teacher layer]` of values, their null quantiles and p-values,
+        and the clips and clusters that they rest on.
+
     Raises:
         ShapeError: no layers, other numbers of clips, fewer than 4, or too few for ``k``.
         DegenerateError: values that are not finite.

@@ -119,6 +119,9 @@ def cknna(x: Vectors, y: Vectors, k: int = DEFAULT_K, clusters: Ids | None = Non
         k: Neighbours per clip, at least 2.
         clusters: Cluster id of each clip; clips of one cluster are no neighbours.
 
+    Returns:
+        A value without unit; 1 for equal geometries.
+
     Raises:
         ShapeError: as for ``neighbour_overlap``, or fewer than 4 clips.
         DegenerateError: as for ``neighbour_overlap``, or no local geometry at all.

@@ -9,8 +9,6 @@ import doctest
 import io
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,17 +48,6 @@ def test_page(page: Path, started: Path, tmp_path: Path) -> None:
     folder = tmp_path / "followed"
     shutil.copytree(started, folder)
     follow(page, folder)
-
-
-@pytest.mark.weights
-def test_readme_prints_what_is_shown(demo: dict[str, Any]) -> None:
-    (block,) = blocks(ROOT / "README.md", "python")
-    code = block.text.replace('"demo-workspace"', repr(demo["workspace"]))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert block.printed is not None
-    assert done.stdout.strip() == block.printed.strip()
 
 
 def follow(page: Path, folder: Path) -> None:

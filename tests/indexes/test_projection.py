@@ -11,8 +11,9 @@ from tests.conftest import SpectrumEncoder
 from tests.stored_vectors import ENCODER, clustered, store
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.embedding import embed
+from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.indexes import projection
+from usad_workbench.indexes import project, projection
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.projection import neighbours, pca_of, project_space, umap_of
 from usad_workbench.indexes.spaces import update_index
@@ -184,3 +185,28 @@ def test_a_graph_with_poor_recall_is_not_what_a_map_is_made_of(
         with workspace.database.write() as connection:
             connection.execute("DELETE FROM projection_quality")
     assert seen == ["flat", "ivf"]
+
+
+def test_one_call_makes_the_maps_of_several_layers(workspace: Workspace) -> None:
+    embed(workspace, ["log-mel-statistics", "untrained-student"], layers=[0], n_processes=1)
+    embed(workspace, "untrained-student", layers=[4, 8])
+    seen: list[tuple[int, int]] = []
+    some = project(
+        workspace,
+        "untrained-student",
+        [0, -1],
+        method="pca",
+        progress=lambda done, total, what: seen.append((done, total)),
+    )
+    assert [(report.layer, report.is_new) for report in some] == [(0, True), (8, True)]
+    assert seen == [(1, 2), (2, 2)]
+    every = project(workspace, method="pca")
+    assert [(r.encoder, r.layer, r.is_new) for r in every] == [
+        ("log-mel-statistics", 0, True),
+        ("untrained-student", 0, False),
+        ("untrained-student", 4, True),
+        ("untrained-student", 8, False),
+    ]
+    assert len(project(workspace, layers=-1, method="pca")) == 2
+    with pytest.raises(UnknownNameError, match="no layer 7"):
+        project(workspace, "untrained-student", 7)

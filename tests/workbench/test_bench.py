@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from usad_workbench.core.audio.reading import read_audio
-from usad_workbench.core.embedding import pooled_vectors
+from usad_workbench.core.models.pooling import pooled_vectors
 from usad_workbench.core.models.sizes import SIZES, StudentConfig
 from usad_workbench.core.models.student import Student
 from usad_workbench.workbench.cli import main

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from usad_workbench.workbench.presenters.diagnosis.marks import marks
-from usad_workbench.workbench.presenters.diagnosis.plotly_figures import panel_dots
+from usad_workbench.workbench.presenters.diagnosis.plan import plan_figure
+from usad_workbench.workbench.presenters.diagnosis.plotly_figures import draw
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 
 
@@ -36,7 +36,7 @@ def test_only_what_was_shown_is_filled(answers: list[str], symbols: list[str]) -
     )
     view = VIEWS["inheritance"]
     roles = {"a": "teacher", "b": "teacher"}
-    figure = panel_dots(marks(rows, view, roles), view, roles)
+    figure = draw(plan_figure(rows, view, roles))
     drawn = next(trace for trace in figure.data if trace.name == "teacher")
     assert dict(zip(drawn.y, drawn.marker.symbol, strict=True)) == dict(
         zip("ab", symbols, strict=True)

@@ -26,24 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Computes the maps that are missing or behind."""
     from usad_workbench.core.storage.workspace import Workspace
-    from usad_workbench.indexes.projection import project_space
+    from usad_workbench.indexes import project
 
-    workspace = Workspace.open(args.workspace)
-    spaces = workspace.spaces()
-    if args.encoder:
-        workspace.space_id(args.encoder, -1 if args.layer is None else args.layer)
-        spaces = spaces[spaces.encoder == args.encoder]
-    if args.layer is not None:
-        depth = spaces.groupby("encoder").layer.transform("max")
-        asked = args.layer if args.layer >= 0 else depth + 1 + args.layer
-        spaces = spaces[spaces.layer == asked]
-    rows = []
-    for done, space in enumerate(spaces.itertuples(), start=1):
-        report = project_space(
-            workspace, str(space.encoder), int(space.layer), str(space.pooling), args.method
-        )
-        rows.append({name: getattr(report, name) for name in COLUMNS} | {"reason": report.reason})
-        output.progress(done, len(spaces), f"project {args.method}")
+    reports = project(
+        Workspace.open(args.workspace),
+        args.encoder,
+        args.layer,
+        method=args.method,
+        progress=output.progress,
+    )
+    rows = [{name: getattr(r, name) for name in COLUMNS} | {"reason": r.reason} for r in reports]
     for reason, n in Counter(row["reason"] for row in rows).items():
         if reason:
             output.note(f"{n} of {len(rows)} spaces: {reason}.")

@@ -7,6 +7,7 @@ panel by panel, so that the last one has sound as well as the first.
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -15,9 +16,8 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import sound
-from usad_workbench.workbench.presenters.numbers import is_missing, span
+from usad_workbench.workbench.presenters.numbers import is_missing, signed, span, with_minus
 from usad_workbench.workbench.presenters.text import shorten
-from usad_workbench.workbench.report.markup import Html, tag
 
 LIMIT_BYTES = 6_000_000
 """Room for all sounds and pictures of a report, as they stand in the file."""
@@ -27,6 +27,31 @@ BLOCK = 16_384
 """Samples per call: libsndfile's Vorbis encoder overflows its stack on long ones
 (libsndfile issue 396)."""
 THUMBNAIL = (240, 48)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Media:
+    """The spectrogram and the sound of a clip, as addresses that need no network."""
+
+    image: str
+    audio: str
+    width: int = THUMBNAIL[0]
+    height: int = THUMBNAIL[1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipCard:
+    """A clip beside a cell of a panel."""
+
+    influence: str
+    clip: str
+    about: str
+    note: str = ""
+    """Why it has no sound here."""
+    anchor: str | None = None
+    media: Media | None = None
+    heard_at: str | None = None
+    """The anchor of the card that has its sound, where another one has."""
 
 
 class Sounds:
@@ -40,7 +65,7 @@ class Sounds:
         self._allowed = limit_bytes
         self._workspace = workspace
         self._rows: dict[str, Mapping[Any, Any]] = {}
-        self._places: dict[str, str] = {}
+        self._anchors: dict[str, str] = {}
 
     def share_out(self, n_panels_left: int) -> None:
         """Gives the next panel its part of the room that is left."""
@@ -60,30 +85,26 @@ class Sounds:
             f"of at most {self._limit / 1e6:.0f} MB{left_out})."
         )
 
-    def card(self, clip_id: str, influence: float) -> Html:
+    def card(self, clip_id: str, influence: float) -> ClipCard:
         """A clip: what it adds to the cell, who it is, its picture and its sound."""
         self.fetch([clip_id])
         row = self._rows.get(clip_id)
-        head = tag(
-            "div",
-            tag("b", f"{influence:+.3f}".replace("-", "−"), class_="influence"),
-            " ",
-            tag("span", shorten(clip_id, 60), class_="clip"),
+        card = ClipCard(
+            influence=with_minus(signed(influence)),
+            clip=shorten(clip_id, 60),
+            about="no longer in the workspace" if row is None else _about(row),
         )
         if row is None:
-            return tag("div", head, tag("small", "no longer in the workspace"), class_="card")
-        about = tag("small", _about(row))
-        if clip_id in self._places:
-            link = tag("a", "hear it where it stands first", href=f"#{self._places[clip_id]}")
-            return tag("div", head, about, tag("small", link), class_="card")
+            return card
+        if clip_id in self._anchors:
+            return replace(card, heard_at=self._anchors[clip_id])
         media, problem = self._media(row)
         if media is None:
-            return tag("div", head, about, tag("small", problem, class_="note"), class_="card")
-        place = f"clip-{len(self._places) + 1}"
-        self._places[clip_id] = place
-        return tag("div", head, about, media, class_="card", id=place)
+            return replace(card, note=problem)
+        self._anchors[clip_id] = f"clip-{len(self._anchors) + 1}"
+        return replace(card, anchor=self._anchors[clip_id], media=media)
 
-    def _media(self, row: Mapping[Any, Any]) -> tuple[Html | None, str]:
+    def _media(self, row: Mapping[Any, Any]) -> tuple[Media | None, str]:
         """Picture and player, or why there is none."""
         if is_missing(row["path"]) or not row["path"]:
             return None, "imported without audio"
@@ -100,18 +121,7 @@ class Sounds:
             return None, "no room for its sound here; open it in the workbench"
         self.used_bytes += size
         self.n_heard += 1
-        return tag(
-            "div",
-            tag(
-                "img",
-                src=data_uri(image, "image/webp"),
-                alt="Spectrogram",
-                width=THUMBNAIL[0],
-                height=THUMBNAIL[1],
-            ),
-            tag("audio", src=data_uri(audio, "audio/ogg"), controls="", preload="none"),
-            class_="media",
-        ), ""
+        return Media(image=data_uri(image, "image/webp"), audio=data_uri(audio, "audio/ogg")), ""
 
 
 def _first_segments(workspace: Workspace, clip_ids: Sequence[str]) -> list[dict[Any, Any]]:

@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from usad_workbench.workbench.presenters.numbers import tick_label
 from usad_workbench.workbench.presenters.text import shorten
-from usad_workbench.workbench.report.markup import Html, join, tag
+from usad_workbench.workbench.report.rendering import escaped
 
 WIDTH = 960
-N_SERIES = 8
-"""Colours that can be told apart; more series than this are not drawn as curves."""
 TITLE_CHARACTER = 7.6
 """Width of a character of a title, as Chromium draws 13 px bold."""
 SYMBOLS = {
@@ -57,17 +58,40 @@ class Scale:
 
 def spread(values: Iterable[float], start: float, end: float, floor: float = 0.02) -> Scale:
     """A scale over all finite values with a little room, at least ``floor`` wide."""
-    known = [float(v) for v in values if math.isfinite(v)] or [0.0, 1.0]
-    low, high = min(known), max(known)
+    finite = [float(v) for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
     room = max(0.06 * (high - low), floor / 2)
     return Scale(low - room, high + room, start, end)
 
 
-def picture(height: float, words: str, *parts: object) -> Html:
+def element(name: str, /, *children: object, **attributes: object) -> Markup:
+    """An SVG element. Children that are no markup are text; attributes without a value go.
+
+    >>> element("text", "1 < 2", x=3, class_="tick")
+    Markup('<text x="3" class="tick">1 &lt; 2</text>')
+    """
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Markup(f"<{name}{given}>{group(children)}</{name}>")
+
+
+def group(children: Iterable[object]) -> Markup:
+    """Elements one after the other; what is missing is left out.
+
+    >>> group([element("b", "x"), None, "&"])
+    Markup('<b>x</b>&amp;')
+    """
+    return Markup("").join(escaped(child) for child in children)
+
+
+def picture(height: float, words: str, *parts: object) -> Markup:
     """The whole figure with a name for those who cannot see it."""
-    return tag(
+    return element(
         "svg",
-        tag("title", words),
+        element("title", words),
         *parts,
         viewBox=f"0 0 {WIDTH} {round(height)}",
         role="img",
@@ -75,17 +99,17 @@ def picture(height: float, words: str, *parts: object) -> Html:
     )
 
 
-def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     """A straight line."""
-    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
 def words(
     x: float, y: float, content: str, class_: str = "", anchor: str = "start", full: str = ""
-) -> Html:
+) -> Markup:
     """Words at a place; ``full`` is shown by the pointer where the words are shortened."""
-    hint = tag("title", full) if full and full != content else None
-    return tag(
+    hint = element("title", full) if full and full != content else None
+    return element(
         "text",
         hint,
         content,
@@ -110,7 +134,7 @@ def title_lines(content: str, room: float) -> list[str]:
     return [content[:cut].strip(), shorten(content[cut:].strip(), limit)]
 
 
-def titles(facets: Sequence[str], left: float, width: float, top: float) -> tuple[Html, float]:
+def titles(facets: Sequence[str], left: float, width: float, top: float) -> tuple[Markup, float]:
     """The titles over a row of facets, and the height that they take."""
     lines = [title_lines(facet, width - 16) for facet in facets]
     drawn = [
@@ -118,54 +142,38 @@ def titles(facets: Sequence[str], left: float, width: float, top: float) -> tupl
         for at, several in enumerate(lines)
         for i, line_words in enumerate(several)
     ]
-    return join(drawn), 12.0 + 15 * max(len(several) for several in lines)
+    return group(drawn), 12.0 + 15 * max(len(several) for several in lines)
 
 
 def mark(
     x: float, y: float, symbol: str, class_: str, is_filled: bool, lines: Sequence[str]
-) -> Html:
+) -> Markup:
     """A mark with what the pointer shows over it."""
-    return tag(
+    return element(
         "path",
-        tag("title", "\n".join(lines)),
+        element("title", "\n".join(lines)),
         d=SYMBOLS[symbol],
         class_=f"mark {class_}" + ("" if is_filled else " hollow"),
         transform=f"translate({x} {y})",
     )
 
 
-def upright_axis(scale: Scale, left: float, right: float, with_numbers: bool) -> Html:
+def upright_axis(scale: Scale, left: float, right: float, with_numbers: bool) -> Markup:
     """Lines across at round values, their numbers at the left."""
-    return join(
-        [
-            [
-                line(left, scale(value), right, scale(value), "grid"),
-                words(left - 6, scale(value) + 4, tick_label(value), "tick", "end")
-                if with_numbers
-                else None,
-            ]
-            for value in scale.ticks()
-        ]
-    )
+    lines = [line(left, scale(v), right, scale(v), "grid") for v in scale.ticks()]
+    labels = [
+        words(left - 6, scale(value) + 4, tick_label(value), "tick", "end")
+        for value in scale.ticks()
+        if with_numbers
+    ]
+    return group([*lines, *labels])
 
 
-def level_axis(scale: Scale, top: float, bottom: float) -> Html:
+def level_axis(scale: Scale, top: float, bottom: float) -> Markup:
     """Lines upwards at round values, their numbers below."""
-    return join(
-        [
-            [
-                line(scale(value), top, scale(value), bottom, "grid"),
-                words(scale(value), bottom + 15, tick_label(value), "tick", "middle"),
-            ]
-            for value in scale.ticks()
-        ]
-    )
-
-
-def tick_label(value: float) -> str:
-    """A number on an axis.
-
-    >>> tick_label(0.25), tick_label(-2.0)
-    ('0.25', '−2')
-    """
-    return f"{value:g}".replace("-", "−")
+    lines = [line(scale(v), top, scale(v), bottom, "grid") for v in scale.ticks()]
+    labels = [
+        words(scale(value), bottom + 15, tick_label(value), "tick", "middle")
+        for value in scale.ticks()
+    ]
+    return group([*lines, *labels])

@@ -1,7 +1,7 @@
 """Tables of the report: readable numbers that keep their full value."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,33 +9,63 @@ import pandas as pd
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView
 from usad_workbench.workbench.presenters.headings import heading
-from usad_workbench.workbench.presenters.numbers import MISSING, is_known, is_missing, parameters
-from usad_workbench.workbench.report.markup import Html, tag
+from usad_workbench.workbench.presenters.numbers import (
+    MISSING,
+    column_number,
+    is_known,
+    is_missing,
+)
 
 MAX_ROWS = 300
 """Longer tables make a report slow to open; all rows are in the workspace."""
-MAX_PARTS = 6
-"""Cells with more values than this are folded."""
-Row = Mapping[Any, Any]
 
 
-def panel_table(frame: pd.DataFrame, view: PanelView) -> Html:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One value of a table."""
+
+    text: str = ""
+    css: str | None = None
+    full: str | None = None
+    """The number to its last digit, for programs."""
+    shares: tuple[tuple[str, "Cell"], ...] = ()
+    """Numbers by name, where a cell holds several."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One row of a panel."""
+
+    number: int
+    """Its place in the panel."""
+    is_out: bool
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """The rows of a panel."""
+
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def panel_table(frame: pd.DataFrame, view: PanelView) -> Table:
     """All columns that say something, what is most certain first, at most ``MAX_ROWS``."""
     shown = panel_rows.visible(frame)
-    order = _order(frame, view)[:MAX_ROWS]
     columns = [str(name) for name in shown]
     records = shown.to_dict("records")
-    head = tag("tr", *[tag("th", heading(name), scope="col") for name in columns])
-    body = [
-        tag(
-            "tr",
-            *[cell(records[i][name], name) for name in columns],
-            class_="out" if panel_rows.stands_out(records[i], view) else None,
-            data_row=int(i),
-        )
-        for i in order
-    ]
-    return tag("table", tag("thead", head), tag("tbody", *body), class_="wide")
+    return Table(
+        headings=tuple(heading(name) for name in columns),
+        rows=tuple(
+            Row(
+                number=i,
+                is_out=panel_rows.stands_out(records[i], view),
+                cells=tuple(cell(records[i][name], name) for name in columns),
+            )
+            for i in _order(frame, view)[:MAX_ROWS]
+        ),
+    )
 
 
 def _order(frame: pd.DataFrame, view: PanelView) -> list[int]:
@@ -49,68 +79,57 @@ def _order(frame: pd.DataFrame, view: PanelView) -> list[int]:
     return [int(i) for i in np.lexsort((-values, q))]
 
 
-def cell(value: Any, column: str) -> Html:
-    """One value: numbers rounded for the eye, the full value beside it for programs."""
-    if isinstance(value, Mapping):
-        parts = [
-            tag("span", f"{name} ", _number(one, ""), class_="share") for name, one in value.items()
-        ]
-        if len(parts) > MAX_PARTS:
-            return tag("td", tag("details", tag("summary", f"{len(parts)} values"), *parts))
-        return tag("td", *parts)
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return tag("td", ", ".join(str(one) for one in value))
-    if isinstance(value, (bool, np.bool_)):
-        return tag("td", "yes" if value else "no")
-    if is_missing(value) or value == "":
-        return tag("td", MISSING, class_="none")
-    if isinstance(value, (int, float, np.integer, np.floating)):
-        return tag("td", _number(value, column), class_="number")
-    return tag("td", str(value), class_="word" if column != "reason" else "reason")
+def cell(value: object, column: str) -> Cell:
+    """One value: numbers rounded for the eye, the full value beside it for programs.
 
-
-def _number(value: Any, column: str) -> Html:
-    if not is_known(value):
-        return tag("span", MISSING)
-    return tag("data", number_words(float(value), column), value=repr(float(value)))
-
-
-def number_words(value: float, column: str = "") -> str:
-    """A number for the eye: whole where it counts, small ones as a limit.
-
-    >>> number_words(0.12345), number_words(0.0001, "p_value"), number_words(12.0, "n_clips")
-    ('0.123', '< 0.001', '12')
-    >>> number_words(7_633_152, "n_params"), number_words(-0.5)
-    ('7.6 M', '−0.500')
+    >>> cell(0.123456, "value")
+    Cell(text='0.123', css='number', full='0.123456', shares=())
     """
-    if column.startswith("n_params"):
-        return parameters(value)
-    if column in ("p_value", "q_value") and 0 <= value < 0.001:
-        return "< 0.001"
-    if column.startswith("n_") or column == "layer" or column.endswith("_layer"):
-        return f"{value:,.0f}"
-    digits = 3 if abs(value) < 100 else 0
-    return f"{value:,.{digits}f}".replace("-", "−")
+    if isinstance(value, Mapping):
+        return Cell(shares=tuple((str(name), _number(one, "")) for name, one in value.items()))
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return Cell(text=", ".join(str(one) for one in value))
+    if isinstance(value, (bool, np.bool_)):
+        return Cell(text="yes" if value else "no")
+    if is_missing(value) or value == "":
+        return Cell(text=MISSING, css="none")
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return _number(value, column)
+    return Cell(text=str(value), css="word" if column != "reason" else "reason")
 
 
-def matrix(values: Mapping[str, Mapping[str, Any]]) -> Html:
-    """A table of names by names, such as teachers by domains."""
-    columns = list(dict.fromkeys(name for row in values.values() for name in row))
-    head = tag("tr", tag("th"), *[tag("th", name, scope="col") for name in columns])
-    rows = [
-        tag("tr", tag("th", name, scope="row"), *[_answer(row.get(c, MISSING)) for c in columns])
-        for name, row in values.items()
-    ]
-    return tag("table", tag("thead", head), tag("tbody", *rows), class_="matrix")
+def _number(value: object, column: str) -> Cell:
+    if not is_known(value):
+        return Cell(text=MISSING, css="number")
+    number = float(str(value))
+    return Cell(text=column_number(number, column), css="number", full=repr(number))
 
 
-def pairs(values: Sequence[tuple[str, Any]]) -> Html:
-    """Names with their values, one below the other."""
-    rows = [tag("tr", tag("th", name, scope="row"), tag("td", value)) for name, value in values]
-    return tag("table", tag("tbody", *rows), class_="pairs")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matrix:
+    """Values of names by names, such as teachers by domains."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
-def _answer(value: Any) -> Html:
+def matrix(values: Mapping[str, Mapping[str, object]]) -> Matrix:
+    """A table of names by names; a dash where a name has no value."""
+    columns = tuple(dict.fromkeys(str(name) for row in values.values() for name in row))
+    return Matrix(
+        columns=columns,
+        rows=tuple(
+            (str(name), tuple(_answer(row.get(column, MISSING)) for column in columns))
+            for name, row in values.items()
+        ),
+    )
+
+
+def _answer(value: object) -> Cell:
     answer = str(value).split(":")[0]
     kind = {"yes": "yes", "no": "no", "not testable": "open", "undecided": "open"}.get(answer)
-    return tag("td", value, class_=kind)
+    return Cell(text="" if value is None else str(value), css=kind)
+
+
+Pairs = Sequence[tuple[str, object]]
+"""Names with their values, one below the other."""

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdicts import Verdict
@@ -12,13 +15,13 @@ from usad_workbench.core.errors import StoreError
 from usad_workbench.core.files import write_whole
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.diagnosis.views import view_of
-from usad_workbench.workbench.presenters.numbers import count, parameters
+from usad_workbench.workbench.presenters.numbers import MISSING, count, is_missing, parameters
 from usad_workbench.workbench.presenters.text import listing
-from usad_workbench.workbench.report.markup import Html, join, tag
 from usad_workbench.workbench.report.panel_section import panel_section
+from usad_workbench.workbench.report.rendering import render
 from usad_workbench.workbench.report.sounds import LIMIT_BYTES, Sounds
-from usad_workbench.workbench.report.tables import pairs
-from usad_workbench.workbench.report.verdict_section import verdict_section
+from usad_workbench.workbench.report.svg import SYMBOLS
+from usad_workbench.workbench.report.verdict_section import verdict_card
 
 STYLE = Path(__file__).parents[1] / "assets" / "report.css"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
@@ -69,61 +72,45 @@ def write_report(
     """
     sounds = Sounds(workspace, sound_limit_bytes)
     asked = _questions() | dict(questions or {})
-    sections = []
     roles = _roles(diagnosis)
+    sections = []
     for i, (name, panel) in enumerate(diagnosis.panels.items()):
         sounds.share_out(len(diagnosis.panels) - i)
-        sections.append(panel_section(panel, asked.get(name, ""), roles, sounds, diagnosis.alpha))
-    body = tag(
-        "main",
-        header(diagnosis, written_at or datetime.now(UTC)),
-        contents(diagnosis),
-        verdict_section(verdicts),
-        participants(diagnosis, workspace, roles),
-        warnings(diagnosis),
-        *sections,
-        tag(
-            "section",
-            tag("h2", "What this does not show"),
-            tag("ul", *[tag("li", one) for one in LIMITS]),
-            id="limits",
-        ),
-        tag(
-            "section",
-            tag("h2", "The rules"),
-            tag("p", "Fixed before any number was looked at.", class_="lead"),
-            tag("pre", rules_text),
-            id="rules",
-        ),
-        provenance(diagnosis, workspace, sounds),
+        section = panel_section(panel, asked.get(name, ""), roles, sounds, diagnosis.alpha)
+        sections.append(render("panel.html", panel=section, symbols=SYMBOLS))
+    document = render(
+        "report.html",
+        # The style is this program's own file: the only content that is not escaped.
+        style=Markup(STYLE.read_text(encoding="utf-8")),
+        policy=POLICY,
+        diagnosis=diagnosis,
+        lead=_lead(diagnosis),
+        written_at=f"{written_at or datetime.now(UTC):%Y-%m-%d %H:%M}",
+        contents=_contents(diagnosis),
+        verdicts=[verdict_card(verdict) for verdict in verdicts],
+        participants=participants(workspace, roles),
+        warnings=list(dict.fromkeys(diagnosis.warnings)),
+        sections=sections,
+        limits=LIMITS,
+        rules_text=rules_text,
+        provenance=_provenance(diagnosis, workspace),
+        weights=_weights(diagnosis),
+        room=sounds.describe_room(),
+        symbols=SYMBOLS,
     )
-    return _replace(Path(path), page(f"Diagnosis of {diagnosis.student}", body))
+    return _replace(Path(path), str(document))
 
 
-def page(title: str, body: Html) -> str:
-    """A whole HTML document around a body."""
-    # The style is this program's own file: the only content that is not escaped.
-    style = tag("style", Html(STYLE.read_text(encoding="utf-8")))
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", title),
-        style,
-    )
-    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
-
-
-def header(diagnosis: Diagnosis, written_at: datetime) -> Html:
-    """Who was diagnosed, on what."""
-    known = [d + (" (unseen)" if d in diagnosis.unseen_domains else "") for d in diagnosis.domains]
-    lines = [
+def _lead(diagnosis: Diagnosis) -> str:
+    """On what the student was diagnosed, in sentences."""
+    domains = [
+        domain + (" (unseen)" if domain in diagnosis.unseen_domains else "")
+        for domain in diagnosis.domains
+    ]
+    sentences = [
         (
             f"{count(diagnosis.n_clips, 'clip')} from {count(diagnosis.n_clusters, 'cluster')} "
-            f"in {listing(known) or 'no domain'}"
+            f"in {listing(domains) or 'no domain'}"
         ),
         (
             f"{count(len(diagnosis.teachers), 'teacher')}, "
@@ -132,39 +119,34 @@ def header(diagnosis: Diagnosis, written_at: datetime) -> Html:
         ),
     ]
     if diagnosis.selection:
-        lines.append(f"only clips of the selection: {diagnosis.selection}")
-    return tag(
-        "header",
-        tag("p", "USAD Workbench · teacher-bias diagnosis", class_="kicker"),
-        tag(
-            "h1",
-            "What ",
-            tag("span", diagnosis.student, class_="student-name"),
-            " took from its teachers"
-            if diagnosis.are_teachers_known
-            else " shares with encoders that may have taught it",
-        ),
-        tag("p", ". ".join(lines) + ".", class_="lead"),
-        tag("p", f"Written {written_at:%Y-%m-%d %H:%M} UTC", class_="note"),
-    )
+        sentences.append(f"only clips of the selection: {diagnosis.selection}")
+    return ". ".join(sentences) + "."
 
 
-def contents(diagnosis: Diagnosis) -> Html:
-    """Links to the parts."""
-    links = [("verdicts", "Verdicts"), ("encoders", "Encoders")]
-    for name, panel in diagnosis.panels.items():
-        links.append((f"panel-{name}", view_of(name, panel.columns).title))
-    links += [("limits", "Limits"), ("rules", "Rules"), ("provenance", "Provenance")]
-    return tag("nav", *[tag("a", words, href=f"#{place}") for place, words in links])
+def _contents(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """The sections that the report links to: their anchor and their title."""
+    panels = [
+        (f"panel-{name}", view_of(name, panel.columns).title)
+        for name, panel in diagnosis.panels.items()
+    ]
+    last = [("limits", "Limits"), ("rules", "Rules"), ("provenance", "Provenance")]
+    return [("verdicts", "Verdicts"), ("encoders", "Encoders"), *panels, *last]
 
 
-def participants(diagnosis: Diagnosis, workspace: Workspace, roles: Mapping[str, str]) -> Html:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Participants:
+    """The encoders that take part, a row each."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def participants(workspace: Workspace, roles: Mapping[str, str]) -> Participants:
     """The encoders that take part, with their roles."""
-    known = workspace.encoders().set_index("encoder").to_dict("index")
-    head = ("encoder", "role here", "home domain", "layers", "parameters", "licence")
+    registered = workspace.encoders().set_index("encoder").to_dict("index")
     rows = []
     for name, role in roles.items():
-        about = known.get(name, {})
+        about = registered.get(name, {})
         values = (
             name,
             role,
@@ -173,67 +155,33 @@ def participants(diagnosis: Diagnosis, workspace: Workspace, roles: Mapping[str,
             parameters(about.get("n_params")),
             about.get("licence"),
         )
-        rows.append(tag("tr", *[tag("td", _plain(value)) for value in values]))
-    table = tag(
-        "table",
-        tag("thead", tag("tr", *[tag("th", h, scope="col") for h in head])),
-        tag("tbody", *rows),
-    )
-    who = "Teachers taught this student. Controls did not: they are the yardstick. "
-    if not diagnosis.are_teachers_known:
-        who = (
-            "Who taught this student is not known: encoders with the role teacher stand in, and "
-            "controls are the yardstick. "
-        )
-    return tag(
-        "section",
-        tag("h2", "Encoders"),
-        tag(
-            "p",
-            who,
-            "Baselines need no training. Layers named in a row are the student's, others are "
-            "taken at the same relative depth.",
-            class_="lead",
-        ),
-        tag("div", table, class_="scroll"),
-        id="encoders",
+        rows.append(tuple(MISSING if is_missing(value) else str(value) for value in values))
+    return Participants(
+        headings=("encoder", "role here", "home domain", "layers", "parameters", "licence"),
+        rows=tuple(rows),
     )
 
 
-def warnings(diagnosis: Diagnosis) -> Html:
-    """What to keep in mind with every number; each warning once."""
-    found = list(dict.fromkeys(diagnosis.warnings))
-    if not found:
-        return join([])
-    lines = [tag("li", one) for one in found]
-    return tag("section", tag("h2", "Warnings"), tag("ul", *lines, class_="warnings"))
-
-
-def provenance(diagnosis: Diagnosis, workspace: Workspace, sounds: Sounds) -> Html:
+def _provenance(diagnosis: Diagnosis, workspace: Workspace) -> list[tuple[str, str]]:
     """What the numbers were made from, enough to make them again."""
-    made = dict(diagnosis.provenance)
-    weights = made.pop("weights_sha256", {})
-    rows: list[tuple[str, Any]] = [
+    rows = [
         ("student", diagnosis.student),
         ("workspace", workspace.folder.name),
         ("selection", diagnosis.selection or "all clips that every encoder has"),
-        ("seed", diagnosis.seed),
+        ("seed", str(diagnosis.seed)),
         ("student layers", ", ".join(map(str, diagnosis.layers))),
     ]
-    for name, value in made.items():
-        rows += _flat(name, value)
-    return tag(
-        "section",
-        tag("h2", "Provenance"),
-        tag("div", pairs(rows), class_="scroll"),
-        tag("h3", "Weights (SHA-256)"),
-        tag("div", pairs([(k, tag("code", v)) for k, v in weights.items()]), class_="scroll"),
-        tag("p", sounds.describe_room(), class_="note"),
-        id="provenance",
-    )
+    for name, value in diagnosis.provenance.items():
+        rows += [] if name == "weights_sha256" else _flat(name, value)
+    return rows
 
 
-def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
+def _weights(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """The hash of each encoder's weights."""
+    return list(diagnosis.provenance.get("weights_sha256", {}).items())
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, str]]:
     if isinstance(value, Mapping):
         return [
             (f"{name} {key}".removeprefix("settings "), _flat_value(v)) for key, v in value.items()
@@ -243,10 +191,6 @@ def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
 
 def _flat_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _plain(value: Any) -> str:
-    return "–" if value is None or str(value) in ("nan", "<NA>") else str(value)
 
 
 def _roles(diagnosis: Diagnosis) -> dict[str, str]:

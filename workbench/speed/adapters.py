@@ -36,13 +36,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip, Samples
-from usad_workbench.core.embedding import embed, pooled_vectors
+from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.hub.muq import MuqConfig, MuqNet
 from usad_workbench.core.encoders.networks.atst import AtstConfig, AtstEncoder, AtstNet
 from usad_workbench.core.encoders.quiet import without_meant_warnings
 from usad_workbench.core.encoders.registry import encoder_spec, load_encoder
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.models.encoder import Encoder
+from usad_workbench.core.models.pooling import pooled_vectors
 from usad_workbench.core.storage.importing import SourceClip, import_clips, read_manifest
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,

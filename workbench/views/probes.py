@@ -6,8 +6,7 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import data, probes
 from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
-from usad_workbench.workbench.presenters.diagnosis import plotly_figures as panel_figures
-from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
 from usad_workbench.workbench.presenters.diagnosis.views import view_of
 from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.figures import QUIET
@@ -50,7 +49,7 @@ def routing() -> None:
             return
         cost = page.choose("Cost", costs, key="probes.cost", show=lambda one: COSTS[one])
         st.plotly_chart(
-            panel_figures.cost_figure(drawn, rows[cost], COSTS[cost]),
+            plotly_figures.cost_figure(drawn, rows[cost], COSTS[cost]),
             key="probes.routing",
             theme=None,
             config=QUIET,

@@ -8,11 +8,9 @@ import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import segments
-from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
-from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
-from usad_workbench.workbench.presenters.diagnosis import plotly_figures as panel_figures
+from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
-from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.diagnosis.plan import describe_marks, plan_figure
 from usad_workbench.workbench.presenters.diagnosis.verdicts import (
     describe_question,
     is_open,
@@ -31,7 +29,6 @@ from usad_workbench.workbench.widgets.player import segment_card
 from usad_workbench.workbench.widgets.scatter import custom_data
 
 N_CLIPS = 6
-MAX_SERIES = 8
 
 
 def choose_diagnosis(key: str, student: str | None = None) -> stored.StoredDiagnosis | None:
@@ -185,46 +182,18 @@ def describe_choice(value: str, names: Mapping[str, str]) -> str:
 
 
 def _figure(
-    frame: pd.DataFrame, view: PanelView, diagnosis: stored.StoredDiagnosis, key: str
+    rows: pd.DataFrame, view: PanelView, diagnosis: stored.StoredDiagnosis, key: str
 ) -> int | None:
-    """Draws the rows; the place of the one that was clicked."""
-    names = encoder_names(state.sql)
-    colours = {
-        short_name(name, names): CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
-        for i, name in enumerate(n for n in diagnosis.roles if n != diagnosis.student)
-    }
-    is_curves = False
-    if view.figure in ("maps", "table"):
+    """Draws the rows; the index of the one that was clicked."""
+    plan = plan_figure(rows, view, diagnosis.roles, encoder_names(state.sql))
+    if plan.kind == "none" and view.figure in ("dots", "curves"):
+        st.caption("No row has a number; the table says why.")
+    if plan.kind not in ("dots", "curves", "shares"):
         return None
-    if view.figure == "shares":
-        parts = panel_marks.shares(frame, view)
-        parts = parts.assign(part=[short_name(name, names) for name in parts["part"]])
-        if parts.empty:
-            return None
-        figure = panel_figures.panel_shares(parts, view, colours)
-    else:
-        drawn = panel_marks.marks(frame, view, diagnosis.roles)
-        if drawn.empty:
-            st.caption("No row has a number; the table says why.")
-            return None
-        drawn = drawn.assign(name=[short_name(name, names) for name in drawn["name"]])
-        roles = {short_name(name, names): role for name, role in diagnosis.roles.items()}
-        is_curves = (
-            view.figure == "curves"
-            and drawn["layer"].notna().all()
-            and panel_marks.n_layers_of(drawn) > 1
-            and drawn["name"].nunique() <= MAX_SERIES
-            and set(drawn["name"]) <= set(colours)
-        )
-        if not is_curves:
-            role_legend(set(drawn["role"]))
-        figure = (
-            panel_figures.panel_curves(drawn, view, colours)
-            if is_curves
-            else panel_figures.panel_dots(drawn, view, roles)
-        )
+    if plan.kind == "dots":
+        role_legend(set(plan.drawn["role"]))
     event = st.plotly_chart(
-        figure,
+        plotly_figures.draw(plan),
         key=f"{key}.{view.title}.chart",
         on_select="rerun",
         selection_mode="points",
@@ -232,14 +201,7 @@ def _figure(
         theme=None,
         alt=f"{view.title}: {view.axis}, with 95% intervals.",
     )
-    st.caption(
-        f"Bars are 95% intervals; filled marks stand out after correction over the panel, at "
-        f"{diagnosis.alpha:g}."
-        if is_curves
-        else "Bars are 95% intervals, the grey tick is the level of no effect."
-        if view.figure != "shares"
-        else "Pale bars fit badly: their shares say little."
-    )
+    st.caption(describe_marks(plan, diagnosis.alpha))
     clicked = custom_data(event)
     return int(clicked[-1][0]) if clicked else None
 

@@ -24,12 +24,12 @@ from tests.core.encoders.remote_folder import (
     write_remote_student,
 )
 from usad_workbench.core.clips import Clip, ClipBatch
-from usad_workbench.core.embedding import pooled_vectors
 from usad_workbench.core.encoders.hub import snapshots
 from usad_workbench.core.encoders.registry import encoder_status, get_weights, load_encoder
 from usad_workbench.core.encoders.row import HubSource
 from usad_workbench.core.errors import ConfigError, ShapeError, UntrustedCodeError, WeightsError
 from usad_workbench.core.models.frontend import FrontendConfig, LogMel
+from usad_workbench.core.models.pooling import pooled_vectors
 
 RATE = 16_000
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.embedding import embed, pooled_vectors
+from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import DeviceMemoryError
 from usad_workbench.core.models.encoder import Encoder, EncoderSpec, LayerFeatures, TargetKind
+from usad_workbench.core.models.pooling import pooled_vectors
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
 

@@ -176,8 +176,9 @@ import sys, time
 sys.path.insert(0, {root!r})
 from tests.conftest import SpectrumEncoder
 from usad_workbench.core import embedding
+from usad_workbench.core.storage import segment_audio
 from usad_workbench.core.storage.workspace import Workspace
-embedding.PORTION_SEGMENTS = 2
+segment_audio.PORTION_SEGMENTS = 2
 class Slow(SpectrumEncoder):
     def features(self, *args, **kwargs):
         time.sleep(0.1)

@@ -3,7 +3,7 @@
 ``customdata`` of a mark is the row's place in the panel: what a click opens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,51 +15,50 @@ from usad_workbench.workbench.presenters.colours import (
     CONTEXT,
     MUTED,
     ROLE_SYMBOLS,
-    domain_order,
     role_colour,
 )
-from usad_workbench.workbench.presenters.diagnosis.marks import last_layers, part_order
-from usad_workbench.workbench.presenters.diagnosis.views import PanelView
-from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role, title_lines
+from usad_workbench.workbench.presenters.diagnosis.plan import FigurePlan, facets_of
+from usad_workbench.workbench.presenters.dots import dot_facets, title_lines
 from usad_workbench.workbench.presenters.numbers import number
 from usad_workbench.workbench.presenters.text import escape_plotly
 
-MAX_FACETS = 12
 PER_ROW = 4
 HEIGHT = 300
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star")
 COMMON_PARTS = {"shared": MUTED, "novel": CONTEXT, "residual": CONTEXT}
 
 
-def panel_dots(drawn: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> go.Figure:
+def draw(plan: FigurePlan) -> go.Figure:
+    """The figure of a plan of dots, curves or shares."""
+    if plan.kind == "curves":
+        return _curves(plan)
+    return _shares(plan) if plan.kind == "shares" else _dots(plan)
+
+
+def _dots(plan: FigurePlan) -> go.Figure:
     """A dot per name with its interval, one facet for each group of rows."""
-    shown = last_layers(drawn)
-    titles = {p: title_lines(p) for p in _facets(shown)}
-    shown = shown[shown["facet"].isin(titles)]
-    rows = shown.assign(text=_texts(shown), data=[[int(row)] for row in shown["row"]])
-    return dot_facets(rows, titles, order_by_role(shown["name"].tolist(), roles), view.axis, {})
+    drawn = plan.drawn
+    rows = drawn.assign(text=_texts(drawn), data=[[int(row)] for row in drawn["row"]])
+    titles = {facet: title_lines(facet) for facet in plan.facets}
+    return dot_facets(rows, titles, plan.names, plan.axis, {})
 
 
-def panel_curves(
-    drawn: pd.DataFrame, view: PanelView, colours: Mapping[str, str] | None = None
-) -> go.Figure:
+def _curves(plan: FigurePlan) -> go.Figure:
     """Value over layers, one curve per name, one facet for each group of rows."""
-    facets = _facets(drawn)
-    names = sorted(set(drawn["name"]))
-    colours = colours or {n: CATEGORY_COLOURS[i % 20] for i, n in enumerate(names)}
-    figure = _grid(facets)
-    for at, facet in enumerate(facets):
-        place = {"row": at // PER_ROW + 1, "col": at % PER_ROW + 1}
-        mine = drawn[drawn["facet"] == facet]
-        for i, name in enumerate(names):
-            rows = mine[mine["name"] == name].sort_values("layer", kind="stable")
-            trace = _curve(rows, name, colours[name], i, is_first=at == 0)
-            figure.add_trace(trace, **place)
-        references = mine["reference"].dropna().unique()
+    figure = _grid(plan.facets)
+    for at, facet in enumerate(plan.facets):
+        position = _position(at)
+        in_facet = plan.drawn[plan.drawn["facet"] == facet]
+        for i, name in enumerate(plan.names):
+            rows = in_facet[in_facet["name"] == name].sort_values("layer", kind="stable")
+            trace = _curve(rows, name, _colour(plan, name), i, is_first=at == 0)
+            figure.add_trace(trace, **position)
+        references = in_facet["reference"].dropna().unique()
         if len(references) == 1:
-            figure.add_hline(y=float(references[0]), line={"color": MUTED, "width": 1.5}, **place)
-        figure.update_xaxes(title={"text": "layer", "standoff": 4}, **place)
-    return _finish(figure, facets, view.axis)
+            line = {"color": MUTED, "width": 1.5}
+            figure.add_hline(y=float(references[0]), line=line, **position)
+        figure.update_xaxes(title={"text": "layer", "standoff": 4}, **position)
+    return _finish(figure, plan.facets, plan.axis)
 
 
 def _curve(rows: pd.DataFrame, name: str, colour: str, i: int, is_first: bool) -> go.Scatter:
@@ -82,57 +81,43 @@ def _curve(rows: pd.DataFrame, name: str, colour: str, i: int, is_first: bool) -
         },
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "thickness": 1.4,
-            "width": 0,
-            "array": (rows["ci_high"] - rows["value"]).fillna(0),
-            "arrayminus": (rows["value"] - rows["ci_low"]).fillna(0),
-            "color": colour,
-        },
+        error_y=_interval_bars(rows, colour, thickness=1.4),
     )
 
 
-def panel_shares(
-    parts: pd.DataFrame, view: PanelView, colours: Mapping[str, str] | None = None
-) -> go.Figure:
+def _shares(plan: FigurePlan) -> go.Figure:
     """Shares stacked per layer, one facet for each group of rows; weak fits are pale."""
-    facets = _facets(parts)
-    names = part_order(parts["part"].tolist(), colours)
-    given = colours or {n: CATEGORY_COLOURS[i % 20] for i, n in enumerate(names)}
-    figure = _grid(facets)
-    for at, facet in enumerate(facets):
-        place = {"row": at // PER_ROW + 1, "col": at % PER_ROW + 1}
-        mine = parts[parts["facet"] == facet]
-        for name in names:
-            rows = mine[mine["part"] == name]
-            layers = ["all" if layer is None else str(int(layer)) for layer in rows["layer"]]
-            figure.add_trace(
-                go.Bar(
-                    x=layers,
-                    y=rows["share"],
-                    name=escape_plotly(name, 30),
-                    legendgroup=name,
-                    showlegend=at == 0,
-                    customdata=[[int(row)] for row in rows["row"]],
-                    text=[
-                        f"{escape_plotly(name, 30)}: {number(share, 3)}" for share in rows["share"]
-                    ],
-                    hovertemplate="%{text}<extra></extra>",
-                    textposition="none",
-                    marker={
-                        "color": COMMON_PARTS.get(name, given.get(name, MUTED)),
-                        "opacity": [0.4 if weak else 1.0 for weak in rows["is_weak"]],
-                    },
-                    selected={"marker": {"opacity": 1}},
-                    unselected={"marker": {"opacity": 1}},
-                ),
-                **place,
-            )
-        figure.update_xaxes(title={"text": "layer", "standoff": 4}, type="category", **place)
+    figure = _grid(plan.facets)
+    for at, facet in enumerate(plan.facets):
+        position = _position(at)
+        in_facet = plan.drawn[plan.drawn["facet"] == facet]
+        for name in plan.names:
+            colour = COMMON_PARTS.get(name) or _colour(plan, name)
+            bars = _bars(in_facet[in_facet["part"] == name], name, colour, is_first=at == 0)
+            figure.add_trace(bars, **position)
+        figure.update_xaxes(title={"text": "layer", "standoff": 4}, type="category", **position)
     figure.update_layout(barmode="relative")
-    return _finish(figure, facets, view.axis)
+    return _finish(figure, plan.facets, plan.axis)
+
+
+def _bars(rows: pd.DataFrame, name: str, colour: str, is_first: bool) -> go.Bar:
+    return go.Bar(
+        x=["all" if layer is None else str(int(layer)) for layer in rows["layer"]],
+        y=rows["share"],
+        name=escape_plotly(name, 30),
+        legendgroup=name,
+        showlegend=is_first,
+        customdata=[[int(row)] for row in rows["row"]],
+        text=[f"{escape_plotly(name, 30)}: {number(share, 3)}" for share in rows["share"]],
+        hovertemplate="%{text}<extra></extra>",
+        textposition="none",
+        marker={
+            "color": colour,
+            "opacity": [0.4 if weak else 1.0 for weak in rows["is_weak"]],
+        },
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+    )
 
 
 def cost_figure(drawn: pd.DataFrame, costs: "pd.Series[float]", words: str) -> go.Figure:
@@ -145,48 +130,57 @@ def cost_figure(drawn: pd.DataFrame, costs: "pd.Series[float]", words: str) -> g
     """
     rows = drawn.assign(cost=costs.reindex(drawn["row"]).to_numpy(dtype=float))
     rows = rows[rows["cost"] > 0]
-    facets = _facets(rows)
+    facets = facets_of(rows)
     figure = _grid(facets)
     for at, facet in enumerate(facets):
-        place = {"row": at // PER_ROW + 1, "col": at % PER_ROW + 1}
-        mine = rows[rows["facet"] == facet]
-        texts = [
-            f"<b>{escape_plotly(name, 40)}</b><br>{escape_plotly(words)}: {cost:.3g}<br>{text}"
-            for name, cost, text in zip(mine["name"], mine["cost"], _texts(mine), strict=True)
-        ]
-        figure.add_trace(
-            go.Scatter(
-                x=mine["cost"],
-                y=mine["value"],
-                mode="markers",
-                text=texts,
-                showlegend=False,
-                hovertemplate="%{text}<extra></extra>",
-                marker={
-                    "symbol": [ROLE_SYMBOLS.get(role, "circle") for role in mine["role"]],
-                    "color": [role_colour(role) for role in mine["role"]],
-                    "size": 11,
-                },
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "thickness": 1.2,
-                    "width": 0,
-                    "array": (mine["ci_high"] - mine["value"]).fillna(0),
-                    "arrayminus": (mine["value"] - mine["ci_low"]).fillna(0),
-                    "color": MUTED,
-                },
-            ),
-            **place,
-        )
-        figure.update_xaxes(
-            title={"text": escape_plotly(words), "standoff": 4}, type="log", **place
-        )
+        position = _position(at)
+        figure.add_trace(_costs(rows[rows["facet"] == facet], words), **position)
+        title = {"text": escape_plotly(words), "standoff": 4}
+        figure.update_xaxes(title=title, type="log", **position)
     return _finish(figure, facets, "value on held-out clips")
 
 
-def _facets(drawn: pd.DataFrame) -> list[str]:
-    return domain_order(drawn["facet"])[:MAX_FACETS]
+def _costs(rows: pd.DataFrame, words: str) -> go.Scatter:
+    texts = [
+        f"<b>{escape_plotly(name, 40)}</b><br>{escape_plotly(words)}: {cost:.3g}<br>{text}"
+        for name, cost, text in zip(rows["name"], rows["cost"], _texts(rows), strict=True)
+    ]
+    return go.Scatter(
+        x=rows["cost"],
+        y=rows["value"],
+        mode="markers",
+        text=texts,
+        showlegend=False,
+        hovertemplate="%{text}<extra></extra>",
+        marker={
+            "symbol": [ROLE_SYMBOLS.get(role, "circle") for role in rows["role"]],
+            "color": [role_colour(role) for role in rows["role"]],
+            "size": 11,
+        },
+        error_y=_interval_bars(rows, MUTED, thickness=1.2),
+    )
+
+
+def _interval_bars(rows: pd.DataFrame, colour: str, thickness: float) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "thickness": thickness,
+        "width": 0,
+        "array": (rows["ci_high"] - rows["value"]).fillna(0),
+        "arrayminus": (rows["value"] - rows["ci_low"]).fillna(0),
+        "color": colour,
+    }
+
+
+def _colour(plan: FigurePlan, name: str) -> str:
+    """The colour of an encoder; what is none, such as a system, has no colour of its own."""
+    number = plan.colours.get(name)
+    return MUTED if number is None else CATEGORY_COLOURS[number % len(CATEGORY_COLOURS)]
+
+
+def _position(at: int) -> dict[str, int]:
+    return {"row": at // PER_ROW + 1, "col": at % PER_ROW + 1}
 
 
 def _texts(drawn: pd.DataFrame) -> list[str]:

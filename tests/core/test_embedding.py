@@ -1,4 +1,4 @@
-"""Two processes at once leave what one encoder after the other leaves."""
+"""Embedding: two processes at once leave what one encoder after the other leaves."""
 
 import os
 import signal
@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from usad_workbench.core import parallel_embedding
+from usad_workbench.core import embedding
 from usad_workbench.core.embedding import EmbedReport, embed
 from usad_workbench.core.encoders.registry import load_encoder
-from usad_workbench.core.errors import UnknownNameError, WorkerError
-from usad_workbench.core.parallel_embedding import embed_encoders
+from usad_workbench.core.errors import Cancelled, UnknownNameError, WorkerError
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -28,7 +27,7 @@ def test_same_vectors_as_one_after_the_other(
     together, alone = workspace, Workspace.create(tmp_path / "alone")
     import_clips(alone, tones)
     seen: list[tuple[int, int]] = []
-    found = embed_encoders(
+    found = embed(
         together,
         [*NAMES, "no-such-encoder"],
         n_processes=2,
@@ -47,9 +46,42 @@ def test_same_vectors_as_one_after_the_other(
     assert seen[-1][0] == 2 * n
 
 
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_several_are_replaced_as_one_is(workspace: Workspace, n_processes: int) -> None:
+    embed(workspace, NAMES, layers=[0], n_processes=1)
+    before = workspace.embeddings(NAMES[0], 0).vectors
+    space = workspace.space_id(NAMES[0], 0)
+    with workspace.database.write() as connection:
+        connection.execute(
+            f"UPDATE vectors_{space} SET vector = (SELECT min(vector) FROM vectors_{space})"
+        )
+    assert not np.array_equal(workspace.embeddings(NAMES[0], 0).vectors, before)
+    outcomes = embed(workspace, NAMES, layers=[0], replace=True, n_processes=n_processes)
+    for outcome in outcomes.values():
+        assert isinstance(outcome, EmbedReport)
+        assert (outcome.n_done, outcome.failed) == (len(workspace.clips()), [])
+    np.testing.assert_array_equal(workspace.embeddings(NAMES[0], 0).vectors, before)
+
+
+def test_a_stop_reaches_every_process(workspace: Workspace) -> None:
+    def stop(done: int, total: int, what: str) -> None:
+        raise Cancelled("stopped")
+
+    for n_processes in (1, 2):
+        with pytest.raises(Cancelled):
+            embed(workspace, NAMES, n_processes=n_processes, progress=stop)
+        assert _workers(os.getpid()) == []
+
+
+def test_large_and_unknown_encoders_stay_in_this_process() -> None:
+    names = ["log-mel-statistics", "wavlm-large", "hf:no/model", "musicnn", "no-such-encoder"]
+    assert embedding._fit_beside_others(names) == ["musicnn", "log-mel-statistics"]
+
+
 def test_done_work_is_not_done_again(workspace: Workspace) -> None:
-    embed_encoders(workspace, NAMES[:1])
-    (again,) = embed_encoders(workspace, NAMES[:1]).values()
+    first = embed(workspace, NAMES[0])
+    assert (first.n_done, first.n_skipped) == (len(workspace.clips()), 0)
+    (again,) = embed(workspace, NAMES[:1]).values()
     assert isinstance(again, EmbedReport)
     assert (again.n_done, again.n_skipped) == (0, len(workspace.clips()))
 
@@ -58,10 +90,11 @@ def test_workers_end_with_the_process_that_started_them(workspace: Workspace) ->
     """A killed demo leaves nobody who goes on embedding."""
     code = (
         "import sys\n"
-        "from usad_workbench.core.parallel_embedding import embed_encoders\n"
+        "from usad_workbench.core.embedding import embed\n"
         "from usad_workbench.core.storage.workspace import Workspace\n"
         "if __name__ == '__main__':\n"
-        f"    embed_encoders(Workspace.open({str(workspace.folder)!r}), ['untrained-student'])\n"
+        f"    w = Workspace.open({str(workspace.folder)!r})\n"
+        "    embed(w, ['untrained-student', 'usad-demo'], n_processes=2)\n"
     )
     script = workspace.folder.parent / "run.py"
     script.write_text(code, encoding="utf-8")
@@ -92,7 +125,7 @@ def test_a_worker_that_dies_costs_nobody_its_vectors(workspace: Workspace) -> No
             time.sleep(0.05)
 
     threading.Thread(target=kill_one, daemon=True).start()
-    found = embed_encoders(workspace, NAMES, n_processes=2)
+    found = embed(workspace, NAMES, n_processes=2)
     assert killed
     for name in NAMES:
         report = found[name]
@@ -103,9 +136,13 @@ def test_a_worker_that_dies_costs_nobody_its_vectors(workspace: Workspace) -> No
 def test_a_worker_that_dies_every_time_is_words_in_its_place(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel_embedding, "_start_worker", os._exit)
-    found = embed_encoders(workspace, NAMES, n_processes=1)
+    monkeypatch.setattr(embedding, "_start_worker", _exit)
+    found = embed(workspace, NAMES, n_processes=2)
     assert [type(found[name]) for name in NAMES] == [WorkerError] * 2
+
+
+def _exit(*_: object) -> None:
+    os._exit(1)
 
 
 def _workers(pid: int) -> list[int]:

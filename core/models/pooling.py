@@ -1,0 +1,53 @@
+"""Pooled vectors of many clips, in batches that fit the device."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from usad_workbench.core.clips import Clip, ClipBatch
+from usad_workbench.core.errors import DeviceMemoryError
+from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
+from usad_workbench.core.models.memory import halve_until_it_fits
+
+
+def pooled_vectors(
+    encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
+) -> dict[int, FloatArray]:
+    """Pooled vectors of clips: by layer an array [clip, dim], in the order of the clips.
+
+    A batch that the device has no memory for is halved until it fits.
+
+    Args:
+        encoder: On its device.
+        clips: At the encoder's sample rate.
+        layers: Numbers from 0 to L; with ``native`` the last one alone.
+        pooling: ``mean`` over frames, or ``native`` for the encoder's own output.
+
+    Raises:
+        DeviceMemoryError: a single clip that does not fit.
+        EncoderError: a clip on which the encoder fails.
+    """
+    lengths = [len(clip.samples) for clip in clips]
+
+    def pooled(batch: list[int]) -> tuple[FloatArray, ...]:
+        features = encoder.features(ClipBatch.from_clips([clips[i] for i in batch]), layers)
+        return tuple(v.float().cpu().numpy() for v in features.pooled(pooling))
+
+    order: list[int] = []
+    parts: list[tuple[FloatArray, ...]] = []
+    try:
+        batches = encoder.batches(lengths)
+        for batch, made in halve_until_it_fits(pooled, batches, lengths, encoder.device):
+            order += batch
+            parts.append(made)
+    except torch.OutOfMemoryError as error:
+        longest_s = max(clip.duration_s for clip in clips)
+        raise DeviceMemoryError(
+            f"{encoder.spec.name} runs out of memory on {encoder.device} with a single clip of at "
+            f"most {longest_s:.1f} s. Cut the clips into segments, or use --device cpu."
+        ) from error
+    back = np.argsort(np.array(order))
+    return {
+        layer: np.concatenate([part[i] for part in parts])[back] for i, layer in enumerate(layers)
+    }
