@@ -40,7 +40,7 @@ class Task:
     units: Strings
     """What intervals resample: clusters, or groups where the label is the cluster itself."""
     domain: str | None = None
-    """Whose clips; none for any."""
+    """The domain whose clips it has; none for any."""
 
     @property
     def has_interval(self) -> bool:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.row_types import Column, columns_of
-from usad_workbench.core.storage.schema import quote
+from usad_workbench.core.storage.schema import TABLES, quote
 from usad_workbench.core.storage.workspace import Workspace
 
 Row = TypeVar("Row")
@@ -103,11 +103,26 @@ def replace_arrow(
     _make_table(connection, table, columns_of(row_type))
     if not len(rows):
         return
-    values = ", ".join(map(quote, by))
+    replace_matching(connection, table, rows, by=by)
+
+
+def replace_matching(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, *, by: Sequence[str]
+) -> None:
+    """Puts the rows of an Arrow table in the place of those with the same values in some columns.
+
+    Args:
+        connection: Within a transaction of the caller.
+        table: Its name; it is there.
+        rows: Columns by the names of the table's; those that are missing become NULL.
+        by: Columns in which a row agrees with those that it replaces; with none it replaces none.
+    """
     connection.register("new_rows", rows)
-    connection.execute(
-        f"DELETE FROM {quote(table)} WHERE ({values}) IN (SELECT ({values}) FROM new_rows)"
-    )
+    if by:
+        values = ", ".join(map(quote, by))
+        connection.execute(
+            f"DELETE FROM {quote(table)} WHERE ({values}) IN (SELECT ({values}) FROM new_rows)"
+        )
     connection.execute(f"INSERT INTO {quote(table)} BY NAME SELECT * FROM new_rows")
     connection.unregister("new_rows")
 
@@ -206,8 +221,9 @@ def _key_column(name: str, value: str | int) -> Column:
 def _make_table(
     connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[Column]
 ) -> None:
+    """Makes a table, anew where it has other columns, unless the schema declares it."""
     stored = stored_columns(connection, table)
-    if set(stored) == {column.name for column in columns}:
+    if table in TABLES or set(stored) == {column.name for column in columns}:
         return
     if stored:
         connection.execute(f"DROP TABLE {quote(table)}")

@@ -84,6 +84,7 @@ TABLES: dict[str, str] = {
     "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT, vectors_digest VARCHAR",
     "probes": declared_columns(ProbeScore),
     "predictions": declared_columns(ClipPrediction),
+    # ``displacement`` is |f(x) - f(x')| as the encoder gives it; panels divide by a spread.
     "interventions": "encoder VARCHAR, layer INTEGER, intervention VARCHAR, strength DOUBLE, "
     "clip_id VARCHAR, displacement DOUBLE, cosine DOUBLE, code_version VARCHAR, "
     "weights_sha256 VARCHAR, seed BIGINT",
