@@ -14,6 +14,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.popen_spawn_posix import Popen
+from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -77,6 +81,30 @@ def as_finished(
             yield places[future], future.result()
 
 
+class _WorkerProcess(SpawnProcess):
+    """A process that does not run the caller's ``__main__``.
+
+    What workers call is in modules. Python imports ``__main__`` into every spawned process all
+    the same: a script that calls this package without ``if __name__ == "__main__"`` would begin
+    again in each of them.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:  # noqa: N802 - the name of the base class
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = main
+
+
+class WorkerContext(SpawnContext):
+    """Spawned processes that leave the caller's script alone."""
+
+    Process = _WorkerProcess
+
+
 @contextmanager
 def process_pool(
     n_processes: int, initializer: Callable[..., object], initargs: tuple[Any, ...]
@@ -91,7 +119,7 @@ def process_pool(
     Raises:
         WorkerError: one of them died: the block cannot wait for its work any more.
     """
-    context = multiprocessing.get_context("spawn")
+    context = WorkerContext()
     # The end of this process, however it comes, closes the only writer: readers see it.
     reader, writer = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(n_processes, context, _start_worker, (reader, initializer, initargs))

@@ -28,10 +28,8 @@ _LET_GO_S = 1.0
 
 They outlive the group, as caches of DDP and FSDP hold it, and announce a collective before
 they let go of its tensors, for which they need the interpreter: one that comes to it after
-the interpreter has ended aborts the process (pytorch issue 190489). Measured with two
-processes of FSDP, one core each, and gloo's threads at idle priority: without the wait 11 of
-30 runs ended so, with it 0 of 24. A barrier in its place made it worse, 15 of 24 at ordinary
-priority where 0 of 123 had failed: its work holds on to the one before it.
+the interpreter has ended aborts the process (pytorch issue 190489). How often:
+``docs/training.md``, "What was tried".
 """
 
 

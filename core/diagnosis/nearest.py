@@ -4,9 +4,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-
 from usad_workbench.core.similarity import (
     EncoderRole,
     LayerMatrix,
@@ -16,6 +13,7 @@ from usad_workbench.core.similarity import (
 )
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.rows import read_rows, write_rows
+from usad_workbench.core.storage.similarity_tables import set_q_values
 from usad_workbench.core.storage.workspace import Workspace
 
 MatrixKey = tuple[str, str, str, str]
@@ -85,24 +83,7 @@ class LazyMatrices(Mapping[MatrixKey, LayerMatrix]):
 
 def correct_p_values(workspace: Workspace, student: str) -> None:
     """Writes q-values: Benjamini-Hochberg over the panel, measure by measure."""
-    table = workspace.read(
-        "SELECT DISTINCT measure FROM teacher_similarity WHERE student = ?", [student]
-    )
-    with workspace.database.write() as connection:
-        for measure in table.measure:
-            p = connection.execute(
-                "SELECT p_value FROM teacher_similarity WHERE student = ? AND measure = ? "
-                "AND p_value IS NOT NULL",
-                [student, measure],
-            ).fetchnumpy()["p_value"]
-            corrected = pa.table({"p": np.asarray(p), "q": benjamini_hochberg(np.asarray(p))})
-            connection.register("corrected", corrected)
-            connection.execute(
-                "UPDATE teacher_similarity SET q_value = c.q FROM "
-                "(SELECT DISTINCT p, q FROM corrected) c "
-                "WHERE student = ? AND measure = ? AND p_value = c.p",
-                [student, measure],
-            )
+    set_q_values(workspace, student, benjamini_hochberg)
 
 
 def store_nearest_teachers(

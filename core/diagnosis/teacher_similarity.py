@@ -37,6 +37,10 @@ from usad_workbench.core.storage.clip_vectors import (
     common_clips,
 )
 from usad_workbench.core.storage.roles import encoder_roles
+from usad_workbench.core.storage.similarity_tables import (
+    replace_clip_similarities,
+    replace_similarities,
+)
 from usad_workbench.core.storage.workspace import Workspace
 
 MEASURES: tuple[Measure, ...] = ("debiased_linear_cka", "mutual_knn")
@@ -200,7 +204,7 @@ class _Job:
         theirs = {layer: x[rows] for layer, x in self._of(name).items()}
         stamp = self._fingerprint(name)
         table = similarity_rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
-        _store(self.workspace, "teacher_similarity", table, self.student, name, domain, measure)
+        replace_similarities(self.workspace, table)
         if measure == "mutual_knn":
             self._store_clips(name, domain, rows, mine, theirs)
         return matrix
@@ -234,14 +238,13 @@ class _Job:
             for a, x in mine.items()
             for b, y in theirs.items()
         ]
-        with self.workspace.database.write() as connection:
-            connection.execute(
-                "DELETE FROM clip_teacher_similarity WHERE student = ? AND teacher = ? AND "
-                "clip_id IN (SELECT clip_id FROM clips WHERE domain = ?)",
-                [self.student, name, domain],
-            )
-            connection.register("rows", pa.concat_tables(parts))
-            connection.execute("INSERT INTO clip_teacher_similarity SELECT * FROM rows")
+        replace_clip_similarities(
+            self.workspace,
+            pa.concat_tables(parts),
+            student=self.student,
+            teacher=name,
+            domain=domain,
+        )
 
     def _fingerprint(self, name: str) -> str:
         """Names what a pair's values were computed from: vectors, clips, clusters, settings."""
@@ -308,14 +311,3 @@ def similarity_rows(
         "null_kind null_q95 p_value q_value n_clips n_clusters reason fingerprint"
     )
     return pd.DataFrame(rows, columns=columns.split())
-
-
-def _store(workspace: Workspace, table: str, rows: pd.DataFrame, *key: str) -> None:
-    """Replaces the rows of one student, teacher, domain and measure; NaN becomes NULL."""
-    with workspace.database.write() as connection:
-        connection.execute(
-            f"DELETE FROM {table} WHERE student = ? AND teacher = ? AND domain = ? AND measure = ?",
-            list(key),
-        )
-        connection.register("rows", pa.Table.from_pandas(rows, preserve_index=False))
-        connection.execute(f"INSERT INTO {table} SELECT * FROM rows")

@@ -18,7 +18,7 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
 from usad_workbench.workbench.presenters.diagnosis.stored import alpha_for
-from usad_workbench.workbench.presenters.numbers import count, interval, is_known, number
+from usad_workbench.workbench.presenters.numbers import count, interval, is_number, number
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import escape_plotly, lines, measure_name
 
@@ -83,7 +83,7 @@ def top_of_scale(sql: Sql, student: str, measure: str) -> float:
         [student, measure],
     )
     top = found["top"].iloc[0]
-    return float(np.ceil(top * 20) / 20) if is_known(top) and top > 0 else 1.0
+    return float(np.ceil(top * 20) / 20) if is_number(top) and top > 0 else 1.0
 
 
 def stand_out(rows: pd.DataFrame) -> list[bool]:

@@ -11,8 +11,8 @@ from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role, 
 from usad_workbench.workbench.presenters.numbers import (
     count,
     interval,
-    is_known,
     is_missing,
+    is_number,
     number,
 )
 from usad_workbench.workbench.presenters.sql import Sql
@@ -114,7 +114,7 @@ def _title(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     n = f"n = {count(rows['n_test'].max(), 'test clip')}"
     classes = rows["n_classes"].max() if "n_classes" in rows else None
-    if is_known(classes):
+    if is_number(classes):
         n += f", {count(float(str(classes)), 'class', 'classes')}"
     metric = str(first["metric"]).replace("_", " ")
     return f"{title_lines(first['task'])}<br>{escape_plotly(metric, 24)}<br>{n}"
@@ -122,7 +122,7 @@ def _title(rows: pd.DataFrame) -> str:
 
 def dot_hover(row: Mapping[str, Any]) -> str:
     """What the pointer shows over a dot."""
-    chosen = f", layer {number(row.get('layer'), 0)}" if is_known(row.get("layer")) else ""
+    chosen = f", layer {number(row.get('layer'), 0)}" if is_number(row.get("layer")) else ""
     selection = row.get("layer_selection")
     lines = [
         f"<b>{escape_plotly(row['encoder'], 90)}</b>{chosen}",
@@ -137,7 +137,7 @@ def dot_hover(row: Mapping[str, Any]) -> str:
     ]
     if not is_missing(selection):
         lines.append(f"layer chosen {escape_plotly(selection)}")
-    if is_known(row.get("difference")):
+    if is_number(row.get("difference")):
         lines.append(
             f"{number(row['difference'])} "
             f"{interval(row.get('difference_ci_low'), row.get('difference_ci_high'))} against "

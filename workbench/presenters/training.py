@@ -16,7 +16,7 @@ from usad_workbench.workbench.presenters.colours import (
     MUTED,
     domain_order,
 )
-from usad_workbench.workbench.presenters.numbers import count, interval, is_known
+from usad_workbench.workbench.presenters.numbers import count, interval, is_number
 from usad_workbench.workbench.presenters.text import escape_plotly
 
 STEP, SPEED = "step", "audio s per s"
@@ -318,7 +318,7 @@ def _columns(rows: pd.DataFrame, prefix: str) -> list[str]:
 
 def _line(rows: pd.DataFrame, column: str, label: str, colour: str, width: float) -> go.Scatter:
     mine = rows[rows[column].notna()] if column in rows else rows.head(0).assign(**{column: 0.0})
-    few = len(mine) < 2 or not is_known(mine[column].iloc[-1])
+    few = len(mine) < 2 or not is_number(mine[column].iloc[-1])
     return go.Scatter(
         x=mine[STEP],
         y=mine[column],

@@ -12,8 +12,8 @@ from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.numbers import (
     MISSING,
     column_number,
-    is_known,
     is_missing,
+    is_number,
 )
 
 MAX_ROWS = 300
@@ -99,7 +99,7 @@ def cell(value: object, column: str) -> Cell:
 
 
 def _number(value: object, column: str) -> Cell:
-    if not is_known(value):
+    if not is_number(value):
         return Cell(text=MISSING, css="number")
     number = float(str(value))
     return Cell(text=column_number(number, column), css="number", full=repr(number))
