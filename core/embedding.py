@@ -135,8 +135,7 @@ def embed(
 ) -> EmbedReport | dict[str, Outcome]:
     """Embeds the segments that have no vectors yet, and records who taught a student.
 
-    Several encoders are embedded by several processes where that is faster; a script then needs
-    ``if __name__ == "__main__":`` around its call, as for everything that starts processes.
+    Several encoders are embedded by several processes where that is faster.
 
     Args:
         workspace: Where clips come from and vectors go.
