@@ -1,8 +1,8 @@
 """The probes of one encoder or system on tasks: predictions out of fold, layer chosen within.
 
-Each encoder gets the same budget: every layer of it is a candidate, and the one that is used on
-a test fold was chosen on folds within the training part alone. Routers are put together from
-the teachers' out-of-fold predictions on the same folds and cost nothing.
+Each encoder gets the same budget: every layer of it is a candidate, and the one that is used on a
+test fold was chosen on folds within the training part alone. Routers are put together from the
+teachers' out-of-fold predictions on the same folds and cost nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ class SystemResult:
     shares: Mapping[str, float]
     """Encoder to the share of the clips that goes through it."""
     dim: float
-    """Of the embedding, mean over clips."""
+    """Dimensions of the embedding, mean over clips."""
     note: str = ""
     """What goes with the number, such as a layer by which clips cannot be told apart."""
 

@@ -128,9 +128,9 @@ class _Side:
 
     gram: Matrix
     sums: Matrix
-    """Of rows, over the clips that are kept `[clip, 1 + group]`."""
+    """Sums of rows over the clips that are kept `[clip, 1 + group]`."""
     effects: Matrix
-    """Of clips `[clip, 1 + group]`."""
+    """Effects of clips `[clip, 1 + group]`."""
     traces: Matrix
     """Trace of the whole matrix centred anew on the clips that are kept `[1 + group]`."""
 

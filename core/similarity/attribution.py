@@ -53,7 +53,7 @@ class Attribution:
     novel_ci_high: float
     fit_r2: float
     clip_shares: Mapping[str, Matrix]
-    """The same fitted to each clip's row alone `[clip]`."""
+    """Shares fitted to each clip's row alone `[clip]`."""
     n_clips: int
     n_clusters: int
     reason: str

@@ -38,9 +38,9 @@ class ObservedCube:
     """`[domain, student_layer, teacher_layer]`; NaN where ``reasons`` says why."""
     domains: list[str]
     n_clips: list[int]
-    """Of each domain."""
+    """Clips of each domain."""
     reasons: list[str]
-    """Of each domain: layers without geometry; empty where there are none."""
+    """Layers without geometry in each domain; empty where there are none."""
 
 
 def observed_cube(

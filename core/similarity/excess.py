@@ -33,7 +33,7 @@ from usad_workbench.core.similarity.neighbours import DEFAULT_K
 from usad_workbench.core.similarity.resampling import jackknife_limits, too_few_clusters
 
 ControlSlot = Literal["student", "teacher"]
-"""Whose place the controls take."""
+"""The encoder that the controls stand in for."""
 MIN_CONTROLS = 2
 """One control has no spread between controls."""
 SPREAD_FLOOR = 1e-9

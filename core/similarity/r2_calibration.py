@@ -29,7 +29,7 @@ class Correction:
 
     raw: float
     corrected: Mapping[float, float]
-    """By cut."""
+    """Corrected total by cut."""
     curve: Mapping[float, Matrix]
     """Raw R2 of pseudo-students with ``SHARES`` of the teachers, by cut."""
 

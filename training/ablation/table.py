@@ -40,7 +40,7 @@ class Comparison:
     published: str = ""
     """Numbers, and where they are from."""
     expected: Mapping[str, int] = field(default_factory=dict)
-    """By domain the sign of the published difference, 0 for none to speak of."""
+    """Sign of the published difference by domain, 0 for none to speak of."""
 
 
 _SWEEP = "omega sweep, USAD 2.0 (no numbers): all three best at 10"
@@ -125,7 +125,7 @@ class Finding:
     domain: str
     protocol: ProbeName
     value: float
-    """Of the row: mean over the domain's tasks and the seeds that both rows have."""
+    """Mean of the row over the domain's tasks and the seeds that both rows have."""
     reference_value: float
     difference: float
     ci_low: float
@@ -234,7 +234,7 @@ def compare(
 
 
 def _comparisons(rows: Iterable[str]) -> list[Comparison]:
-    """Those above, and every other row against ``full``: nothing is published about it."""
+    """The comparisons of the papers, and every other row against ``full``, with nothing published."""
     known = {one.row for one in COMPARISONS} | {FULL}
     return [*COMPARISONS, *(Comparison(row=row) for row in rows if row not in known)]
 

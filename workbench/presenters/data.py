@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from usad_workbench.core.storage.tables import TASK_COLUMNS
+from usad_workbench.core.storage.task_file import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.encoders import roles_of
 from usad_workbench.workbench.presenters.numbers import count
