@@ -18,7 +18,7 @@ from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.similarity.resampling import Interval
 from usad_workbench.core.storage.domains import same_domain
 from usad_workbench.core.storage.equal_content import CONTENT_COLUMN, joined_groups
-from usad_workbench.core.storage.tables import TASK_COLUMNS
+from usad_workbench.core.storage.task_file import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
 
 Strings = npt.NDArray[np.object_]
@@ -188,7 +188,7 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
                 f"{did_you_mean(column, [str(name) for name in clips])}"
             )
     check_metric(row["metric"])
-    domain = row["domain"] if isinstance(row["domain"], str) else None
+    domain = (row["domain"] or None) if isinstance(row["domain"], str) else None
     if domain is not None:
         domain = same_domain(domain, clips.domain.unique())
         clips = clips[clips.domain == domain]

@@ -26,7 +26,7 @@ from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 

@@ -11,7 +11,7 @@ from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER, SYSTEMS
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N_CLIPS, N_CLUSTERS, DIM, N_WORDS = 240, 24, 12, 4

@@ -12,7 +12,7 @@ from usad_workbench.core.evaluation.systems import ORACLE_ROUTER
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.rows import read_rows
 from usad_workbench.core.storage.scores import ClipPrediction, ProbeScore
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N = 72

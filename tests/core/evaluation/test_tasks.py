@@ -10,7 +10,7 @@ from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.evaluation.tasks import lone_clips, make_task, possible_tasks, untestable
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N = 96

@@ -11,7 +11,7 @@ from usad_workbench.core.errors import DegenerateError, UnknownNameError
 from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.similarity.collapsed import collapse_words
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.projection import project_space
 
