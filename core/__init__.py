@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from usad_workbench.core.diagnosis.run import diagnose
     from usad_workbench.core.embedding import embed
     from usad_workbench.core.encoders.registry import get_weights, load_encoder
+    from usad_workbench.core.evaluation.evaluate import evaluate
     from usad_workbench.core.probes import evaluate_probe
     from usad_workbench.core.similarity import (
         cknna,
@@ -31,6 +32,7 @@ __all__ = [
     "debiased_linear_cka",
     "diagnose",
     "embed",
+    "evaluate",
     "evaluate_probe",
     "get_weights",
     "layer_similarity",
@@ -44,6 +46,7 @@ _MODULES = {
     "debiased_linear_cka": "similarity",
     "diagnose": "diagnosis.run",
     "embed": "embedding",
+    "evaluate": "evaluation.evaluate",
     "evaluate_probe": "probes",
     "get_weights": "encoders.registry",
     "layer_similarity": "similarity",

@@ -41,6 +41,7 @@ from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling, res
 from usad_workbench.core.models.pooling import pooled_vectors
 from usad_workbench.core.parallel import process_pool
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.failures import set_failures
 from usad_workbench.core.storage.importing import Failure
 from usad_workbench.core.storage.segment_audio import SegmentAudio, read_ahead
 from usad_workbench.core.storage.spaces import (
@@ -52,7 +53,6 @@ from usad_workbench.core.storage.spaces import (
     stored_segments,
     take_place,
 )
-from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import Workspace
 
 MAX_PARAMS_BESIDE = 50_000_000
@@ -135,8 +135,7 @@ def embed(
 ) -> EmbedReport | dict[str, Outcome]:
     """Embeds the segments that have no vectors yet, and records who taught a student.
 
-    Several encoders are embedded by several processes where that is faster; a script then needs
-    ``if __name__ == "__main__":`` around its call, as for everything that starts processes.
+    Several encoders are embedded by several processes where that is faster.
 
     Args:
         workspace: Where clips come from and vectors go.

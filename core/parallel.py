@@ -14,6 +14,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.popen_spawn_posix import Popen
+from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -77,6 +81,30 @@ def as_finished(
             yield places[future], future.result()
 
 
+class _WorkerProcess(SpawnProcess):
+    """A process that does not run the caller's ``__main__``.
+
+    What workers call is in modules. Python imports ``__main__`` into every spawned process all
+    the same: a script that calls this package without ``if __name__ == "__main__"`` would begin
+    again in each of them.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:  # noqa: N802 - the name of the base class
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = main
+
+
+class WorkerContext(SpawnContext):
+    """Spawned processes that leave the caller's script alone."""
+
+    Process = _WorkerProcess
+
+
 @contextmanager
 def process_pool(
     n_processes: int, initializer: Callable[..., object], initargs: tuple[Any, ...]
@@ -91,7 +119,7 @@ def process_pool(
     Raises:
         WorkerError: one of them died: the block cannot wait for its work any more.
     """
-    context = multiprocessing.get_context("spawn")
+    context = WorkerContext()
     # The end of this process, however it comes, closes the only writer: readers see it.
     reader, writer = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(n_processes, context, _start_worker, (reader, initializer, initargs))
@@ -112,14 +140,8 @@ def _start_worker(
     # For libraries that are loaded later; a limit alone reaches only those that are there.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     threadpool_limits(1)
-    threading.Thread(target=_end_with_pool, args=(parent,), daemon=True).start()
+    end_process_after(lambda: parent.poll(None))  # the pool is closed, or its process gone
     initializer(*initargs)
-
-
-def _end_with_pool(parent: Connection) -> None:
-    """Ends this worker when its pool is closed or its parent is gone; runs in a thread."""
-    parent.poll(None)
-    os._exit(1)
 
 
 _shared: tuple[Any, ...] = ()
@@ -135,23 +157,36 @@ def _call(work: Callable[..., T], job: tuple[Any, ...]) -> T:
     return work(*_shared, *job)
 
 
+def end_process_after(wait: Callable[[], object]) -> None:
+    """Ends this process, in the middle of its work, as soon as a wait in a thread is over.
+
+    A parent that is killed tells its children nothing, and they would go on to the end of their
+    work: they wait for what its end brings about, such as the end of a pipe.
+
+    Args:
+        wait: Returns when whoever this process works for is gone.
+    """
+
+    def watch() -> None:
+        wait()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def end_with_parent() -> None:
-    """Ends this worker when the process that started it is gone; runs in a thread."""
-    # A parent that is killed tells nobody; its workers would go on to the end of their list.
+    """Ends this process when the one that started it through ``multiprocessing`` is gone."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
-        os._exit(1)
+        end_process_after(parent.join)
 
 
 _RUN = """
-import os, runpy, sys, threading
+import os, runpy, sys
+from usad_workbench.core.parallel import end_process_after
 
-def end_with_parent():
-    os.read(0, 1)  # nothing is ever written: it returns when the last writer is gone
-    os._exit(1)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
+# Nothing is ever written: the read returns when the last writer is gone.
+end_process_after(lambda: os.read(0, 1))
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 

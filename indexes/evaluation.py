@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from usad_workbench.core.cosine import normalise, scores_of
+from usad_workbench.core.storage.index_records import set_index_quality
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import Hits, Ids, VectorIndex
 from usad_workbench.indexes.files import open_index
@@ -82,11 +83,12 @@ def evaluate_index(
         exact_ms_per_query=1000 * exact_s / n_queries,
         bytes=opened.bytes,
     )
-    with workspace.database.write() as connection:
-        connection.execute(
-            "UPDATE indexes SET recall_at_10 = ?, ms_per_query = ? WHERE space_id = ?",
-            [result.recall_at_10, result.ms_per_query, stored.space.space_id],
-        )
+    set_index_quality(
+        workspace,
+        stored.space.space_id,
+        recall_at_10=result.recall_at_10,
+        ms_per_query=result.ms_per_query,
+    )
     return result
 
 

@@ -7,6 +7,7 @@ its name in the transaction that notes it, so a file that no row names belongs t
 command: the next ``usad index`` removes it.
 """
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -14,11 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from usad_workbench.core.errors import StoreError, wrap_errors
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.locks import abandoned, claimed
+from usad_workbench.core.storage.index_records import (
+    IndexRecord,
+    index_record,
+    listed_index_files,
+    note_index,
+)
 from usad_workbench.core.storage.leftovers import INDEXES, remove_unnamed_indexes
 from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
@@ -46,8 +51,8 @@ class Opened:
 
 def index_file(workspace: Workspace, space_id: int) -> Path | None:
     """The file that the workspace lists as the index of a space."""
-    found = workspace.read("SELECT file FROM indexes WHERE space_id = ?", [space_id])
-    return None if found.empty else _path(workspace, str(found.file[0]))
+    record = index_record(workspace, space_id)
+    return None if record is None else _path(workspace, record.file)
 
 
 def open_index(workspace: Workspace, space: Space) -> Opened:
@@ -65,36 +70,32 @@ def open_index(workspace: Workspace, space: Space) -> Opened:
     Raises:
         StoreError: the workspace cannot be read; a damaged index file is no error.
     """
-    found = workspace.read(
-        "SELECT kind, n, file, file_sha256, bytes, vectors_digest FROM indexes WHERE space_id = ?",
-        [space.space_id],
-    )
-    if found.empty:
+    record = index_record(workspace, space.space_id)
+    if record is None:
         return Opened()
-    row = found.iloc[0]
     name = f"The index of {space.encoder} layer {space.layer} ({space.pooling})"
-    path = _path(workspace, str(row.file))
+    path = _path(workspace, record.file)
     if not path.is_file():
         return Opened(problem=f"{name} is missing: there is no {FOLDER}/{path.name}.")
     try:
         with wrap_errors(path):
-            index = _read(path, str(row.file_sha256), str(row.kind))
+            index = _read(path, record.file_sha256, record.kind)
     except (StoreError, OSError) as error:
         return Opened(problem=f"{name} cannot be used: {error}")
-    if space.digest is None or row.vectors_digest != space.digest:
+    if space.digest is None or record.vectors_digest != space.digest:
         origin = (
             "by a version that did not note from which vectors"
-            if pd.isna(row.vectors_digest)
+            if record.vectors_digest is None
             else f"from other vectors than are stored now ({len(index):,}, now {space.n:,})"
         )
         return Opened(
             index=index,
-            bytes=int(row.bytes),
-            digest=row.vectors_digest,
+            bytes=record.bytes,
+            digest=record.vectors_digest,
             is_behind=True,
             problem=f"{name} is behind: it was built {origin}.",
         )
-    return Opened(index=index, bytes=int(row.bytes), digest=space.digest)
+    return Opened(index=index, bytes=record.bytes, digest=space.digest)
 
 
 def save_index(workspace: Workspace, space: Space, index: VectorIndex) -> Path | None:
@@ -132,7 +133,7 @@ def clear_leftovers(workspace: Workspace) -> None:
 
 def unnamed_files(workspace: Workspace) -> list[str]:
     """Index files that belong to no space."""
-    named = {_path(workspace, file) for file in workspace.read("SELECT file FROM indexes").file}
+    named = {_path(workspace, file) for file in listed_index_files(workspace)}
     folder = workspace.folder / FOLDER
     return [f"{FOLDER}/{p.name}" for p in sorted(folder.glob("*.faiss")) if p not in named]
 
@@ -140,30 +141,21 @@ def unnamed_files(workspace: Workspace) -> list[str]:
 def _note(
     workspace: Workspace, space: Space, index: VectorIndex, part: Path, path: Path, sha256: str
 ) -> bool:
-    with workspace.database.write() as connection:
-        stored = connection.execute(
-            "SELECT digest FROM spaces WHERE space_id = ?", [space.space_id]
-        ).fetchone()
-        if stored != (space.digest,):
-            return False
-        old = connection.execute(
-            "DELETE FROM indexes WHERE space_id = ? RETURNING file", [space.space_id]
-        ).fetchall()
-        connection.execute(
-            "INSERT INTO indexes (space_id, kind, n, file, file_sha256, bytes, vectors_digest) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                space.space_id,
-                index.kind,
-                len(index),
-                f"{FOLDER}/{path.name}",
-                sha256,
-                part.stat().st_size,
-                space.digest,
-            ],
-        )
-        os.replace(part, path)
-    for (file,) in old:
+    record = IndexRecord(
+        space_id=space.space_id,
+        kind=index.kind,
+        n=len(index),
+        file=f"{FOLDER}/{path.name}",
+        file_sha256=sha256,
+        recall_at_10=math.nan,
+        ms_per_query=math.nan,
+        bytes=part.stat().st_size,
+        vectors_digest=space.digest,
+    )
+    old = note_index(workspace, space, record, lambda: os.replace(part, path))
+    if old is None:
+        return False
+    for file in old:
         if _path(workspace, file) != path:
             with suppress(OSError):  # somebody else has removed it, or will
                 _path(workspace, file).unlink()

@@ -12,6 +12,7 @@ and their neighbours 164; the layout by this start was measured before at 44 s, 
 trustworthiness of 0.93.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -20,13 +21,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.storage.projection_tables import MapQuality, replace_map, stored_map
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import open_index
@@ -138,25 +139,11 @@ def project_space(
         )
     method = "pca" if reason else method
     space = stored.space
-    key = [encoder, space.layer, pooling, method]
-    done = workspace.read(
-        "SELECT n, trustworthiness, seconds FROM projection_quality "
-        "WHERE encoder = ? AND layer = ? AND pooling = ? AND method = ? AND n = ?",
-        [*key, len(stored)],
+    quality = stored_map(
+        workspace, encoder=encoder, layer=space.layer, pooling=pooling, method=method
     )
-    if not done.empty:
-        row = done.iloc[0]
-        return ProjectionReport(
-            encoder=encoder,
-            layer=space.layer,
-            pooling=pooling,
-            method=method,
-            n=int(row.n),
-            trustworthiness=_known(row.trustworthiness),
-            seconds=float(row.seconds),
-            is_new=False,
-            reason=reason,
-        )
+    if quality is not None and quality.n == len(stored):
+        return _report(quality, is_new=False, reason=reason)
     started = time.perf_counter()
     unit = normalise(stored.vectors)
     if method == "umap":
@@ -165,33 +152,32 @@ def project_space(
     else:
         points = np.zeros((len(unit), 2), np.float32) if flat else pca_of(unit)
     score, n_judged = (None, 0) if flat else faithfulness(unit, points)
-    seconds = time.perf_counter() - started
-    table = pa.table({"segment_id": stored.segment_ids, "x": points[:, 0], "y": points[:, 1]})
-    with workspace.database.write() as connection:
-        # Maps of fewer vectors are behind, and what was PCA may stand there by another name.
-        for name in ("projections", "projection_quality"):
-            connection.execute(
-                f"DELETE FROM {name} WHERE encoder = ? AND layer = ? AND pooling = ? "
-                "AND (method = ? OR (method = 'umap' AND ?))",
-                [*key, bool(reason)],
-            )
-        connection.register("points", table)
-        connection.execute(
-            "INSERT INTO projections SELECT ?, ?, ?, ?, segment_id, x, y FROM points", key
-        )
-        connection.execute(
-            "INSERT INTO projection_quality VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [*key, len(unit), score, n_judged, seconds],
-        )
-    return ProjectionReport(
+    quality = MapQuality(
         encoder=encoder,
         layer=space.layer,
         pooling=pooling,
         method=method,
         n=len(unit),
-        trustworthiness=score,
-        seconds=seconds,
-        is_new=True,
+        trustworthiness=math.nan if score is None else score,
+        n_judged=n_judged,
+        seconds=time.perf_counter() - started,
+    )
+    # A map of fewer vectors is behind, and what is PCA now may stand there as UMAP.
+    replaces = ("umap",) if reason else ()
+    replace_map(workspace, quality, stored.segment_ids, points, replaces=replaces)
+    return _report(quality, is_new=True, reason=reason)
+
+
+def _report(quality: MapQuality, *, is_new: bool, reason: str) -> ProjectionReport:
+    return ProjectionReport(
+        encoder=quality.encoder,
+        layer=quality.layer,
+        pooling=quality.pooling,
+        method=quality.method,
+        n=quality.n,
+        trustworthiness=_finite(quality.trustworthiness),
+        seconds=quality.seconds,
+        is_new=is_new,
         reason=reason,
     )
 
@@ -235,7 +221,10 @@ def neighbours(
 
 def umap_of(unit: FloatArray, rows: npt.NDArray[np.int32], distances: FloatArray) -> FloatArray:
     """UMAP coordinates [point, 2] from given neighbours; the same input gives the same map."""
-    import umap  # slow to import: it compiles
+    with warnings.catch_warnings():
+        # Without Tensorflow it lacks a kind of map that is not made here, and says so.
+        warnings.simplefilter("ignore", ImportWarning)
+        import umap  # slow to import: it compiles
 
     model = umap.UMAP(
         n_neighbors=rows.shape[1],
@@ -280,5 +269,5 @@ def _index_of(workspace: Workspace, stored: Embeddings) -> VectorIndex:
     return VectorIndex.build(stored.vectors, stored.segment_ids)
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return None if np.isnan(value) else float(value)

@@ -57,7 +57,7 @@ import pyarrow.parquet as pq
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.models.spec import Role
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 SCENARIOS = ("mixture", "errors", "independent", "gender", "off-domain", "shared")

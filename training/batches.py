@@ -1,7 +1,7 @@
 """The batch of a step as each process reads it: its share, in parts, with targets.
 
-Which clips a step learns from follows from the seed and the step alone. Neither the
-number of processes nor that of parts changes it, only who computes what.
+Which clips a step learns from follows from the seed and the step alone. Neither the number of
+processes nor that of parts changes it, only who computes what.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +20,11 @@ from usad_workbench.training.targets import TargetSource
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class MicroBatch:
-    """What goes through the student at once."""
+    """The pieces that go through the student at once, with their targets."""
 
     pieces: tuple[int, ...]
     domains: tuple[str, ...]
-    """Of each piece."""
+    """The domain of each piece."""
     samples: Tensor
     """What the student hears, shape [clip, sample]."""
     clean: Tensor | None = None
@@ -32,7 +32,7 @@ class MicroBatch:
     n_valid: Tensor
     """Valid samples, shape [clip]."""
     targets: dict[str, LayerFeatures]
-    """By teacher."""
+    """Targets by teacher."""
     counts: bool = True
     """False where this process has no piece for this part; all processes go through the
     student equally often."""
@@ -53,7 +53,7 @@ class MicroBatch:
         ]
 
     def pin_memory(self) -> "MicroBatch":
-        """The same where it can be copied to a device without waiting."""
+        """A copy in pinned memory, from where a device takes it without waiting."""
         return replace(
             self,
             samples=self.samples.pin_memory(),
@@ -62,7 +62,7 @@ class MicroBatch:
         )
 
     def to(self, device: torch.device) -> "MicroBatch":
-        """The same on a device, without waiting for it."""
+        """A copy on a device, which is not waited for."""
         return replace(
             self,
             samples=self.samples.to(device, non_blocking=True),

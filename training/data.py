@@ -1,9 +1,9 @@
 """What is learned from: recordings cut to pieces, at 16 kHz.
 
-Each recording is decoded once and kept on disk, or, where that is too much for the disk,
-at every step. The pieces, resampled to the student's rate, are what the student and every
-teacher hear, so that no teacher knows of a bandwidth that the student never sees. A
-recording that cannot be read is counted and listed, and left out.
+Each recording is decoded once and kept on disk, or, where that is too much for the disk, at every
+step. The pieces, resampled to the student's rate, are what the student and every teacher hear, so
+that no teacher knows of a bandwidth that the student never sees. A recording that cannot be read
+is counted and listed, and left out.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class Audio(Protocol):
     """Where the samples of pieces come from."""
 
     def samples(self, index: int) -> Samples:
-        """Of one piece, float32 at 16 kHz."""
+        """Samples of one piece, float32 at 16 kHz."""
 
 
 class CachedAudio:
@@ -66,7 +66,7 @@ class CachedAudio:
         self.shards = shards
 
     def samples(self, index: int) -> Samples:
-        """Of one piece, float32 at 16 kHz."""
+        """Samples of one piece, float32 at 16 kHz."""
         samples: Samples = self.shards.read(index, ["samples"])["samples"].numpy()
         return samples
 
@@ -78,7 +78,7 @@ class DecodedAudio:
         self.pieces, self.paths = pieces, paths
 
     def samples(self, index: int) -> Samples:
-        """Of one piece, float32 at 16 kHz.
+        """Samples of one piece, float32 at 16 kHz.
 
         Raises:
             AudioError: the file cannot be read there.
@@ -94,7 +94,7 @@ class SelectedAudio:
         self.audio, self.rows = audio, rows
 
     def samples(self, index: int) -> Samples:
-        """Of one piece, float32 at 16 kHz."""
+        """Samples of one piece, float32 at 16 kHz."""
         return self.audio.samples(self.rows[index])
 
 
@@ -114,7 +114,7 @@ class Corpus:
         self.sources = tuple(sources or [0] * len(pieces))
         """Position of each piece's source in the recipe."""
         self.key = key
-        """Of the recordings' content and how they were cut."""
+        """Hash of the recordings' content and of how they were cut."""
 
     def clip(self, index: int) -> Clip:
         """The audio of a piece, float32 at 16 kHz.

@@ -9,7 +9,7 @@ from usad_workbench.training.objective import Loss, Objective
 
 
 class Distiller(nn.Module):
-    """From a part of a batch to its part of the loss."""
+    """The module that a step calls: from a micro-batch to its part of the loss."""
 
     def __init__(self, student: Student, objective: Objective, autocast_bfloat16: bool) -> None:
         super().__init__()

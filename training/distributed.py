@@ -5,7 +5,6 @@ back what they are given.
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from usad_workbench.core.errors import CheckpointError, ConfigError, UsadError
+from usad_workbench.core.parallel import end_process_after
 
 T = TypeVar("T")
 Parallel = Literal["ddp", "fsdp"]
@@ -28,10 +28,8 @@ _LET_GO_S = 1.0
 
 They outlive the group, as caches of DDP and FSDP hold it, and announce a collective before
 they let go of its tensors, for which they need the interpreter: one that comes to it after
-the interpreter has ended aborts the process (pytorch issue 190489). Measured with two
-processes of FSDP, one core each, and gloo's threads at idle priority: without the wait 11 of
-30 runs ended so, with it 0 of 24. A barrier in its place made it worse, 15 of 24 at ordinary
-priority where 0 of 123 had failed: its work holds on to the one before it.
+the interpreter has ended aborts the process (pytorch issue 190489). How often:
+``docs/training.md``, "What was tried".
 """
 
 
@@ -122,12 +120,11 @@ def _end_with_launcher() -> None:
         return
     launcher = os.getppid()
 
-    def watch() -> None:
+    def wait() -> None:
         while os.getppid() == launcher:
             time.sleep(1.0)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    end_process_after(wait)
 
 
 def wrap_model(

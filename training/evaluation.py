@@ -36,6 +36,7 @@ from usad_workbench.core.probes import ProbeName, ProbeResult, evaluate_best_lay
 from usad_workbench.core.probes.metrics import check_metric
 from usad_workbench.core.storage.equal_content import CONTENT_COLUMN
 from usad_workbench.core.storage.table_file import read_table, require_columns
+from usad_workbench.core.storage.task_file import read_tasks
 from usad_workbench.training.recipe import EvaluationRecipe
 
 logger = logging.getLogger(__name__)
@@ -184,8 +185,8 @@ def load_evaluation(recipe: EvaluationRecipe, n_layers: int) -> Evaluation:
     clips = _read_table(manifest, CLIP_COLUMNS)
     files = [manifest.parent / path for path in clips.path]
     clips[CONTENT_COLUMN] = [sha256_of_file(file) if file.is_file() else None for file in files]
-    rows = _read_table(_path(recipe.tasks, "tasks.csv"), TASK_COLUMNS).to_dict("records")
-    chosen = choose_rows([{str(k): v for k, v in row.items()} for row in rows], recipe.names)
+    rows = read_tasks(_path(recipe.tasks, "tasks.csv"))
+    chosen = choose_rows(rows, recipe.names)
     wanted = [thin_task(make_task(row, clips), recipe.max_clips) for row in chosen]
     paths = dict(zip(clips.clip_id, clips.path, strict=True))
     decoded: dict[str, Clip] = {}
@@ -211,8 +212,8 @@ def task_domains(recipe: EvaluationRecipe) -> dict[str, str]:
     Raises:
         ConfigError: a file or column that is not there.
     """
-    table = _read_table(_path(recipe.tasks, "tasks.csv"), TASK_COLUMNS)
-    return dict(zip(table.task, table.domain.fillna(""), strict=True))
+    rows = read_tasks(_path(recipe.tasks, "tasks.csv"))
+    return {row["task"]: row["domain"] for row in rows}
 
 
 def thin_task(task: Task, max_clips: int) -> Task:

@@ -1,12 +1,11 @@
 """Reads batches ahead of the training, in processes of their own where wanted.
 
-Audio, augmentation and cached targets are read in the background. Teachers that run at
-every step do so in the training process, on its device. A step's batch follows from the
-seed and the step alone, whoever reads it.
+Audio, augmentation and cached targets are read in the background. Teachers that run at every step
+do so in the training process, on its device. A step's batch follows from the seed and the step
+alone, whoever reads it.
 """
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -35,12 +34,12 @@ class Batch:
     """A step's batch as one training process has it."""
 
     pieces: tuple[int, ...]
-    """Of all processes."""
+    """Pieces of all processes."""
     parts: tuple[MicroBatch, ...]
-    """Of this one."""
+    """Micro-batches of this process."""
 
     def pin_memory(self) -> "Batch":
-        """The same where it can be copied to a device without waiting; torch calls this."""
+        """A copy in pinned memory, from where a device takes it without waiting; torch calls this."""
         return replace(self, parts=tuple(part.pin_memory() for part in self.parts))
 
 
@@ -105,7 +104,7 @@ class Loader:
 
 def _end_with_parent(worker: int) -> None:
     # torch's own watch looks between two batches only: one that waits to hand over never does.
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 class _Reader(Dataset[Batch | UsadError]):

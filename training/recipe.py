@@ -1,7 +1,7 @@
 """Recipes: one TOML file that says everything about a run.
 
-Each dataclass is one table of the file. Bounds of a number stand beside it and are compared
-when a file is read, checks of several keys sit in their table, between tables in ``Recipe``.
+Each dataclass is one table of the file. Bounds of a number stand beside it and are compared when
+a file is read, checks of several keys sit in their table, between tables in ``Recipe``.
 """
 
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class TeacherRecipe:
     """One teacher; ``[[teachers]]``."""
 
     name: str
-    """As in ``usad encoders list``."""
+    """A name of ``usad encoders list``."""
     domain: str
     """The domain that it is the specialist of; ``all`` for a teacher of several."""
     target: Literal["auto", "ffn", "block", "output"] = "auto"
@@ -57,7 +57,7 @@ class SourceRecipe:
     """CSV with the columns clip_id, path, domain, paths relative to its folder; or a folder
     of audio. Relative to the current folder."""
     domain: str = ""
-    """Of a folder's files and of a manifest's rows that name none; rows of other domains
+    """Domain of a folder's files and of a manifest's rows that name none; rows of other domains
     are left out, so that a manifest can be named once per domain, each with its share."""
     share: NotNegative = 0.0
     """Relative seconds of audio, by repeating or leaving out; all sources or none have one.
@@ -157,14 +157,14 @@ class OptimiserRecipe:
     beta1: Decay = 0.9
     beta2: Decay = 0.98
     weight_decay: NotNegative = 0.01
-    """Of matrices; not of biases and norms."""
+    """Decay of matrices; biases and norms have none."""
     clip_norm: Positive = 1.0
     """The gradient's norm is cut to this."""
     accumulate: Annotated[int, Between(1, 100_000)] = 1
     """Parts that a batch goes through the student in, for less memory; the loss and the
     gradient stay those of the whole batch."""
     ema_decay: Decay = 0.0
-    """Of the average of the student's weights, which is then what is kept: average = decay
+    """Decay of the average of the student's weights, which is then what is kept: average = decay
     average + (1 - decay) weights after each step. None where 0, as in the papers."""
 
     def __post_init__(self) -> None:
@@ -183,7 +183,7 @@ class RunRecipe:
     device: str = "cpu"
     """A torch device; with several processes each takes the one of its LOCAL_RANK."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the student's matrix products; weights and loss are float32."""
+    """Precision of the student's matrix products; weights and loss are float32."""
     log_every: Steps = 10
     """Steps between two lines of the log; each line is the mean since the one before."""
     checkpoint_every: Steps = 500
@@ -218,12 +218,12 @@ class EvaluationRecipe:
     names: tuple[str, ...] = ()
     """Which of the tasks; all where empty."""
     layers: tuple[Annotated[int, Between(-1000, 1000)], ...] = (-1,)
-    """Of the student; with several, the layer is chosen on the training folds."""
+    """Layers of the student; with several, the layer is chosen on the training folds."""
     protocols: tuple[Literal["knn", "linear"], ...] = ("knn", "linear")
     max_clips: Annotated[int, Between(2, 10**9)] = 100
     """Clips of a task, taken in turn from each cluster, the same ones in every run."""
     max_clip_s: Seconds = 10.0
-    """Of a longer clip only this much is heard, from its beginning."""
+    """Seconds from its beginning that are heard of a longer clip."""
 
     def __post_init__(self) -> None:
         if not (self.layers and self.protocols):
@@ -256,9 +256,9 @@ class Recipe:
     """One stage of distillation."""
 
     name: str
-    """Of the student."""
+    """Name of the student."""
     licence: str = "Apache-2.0"
-    """Of its weights; a teacher that forbids commercial use has the last word."""
+    """Licence of its weights; a teacher that forbids commercial use has the last word."""
     stage: Annotated[int, Between(1, 1000)] = 1
     """1 distils specialists, 2 supervised encoders into a student of stage 1 (or, with an
     empty ``start.student``, from scratch: the paper's comparison). Recorded with the

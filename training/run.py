@@ -1,8 +1,8 @@
 """``train``: from a recipe to a trained student.
 
 A run folder holds ``recipe.toml`` (as given), ``recipe.json`` (resolved), ``run.json``
-(provenance: teachers, data, versions), ``log.jsonl``, ``checkpoints/step-N`` and, at the
-end, ``student``: the half-precision weights without heads that one passes on.
+(provenance: teachers, data, versions), ``log.jsonl``, ``checkpoints/step-N`` and, at the end,
+``student``: the half-precision weights without heads that one passes on.
 """
 
 import logging
@@ -80,7 +80,7 @@ class TrainResult:
     """The run's folder."""
     step: int
     loss: float
-    """Of the last step."""
+    """Loss of the last step."""
     checkpoint: str
     """The folder of the last checkpoint."""
     failed: tuple[tuple[str, str], ...] = ()

@@ -47,7 +47,7 @@ class RunLog:
         self._norm = 0.0
 
     def open(self, step: int, window: Mapping[str, Any] | None = None) -> None:
-        """Starts a log, or cuts one off behind the step that a run goes on from.
+        """Starts a log, or cuts one off behind the step that a run resumes from.
 
         Args:
             step: Later lines are deleted; all of them where 0.

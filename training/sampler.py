@@ -1,9 +1,9 @@
 """Which pieces make up the batch of a step.
 
-A pure function of the seed and the step, so that a run that goes on sees what it would
-have seen. Every epoch has as many batches as any other, so the epoch of a step is a
-division, and only one epoch is ever held. Batches are counted in seconds of audio,
-padding included, and hold pieces of similar length.
+A pure function of the seed and the step, so that a run that goes on sees what it would have seen.
+Every epoch has as many batches as any other, so the epoch of a step is a division, and only one
+epoch is ever held. Batches are counted in seconds of audio, padding included, and hold pieces of
+similar length.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 BUCKET_RATIO = 1.1
-"""Of the lengths in a bucket: at most a tenth of a piece is padded, but for leftovers."""
+"""Ratio of the lengths in a bucket: at most a tenth of a piece is padded, but for leftovers."""
 _MIN_DRAWN = 8.0
 """Pieces of a stratum drawn in an epoch: fewer are joined with longer ones, as counts are
 whole numbers and a stratum of which none is ever drawn would never be learned from."""

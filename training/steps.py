@@ -23,7 +23,7 @@ class RunProgress:
     wall_s: float = 0.0
     """Seconds of work, those before a resume included."""
     loss: float = math.nan
-    """Of the last step whose values were read."""
+    """Loss of the last step whose values were read."""
     n_unreadable: int = 0
     """Clips that steps went without, as they could not be decoded."""
     n_left_out: int = 0
@@ -65,7 +65,7 @@ class StepRecord:
     step: int
     """From 0."""
     norm: Tensor
-    """Of the whole gradient, before it is cut."""
+    """Norm of the whole gradient, before it is cut."""
     parts: tuple[MicroBatchRecord, ...]
 
 

@@ -1,9 +1,8 @@
 """Targets: what the teachers say about each piece, computed once or at every step.
 
-Both ways give the objective the same numbers: what is not kept is rounded to half
-precision too. A piece whose targets half precision cannot hold (or that are no numbers) has no
-frames of that teacher: it is named, and the other teachers teach it, up to a limit of the
-recipe.
+Both ways give the objective the same numbers: what is not kept is rounded to half precision too.
+A piece whose targets half precision cannot hold (or that are no numbers) has no frames of that
+teacher: it is named, and the other teachers teach it, up to a limit of the recipe.
 """
 
 import hashlib
@@ -37,7 +36,7 @@ PieceName = tuple[str, float]
 """The clip_id and start in seconds of a piece."""
 _STATISTICS_BATCH = 32
 MIN_RELATIVE_STD = 0.01
-"""Of the mean deviation of a layer: dimensions that hardly move are not blown up."""
+"""Floor of a deviation, in mean deviations of its layer: still dimensions are not blown up."""
 
 
 class TargetSource(Protocol):
@@ -58,7 +57,7 @@ class OnlineTargets:
         kind: TargetKind,
         max_left_out: int = 0,
     ) -> None:
-        """A teacher.
+        """Takes a teacher and what is asked of it.
 
         Args:
             encoder: The teacher.

@@ -68,7 +68,7 @@ class TrainableState:
         return student, heads
 
     def optimizer_state(self) -> dict[str, dict[str, Tensor]]:
-        """What else a run needs to go on, by file; to be called by all processes."""
+        """What else a run needs to be resumed, by file; to be called by all processes."""
         state = {
             f"{name}:{key}": value
             for name, parameter in self.parameters.items()
@@ -80,7 +80,7 @@ class TrainableState:
         return files
 
     def restore(self, described: StudentFolder) -> None:
-        """Goes on from a checkpoint, whatever number of processes wrote it.
+        """Takes up the state of a checkpoint, whatever number of processes wrote it.
 
         Raises:
             CheckpointError: damaged, or of another architecture.

@@ -1,13 +1,13 @@
 """The loop of one run: batches, steps, log and checkpoints.
 
-Everything random in a step follows from the seed, the step's number and which part of
-the batch a process has in hand; no state of a generator has to be kept. So a run that
-goes on from a checkpoint gives the losses that it would have given, and any number of
-processes and parts gives those of one (but for dropout, whose masks are the parts' own).
+Everything random in a step follows from the seed, the step's number and which part of the batch a
+process has in hand; no state of a generator has to be kept. So a run that goes on from a
+checkpoint gives the losses that it would have given, and any number of processes and parts gives
+those of one (but for dropout, whose masks are the parts' own).
 
-A step does not wait for the device: on an accelerator its values are read where a line
-of the log or a checkpoint needs them. A loss that is not finite is then found some steps
-late, but always named with its own step and clips, and before anything is written.
+A step does not wait for the device: on an accelerator its values are read where a line of the log
+or a checkpoint needs them. A loss that is not finite is then found some steps late, but always
+named with its own step and clips, and before anything is written.
 """
 
 import math
@@ -103,7 +103,7 @@ class Trainer:
         self.state.n_left_out = self._n_cached_out
 
     def run(self, progress: Progress = no_progress) -> Path:
-        """Trains to the last step; the last checkpoint.
+        """Trains to the last step; returns the folder of the last checkpoint.
 
         Raises:
             TrainingError: a loss or gradient that is not finite, naming the clips.
@@ -136,7 +136,7 @@ class Trainer:
         return checkpoint
 
     def step(self) -> float:
-        """One step of the optimiser; the learning rate. Values wait for ``read``."""
+        """Makes one step of the optimiser and returns its learning rate; values wait for ``read``."""
         optimiser, step = self.recipe.optimiser, self.state.step
         rate = learning_rate(
             step,
@@ -154,7 +154,7 @@ class Trainer:
         return rate
 
     def backward(self, parts: Sequence[MicroBatch]) -> list[MicroBatchRecord]:
-        """Adds the gradient of a batch; what its parts in this process came to."""
+        """Adds the gradient of a batch; returns what its micro-batches in this process came to."""
         # Sums over the frames of all parts and processes are divided by all their frames.
         counts = [self.distiller.count_frames(part) * part.counts for part in parts]
         n_frames = self.world.sum(torch.stack(counts).sum(0))
@@ -193,7 +193,7 @@ class Trainer:
             self.state.loss = of_step.loss
 
     def _left_out(self) -> dict[str, list[PieceName]]:
-        """By teacher that runs at every step, what it does not teach; in all processes."""
+        """What each teacher that runs at every step does not teach; to be called by all processes."""
         mine = {name: source.left_out for name, source in self._online.items()}
         given = self.world.gather(mine)
         return {name: sorted(set().union(*(each[name] for each in given))) for name in mine}

@@ -4,7 +4,6 @@ Every step does what is missing and nothing twice, so the same call after a cras
 after another encoder was fetched, finishes the work.
 """
 
-import csv
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ from usad_workbench.core.encoders.registry import encoder_status, setup_encoders
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.task_file import read_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.files import clear_leftovers
 from usad_workbench.indexes.projection import project
@@ -48,8 +48,7 @@ def run_demo(folder: str | Path, progress: Progress = no_progress) -> DemoReport
     source = sample_data_folder()
     report = import_clips(workspace, read_manifest(source / "manifest.csv"), progress=progress)
     failed = list(report.failed)
-    with (source / "tasks.csv").open(newline="", encoding="utf-8") as file:
-        set_tasks(workspace, list(csv.DictReader(file)))
+    set_tasks(workspace, read_tasks(source / "tasks.csv"))
     failed += _embed_all(workspace, progress)
     _index_and_project(workspace, progress)
     present = workspace.embedded(None)

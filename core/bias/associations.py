@@ -1,10 +1,9 @@
 """Associations: do two groups of clips lie nearer to one of two attributes?
 
-The effect size of WEAT and SpEAT with clusters as units: s is averaged per cluster first,
-and permutations exchange whole clusters. With clips exchanged, a null of 8 speakers per
-group and 25 clips each rejects at 24% instead of 5%. Standard deviations have one degree
-of freedom taken off (ddof 1, as in SpEAT's code; the package wefe takes 0). The test is
-two-sided.
+The effect size of WEAT and SpEAT with clusters as units: s is averaged per cluster first, and
+permutations exchange whole clusters. With clips exchanged, a null of 8 speakers per group and 25
+clips each rejects at 24% instead of 5%. Standard deviations have one degree of freedom taken off
+(ddof 1, as in SpEAT's code; the package wefe takes 0). The test is two-sided.
 """
 
 import math
@@ -60,7 +59,7 @@ class AssociationResult:
     p_value: float
     """Two-sided, permutation of clusters."""
     d_raw: float
-    """The same without centring, as published."""
+    """Effect size without centring, as published."""
     n_x: int
     n_y: int
     """Clusters of each target."""
@@ -197,7 +196,7 @@ class AssociationInheritance:
     """How the student's effects follow those of another encoder, over tests."""
 
     slope: float
-    """Of student d on the other's d, through the origin."""
+    """Slope of the student's d on the other's d, through the origin."""
     sign_agreement: float
     """Share of tests with the same sign."""
     n_tests: int
@@ -206,7 +205,7 @@ class AssociationInheritance:
 def association_inheritance(
     student: Sequence[float] | Matrix, other: Sequence[float] | Matrix
 ) -> AssociationInheritance:
-    """Compare the one of a teacher with those of controls: alone it shows no inheritance.
+    """How a student's effects follow another encoder's; a teacher's alone shows no inheritance.
 
     Args:
         student: Effect sizes `[test]`.
@@ -218,6 +217,7 @@ def association_inheritance(
 
     >>> association_inheritance([1.0, -1.0], [0.5, -0.5]).slope
     2.0
+
     """
     s, t = np.asarray(student, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if s.shape != t.shape or s.ndim != 1:

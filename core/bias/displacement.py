@@ -1,12 +1,12 @@
 """How far a known change of the sound moves an embedding, and whose profile that is.
 
-``displacement`` is in units of the within-class spread: 1 means that the change moves a
-clip as far as another clip of its class lies. ``invariance`` is the ratio form
-``1 - E|f(x) - f(x')|² / E|f(x) - f(x_j)|²`` with x_j any other clip of the domain.
+``displacement`` is in units of the within-class spread: 1 means that the change moves a clip as
+far as another clip of its class lies. ``invariance`` is the ratio form ``1 - E|f(x) - f(x')|² /
+E|f(x) - f(x_j)|²`` with x_j any other clip of the domain.
 
-Intervals leave out one cluster after the other, from the changed clips and from the clips
-that give the spread. The cluster bootstrap would be wrong here: a clip drawn twice lies at
-no distance from itself, which shortens the spread.
+Intervals leave out one cluster after the other, from the changed clips and from the clips that
+give the spread. The cluster bootstrap would be wrong here: a clip drawn twice lies at no distance
+from itself, which shortens the spread.
 """
 
 import math
@@ -32,7 +32,7 @@ from usad_workbench.core.similarity.resampling import MIN_CLUSTERS, too_few_clus
 FLOOR = 1e-3
 """A thousandth of the within-class spread is no movement: profiles are logarithms."""
 MIN_CONTROLS = 2
-"""With one control the spread between controls is unknown."""
+"""Fewer controls have no spread between them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -67,7 +67,7 @@ class Sensitivity:
 
     @property
     def profile_left_out(self) -> Matrix:
-        """The same without each cluster in turn `[cluster, intervention]`."""
+        """The profile without each cluster in turn `[cluster, intervention]`."""
         return _log(self.displacement_left_out)
 
     def limits(self, confidence: float = 0.95) -> tuple[Matrix, Matrix, str]:
@@ -88,7 +88,7 @@ class Sensitivity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Excess:
-    """A value of the student above the same of the controls."""
+    """A value of the student minus the mean of the controls' values."""
 
     value: float
     controls: float

@@ -1,11 +1,11 @@
 """Errors of a student beside those of a teacher: same clips wrong, same wrong answers.
 
-Two encoders that find the same clips hard agree in their errors without either having
-copied the other (kappa 0.36 from shared difficulty alone), so a consistency is evidence of
-inheritance only above that of controls: ``excess_consistency``.
+Two encoders that find the same clips hard agree in their errors without either having copied the
+other (kappa 0.36 from shared difficulty alone), so a consistency is evidence of inheritance only
+above that of controls: ``excess_consistency``.
 
-Rightness comes as `[clip]` or `[seed, clip]` from probes of one protocol on the same folds;
-seeds are averaged. Intervals draw whole clusters.
+Rightness comes as `[clip]` or `[seed, clip]` from probes of one protocol on the same folds; seeds
+are averaged. Intervals draw whole clusters.
 """
 
 import math
@@ -77,7 +77,7 @@ class SharedConfusions:
     observed: float
     """Share of same answers where both are wrong."""
     expected: float
-    """The same if answers were independent within each true class."""
+    """The expected share if answers were independent within each true class."""
     n_clips: float
     """Clips that both get wrong, mean over seeds."""
     n_clusters: int

@@ -1,9 +1,9 @@
 """Neighbourhood health: hubs, label purity, and neighbours from other domains.
 
-Embeddings are centred on the clips that are searched, then compared by cosine. Without
-centring a common offset makes hubs of its own: skewness 8.6 where it is 0.3 (Gaussian, 768
-dims, 2000 clips). Skewness grows with dims, n and falls with k: compare encoders on the
-same clips, with the same k and metric, as one call per encoder on one selection does.
+Embeddings are centred on the clips that are searched, then compared by cosine. Without centring a
+common offset makes hubs of its own: skewness 8.6 where it is 0.3 (Gaussian, 768 dims, 2000
+clips). Skewness grows with dims, n and falls with k: compare encoders on the same clips, with the
+same k and metric, as one call per encoder on one selection does.
 """
 
 import math
@@ -51,7 +51,7 @@ class Hubness:
     """Share of all occurrences that would have to move for all clips to be equal, [0, 1)."""
     max_occurrence: int
     interval: Interval
-    """Of the skewness, delete-one-cluster jackknife."""
+    """Interval of the skewness, delete-one-cluster jackknife."""
 
 
 def centred_neighbours(x: Vectors, k: int = DEFAULT_K, clusters: Ids | None = None) -> Indices:

@@ -1,18 +1,17 @@
 """Nuisance factors: what can be read from embeddings that should not decide anything.
 
-Folds keep clusters whole. With random folds a probe recognises the speaker: 0.60 for a
-gender that is nowhere in the data (200 speakers), 0.51 here. What remains is compared to
-two sets of other labels, on the same folds:
+Folds keep clusters whole. With random folds a probe recognises the speaker and finds what is
+nowhere in the data. What remains is compared to two sets of other labels, on the same folds:
 
 - control labels, constant per cluster and random across clusters: score minus their mean
   is the selectivity (Hewitt and Liang 2019, arXiv:1909.03368);
 - a permutation null: the control labels again where clusters have one level each, and
   labels exchanged within clusters where they vary.
 
-Clusters change labels only within a test fold. So every labelling has the class sizes of
-the true one in every fold, and one reduction of the embeddings serves all of them. Free
-exchange would leave the folds unstratified for the null alone, which then falls below the
-level of a stratified probe and rejects too often.
+Clusters change labels only within a test fold. So every labelling has the class sizes of the true
+one in every fold, and one reduction of the embeddings serves all of them. Free exchange would
+leave the folds unstratified for the null alone, which then falls below the level of a stratified
+probe and rejects too often.
 """
 
 import math

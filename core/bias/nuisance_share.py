@@ -1,10 +1,10 @@
 """How much of a similarity a nuisance carries: what is lost when both sides forget it.
 
-The factor is erased from both encoders (LEACE), and they are compared again on the same
-clips. Nothing is read from what is left, so the eraser is fitted on the clips themselves;
-one decomposition of an encoder serves every factor. LEACE takes whole directions, also for
-labels that hardly lean on any, and more for more levels: ``by_chance`` is the same with the
-labels of other clusters, and what counts is the share above it.
+The factor is erased from both encoders (LEACE), and they are compared again on the same clips.
+Nothing is read from what is left, so the eraser is fitted on the clips themselves; one
+decomposition of an encoder serves every factor. LEACE takes whole directions, also for labels
+that hardly lean on any, and more for more levels: ``by_chance`` is the same with the labels of
+other clusters, and what counts is the share above it.
 """
 
 import math
@@ -37,7 +37,7 @@ class NuisanceShare:
 
     similarity: float
     after: float
-    """With the factor erased from both."""
+    """Debiased CKA with the factor erased from both."""
     share: float
     """1 - after / similarity; NaN where ``reason`` says why."""
     ci_low: float
@@ -72,7 +72,7 @@ class ErasedPair:
         return np.asarray(self._left * self._sizes)
 
     def without(self, concept: Matrix) -> Matrix:
-        """The same after LEACE fitted on these clips `[clip, axis]`.
+        """The rows after LEACE fitted on these clips `[clip, axis]`.
 
         With x = U S V', W = (cov x)^(-1/2) turns x into U, and the projector of LEACE is that
         on the columns of U'z: what is left is U (1 - Q Q') S.

@@ -1,9 +1,9 @@
 """Shortcuts: do clips lie together for how they were recorded rather than for what they hold?
 
 Neighbours of other clusters are looked at. A corpus that has only some of the labels makes
-same-corpus neighbours by content alone; so the null exchanges the attribute between
-clusters of the same label (or between clips of a cluster, where it varies there), which
-leaves that much in place. What is above the null is not content as far as labels tell.
+same-corpus neighbours by content alone; so the null exchanges the attribute between clusters of
+the same label (or between clips of a cluster, where it varies there), which leaves that much in
+place. What is above the null is not content as far as labels tell.
 """
 
 from dataclasses import dataclass
@@ -41,12 +41,12 @@ class ShortcutResult:
     """Share of neighbours with the clip's class; of values, Moran's I of their ranks: the
     mean product of a clip's rank and the mean rank of its neighbours, about 1 where equal."""
     null: float
-    """The same with the attribute exchanged among clips of the same label, mean."""
+    """Mean agreement with the attribute exchanged among clips of the same label."""
     excess: float
     """Value minus null."""
     ci_low: float
     ci_high: float
-    """Of the excess, 95% bootstrap over clusters, neighbours as they are."""
+    """Interval of the excess, 95% bootstrap over clusters, neighbours as they are."""
     p_value: float
     """One-sided, permutation of whole clusters, or within clusters where it varies there."""
     n_clips: int

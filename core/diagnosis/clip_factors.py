@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from usad_workbench.core.arrays import Indices
 from usad_workbench.core.audio.reading import read_audio
@@ -22,6 +21,7 @@ from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.storage.clip_audio import unchanged
+from usad_workbench.core.storage.diagnosis_tables import add_loudness, stored_loudness
 
 CONTINUOUS = ("duration_s", "source_sample_rate_hz", "loudness_db")
 BOOKKEEPING = frozenset(
@@ -43,7 +43,6 @@ BOOKKEEPING = frozenset(
     ]
 )
 MIN_LEVELS, MAX_LEVELS = 2, 20
-LOUDNESS_TABLE = "clip_loudness"
 MAX_DECODED_S = 7200.0
 """More audio than two hours is not decoded for its loudness."""
 
@@ -112,32 +111,18 @@ def loudness_db(data: DiagnosisData) -> "pd.Series[float]":
     ``clip_loudness``; what has no level is asked for again.
     """
     workspace, clips = data.workspace, data.clips
-    tables = set(workspace.read("SHOW TABLES").iloc[:, 0])
-    known: dict[str, float] = {}
-    if LOUDNESS_TABLE in tables:
-        table = workspace.read(f"FROM {LOUDNESS_TABLE} WHERE NOT isnan(loudness_db)")
-        known = dict(zip(table.clip_id, table.loudness_db.astype(float), strict=True))
-    missing = clips[~clips.clip_id.isin(list(known))]
+    levels = stored_loudness(workspace)
+    missing = clips[~clips.clip_id.isin(list(levels))]
     missing = missing[missing.path.astype(bool)]
     if len(missing) and missing.duration_s.sum() <= MAX_DECODED_S:
         asked = zip(missing.clip_id, missing.path, missing.audio_sha256, strict=True)
-        levels = {one: _level(workspace.audio_path(path), sha256) for one, path, sha256 in asked}
-        new = {one: level for one, level in levels.items() if not np.isnan(level)}
-        known |= new
-        rows = pa.table(
-            {
-                "clip_id": pa.array(list(new), pa.string()),
-                "loudness_db": pa.array(list(new.values()), pa.float64()),
-            }
-        )
-        with workspace.database.write() as connection:
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {LOUDNESS_TABLE} (clip_id VARCHAR, loudness_db DOUBLE)"
-            )
-            connection.register("new_loudness", rows)
-            connection.execute(f"INSERT INTO {LOUDNESS_TABLE} SELECT * FROM new_loudness")
-            connection.unregister("new_loudness")
-    return clips.clip_id.map(known).astype(float)
+        measured = {
+            clip_id: _level(workspace.audio_path(path), sha256) for clip_id, path, sha256 in asked
+        }
+        new = {clip_id: level for clip_id, level in measured.items() if not np.isnan(level)}
+        add_loudness(workspace, new)
+        levels |= new
+    return clips.clip_id.map(levels).astype(float)
 
 
 def continuous_columns(data: DiagnosisData) -> pd.DataFrame:

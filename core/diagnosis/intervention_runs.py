@@ -38,6 +38,7 @@ from usad_workbench.core.interventions.table import CHANGES_VERSION
 from usad_workbench.core.parallel import process_pool
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.storage.clip_audio import unchanged
+from usad_workbench.core.storage.diagnosis_tables import replace_interventions, stored_interventions
 from usad_workbench.core.storage.spaces import CODE_VERSION as EMBEDDING_VERSION
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -48,11 +49,6 @@ PORTION_CLIPS = 6
 CODE_VERSION = f"{EMBEDDING_VERSION}.{CHANGES_VERSION}"
 NOT_MEASURED = "not measured: no audio or no encoder"
 _POLL_S = 0.5
-_COLUMNS = (
-    "encoder VARCHAR, layer INTEGER, intervention VARCHAR, strength DOUBLE, clip_id VARCHAR, "
-    "displacement DOUBLE, cosine DOUBLE, code_version VARCHAR, weights_sha256 VARCHAR, seed BIGINT"
-)
-"""``displacement`` is |f(x) - f(x')| as the encoder gives it; panels divide by a spread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -297,27 +293,15 @@ def _distances(
 def _store(
     workspace: Workspace, table: pa.Table, encoder: str, ids: Sequence[str], job: _Job
 ) -> None:
-    with workspace.database.write() as connection:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS interventions ({_COLUMNS})")
-        connection.execute(
-            "DELETE FROM interventions WHERE encoder = ? AND seed = ? AND list_contains(?, clip_id)",
-            [encoder, job.seed, list(ids)],
-        )
-        connection.register("portion", table)
-        connection.execute("INSERT INTO interventions SELECT * FROM portion")
-        connection.unregister("portion")
+    replace_interventions(workspace, table, encoder=encoder, seed=job.seed, clip_ids=ids)
 
 
 def _stored(
     workspace: Workspace, weights: Mapping[str, str], clips: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
     """Rows of this sample, made with these weights, this seed and this code."""
-    if "interventions" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
-        return pd.DataFrame(columns=[one.split()[0] for one in _COLUMNS.split(", ")])
-    rows = workspace.read(
-        "SELECT * FROM interventions WHERE code_version = ? AND seed = ? "
-        "AND list_contains(?, clip_id)",
-        [CODE_VERSION, seed, clips.clip_id.tolist()],
+    rows = stored_interventions(
+        workspace, seed=seed, code_version=CODE_VERSION, clip_ids=clips.clip_id.tolist()
     )
     return rows[rows.weights_sha256 == rows.encoder.map(weights)]
 

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import Panel, PanelRow
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.storage.diagnosis_tables import (
+    LLM_KEYS,
+    replace_llm_results,
+    stored_llm_results,
+)
 from usad_workbench.core.storage.table_file import read_table, require_columns
 from usad_workbench.core.storage.workspace import Workspace
 
 NAME = "llm"
-TABLE = "llm_results"
-KEYS = ("encoder", "benchmark", "task", "metric")
 NO_INTERVAL = "imported without clips: no interval"
 
 
@@ -56,45 +58,33 @@ def import_llm_results(workspace: Workspace, path: str | Path) -> int:
             row twice.
     """
     rows = _read(Path(path))
-    with workspace.database.write() as connection:
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {TABLE} (encoder VARCHAR, benchmark VARCHAR, "
-            "task VARCHAR, metric VARCHAR, value DOUBLE)"
-        )
-        connection.register("new_rows", pa.Table.from_pandas(rows, preserve_index=False))
-        keys = ", ".join(KEYS)
-        connection.execute(f"DELETE FROM {TABLE} WHERE ({keys}) IN (SELECT ({keys}) FROM new_rows)")
-        connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM new_rows")
-        connection.unregister("new_rows")
+    replace_llm_results(workspace, rows)
     return len(rows)
 
 
 def _read(path: Path) -> pd.DataFrame:
     read = read_table(path)
-    require_columns(read, (*KEYS, "value"))
+    require_columns(read, (*LLM_KEYS, "value"))
     faults = [
         f"Row {row.number} of {path} cannot be used. {row.fault}" for row in read.rows if row.fault
     ]
     if faults:
         raise ConfigError(faults[0])
-    table = pd.DataFrame([row.cells for row in read.rows], columns=[*KEYS, "value"])
+    table = pd.DataFrame([row.cells for row in read.rows], columns=[*LLM_KEYS, "value"])
     value = pd.to_numeric(table["value"], errors="coerce")
     if table.isna().to_numpy().any() or not value.map(math.isfinite).all():
         raise ConfigError(
             f"{path} has a row without a value or a name, expected all of {', '.join(table)}."
         )
-    if table.duplicated(list(KEYS)).any():
-        twice = table[table.duplicated(list(KEYS))].iloc[0]
-        raise ConfigError(f"{path} has {'/'.join(twice[list(KEYS)])} twice, expected it once.")
+    if table.duplicated(list(LLM_KEYS)).any():
+        twice = table[table.duplicated(list(LLM_KEYS))].iloc[0]
+        raise ConfigError(f"{path} has {'/'.join(twice[list(LLM_KEYS)])} twice, expected it once.")
     return table.assign(value=value)
 
 
 def llm_panel(data: DiagnosisData) -> Panel | None:
     """The student beside every other encoder with the same rows; none without imported rows."""
-    tables = set(data.workspace.read("SHOW TABLES").iloc[:, 0])
-    if TABLE not in tables:
-        return None
-    stored = data.workspace.read(f"SELECT * FROM {TABLE} ORDER BY benchmark, task, encoder")
+    stored = stored_llm_results(data.workspace)
     mine = stored[stored.encoder == data.student]
     others = stored[stored.encoder != data.student]
     pairs = mine.merge(others, on=["benchmark", "task", "metric"], how="left")

@@ -40,6 +40,7 @@ from usad_workbench.core.storage.clip_vectors import (
 )
 from usad_workbench.core.storage.roles import encoder_roles
 from usad_workbench.core.storage.rows import write_rows
+from usad_workbench.core.storage.similarity_tables import replace_clip_similarities
 from usad_workbench.core.storage.workspace import Workspace
 
 MEASURES: tuple[Measure, ...] = ("debiased_linear_cka", "mutual_knn")
@@ -244,14 +245,13 @@ class _Job:
             for a, x in mine.items()
             for b, y in theirs.items()
         ]
-        with self.workspace.database.write() as connection:
-            connection.execute(
-                "DELETE FROM clip_teacher_similarity WHERE student = ? AND teacher = ? AND "
-                "clip_id IN (SELECT clip_id FROM clips WHERE domain = ?)",
-                [self.student, name, domain],
-            )
-            connection.register("rows", pa.concat_tables(parts))
-            connection.execute("INSERT INTO clip_teacher_similarity SELECT * FROM rows")
+        replace_clip_similarities(
+            self.workspace,
+            pa.concat_tables(parts),
+            student=self.student,
+            teacher=name,
+            domain=domain,
+        )
 
     def _fingerprint(self, name: str) -> str:
         """Names what a pair's values were computed from: vectors, clips, clusters, settings."""

@@ -1,10 +1,10 @@
 """What an encoder costs: parameters, operations and time per second of audio.
 
-Operations are counted while real clips pass through, by the dispatcher of torch: matrix
-products and convolutions, two for each multiply-add. Attention and recurrent layers are made
-to run as plain matrix products for the count, since fused kernels are not counted; Fourier
-transforms, norms and activations are not either (below 2% of the shipped student). Encoders
-without torch operations have no count.
+Operations are counted while real clips pass through, by the dispatcher of torch: matrix products
+and convolutions, two for each multiply-add. Attention and recurrent layers are made to run as
+plain matrix products for the count, since fused kernels are not counted; Fourier transforms,
+norms and activations are not either (below 2% of the shipped student). Encoders without torch
+operations have no count.
 """
 
 import math
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from usad_workbench.core.models.encoder import Encoder
 
 MAX_CLIP_S = 5.0
-"""Of each clip that is timed."""
+"""Seconds of each clip that are timed."""
 N_CLIPS = 4
-"""One of each domain, up to this many: 10 encoders take 10 s in all."""
+"""Clips that are timed, one of each domain: 10 encoders take 10 s in all."""
 N_PASSES = 2
 
 

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.probes import ProbeName, ProbeResult
-from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.storage.row_types import columns_of
+from usad_workbench.core.storage.rows import replace_arrow
+from usad_workbench.core.storage.scores import ClipPrediction
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -53,20 +55,16 @@ def predictions_of(
     )
 
 
-def store_predictions(workspace: Workspace, found: Sequence[Predictions]) -> None:
+def store_predictions(workspace: Workspace, predictions: Sequence[Predictions]) -> None:
     """Writes predictions, replacing those of the same systems, tasks and protocols."""
-    prints = _fingerprints(workspace)
-    parts = [_table(one, prints) for one in found]
+    if not predictions:
+        return
+    weights = _weights_of_encoders(workspace)
+    rows = pa.concat_tables([_arrow_rows(of_system, weights) for of_system in predictions])
     with workspace.database.write() as connection:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS predictions ({TABLES['predictions']})")
-        if not parts:
-            return
-        connection.register("new_predictions", pa.concat_tables(parts))
-        connection.execute(
-            "DELETE FROM predictions WHERE (encoder, task, protocol) IN "
-            "(SELECT DISTINCT encoder, task, protocol FROM new_predictions)"
+        replace_arrow(
+            connection, "predictions", ClipPrediction, rows, by=("encoder", "task", "protocol")
         )
-        connection.execute("INSERT INTO predictions BY NAME SELECT * FROM new_predictions")
 
 
 def stored_predictions(
@@ -76,23 +74,21 @@ def stored_predictions(
 
     Systems with a clip that was not predicted, or predicted from other weights, are left out.
     """
-    if "predictions" not in set(workspace.read("SHOW TABLES").iloc[:, 0]):
-        return {}
     rows = workspace.read(
         "SELECT encoder, seed, clip_id, predicted, fingerprint FROM predictions "
         "WHERE task = ? AND protocol = ?",
         [task.name, protocol],
     )
-    prints = _fingerprints(workspace)
-    found = {}
-    for system, mine in rows[rows.encoder.isin(systems)].groupby("encoder"):
-        members = mine.fingerprint.iloc[0].split("|")[1:]
-        if mine.fingerprint.iloc[0] != _fingerprint(members, prints):
+    weights = _weights_of_encoders(workspace)
+    by_system = {}
+    for system, of_system in rows[rows.encoder.isin(systems)].groupby("encoder"):
+        fingerprint = of_system.fingerprint.iloc[0]
+        members = fingerprint.split("|")[1:]
+        table = of_system.pivot(index="seed", columns="clip_id", values="predicted")
+        is_complete = set(task.clip_ids) <= set(table.columns)
+        if fingerprint != _fingerprint(members, weights) or not is_complete:
             continue
-        table = mine.pivot(index="seed", columns="clip_id", values="predicted")
-        if not set(task.clip_ids) <= set(table.columns):
-            continue
-        found[str(system)] = Predictions(
+        by_system[str(system)] = Predictions(
             system=str(system),
             members=members,
             task=task,
@@ -100,33 +96,34 @@ def stored_predictions(
             seeds=[int(seed) for seed in table.index],
             labels=table[task.clip_ids].to_numpy(dtype=object),
         )
-    return {name: found[name] for name in systems if name in found}
+    return {name: by_system[name] for name in systems if name in by_system}
 
 
-def _table(one: Predictions, prints: dict[str, str]) -> pa.Table:
-    n_seeds, n_clips = one.labels.shape
+def _arrow_rows(predictions: Predictions, weights: dict[str, str]) -> pa.Table:
+    """Rows of ``ClipPrediction`` as columns: there is one for every seed and clip."""
+    n_seeds, n_clips = predictions.labels.shape
     n = n_seeds * n_clips
-    return pa.table(
-        {
-            "encoder": [one.system] * n,
-            "task": [one.task.name] * n,
-            "protocol": [one.protocol] * n,
-            "seed": np.repeat(np.asarray(one.seeds, dtype=np.int32), n_clips),
-            "clip_id": list(one.task.clip_ids) * n_seeds,
-            "predicted": [str(label) for label in one.labels.ravel()],
-            "correct": one.right.ravel(),
-            "fingerprint": [_fingerprint(one.members, prints)] * n,
-        }
-    )
+    values = {
+        "encoder": [predictions.system] * n,
+        "task": [predictions.task.name] * n,
+        "protocol": [predictions.protocol] * n,
+        "seed": np.repeat(np.asarray(predictions.seeds), n_clips),
+        "clip_id": list(predictions.task.clip_ids) * n_seeds,
+        "predicted": [str(label) for label in predictions.labels.ravel()],
+        "correct": predictions.right.ravel(),
+        "fingerprint": [_fingerprint(predictions.members, weights)] * n,
+    }
+    types = [(column.name, column.arrow_type) for column in columns_of(ClipPrediction)]
+    return pa.table(values, schema=pa.schema(types))
 
 
-def _fingerprints(workspace: Workspace) -> dict[str, str]:
+def _weights_of_encoders(workspace: Workspace) -> dict[str, str]:
     """Encoder to the hash of its weights."""
-    known = workspace.encoders()
-    return dict(zip(known.encoder.astype(str), known.weights_sha256.astype(str), strict=True))
+    encoders = workspace.encoders()
+    return dict(zip(encoders.encoder.astype(str), encoders.weights_sha256.astype(str), strict=True))
 
 
-def _fingerprint(members: Sequence[str], prints: dict[str, str]) -> str:
+def _fingerprint(members: Sequence[str], weights: dict[str, str]) -> str:
     """The weights behind a system and the names of its encoders."""
-    weights = "".join(prints.get(name, "") for name in members)
-    return "|".join([hashlib.sha256(weights.encode()).hexdigest()[:16], *members])
+    joined = "".join(weights.get(name, "") for name in members)
+    return "|".join([hashlib.sha256(joined.encode()).hexdigest()[:16], *members])

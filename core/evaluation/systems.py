@@ -33,7 +33,7 @@ SYSTEMS = (CONCATENATION, MIXTURE, *ROUTERS)
 DEPTHS = 4
 """Teachers together offer layers at 0, 1/4, 1/2, 3/4 and the whole of each depth."""
 UNSEEN_PENALTY = 3
-"""Of ``PENALTIES``: clips of domains that no teacher owns are not there to choose one by."""
+"""Index into ``PENALTIES`` for clips of domains without a teacher, which cannot choose one."""
 
 Candidates = dict[int, list[ClipVectors]]
 """Layer (of the first block) to its blocks, each [clip, dim]."""
@@ -44,7 +44,7 @@ class Routes:
     """Where the learned router sends each clip."""
 
     encoder: str
-    """Whose embedding it reads."""
+    """The encoder whose embedding it reads."""
     domains: Mapping[str, str]
     """Clip to the domain that the router takes it for."""
     accuracy: ProbeResult

@@ -18,6 +18,8 @@ from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.similarity.resampling import Interval
 from usad_workbench.core.storage.domains import same_domain
 from usad_workbench.core.storage.equal_content import CONTENT_COLUMN, joined_groups
+from usad_workbench.core.storage.task_file import TASK_COLUMNS
+from usad_workbench.core.storage.workspace import Workspace
 
 Strings = npt.NDArray[np.object_]
 MEAN_OF_TASKS = "mean of tasks"
@@ -38,7 +40,7 @@ class Task:
     units: Strings
     """What intervals resample: clusters, or groups where the label is the cluster itself."""
     domain: str | None = None
-    """Whose clips; none for any."""
+    """The domain whose clips it has; none for any."""
 
     @property
     def has_interval(self) -> bool:
@@ -132,6 +134,25 @@ def _where_words(row: Mapping[str, str], clips: pd.DataFrame) -> str:
     return f" in the domain {domain!r}; the clips are of {', '.join(present) or 'none'}"
 
 
+def stored_task_rows(
+    workspace: Workspace, asked: Sequence[str] | None = None
+) -> list[Mapping[str, str]]:
+    """The rows of the workspace's table ``tasks``, those asked for by name, all where none.
+
+    Raises:
+        ConfigError: a workspace without tasks.
+        UnknownNameError: a task that is not there.
+    """
+    rows = workspace.read("SELECT * FROM tasks ORDER BY task").to_dict("records")
+    if not rows:
+        raise ConfigError(
+            "The workspace has no tasks, expected at least one. Name them in a CSV with the columns "
+            f"{', '.join(TASK_COLUMNS)}, and add it: `usad import --tasks CSV --workspace "
+            f"{workspace.folder}`."
+        )
+    return choose_rows([{str(k): v for k, v in row.items()} for row in rows], asked)
+
+
 def choose_rows(
     rows: Sequence[Mapping[str, str]], asked: Sequence[str] | None
 ) -> list[Mapping[str, str]]:
@@ -167,7 +188,7 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
                 f"{did_you_mean(column, [str(name) for name in clips])}"
             )
     check_metric(row["metric"])
-    domain = row["domain"] if isinstance(row["domain"], str) else None
+    domain = (row["domain"] or None) if isinstance(row["domain"], str) else None
     if domain is not None:
         domain = same_domain(domain, clips.domain.unique())
         clips = clips[clips.domain == domain]

@@ -1,11 +1,10 @@
 """The changes themselves: ``(samples, rate_hz, rng) -> samples``, mono float32.
 
-All but time stretch and silence trimming keep the length and the time axis, so that what
-moves an embedding is the change and not a delay.
+All but time stretch and silence trimming keep the length and the time axis, so that what moves an
+embedding is the change and not a delay.
 
-Tried and dropped: MP3 at constant bit rate. Without the header that names the encoder's
-delay it comes back 1,105 samples late at 16, 22.05, 24 and 48 kHz and on time at 8 and
-44.1 kHz; at an average bit rate it is on time at every rate (libsndfile 1.2.2).
+MP3 is coded at an average bit rate: at a constant one it comes back late at most rates
+(``docs/statistics.md``, "Changes of the sound").
 """
 
 import io

@@ -254,15 +254,8 @@ class BatchPlan:
     """Which clips go through an encoder together.
 
     On a CPU large batches are slow: their activations leave the caches, and the system clears
-    fresh pages for every buffer. Audio seconds per second on two cores, 48 s of sample clips
-    in batches of at most 4, 10, 20 and 60 s: usad-demo 113, 155, 154, 106; WavLM with layer
-    norm (4 blocks of width 256) 19, 14, 10, 7; with group norm 24, 23, 23, 21; aiSFX 71, 76,
-    77, 69; ge2e 93, 128, 141, 131; Whisper tiny.en and base and MusiCNN alike within 10%;
-    Wav2Vec2-BERT 26, 40, 51, 58; SEW at 10 s 1.08 times as fast as at 4 s. Hence 10 s, unless
-    an encoder says otherwise.
-
-    Not done: keeping freed pages (glibc's ``mallopt``, both thresholds 1 GiB) gave WavLM with
-    layer norm 20 at 10 s, usad-demo 162, and wav2vec2 nothing; it holds for a whole process.
+    fresh pages for every buffer. Hence 10 s, unless an encoder says otherwise; timings:
+    ``docs/statistics.md``, "Batch lengths".
     """
 
     max_batch_s: float = 60.0

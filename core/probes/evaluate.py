@@ -1,8 +1,8 @@
 """Frozen probes: how well a label can be read from embeddings of clips never trained on.
 
-Predictions are out of fold, folds keep groups whole, settings (penalty, layer) are chosen
-on folds within the training part: nothing that is tested has been looked at. The interval
-resamples whole clusters of tested clips; it does not hold the luck of the training part.
+Predictions are out of fold, folds keep groups whole, settings (penalty, layer) are chosen on
+folds within the training part: nothing that is tested has been looked at. The interval resamples
+whole clusters of tested clips; it does not hold the luck of the training part.
 """
 
 import math
@@ -193,7 +193,7 @@ def validated_layer(
     metric: Metric = "accuracy",
     seed: int = 0,
 ) -> tuple[int, float]:
-    """As ``select_layer``, with what the layer reaches on those folds; NaN without a choice."""
+    """The selected layer and its score on the inner folds, which is NaN without a choice."""
     codes = codes_of(labels, "label")
     probes = [_build(layer, codes, protocol) for layer in _some(layers)]
     check_metric(metric)

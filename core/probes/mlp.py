@@ -1,13 +1,13 @@
 """Shallow-network probes: the downstream heads of the HEAR and MARBLE benchmarks.
 
-``HEAR`` is Turian et al. 2022 (arXiv:2203.03022, hear-eval-kit): one or two hidden layers,
-batch norm, random points of a grid, the weights of the best validation. ``MARBLE`` is Yuan
-et al. 2023 (arXiv:2306.10548). Features are centred and scaled as a whole: batch norm makes
-that a matter of rounding, and no encoder's units matter to the other head.
+``HEAR`` is Turian et al. 2022 (arXiv:2203.03022, hear-eval-kit): one or two hidden layers, batch
+norm, random points of a grid, the weights of the best validation. ``MARBLE`` is Yuan et al. 2023
+(arXiv:2306.10548). Features are centred and scaled as a whole: batch norm makes that a matter of
+rounding, and no encoder's units matter to the other head.
 
-Frame level means: the probe sees single segments (the windows of one vector each), trained
-with the label of their clip; a clip's score is the mean of its segments' log-probabilities.
-The event tasks of HEAR, where frames have labels of their own, are something else.
+Frame level means: the probe sees single segments (the windows of one vector each), trained with
+the label of their clip; a clip's score is the mean of its segments' log-probabilities. The event
+tasks of HEAR, where frames have labels of their own, are something else.
 
 torch is imported when the first network is fitted.
 """
@@ -73,7 +73,7 @@ HEAR = DownstreamHead(
     patience=20,
     n_points=8,
 )
-"""Of arXiv:2203.03022 and hear-eval-kit."""
+"""The head of HEAR: arXiv:2203.03022 and hear-eval-kit."""
 MARBLE = DownstreamHead(
     name="marble",
     hidden_layers=(1,),

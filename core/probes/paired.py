@@ -37,7 +37,7 @@ class PairedTask:
     pred_b: Ids
     labels: Ids
     clusters: Ids
-    """The same id in two tasks is the same speaker, track or recording."""
+    """Cluster of each clip: the same id in two tasks is the same speaker, track or recording."""
     metric: Metric = "accuracy"
 
 

@@ -1,8 +1,8 @@
 """Sums of products of Gram matrices for all layer pairs, without a Gram matrix.
 
-For centred layers X and Y the sum over all pairs of clips of (X X')(Y Y') equals the squared
-norm of X'Y. The left side costs clips × clips × dim for each *layer*, the right side clips × dim
-× dim for each *pair* of layers; with many layers and few clips the left side is cheaper.
+For centred layers X and Y the sum over all pairs of clips of (X X')(Y Y') equals the squared norm
+of X'Y. The left side costs clips × clips × dim for each *layer*, the right side clips × dim × dim
+for each *pair* of layers; with many layers and few clips the left side is cheaper.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class CrossProducts:
     pairs: Matrix
     """`[student_layer, teacher_layer]`"""
     students: Matrix
-    """Of each student layer with itself `[student_layer]`."""
+    """Inner product of each student layer with itself `[student_layer]`."""
     teachers: Matrix
     """`[teacher_layer]`"""
 

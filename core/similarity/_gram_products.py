@@ -1,16 +1,14 @@
 """Inner products of U-centred Gram matrices, whole and without each group of clips.
 
 All that attribution and partial similarity need are the products of every pair of encoders.
-Leaving out a group changes sums of rows alone, so the products without each group in turn
-cost as much as one more pass over the matrices.
+Leaving out a group changes sums of rows alone, so the products without each group in turn cost as
+much as one more pass over the matrices.
 
-Only pairs of clips of different clusters count. Two encoders that have nothing but their
-clusters in common agree that clips of a cluster are near each other: over all pairs of 30
-clusters of 6 clips, a third of the variance between clusters, a share of .20 that is new is
-found as .189 on average and its interval holds .20 in 77% of the data sets
-(``SIMULATIONS_shares.md`` has both). Centring is adapted: what is taken out is the
-best-fitting sum of an effect of each clip of the pair, over the pairs that count. With clusters of one
-clip this is U-centring.
+Only pairs of clips of different clusters count: two encoders that have nothing but their clusters
+in common agree that clips of a cluster are near each other (``docs/statistics.md``,
+"Attribution", has the numbers). Centring is adapted: what is taken out is the best-fitting sum of
+an effect of each clip of the pair, over the pairs that count. With clusters of one clip this is
+U-centring.
 """
 
 from collections.abc import Sequence
@@ -130,9 +128,9 @@ class _Side:
 
     gram: Matrix
     sums: Matrix
-    """Of rows, over the clips that are kept `[clip, 1 + group]`."""
+    """Sums of rows over the clips that are kept `[clip, 1 + group]`."""
     effects: Matrix
-    """Of clips `[clip, 1 + group]`."""
+    """Effects of clips `[clip, 1 + group]`."""
     traces: Matrix
     """Trace of the whole matrix centred anew on the clips that are kept `[1 + group]`."""
 

@@ -1,8 +1,8 @@
 """Ridge of many targets at once, out of fold, with folds and penalty by cluster.
 
 Written in the clips' Gram matrix, so that hundreds of dims cost no more than a few: one
-eigendecomposition for each training part gives every penalty and every target. The penalty
-is chosen for each target set on clusters left out of the training part, in closed form.
+eigendecomposition for each training part gives every penalty and every target. The penalty is
+chosen for each target set on clusters left out of the training part, in closed form.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,7 @@ N_FOLDS = 5
 N_INNER_FOLDS = 10
 N_SKETCH_DIMS = 48
 """Targets of more dims choose their penalty by as many random directions, whose squared
-errors are those of all on average. Measured on 16 cells of real encoders, 256 dims: 46 s instead
-of 75 s; totals move by .003, one unique share by .011 where two penalties were as good."""
+errors are those of all on average; what that moves: ``docs/statistics.md``."""
 Kernel = Callable[[Indices], Matrix]
 """Gram matrix `[clip, clip]` of all clips, made with the statistics of training rows."""
 
@@ -29,9 +28,9 @@ class Errors:
     """Squared errors of out-of-fold predictions `[target set, clip]`."""
 
     residual: Matrix
-    """Of the prediction."""
+    """Squared errors of the prediction `[target set, clip]`."""
     total: Matrix
-    """Of the training mean."""
+    """Squared errors of the training mean `[target set, clip]`."""
     left_out: Matrix
     """Sums of both over all clips, trained and tested without each group
     `[2, target set, group]`; no groups where none were asked for."""
@@ -41,7 +40,7 @@ class Errors:
         return np.asarray(1.0 - self.residual.sum(axis=1) / self.total.sum(axis=1))
 
     def left_out_r2(self) -> Matrix:
-        """The same without each group `[target set, group]`."""
+        """R2 without each group `[target set, group]`."""
         return np.asarray(1.0 - self.left_out[0] / self.left_out[1])
 
 
@@ -110,9 +109,9 @@ class _Fit:
     turned: Matrix
     across: Matrix
     residual: Matrix
-    """Of test clips `[clip, dim]`."""
+    """Residuals of the test clips `[clip, dim]`."""
     deviation: Matrix
-    """Of test clips from the training mean `[clip, dim]`."""
+    """Deviations of the test clips from the training mean `[clip, dim]`."""
 
 
 def _without_groups(

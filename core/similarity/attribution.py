@@ -1,12 +1,12 @@
 """Teacher attribution: what share of the student's geometry comes from each teacher.
 
-The student's Gram matrix is fitted as a non-negative mixture of the teachers', all U-centred
-and of trace 1. Where the student is a concatenation of rotated teachers, the weights are
-the shares of its variance, also where teachers share most of theirs. Similarities divided by
-their sum are no such shares: for a truth of .6, .3, .1 they give .44, .32, .24, at any n.
+The student's Gram matrix is fitted as a non-negative mixture of the teachers', all U-centred and
+of trace 1. Where the student is a concatenation of rotated teachers, the weights are the shares
+of its variance, also where teachers share most of theirs. Similarities divided by their sum are
+no such shares.
 
-Linear maps that stretch some directions far more than others lower the fit: below
-``MIN_FIT`` the weights should not be read, and variance partitioning should be.
+Linear maps that stretch some directions far more than others lower the fit: below ``MIN_FIT`` the
+weights should not be read, and variance partitioning should be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,8 +33,7 @@ from usad_workbench.core.similarity.resampling import (
 )
 
 MIN_FIT = 0.5
-"""Weights of a worse fit say little: measured, the fit falls from 1.0 to .68 and .28 as the
-singular values of a linear map spread over factors of 3 and 30."""
+"""Weights of a worse fit say little: the fit falls as a linear map stretches directions apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -54,7 +53,7 @@ class Attribution:
     novel_ci_high: float
     fit_r2: float
     clip_shares: Mapping[str, Matrix]
-    """The same fitted to each clip's row alone `[clip]`."""
+    """Shares fitted to each clip's row alone `[clip]`."""
     n_clips: int
     n_clusters: int
     reason: str

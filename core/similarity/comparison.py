@@ -1,9 +1,9 @@
 """Which teacher is the student nearest to, said in words that the numbers bear out.
 
-Every encoder is taken at its best layer pair. That is a maximum, too high by the luck of
-the best of many: so maxima are compared with maxima, and the sentence says so. Nearness
-is not inheritance: encoders trained apart on the same audio grow alike. The yardstick is
-the nearest control of the same home domain as the teacher, on the same clips.
+Every encoder is taken at its best layer pair. That is a maximum, too high by the luck of the best
+of many: so maxima are compared with maxima, and the sentence says so. Nearness is not
+inheritance: encoders trained apart on the same audio grow alike. The yardstick is the nearest
+control of the same home domain as the teacher, on the same clips.
 """
 
 import math
@@ -83,9 +83,9 @@ class NearestTeacher:
     is_above_null: bool | None
     """Whether the teacher's value stands out from its permutation null; None if untested."""
     do_intervals_overlap: bool | None
-    """Of teacher and control; None where one has no interval."""
+    """Whether the intervals of teacher and control overlap; None where one has no interval."""
     is_nearer_than_control: bool | None
-    """By the interval of the difference, else by separate intervals; None where neither is."""
+    """Decided by the interval of the difference, else by separate intervals; None without both."""
     sentence: str
 
 

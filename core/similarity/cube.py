@@ -1,14 +1,13 @@
 """Debiased CKA of every layer pair in every domain, for as many clips as memory holds.
 
-The values only: nulls and intervals need clips × clips and stay with ``layer_similarity`` on
-a sample. Both forms of a cell's sum are exact, and the one with fewer operations is taken:
-products of features, dim × dim for each pair of layers, or products of Gram matrices in blocks
-of clips, which cost clips × clips for each layer and next to nothing for each pair. With 13
-layers of 768 dims on both sides the turn is at 10 752 clips of a domain. Memory: 8 bytes ×
-clips of a domain × dims of all layers; nothing of the size clips × clips exists.
+The values only: nulls and intervals need clips × clips and stay with ``layer_similarity`` on a
+sample. Both forms of a cell's sum are exact, and the one with fewer operations is taken: products
+of features, dim × dim for each pair of layers, or products of Gram matrices in blocks of clips,
+which cost clips × clips for each layer and next to nothing for each pair. Timings:
+``docs/statistics.md``, "Debiased CKA".
 
-Measured on two cores, 13 × 13 layers, 5 000 clips × 768: features 13.6 s; blocks of 256, 512
-and 1 024 clips 9.9, 9.3 and 8.3 s, the more clips the more memory.
+Memory: 8 bytes × clips of a domain × dims of all layers; nothing of the size clips × clips
+exists.
 """
 
 from collections.abc import Sequence
@@ -39,9 +38,9 @@ class ObservedCube:
     """`[domain, student_layer, teacher_layer]`; NaN where ``reasons`` says why."""
     domains: list[str]
     n_clips: list[int]
-    """Of each domain."""
+    """Clips of each domain."""
     reasons: list[str]
-    """Of each domain: layers without geometry; empty where there are none."""
+    """Layers without geometry in each domain; empty where there are none."""
 
 
 def observed_cube(

@@ -1,34 +1,20 @@
 """Excess over controls: similarity to a teacher beyond what encoders without it show.
 
 Encoders trained apart on the same audio grow alike, so a similarity is no inheritance. The
-yardstick are controls that could stand in one of two places: in the student's (students
-that never had this teacher), or in the teacher's (encoders of the same home domain that did
-not teach). If nothing was inherited, the observed pair is one more draw among the controls'
-pairs, and the test asks whether it stands out from them: one case against a small sample
-(Crawford and Howell 1998), t = excess / (s sqrt(1 + 1/m)) with m - 1 degrees of freedom,
-s the standard deviation between the m controls. It is one-sided, since only a positive
-excess can be inherited. s holds both sources of chance, that of the clips and that between
-encoders: adding the jackknife's variance would count the clips twice.
+yardstick are controls that could stand in one of two places: in the student's (students that
+never had this teacher), or in the teacher's (encoders of the same home domain that did not
+teach). If nothing was inherited, the observed pair is one more draw among the controls' pairs,
+and the test asks whether it stands out from them: one case against a small sample (Crawford and
+Howell 1998), t = excess / (s sqrt(1 + 1/m)) with m - 1 degrees of freedom, s the standard
+deviation between the m controls. It is one-sided, since only a positive excess can be inherited.
+s holds both sources of chance, that of the clips and that between encoders: adding the
+jackknife's variance would count the clips twice.
 
-Tried instead and dropped; false positives at 5% for 2, 4, 8 controls, in the worst case over
-the part that encoders have in the variance (200,000 normal draws, two-sided, 30 clusters):
-
-- the jackknife alone: 1.00, 1.00, 1.00 (it asks about other clips, not other encoders);
-- jackknife plus between-control variance, t with clusters - 1 degrees: .29, .13, .08;
-- the same with Satterthwaite's degrees of freedom: .12, .06, .05, and .02, .01, .01 where
-  encoders do not differ;
-- the same with the clips' part taken out of s first: .17, .09, .07.
-
-The t of one case is at .05 in all of them. Its price is power: with two controls only an
-excess of some 10 s is seen, so four or more are wanted. One control has no spread and gives
-no p; its interval speaks of other clips, not of other encoders.
-
-The interval assumes that the observed pair varies between data sets as the controls' pairs do.
-A pair that copied varies more (.052 against .040; CKA, 8 controls, half copied), which no control
-shows, so it holds the mean excess in 88 to 92% of 400 data sets only. Tried instead and dropped: s
-of the observed pair scaled by its clip error over that of the controls, 87 to 90%; the same never
-below 1, 90 to 93%; the wider of this interval and the jackknife's, 91 to 96%, but 98 to 99% with
-nothing copied.
+The price is power: with two controls only an excess of some 10 s is seen, so four or more are
+wanted. One control has no spread and gives no p; its interval speaks of other clips, not of other
+encoders. A pair that copied varies more than any control, so the interval is a little too narrow.
+Tests and intervals that were tried and dropped, with their error rates: ``docs/statistics.md``,
+"Excess over controls".
 """
 
 import math
@@ -47,7 +33,7 @@ from usad_workbench.core.similarity.neighbours import DEFAULT_K
 from usad_workbench.core.similarity.resampling import jackknife_limits, too_few_clusters
 
 ControlSlot = Literal["student", "teacher"]
-"""Whose place the controls take."""
+"""The encoder that the controls stand in for."""
 MIN_CONTROLS = 2
 """One control has no spread between controls."""
 SPREAD_FLOOR = 1e-9

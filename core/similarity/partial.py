@@ -1,15 +1,14 @@
 """Partial similarity: does a teacher look similar only through another one?
 
-U-centred matrices of clips × clips form an inner-product space: the part of two of them
-that others span is taken out, and the cosine of what is left is the partial similarity.
-With distances in place of products this is the partial distance correlation of Székely and
-Rizzo. ``partial_cka`` compares clips of different clusters only: clusters in common are no
-similarity (``_gram_products``).
+U-centred matrices of clips × clips form an inner-product space: the part of two of them that
+others span is taken out, and the cosine of what is left is the partial similarity. With distances
+in place of products this is the partial distance correlation of Székely and Rizzo.
+``partial_cka`` compares clips of different clusters only: clusters in common are no similarity
+(``_gram_products``).
 
-It adjusts for what the covariate measures and no more. A control that is a noisy copy of
-the shared content under-adjusts: .41 is left with one control where nothing was copied. So
-it answers whether B is near only because it is like A, and never what was inherited; that is
-``excess``.
+It adjusts for what the covariate measures and no more. A control that is a noisy copy of the
+shared content under-adjusts: .41 is left with one control where nothing was copied. So it answers
+whether B is near only because it is like A, and never what was inherited; that is ``excess``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,7 @@ class Partial:
     ci_high: float
     """95% delete-one-cluster jackknife."""
     plain: float
-    """The same with nothing taken out: debiased linear CKA over clips of different clusters."""
+    """Debiased linear CKA with nothing taken out, over clips of different clusters."""
     n_clips: int
     n_clusters: int
     reason: str

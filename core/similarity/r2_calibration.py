@@ -2,13 +2,9 @@
 
 Pseudo-students with a known share of the teachers' principal components, the rest noise, go
 through the same regression. The curve from truth to R2, read backwards, corrects the total.
-Components that carry the teachers' own noise spoil it: at 99.9% of their variance the
-corrected value is .90 or more for a truth of .80, at 90% and 99% it is .79 to .80 (300 clips,
-raw .741). So it is computed at both cuts and trusted where they agree.
-
-It has no interval of its own. The limits of the raw total, corrected, hold a truth of .80 in 87%
-of 300 data sets of 30 clusters instead of 95%: the corrected value is .788 on average, as
-pseudo-students draw evenly on all teachers, also on one that has no part in the student.
+Components that carry the teachers' own noise spoil it, so it is computed at two cuts and trusted
+where they agree. It has no interval of its own: ``docs/statistics.md``, "Calibrated R²", says
+why.
 """
 
 from collections.abc import Mapping
@@ -33,7 +29,7 @@ class Correction:
 
     raw: float
     corrected: Mapping[float, float]
-    """By cut."""
+    """Corrected total by cut."""
     curve: Mapping[float, Matrix]
     """Raw R2 of pseudo-students with ``SHARES`` of the teachers, by cut."""
 

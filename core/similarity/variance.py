@@ -1,26 +1,18 @@
 """Variance partitioning: how much of the student is a linear mixture of its teachers.
 
-Ridge regressions of the student on every teacher, on all of them and on all but one, out of
-fold by cluster. What only one teacher explains is unique to it, what several explain is
-shared, the rest is residual. Few clips make the residual an upper bound of what is new and
-the shared part a lower bound: ``spike_in`` says by how much.
+Ridge regressions of the student on every teacher, on all of them and on all but one, out of fold
+by cluster. What only one teacher explains is unique to it, what several explain is shared, the
+rest is residual. Few clips make the residual an upper bound of what is new and the shared part a
+lower bound: ``r2_calibration`` says by how much. Each teacher is centred and scaled to a mean
+square of 1 with training rows, so that a teacher's units do not matter.
 
-Measured on planted shares (.30, .20 unique, .30 shared, .20 new, 128 dims each): the
-residual is .31 at 200 clips, .23 at 600, .20 at 3000. Each teacher is centred and scaled to a mean
-square of 1 with training rows, so that a teacher's units do not matter: without it, one of
-100 times the size takes everything (.60 falls to .30). In-sample R2 of an unrelated teacher
-is .85 at 150 clips of 128 dims; out of fold it is 0.
+What the intervals hold is the share that can be predicted from this many clips. A teacher of
+which the student has nothing gets a share slightly below 0: it costs predictions. An interval
+above 0 is therefore strong evidence; one below is none against.
 
-What the intervals hold is the share that can be predicted from this many clips. A teacher
-of which the student has nothing gets a share slightly below 0: it costs predictions. An
-interval above 0 is therefore strong evidence; one below is none against.
-
-Intervals, 30 clusters, 95% meant (``SIMULATIONS_shares.md``): a bootstrap of out-of-fold errors by
-cluster holds the expected value in 86 to 89% of the data sets, since it takes predictions as given;
-leaving out every cluster from training and testing (in closed form) in 98 to 100%. A pair of
-clusters, one trained on and the other tested on, and the other way, counts half in the
-first and twice in the second (Efron and Stein 1981 for the second): a third of the way
-from the first variance to the second counts it once, and holds it in 94 to 95%.
+Intervals count a pair of clusters, one trained on and the other tested on, once: a third of the
+way from the bootstrap of out-of-fold errors to leaving clusters out of both. How often each of
+them holds: ``docs/statistics.md``, "Variance partitioning".
 """
 
 import itertools

@@ -1,9 +1,10 @@
 """What is known of clips beside their audio: fields of manifests as columns of ``clips``."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from usad_workbench.core.clips import TEACHER_DOMAINS
@@ -106,6 +107,13 @@ def is_open(clip: Mapping[str, object], name: str) -> bool:
     return not value or value == by_itself.get(name)
 
 
+def add_columns(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+    """Adds the columns of text that ``clips`` does not have yet."""
+    for name in names:
+        if name not in CLIP_COLUMNS:
+            connection.execute(f"ALTER TABLE clips ADD COLUMN IF NOT EXISTS {quote(name)} VARCHAR")
+
+
 def change_clips(workspace: Workspace, changes: Mapping[str, Mapping[str, str]]) -> None:
     """Sets fields of clips, in one transaction; columns that are not there are added.
 
@@ -126,10 +134,9 @@ def change_clips(workspace: Workspace, changes: Mapping[str, Mapping[str, str]])
     )
     with workspace.database.write() as connection:
         connection.register("changed_clips", table)
+        add_columns(connection, names)
         for name in names:
             column = quote(name)
-            if name not in CLIP_COLUMNS:
-                connection.execute(f"ALTER TABLE clips ADD COLUMN IF NOT EXISTS {column} VARCHAR")
             connection.execute(
                 f"UPDATE clips SET {column} = changed_clips.{column} FROM changed_clips "
                 f"WHERE clips.clip_id = changed_clips.clip_id AND changed_clips.{column} IS NOT NULL"

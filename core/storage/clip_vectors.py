@@ -19,18 +19,33 @@ def clip_vectors(
     """One vector per clip, shape [clip, dim]: the mean of its segments."""
     stored = workspace.embeddings(encoder, layer)
     position = pd.Index(clip_ids).get_indexer(stored.clip_ids)
-    kept = position >= 0
-    sums = np.zeros((len(clip_ids), stored.vectors.shape[1]), dtype=np.float64)
-    np.add.at(sums, position[kept], stored.vectors[kept])
-    counts = np.bincount(position[kept], minlength=len(clip_ids))
+    is_asked = position >= 0
+    counts = np.bincount(position[is_asked], minlength=len(clip_ids))
     missing = [clip_id for clip_id, n in zip(clip_ids, counts, strict=True) if n == 0]
     if missing:
         raise UnknownNameError(
             f"{len(missing)} clips have no vector in {encoder} layer {layer}, such as "
             f"{missing[0]!r}. Run `usad embed --encoders {encoder}` first."
         )
-    vectors: ClipVectors = (sums / counts[:, None]).astype(np.float32)
-    return vectors
+    return mean_of_segments(stored.vectors[is_asked], position[is_asked])
+
+
+def mean_of_segments(vectors: ClipVectors, clips: npt.NDArray[np.intp]) -> ClipVectors:
+    """One vector per clip, shape [clip, dim]: the mean of its segments.
+
+    Args:
+        vectors: Shape [segment, dim].
+        clips: Number of the clip of each segment `[segment]`; every clip has one at least.
+
+    >>> mean_of_segments(np.array([[1, 2], [3, 4], [5, 6]], np.float32), np.array([1, 0, 1]))
+    array([[3., 4.],
+           [3., 4.]], dtype=float32)
+    """
+    counts = np.bincount(clips)
+    sums = np.zeros((len(counts), vectors.shape[1]), dtype=np.float64)
+    np.add.at(sums, clips, vectors)
+    means: ClipVectors = (sums / counts[:, None]).astype(np.float32)
+    return means
 
 
 def common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_fields import (
     MEASURED,
     UNKNOWN_DOMAIN,
+    add_columns,
     change_clips,
     columns_of,
     is_open,
@@ -31,7 +32,8 @@ from usad_workbench.core.storage.clip_fields import (
     stored_clips,
 )
 from usad_workbench.core.storage.domains import with_settled_domains
-from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
+from usad_workbench.core.storage.failures import set_failures
+from usad_workbench.core.storage.schema import quote
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.slugs import readable_slug
 from usad_workbench.core.storage.sources import (
@@ -40,7 +42,6 @@ from usad_workbench.core.storage.sources import (
     find_sources,
     read_manifest,
 )
-from usad_workbench.core.storage.tables import set_failures
 from usad_workbench.core.storage.workspace import Workspace
 
 __all__ = [
@@ -376,11 +377,7 @@ def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:
     )
     columns = ", ".join(quote(name) for name in names)
     with workspace.database.write() as connection:
-        for name in names:
-            if name not in CLIP_COLUMNS:
-                connection.execute(
-                    f"ALTER TABLE clips ADD COLUMN IF NOT EXISTS {quote(name)} VARCHAR"
-                )
+        add_columns(connection, names)
         connection.register("new_clips", table)
         connection.register("new_segments", segments)
         connection.execute(

@@ -23,11 +23,11 @@ from usad_workbench.core.storage.importing import BATCH_CLIPS, Failure
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,
     append_vectors,
-    drop_encoder,
     register_encoder,
     replacing,
     stored_segments,
     take_place,
+    unregister_encoder,
 )
 from usad_workbench.core.storage.vectors_file import (
     Vector,
@@ -127,7 +127,7 @@ class _EncoderImport:
         self._run(file, progress, None)
         if stored_segments(self.workspace, self.name):
             return True
-        drop_encoder(self.workspace, self.name)  # no trace of it is left then
+        unregister_encoder(self.workspace, self.name)  # no trace of it is left then
         return False
 
     def replace(self, file: duckdb.DuckDBPyConnection, progress: Progress) -> bool:

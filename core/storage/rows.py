@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.row_types import Column, columns_of
-from usad_workbench.core.storage.schema import quote
+from usad_workbench.core.storage.schema import TABLES, quote
 from usad_workbench.core.storage.workspace import Workspace
 
 Row = TypeVar("Row")
@@ -80,15 +80,49 @@ def replace_rows(
     Raises:
         StoreError: a dataclass with a field that no column holds.
     """
-    columns = columns_of(row_type)
-    _make_table(connection, table, columns)
-    if not rows:
+    replace_arrow(connection, table, row_type, arrow_table(columns_of(row_type), rows), by=by)
+
+
+def replace_arrow(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    row_type: type,
+    rows: pa.Table,
+    *,
+    by: Sequence[str],
+) -> None:
+    """``replace_rows`` with columns in place of dataclasses, for very many rows.
+
+    Args:
+        connection: Within a transaction of the caller.
+        table: Its name.
+        row_type: The dataclass that declares the columns.
+        rows: A column for each field of the dataclass.
+        by: Columns in which a row agrees with those that it replaces.
+    """
+    _make_table(connection, table, columns_of(row_type))
+    if not len(rows):
         return
-    values = ", ".join(map(quote, by))
-    connection.register("new_rows", arrow_table(columns, rows))
-    connection.execute(
-        f"DELETE FROM {quote(table)} WHERE ({values}) IN (SELECT ({values}) FROM new_rows)"
-    )
+    replace_matching(connection, table, rows, by=by)
+
+
+def replace_matching(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, *, by: Sequence[str]
+) -> None:
+    """Puts the rows of an Arrow table in the place of those with the same values in some columns.
+
+    Args:
+        connection: Within a transaction of the caller.
+        table: Its name; it is there.
+        rows: Columns by the names of the table's; those that are missing become NULL.
+        by: Columns in which a row agrees with those that it replaces; with none it replaces none.
+    """
+    connection.register("new_rows", rows)
+    if by:
+        values = ", ".join(map(quote, by))
+        connection.execute(
+            f"DELETE FROM {quote(table)} WHERE ({values}) IN (SELECT ({values}) FROM new_rows)"
+        )
     connection.execute(f"INSERT INTO {quote(table)} BY NAME SELECT * FROM new_rows")
     connection.unregister("new_rows")
 
@@ -187,8 +221,9 @@ def _key_column(name: str, value: str | int) -> Column:
 def _make_table(
     connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[Column]
 ) -> None:
+    """Makes a table, anew where it has other columns, unless the schema declares it."""
     stored = stored_columns(connection, table)
-    if stored == [column.name for column in columns]:
+    if table in TABLES or set(stored) == {column.name for column in columns}:
         return
     if stored:
         connection.execute(f"DROP TABLE {quote(table)}")
@@ -206,7 +241,7 @@ def _insert(
     if not rows:
         return
     connection.register("new_rows", arrow_table(columns, rows, key))
-    connection.execute(f"INSERT INTO {quote(table)} SELECT * FROM new_rows")
+    connection.execute(f"INSERT INTO {quote(table)} BY NAME SELECT * FROM new_rows")
     connection.unregister("new_rows")
 
 

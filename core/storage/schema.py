@@ -16,6 +16,9 @@ moved, copied or opened from another directory.
 import hashlib
 import json
 
+from usad_workbench.core.storage.row_types import declared_columns
+from usad_workbench.core.storage.scores import ClipPrediction, ProbeScore
+
 SCHEMA_VERSION = 2
 """Raised when a table changes in a way that older code would misread; ``migrations`` knows
 how to read those of before."""
@@ -79,14 +82,9 @@ TABLES: dict[str, str] = {
     "n BIGINT, trustworthiness DOUBLE, n_judged BIGINT, seconds DOUBLE",
     "indexes": "space_id INTEGER, kind VARCHAR, n BIGINT, file VARCHAR, file_sha256 VARCHAR, "
     "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT, vectors_digest VARCHAR",
-    "probes": "encoder VARCHAR, layer INTEGER, task VARCHAR, protocol VARCHAR, metric VARCHAR, "
-    "value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n_test INTEGER, n_classes INTEGER, "
-    "n_groups INTEGER, n_clusters INTEGER, chance DOUBLE, layer_selection VARCHAR, "
-    "against VARCHAR, difference DOUBLE, difference_ci_low DOUBLE, difference_ci_high DOUBLE, "
-    "reason VARCHAR, n_params DOUBLE, n_params_resident DOUBLE, flops_per_s DOUBLE, rtf DOUBLE, "
-    "embedding_bytes DOUBLE",
-    "predictions": "encoder VARCHAR, task VARCHAR, protocol VARCHAR, seed INTEGER, "
-    "clip_id VARCHAR, predicted VARCHAR, correct BOOLEAN, fingerprint VARCHAR",
+    "probes": declared_columns(ProbeScore),
+    "predictions": declared_columns(ClipPrediction),
+    # ``displacement`` is |f(x) - f(x')| as the encoder gives it; panels divide by a spread.
     "interventions": "encoder VARCHAR, layer INTEGER, intervention VARCHAR, strength DOUBLE, "
     "clip_id VARCHAR, displacement DOUBLE, cosine DOUBLE, code_version VARCHAR, "
     "weights_sha256 VARCHAR, seed BIGINT",

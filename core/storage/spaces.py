@@ -19,6 +19,7 @@ from usad_workbench.core.errors import ProvenanceError, ShapeError, wrap_errors
 from usad_workbench.core.locks import claimed
 from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.storage import vector_tables
+from usad_workbench.core.storage.deletion import refresh_embeddings_view, remove_encoder
 from usad_workbench.core.storage.distillation import record_teachers_within
 from usad_workbench.core.storage.leftovers import (
     REPLACE,
@@ -26,8 +27,7 @@ from usad_workbench.core.storage.leftovers import (
     drop_staged,
     remove_unnamed_indexes,
 )
-from usad_workbench.core.storage.results import forget_results
-from usad_workbench.core.storage.schema import NEXT_SPACE, STAGED, embeddings_view
+from usad_workbench.core.storage.schema import NEXT_SPACE, STAGED
 from usad_workbench.core.storage.workspace import (
     FloatArray,
     Workspace,
@@ -92,13 +92,16 @@ def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
     )
 
 
-def drop_encoder(workspace: Workspace, encoder: str) -> None:
-    """Removes an encoder and everything that was computed from its vectors."""
+def unregister_encoder(workspace: Workspace, encoder: str) -> None:
+    """Takes back ``register_encoder`` where no vector came after it.
+
+    What people told of the encoder before, as another student's teacher, stays; to remove an
+    encoder with everything use ``deletion.delete_encoder``.
+    """
     with workspace.database.write() as connection:
-        _remove(connection, encoder)
+        remove_encoder(connection, encoder)
         connection.execute("DELETE FROM distillation WHERE student = ?", [encoder])
-        _refresh_view(connection)
-    remove_unnamed_indexes(workspace.database)
+        refresh_embeddings_view(connection)
 
 
 @contextmanager
@@ -124,7 +127,7 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
     """
     name = record.spec.name
     with workspace.database.write() as connection:
-        _remove(connection, name)
+        remove_encoder(connection, name)
         _note(connection, record)
         connection.execute(
             f"INSERT INTO spaces BY NAME SELECT * EXCLUDE (run) FROM {STAGED} "
@@ -132,7 +135,7 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
             [run, name],
         )
         connection.execute(f"DELETE FROM {STAGED} WHERE run = ? AND encoder = ?", [run, name])
-        _refresh_view(connection)
+        refresh_embeddings_view(connection)
     remove_unnamed_indexes(workspace.database)
 
 
@@ -167,17 +170,6 @@ def _listed(
 def _list_of(run: str | None) -> tuple[str, str, list[str]]:
     """The table that lists spaces, and the condition and value that pick those of a run."""
     return ("spaces", "true", []) if run is None else (STAGED, "run = ?", [run])
-
-
-def _remove(connection: duckdb.DuckDBPyConnection, encoder: str) -> None:
-    """Removes an encoder with its results; the view has to be made anew afterwards."""
-    ids = _listed(connection, encoder)
-    forget_results(connection, encoder)
-    for space_id in ids:
-        connection.execute(f"DROP TABLE IF EXISTS vectors_{space_id}")
-    connection.execute("DELETE FROM indexes WHERE list_contains(?, space_id)", [ids])
-    for table in ("spaces", "encoders"):
-        connection.execute(f"DELETE FROM {table} WHERE encoder = ?", [encoder])
 
 
 def pending_segments(
@@ -268,7 +260,7 @@ def append_vectors(
             for layer, values in vectors.items()
         }
         if connection.execute("SELECT count(*) FROM spaces").fetchall() != before:
-            _refresh_view(connection)
+            refresh_embeddings_view(connection)
         for layer, values in vectors.items():
             _append(connection, ids[layer], segment_ids, values, run)
 
@@ -345,10 +337,3 @@ def _next_id(connection: duckdb.DuckDBPyConnection) -> int:
         [NEXT_SPACE],
     ).fetchall()[0]
     return int(value) - 1
-
-
-def _refresh_view(connection: duckdb.DuckDBPyConnection) -> None:
-    spaces = connection.execute(
-        "SELECT space_id, encoder, layer, pooling FROM spaces ORDER BY space_id"
-    ).fetchall()
-    connection.execute(embeddings_view(spaces))

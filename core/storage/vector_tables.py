@@ -56,6 +56,21 @@ def append(
     return len(ids), digest_of(ids, values)
 
 
+def remove(connection: duckdb.DuckDBPyConnection, space_id: int, gone: str) -> tuple[int, str]:
+    """Removes the vectors of the segments that the column ``segment_id`` of a table names.
+
+    Returns:
+        How many were removed, and their digest.
+    """
+    condition = f"segment_id IN (SELECT segment_id FROM {gone})"
+    table = connection.sql(
+        f"SELECT segment_id, vector FROM vectors_{space_id} WHERE {condition}"
+    ).to_arrow_table()
+    connection.execute(f"DELETE FROM vectors_{space_id} WHERE {condition}")
+    digest = digest_of(table["segment_id"].to_numpy(), matrix_of(table["vector"]))
+    return table.num_rows, digest
+
+
 def stored_digest(connection: duckdb.DuckDBPyConnection, space_id: int) -> str:
     """The digest of what lies in the table of a space, read in pages."""
     digest = EMPTY_DIGEST
@@ -98,6 +113,17 @@ def together(first: str, second: str) -> str:
     True
     """
     return _text(int(first, 16) + int(second, 16))
+
+
+def without(whole: str, part: str) -> str:
+    """The digest of the rows of one digest that are not in another, all of whose rows are in it.
+
+    >>> ids, vectors = np.array([3, 7]), np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> whole, first = digest_of(ids, vectors), digest_of(ids[:1], vectors[:1])
+    >>> without(whole, first) == digest_of(ids[1:], vectors[1:])
+    True
+    """
+    return _text(int(whole, 16) - int(part, 16))
 
 
 def _text(total: int) -> str:

@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +112,18 @@ def test_ctrl_c_ends_the_workers() -> None:
     with pytest.raises(KeyboardInterrupt):
         next(results)
     assert multiprocessing.active_children() == []
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+    """Workers that imported the script would start workers of their own, and die of it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import math\n"
+        "from usad_workbench.core.parallel import in_processes\n"
+        "print('begun')\n"
+        "print(list(in_processes(math.factorial, [(3,), (4,)], 2)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "begun\n[6, 24]\n"), done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from tests.stored_vectors import ENCODER, add, clustered, store
 from usad_workbench.core.locks import claimed
-from usad_workbench.core.storage.spaces import drop_encoder
+from usad_workbench.core.storage.deletion import delete_encoder
 from usad_workbench.core.storage.workspace import Embeddings, Workspace
 from usad_workbench.indexes import search, update_index
 from usad_workbench.indexes.check import check_workspace
@@ -114,7 +114,7 @@ def test_vectors_that_came_later_are_found_before_and_after_the_update(made: Wor
 def test_replaced_vectors_are_never_answered_from_the_old_index(tmp_path: Path, kind: str) -> None:
     workspace = store(tmp_path / "w", VECTORS)
     update_index(workspace, ENCODER, 0, kind=kind)  # type: ignore[arg-type]
-    drop_encoder(workspace, ENCODER)
+    delete_encoder(workspace, ENCODER)
     add(workspace, VECTORS[::-1].copy())
     assert search(workspace, VECTORS[7], ENCODER, 0, k=1).segment_ids.tolist() == [292]
     assert update_index(workspace, ENCODER, 0).is_new
@@ -133,7 +133,7 @@ def test_vectors_replaced_while_they_are_indexed_are_indexed_anew(
         found = read(self, *args)  # type: ignore[arg-type]
         n_read.append(len(found))
         if len(n_read) == 1:
-            drop_encoder(workspace, ENCODER)
+            delete_encoder(workspace, ENCODER)
             add(workspace, VECTORS[::-1].copy())
         return found
 

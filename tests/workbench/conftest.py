@@ -1,5 +1,4 @@
 import importlib.util
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -9,7 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.workbench.screenshots import find_browser, served
+from tests.workbench.opened_app import require_browser
+from tests.workbench.screenshots import served
 from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.storage.workspace import Workspace
@@ -73,9 +73,6 @@ def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="session")
 def address(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app on the workspace, in a process of its own."""
-    if find_browser() is None:
-        if os.environ.get("CI"):
-            pytest.fail("No Chromium on this machine, and this is CI: install one.")
-        pytest.skip("NO BROWSER TESTS: no Chromium on this machine.")
+    require_browser()
     with served(workspace.folder, tmp_path_factory.mktemp("server") / "log.txt") as found:
         yield found

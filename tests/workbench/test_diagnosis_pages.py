@@ -1,7 +1,6 @@
 """Bias, Layers and Probes on a workspace that holds diagnoses."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,52 +10,31 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.workbench.opened_app import PAGE_MS, app_in_browser, page_opener, pick, plain_texts
 from tests.workbench.screenshots import (
-    browser_page,
-    find_browser,
     open_by_link,
     picture,
-    served,
     settle,
 )
 from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench import app
 from usad_workbench.workbench.presenters.diagnosis import stored
-
-APP = Path(app.__file__)
-TIMEOUT_S = 60
-PAGE_MS = 60_000
 
 
 @pytest.fixture
 def opened(diagnosed: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(sys, "argv", ["app.py", str(diagnosed.folder)])
-    test = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
+    open_page = page_opener(monkeypatch, diagnosed.folder)
 
-    def open_page(name: str) -> AppTest:
-        page = test.switch_page(f"views/{name.lower()}.py").run()
-        assert not page.exception, page.exception
+    def open_without_error(name: str) -> AppTest:
+        page = open_page(name)
         assert not page.error
         return page
 
-    return open_page
-
-
-def texts(page: AppTest) -> str:
-    kinds = (page.markdown, page.caption, page.header, page.subheader)
-    return "\n".join(str(e.value) for kind in kinds for e in kind).replace("\\", "")
-
-
-def pick(page: AppTest, label: str, value: Any) -> AppTest:
-    box = next(box for box in page.selectbox if box.label == label)
-    changed = box.set_value(value).run()
-    assert not changed.exception, changed.exception
-    return changed
+    return open_without_error
 
 
 def test_bias_has_the_verdicts_with_evidence_and_rule(opened: Any) -> None:
-    said = texts(opened("Bias"))
+    said = plain_texts(opened("Bias"))
     assert "Inherited: speech-teacher in speech" in said
     assert "- sound-teacher: " in said
     assert "    - speech: yes" in said
@@ -82,9 +60,7 @@ def test_a_panel_of_an_earlier_diagnosis_says_so(
     found = synthetic_diagnosis.diagnosis(copy, "")
     only = replace(found, panels={"routing": found.panels["routing"]}, are_teachers_known=False)
     store_diagnosis(copy, only)
-    monkeypatch.setattr(sys, "argv", ["app.py", str(copy.folder)])
-    test = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
-    said = texts(test.switch_page("views/bias.py").run())
+    said = plain_texts(page_opener(monkeypatch, copy.folder)("Bias"))
     assert "did not compute the panels that the rules need" in said
     assert "From an earlier diagnosis" in said
     assert "Who taught tiny-student is not known" in said
@@ -100,25 +76,25 @@ def test_bias_shows_each_panel(opened: Any, name: str) -> None:
 
 def test_a_panel_without_rows_says_how_to_make_them(opened: Any) -> None:
     page = pick(opened("Bias"), "Panel", "partial")
-    assert "has no row for this student" in texts(page)
+    assert "has no row for this student" in plain_texts(page)
     assert any("--panels partial" in code.value for code in page.code)
 
 
 def test_bias_still_has_the_similarities(opened: Any) -> None:
     page = pick(opened("Bias"), "Panel", "similarity")
-    assert "Mean over domains" in texts(page)
+    assert "Mean over domains" in plain_texts(page)
 
 
 def test_a_selection_is_another_diagnosis(opened: Any) -> None:
     page = pick(opened("Bias"), "Clips", "domain = 'speech'")
-    assert "Inherited: speech-teacher in speech" in texts(page)
+    assert "Inherited: speech-teacher in speech" in plain_texts(page)
 
 
 def test_layers_and_probes_show_their_panels(opened: Any) -> None:
-    said = texts(opened("Layers"))
+    said = plain_texts(opened("Layers"))
     assert "Along the student's layers" in said
     page = pick(opened("Layers"), "Panel", "attribution")
-    assert "Pale bars fit badly" in texts(page)
+    assert "Pale bars fit badly" in plain_texts(page)
     page = opened("Probes")
     boxes = [box.options for box in page.selectbox if box.label == "Cost"]
     assert boxes == [["parameters in use", "seconds of computing per second of audio"]]
@@ -140,15 +116,9 @@ def test_clips_of_a_cell_are_the_stored_ones(diagnosed: Workspace) -> None:
 
 @pytest.fixture(scope="module")
 def page(diagnosed: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if find_browser() is None:
-        pytest.skip("NO BROWSER TESTS: no Chromium on this machine.")
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    with served(diagnosed.folder, log) as address, browser_page() as found:
-        found.errors = []
-        found.on("pageerror", lambda error: found.errors.append(str(error)))
-        found.goto(address, timeout=PAGE_MS)
-        settle(found)
-        yield found
+    with app_in_browser(diagnosed.folder, log) as opened_page:
+        yield opened_page
 
 
 @pytest.mark.browser

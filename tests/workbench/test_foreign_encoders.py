@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from tests.core.encoders.remote_folder import keep_code_apart, write_remote_student
+from tests.workbench.opened_app import app_in_browser
 from tests.workbench.screenshots import (
-    browser_page,
-    find_browser,
     open_by_link,
     picture,
-    served,
     settle,
 )
 from usad_workbench.core.encoders.trust import is_trusted
@@ -121,13 +119,9 @@ def test_it_is_diagnosed_with_its_own_sensitivities(
 
 @pytest.fixture(scope="module")
 def page(copied: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if find_browser() is None:
-        pytest.skip("NO BROWSER TESTS: no Chromium on this machine.")
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    with served(copied.folder, log) as address, browser_page() as found:
-        found.goto(address, timeout=60_000)
-        settle(found)
-        yield found
+    with app_in_browser(copied.folder, log) as opened_page:
+        yield opened_page
 
 
 @pytest.mark.browser

@@ -11,48 +11,22 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.workbench.opened_app import APP, open_app, page_opener, pick, texts
 from usad_workbench.core.errors import UntrustedCodeError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import app, state
 from usad_workbench.workbench.launch import launch
 from usad_workbench.workbench.presenters.text import escape_markdown
 
-APP = Path(app.__file__)
-TIMEOUT_S = 60
-
 
 @pytest.fixture
 def opened(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return opener(workspace, monkeypatch)
+    return page_opener(monkeypatch, workspace.folder)
 
 
 @pytest.fixture
 def opened_empty(empty_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return opener(empty_workspace, monkeypatch)
-
-
-def opener(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(sys, "argv", ["app.py", str(workspace.folder)])
-    test = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
-
-    def open_page(name: str) -> AppTest:
-        page = test.switch_page(f"views/{name.lower()}.py").run()
-        assert not page.exception, page.exception
-        return page
-
-    return open_page
-
-
-def texts(page: AppTest) -> str:
-    kinds = (page.markdown, page.caption, page.header, page.subheader, page.info, page.error)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def pick(page: AppTest, label: str, value: Any) -> AppTest:
-    box = next(box for box in page.selectbox if box.label == label)
-    changed = box.set_value(value).run()
-    assert not changed.exception, changed.exception
-    return changed
+    return page_opener(monkeypatch, empty_workspace.folder)
 
 
 @pytest.mark.parametrize("name", app.PAGES)
@@ -198,8 +172,7 @@ def test_a_long_query_is_cancelled(opened: Any) -> None:
 def test_a_folder_that_is_no_workspace_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path)])
-    page = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
+    page = open_app(monkeypatch, tmp_path)
     assert not page.exception
     assert "workspace" in page.error[0].value
 
@@ -208,8 +181,7 @@ def test_a_commit_elsewhere_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synthetic: ModuleType
 ) -> None:
     workspace = Workspace.create(tmp_path / "ws")
-    monkeypatch.setattr(sys, "argv", ["app.py", str(workspace.folder)])
-    page = AppTest.from_file(str(APP), default_timeout=TIMEOUT_S).run()
+    page = open_app(monkeypatch, workspace.folder)
     assert "There are no clips yet" in texts(page)
     with workspace.database.write() as connection:
         connection.execute(
@@ -304,7 +276,7 @@ def opened_long(copied: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
                     connection.execute(
                         f"UPDATE {table} SET {column} = ? WHERE {column} = ?", [new, old]
                     )
-    return opener(copied, monkeypatch)
+    return page_opener(monkeypatch, copied.folder)
 
 
 def names_beside(page: AppTest) -> set[str]:
@@ -387,7 +359,7 @@ def test_overview_names_licences_that_forbid_commercial_use(
             connection.execute(
                 "UPDATE encoders SET licence = ? WHERE encoder = ?", [licence, encoder]
             )
-    page = opener(copied, monkeypatch)("Overview")
+    page = page_opener(monkeypatch, copied.folder)("Overview")
     said = texts(page).replace("\\", "")
     assert "Not for commercial use: sound-teacher." in said
     assert "Licence not known, read its model card before use: music-teacher." in said
@@ -401,7 +373,7 @@ def test_failures_are_listed_in_full(copied: Workspace, monkeypatch: pytest.Monk
     path, reason = f"/folder/{'long-name-' * 20}.wav", f"cut off *here*{' and so on' * 30}"
     with copied.database.write() as connection:
         connection.execute("INSERT INTO failures VALUES (?, 'embed x', ?)", [path, reason])
-    page = opener(copied, monkeypatch)("Data")
+    page = page_opener(monkeypatch, copied.folder)("Data")
     cells = [
         str(cell).replace("\\", "") for cell in page.table[0].value.reset_index().to_numpy().ravel()
     ]
@@ -434,6 +406,6 @@ def test_one_encoder_alone_says_what_is_missing(
             "VALUES ('a', 'a.wav', 'speech', 'd', 'c', 2.0)"
         )
     add_encoder(workspace, role)
-    page = opener(workspace, monkeypatch)(name)
+    page = page_opener(monkeypatch, workspace.folder)(name)
     assert words in texts(page)
     assert any("usad embed --encoders STUDENT,TEACHER" in code.value for code in page.code)

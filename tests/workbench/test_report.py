@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.full_disk import full_after
-from tests.workbench.screenshots import browser_page, find_browser
+from tests.workbench.opened_app import require_browser
+from tests.workbench.screenshots import browser_page
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.errors import StoreError
@@ -46,8 +47,7 @@ def report(
 @pytest.fixture(scope="module")
 def page(report: Path) -> Iterator[Any]:
     """The report in a browser that has no network; what it asked for is on ``page.asked``."""
-    if find_browser() is None:
-        pytest.skip("NO BROWSER TESTS: no Chromium on this machine.")
+    require_browser()
     with browser_page() as shown:
         shown.asked, shown.errors = [], []
         shown.on("request", lambda request: shown.asked.append(request.url))

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
+from tests.workbench.opened_app import open_app, plain_texts
 from tests.workbench.screenshots import browser_page, open_by_link, settle
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.locks import FileLock
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench import app
 from usad_workbench.workbench.presenters import runs, training
 from usad_workbench.workbench.presenters.colours import DOMAIN_COLOURS
 
@@ -268,11 +266,6 @@ def test_a_curve_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
         training.read_curve(tmp_path / "log.csv")
 
 
-def texts(page: AppTest) -> str:
-    kinds = (page.markdown, page.caption, page.header, page.subheader, page.error)
-    return "\n".join(str(e.value) for kind in kinds for e in kind).replace("\\", "")
-
-
 def test_the_page_shows_runs_side_by_side_and_where_they_come_from(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,21 +273,20 @@ def test_the_page_shows_runs_side_by_side_and_where_they_come_from(
         run = make_run(tmp_path / name, seed=i, stage=i + 1)
         append(run, probe(0), *[line(step) for step in (10, 20, 30)])
         os.utime(run / "recipe.json", (i + 1, i + 1))
-    monkeypatch.setattr(sys, "argv", ["app.py", str(workspace.folder), "--runs", str(tmp_path)])
-    opened = AppTest.from_file(str(Path(app.__file__)), default_timeout=60).run()
+    opened = open_app(monkeypatch, workspace.folder, "--runs", str(tmp_path))
     page = opened.switch_page("views/training.py").run()
     assert not page.exception and not page.error, page.exception
     rows = page.dataframe[0].value
     assert rows["run"].tolist() == ["second", "first"]
     assert rows["state"].tolist() == ["running", "running"] and rows["seed"].tolist() == [1, 0]
-    said = texts(page)
+    said = plain_texts(page)
     assert "Compared" in said and "Points drawn: second: 3, first: 3" in said
     assert "stage 2, started from runs/first" in said
     assert "45.0 min of audio (30.0 min of music, 15.0 min of speech), 7 clips in 9 pieces" in said
     assert any("broken-clip" in str(frame.value) for frame in page.dataframe)
     number = next(box for box in page.selectbox if box.label == "Number")
     page = number.set_value("probe/knn/digit").run()
-    assert "Points drawn: second: 1, first: 1" in texts(page)
+    assert "Points drawn: second: 1, first: 1" in plain_texts(page)
 
 
 @pytest.fixture

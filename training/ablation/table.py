@@ -1,13 +1,12 @@
 """What an ablation says: differences to the reference run, with intervals and verdicts.
 
-A difference is paired twice: both runs have the same seed, and answer for the same clips.
-Its variance has two parts that are added. Seeds: the variance of the per-seed differences
-over their number. Clusters: the bootstrap over speakers, tracks and recordings of the
-mean over seeds. The interval is value ± t × sqrt(sum), with the degrees of freedom of
-Welch and Satterthwaite. What seeds and clusters do together is counted in both parts, so
-that it is rather too wide. It holds the truth 93 to 95 times in 100 with three seeds, 87
-to 96 with two (simulated), and with one there is the second part only: no verdict below
-three.
+A difference is paired twice: both runs have the same seed, and answer for the same clips. Its
+variance has two parts that are added. Seeds: the variance of the per-seed differences over their
+number. Clusters: the bootstrap over speakers, tracks and recordings of the mean over seeds. The
+interval is value ± t × sqrt(sum), with the degrees of freedom of Welch and Satterthwaite. What
+seeds and clusters do together is counted in both parts, so that it is rather too wide. With one
+seed there is the second part only: no verdict below three. How often it holds the truth:
+``docs/statistics.md``, "Ablations".
 """
 
 import math
@@ -41,7 +40,7 @@ class Comparison:
     published: str = ""
     """Numbers, and where they are from."""
     expected: Mapping[str, int] = field(default_factory=dict)
-    """By domain the sign of the published difference, 0 for none to speak of."""
+    """Sign of the published difference by domain, 0 for none to speak of."""
 
 
 _SWEEP = "omega sweep, USAD 2.0 (no numbers): all three best at 10"
@@ -126,7 +125,7 @@ class Finding:
     domain: str
     protocol: ProbeName
     value: float
-    """Of the row: mean over the domain's tasks and the seeds that both rows have."""
+    """Mean of the row over the domain's tasks and the seeds that both rows have."""
     reference_value: float
     difference: float
     ci_low: float
@@ -235,7 +234,7 @@ def compare(
 
 
 def _comparisons(rows: Iterable[str]) -> list[Comparison]:
-    """Those above, and every other row against ``full``: nothing is published about it."""
+    """The comparisons of the papers, and every other row against ``full``, with nothing published."""
     known = {one.row for one in COMPARISONS} | {FULL}
     return [*COMPARISONS, *(Comparison(row=row) for row in rows if row not in known)]
 

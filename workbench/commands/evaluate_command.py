@@ -1,7 +1,7 @@
 """``usad evaluate``: probes on the workspace's tasks, and published benchmarks."""
 
 import argparse
-from typing import get_args
+from dataclasses import asdict
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.workbench.commands.arguments import add_trust, add_workspace, names_of
@@ -40,8 +40,6 @@ BENCHMARK_COLUMNS = [
     "reason",
 ]
 FINE_TUNE = "fine-tune"
-MAX_SEEDS = 1000
-"""More splits into folds narrow no interval: clusters are what is resampled."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,36 +78,20 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Evaluates encoders and systems; all choices are made on training folds alone."""
     if args.benchmark or args.data:
         return _run_benchmark(args, output)
-    from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
-    from usad_workbench.core.probes import ProbeName
-    from usad_workbench.core.probes.head import head_of
+    from usad_workbench.core.evaluation.evaluate import evaluate
     from usad_workbench.core.storage.workspace import Workspace
 
-    protocols = names_of(args.protocol or "knn,linear")
-    chosen = tuple(name for name in get_args(ProbeName) if name in protocols)
-    if set(chosen) != set(protocols) or not chosen:
-        raise ConfigError(
-            f"Found the protocols {protocols}, expected some of {', '.join(get_args(ProbeName))}."
-        )
-    # A network for every fold and grid point takes minutes for each task.
-    usual = 1 if any(head_of(name) for name in chosen) else 3
-    n_seeds = usual if args.seeds is None else args.seeds
-    if not 1 <= n_seeds <= MAX_SEEDS:
-        raise ConfigError(
-            f"Found --seeds {n_seeds}, expected 1 to {MAX_SEEDS:,}; {usual} is usual."
-        )
-    rows = evaluate_tasks(
+    scores = evaluate(
         Workspace.open(args.workspace),
-        names_of(args.encoders) if args.encoders else None,
+        encoders=names_of(args.encoders) if args.encoders else None,
         tasks=names_of(args.tasks) if args.tasks else None,
-        config=EvaluationConfig(
-            protocols=chosen,
-            seeds=tuple(range(n_seeds)),
-            against=args.against,
-            measures_cost=not args.no_cost,
-        ),
+        protocols=names_of(args.protocol or "knn,linear"),
+        against=args.against,
+        seeds=args.seeds,
+        cost=not args.no_cost,
         progress=output.progress,
-    ).to_dict("records")
+    )
+    rows = [asdict(score) for score in scores]
     untested = {row["task"]: row["reason"] for row in rows if row["n_test"] == 0}
     for task, reason in untested.items():
         output.note(f"task {task}: {reason}")

@@ -54,7 +54,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.clip_fields import columns_of
     from usad_workbench.core.storage.importing import Failure, import_clips
     from usad_workbench.core.storage.sources import count_ignored, find_sources, read_manifest
-    from usad_workbench.core.storage.tables import check_task_columns, read_tasks, set_tasks
+    from usad_workbench.core.storage.task_file import read_tasks
+    from usad_workbench.core.storage.tasks import check_task_columns, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
 
     if not args.sources and not args.manifest and not args.tasks:

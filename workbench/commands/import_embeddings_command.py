@@ -47,7 +47,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         new_columns,
     )
     from usad_workbench.core.storage.importing_embeddings import check_origin, import_embeddings
-    from usad_workbench.core.storage.tables import check_task_columns, read_tasks, set_tasks
+    from usad_workbench.core.storage.task_file import read_tasks
+    from usad_workbench.core.storage.tasks import check_task_columns, set_tasks
     from usad_workbench.core.storage.vectors_file import check_vectors
     from usad_workbench.core.storage.workspace import Workspace
 

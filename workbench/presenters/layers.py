@@ -18,7 +18,7 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
 from usad_workbench.workbench.presenters.diagnosis.stored import alpha_for
-from usad_workbench.workbench.presenters.numbers import count, interval, is_known, number
+from usad_workbench.workbench.presenters.numbers import count, interval, is_number, number
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import escape_plotly, lines, measure_name
 
@@ -64,12 +64,12 @@ def compared(sql: Sql) -> pd.DataFrame:
 
 def nearest(sql: Sql, student: str) -> str | None:
     """The teacher with the largest value of all: the one to look at first."""
-    found = sql(
+    rows = sql(
         "SELECT teacher FROM nearest_teachers WHERE student = ? AND teacher IS NOT NULL "
         "ORDER BY measure, value DESC LIMIT 1",
         [student],
     )
-    return None if found.empty else str(found["teacher"].iloc[0])
+    return None if rows.empty else str(rows["teacher"].iloc[0])
 
 
 def top_of_scale(sql: Sql, student: str, measure: str) -> float:
@@ -77,13 +77,13 @@ def top_of_scale(sql: Sql, student: str, measure: str) -> float:
 
     One scale for all of them, so that maps of two teachers may be compared by eye.
     """
-    found = sql(
+    rows = sql(
         "SELECT max(value) AS top FROM teacher_similarity WHERE student = ? AND measure = ? "
         "AND isfinite(value)",
         [student, measure],
     )
-    top = found["top"].iloc[0]
-    return float(np.ceil(top * 20) / 20) if is_known(top) and top > 0 else 1.0
+    top = rows["top"].iloc[0]
+    return float(np.ceil(top * 20) / 20) if is_number(top) and top > 0 else 1.0
 
 
 def stand_out(rows: pd.DataFrame) -> list[bool]:
@@ -97,8 +97,8 @@ def _is_out(row: Mapping[Any, Any]) -> bool | None:
 
 def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The row of the largest value of each domain."""
-    known = rows[rows["value"].notna()]
-    best = known.loc[known.groupby("domain")["value"].idxmax()]
+    numbered = rows[rows["value"].notna()]
+    best = numbered.loc[numbered.groupby("domain")["value"].idxmax()]
     return best.set_index("domain").loc[domain_order(best["domain"])].reset_index()
 
 
@@ -276,11 +276,11 @@ def clip_faithfulness(
         k=k,
         clusters=clusters.tolist(),
     )
-    found = pd.DataFrame(
+    overlaps = pd.DataFrame(
         {"clip_id": both, "segment_id": left.loc[both, "segment_id"].to_numpy(), "value": values}
     )
-    found.attrs["k"] = k
-    return found.sort_values(["value", "clip_id"], ignore_index=True)
+    overlaps.attrs["k"] = k
+    return overlaps.sort_values(["value", "clip_id"], ignore_index=True)
 
 
 def stored_faithfulness(
@@ -303,10 +303,12 @@ def stored_faithfulness(
     )
 
 
-def extremes(found: pd.DataFrame, n: int = N_FAITHFUL) -> tuple[pd.DataFrame, pd.DataFrame]:
+def extremes(overlaps: pd.DataFrame, n: int = N_FAITHFUL) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The most and the least faithful clips, none of them in both lists."""
-    n = min(n, len(found) // 2)
-    return found.tail(n).iloc[::-1].reset_index(drop=True), found.head(n).reset_index(drop=True)
+    n = min(n, len(overlaps) // 2)
+    return overlaps.tail(n).iloc[::-1].reset_index(drop=True), overlaps.head(n).reset_index(
+        drop=True
+    )
 
 
 def _clip_vectors(workspace: Workspace, encoder: str, layer: int, where: str) -> pd.DataFrame:

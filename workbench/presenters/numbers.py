@@ -16,13 +16,22 @@ def is_missing(value: object) -> bool:
     return value is None or str(value) in ("nan", "<NA>", "NaT")
 
 
-def is_known(value: object) -> bool:
+def is_number(value: object) -> bool:
     """Whether a value is a finite number.
 
-    >>> is_known(0.5), is_known(float("nan")), is_known(None)
+    >>> is_number(0.5), is_number(float("nan")), is_number(None)
     (True, False, False)
     """
     return not is_missing(value) and math.isfinite(float(str(value)))
+
+
+def as_number(value: object) -> float:
+    """The value as a number; NaN where there is none.
+
+    >>> as_number(2), as_number(None)
+    (2.0, nan)
+    """
+    return float(str(value)) if is_number(value) else math.nan
 
 
 def number(value: object, digits: int = 2) -> str:
@@ -42,9 +51,9 @@ def digits_apart(values: Iterable[float], least: int = 3, most: int = 6) -> int:
     >>> digits_apart([0.9, 0.8]), digits_apart([0.99991, 0.99987, 0.9]), digits_apart([])
     (3, 5, 3)
     """
-    known = sorted({round(float(value), most) for value in values})
+    rounded = sorted({round(float(value), most) for value in values})
     for digits in range(least, most):
-        if len({f"{value:.{digits}f}" for value in known}) == len(known):
+        if len({f"{value:.{digits}f}" for value in rounded}) == len(rounded):
             return digits
     return most
 

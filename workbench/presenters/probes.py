@@ -11,8 +11,8 @@ from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role, 
 from usad_workbench.workbench.presenters.numbers import (
     count,
     interval,
-    is_known,
     is_missing,
+    is_number,
     number,
 )
 from usad_workbench.workbench.presenters.sql import Sql
@@ -61,8 +61,8 @@ def protocols(sql: Sql) -> list[str]:
 
 def probe_rows(sql: Sql, protocol: str) -> pd.DataFrame:
     """Results of one protocol; columns that nobody filled are left out."""
-    found = sql("SELECT * FROM probes WHERE protocol = ? ORDER BY task, encoder, layer", [protocol])
-    return found[[name for name in found if found[name].notna().any()]]
+    rows = sql("SELECT * FROM probes WHERE protocol = ? ORDER BY task, encoder, layer", [protocol])
+    return rows[[name for name in rows if rows[name].notna().any()]]
 
 
 def task_order(rows: pd.DataFrame) -> list[str]:
@@ -78,8 +78,10 @@ def roles_with_systems(roles: Mapping[str, str]) -> dict[str, str]:
 
 def best_per_system(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per task and encoder: where several layers are stored, the largest value."""
-    known = rows[rows["value"].notna()]
-    return known.loc[known.groupby(["task", "encoder"])["value"].idxmax()].reset_index(drop=True)
+    numbered = rows[rows["value"].notna()]
+    return numbered.loc[numbered.groupby(["task", "encoder"])["value"].idxmax()].reset_index(
+        drop=True
+    )
 
 
 def probe_figure(
@@ -114,7 +116,7 @@ def _title(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     n = f"n = {count(rows['n_test'].max(), 'test clip')}"
     classes = rows["n_classes"].max() if "n_classes" in rows else None
-    if is_known(classes):
+    if is_number(classes):
         n += f", {count(float(str(classes)), 'class', 'classes')}"
     metric = str(first["metric"]).replace("_", " ")
     return f"{title_lines(first['task'])}<br>{escape_plotly(metric, 24)}<br>{n}"
@@ -122,7 +124,7 @@ def _title(rows: pd.DataFrame) -> str:
 
 def dot_hover(row: Mapping[str, Any]) -> str:
     """What the pointer shows over a dot."""
-    chosen = f", layer {number(row.get('layer'), 0)}" if is_known(row.get("layer")) else ""
+    chosen = f", layer {number(row.get('layer'), 0)}" if is_number(row.get("layer")) else ""
     selection = row.get("layer_selection")
     lines = [
         f"<b>{escape_plotly(row['encoder'], 90)}</b>{chosen}",
@@ -137,7 +139,7 @@ def dot_hover(row: Mapping[str, Any]) -> str:
     ]
     if not is_missing(selection):
         lines.append(f"layer chosen {escape_plotly(selection)}")
-    if is_known(row.get("difference")):
+    if is_number(row.get("difference")):
         lines.append(
             f"{number(row['difference'])} "
             f"{interval(row.get('difference_ci_low'), row.get('difference_ci_high'))} against "
@@ -166,10 +168,10 @@ def describe_untested(rows: pd.DataFrame) -> list[str]:
 def probe_table(rows: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
     """The results as a table for people, tasks together, best encoder first."""
     rank = {task: i for i, task in enumerate(task_order(rows))}
-    found = rows.assign(
+    shown = rows.assign(
         role=rows["encoder"].map(lambda n: roles.get(n, "encoder")), _task=rows["task"].map(rank)
     ).sort_values(["_task", "value"], ascending=[True, False])
-    return found[[name for name in COLUMNS if name in found]]
+    return shown[[name for name in COLUMNS if name in shown]]
 
 
 def describe_probe(rows: pd.DataFrame) -> str:

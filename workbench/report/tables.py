@@ -12,8 +12,8 @@ from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.numbers import (
     MISSING,
     column_number,
-    is_known,
     is_missing,
+    is_number,
 )
 
 MAX_ROWS = 300
@@ -86,9 +86,9 @@ def cell(value: object, column: str) -> Cell:
     Cell(text='0.123', css='number', full='0.123456', shares=())
     """
     if isinstance(value, Mapping):
-        return Cell(shares=tuple((str(name), _number(one, "")) for name, one in value.items()))
+        return Cell(shares=tuple((str(name), _number(item, "")) for name, item in value.items()))
     if isinstance(value, (list, tuple, np.ndarray)):
-        return Cell(text=", ".join(str(one) for one in value))
+        return Cell(text=", ".join(str(item) for item in value))
     if isinstance(value, (bool, np.bool_)):
         return Cell(text="yes" if value else "no")
     if is_missing(value) or value == "":
@@ -99,7 +99,7 @@ def cell(value: object, column: str) -> Cell:
 
 
 def _number(value: object, column: str) -> Cell:
-    if not is_known(value):
+    if not is_number(value):
         return Cell(text=MISSING, css="number")
     number = float(str(value))
     return Cell(text=column_number(number, column), css="number", full=repr(number))

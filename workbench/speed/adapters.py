@@ -44,11 +44,11 @@ from usad_workbench.core.encoders.registry import encoder_spec, load_encoder
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.models.pooling import pooled_vectors
+from usad_workbench.core.storage.deletion import delete_encoder
 from usad_workbench.core.storage.importing import SourceClip, import_clips, read_manifest
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,
     append_vectors,
-    drop_encoder,
     register_encoder,
 )
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
@@ -338,7 +338,7 @@ def _row(name: str, scratch: Path, seconds: float, repeats: int) -> Row:
     }
     times: dict[str, list[float]] = {job: [] for job in jobs}
     for place in range(repeats + 1):
-        drop_encoder(workspace, encoder.spec.name)
+        delete_encoder(workspace, encoder.spec.name)
         # Each goes first as often as the other.
         for job in sorted(jobs, reverse=place % 2 == 1):
             times[job].append(seconds_of(jobs[job]))
@@ -378,7 +378,7 @@ def _shares(sides: Sides, workspace: Workspace, paths: Sequence[Path]) -> str:
         lambda: [sides.front_end([clips[i].samples for i in batch]) for batch in batches]
     )
     features = seconds_of(lambda: vectors.update(pooled_vectors(encoder, clips, layers, "mean")))
-    drop_encoder(workspace, name)
+    delete_encoder(workspace, name)
     record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
     register_encoder(workspace, record)
     ids = workspace.read("SELECT segment_id FROM segments ORDER BY segment_id").segment_id

@@ -1,13 +1,14 @@
 """A stored diagnosis on a page: its verdicts, one panel at a time, the clips behind a row."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
+from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.workbench import state
-from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.plan import describe_marks, plan_figure
@@ -21,7 +22,7 @@ from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.names import describe_panel_cell, encoder_names, short_name
-from usad_workbench.workbench.presenters.numbers import count, is_missing, number, signed
+from usad_workbench.workbench.presenters.numbers import count, number, signed
 from usad_workbench.workbench.presenters.text import MEASURE_NAMES, escape_markdown, shorten
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.legend import role_legend
@@ -33,14 +34,14 @@ N_CLIPS = 6
 
 def choose_diagnosis(key: str, student: str | None = None) -> stored.StoredDiagnosis | None:
     """The diagnosis to show; says how to make one where there is none."""
-    found = [
+    diagnoses = [
         diagnosis
         for diagnosis in stored.diagnoses(state.sql)
         if student in (None, diagnosis.student)
     ]
-    if not found and not page.is_comparable():
+    if not diagnoses and not page.is_comparable():
         return None
-    if not found:
+    if not diagnoses:
         page.empty(
             "Not diagnosed yet: no verdicts and no panels are stored.",
             page.command("diagnose", "--student", student or student_of(state.sql) or "STUDENT"),
@@ -48,19 +49,19 @@ def choose_diagnosis(key: str, student: str | None = None) -> stored.StoredDiagn
         return None
     left, right = st.columns(2)
     with left:
-        students = list(dict.fromkeys(diagnosis.student for diagnosis in found))
+        students = list(dict.fromkeys(diagnosis.student for diagnosis in diagnoses))
         chosen = student or page.choose_encoder(
             "Diagnosed student", students, key=f"{key}.diagnosed"
         )
-    mine = {diagnosis.selection: diagnosis for diagnosis in found if diagnosis.student == chosen}
+    by_selection = {one.selection: one for one in diagnoses if one.student == chosen}
     with right:
         selection = page.choose(
             "Clips",
-            list(mine),
+            list(by_selection),
             key=f"{key}.selection",
-            show=lambda one: shorten(one, 90) if one else "all clips that every encoder has",
+            show=lambda words: shorten(words, 90) or "all clips that every encoder has",
         )
-    diagnosis = mine[selection]
+    diagnosis = by_selection[selection]
     if not diagnosis.are_teachers_known:
         st.caption(
             f":material/warning: Who taught {escape_markdown(diagnosis.student)} is not known: encoders with the "
@@ -73,34 +74,40 @@ def show_warnings(diagnosis: stored.StoredDiagnosis) -> None:
     """What to keep in mind with every number, folded."""
     if diagnosis.warnings:
         with st.expander(count(len(diagnosis.warnings), "warning"), icon=":material/warning:"):
-            st.markdown("\n".join(f"- {escape_markdown(one)}" for one in diagnosis.warnings))
+            st.markdown(
+                "\n".join(f"- {escape_markdown(warning)}" for warning in diagnosis.warnings)
+            )
 
 
 def show_verdicts(diagnosis: stored.StoredDiagnosis) -> None:
     """One card per question, evidence and rule below it."""
     page.section("Verdicts", "Decided by rules that were fixed before any number was looked at.")
-    found = stored.verdicts(state.sql, diagnosis)
-    if not found:
+    verdicts = stored.verdicts(state.sql, diagnosis)
+    if not verdicts:
         page.empty(
             "The last diagnosis did not compute the panels that the rules need, so nothing is "
             "decided.",
             page.command("diagnose", "--student", diagnosis.student),
         )
-    for i, verdict in enumerate(found):
+    for i, verdict in enumerate(verdicts):
         if i % 2 == 0:
             columns = st.columns(2)
-        answer = str(verdict["verdict"])
         with columns[i % 2], st.container(border=True, height="stretch"):
-            st.caption(describe_question(str(verdict["question"])))
-            colour = "orange" if is_open(answer) else "blue"
-            st.markdown(f"#### :{colour}[{escape_markdown(answer[:1].upper() + answer[1:])}]")
-            st.markdown(meaning(answer))
-            with st.expander("Evidence and rule"):
-                st.markdown("\n".join(_evidence(verdict["evidence"])))
-                st.caption(escape_markdown(verdict["rule"]))
+            _verdict(verdict)
 
 
-def _evidence(values: Mapping[str, Any], depth: int = 0) -> list[str]:
+def _verdict(verdict: Verdict) -> None:
+    answer = verdict.verdict
+    st.caption(describe_question(verdict.question))
+    colour = "orange" if is_open(answer) else "blue"
+    st.markdown(f"#### :{colour}[{escape_markdown(answer[:1].upper() + answer[1:])}]")
+    st.markdown(meaning(answer))
+    with st.expander("Evidence and rule"):
+        st.markdown("\n".join(_evidence(verdict.evidence)))
+        st.caption(escape_markdown(verdict.rule))
+
+
+def _evidence(values: Mapping[str, object], depth: int = 0) -> list[str]:
     lines = []
     for name, value in values.items():
         head = f"{'    ' * depth}- {escape_markdown(name)}: "
@@ -171,7 +178,7 @@ def _choose(frame: pd.DataFrame, view: PanelView, key: str) -> pd.DataFrame:
                 heading(name).capitalize(),
                 values,
                 key=f"{key}.{view.title}.{name}",
-                show=lambda one: describe_choice(one, names),
+                show=lambda value: describe_choice(value, names),
             )
     return panel_rows.chosen(frame, picked)
 
@@ -207,19 +214,20 @@ def _figure(
 
 
 def _table(frame: pd.DataFrame, key: str) -> int | None:
-    """The rows as a table; the place of the one that was clicked."""
+    """The rows as a table; the index of the one that was clicked."""
     shown = panel_rows.visible(frame)
     position = table.pick_any(shown.map(_flat), key=f"{key}.table")
     return None if position is None else int(shown.index[position])
 
 
-def _flat(value: Any) -> Any:
+def _flat(value: object) -> object:
     """Shares and lists as words: a table cell holds one value."""
     if isinstance(value, Mapping):
         names = encoder_names(state.sql)
-        return ", ".join(f"{short_name(name, names)} {number(one)}" for name, one in value.items())
-    if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
-        return ", ".join(str(one) for one in value) if not is_missing(value) else ""
+        shares = value.items()
+        return ", ".join(f"{short_name(name, names)} {number(share)}" for name, share in shares)
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return ", ".join(map(str, value))
     return value
 
 
@@ -234,16 +242,19 @@ def show_influential_clips(
         st.subheader(f"Behind {escape_markdown(lines[0])}", anchor=False)
         st.markdown(escape_markdown("; ".join(lines[1:])))
         cells = stored.cells_of(state.sql, diagnosis, name)
-        mine = panel_rows.cells_of_rows([row], cells)[0]
-        if not mine:
+        of_row = panel_rows.cells_of_rows([row], cells)[0]
+        if not of_row:
             st.caption(
                 "No clips are stored for this row: its number does not rest on single clips."
             )
             return
-        cell = mine[0]
-        if len(mine) > 1:
+        cell = of_row[0]
+        if len(of_row) > 1:
             cell = page.choose(
-                "Cell", mine, key=f"behind.{name}", show=lambda one: describe_panel_cell(one, names)
+                "Cell",
+                of_row,
+                key=f"behind.{name}",
+                show=lambda cell: describe_panel_cell(cell, names),
             )
         clips = stored.clips_of(state.sql, diagnosis, name, cell)
         for kind, of_kind in clips.groupby("kind", sort=False):
@@ -268,4 +279,4 @@ def _both_ends(kind: str, clips: pd.DataFrame) -> None:
 def _cards(side: pd.DataFrame) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["influence"], rows.iterrows(), strict=True):
-        segment_card(row.to_dict(), f"**{escape_markdown(signed(value))}**")
+        segment_card(segment_of(row.to_dict()), f"**{escape_markdown(signed(value))}**")

@@ -1,7 +1,7 @@
 """AudioSet with the balanced training set (AS-20K): Google's CSV files and local audio.
 
-Videos disappear, so no copy is complete: files that are missing are left out and counted in
-the notes. There is no official validation set: a tenth of the training videos validates.
+Videos disappear, so no copy is complete: files that are missing are left out and counted in the
+notes. There is no official validation set: a tenth of the training videos validates.
 """
 
 import csv
@@ -107,6 +107,6 @@ def _file_of(video: str, start_s: float, files: dict[str, Path]) -> Path | None:
 
 
 def _train_part(video: str) -> str:
-    """By the id alone, so that every copy validates on the same videos."""
+    """The part of a video, by its id alone, so that every copy validates on the same videos."""
     is_valid = zlib.crc32(video.encode()) % 1000 < 1000 * VALIDATION_SHARE
     return "valid" if is_valid else "train"

@@ -16,6 +16,7 @@ from usad_workbench.core.evaluation.benchmarks.task import BenchmarkTask
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.probes.folds import Codes
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.clip_vectors import mean_of_segments
 from usad_workbench.core.storage.importing import Failure, SourceClip, import_clips
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
@@ -36,10 +37,7 @@ class SegmentVectors:
 
     def mean(self) -> FloatArray:
         """One vector for each clip, `[clip, dim]`: the mean of its segments."""
-        counts = np.bincount(self.clips)
-        sums = np.zeros((len(counts), self.vectors.shape[1]))
-        np.add.at(sums, self.clips, self.vectors)
-        return (sums / counts[:, None]).astype(np.float32)
+        return mean_of_segments(self.vectors, self.clips)
 
 
 def read_layer(

@@ -127,5 +127,5 @@ def _items(folder: Path, part: str) -> list[Item]:
 
 
 def _published(name: str, mode: str) -> tuple[Published, ...]:
-    """Of the same task in the same size."""
+    """Published results of the same task in the same size."""
     return HEAR_FROZEN.get(f"{name}-{mode}", HEAR_FROZEN.get(name, ()))

@@ -194,4 +194,4 @@ HEAR_FROZEN: dict[str, tuple[Published, ...]] = {
     )
     for place, task in enumerate(_HEAR_TASKS)
 }
-"""By the name of the HEAR task without ``tfds_``, with its mode where it has several sizes."""
+"""Results by HEAR task, without ``tfds_`` and with its mode where it has several sizes."""

@@ -5,7 +5,7 @@ import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N_CLIPS, N_CLUSTERS, DIM = 80, 10, 24

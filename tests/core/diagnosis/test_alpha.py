@@ -26,7 +26,7 @@ from usad_workbench.core.diagnosis.verdicts import (
     universal_or_routing,
 )
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.similarity.excess import excess_over_controls
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import layers
@@ -107,10 +107,7 @@ def test_values_that_cannot_be_are_refused_by_name(tmp_path, name: str, value: s
 
 
 def test_every_panel_figure_and_text_obeys(copied: Workspace, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    evaluate_tasks(
-        copied,
-        config=EvaluationConfig(protocols=("knn",), seeds=(0,), n_folds=3, measures_cost=False),
-    )
+    evaluate(copied, protocols=["knn"], seeds=1, cost=False)
     strict, loose = rules(alpha=1e-9, margin=0.0), rules(alpha=0.9, margin=0.001)
     outs, equal, counts = {}, {}, {}
     for asked in (strict, loose):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.planted import add_encoder, save_run
@@ -15,7 +16,7 @@ from usad_workbench.core.diagnosis.predictions import NOT_STORED
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.evaluation.predictions import (
     Predictions,
     store_predictions,
@@ -25,7 +26,7 @@ from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -99,8 +100,8 @@ def _answer(workspace: Workspace, task: Task, accuracy: dict[str, float], copy: 
 
 
 def test_tasks_are_read_from_stored_predictions(copied: Workspace) -> None:
-    config = EvaluationConfig(protocols=("linear",), n_folds=3, measures_cost=False)
-    table = evaluate_tasks(copied, ["s", "twin"], config=config).set_index(["encoder", "task"])
+    scores = evaluate(copied, encoders=["s", "twin"], protocols=["linear"], cost=False)
+    table = pd.DataFrame(scores).set_index(["encoder", "task"])
     panel = compare_students(_data(copied, "s"), "twin", no_progress)
     row = _row(panel, quantity="task")
     assert row["value"] == pytest.approx(table.value["s", "word"])

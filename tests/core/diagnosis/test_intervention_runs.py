@@ -93,7 +93,7 @@ def test_other_audio_is_named_and_not_measured(folder: Path) -> None:
     workspace = Workspace.open(folder)
     data = load_diagnosis_data(workspace, "usad-demo")
     with workspace.database.write() as connection:
-        connection.execute("DROP TABLE IF EXISTS interventions")
+        connection.execute("DELETE FROM interventions")
     sample = draw_sample(data, 3)
     other, gone, left = (workspace.audio_path(str(path)) for path in sample.path)
     held = {file: file.read_bytes() for file in (other, gone)}
@@ -139,7 +139,7 @@ def test_panel_says_what_was_measured_and_what_was_not(
     monkeypatch.setattr(measuring, "load_encoder", load)
     workspace = Workspace.open(folder)
     with workspace.database.write() as connection:
-        connection.execute("DROP TABLE IF EXISTS interventions")
+        connection.execute("DELETE FROM interventions")
     panel = PANEL.compute(load_diagnosis_data(workspace, "usad-demo"), no_progress)
     assert {key for row in panel.documents() for key in row} <= set(panel.columns)
     mine = [row for row in panel.documents() if row["encoder"] == "usad-demo"]

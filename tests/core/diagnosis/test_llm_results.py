@@ -6,7 +6,7 @@ import pytest
 
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
-from usad_workbench.core.diagnosis.llm_results import TABLE, import_llm_results, llm_panel
+from usad_workbench.core.diagnosis.llm_results import import_llm_results, llm_panel
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import ConfigError
@@ -39,7 +39,7 @@ def test_the_student_stands_beside_every_encoder_with_the_same_task(
 def test_the_same_row_again_replaces_it(copied: Workspace, tmp_path: Path) -> None:
     for value in ("0.6", "0.8"):
         import_llm_results(copied, write(tmp_path, f"s,made,t1,accuracy,{value}\n"))
-    assert copied.sql(f"SELECT value FROM {TABLE}").value.tolist() == [0.8]
+    assert copied.sql("SELECT value FROM llm_results").value.tolist() == [0.8]
 
 
 def test_it_is_evidence_of_the_falsifiers_and_no_verdict(copied: Workspace, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_what_is_refused(copied: Workspace, tmp_path: Path, text: str, message: 
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         import_llm_results(copied, path)
-    assert TABLE not in set(copied.sql("SHOW TABLES").iloc[:, 0])
+    assert copied.sql("SELECT * FROM llm_results").empty
 
 
 def test_a_file_that_is_not_there(copied: Workspace, tmp_path: Path) -> None:

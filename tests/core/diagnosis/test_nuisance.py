@@ -19,7 +19,7 @@ from usad_workbench.core.diagnosis.rules import AssociationRule
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N, N_SPEAKERS, DIM = 160, 40, 12

@@ -7,11 +7,11 @@ from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panels import errors, routing, subgroups
 from usad_workbench.core.diagnosis.predictions import NOT_STORED
-from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER, SYSTEMS
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N_CLIPS, N_CLUSTERS, DIM, N_WORDS = 240, 24, 12, 4
@@ -64,8 +64,7 @@ def workspace(tmp_path_factory) -> Workspace:  # type: ignore[no-untyped-def]
             for home in ("speech", "music")
         ],
     )
-    config = EvaluationConfig(protocols=("knn",), seeds=(0, 1), n_folds=3)
-    evaluate_tasks(made, config=config)
+    evaluate(made, protocols=["knn"], seeds=2)
     return made
 
 

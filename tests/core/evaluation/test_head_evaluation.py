@@ -9,7 +9,7 @@ import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.probes.mlp import HEADS, HEAR
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.cli import main
 

@@ -7,10 +7,10 @@ import pytest
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
-from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.evaluation.tasks import lone_clips, make_task, possible_tasks, untestable
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 N = 96
@@ -120,8 +120,8 @@ BAD = {"one class", "one group", "ids", "who"}
 
 
 def test_evaluate_goes_on_and_gives_them_no_value(workspace: Workspace) -> None:
-    config = EvaluationConfig(protocols=("knn",), seeds=(0,), measures_cost=False)
-    rows = evaluate_tasks(workspace, ["s", "t"], config=config)
+    scores = evaluate(workspace, encoders=["s", "t"], protocols=["knn"], seeds=1, cost=False)
+    rows = pd.DataFrame(scores)
     assert rows.groupby("encoder").task.nunique().tolist() == [7, 7]
     mine = rows[rows.encoder == "s"].set_index("task")
     assert mine.value["good"] > 0.6
@@ -132,8 +132,10 @@ def test_evaluate_goes_on_and_gives_them_no_value(workspace: Workspace) -> None:
         assert mine.n_test[task] == 0 and mine.reason[task].startswith("not tested: ")
     stored = workspace.sql("SELECT * FROM probes WHERE encoder = 's'").set_index("task")
     assert stored.value.isna().sum() == len(BAD)
-    only = evaluate_tasks(workspace, ["s"], tasks=["ids"], config=config)
-    assert only.value.isna().all() and len(only) == 1
+    (only,) = evaluate(
+        workspace, encoders=["s"], tasks=["ids"], protocols=["knn"], seeds=1, cost=False
+    )
+    assert np.isnan(only.value) and only.reason.startswith("not tested: ")
 
 
 def test_diagnose_names_them_once_and_every_panel_leaves_them_out(workspace: Workspace) -> None:

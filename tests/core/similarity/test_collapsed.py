@@ -1,16 +1,17 @@
 """A layer that says nothing is named and left out, and all else is diagnosed."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import DegenerateError, UnknownNameError
-from usad_workbench.core.evaluation.evaluate import EvaluationConfig, evaluate_tasks
+from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.similarity.collapsed import collapse_words
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.tables import set_tasks
+from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.projection import project_space
 
@@ -132,8 +133,8 @@ def test_probes_and_maps_name_it_too(tmp_path) -> None:  # type: ignore[no-untyp
             }
         ],
     )
-    config = EvaluationConfig(protocols=("knn",), seeds=(0,), measures_cost=False)
-    rows = evaluate_tasks(made, ["k", "l"], config=config).query("task == 't'").set_index("encoder")
+    scores = evaluate(made, encoders=["k", "l"], protocols=["knn"], seeds=1, cost=False)
+    rows = pd.DataFrame(scores).query("task == 't'").set_index("encoder")
     assert rows.reason["k"] == "k layer 0 has collapsed: all its vectors point in one direction"
     assert "collapsed" not in rows.reason["l"]
     report = project_space(made, "t", 0)

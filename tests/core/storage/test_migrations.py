@@ -159,19 +159,6 @@ def test_a_copy_keeps_its_numbers(old: Path, tmp_path: Path) -> None:
     assert Workspace.open(copy).space("old-teacher", -1).space_id == 1
 
 
-SCHEMA_2 = Path(__file__).parent / "data" / "schema_2.zip"
-"""48 clips without audio, four encoders, two of them controls, with every result of
-``usad evaluate``, ``diagnose`` and ``index``: as the first version of schema 2 wrote it, before
-``segments_of_clips``."""
-
-
-@pytest.fixture
-def older(tmp_path: Path) -> Path:
-    with zipfile.ZipFile(SCHEMA_2) as archive:
-        archive.extractall(tmp_path / "v")
-    return tmp_path / "v"
-
-
 def test_an_earlier_file_of_schema_2_is_read_as_it_is(older: Path) -> None:
     before = (older / "workspace.duckdb").read_bytes()
     workspace = Workspace.open(older)

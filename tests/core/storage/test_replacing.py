@@ -15,11 +15,11 @@ import pytest
 from tests.conftest import SpectrumEncoder, write_tone
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.models.encoder import LayerFeatures
-from usad_workbench.core.storage import spaces
+from usad_workbench.core.storage import deletion
 from usad_workbench.core.storage.clips_without_audio import import_clips_without_audio
+from usad_workbench.core.storage.deletion import delete_encoder
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.schema import STAGED
-from usad_workbench.core.storage.spaces import drop_encoder
 from usad_workbench.core.storage.vector_tables import digest_of
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
@@ -171,7 +171,7 @@ def test_numbers_of_spaces_are_never_used_again(silent: Workspace, tmp_path: Pat
     for value in (1, 2, 3):
         import_embeddings(silent, file_of(tmp_path, value), role="teacher")
         found.append(silent.space("e", 0).space_id)
-        drop_encoder(silent, "e")
+        delete_encoder(silent, "e")
     assert found == [0, 1, 2]
     assert silent.spaces().empty
 
@@ -261,7 +261,7 @@ def test_a_full_disk_at_the_swap_leaves_the_old(
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(spaces, "_refresh_view", full)
+    monkeypatch.setattr(deletion, "refresh_embeddings_view", full)
     with pytest.raises(OSError, match="full"):
-        spaces.drop_encoder(silent, "e")
+        deletion.delete_encoder(silent, "e")
     assert values(silent) == (N, {1.0})

@@ -15,8 +15,8 @@ from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import ProvenanceError, StoreError, UnknownNameError
 from usad_workbench.core.storage.clip_fields import change_clips
+from usad_workbench.core.storage.deletion import delete_encoder
 from usad_workbench.core.storage.schema import TABLES
-from usad_workbench.core.storage.spaces import drop_encoder
 from usad_workbench.core.storage.workspace import QueryError, Workspace
 
 CONTRACT = {
@@ -112,7 +112,7 @@ def test_other_weights_under_the_same_name_are_refused(embedded: Workspace) -> N
     with pytest.raises(ProvenanceError, match="--replace"):
         embed(embedded, other)
     kept = embedded.embeddings("spectrum", 1).vectors
-    drop_encoder(embedded, "spectrum")
+    delete_encoder(embedded, "spectrum")
     assert embed(embedded, other).n_done == 30
     assert not np.allclose(embedded.embeddings("spectrum", 1).vectors, kept)
 

@@ -1,65 +1,100 @@
 """A panel's rows as the marks of its figure."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, fields
 
-import numpy as np
 import pandas as pd
 
 from usad_workbench.workbench.presenters.colours import ROLES
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
+from usad_workbench.workbench.presenters.diagnosis.rows import Row
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView
-from usad_workbench.workbench.presenters.numbers import is_known, is_missing
+from usad_workbench.workbench.presenters.numbers import as_number, is_missing, is_number
 
 WEAK_FIT = 0.5
 """Below this fit R² the shares of an attribution say little (measured on planted mixtures)."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """One row of a panel as a mark of its figure."""
+
+    facet: str
+    name: str
+    role: str
+    layer: int | None
+    value: float
+    ci_low: float
+    ci_high: float
+    reference: float
+    """The level of no effect; NaN where there is none."""
+    lines: list[str]
+    """What the pointer shows."""
+    is_out: bool
+    row: int
+    """Of the panel: the index of its table."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """One share of a row of a panel, drawn as a part of a bar."""
+
+    facet: str
+    layer: int | None
+    part: str
+    share: float
+    is_weak: bool
+    """The row fits badly: its shares say little."""
+    row: int
+    """Of the panel: the index of its table."""
+
+
 def marks(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str]) -> pd.DataFrame:
-    """One row per mark: ``facet, name, role, layer, value, ci_low, ci_high, reference, lines,
-    is_out, row`` (``row`` is its place in the panel: the index of the table). Rows without a number are left out.
-    """
-    records = frame.to_dict("records")
+    """The rows of a panel as a table of ``Mark``; rows without a number are left out."""
     keys = panel_rows.key_columns(frame, view)
     facets = [name for name in view.facets if name in frame]
-    found = []
-    for i, row in zip(frame.index.tolist(), records, strict=True):
-        if not is_known(row.get(view.value)):
-            continue
-        name = _name(row, view)
-        found.append(
-            {
-                "facet": panel_rows.facet_title(row, facets),
-                "name": name,
-                "role": roles.get(name) or mark_role(row.get("role")),
-                "layer": panel_rows.layer_of(row),
-                "value": _float(row[view.value]),
-                "ci_low": _float(panel_rows.scalar(row, view.low)),
-                "ci_high": _float(panel_rows.scalar(row, view.high)),
-                "reference": _float(panel_rows.reference_of(row, view)),
-                "lines": panel_rows.row_lines(row, view, keys),
-                "is_out": view.reference is None or panel_rows.stands_out(row, view),
-                "row": i,
-            }
-        )
-    columns = (
+    return _table(
+        Mark,
         [
-            "facet",
-            "name",
-            "role",
-            "layer",
-            "value",
-            "ci_low",
-            "ci_high",
-            "reference",
-            "lines",
-            "is_out",
-            "row",
-        ]
-        if not found
-        else None
+            _mark(row, i, view, roles, keys, facets)
+            for i, row in _records(frame)
+            if math.isfinite(panel_rows.number_in(row, view.value))
+        ],
     )
-    return pd.DataFrame(found, columns=columns)
+
+
+def _mark(
+    row: Row,
+    i: int,
+    view: PanelView,
+    roles: Mapping[str, str],
+    keys: Sequence[str],
+    facets: Sequence[str],
+) -> Mark:
+    name = _name(row, view)
+    return Mark(
+        facet=panel_rows.facet_title(row, facets),
+        name=name,
+        role=roles.get(name) or mark_role(row.get("role")),
+        layer=panel_rows.layer_of(row),
+        value=panel_rows.number_in(row, view.value),
+        ci_low=panel_rows.number_in(row, view.low),
+        ci_high=panel_rows.number_in(row, view.high),
+        reference=panel_rows.reference_of(row, view),
+        lines=panel_rows.row_lines(row, view, keys),
+        is_out=view.reference is None or panel_rows.stands_out(row, view),
+        row=i,
+    )
+
+
+def _records(frame: pd.DataFrame) -> list[tuple[int, Row]]:
+    """The rows of a table with their index."""
+    return list(zip(frame.index.tolist(), frame.to_dict("records"), strict=True))
+
+
+def _table(row_type: type[Mark | Share], rows: Sequence[Mark | Share]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=[field.name for field in fields(row_type)])
 
 
 def mark_role(role: object) -> str:
@@ -71,9 +106,9 @@ def mark_role(role: object) -> str:
     return str(role) if role in ROLES else "encoder"
 
 
-def _name(row: Mapping[Any, Any], view: PanelView) -> str:
-    parts = [row.get(view.series), *(row.get(name) for name in view.series_more)]
-    words = [f"{one:g}" if isinstance(one, float) else str(one) for one in parts if _is_value(one)]
+def _name(row: Row, view: PanelView) -> str:
+    values = [row.get(view.series), *(row.get(name) for name in view.series_more)]
+    words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values if _is_value(v)]
     return " ".join(words) or panel_rows.ALL
 
 
@@ -103,41 +138,42 @@ def last_layers(drawn: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(frame: pd.DataFrame, view: PanelView) -> pd.DataFrame:
-    """Stacked shares: ``facet, layer, part, share, is_weak, row``, parts in one order."""
+    """The shares of a panel's rows as a table of ``Share``, parts in one order."""
     facets = [name for name in view.facets if name in frame]
-    found: list[dict[str, Any]] = []
-    for i, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True):
-        for part, share in parts_of(row, view.parts):
-            found.append(
-                {
-                    "facet": panel_rows.facet_title(row, facets),
-                    "layer": panel_rows.layer_of(row),
-                    "part": part,
-                    "share": share,
-                    "is_weak": _is_weak(row),
-                    "row": i,
-                }
+    return _table(
+        Share,
+        [
+            Share(
+                facet=panel_rows.facet_title(row, facets),
+                layer=panel_rows.layer_of(row),
+                part=name,
+                share=share,
+                is_weak=_is_weak(row),
+                row=i,
             )
-    return pd.DataFrame(found, columns=["facet", "layer", "part", "share", "is_weak", "row"])
+            for i, row in _records(frame)
+            for name, share in shares_of(row, view.parts)
+        ],
+    )
 
 
-def _is_weak(row: Mapping[Any, Any]) -> bool:
-    has_bad_fit = is_known(row.get("fit_r2")) and bool(row["fit_r2"] < WEAK_FIT)
-    return has_bad_fit or not row.get("is_reliable", True)
+def _is_weak(row: Row) -> bool:
+    return panel_rows.number_in(row, "fit_r2") < WEAK_FIT or not row.get("is_reliable", True)
 
 
-def parts_of(row: Mapping[Any, Any], parts: Sequence[str]) -> list[tuple[str, float]]:
+def shares_of(row: Row, columns: Sequence[str]) -> list[tuple[str, float]]:
     """The shares of one row by name, those without a number left out.
 
-    >>> parts_of({"shares": {"a": .5, "b": None}, "novel": .2}, ("shares", "novel"))
+    >>> shares_of({"shares": {"a": .5, "b": None}, "novel": .2}, ("shares", "novel"))
     [('a', 0.5), ('novel', 0.2)]
     """
-    found: list[tuple[str, float]] = []
-    for part in parts:
-        value = row.get(part)
-        given = value.items() if isinstance(value, Mapping) else [(part, value)]
-        found += [(str(name), float(str(one))) for name, one in given if is_known(one)]
-    return found
+    cells = [(column, row.get(column)) for column in columns]
+    named = [
+        item
+        for column, cell in cells
+        for item in (cell.items() if isinstance(cell, Mapping) else [(column, cell)])
+    ]
+    return [(str(name), as_number(share)) for name, share in named if is_number(share)]
 
 
 def part_order(names: Sequence[str], colours: Mapping[str, object] | None = None) -> list[str]:
@@ -147,11 +183,7 @@ def part_order(names: Sequence[str], colours: Mapping[str, object] | None = None
     ['a', 'b', 'shared', 'residual']
     """
     rank = {"shared": 1, "novel": 2, "residual": 2}
-    place = {name: i for i, name in enumerate(colours or ())}
+    position = {name: i for i, name in enumerate(colours or ())}
     return sorted(
-        set(names), key=lambda name: (rank.get(name, 0), place.get(name, len(place)), name)
+        set(names), key=lambda name: (rank.get(name, 0), position.get(name, len(position)), name)
     )
-
-
-def _float(value: object) -> float:
-    return float(str(value)) if is_known(value) else np.nan

@@ -1,5 +1,6 @@
 """Teachers beside controls and baselines: how near the student is to each, per domain."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,13 @@ import plotly.graph_objects as go
 
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role
-from usad_workbench.workbench.presenters.numbers import count, interval, is_known, number
+from usad_workbench.workbench.presenters.numbers import (
+    as_number,
+    count,
+    interval,
+    is_number,
+    number,
+)
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import escape_plotly, measure_name
 
@@ -41,19 +48,20 @@ def mean_over_domains(best: pd.DataFrame) -> pd.DataFrame:
     intervals add in squares. No interval where one domain has none.
     """
     rows = []
-    for encoder, found in best.groupby("teacher"):
-        half = (found["ci_high"] - found["ci_low"]) / 2
-        width = float(np.sqrt((half**2).sum()) / len(found)) if half.notna().all() else np.nan
-        value = float(found["value"].mean())
+    for encoder, by_domain in best.groupby("teacher"):
+        n_domains = len(by_domain)
+        half = (by_domain["ci_high"] - by_domain["ci_low"]) / 2
+        width = float(np.sqrt((half**2).sum()) / n_domains) if half.notna().all() else np.nan
+        value = float(by_domain["value"].mean())
         rows.append(
             {
                 "encoder": encoder,
                 "mean": value,
                 "ci_low": value - width,
                 "ci_high": value + width,
-                "domains": len(found),
-                "clips": int(found["n_clips"].sum()),
-                "clusters": int(found["n_clusters"].sum()),
+                "domains": n_domains,
+                "clips": int(by_domain["n_clips"].sum()),
+                "clusters": int(by_domain["n_clusters"].sum()),
             }
         )
     return pd.DataFrame(rows).sort_values("mean", ascending=False, ignore_index=True)
@@ -114,19 +122,19 @@ def dot_hover(row: dict[str, Any], role: str) -> str:
 
 def nearest_rows(sql: Sql, student: str, measure: str) -> pd.DataFrame:
     """The table ``nearest_teachers`` of one student and measure, domains in their order."""
-    found = sql(
+    rows = sql(
         "SELECT * FROM nearest_teachers WHERE student = ? AND measure = ?", [student, measure]
     )
-    return found.set_index("domain").loc[domain_order(found["domain"])].reset_index()
+    return rows.set_index("domain").loc[domain_order(rows["domain"])].reset_index()
 
 
-def verdict(row: Mapping[str, Any]) -> str:
+def verdict(row: Mapping[str, object]) -> str:
     """The comparison with the control in a few words; ``statement`` has them all."""
-    if not is_known(row.get("control_value")):
+    if not is_number(row.get("control_value")):
         return "no control to compare with"
-    low, high = row.get("difference_ci_low"), row.get("difference_ci_high")
-    if not (is_known(low) and is_known(high)):
+    low, high = (as_number(row.get(f"difference_ci_{end}")) for end in ("low", "high"))
+    if math.isnan(low + high):
         return "not decided: the difference has no interval"
-    if float(str(low)) > 0:
+    if low > 0:
         return "nearer than its control"
-    return "farther than its control" if float(str(high)) < 0 else "no nearer than its control"
+    return "farther than its control" if high < 0 else "no nearer than its control"

@@ -16,7 +16,7 @@ from usad_workbench.workbench.presenters.diagnosis.rows import stands_out
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView
 from usad_workbench.workbench.presenters.dots import order_by_role
 from usad_workbench.workbench.presenters.names import short_name
-from usad_workbench.workbench.presenters.numbers import count, is_known
+from usad_workbench.workbench.presenters.numbers import count, is_number
 from usad_workbench.workbench.presenters.text import listing
 
 FigureKind = Literal["table", "maps", "shares", "curves", "dots", "none"]
@@ -160,7 +160,7 @@ def _empty_facets(rows: pd.DataFrame, view: PanelView, marks: pd.DataFrame) -> t
 def describe_rows(rows: pd.DataFrame, view: PanelView) -> str:
     """How many rows there are, have a number, and stand out by which rule, in a sentence."""
     records = rows.to_dict("records")
-    numbered = [row for row in records if is_known(row.get(view.value))]
+    numbered = [row for row in records if is_number(row.get(view.value))]
     words = f"{count(len(records), 'row')}"
     if len(numbered) < len(records):
         words += f", {len(numbered):,} with a number"

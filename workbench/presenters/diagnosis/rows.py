@@ -1,5 +1,6 @@
 """The rows of a panel: what each is about, whether it stands out, which cell it is."""
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,9 @@ from usad_workbench.core.diagnosis.panel import Panel, cell_name
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView
 from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.numbers import (
+    as_number,
     count,
     interval,
-    is_known,
     is_missing,
     number,
 )
@@ -21,7 +22,7 @@ from usad_workbench.workbench.presenters.text import shorten
 ALL = "all"
 MAX_REASONS = 6
 _NUMBER, _GAP = re.compile(r"[+-]?\d+\.\d+"), "\0"
-"""Numbers in a reason, and what stands for one while reasons are counted."""
+"""Numbers in a reason, and what stands for them while reasons are counted."""
 INFLUENCE = {
     "jackknife": "what the value loses when the clip's cluster is left out",
     "overlap": "the clip's own value, such as the share of its neighbours in common",
@@ -33,6 +34,8 @@ INFLUENCE = {
     "leakage": "the share of the clip's neighbours that are of other domains",
 }
 """What the influence of a clip on a cell is, by the kind of drivers."""
+TESTS = (("p_value", "p"), ("q_value", "q"))
+SMALL_P = 0.001
 HIDDEN = ("student", "selection", "fingerprint")
 Row = Mapping[Any, Any]
 
@@ -81,14 +84,14 @@ def choices_of(frame: pd.DataFrame, view: PanelView) -> dict[str, list[str]]:
     >>> choices_of(pd.DataFrame({"form": ["none", "real"], "v": [None, .2]}), view)
     {'form': ['real', 'none']}
     """
-    found = {}
+    choices = {}
     for name in view.choices:
-        values = [str(one) for one in frame[name].dropna().unique()] if name in frame else []
+        values = [str(value) for value in frame[name].dropna().unique()] if name in frame else []
         if len(values) > 1:
             has_number = frame[view.value].notna() if view.value in frame else [False] * len(frame)
             drawn = set(frame[name][has_number].astype(str))
-            found[name] = sorted(values, key=lambda value: value not in drawn)
-    return found
+            choices[name] = sorted(values, key=lambda value: value not in drawn)
+    return choices
 
 
 def reason_lines(frame: pd.DataFrame) -> list[str]:
@@ -100,10 +103,10 @@ def reason_lines(frame: pd.DataFrame) -> list[str]:
     if "reason" not in frame:
         return []
     alike: dict[str, list[list[str]]] = {}
-    for reason in (str(one) for one in frame["reason"].dropna() if str(one)):
+    for reason in filter(None, map(str, frame["reason"].dropna())):
         alike.setdefault(_NUMBER.sub(_GAP, reason), []).append(_NUMBER.findall(reason))
-    found = sorted(alike.items(), key=lambda item: -len(item[1]))
-    lines = [f"{count(len(rows), 'row')}: {_filled(words, rows)}" for words, rows in found]
+    frequent_first = sorted(alike.items(), key=lambda item: -len(item[1]))
+    lines = [f"{count(len(rows), 'row')}: {_filled(words, rows)}" for words, rows in frequent_first]
     more = len(lines) - MAX_REASONS
     rest = [f"{count(more, 'other reason')}, in the table"] if more > 0 else []
     return [*lines[:MAX_REASONS], *rest]
@@ -130,30 +133,34 @@ def chosen(frame: pd.DataFrame, choice: Mapping[str, str]) -> pd.DataFrame:
 
 def facet_title(row: Row, columns: Sequence[str]) -> str:
     """The title of the facet that a row belongs to."""
-    parts = [ALL if is_missing(row[name]) else str(row[name]) for name in columns]
-    return " · ".join(parts) or ALL
+    values = [ALL if is_missing(row[name]) else str(row[name]) for name in columns]
+    return " · ".join(values) or ALL
 
 
-def scalar(row: Row, column: str) -> object:
-    """A value that is one number or word; none where a cell holds many."""
+def number_in(row: Row, column: str) -> float:
+    """The number in a column; NaN where there is none, or where the cell holds many.
+
+    >>> number_in({"value": 0.5}, "value"), number_in({"shares": {"t": 1.0}}, "shares")
+    (0.5, nan)
+    """
     value = row.get(column)
-    return None if isinstance(value, (Mapping, list, tuple)) else value
+    return math.nan if isinstance(value, (Mapping, list, tuple)) else as_number(value)
 
 
 def layer_of(row: Row) -> int | None:
     """The layer that a row is about, if it is about one."""
     for name in ("layer", "student_layer"):
-        if is_known(row.get(name)):
-            return int(float(str(row[name])))
+        layer = number_in(row, name)
+        if math.isfinite(layer):
+            return int(layer)
     return None
 
 
-def reference_of(row: Row, view: PanelView) -> float | None:
-    """The level of no effect for a row."""
+def reference_of(row: Row, view: PanelView) -> float:
+    """The level of no effect for a row; NaN where it has none."""
     if isinstance(view.reference, str):
-        found = row.get(view.reference)
-        return float(str(found)) if is_known(found) else None
-    return view.reference
+        return number_in(row, view.reference)
+    return math.nan if view.reference is None else view.reference
 
 
 def stands_out(row: Row, view: PanelView) -> bool:
@@ -168,18 +175,16 @@ def stands_out(row: Row, view: PanelView) -> bool:
     >>> stands_out({"v": .2, "q_value": .01}, view), stands_out({"v": .2}, view)
     (True, False)
     """
-    if not is_known(row.get(view.value)):
+    if math.isnan(number_in(row, view.value)):
         return False
     for answer in ANSWERS:
         if not is_missing(row.get(answer)):
             return str(row[answer]) == "yes"
     if "q_value" in row:
-        return is_known(row["q_value"]) and float(str(row["q_value"])) <= view.alpha
+        return number_in(row, "q_value") <= view.alpha
+    low, high = number_in(row, view.low), number_in(row, view.high)
     reference = reference_of(row, view)
-    low, high = scalar(row, view.low), scalar(row, view.high)
-    if reference is None or not (is_known(low) and is_known(high)):
-        return False
-    return float(str(low)) > reference or float(str(high)) < reference
+    return bool(math.isfinite(low + high) and (low > reference or high < reference))
 
 
 def describe_n(row: Row) -> str:
@@ -194,74 +199,90 @@ def describe_n(row: Row) -> str:
         ("n_clusters", "cluster"),
         ("n_groups", "group"),
     )
-    parts = [count(float(str(row[k])), word) for k, word in names if is_known(row.get(k))]
-    return f"n = {', '.join(parts)}" if parts else "n not said"
+    counts = [(number_in(row, column), noun) for column, noun in names]
+    said = ", ".join(count(n, noun) for n, noun in counts if math.isfinite(n))
+    return f"n = {said}" if said else "n not said"
 
 
 def subject(row: Row, keys: Sequence[str]) -> str:
-    """What a row is about.
+    """What a row is about: the names, settings and layers of its key columns.
 
     >>> subject({"teacher": "t", "layer": 3, "domain": None}, ["teacher", "domain", "layer"])
     't · layer 3'
     """
-    parts = []
+    words = []
     for name in keys:
         if is_missing(row.get(name)) or row[name] == "":
             continue
         value = row[name]
         is_count = name.endswith("layer") or name == "k"
-        shown = f"{heading(name)} {int(float(str(value)))}" if is_count else shorten(value, 60)
-        parts.append(shown)
-    return " · ".join(parts)
+        if is_count:
+            words.append(f"{heading(name)} {as_number(value):.0f}")
+        else:
+            words.append(shorten(value, 60))
+    return " · ".join(words)
 
 
 def row_lines(row: Row, view: PanelView, keys: Sequence[str]) -> list[str]:
     """What the pointer shows over a mark: subject, value, interval, test, n, reason."""
-    value, low, high = row.get(view.value), scalar(row, view.low), scalar(row, view.high)
+    value = number(row.get(view.value), 3)
+    limits = interval(number_in(row, view.low), number_in(row, view.high), 3)
     words = heading(view.value) if view.figure == "shares" else view.axis
-    lines = [subject(row, keys), f"{words}: {number(value, 3)} {interval(low, high, 3)}"]
-    tests = [
-        f"{word} < 0.001" if float(str(row[name])) < 0.001 else f"{word} = {number(row[name], 3)}"
-        for name, word in (("p_value", "p"), ("q_value", "q"))
-        if is_known(scalar(row, name))
-    ]
-    lines += [", ".join(tests)] if tests else []
-    lines.append(describe_n(row))
+    tests = [_test(word, number_in(row, column)) for column, word in TESTS]
+    tests = [test for test in tests if test]
     reason = row.get("reason")
-    return [*lines, *([str(reason)] if not is_missing(reason) and reason else [])]
+    return [
+        subject(row, keys),
+        f"{words}: {value} {limits}",
+        *([", ".join(tests)] if tests else []),
+        describe_n(row),
+        *([str(reason)] if not is_missing(reason) and reason else []),
+    ]
+
+
+def _test(word: str, probability: float) -> str:
+    if not math.isfinite(probability):
+        return ""
+    small = probability < SMALL_P
+    return f"{word} < {SMALL_P}" if small else f"{word} = {number(probability, 3)}"
 
 
 def cells_of_rows(rows: Sequence[Row], cells: Collection[str]) -> list[list[str]]:
     """The cells of each row among those that have clips stored; a row of shares has several.
 
-    The parts of a cell's name are columns of its row (``cell_name``), in the panel's order. A
-    part that is no column is a name in the row's shares.
+    A cell is named by columns of its row (``cell_name``), in the panel's order. A name that is no
+    column is one of the row's shares.
 
     >>> cells_of_rows([{"domain": "d", "shares": {"t": 0.5}}], ["domain=d|teacher=t"])
     [['domain=d|teacher=t']]
     """
-    known = set(cells)
+    stored = set(cells)
     shapes = list(dict.fromkeys(tuple(re.findall(r"(?:^|\|)(\w+)=", cell)) for cell in cells))
-    found = []
-    for row in rows:
-        names = [name for shape in shapes for name in _names(row, shape)]
-        found.append([name for name in dict.fromkeys(names) if name in known])
-    return found
+    return [
+        [
+            name
+            for name in dict.fromkeys(name for shape in shapes for name in _names(row, shape))
+            if name in stored
+        ]
+        for row in rows
+    ]
 
 
 def _names(row: Row, shape: Sequence[str]) -> list[str]:
     """What a row's cells of one shape would be called."""
-    missing = [part for part in shape if part not in row]
-    given = {part: _part(row[part]) for part in shape if part in row}
+    missing = [column for column in shape if column not in row]
+    values = {column: _in_cell_name(row[column]) for column in shape if column in row}
     if not missing:
-        return [cell_name(**given)]
+        return [cell_name(**values)]
     shares = [value for value in row.values() if isinstance(value, Mapping)]
     if len(missing) > 1 or not shares:
         return []
-    return [cell_name(**{part: given.get(part, name) for part in shape}) for name in shares[0]]
+    return [
+        cell_name(**{column: values.get(column, name) for column in shape}) for name in shares[0]
+    ]
 
 
-def _part(value: object) -> object:
+def _in_cell_name(value: object) -> object:
     """A value as it stands in a cell's name: whole numbers without a point."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -274,17 +295,18 @@ def extreme_rows(rows: Sequence[Row], view: PanelView, n: int) -> list[int]:
     Of rows that differ in layer or measure only, the most extreme one. Where none stands
     out, the one with the largest value alone.
     """
-    known = [i for i, row in enumerate(rows) if is_known(row.get(view.value))]
-    ordered = sorted(known, key=lambda i: -float(str(rows[i][view.value])))
+    values = [number_in(row, view.value) for row in rows]
+    numbered = [i for i, value in enumerate(values) if math.isfinite(value)]
+    ordered = sorted(numbered, key=lambda i: -values[i])
     out = [i for i in ordered if stands_out(rows[i], view)]
     if not out:
         return ordered[:1]
-    above = _one_each([i for i in out if _above(rows[i], view)], rows, view)
-    below = _one_each([i for i in reversed(out) if not _above(rows[i], view)], rows, view)
+    above = _first_of_each([i for i in out if _above(rows[i], view)], rows, view)
+    below = _first_of_each([i for i in reversed(out) if not _above(rows[i], view)], rows, view)
     return [*above[:n], *reversed(below[:n])]
 
 
-def _one_each(order: Sequence[int], rows: Sequence[Row], view: PanelView) -> list[int]:
+def _first_of_each(order: Sequence[int], rows: Sequence[Row], view: PanelView) -> list[int]:
     """The first of all rows about the same thing."""
     kept: dict[tuple[str, ...], int] = {}
     for i in order:
@@ -293,4 +315,5 @@ def _one_each(order: Sequence[int], rows: Sequence[Row], view: PanelView) -> lis
 
 
 def _above(row: Row, view: PanelView) -> bool:
-    return float(str(row[view.value])) >= (reference_of(row, view) or 0.0)
+    reference = reference_of(row, view)
+    return number_in(row, view.value) >= (0.0 if math.isnan(reference) else reference)

@@ -1,16 +1,17 @@
 """Diagnoses that a workspace holds: which there are, and the rows of their panels."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from usad_workbench.core.diagnosis.record import PREFIX
+from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.contents import has_table, table_names
 from usad_workbench.core.storage.schema import quote
+from usad_workbench.workbench.presenters.encoders import participant_roles
 from usad_workbench.workbench.presenters.sql import Sql
 
 NOT_PANELS = ("drivers", "verdicts", "runs")
@@ -23,45 +24,53 @@ class StoredDiagnosis:
     student: str
     selection: str
     """Empty for the whole workspace."""
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """Layers, domains, teachers, warnings and provenance, as the command found them."""
-
-    @property
-    def warnings(self) -> list[str]:
-        """What to keep in mind with every number, each once."""
-        return list(dict.fromkeys(str(one) for one in self.about.get("warnings", [])))
-
-    @property
-    def are_teachers_known(self) -> bool:
-        """Whether somebody said who taught the student; else default roles stood in."""
-        return bool(self.about.get("are_teachers_known", True))
-
-    @property
-    def alpha(self) -> float:
-        """The level at which its panels say that something stands out."""
-        return float(self.about.get("alpha", ALPHA))
+    teachers: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What to keep in mind with every number, each once."""
+    panels: tuple[str, ...] | None = None
+    """Those that the last diagnosis computed; None in files that do not say."""
+    are_teachers_known: bool = True
+    """Whether somebody said who taught the student; else default roles stood in."""
+    alpha: float = ALPHA
+    """The level at which its panels say that something stands out."""
 
     def is_of_last(self, panel: str) -> bool:
         """Whether the last diagnosis computed this panel; its rows may be of an earlier one."""
-        return panel in self.about.get("panels", [panel])
+        return self.panels is None or panel in self.panels
 
     @property
     def roles(self) -> dict[str, str]:
-        """Role of each encoder in this diagnosis."""
-        found = {self.student: "student"}
-        for role in ("teacher", "control", "baseline"):
-            found |= dict.fromkeys(self.about.get(f"{role}s", []), role)
-        return found
+        """Role of each encoder in this diagnosis, in the order of their colours."""
+        return participant_roles(self.student, self.teachers, self.controls, self.baselines)
+
+
+def _stored_diagnosis(student: str, selection: str, document: str) -> StoredDiagnosis:
+    """A row of the table ``diagnosis_runs``; what an older file does not say has its default."""
+    head = json.loads(document)
+    panels = head.get("panels")
+    return StoredDiagnosis(
+        student=student,
+        selection=selection,
+        teachers=tuple(head.get("teachers", ())),
+        controls=tuple(head.get("controls", ())),
+        baselines=tuple(head.get("baselines", ())),
+        warnings=tuple(dict.fromkeys(map(str, head.get("warnings", ())))),
+        panels=None if panels is None else tuple(panels),
+        are_teachers_known=bool(head.get("are_teachers_known", True)),
+        alpha=float(head.get("alpha", ALPHA)),
+    )
 
 
 def alpha_for(sql: Sql, student: str) -> float:
     """The level of a student's diagnosis of the whole workspace; the shipped one where none."""
-    found = [
+    levels = (
         diagnosis.alpha
         for diagnosis in diagnoses(sql)
         if diagnosis.student == student and not diagnosis.selection
-    ]
-    return found[0] if found else ALPHA
+    )
+    return next(levels, ALPHA)
 
 
 def panel_names(sql: Sql) -> list[str]:
@@ -70,8 +79,8 @@ def panel_names(sql: Sql) -> list[str]:
 
     names = [name.removeprefix(PREFIX) for name in table_names(sql, PREFIX)]
     order = {kind.name: i for i, kind in enumerate(PANELS)}
-    found = [name for name in names if name not in NOT_PANELS]
-    return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+    panels = [name for name in names if name not in NOT_PANELS]
+    return sorted(panels, key=lambda name: (order.get(name, len(order)), name))
 
 
 def diagnoses(sql: Sql) -> list[StoredDiagnosis]:
@@ -80,18 +89,21 @@ def diagnoses(sql: Sql) -> list[StoredDiagnosis]:
         return []
     rows = sql(f"SELECT * FROM {PREFIX}runs ORDER BY student, selection")
     return [
-        StoredDiagnosis(
-            student=row["student"], selection=row["selection"], about=json.loads(row["document"])
-        )
-        for row in rows.to_dict("records")
+        _stored_diagnosis(student, selection, document)
+        for student, selection, document in rows[["student", "selection", "document"]].to_numpy()
     ]
 
 
-def verdicts(sql: Sql, diagnosis: StoredDiagnosis) -> list[dict[str, Any]]:
-    """The verdicts of a diagnosis; ``evidence`` as it was given."""
-    rows = _of(sql, "verdicts", diagnosis)
+def verdicts(sql: Sql, diagnosis: StoredDiagnosis) -> list[Verdict]:
+    """The verdicts of a diagnosis."""
     return [
-        dict(row) | {"evidence": json.loads(row["evidence"])} for row in rows.to_dict("records")
+        Verdict(
+            question=row["question"],
+            verdict=row["verdict"],
+            rule=row["rule"],
+            evidence=json.loads(row["evidence"]),
+        )
+        for row in _of(sql, "verdicts", diagnosis).to_dict("records")
     ]
 
 
@@ -101,7 +113,7 @@ def panel(sql: Sql, name: str, diagnosis: StoredDiagnosis) -> pd.DataFrame:
 
 
 def columns_of(frame: pd.DataFrame) -> dict[str, str]:
-    """The columns of a stored panel with their kind, as a panel declares them."""
+    """The columns of a stored panel with their SQL types, as far as views tell them apart."""
     return {
         str(name): "DOUBLE" if pd.api.types.is_float_dtype(frame[name]) else "VARCHAR"
         for name in frame
@@ -128,12 +140,12 @@ def cells_of(sql: Sql, diagnosis: StoredDiagnosis, panel_name: str) -> Sequence[
     """The cells of a panel that have clips stored."""
     if not _has(sql, "drivers"):
         return []
-    found = sql(
+    rows = sql(
         f"SELECT DISTINCT cell FROM {PREFIX}drivers WHERE student = ? AND selection = ? "
         "AND panel = ? ORDER BY cell",
         [diagnosis.student, diagnosis.selection, panel_name],
     )
-    return [str(cell) for cell in found["cell"]]
+    return [str(cell) for cell in rows["cell"]]
 
 
 def _of(sql: Sql, name: str, diagnosis: StoredDiagnosis) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.storage.tables import read_tasks, set_failures
+from usad_workbench.core.storage.failures import set_failures
+from usad_workbench.core.storage.task_file import read_tasks
 from usad_workbench.core.storage.workspace import Workspace
 
 

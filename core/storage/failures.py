@@ -1,0 +1,31 @@
+"""What could not be imported or embedded: the table ``failures``."""
+
+from collections.abc import Collection, Mapping
+
+from usad_workbench.core.storage.workspace import Workspace
+
+
+def set_failures(
+    workspace: Workspace,
+    step: str,
+    failed: Mapping[str, str],
+    items: Collection[str] | None = None,
+) -> None:
+    """Replaces what is kept of the failures of a step.
+
+    Args:
+        workspace: Where.
+        step: ``import``, or ``embed`` and the encoder.
+        failed: Reason by item.
+        items: Forgets only these; all of the step where none.
+    """
+    with workspace.database.read() as connection:
+        stored = connection.execute("SELECT item FROM failures WHERE step = ?", [step]).fetchall()
+    old = {item for (item,) in stored if items is None or item in items}
+    if not old and not failed:
+        return
+    with workspace.database.write() as connection:
+        for item in old:
+            connection.execute("DELETE FROM failures WHERE step = ? AND item = ?", [step, item])
+        for item, reason in failed.items():
+            connection.execute("INSERT INTO failures VALUES (?, ?, ?)", [item, step, reason])
