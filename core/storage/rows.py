@@ -196,6 +196,8 @@ def rows_of_frame(frame: pd.DataFrame, row_type: type[Row], table: str) -> list[
     Raises:
         StoreError: a missing value where the field takes neither ``None`` nor NaN.
     """
+    if frame.empty:
+        return []
     columns = [column for column in columns_of(row_type) if column.name in frame]
     absent = _defaults(row_type, table, list(frame))
     records = frame[[column.name for column in columns]].itertuples(index=False, name=None)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import soundfile as sf
 from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.diagnosis import comparison
+from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
 from usad_workbench.core.errors import AudioError, DegenerateError
 from usad_workbench.core.similarity import EncoderRole, nearest_teachers
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
@@ -300,7 +302,7 @@ def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"control_value": None}, "no control"),
+        ({}, "no control"),
         (
             {"control_value": 0.5, "difference_ci_low": 0.1, "difference_ci_high": 0.3},
             "nearer than",
@@ -308,15 +310,16 @@ def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
         ({"control_value": 0.5, "difference_ci_low": -0.1, "difference_ci_high": 0.3}, "no nearer"),
         ({"control_value": 0.5, "difference_ci_low": -0.3, "difference_ci_high": -0.1}, "farther"),
         (
-            {"control_value": 0.5, "difference_ci_low": None, "difference_ci_high": None},
+            {"control_value": 0.5},
             "not decided",
         ),
     ],
 )
-def test_verdict_follows_the_interval_of_the_difference(
-    row: dict[str, float | None], said: str
-) -> None:
-    assert said in nearest.verdict(row)
+def test_verdict_follows_the_interval_of_the_difference(row: dict[str, float], said: str) -> None:
+    missing = {
+        field.name: np.nan if field.type is float else None for field in fields(NearestTeacherRow)
+    }
+    assert said in nearest.verdict(NearestTeacherRow(**(missing | row)))
 
 
 def test_best_per_encoder_takes_one_pair(workspace: Workspace) -> None:
