@@ -15,6 +15,7 @@ from usad_workbench.core.diagnosis import comparison
 from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
 from usad_workbench.core.errors import AudioError, DegenerateError
 from usad_workbench.core.similarity import EncoderRole, nearest_teachers
+from usad_workbench.core.storage.row_types import columns_of
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
 from usad_workbench.workbench.presenters import (
     clips,
@@ -431,12 +432,13 @@ def test_examples_are_queries(workspace: Workspace) -> None:
 
 
 def test_each_row_of_a_comparison_is_in_one_of_its_views() -> None:
-    views = views_of(comparison.NAME, comparison.COLUMNS)
+    columns = {column.name: column.sql_type for column in columns_of(comparison.ComparisonRow)}
+    views = views_of(comparison.NAME, columns)
     shown = [view.where for view in views]
     assert sorted(str(one) for one in shown) == sorted(
         str(("kind", kind)) for kind in {*comparison.KINDS.values(), "similarity"}
     )
-    assert all({*view.facets, view.value, view.series} <= set(comparison.COLUMNS) for view in views)
+    assert all({*view.facets, view.value, view.series} <= set(columns) for view in views)
 
 
 def test_scores_have_the_digits_that_tell_hits_apart() -> None:
