@@ -78,13 +78,13 @@ def parse_config(kind: type[T], table: Mapping[str, Any], *, source: str) -> T:
     """A dataclass from a table, checked key by key.
 
     Args:
-        kind: A dataclass; fields may be dataclasses, tuples of one type, dictionaries
-            from text, literals, or optional.
+        kind: A dataclass with fields that ``check_kind`` takes.
         table: What was read.
         source: Named in errors: the file.
 
     Raises:
         ConfigError: an unknown or missing key, or a value of another type or out of bounds.
+        TypeError: a field of a type that is not supported, see ``check_kind``.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Rate:
@@ -172,7 +172,69 @@ def _parse_value(text: str) -> Any:
         return text
 
 
+def check_kind(kind: type) -> None:
+    """Refuses a dataclass with a field whose values could not be read one way only.
+
+    Fields may be ``bool``, ``int``, ``float``, ``str``, ``Any``, literals of one type, dataclasses,
+    ``tuple[X, ...]``, ``dict[str, X]``, ``X | None``, and any of them ``Annotated``.
+
+    Raises:
+        TypeError: another type, such as a union of two or a tuple of fixed length: that is a
+            mistake of the program, not of the file.
+
+    >>> check_kind(dataclasses.make_dataclass("Clip", [("length", int | str)]))
+    Traceback (most recent call last):
+    TypeError: Clip.length is a union of several types, int | str; a configuration takes one type...
+    """
+    if kind in _checked_kinds:
+        return
+    _checked_kinds.add(kind)  # before its fields: one may be of the same kind
+    try:
+        hints = get_type_hints(kind, include_extras=True)
+        for field in dataclasses.fields(kind):
+            if field.init:
+                _check_hint(hints[field.name], f"{kind.__name__}.{field.name}")
+    except TypeError:
+        _checked_kinds.discard(kind)
+        raise
+
+
+_checked_kinds: set[type] = set()
+
+
+def _check_hint(hint: Any, where: str) -> None:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        check_kind(hint)
+    elif origin is Annotated or (origin is dict and arguments[0] is str):
+        _check_hint(arguments[0 if origin is Annotated else 1], where)
+    elif origin in (Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        if len(inner) > 1:
+            raise TypeError(
+                f"{where} is a union of several types, {hint}; a configuration takes one type, or "
+                "one and None. Declare two fields, or one of them."
+            )
+        _check_hint(inner[0], where)
+    elif origin is Literal:
+        if len({type(value) for value in arguments}) > 1:
+            raise TypeError(f"{where} is {hint}; expected literals of one type. Choose one.")
+    elif origin is tuple:
+        if len(arguments) != 2 or arguments[1] is not Ellipsis:
+            raise TypeError(
+                f"{where} is {hint}, a tuple of fixed length; a configuration takes tuple[X, ...]. "
+                "Declare a field for each value."
+            )
+        _check_hint(arguments[0], where)
+    elif hint not in (Any, bool, int, float, str):
+        raise TypeError(
+            f"{where} is {hint}, which no configuration file can hold. Expected a number, text, "
+            "true or false, a literal, a dataclass, tuple[X, ...] or dict[str, X]."
+        )
+
+
 def _build(kind: Any, table: Any, source: str, at: str) -> Any:
+    check_kind(kind)
     if not isinstance(table, Mapping):
         raise _wrong_type(source, at, "a table", table)
     hints = get_type_hints(kind, include_extras=True)
@@ -207,8 +269,8 @@ def _convert(hint: Any, value: Any, source: str, at: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, source, at)
     if origin in (Union, types.UnionType):
-        inner = [argument for argument in arguments if argument is not type(None)]
-        return _convert(inner[0], value, source, at)
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return _convert(inner, value, source, at)
     if origin is Literal:
         if value not in arguments or type(value) is not type(arguments[0]):
             raise _wrong_type(source, at, _describe(hint), value)
@@ -230,6 +292,8 @@ def _convert(hint: Any, value: Any, source: str, at: str) -> Any:
 
 
 def _scalar(hint: Any, value: Any, source: str, at: str) -> Any:
+    if hint is Any:
+        return value
     # bool is an int in Python, but `steps = true` is a mistake; 1 for 1.0 is none.
     fits: Callable[[Any], bool] = {
         float: lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),

@@ -26,7 +26,7 @@ from sklearn.manifold import trustworthiness
 
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.storage.projection_tables import MapQuality, replace_map, stored_map
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
@@ -131,7 +131,7 @@ def project_space(
     """
     stored = workspace.embeddings(encoder, layer, pooling)
     reason = why_pca(method, len(stored))
-    flat = collapse_words(stored.vectors)
+    flat = describe_collapse(stored.vectors)
     if flat:
         # UMAP would draw a cloud of chance; on the axes of PCA they are one point, as they are.
         reason = f"{encoder} layer {stored.space.layer} has collapsed, its vectors {flat}" + (
@@ -139,19 +139,11 @@ def project_space(
         )
     method = "pca" if reason else method
     space = stored.space
-    done = stored_map(workspace, encoder=encoder, layer=space.layer, pooling=pooling, method=method)
-    if done is not None and done.n == len(stored):
-        return ProjectionReport(
-            encoder=encoder,
-            layer=space.layer,
-            pooling=pooling,
-            method=method,
-            n=done.n,
-            trustworthiness=_known(done.trustworthiness),
-            seconds=done.seconds,
-            is_new=False,
-            reason=reason,
-        )
+    quality = stored_map(
+        workspace, encoder=encoder, layer=space.layer, pooling=pooling, method=method
+    )
+    if quality is not None and quality.n == len(stored):
+        return _report(quality, is_new=False, reason=reason)
     started = time.perf_counter()
     unit = normalise(stored.vectors)
     if method == "umap":
@@ -160,7 +152,6 @@ def project_space(
     else:
         points = np.zeros((len(unit), 2), np.float32) if flat else pca_of(unit)
     score, n_judged = (None, 0) if flat else faithfulness(unit, points)
-    seconds = time.perf_counter() - started
     quality = MapQuality(
         encoder=encoder,
         layer=space.layer,
@@ -169,20 +160,24 @@ def project_space(
         n=len(unit),
         trustworthiness=math.nan if score is None else score,
         n_judged=n_judged,
-        seconds=seconds,
+        seconds=time.perf_counter() - started,
     )
     # A map of fewer vectors is behind, and what is PCA now may stand there as UMAP.
     replaces = ("umap",) if reason else ()
     replace_map(workspace, quality, stored.segment_ids, points, replaces=replaces)
+    return _report(quality, is_new=True, reason=reason)
+
+
+def _report(quality: MapQuality, *, is_new: bool, reason: str) -> ProjectionReport:
     return ProjectionReport(
-        encoder=encoder,
-        layer=space.layer,
-        pooling=pooling,
-        method=method,
-        n=len(unit),
-        trustworthiness=score,
-        seconds=seconds,
-        is_new=True,
+        encoder=quality.encoder,
+        layer=quality.layer,
+        pooling=quality.pooling,
+        method=quality.method,
+        n=quality.n,
+        trustworthiness=_finite(quality.trustworthiness),
+        seconds=quality.seconds,
+        is_new=is_new,
         reason=reason,
     )
 
@@ -226,7 +221,10 @@ def neighbours(
 
 def umap_of(unit: FloatArray, rows: npt.NDArray[np.int32], distances: FloatArray) -> FloatArray:
     """UMAP coordinates [point, 2] from given neighbours; the same input gives the same map."""
-    import umap  # slow to import: it compiles
+    with warnings.catch_warnings():
+        # Without Tensorflow it lacks a kind of map that is not made here, and says so.
+        warnings.simplefilter("ignore", ImportWarning)
+        import umap  # slow to import: it compiles
 
     model = umap.UMAP(
         n_neighbors=rows.shape[1],
@@ -271,5 +269,5 @@ def _index_of(workspace: Workspace, stored: Embeddings) -> VectorIndex:
     return VectorIndex.build(stored.vectors, stored.segment_ids)
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return None if np.isnan(value) else float(value)

@@ -30,7 +30,7 @@ class BoundedCache:
 
     @property
     def n_bytes(self) -> int:
-        """What is kept now."""
+        """The size of all values that are kept, in bytes."""
         return self._n_bytes
 
     def get(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:

@@ -33,8 +33,8 @@ class Part:
         Raises:
             ConfigError: times that are no numbers, negative, or in the wrong order.
         """
-        known = [s for s in (self.start_s, self.end_s) if s is not None]
-        if not all(math.isfinite(s) and s >= 0 for s in known) or (
+        limits = [s for s in (self.start_s, self.end_s) if s is not None]
+        if not all(math.isfinite(s) and s >= 0 for s in limits) or (
             self.end_s is not None and self.end_s <= self.first_s
         ):
             raise ConfigError(
@@ -50,7 +50,7 @@ class Part:
 
     @property
     def first_s(self) -> float:
-        """Where it starts."""
+        """The start of the part in seconds; 0 where none is named."""
         return self.start_s or 0.0
 
     def end_within(self, duration_s: float, window_s: float) -> float:

@@ -1,7 +1,7 @@
 """Which decoder reads a file to its end, and its samples from there.
 
 libsndfile reads what it reads to its end. What it does not open, or would stop in early, goes to
-FFmpeg (``core.ffmpeg``); without that package it is named as a loss. Whether libsndfile stops
+FFmpeg (``audio.ffmpeg``); without that package it is named as a loss. Whether libsndfile stops
 early is told by the container, not by the decoder: frames of an MP3, a second stream.
 """
 

@@ -31,7 +31,7 @@ from usad_workbench.core.errors import (
 from usad_workbench.core.evaluation.predictions import Predictions
 from usad_workbench.core.evaluation.tasks import Task, possible_tasks
 from usad_workbench.core.similarity import EncoderRole
-from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.storage.clip_vectors import ClipVectors, clip_vectors, common_clips
 from usad_workbench.core.storage.distillation import (
@@ -343,7 +343,7 @@ def _collapsed(
         flat = set()
         for layer in stored[name]:
             x = clip_vectors(workspace, name, layer, ids)
-            how = {d: said for d, mine in rows.items() if (said := collapse_words(x[mine]))}
+            how = {d: said for d, mine in rows.items() if (said := describe_collapse(x[mine]))}
             if how:
                 flat.add(layer)
                 clips_words = ", ".join(f"all clips of {d} {said}" for d, said in how.items())

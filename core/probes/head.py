@@ -2,7 +2,7 @@
 
 All choices lie within the training part: the layer by the linear probe on inner folds, then
 grid point and epoch on a quarter of the training groups. HEAR chooses its grid point once, on
-the first fold, whose validation clips later test; the benchmarks of ``core.benchmarks`` do as
+the first fold, whose validation clips later test; the benchmarks of ``evaluation.benchmarks`` do as
 HEAR does, tasks of a workspace choose anew for each fold.
 """
 

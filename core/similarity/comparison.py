@@ -19,9 +19,9 @@ from usad_workbench.core.similarity.layers import LayerMatrix
 from usad_workbench.core.similarity.resampling import Interval, jackknife_limits, too_few_clusters
 from usad_workbench.core.similarity.significance import (
     ALPHA,
+    describe_level,
     is_significant,
     known_number,
-    level_words,
 )
 
 MEASURE_WORDS = {"debiased_linear_cka": "debiased CKA", "mutual_knn": "mutual k-NN overlap"}
@@ -52,7 +52,7 @@ class BestPair:
     teacher_layer: int
     is_above_null: bool | None
     """Whether it stands out from its permutation null; None if untested."""
-    level_words: str
+    describe_level: str
     """The q-value or p-value that says so."""
     n_pairs: int
     """The maximum is over this many layer pairs."""
@@ -203,7 +203,7 @@ def _best_pair(name: str, entries: list[Mapping[str, Any]], alpha: float) -> Bes
         student_layer=int(best["student_layer"]),
         teacher_layer=int(best["teacher_layer"]),
         is_above_null=is_significant(best, alpha),
-        level_words=level_words(best),
+        describe_level=describe_level(best),
         n_pairs=len(entries),
         n_clips=int(best["n_clips"]),
         n_clusters=int(best["n_clusters"]),
@@ -322,7 +322,7 @@ def _sentence(
     if teacher.is_above_null is False:
         start += (
             "; that does not stand out from what the same clips give when exchanged within "
-            f"their clusters ({teacher.level_words}), so no teacher is near by this measure"
+            f"their clusters ({teacher.describe_level}), so no teacher is near by this measure"
         )
     elif control is None:
         start += f"; {_home_words(home)}, so nothing can be said about inheritance"

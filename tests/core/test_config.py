@@ -1,7 +1,7 @@
 """Recipes are read strictly: every mistake is named with file, key, value and a near key."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +10,7 @@ import pytest
 from usad_workbench.core.config import (
     Between,
     apply_override,
+    check_kind,
     config_to_dict,
     differing_keys,
     load_config,
@@ -185,3 +186,38 @@ def test_what_was_resolved_is_read_again(path: Path, tmp_path: Path) -> None:
 def _written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (int | str, "union of several types"),
+        (float | int | None, "union of several types"),
+        (tuple[int, str], "tuple of fixed length"),
+        (tuple[int], "tuple of fixed length"),
+        (list[int], "no configuration file can hold"),
+        (dict[int, str], "no configuration file can hold"),
+        (Path, "no configuration file can hold"),
+        (Literal["a", 1], "literals of one type"),
+        (tuple[int | str, ...], "union of several types"),
+    ],
+)
+def test_what_cannot_be_read_one_way_only_is_refused(hint: object, words: str) -> None:
+    """Refused with the class, whatever the file holds: no value is taken as the first type."""
+    inner = make_dataclass("Inner", [("field", hint, field(default=None))])
+    outer = make_dataclass("Outer", [("inner", inner, field(default=None))])
+    for _ in range(2):  # a refusal is not forgotten
+        with pytest.raises(TypeError, match=rf"Inner\.field .*{words}"):
+            parse_config(outer, {}, source="file")
+
+
+@dataclass(frozen=True)
+class Tree:
+    leaf: float | None = None
+    inner: "Tree | None" = None
+
+
+def test_kinds_that_are_supported_pass() -> None:
+    for kind in (Whole, Tree):
+        check_kind(kind)
+    assert parse_config(Tree, {"inner": {"leaf": 1}}, source="file") == Tree(inner=Tree(leaf=1.0))

@@ -50,7 +50,7 @@ def test_the_package_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        ("usad_workbench.core", "Workspace load_encoder embed diagnose __version__"),
+        ("usad_workbench.core", "Workspace load_encoder embed evaluate diagnose __version__"),
         ("usad_workbench.core.audio", "read_audio"),
         ("usad_workbench.core.clips", "Clip"),
         ("usad_workbench.core.errors", "UsadError"),

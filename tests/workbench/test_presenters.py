@@ -29,7 +29,7 @@ from usad_workbench.workbench.presenters import (
     sound,
     text,
 )
-from usad_workbench.workbench.presenters.diagnosis import nearest as bias
+from usad_workbench.workbench.presenters.diagnosis import nearest
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS, views_of
 
@@ -272,18 +272,18 @@ def best_rows() -> pd.DataFrame:
 
 
 def test_mean_over_domains_is_not_pooled() -> None:
-    found = bias.mean_over_domains(best_rows()).set_index("encoder")
+    found = nearest.mean_over_domains(best_rows()).set_index("encoder")
     assert found.loc["t", "mean"] == pytest.approx(0.7)
     # Two independent half-widths of 0.1: the mean's is 0.1 * sqrt(2) / 2.
     assert found.loc["t", "ci_high"] - 0.7 == pytest.approx(0.0707, abs=1e-4)
     assert found.loc["t", "domains"] == 2
     without = best_rows()
     without.loc[0, ["ci_low", "ci_high"]] = np.nan
-    assert np.isnan(bias.mean_over_domains(without).set_index("encoder").loc["t", "ci_low"])
+    assert np.isnan(nearest.mean_over_domains(without).set_index("encoder").loc["t", "ci_low"])
 
 
 def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
-    figure = bias.dots(
+    figure = nearest.dots(
         best_rows(), {"t": "teacher", "c": "control"}, frozenset({"effects"}), "mutual_knn", {}
     )
     titles = [a.text for a in figure.layout.annotations]
@@ -316,11 +316,11 @@ def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
 def test_verdict_follows_the_interval_of_the_difference(
     row: dict[str, float | None], said: str
 ) -> None:
-    assert said in bias.verdict(row)
+    assert said in nearest.verdict(row)
 
 
 def test_best_per_encoder_takes_one_pair(workspace: Workspace) -> None:
-    found = bias.best_per_encoder(workspace.read, "tiny-student", "debiased_linear_cka")
+    found = nearest.best_per_encoder(workspace.read, "tiny-student", "debiased_linear_cka")
     assert not found.duplicated(["domain", "teacher"]).any()
     assert (found["n_pairs"] <= 20).all()
     top = workspace.read(

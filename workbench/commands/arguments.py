@@ -16,7 +16,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workspace(parser: argparse.ArgumentParser) -> None:
-    """``--workspace DIR``."""
+    """Adds ``--workspace DIR``: which workspace a command works on."""
     parser.add_argument("--workspace", required=True, metavar="DIR", help="the workspace folder")
 
 
@@ -39,7 +39,7 @@ def add_address(parser: argparse.ArgumentParser) -> None:
 
 
 def add_tasks(parser: argparse.ArgumentParser) -> None:
-    """``--tasks CSV``."""
+    """Adds ``--tasks CSV``: a table of tasks to take in first."""
     parser.add_argument(
         "--tasks",
         metavar="CSV",
@@ -50,7 +50,7 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """``--trust-remote-code``."""
+    """Adds ``--trust-remote-code``: code of a model repository may run."""
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",

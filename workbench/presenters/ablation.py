@@ -22,7 +22,7 @@ def ablation_page(
         about: What was trained, on how much, in a sentence or two.
     """
     judged = [f for f in findings if f.protocol == PRIMARY]
-    parts = [
+    blocks = [
         "# The ablation, in small",
         about,
         _HOW,
@@ -36,7 +36,7 @@ def ablation_page(
         "Mean over the tasks of the domain and over the seeds; rows of fewer seeds do not compare.",
         value_table(values),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(blocks) + "\n"
 
 
 _HOW = (

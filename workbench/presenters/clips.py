@@ -1,14 +1,45 @@
-"""Segments with all that is known of their clips."""
+"""Segments with the columns of their clips, as tables and as typed values."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from usad_workbench.core.storage.schema import literal
+from usad_workbench.workbench.presenters.numbers import as_number, is_missing
 from usad_workbench.workbench.presenters.sql import Sql
 
 FIRST_COLUMNS = ("clip_id", "label", "domain", "dataset", "cluster_id", "start_s", "end_s")
 HIDDEN_COLUMNS = ("audio_sha256", "segment_id", "x", "y", "segmentation")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A segment and what is shown of its clip; a text that the clip lacks is empty."""
+
+    segment_id: int
+    clip_id: str
+    path: str
+    """Of the audio file; empty where the clip was imported without audio."""
+    domain: str
+    dataset: str
+    label: str
+    start_s: float
+    end_s: float
+
+
+def segment_of(row: Mapping[Hashable, object]) -> Segment:
+    """A row of ``segments``, or any other with its columns, as a segment."""
+    texts = {
+        name: "" if is_missing(row[name]) else str(row[name])
+        for name in ("clip_id", "path", "domain", "dataset", "label")
+    }
+    return Segment(
+        segment_id=int(as_number(row["segment_id"])),
+        start_s=as_number(row["start_s"]),
+        end_s=as_number(row["end_s"]),
+        **texts,
+    )
 
 
 def segments(sql: Sql, segment_ids: Sequence[int]) -> pd.DataFrame:
@@ -16,8 +47,8 @@ def segments(sql: Sql, segment_ids: Sequence[int]) -> pd.DataFrame:
     if not len(segment_ids):
         return sql("SELECT * FROM segments_of_clips LIMIT 0")
     wanted = ", ".join(str(int(i)) for i in segment_ids)
-    found = sql(f"SELECT * FROM segments_of_clips WHERE segment_id IN ({wanted})")
-    return found.set_index("segment_id", drop=False).loc[[int(i) for i in segment_ids]]
+    rows = sql(f"SELECT * FROM segments_of_clips WHERE segment_id IN ({wanted})")
+    return rows.set_index("segment_id", drop=False).loc[[int(i) for i in segment_ids]]
 
 
 def column_order(frame: pd.DataFrame) -> list[str]:
@@ -34,15 +65,15 @@ def condition(domains: Sequence[str], datasets: Sequence[str] = ()) -> str | Non
     >>> condition(["speech", "o'hara"])
     "domain IN ('speech', 'o''hara')"
     """
-    parts = [
+    conditions = [
         f"{column} IN ({', '.join(literal(value) for value in values)})"
         for column, values in (("domain", domains), ("dataset", datasets))
         if values
     ]
-    return " AND ".join(parts) or None
+    return " AND ".join(conditions) or None
 
 
 def distinct(sql: Sql, column: str) -> list[str]:
     """The values of ``domain`` or ``dataset``."""
-    found = sql(f"SELECT DISTINCT {column} AS value FROM clips ORDER BY 1")
-    return [str(value) for value in found["value"]]
+    rows = sql(f"SELECT DISTINCT {column} AS value FROM clips ORDER BY 1")
+    return [str(value) for value in rows["value"]]

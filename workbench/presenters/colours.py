@@ -103,5 +103,5 @@ def domain_order(domains: Iterable[str]) -> list[str]:
     >>> domain_order(["whales", "music", "speech"])
     ['speech', 'music', 'whales']
     """
-    known = list(DOMAIN_COLOURS)
-    return sorted(set(domains), key=lambda d: (known.index(d) if d in known else len(known), d))
+    order = list(DOMAIN_COLOURS)
+    return sorted(set(domains), key=lambda d: (order.index(d) if d in order else len(order), d))

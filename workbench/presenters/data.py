@@ -58,9 +58,9 @@ class Check:
 
 def spaces(sql: Sql) -> pd.DataFrame:
     """Spaces with their provenance; hashes cut to what tells them apart."""
-    found = sql("SELECT s.* FROM spaces s ORDER BY s.encoder, s.pooling, s.layer")
-    found["role"] = found["encoder"].map(roles_of(sql))
-    found["weights_sha256"] = found["weights_sha256"].str[:12]
+    table = sql("SELECT s.* FROM spaces s ORDER BY s.encoder, s.pooling, s.layer")
+    table["role"] = table["encoder"].map(roles_of(sql))
+    table["weights_sha256"] = table["weights_sha256"].str[:12]
     names = [
         "encoder",
         "role",
@@ -75,7 +75,7 @@ def spaces(sql: Sql) -> pd.DataFrame:
         "weights_sha256",
         "code_version",
     ]
-    return found[names]
+    return table[names]
 
 
 def failures(sql: Sql) -> pd.DataFrame:
@@ -155,14 +155,14 @@ def checks(sql: Sql, workspace: Workspace) -> list[Check]:
     ]
 
 
-def check_table(found: list[Check]) -> pd.DataFrame:
+def check_table(checks: list[Check]) -> pd.DataFrame:
     """Checks as a table for people."""
     return pd.DataFrame(
         {
-            "check": [c.what for c in found],
-            "found": [f"{c.n:,} of {c.of:,}" for c in found],
-            "state": ["fine" if c.is_fine else "look" for c in found],
-            "what to do": ["" if c.is_fine else c.remedy.replace("`", "") for c in found],
+            "check": [c.what for c in checks],
+            "found": [f"{c.n:,} of {c.of:,}" for c in checks],
+            "state": ["fine" if c.is_fine else "look" for c in checks],
+            "what to do": ["" if c.is_fine else c.remedy.replace("`", "") for c in checks],
         }
     )
 
@@ -185,5 +185,5 @@ def describe_answer(n_rows: int, n_shown: int, is_cut: bool) -> str:
     >>> describe_answer(3, 3, False), describe_answer(100_000, 10_000, True)
     ('3 rows', 'The first 100,000 rows of more, the first 10,000 of them shown')
     """
-    found = f"The first {count(n_rows, 'row')} of more" if is_cut else count(n_rows, "row")
-    return found + (f", the first {n_shown:,} of them shown" if n_shown < n_rows else "")
+    words = f"The first {count(n_rows, 'row')} of more" if is_cut else count(n_rows, "row")
+    return words + (f", the first {n_shown:,} of them shown" if n_shown < n_rows else "")

@@ -60,10 +60,10 @@ def dot_facets(
         vertical_spacing=(72 + head) / height if n_rows > 1 else 0,
     )
     for i, facet in enumerate(titles):
-        mine = rows[rows["facet"] == facet]
+        in_facet = rows[rows["facet"] == facet]
         at = {"row": i // n_columns + 1, "col": i % n_columns + 1}
-        figure.add_trace(_references(mine), **at)
-        for role, group in mine.groupby("role", sort=False):
+        figure.add_trace(_references(in_facet), **at)
+        for role, group in in_facet.groupby("role", sort=False):
             figure.add_trace(_dots(group, str(role)), **at)
         figure.update_xaxes(title={"text": escape_plotly(axis_title), "standoff": 4}, **at)
     figure.update_xaxes(figures.axis(range=_range(rows)))

@@ -16,15 +16,15 @@ def encoder_table(sql: Sql) -> pd.DataFrame:
 
     The role is that to all students here together: a teacher taught one of them.
     """
-    found = sql(
+    table = sql(
         "SELECT e.*, coalesce(s.n_spaces, 0) AS n_spaces FROM encoders e LEFT JOIN "
         "(SELECT encoder, count(*) AS n_spaces FROM spaces WHERE n > 0 GROUP BY encoder) s "
         "USING (encoder)"
     )
-    found["role"] = found["encoder"].map({n: one.role for n, one in roles_to(sql).items()})
+    table["role"] = table["encoder"].map({n: one.role for n, one in roles_to(sql).items()})
     order = {role: i for i, role in enumerate(ROLES)}
-    key = found["role"].map(lambda role: order.get(role, len(order)))
-    return found.assign(_key=key).sort_values(["_key", "encoder"]).drop(columns="_key")
+    key = table["role"].map(lambda role: order.get(role, len(order)))
+    return table.assign(_key=key).sort_values(["_key", "encoder"]).drop(columns="_key")
 
 
 def roles_of(sql: Sql) -> dict[str, str]:
@@ -37,6 +37,22 @@ def roles_for(sql: Sql, student: str) -> dict[str, str]:
     """Roles as this student sees them: another student's teacher is a control here."""
     roles = roles_to(sql, student)
     return {name: roles[name].role for name in roles_of(sql)}
+
+
+def participant_roles(
+    student: str, teachers: Sequence[str], controls: Sequence[str], baselines: Sequence[str]
+) -> dict[str, str]:
+    """The role of each encoder of one diagnosis, in the order of their colours.
+
+    >>> participant_roles("s", ["t"], ["c"], [])
+    {'s': 'student', 't': 'teacher', 'c': 'control'}
+    """
+    return {
+        student: "student",
+        **dict.fromkeys(teachers, "teacher"),
+        **dict.fromkeys(controls, "control"),
+        **dict.fromkeys(baselines, "baseline"),
+    }
 
 
 def embedded(sql: Sql) -> list[str]:
@@ -62,11 +78,11 @@ def missing_for_comparison(sql: Sql) -> str | None:
 
 def student_of(sql: Sql) -> str | None:
     """A student to name in a command: one of the workspace, else one that is said to exist."""
-    found = sql(
+    students = sql(
         "SELECT encoder AS name, 0 AS rank FROM encoders WHERE role = 'student' "
         "UNION ALL SELECT student, 1 FROM distillation ORDER BY rank, name LIMIT 1"
     )
-    return None if found.empty else str(found["name"].iloc[0])
+    return None if students.empty else str(students["name"].iloc[0])
 
 
 def named(encoder: str, roles: Mapping[str, str], names: Mapping[str, str]) -> str:
@@ -85,11 +101,11 @@ def layers_of(sql: Sql, encoder: str, pooling: str = "mean") -> list[int]:
 
 def layer_names(sql: Sql, encoder: str) -> dict[int, str]:
     """What each layer is, where the encoder says so; else by its number."""
-    found = sql("SELECT n_layers, layer_names FROM encoders WHERE encoder = ?", [encoder])
-    if found.empty:
+    rows = sql("SELECT n_layers, layer_names FROM encoders WHERE encoder = ?", [encoder])
+    if rows.empty:
         return {}
-    names: Sequence[str] | None = found["layer_names"].iloc[0]
-    depth = int(found["n_layers"].iloc[0])
+    names: Sequence[str] | None = rows["layer_names"].iloc[0]
+    depth = int(rows["n_layers"].iloc[0])
     given = list(names) if names is not None else []
     return {
         layer: f"{layer} · {given[layer]}" if layer < len(given) else f"{layer} of {depth}"

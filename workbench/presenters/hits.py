@@ -29,7 +29,7 @@ class Agreement:
 
     @property
     def words(self) -> str:
-        """In a sentence."""
+        """How many hits two encoders share, as a sentence."""
         if self.n == 0:
             return "There is nothing to compare."
         return (
@@ -40,8 +40,8 @@ class Agreement:
 
 def hit_rows(sql: Sql, hits: SearchHits) -> pd.DataFrame:
     """Hits with rank, score and all columns of their segments and clips."""
-    found = segments(sql, [int(i) for i in hits.segment_ids])
-    return found.assign(rank=range(1, len(found) + 1), score=hits.scores[: len(found)])
+    rows = segments(sql, [int(i) for i in hits.segment_ids])
+    return rows.assign(rank=range(1, len(rows) + 1), score=hits.scores[: len(rows)])
 
 
 def score_digits(sides: Sequence[pd.DataFrame]) -> int:
@@ -51,14 +51,14 @@ def score_digits(sides: Sequence[pd.DataFrame]) -> int:
 
 def n_searched(sql: Sql, encoder: str, layer: int, where: str | None) -> int:
     """How many segments were compared with the query."""
-    found = sql(
+    space = sql(
         "SELECT space_id, n FROM spaces WHERE encoder = ? AND layer = ? AND pooling = 'mean'",
         [encoder, layer],
     )
     if where is None:
-        return int(found["n"].iloc[0])
+        return int(space["n"].iloc[0])
     counted = sql(
-        f"SELECT count(*) AS n FROM vectors_{int(found['space_id'].iloc[0])} "
+        f"SELECT count(*) AS n FROM vectors_{int(space['space_id'].iloc[0])} "
         "JOIN segments_of_clips USING (segment_id) "
         f"WHERE clip_id IN (SELECT clip_id FROM clips WHERE {where})"
     )
@@ -89,7 +89,7 @@ def query_options(sql: Sql, text: str = "", keep: int | None = None) -> pd.DataF
     matches = " AND ".join(
         "contains(lower(concat_ws(' ', clip_id, label, domain, dataset, path)), ?)" for _ in words
     )
-    found = sql(
+    options = sql(
         "WITH chosen AS (SELECT * FROM segments_of_clips "
         f"WHERE {matches or 'true'} ORDER BY clip_id, start_s, segment_id "
         f"LIMIT {MAX_OPTIONS}), "
@@ -102,17 +102,17 @@ def query_options(sql: Sql, text: str = "", keep: int | None = None) -> pd.DataF
         "ORDER BY is_kept DESC, clip_id, start_s, segment_id",
         [*words, keep, keep],
     )
-    return found.assign(text=[option_text(row) for row in found.to_dict("records")])
+    return options.assign(text=[option_text(row) for row in options.to_dict("records")])
 
 
 def option_text(row: dict[str, object]) -> str:
     """One segment in a list to choose from."""
-    parts = [shorten(row["clip_id"], 48), str(row["domain"])]
+    words = [shorten(row["clip_id"], 48), str(row["domain"])]
     if isinstance(row["label"], str):
-        parts.append(shorten(row["label"], 32))
+        words.append(shorten(row["label"], 32))
     if int(str(row["n_segments"])) > 1:
-        parts.append(f"{row['start_s']:.1f} to {row['end_s']:.1f} s")
-    return " · ".join(parts)
+        words.append(f"{row['start_s']:.1f} to {row['end_s']:.1f} s")
+    return " · ".join(words)
 
 
 def describe_options(n_listed: int, n: int, text: str) -> str:
@@ -151,7 +151,7 @@ def window(duration_s: float, start_s: float, end_s: float) -> tuple[float, floa
 
 
 def describe_search(names: Sequence[str], n_vectors: int, k: int) -> str:
-    """What was searched."""
+    """How many segments a search compared, of which domains, and how to read its scores."""
     return (
         f"The {k} nearest of {count(n_vectors, 'segment')}"
         + (f" in {escape_markdown(', '.join(names))}" if names else "")

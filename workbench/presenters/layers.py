@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.similarity import is_significant, level_words, neighbour_overlap
+from usad_workbench.core.similarity import describe_level, is_significant, neighbour_overlap
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.equal_content import with_joined_clusters
 from usad_workbench.core.storage.schema import literal
@@ -64,12 +64,12 @@ def compared(sql: Sql) -> pd.DataFrame:
 
 def nearest(sql: Sql, student: str) -> str | None:
     """The teacher with the largest value of all: the one to look at first."""
-    found = sql(
+    rows = sql(
         "SELECT teacher FROM nearest_teachers WHERE student = ? AND teacher IS NOT NULL "
         "ORDER BY measure, value DESC LIMIT 1",
         [student],
     )
-    return None if found.empty else str(found["teacher"].iloc[0])
+    return None if rows.empty else str(rows["teacher"].iloc[0])
 
 
 def top_of_scale(sql: Sql, student: str, measure: str) -> float:
@@ -77,12 +77,12 @@ def top_of_scale(sql: Sql, student: str, measure: str) -> float:
 
     One scale for all of them, so that maps of two teachers may be compared by eye.
     """
-    found = sql(
+    rows = sql(
         "SELECT max(value) AS top FROM teacher_similarity WHERE student = ? AND measure = ? "
         "AND isfinite(value)",
         [student, measure],
     )
-    top = found["top"].iloc[0]
+    top = rows["top"].iloc[0]
     return float(np.ceil(top * 20) / 20) if is_number(top) and top > 0 else 1.0
 
 
@@ -97,8 +97,8 @@ def _is_out(row: Mapping[Any, Any]) -> bool | None:
 
 def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The row of the largest value of each domain."""
-    known = rows[rows["value"].notna()]
-    best = known.loc[known.groupby("domain")["value"].idxmax()]
+    numbered = rows[rows["value"].notna()]
+    best = numbered.loc[numbered.groupby("domain")["value"].idxmax()]
     return best.set_index("domain").loc[domain_order(best["domain"])].reset_index()
 
 
@@ -225,7 +225,7 @@ def describe_cell(row: dict[str, Any], measure: str) -> str:
         null = (
             f"Exchanging clips within their clusters gives this pair of layers up to "
             f"{number(row['null_q95'])} (95%); counting all pairs that were looked at, this cell "
-            f"{'stands out' if is_out else 'does not stand out'} from chance ({level_words(row)})."
+            f"{'stands out' if is_out else 'does not stand out'} from chance ({describe_level(row)})."
         )
     return (
         f"{measure_name(measure)} {number(row['value'])} "
@@ -276,11 +276,11 @@ def clip_faithfulness(
         k=k,
         clusters=clusters.tolist(),
     )
-    found = pd.DataFrame(
+    overlaps = pd.DataFrame(
         {"clip_id": both, "segment_id": left.loc[both, "segment_id"].to_numpy(), "value": values}
     )
-    found.attrs["k"] = k
-    return found.sort_values(["value", "clip_id"], ignore_index=True)
+    overlaps.attrs["k"] = k
+    return overlaps.sort_values(["value", "clip_id"], ignore_index=True)
 
 
 def stored_faithfulness(
@@ -303,10 +303,12 @@ def stored_faithfulness(
     )
 
 
-def extremes(found: pd.DataFrame, n: int = N_FAITHFUL) -> tuple[pd.DataFrame, pd.DataFrame]:
+def extremes(overlaps: pd.DataFrame, n: int = N_FAITHFUL) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The most and the least faithful clips, none of them in both lists."""
-    n = min(n, len(found) // 2)
-    return found.tail(n).iloc[::-1].reset_index(drop=True), found.head(n).reset_index(drop=True)
+    n = min(n, len(overlaps) // 2)
+    return overlaps.tail(n).iloc[::-1].reset_index(drop=True), overlaps.head(n).reset_index(
+        drop=True
+    )
 
 
 def _clip_vectors(workspace: Workspace, encoder: str, layer: int, where: str) -> pd.DataFrame:

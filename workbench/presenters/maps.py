@@ -60,14 +60,14 @@ class Outline:
         """
         if self.is_box:
             return np.ones(len(x), dtype=bool)
-        found = np.zeros(len(x), dtype=bool)
+        inside = np.zeros(len(x), dtype=bool)
         # An edge that a ray to the right meets changes the side (even and odd).
         corners = list(zip(self.x, self.y, strict=True))
         for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]], strict=True):
             if y0 != y1:
                 meets = (y0 > y) != (y1 > y)
-                found ^= meets & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-        return found
+                inside ^= meets & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+        return inside
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,25 +96,25 @@ def map_points(sql: Sql, encoder: str, layer: int, pooling: str, method: str) ->
 
 def faithfulness(maps: pd.DataFrame, layer: int, pooling: str, method: str) -> Faithfulness | None:
     """What is known of one map of the encoder that ``maps`` is about."""
-    found = maps[(maps.layer == layer) & (maps.pooling == pooling) & (maps.method == method)]
-    if found.empty:
+    chosen = maps[(maps.layer == layer) & (maps.pooling == pooling) & (maps.method == method)]
+    if chosen.empty:
         return None
-    row = found.iloc[0]
+    row = chosen.iloc[0]
     score = None if is_missing(row.trustworthiness) else float(row.trustworthiness)
     return Faithfulness(n=int(row.n), trustworthiness=score, n_judged=int(row.n_judged))
 
 
-def describe_faithfulness(found: Faithfulness | None) -> str:
+def describe_faithfulness(faithfulness: Faithfulness | None) -> str:
     """How far a map can be trusted, in a sentence.
 
     >>> describe_faithfulness(Faithfulness(n=90, trustworthiness=0.914, n_judged=90))
     'Trustworthiness 0.91, judged on 90 points: how far neighbours on the map are neighbours \
 in the space (1 is all of them).'
     """
-    if found is None or found.trustworthiness is None:
+    if faithfulness is None or faithfulness.trustworthiness is None:
         return "Too few points to judge how faithful this map is."
     return (
-        f"Trustworthiness {number(found.trustworthiness)}, judged on {found.n_judged:,} points: "
+        f"Trustworthiness {number(faithfulness.trustworthiness)}, judged on {faithfulness.n_judged:,} points: "
         "how far neighbours on the map are neighbours in the space (1 is all of them)."
     )
 
@@ -145,18 +145,18 @@ def groups(points: pd.DataFrame, column: str) -> list[Group]:
     sizes = values[values != MISSING_NAME].value_counts()
     # By name within the chosen ones, so that a filter does not shuffle the legend.
     shown = sorted(sizes.index[: MAX_CATEGORIES if len(sizes) <= MAX_CATEGORIES else 19])
-    found = [
+    groups = [
         Group(name=name, colour=CATEGORY_COLOURS[i], rows=points.index[values == name])
         for i, name in enumerate(shown)
     ]
     rest = points.index[~values.isin([*shown, MISSING_NAME])]
     if len(rest):
         n_more = len(sizes) - len(shown)
-        found.append(Group(name=f"{OTHER_NAME} ({n_more} values)", colour=OTHER, rows=rest))
+        groups.append(Group(name=f"{OTHER_NAME} ({n_more} values)", colour=OTHER, rows=rest))
     missing = points.index[values == MISSING_NAME]
     if len(missing):
-        found.append(Group(name=MISSING_NAME, colour=CONTEXT, rows=missing))
-    return found
+        groups.append(Group(name=MISSING_NAME, colour=CONTEXT, rows=missing))
+    return groups
 
 
 def split(
@@ -192,7 +192,7 @@ def describe_sample(n: int) -> str:
 
 def inside(points: pd.DataFrame, outlines: Sequence[Outline]) -> pd.Series:
     """Which points lie in one of the outlines, whether they are drawn or not."""
-    found = np.zeros(len(points), dtype=bool)
+    inside = np.zeros(len(points), dtype=bool)
     x, y = points["x"].to_numpy(float), points["y"].to_numpy(float)
     for outline in outlines:
         near = np.flatnonzero(
@@ -201,8 +201,8 @@ def inside(points: pd.DataFrame, outlines: Sequence[Outline]) -> pd.Series:
             & (y >= min(outline.y))
             & (y <= max(outline.y))
         )
-        found[near] |= outline.holds(x[near], y[near])
-    return pd.Series(found, index=points.index)
+        inside[near] |= outline.holds(x[near], y[near])
+    return pd.Series(inside, index=points.index)
 
 
 def map_figure(

@@ -29,25 +29,25 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     """
     whole = list(dict.fromkeys(names))
     parts = {name: _parts(name) for name in whole}
-    found = {name: 1 for name in whole}
-    while clashing := _clashing({name: _tail(parts[name], n) for name, n in found.items()}):
-        longer = [name for name in clashing if found[name] < len(parts[name])]
+    n_parts = {name: 1 for name in whole}
+    while clashing := _clashing({name: _tail(parts[name], n) for name, n in n_parts.items()}):
+        longer = [name for name in clashing if n_parts[name] < len(parts[name])]
         if not longer:
             break
-        found |= {name: found[name] + 1 for name in longer}
-    short = {name: _tail(parts[name], n) for name, n in found.items()}
+        n_parts |= {name: n_parts[name] + 1 for name in longer}
+    short = {name: _tail(parts[name], n) for name, n in n_parts.items()}
     # Two kinds of name on one path, such as hf:DIR and run:DIR: only the whole names differ.
     return short | {name: name for name in _clashing(short)}
 
 
 def encoder_names(sql: Sql) -> dict[str, str]:
     """The short name of every encoder that this workspace knows, the same on every page."""
-    found = sql(
+    rows = sql(
         "SELECT encoder AS name FROM encoders UNION SELECT student FROM distillation "
         "UNION SELECT teacher FROM distillation UNION SELECT student FROM teacher_similarity "
         "UNION SELECT teacher FROM teacher_similarity UNION SELECT encoder FROM probes ORDER BY 1"
     )
-    return short_names(str(name) for name in found["name"])
+    return short_names(str(name) for name in rows["name"])
 
 
 def short_name(name: object, names: Mapping[str, str]) -> str:
@@ -66,17 +66,19 @@ def describe_panel_cell(cell: str, names: Mapping[str, str]) -> str:
     'teacher model · layer 3'
     """
     parts = [part.partition("=") for part in cell.split("|")]
-    return " · ".join(f"{key.replace('_', ' ')} {short_name(one, names)}" for key, _, one in parts)
+    return " · ".join(
+        f"{key.replace('_', ' ')} {short_name(value, names)}" for key, _, value in parts
+    )
 
 
 def with_short_names(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     """The table with encoders by their short names."""
-    found = {
+    shortened = {
         name: frame[name].map(lambda one: names.get(one, one))
         for name in COLUMNS
         if name in frame and not pd.api.types.is_numeric_dtype(frame[name])
     }
-    return frame.assign(**found)
+    return frame.assign(**shortened)
 
 
 def _parts(name: str) -> list[str]:
@@ -84,7 +86,7 @@ def _parts(name: str) -> list[str]:
     if "/" not in name:
         return [name]
     _, _, path = name.rpartition(":")
-    return [part for part in path.split("/") if part] or [name]
+    return [word for word in path.split("/") if word] or [name]
 
 
 def _tail(parts: list[str], n: int) -> str:

@@ -51,9 +51,9 @@ def digits_apart(values: Iterable[float], least: int = 3, most: int = 6) -> int:
     >>> digits_apart([0.9, 0.8]), digits_apart([0.99991, 0.99987, 0.9]), digits_apart([])
     (3, 5, 3)
     """
-    known = sorted({round(float(value), most) for value in values})
+    rounded = sorted({round(float(value), most) for value in values})
     for digits in range(least, most):
-        if len({f"{value:.{digits}f}" for value in known}) == len(known):
+        if len({f"{value:.{digits}f}" for value in rounded}) == len(rounded):
             return digits
     return most
 

@@ -75,43 +75,43 @@ def totals(sql: Sql) -> Totals:
     )
 
 
-def describe_totals(found: Totals) -> str:
+def describe_totals(totals: Totals) -> str:
     """The size of the workspace as one sentence."""
     return (
-        f"{count(found.n_clips, 'clip')} ({duration(found.seconds)} of audio) from "
-        f"{count(found.n_clusters, 'speaker, track or recording', 'speakers, tracks and recordings')} "
-        f"in {count(found.n_domains, 'domain')}, cut into {count(found.n_segments, 'segment')}; "
-        f"{count(found.n_encoders, 'encoder')} with {count(found.n_spaces, 'embedding space')} "
+        f"{count(totals.n_clips, 'clip')} ({duration(totals.seconds)} of audio) from "
+        f"{count(totals.n_clusters, 'speaker, track or recording', 'speakers, tracks and recordings')} "
+        f"in {count(totals.n_domains, 'domain')}, cut into {count(totals.n_segments, 'segment')}; "
+        f"{count(totals.n_encoders, 'encoder')} with {count(totals.n_spaces, 'embedding space')} "
         "(one for each layer)."
     )
 
 
 def collections(sql: Sql) -> pd.DataFrame:
     """Clips, minutes and clusters of each data set, by domain."""
-    found = sql(
+    rows = sql(
         "SELECT domain, dataset, count(*) AS clips, sum(duration_s) / 60 AS minutes, "
         "count(DISTINCT cluster_id) AS clusters, count(DISTINCT label) AS labels "
         "FROM clips GROUP BY domain, dataset"
     )
-    order = {domain: i for i, domain in enumerate(domain_order(found["domain"]))}
-    key = found["domain"].map(order)
-    return found.assign(_key=key).sort_values(["_key", "dataset"]).drop(columns="_key")
+    order = {domain: i for i, domain in enumerate(domain_order(rows["domain"]))}
+    key = rows["domain"].map(order)
+    return rows.assign(_key=key).sort_values(["_key", "dataset"]).drop(columns="_key")
 
 
 def domains(sql: Sql) -> pd.DataFrame:
     """Clips, minutes and clusters of each domain."""
-    found = sql(
+    rows = sql(
         "SELECT domain, count(*) AS clips, sum(duration_s) / 60 AS minutes, "
         "count(DISTINCT cluster_id) AS clusters FROM clips GROUP BY domain"
     )
-    return found.set_index("domain").loc[domain_order(found["domain"])].reset_index()
+    return rows.set_index("domain").loc[domain_order(rows["domain"])].reset_index()
 
 
 def encoder_rows(sql: Sql) -> pd.DataFrame:
     """Encoders as a table for people."""
     table = encoder_table(sql)
     names = encoder_names(sql)
-    found = pd.DataFrame(
+    rows = pd.DataFrame(
         {
             "role": table["role"],
             "encoder": [short_name(name, names) for name in table["encoder"]],
@@ -127,7 +127,7 @@ def encoder_rows(sql: Sql) -> pd.DataFrame:
             "full name": table["encoder"],
         }
     )
-    return found if (found["encoder"] != found["full name"]).any() else found.iloc[:, :-1]
+    return rows if (rows["encoder"] != rows["full name"]).any() else rows.iloc[:, :-1]
 
 
 def describe_licence(licence: object) -> str:
@@ -161,9 +161,9 @@ def licence_notes(sql: Sql) -> list[str]:
 
 def describe_teachers(sql: Sql) -> list[str]:
     """Who taught each student, one sentence per student and stage."""
-    found = sql("SELECT * FROM distillation ORDER BY student, stage, domain, teacher")
+    lessons = sql("SELECT * FROM distillation ORDER BY student, stage, domain, teacher")
     sentences = []
-    for (student, stage), rows in found.groupby(["student", "stage"], sort=False):
+    for (student, stage), rows in lessons.groupby(["student", "stage"], sort=False):
         teachers = [
             f"{teacher} (any audio)" if is_missing(domain) else f"{teacher} ({domain})"
             for teacher, domain in zip(rows["teacher"], rows["domain"], strict=True)
@@ -174,13 +174,13 @@ def describe_teachers(sql: Sql) -> list[str]:
 
 def headlines(sql: Sql, measure: str | None = None) -> list[Headline]:
     """Per student and domain what was found about the nearest teacher."""
-    found = sql("SELECT student, domain, measure, statement FROM nearest_teachers")
+    statements = sql("SELECT student, domain, measure, statement FROM nearest_teachers")
     if measure is not None:
-        found = found[found["measure"] == measure]
+        statements = statements[statements["measure"] == measure]
     on_record = students_on_record(sql)
-    unseen = {student: unseen_domains(sql, student) for student in set(found["student"])}
-    rank = {domain: i for i, domain in enumerate(domain_order(found["domain"]))}
-    rows = sorted(found.itertuples(), key=lambda r: (r.student, r.measure, rank[r.domain]))
+    unseen = {student: unseen_domains(sql, student) for student in set(statements["student"])}
+    rank = {domain: i for i, domain in enumerate(domain_order(statements["domain"]))}
+    rows = sorted(statements.itertuples(), key=lambda r: (r.student, r.measure, rank[r.domain]))
     return [
         Headline(
             student=row.student,
@@ -201,14 +201,14 @@ def students_on_record(sql: Sql) -> set[str]:
 
 def home(sql: Sql, encoder: str) -> str | None:
     """The domain that an encoder is a specialist of."""
-    found = sql("SELECT domain FROM encoders WHERE encoder = ?", [encoder])["domain"]
-    return None if found.empty or is_missing(found.iloc[0]) else str(found.iloc[0])
+    domains = sql("SELECT domain FROM encoders WHERE encoder = ?", [encoder])["domain"]
+    return None if domains.empty or is_missing(domains.iloc[0]) else str(domains.iloc[0])
 
 
 def measures(sql: Sql) -> list[str]:
     """Measures that were computed, CKA first."""
-    found = sql("SELECT DISTINCT measure FROM teacher_similarity")
-    return sorted(found["measure"], key=lambda m: (m != "debiased_linear_cka", m))
+    rows = sql("SELECT DISTINCT measure FROM teacher_similarity")
+    return sorted(rows["measure"], key=lambda m: (m != "debiased_linear_cka", m))
 
 
 def _range(values: object) -> str:

@@ -61,8 +61,8 @@ def protocols(sql: Sql) -> list[str]:
 
 def probe_rows(sql: Sql, protocol: str) -> pd.DataFrame:
     """Results of one protocol; columns that nobody filled are left out."""
-    found = sql("SELECT * FROM probes WHERE protocol = ? ORDER BY task, encoder, layer", [protocol])
-    return found[[name for name in found if found[name].notna().any()]]
+    rows = sql("SELECT * FROM probes WHERE protocol = ? ORDER BY task, encoder, layer", [protocol])
+    return rows[[name for name in rows if rows[name].notna().any()]]
 
 
 def task_order(rows: pd.DataFrame) -> list[str]:
@@ -78,8 +78,10 @@ def roles_with_systems(roles: Mapping[str, str]) -> dict[str, str]:
 
 def best_per_system(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per task and encoder: where several layers are stored, the largest value."""
-    known = rows[rows["value"].notna()]
-    return known.loc[known.groupby(["task", "encoder"])["value"].idxmax()].reset_index(drop=True)
+    numbered = rows[rows["value"].notna()]
+    return numbered.loc[numbered.groupby(["task", "encoder"])["value"].idxmax()].reset_index(
+        drop=True
+    )
 
 
 def probe_figure(
@@ -166,10 +168,10 @@ def describe_untested(rows: pd.DataFrame) -> list[str]:
 def probe_table(rows: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
     """The results as a table for people, tasks together, best encoder first."""
     rank = {task: i for i, task in enumerate(task_order(rows))}
-    found = rows.assign(
+    shown = rows.assign(
         role=rows["encoder"].map(lambda n: roles.get(n, "encoder")), _task=rows["task"].map(rank)
     ).sort_values(["_task", "value"], ascending=[True, False])
-    return found[[name for name in COLUMNS if name in found]]
+    return shown[[name for name in COLUMNS if name in shown]]
 
 
 def describe_probe(rows: pd.DataFrame) -> str:

@@ -106,7 +106,7 @@ class Run:
 
     @property
     def teachers(self) -> dict[str, str]:
-        """Teacher to domain."""
+        """The domain of each teacher of the run, by its name."""
         return {
             str(teacher.get("name")): str(teacher.get("domain", ""))
             for teacher in _tables(self.recipe, "teachers")
@@ -114,12 +114,12 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """The seed of the run's data and weights."""
         return _whole_number(_table(self.recipe, "run").get("seed"), 0)
 
     @property
     def stage(self) -> int:
-        """Of distillation."""
+        """The stage of distillation that the run is."""
         return _whole_number(self.recipe.get("stage"), 1)
 
     @property
@@ -130,7 +130,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """How far a run is."""
+    """How far a run has come, and whether it is still going."""
 
     state: State
     step: int
@@ -162,14 +162,14 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
     The one that was started last is first.
     """
-    found: dict[Path, str] = {}
+    names_by_folder: dict[Path, str] = {}
     for folder in folders:
         for pattern in ("", "*/", "*/*/"):
             for path in folder.glob(f"{pattern}{RESOLVED_FILE}"):
                 inside = path.parent.relative_to(folder).as_posix()
                 name = folder.resolve().name if inside == "." else inside
-                found.setdefault(path.parent.resolve(), name)
-    names = list(found.values())
+                names_by_folder.setdefault(path.parent.resolve(), name)
+    names = list(names_by_folder.values())
     runs = [
         Run(
             folder=path,
@@ -177,7 +177,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             recipe=_read_json(path / RESOLVED_FILE),
             provenance=_read_json(path / PROVENANCE_FILE),
         )
-        for path, name in found.items()
+        for path, name in names_by_folder.items()
     ]
     return sorted(runs, key=lambda run: (-_time(run.folder / RESOLVED_FILE), run.name))
 
@@ -287,9 +287,9 @@ def describe_data(run: Run) -> str:
     hours: Mapping[str, float] = _table(data, "hours")
     if not hours:
         return "What it learns from is not recorded yet."
-    parts = ", ".join(f"{duration(3600 * h)} of {domain}" for domain, h in hours.items())
+    by_domain = ", ".join(f"{duration(3600 * h)} of {domain}" for domain, h in hours.items())
     return (
-        f"{duration(3600 * sum(hours.values()))} of audio ({parts}), "
+        f"{duration(3600 * sum(hours.values()))} of audio ({by_domain}), "
         f"{count(data.get('n_clips', 0), 'clip')} in {count(data.get('n_pieces', 0), 'piece')}."
     )
 
@@ -319,14 +319,14 @@ def overridden(run: Run) -> list[str]:
 
 
 def _changed(written: Mapping[str, Any], used: Mapping[str, Any], at: str = "") -> list[str]:
-    found = []
+    changes = []
     for key, value in written.items():
         now = used.get(key)
         if isinstance(value, Mapping) and isinstance(now, Mapping):
-            found += _changed(value, now, f"{at}{key}.")
+            changes += _changed(value, now, f"{at}{key}.")
         elif isinstance(value, (str, int, float)) and value != now:
-            found.append(f"{at}{key} = {json.dumps(now)}")
-    return found
+            changes.append(f"{at}{key} = {json.dumps(now)}")
+    return changes
 
 
 def _slope(recent: pd.DataFrame) -> float | None:
@@ -343,13 +343,13 @@ def _written(folder: Path) -> float:
 
 def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """A table in what a file holds, which may be damaged."""
-    found = values.get(key)
-    return found if isinstance(found, Mapping) else {}
+    value = values.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _tables(values: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = values.get(key)
-    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+    value = values.get(key)
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
 def _whole_number(value: Any, otherwise: int) -> int:

@@ -1,4 +1,4 @@
-"""Words and numbers as the app shows them, and names that stay plain text.
+"""Words as the app shows them, and names that stay plain text.
 
 File names, ids and labels are data: Streamlit would read them as Markdown, plotly as
 a small subset of HTML. Everything that reaches either goes through ``escape_markdown`` or

@@ -57,16 +57,16 @@ def domain_facets(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Teacher to domain to the column ``loss/TEACHER/DOMAIN``."""
     teachers = _teachers(steps)
     whole = {"loss", *(f"loss/{name}" for name in teachers)}
-    found: dict[str, dict[str, str]] = {}
+    columns: dict[str, dict[str, str]] = {}
     for column in _columns(steps, "loss"):
         # The names of teachers may hold strokes, and begin with that of another.
         owners = [name for name in teachers if column.startswith(f"loss/{name}/")]
         if column not in whole and owners:
             teacher = max(owners, key=len)
-            found.setdefault(teacher, {})[column.removeprefix(f"loss/{teacher}/")] = column
+            columns.setdefault(teacher, {})[column.removeprefix(f"loss/{teacher}/")] = column
     return {
-        teacher: {domain: found[teacher][domain] for domain in domain_order(found[teacher])}
-        for teacher in sorted(found)
+        teacher: {domain: columns[teacher][domain] for domain in domain_order(columns[teacher])}
+        for teacher in sorted(columns)
     }
 
 
@@ -78,11 +78,11 @@ def _teachers(steps: pd.DataFrame) -> list[str]:
 def term_facets(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """The two terms of the loss, each by teacher."""
     titles = {"L1 distance": "l1", "−log σ(cosine)": "cosine"}
-    found = {
+    facets = {
         title: {name.partition("/")[2]: name for name in sorted(_columns(steps, prefix))}
         for title, prefix in titles.items()
     }
-    return {title: lines for title, lines in found.items() if lines}
+    return {title: lines for title, lines in facets.items() if lines}
 
 
 def work_facets(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
@@ -93,9 +93,9 @@ def work_facets(steps: pd.DataFrame) -> dict[str, dict[str, str]]:
 
 def comparable(steps: Sequence[pd.DataFrame], probes: Sequence[pd.DataFrame]) -> list[str]:
     """Columns that several runs can be compared by, the loss first."""
-    found = {str(name): None for rows in steps for name in rows if name not in (STEP, "audio_s")}
+    columns = {str(name): None for rows in steps for name in rows if name not in (STEP, "audio_s")}
     values = {str(name): None for rows in probes for name in rows if is_value(str(name))}
-    names = sorted(found, key=lambda name: (name != "loss", name.count("/"), name))
+    names = sorted(columns, key=lambda name: (name != "loss", name.count("/"), name))
     means = sorted(values, key=lambda name: ("mean of tasks" not in name, name))
     return ["loss", *means, *(name for name in names if name not in ("loss", "wall_s"))]
 
@@ -119,9 +119,9 @@ def thin(steps: pd.DataFrame, n_points: int = N_POINTS) -> tuple[pd.DataFrame, i
     size = max(1, -(-len(steps) // n_points))
     if size == 1:
         return steps, 1
-    part = pd.Series(range(len(steps)), index=steps.index) // size
-    rows = steps.groupby(part).mean()
-    rows[STEP] = steps[STEP].groupby(part).last()
+    block = pd.Series(range(len(steps)), index=steps.index) // size
+    rows = steps.groupby(block).mean()
+    rows[STEP] = steps[STEP].groupby(block).last()
     return rows, size
 
 
@@ -248,11 +248,11 @@ def _probe_traces(
     traces = []
     low, high = f"{column}/ci_low", f"{column}/ci_high"
     if low in rows and rows[low].notna().any():
-        known = rows[rows[low].notna()]
+        band = rows[rows[low].notna()]
         traces.append(
             go.Scatter(
-                x=[*known[STEP], *known[STEP][::-1]],
-                y=[*known[high], *known[low][::-1]],
+                x=[*band[STEP], *band[STEP][::-1]],
+                y=[*band[high], *band[low][::-1]],
                 mode="lines",
                 fill="toself",
                 fillcolor=colour,
@@ -317,11 +317,13 @@ def _columns(rows: pd.DataFrame, prefix: str) -> list[str]:
 
 
 def _line(rows: pd.DataFrame, column: str, label: str, colour: str, width: float) -> go.Scatter:
-    mine = rows[rows[column].notna()] if column in rows else rows.head(0).assign(**{column: 0.0})
-    few = len(mine) < 2 or not is_number(mine[column].iloc[-1])
+    numbered = (
+        rows[rows[column].notna()] if column in rows else rows.head(0).assign(**{column: 0.0})
+    )
+    few = len(numbered) < 2 or not is_number(numbered[column].iloc[-1])
     return go.Scatter(
-        x=mine[STEP],
-        y=mine[column],
+        x=numbered[STEP],
+        y=numbered[column],
         mode="lines+markers" if few else "lines",
         name=escape_plotly(label, 32),
         line={"color": colour, "width": width},

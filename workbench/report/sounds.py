@@ -6,17 +6,15 @@ panel by panel, so that the last one has sound as well as the first.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import pandas as pd
 
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import sound
-from usad_workbench.workbench.presenters.numbers import is_missing, signed, span, with_minus
+from usad_workbench.workbench.presenters.clips import Segment, segment_of
+from usad_workbench.workbench.presenters.numbers import signed, span, with_minus
 from usad_workbench.workbench.presenters.text import shorten
 
 LIMIT_BYTES = 6_000_000
@@ -64,18 +62,18 @@ class Sounds:
         self._limit = limit_bytes
         self._allowed = limit_bytes
         self._workspace = workspace
-        self._rows: dict[str, Mapping[Any, Any]] = {}
+        self._segments: dict[str, tuple[Segment, int]] = {}
         self._anchors: dict[str, str] = {}
 
     def share_out(self, n_panels_left: int) -> None:
-        """Gives the next panel its part of the room that is left."""
+        """Gives the next panel its share of the room that is left."""
         self._allowed = self.used_bytes + (self._limit - self.used_bytes) // max(1, n_panels_left)
 
     def fetch(self, clip_ids: Sequence[str]) -> None:
-        """Reads what is known of these clips, all at once."""
-        wanted = sorted(set(clip_ids) - set(self._rows))
+        """Reads the first segments of these clips, all at once."""
+        wanted = sorted(set(clip_ids) - set(self._segments))
         if wanted:
-            self._rows |= {row["clip_id"]: row for row in _first_segments(self._workspace, wanted)}
+            self._segments |= _first_segments(self._workspace, wanted)
 
     def describe_room(self) -> str:
         """How much sound the report has, in a sentence."""
@@ -88,30 +86,30 @@ class Sounds:
     def card(self, clip_id: str, influence: float) -> ClipCard:
         """A clip: what it adds to the cell, who it is, its picture and its sound."""
         self.fetch([clip_id])
-        row = self._rows.get(clip_id)
         card = ClipCard(
             influence=with_minus(signed(influence)),
             clip=shorten(clip_id, 60),
-            about="no longer in the workspace" if row is None else _about(row),
+            about="no longer in the workspace",
         )
-        if row is None:
+        if clip_id not in self._segments:
             return card
+        segment, n_segments = self._segments[clip_id]
+        card = replace(card, about=_about(segment, n_segments))
         if clip_id in self._anchors:
             return replace(card, heard_at=self._anchors[clip_id])
-        media, problem = self._media(row)
+        media, problem = self._media(segment)
         if media is None:
             return replace(card, note=problem)
         self._anchors[clip_id] = f"clip-{len(self._anchors) + 1}"
         return replace(card, anchor=self._anchors[clip_id], media=media)
 
-    def _media(self, row: Mapping[Any, Any]) -> tuple[Media | None, str]:
+    def _media(self, segment: Segment) -> tuple[Media | None, str]:
         """Picture and player, or why there is none."""
-        if is_missing(row["path"]) or not row["path"]:
+        if not segment.path:
             return None, "imported without audio"
         try:
-            start_s = float(row["start_s"])
-            end_s = min(float(row["end_s"]), start_s + MAX_S)
-            clip = sound.read_segment(self._workspace, str(row["path"]), start_s, end_s)
+            end_s = min(segment.end_s, segment.start_s + MAX_S)
+            clip = sound.read_segment(self._workspace, segment.path, segment.start_s, end_s)
         except UsadError as error:
             return None, f"no sound: {error}"
         audio, image = ogg_bytes(clip), small_picture(clip)
@@ -124,30 +122,32 @@ class Sounds:
         return Media(image=data_uri(image, "image/webp"), audio=data_uri(audio, "audio/ogg")), ""
 
 
-def _first_segments(workspace: Workspace, clip_ids: Sequence[str]) -> list[dict[Any, Any]]:
+def _first_segments(
+    workspace: Workspace, clip_ids: Sequence[str]
+) -> dict[str, tuple[Segment, int]]:
+    """The first segment of each clip, and how many it has."""
     marks = ", ".join("?" for _ in clip_ids)
-    found: pd.DataFrame = workspace.read(
-        "SELECT clip_id, path, domain, dataset, label, cluster_id, start_s, end_s, "
+    rows = workspace.read(
+        "SELECT segment_id, clip_id, path, domain, dataset, label, start_s, end_s, "
         "count(*) OVER (PARTITION BY clip_id) AS n "
         f"FROM segments_of_clips WHERE clip_id IN ({marks}) "
         "QUALIFY row_number() OVER (PARTITION BY clip_id ORDER BY start_s, end_s) = 1",
         list(clip_ids),
-    )
-    return [dict(row) for row in found.to_dict("records")]
+    ).to_dict("records")
+    return {str(row["clip_id"]): (segment_of(row), int(row["n"])) for row in rows}
 
 
-def _about(row: Mapping[Any, Any]) -> str:
-    parts = [
-        None if is_missing(row["label"]) else shorten(row["label"], 90),
-        row["domain"],
-        None if is_missing(row["dataset"]) else shorten(row["dataset"], 30),
-        span(row["start_s"], row["end_s"]),
+def _about(segment: Segment, n_segments: int) -> str:
+    is_cut = segment.end_s - segment.start_s > MAX_S
+    words = [
+        shorten(segment.label, 90),
+        segment.domain,
+        shorten(segment.dataset, 30),
+        span(segment.start_s, segment.end_s),
+        f"first {MAX_S:.0f} s of it" if is_cut else "",
+        f"first of {n_segments} segments" if n_segments > 1 else "",
     ]
-    if float(row["end_s"]) - float(row["start_s"]) > MAX_S:
-        parts.append(f"first {MAX_S:.0f} s of it")
-    if int(row["n"]) > 1:
-        parts.append(f"first of {int(row['n'])} segments")
-    return " · ".join(str(part) for part in parts if part)
+    return " · ".join(word for word in words if word)
 
 
 def ogg_bytes(clip: Clip) -> bytes:

@@ -100,7 +100,7 @@ def picture(height: float, words: str, *parts: object) -> Markup:
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    """A straight line."""
+    """A straight line as an SVG element."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 

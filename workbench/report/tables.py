@@ -86,9 +86,9 @@ def cell(value: object, column: str) -> Cell:
     Cell(text='0.123', css='number', full='0.123456', shares=())
     """
     if isinstance(value, Mapping):
-        return Cell(shares=tuple((str(name), _number(one, "")) for name, one in value.items()))
+        return Cell(shares=tuple((str(name), _number(item, "")) for name, item in value.items()))
     if isinstance(value, (list, tuple, np.ndarray)):
-        return Cell(text=", ".join(str(one) for one in value))
+        return Cell(text=", ".join(str(item) for item in value))
     if isinstance(value, (bool, np.bool_)):
         return Cell(text="yes" if value else "no")
     if is_missing(value) or value == "":

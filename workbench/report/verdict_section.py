@@ -72,5 +72,5 @@ def _value(value: object) -> str | Evidence:
     if isinstance(value, Mapping):
         return evidence(value)
     if isinstance(value, (list, tuple)):
-        return ", ".join(str(one) for one in value)
+        return ", ".join(str(item) for item in value)
     return "" if value is None else str(value)

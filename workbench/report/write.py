@@ -15,6 +15,7 @@ from usad_workbench.core.errors import StoreError
 from usad_workbench.core.files import write_whole
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.diagnosis.views import view_of
+from usad_workbench.workbench.presenters.encoders import participant_roles
 from usad_workbench.workbench.presenters.numbers import MISSING, count, is_missing, parameters
 from usad_workbench.workbench.presenters.text import listing
 from usad_workbench.workbench.report.panel_section import panel_section
@@ -72,7 +73,9 @@ def write_report(
     """
     sounds = Sounds(workspace, sound_limit_bytes)
     asked = _questions() | dict(questions or {})
-    roles = _roles(diagnosis)
+    roles = participant_roles(
+        diagnosis.student, diagnosis.teachers, diagnosis.controls, diagnosis.baselines
+    )
     sections = []
     for i, (name, panel) in enumerate(diagnosis.panels.items()):
         sounds.share_out(len(diagnosis.panels) - i)
@@ -191,15 +194,6 @@ def _flat(name: str, value: Any) -> list[tuple[str, str]]:
 
 def _flat_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _roles(diagnosis: Diagnosis) -> dict[str, str]:
-    return {
-        diagnosis.student: "student",
-        **dict.fromkeys(diagnosis.teachers, "teacher"),
-        **dict.fromkeys(diagnosis.controls, "control"),
-        **dict.fromkeys(diagnosis.baselines, "baseline"),
-    }
 
 
 def _questions() -> dict[str, str]:

@@ -6,8 +6,7 @@ import streamlit as st
 from usad_workbench.core.storage.roles import unseen_domains
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layers, overview
-from usad_workbench.workbench.presenters.diagnosis import nearest as bias
-from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.diagnosis import nearest, stored
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 from usad_workbench.workbench.presenters.encoders import roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
@@ -70,24 +69,24 @@ def similarity() -> None:
     with right:
         measure = page.choose("Measure", measures, key="bias.measure", show=measure_name)
     st.caption(MEASURE_HELP.get(measure, ""))
-    st.info(bias.CAUTION, icon=":material/info:")
+    st.info(nearest.CAUTION, icon=":material/info:")
     statements(student, measure)
     chart(student, measure)
 
 
 def statements(student: str, measure: str) -> None:
     page.section("In words")
-    found = bias.nearest_rows(state.sql, student, measure)
-    if found.empty:
+    rows = nearest.nearest_rows(state.sql, student, measure)
+    if rows.empty:
         page.not_compared()
         return
     unseen = unseen_domains(state.sql, student)
     if student not in overview.students_on_record(state.sql):
         st.caption(f"{escape_markdown(student)}: {overview.NO_RECORD}.")
-    for row in found.to_dict("records"):
+    for row in rows.to_dict("records"):
         with st.container(border=True):
             st.markdown(
-                f"**{escape_markdown(row['domain'])}**: {bias.verdict(row)}"
+                f"**{escape_markdown(row['domain'])}**: {nearest.verdict(row)}"
                 + (f" · {overview.UNSEEN}" if row["domain"] in unseen else "")
             )
             st.markdown(escape_markdown(sentence(str(row["statement"] or ""))))
@@ -99,12 +98,12 @@ def chart(student: str, measure: str) -> None:
         "Each dot is an encoder at the pair of layers where the student is nearest to it, with "
         "its 95% interval; the grey tick is its null. Click a dot for the clips behind it.",
     )
-    best = bias.best_per_encoder(state.sql, student, measure)
+    best = nearest.best_per_encoder(state.sql, student, measure)
     roles = roles_for(state.sql, student)
     unseen = frozenset(unseen_domains(state.sql, student))
     role_legend(set(best["teacher"].map(roles)))
     event = st.plotly_chart(
-        bias.dots(best, roles, unseen, measure, encoder_names(state.sql)),
+        nearest.dots(best, roles, unseen, measure, encoder_names(state.sql)),
         key=f"bias.chart.{student}.{measure}",
         on_select="rerun",
         selection_mode="points",
@@ -156,9 +155,9 @@ def means(best: pd.DataFrame, roles: dict[str, str]) -> None:
         "The plain mean of the values above: every domain weighs the same, clips are never pooled "
         "over domains.",
     )
-    found = bias.mean_over_domains(best)
-    found.insert(1, "role", found["encoder"].map(roles))
-    table.show(found)
+    over_domains = nearest.mean_over_domains(best)
+    over_domains.insert(1, "role", over_domains["encoder"].map(roles))
+    table.show(over_domains)
 
 
 if __name__ == "__main__":

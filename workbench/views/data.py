@@ -44,13 +44,15 @@ def all_clips() -> None:
         )
     with right:
         text = st.text_input("Clip or label contains", key="data.text")
-    found = data.find_segments(state.sql, clips.condition(domains, datasets), text)
+    segments = data.find_segments(state.sql, clips.condition(domains, datasets), text)
     total = int(state.sql("SELECT count(*) AS n FROM segments")["n"][0])
-    st.caption(f"{count(len(found), 'segment')} of {total:,}. Click a row to hear it.")
-    picked = table.pick_row(found, key="data.clips", height=390)
+    st.caption(f"{count(len(segments), 'segment')} of {total:,}. Click a row to hear it.")
+    picked = table.pick_row(segments, key="data.clips", height=390)
     if picked is not None:
         with st.container(border=True):
-            segment_player(found.iloc[picked].to_dict(), key="data.spectrogram")
+            segment_player(
+                clips.segment_of(segments.iloc[picked].to_dict()), key="data.spectrogram"
+            )
 
 
 def checks() -> None:
@@ -67,20 +69,20 @@ def checks() -> None:
 
 
 def failures() -> None:
-    found = data.failures(state.sql)
-    if found.empty:
+    failures = data.failures(state.sql)
+    if failures.empty:
         page.empty("Nothing has failed.")
         return
-    listed = found.head(data.MAX_FAILURES)
-    rest = f" The first {len(listed)} are listed." if len(listed) < len(found) else ""
-    st.caption(f"{count(len(found), 'item')} could not be used, each with its reason.{rest}")
+    listed = failures.head(data.MAX_FAILURES)
+    rest = f" The first {len(listed)} are listed." if len(listed) < len(failures) else ""
+    st.caption(f"{count(len(failures), 'item')} could not be used, each with its reason.{rest}")
     table.show_whole(listed)
-    page.download(found, "failures.csv")
+    page.download(failures, "failures.csv")
 
 
 def spaces() -> None:
-    found = data.spaces(state.sql)
-    if found.empty:
+    spaces = data.spaces(state.sql)
+    if spaces.empty:
         page.is_embedded()
         return
     st.caption(
@@ -88,12 +90,12 @@ def spaces() -> None:
         "made it (weights, window, rate, code version) is stored, so that only vectors that fit "
         "are ever compared."
     )
-    table.show(found, file_name="spaces.csv")
+    table.show(spaces, file_name="spaces.csv")
 
 
 def indexes() -> None:
-    found = data.indexes(state.sql)
-    if found.empty:
+    indexes = data.indexes(state.sql)
+    if indexes.empty:
         if page.is_embedded():
             page.empty(
                 "There are no indexes yet: search compares with every vector.",
@@ -104,25 +106,25 @@ def indexes() -> None:
         "Recall at 10: the share of the ten nearest that the index finds, against exact search "
         "on up to 1,000 queries. Empty until `usad index test` has measured it."
     )
-    table.show(found, file_name="indexes.csv")
+    table.show(indexes, file_name="indexes.csv")
 
 
 def all_maps() -> None:
-    found = maps.available_maps(state.sql)
-    if found.empty:
+    available = maps.available_maps(state.sql)
+    if available.empty:
         if page.is_embedded():
             page.empty("There are no maps yet.", page.command("project"))
         return
     st.caption("Trustworthiness: 1 where every neighbour on the map is one in the space.")
-    table.show(found, file_name="maps.csv")
+    table.show(available, file_name="maps.csv")
 
 
 def tasks() -> None:
-    found = data.tasks(state.sql)
-    if found.empty:
+    tasks = data.tasks(state.sql)
+    if tasks.empty:
         page.empty(data.NO_TASKS, page.command("import", *data.TASKS))
         return
-    table.show(found, file_name="tasks.csv")
+    table.show(tasks, file_name="tasks.csv")
 
 
 def sql_box() -> None:
@@ -159,11 +161,11 @@ def running(asked: state.Asked) -> None:
 
 def show_answer(asked: state.Asked) -> None:
     answer = asked.future.result()
-    found = answer.frame()
-    shown = found.head(data.MAX_ROWS)
-    st.caption(data.describe_answer(len(found), len(shown), answer.is_cut))
+    rows = answer.frame()
+    shown = rows.head(data.MAX_ROWS)
+    st.caption(data.describe_answer(len(rows), len(shown), answer.is_cut))
     table.show(shown, is_raw=True)
-    page.download(found, "query.csv")
+    page.download(rows, "query.csv")
 
 
 if __name__ == "__main__":

@@ -79,9 +79,9 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
     with columns[0]:
         students = sorted(compared["student"].unique())
         student = page.choose_encoder("Student", students, key="layers.student")
-    mine = compared[compared["student"] == student]
+    of_student = compared[compared["student"] == student]
     roles = roles_for(state.sql, student)
-    names = [name for name in roles if name in set(mine["teacher"])]
+    names = [name for name in roles if name in set(of_student["teacher"])]
     with columns[1]:
         teacher = page.choose_encoder(
             "Compared with",
@@ -90,7 +90,7 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
             roles=roles,
             default=layers.nearest(state.sql, student),
         )
-    measures = sorted(mine[mine["teacher"] == teacher]["measure"])
+    measures = sorted(of_student[of_student["teacher"] == teacher]["measure"])
     with columns[2]:
         measure = page.choose("Measure", measures, key="layers.measure", show=measure_name)
     st.caption(MEASURE_HELP.get(measure, ""))
@@ -110,9 +110,9 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
     key = f"layers.chart.{student}.{teacher}.{measure}"
 
     def clicked() -> None:
-        found = custom_data(st.session_state[key])
-        if found:
-            set_cell(str(found[-1][0]), int(found[-1][1]), int(found[-1][2]))
+        picked = custom_data(st.session_state[key])
+        if picked:
+            set_cell(str(picked[-1][0]), int(picked[-1][1]), int(picked[-1][2]))
 
     st.plotly_chart(
         figure,

@@ -26,14 +26,14 @@ def view() -> None:
         if page.is_embedded():
             page.empty("There are no maps yet.", page.command("project"))
         return
-    points, found, column = choose(available)
+    points, faithfulness, column = choose(available)
     domains, datasets = filters()
     shown, context = maps.split(points, domains, datasets)
     n_all = int(state.sql("SELECT count(*) AS n FROM segments")["n"][0])
     st.caption(
         f"{len(shown):,} of {count(n_all, 'segment')} shown"
         + (f", {len(context):,} in grey for context" if len(context) else "")
-        + f".{maps.describe_sample(max(len(shown), len(context)))} {maps.describe_faithfulness(found)}"
+        + f".{maps.describe_sample(max(len(shown), len(context)))} {maps.describe_faithfulness(faithfulness)}"
     )
     left, right = st.columns([8, 5], gap="medium")
     with left:
@@ -48,12 +48,14 @@ def choose(available: pd.DataFrame) -> tuple[pd.DataFrame, maps.Faithfulness | N
     columns = st.columns([4, 3, 2, 3])
     with columns[0]:
         encoder = choose_encoder("map.encoder", among=available["encoder"].unique().tolist())
-    mine = available[available["encoder"] == encoder]
+    of_encoder = available[available["encoder"] == encoder]
     with columns[1]:
-        layer = choose_layer("map.layer", encoder, among=sorted(mine["layer"].unique().tolist()))
-    mine = mine[mine["layer"] == layer]
+        layer = choose_layer(
+            "map.layer", encoder, among=sorted(of_encoder["layer"].unique().tolist())
+        )
+    of_encoder = of_encoder[of_encoder["layer"] == layer]
     with columns[2]:
-        names = list(dict.fromkeys(zip(mine["method"], mine["pooling"], strict=True)))
+        names = list(dict.fromkeys(zip(of_encoder["method"], of_encoder["pooling"], strict=True)))
         method, pooling = page.choose(
             "Method",
             sorted(names, key=lambda m: (m[0] != "umap", m[1])),
@@ -64,7 +66,7 @@ def choose(available: pd.DataFrame) -> tuple[pd.DataFrame, maps.Faithfulness | N
     points = maps.map_points(state.sql, encoder, layer, pooling, method)
     with columns[3]:
         column = page.choose("Colour", maps.colour_columns(points), key="map.colour")
-    return points, maps.faithfulness(mine, layer, pooling, method), column
+    return points, maps.faithfulness(of_encoder, layer, pooling, method), column
 
 
 def filters() -> tuple[list[str], list[str]]:
@@ -80,8 +82,8 @@ def filters() -> tuple[list[str], list[str]]:
     return domains, datasets
 
 
-def below(shown: pd.DataFrame, picked: Picked) -> dict[str, object] | None:
-    """The table of the selection; the row whose sound is asked for."""
+def below(shown: pd.DataFrame, picked: Picked) -> clips.Segment | None:
+    """The table of the selection; the segment whose sound is asked for."""
     chosen = picked.of(shown) if picked.ids or picked.outlines else shown
     is_all = chosen is shown
     listed = chosen.head(data.MAX_ROWS)
@@ -96,20 +98,21 @@ def below(shown: pd.DataFrame, picked: Picked) -> dict[str, object] | None:
     ids = tuple(listed["segment_id"]) if not is_all else ()
     row = table.pick_row(listed, key=f"map.table.{hash(ids)}")
     if row is not None:
-        return dict(listed.iloc[row])
-    return dict(chosen.iloc[0]) if not is_all and len(chosen) == 1 else None
+        return clips.segment_of(listed.iloc[row].to_dict())
+    is_single = not is_all and len(chosen) == 1
+    return clips.segment_of(chosen.iloc[0].to_dict()) if is_single else None
 
 
-def listen(row: dict[str, object] | None) -> None:
+def listen(segment: clips.Segment | None) -> None:
     with st.container(border=True):
-        if row is None:
+        if segment is None:
             st.markdown("**Nothing to hear yet**")
             st.caption("Click a point of the map or a row of the table.")
             return
-        segment_player(row, key="map.spectrogram")
+        segment_player(segment, key="map.spectrogram")
         st.caption("Picture and sound are exactly the part that was embedded.")
         if st.button("Find similar", icon=":material/search:"):
-            state.ask_query(int(str(row["segment_id"])))
+            state.ask_query(segment.segment_id)
             st.switch_page("views/search.py")
 
 

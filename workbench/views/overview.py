@@ -44,11 +44,11 @@ def findings() -> None:
         "track or recording. The page Bias has the charts and the comparison with controls.",
     )
     measures = overview.measures(state.sql)
-    found = overview.headlines(state.sql, measures[0]) if measures else []
-    if not found:
+    headlines = overview.headlines(state.sql, measures[0]) if measures else []
+    if not headlines:
         page.not_compared()
         return
-    for headline in found:
+    for headline in headlines:
         with st.container(border=True):
             head = [
                 f"**{escape_markdown(headline.domain)}**",

@@ -40,19 +40,19 @@ def view() -> None:
         return
     show_query(query)
     k, domains = settings()
-    found: list[Side | None] = []
+    sides: list[Side | None] = []
     for column, name in zip(st.columns(2, gap="medium"), ("left", "right"), strict=True):
         side = None
         with column, page.show_errors():
             side = one_side(name, query, k, domains)
-        found.append(side)
-    show_hits(query, found)
+        sides.append(side)
+    show_hits(query, sides)
 
 
 def show_query(query: Query) -> None:
     with st.container(border=True):
         if isinstance(query, FromCollection):
-            segment_player(query.row, key="search.query")
+            segment_player(query.segment, key="search.query")
         else:
             clip_player(query.clip, key="search.query")
 
@@ -78,10 +78,10 @@ def one_side(name: str, query: Query, k: int, domains: list[str]) -> Side:
             f"search.{name}.layer", encoder, among=layers_of(state.sql, encoder) or [0]
         )
     where = clips.condition(domains)
-    found = query.search(encoder, layer, k, where)
-    if found.notice:
-        st.warning(escape_markdown(found.notice), icon=":material/warning:")
-    rows = hits.hit_rows(state.sql, found)
+    nearest = query.search(encoder, layer, k, where)
+    if nearest.notice:
+        st.warning(escape_markdown(nearest.notice), icon=":material/warning:")
+    rows = hits.hit_rows(state.sql, nearest)
     st.caption(
         hits.describe_search(domains, hits.n_searched(state.sql, encoder, layer, where), len(rows))
     )
@@ -97,14 +97,14 @@ def default_encoder(name: str, query: Query) -> str:
         return left
     seen = roles_for(state.sql, left)
     teachers = [n for n in names[1:] if seen[n] == "teacher"]
-    domain = str(query.row["domain"]) if isinstance(query, FromCollection) else None
+    domain = query.segment.domain if isinstance(query, FromCollection) else None
     at_home = [t for t in teachers if overview.home(state.sql, t) == domain]
     return [*at_home, *teachers, names[-1]][0]
 
 
-def show_hits(query: Query, found: list[Side | None]) -> None:
-    own = query.segment_id if isinstance(query, FromCollection) else None
-    sides = [side.rows for side in found if side is not None]
+def show_hits(query: Query, searched: list[Side | None]) -> None:
+    own = query.segment.segment_id if isinstance(query, FromCollection) else None
+    sides = [side.rows for side in searched if side is not None]
     both: set[int] = set()
     if len(sides) == 2:
         both = hits.shared(sides[0], sides[1], own)
@@ -112,16 +112,17 @@ def show_hits(query: Query, found: list[Side | None]) -> None:
     digits = hits.score_digits(sides)
     for rank in range(max((len(rows) for rows in sides), default=0)):
         # A row of two for each rank, so that equal ranks stand beside each other.
-        for column, side in zip(st.columns(2, gap="medium"), found, strict=True):
+        for column, side in zip(st.columns(2, gap="medium"), searched, strict=True):
             if side is not None and rank < len(side.rows):
                 with column:
                     card(side.rows.iloc[rank].to_dict(), own, both, digits)
 
 
 def card(row: dict[Hashable, Any], own: int | None, both: set[int], digits: int) -> None:
-    mark = " ●" if row["segment_id"] in both else ""
-    note = "the query itself" if row["segment_id"] == own else ""
-    segment_card(row, f"**{row['rank']}**{mark} · score {number(row['score'], digits)}", note)
+    segment = clips.segment_of(row)
+    mark = " ●" if segment.segment_id in both else ""
+    note = "the query itself" if segment.segment_id == own else ""
+    segment_card(segment, f"**{row['rank']}**{mark} · score {number(row['score'], digits)}", note)
 
 
 if __name__ == "__main__":

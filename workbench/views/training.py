@@ -19,9 +19,9 @@ N_SHOWN = 4  # compared without being asked to
 
 def view() -> None:
     page.head("Training", "Distillation runs, live while they train: losses, probes, time left.")
-    found = runs.find_runs(state.run_folders())
+    all_runs = runs.find_runs(state.run_folders())
     page.section("Runs")
-    if not found:
+    if not all_runs:
         folders = listing([escape_markdown(_from_here(folder)) for folder in state.run_folders()])
         page.empty(
             f"There is no run in the folder {folders}. A run that is started there shows here while it "
@@ -30,10 +30,10 @@ def view() -> None:
         )
     else:
         with page.show_errors():
-            follow(found)
+            follow(all_runs)
     st.divider()
     page.section("The student that comes with this program")
-    with page.show_errors(), st.expander("Its curves", expanded=not found):
+    with page.show_errors(), st.expander("Its curves", expanded=not all_runs):
         shipped()
 
 
@@ -43,17 +43,17 @@ def _from_here(folder: Path) -> Path:
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
-def follow(found: list[Run]) -> None:
-    names = [one.name for one in found]
-    logs = {one.name: state.log_of(one.folder) for one in found}
-    live = [one.name for one in found if runs.status_of(one, *logs[one.name]).is_live]
+def follow(all_runs: list[Run]) -> None:
+    names = [one.name for one in all_runs]
+    logs = {one.name: state.log_of(one.folder) for one in all_runs}
+    live = [one.name for one in all_runs if runs.status_of(one, *logs[one.name]).is_live]
     chosen = page.choose_several(
         "Runs to compare",
         names,
         key="training.runs",
         placeholder="those that are running" if live else "the last one",
     )
-    shown = [one for one in found if one.name in (chosen or live[:N_SHOWN] or names[:1])]
+    shown = [one for one in all_runs if one.name in (chosen or live[:N_SHOWN] or names[:1])]
     one = shown[0]
     if len(shown) > 1:
         name = page.choose("Details of", [run.name for run in shown], key="training.run")
@@ -65,13 +65,13 @@ def follow(found: list[Run]) -> None:
 
 def watch(shown: Sequence[Run], one: Run, names: list[str], was_live: bool) -> None:
     """What changes while runs go on."""
-    found = runs.find_runs(state.run_folders())
-    logs = {each.name: state.log_of(each.folder) for each in found}
-    statuses = [runs.status_of(each, *logs[each.name]) for each in found]
+    all_runs = runs.find_runs(state.run_folders())
+    logs = {each.name: state.log_of(each.folder) for each in all_runs}
+    statuses = [runs.status_of(each, *logs[each.name]) for each in all_runs]
     is_live = any(status.is_live for status in statuses)
     if sorted(logs) != names or (was_live and not is_live):
         st.rerun()
-    table.show(runs.run_table(found, statuses))
+    table.show(runs.run_table(all_runs, statuses))
     if is_live:
         st.caption(f"Read again every {REFRESH_S:.0f} s while a run is going.")
     palette = {each.name: CATEGORY_COLOURS[i] for i, each in enumerate(shown[:20])}
@@ -80,7 +80,7 @@ def watch(shown: Sequence[Run], one: Run, names: list[str], was_live: bool) -> N
         run.compare(together, palette)
     steps, probes = logs[one.name]
     st.divider()
-    run.headline(one, statuses[[each.name for each in found].index(one.name)])
+    run.headline(one, statuses[[each.name for each in all_runs].index(one.name)])
     if steps.empty:
         page.empty("No step has been logged yet: audio is decoded and teachers run first.")
     else:

@@ -5,7 +5,7 @@ import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layers
-from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import number
 from usad_workbench.workbench.presenters.text import escape_markdown
@@ -16,7 +16,7 @@ from usad_workbench.workbench.widgets.player import segment_card
 def show_cell(cell: state.Cell) -> None:
     """The numbers of a cell and the clips on which the two layers agree most and least."""
     rows = layers.similarity(state.sql, cell.student, cell.teacher, cell.measure)
-    found = rows[
+    cells = rows[
         (rows["domain"] == cell.domain)
         & (rows["student_layer"] == cell.student_layer)
         & (rows["teacher_layer"] == cell.teacher_layer)
@@ -30,8 +30,8 @@ def show_cell(cell: state.Cell) -> None:
         f"{teacher} layer {cell.teacher_layer}",
         anchor=False,
     )
-    if not found.empty:
-        st.markdown(layers.describe_cell(found.iloc[0].to_dict(), cell.measure))
+    if not cells.empty:
+        st.markdown(layers.describe_cell(cells.iloc[0].to_dict(), cell.measure))
     with show_errors():
         _clips(cell)
 
@@ -66,10 +66,10 @@ def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
             f"over n = {len(stored):,} clips of {escape_markdown(cell.domain)}."
         )
     with st.spinner("Comparing neighbours…"):
-        found = state.remembered(cell, lambda: _computed(cell))
-    return found, (
-        f"Computed now: the share of a clip's {found.attrs['k']} nearest neighbours on which both "
-        f"layers agree; mean {number(found['value'].mean())} over n = {len(found):,} clips of "
+        overlaps = state.remembered(cell, lambda: _computed(cell))
+    return overlaps, (
+        f"Computed now: the share of a clip's {overlaps.attrs['k']} nearest neighbours on which both "
+        f"layers agree; mean {number(overlaps['value'].mean())} over n = {len(overlaps):,} clips of "
         f"{escape_markdown(cell.domain)}. Neighbours of the same cluster do not count."
     )
 
@@ -88,4 +88,4 @@ def _computed(cell: state.Cell) -> pd.DataFrame:
 def _cards(side: pd.DataFrame) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["value"], rows.iterrows(), strict=True):
-        segment_card(row.to_dict(), f"**{number(value)}**")
+        segment_card(segment_of(row.to_dict()), f"**{number(value)}**")

@@ -8,7 +8,7 @@ import streamlit as st
 
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.workbench import state
-from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.plan import describe_marks, plan_figure
@@ -279,4 +279,4 @@ def _both_ends(kind: str, clips: pd.DataFrame) -> None:
 def _cards(side: pd.DataFrame) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["influence"], rows.iterrows(), strict=True):
-        segment_card(row.to_dict(), f"**{escape_markdown(signed(value))}**")
+        segment_card(segment_of(row.to_dict()), f"**{escape_markdown(signed(value))}**")

@@ -120,10 +120,10 @@ def choose(
     index = options.index(default) if default is not None and default in options else 0
     if key in st.session_state:
         index = options.index(st.session_state[key])
-    found: Option = st.selectbox(
+    chosen: Option = st.selectbox(
         label, options, index=index, key=key, format_func=show, help=note, persist_state="session"
     )
-    return found
+    return chosen
 
 
 def download(frame: pd.DataFrame, file_name: str) -> None:
@@ -152,16 +152,16 @@ def choose_encoder(
     The full name stands below where it differs.
     """
     names = encoder_names(state.sql)
-    found = choose(
+    chosen = choose(
         label,
         options,
         key=key,
         default=default,
         show=lambda one: named(one, roles, names) if roles else short_name(one, names),
     )
-    if short_name(found, names) != found:
-        st.caption(escape_markdown(found))
-    return found
+    if short_name(chosen, names) != chosen:
+        st.caption(escape_markdown(chosen))
+    return chosen
 
 
 def choose_several(

@@ -12,7 +12,7 @@ from usad_workbench.core.storage.workspace import SearchHits
 from usad_workbench.indexes import search
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import hits
-from usad_workbench.workbench.presenters.clips import segments
+from usad_workbench.workbench.presenters.clips import Segment, segment_of, segments
 from usad_workbench.workbench.presenters.numbers import duration
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.query_vectors import other_weights
@@ -26,19 +26,14 @@ CHOSEN = "search.segment"
 class FromCollection:
     """A segment that has its vector already."""
 
-    row: dict[str, Any]
-
-    @property
-    def segment_id(self) -> int:
-        """Which segment."""
-        return int(self.row["segment_id"])
+    segment: Segment
 
     def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
         """The nearest segments to it, itself among them."""
         workspace = state.workspace()
         stored = workspace.read(
             f"SELECT vector FROM vectors_{workspace.space_id(encoder, layer)} WHERE segment_id = ?",
-            [self.segment_id],
+            [self.segment.segment_id],
         )
         if stored.empty:
             raise UsadError(
@@ -57,9 +52,9 @@ class FromAudio:
     def search(self, encoder: str, layer: int, k: int, where: str | None) -> SearchHits:
         """The nearest segments to it."""
         vector = state.embed(encoder, self.clip, layer, "mean")
-        found = search(state.workspace(), vector, encoder, layer, k=k, where=where)
-        notices = (found.notice, other_weights(state.workspace(), state.encoder(encoder)))
-        return replace(found, notice=" ".join(filter(None, notices)))
+        hits = search(state.workspace(), vector, encoder, layer, k=k, where=where)
+        notices = (hits.notice, other_weights(state.workspace(), state.encoder(encoder)))
+        return replace(hits, notice=" ".join(filter(None, notices)))
 
 
 Query = FromCollection | FromAudio
@@ -135,7 +130,7 @@ def _collection() -> Query | None:
         st.session_state[CHOSEN] = None
     elif CHOSEN not in st.session_state:
         st.session_state[CHOSEN] = next(iter(texts), None)
-    found = st.selectbox(
+    chosen = st.selectbox(
         "Clip (type to search)" if n <= hits.MAX_OPTIONS else "Clip",
         list(texts),
         key=CHOSEN,
@@ -145,10 +140,9 @@ def _collection() -> Query | None:
     )
     if n > hits.MAX_OPTIONS:
         st.caption(hits.describe_options(len(options), n, text))
-    if found is None:
+    if chosen is None:
         return None
-    row = segments(state.sql, [found]).iloc[0]
-    return FromCollection({str(name): value for name, value in row.items()})
+    return FromCollection(segment_of(segments(state.sql, [chosen]).iloc[0].to_dict()))
 
 
 def _typed(n: int) -> str:

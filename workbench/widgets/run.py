@@ -78,14 +78,14 @@ def compare(
     with left:
         column = page.choose("Number", numbers, key="training.number")
     is_probe = column.startswith(f"{training.PROBE}/")
-    found = {
+    curves = {
         name: (probes if is_probe else training.thin(steps)[0], column)
         for name, (steps, probes) in logs.items()
         if column in (probes if is_probe else steps)
     }
-    n = ", ".join(f"{name}: {len(rows):,}" for name, (rows, _) in found.items())
+    n = ", ".join(f"{name}: {len(rows):,}" for name, (rows, _) in curves.items())
     st.caption(f"Points drawn: {escape_markdown(n)}.")
-    _show(training.curve_figure(found, column, palette), "training.compare", f"{column} by run.")
+    _show(training.curve_figure(curves, column, palette), "training.compare", f"{column} by run.")
 
 
 def origin(run: Run) -> None:

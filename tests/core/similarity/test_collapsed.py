@@ -9,7 +9,7 @@ from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_d
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import DegenerateError, UnknownNameError
 from usad_workbench.core.evaluation.evaluate import evaluate
-from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
@@ -35,7 +35,7 @@ ONE, LINE = np.full((N, DIM), 0.37), np.outer(np.linspace(1, 9, N), np.arange(1,
     ],
 )
 def test_what_has_collapsed(x: np.ndarray, words: str) -> None:
-    assert collapse_words(x) == words
+    assert describe_collapse(x) == words
 
 
 def world(folder, **layers: list[np.ndarray]) -> Workspace:  # type: ignore[no-untyped-def]

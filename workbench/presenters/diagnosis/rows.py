@@ -205,7 +205,7 @@ def describe_n(row: Row) -> str:
 
 
 def subject(row: Row, keys: Sequence[str]) -> str:
-    """What a row is about.
+    """What a row is about: the names, settings and layers of its key columns.
 
     >>> subject({"teacher": "t", "layer": 3, "domain": None}, ["teacher", "domain", "layer"])
     't · layer 3'

@@ -11,6 +11,7 @@ from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.contents import has_table, table_names
 from usad_workbench.core.storage.schema import quote
+from usad_workbench.workbench.presenters.encoders import participant_roles
 from usad_workbench.workbench.presenters.sql import Sql
 
 NOT_PANELS = ("drivers", "verdicts", "runs")
@@ -42,12 +43,7 @@ class StoredDiagnosis:
     @property
     def roles(self) -> dict[str, str]:
         """Role of each encoder in this diagnosis, in the order of their colours."""
-        return {
-            self.student: "student",
-            **dict.fromkeys(self.teachers, "teacher"),
-            **dict.fromkeys(self.controls, "control"),
-            **dict.fromkeys(self.baselines, "baseline"),
-        }
+        return participant_roles(self.student, self.teachers, self.controls, self.baselines)
 
 
 def _stored_diagnosis(student: str, selection: str, document: str) -> StoredDiagnosis:

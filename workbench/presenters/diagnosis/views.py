@@ -311,14 +311,14 @@ def view_of(name: str, columns: Mapping[str, str]) -> PanelView:
     >>> view_of("new", {"encoder": "VARCHAR", "task": "VARCHAR", "gain": "DOUBLE"}).value
     'gain'
     """
-    known = VIEWS.get(name)
+    described = VIEWS.get(name)
     numbers = [c for c, kind in columns.items() if kind == "DOUBLE" and c not in NOT_VALUES]
     series = next((c for c in SERIES if c in columns), "")
-    title = known.title if known else name.replace("_", " ").capitalize()
-    reading = known.reading if known else ""
-    if known and {known.value, *known.parts} <= set(columns):
-        wanted = known.series if known.series in columns else series
-        return replace(known, series=wanted) if known.series else known
+    title = described.title if described else name.replace("_", " ").capitalize()
+    reading = described.reading if described else ""
+    if described and {described.value, *described.parts} <= set(columns):
+        wanted = described.series if described.series in columns else series
+        return replace(described, series=wanted) if described.series else described
     value = next(iter(numbers), "value")
     facet = next(
         (c for c in ("task", "factor", "test", "domain", "kind") if c in columns and c != series),
