@@ -175,11 +175,11 @@ class VectorIndex:
         order = np.lexsort((found.ids, -scores), axis=1)[:, :k]
         return np.take_along_axis(found.ids, order, 1), np.take_along_axis(scores, order, 1)
 
-    def _exact_scores(self, unit: FloatArray, found: Hits) -> FloatArray:
-        scores = np.full(found.scores.shape, -np.inf, np.float32)
+    def _exact_scores(self, unit: FloatArray, candidates: Hits) -> FloatArray:
+        scores = np.full(candidates.scores.shape, -np.inf, np.float32)
         for row, query in enumerate(unit):
-            is_there = found.ids[row] >= 0
-            vectors = self._index.reconstruct_batch(found.ids[row][is_there])
+            is_there = candidates.ids[row] >= 0
+            vectors = self._index.reconstruct_batch(candidates.ids[row][is_there])
             scores[row, is_there] = scores_of(vectors, query)
         return scores
 

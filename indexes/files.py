@@ -163,8 +163,8 @@ def _note(
 
 
 def _read(path: Path, sha256: str, kind: str) -> VectorIndex:
-    found = path.stat()
-    key = (path, sha256, found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    key = (path, sha256, status.st_size, status.st_mtime_ns)
     with _lock:
         if key in _open:
             _open.move_to_end(key)

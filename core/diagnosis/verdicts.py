@@ -9,7 +9,7 @@ at 95%; a rule reads them stretched or shrunk to 1 - ``alpha``.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from scipy.special import ndtri, stdtrit
 
@@ -51,6 +51,10 @@ def reach_at(alpha: float, df: float = math.inf) -> float:
     return float(wide / shown)
 
 
+Evidence = str | float | Mapping[str, "Evidence"]
+"""A number or words, or several of them by domain, encoder or benchmark."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """The answer to one question, the rule that gave it, and the numbers behind it."""
@@ -59,7 +63,7 @@ class Verdict:
     """general-or-mixture, universal-or-routing, falsified or inherited."""
     verdict: str
     rule: str
-    evidence: dict[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

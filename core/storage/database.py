@@ -189,9 +189,9 @@ def _refuse_names(path: Path) -> None:
         StoreError: as it says.
     """
     text = printable(str(path))
-    found = [one for one in REFUSED if one in text]
-    if found or text != str(path):
-        what = " and ".join(repr(one) for one in found) or "bytes that are not UTF-8"
+    refused = [character for character in REFUSED if character in text]
+    if refused or text != str(path):
+        what = " and ".join(repr(character) for character in refused) or "bytes that are not UTF-8"
         raise StoreError(
             f"The path {text} holds {what}, which the database takes for something else. Expected "
             "a folder without them. Rename it, or name another."

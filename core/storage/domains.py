@@ -17,10 +17,10 @@ def same_domain(name: str, present: Iterable[str]) -> str:
     >>> same_domain(" Speech", ["music", "speech"]), same_domain("Birds ", ["speech"])
     ('speech', 'Birds')
     """
-    known = list(present)
-    if name in known:
+    domains = list(present)
+    if name in domains:
         return name
-    alike = [one for one in known if _folded(one) == _folded(name)]
+    alike = [domain for domain in domains if _folded(domain) == _folded(name)]
     return min(alike) if alike else name.strip()
 
 

@@ -130,8 +130,8 @@ def clip_ids_where(path: Path, condition: str, *, limits: QueryLimits | None = N
         n_rows=NO_LIMIT,
         result_bytes=NO_LIMIT,
     )
-    found = _run(path, "condition", condition, (), whole, lambda: False)
-    return found.table["clip_id"].combine_chunks()
+    answer = _run(path, "condition", condition, (), whole, lambda: False)
+    return answer.table["clip_id"].combine_chunks()
 
 
 def _run(
@@ -277,7 +277,7 @@ _guard = threading.Lock()
 def _worker(memory_bytes: int) -> Iterator[_Worker]:
     """A process for one query; one that did not come to its end is not used again."""
     with _guard:
-        fitting = [one for one in _idle if one.memory_bytes == memory_bytes]
+        fitting = [worker for worker in _idle if worker.memory_bytes == memory_bytes]
         worker = fitting[0] if fitting else None
         if worker:
             _idle.remove(worker)

@@ -125,12 +125,12 @@ def _rows(request: Request, connection: duckdb.DuckDBPyConnection) -> tuple[dict
 
 def _statement(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     """A single statement that reads."""
-    found = duckdb.extract_statements(text)
-    if len(found) != 1:
-        raise Refused(f"{len(found)} statements were found. {SINGLE}")
-    if found[0].type not in READING:
-        raise Refused(f"A statement of the kind {found[0].type.name} was found. {SINGLE}")
-    return found[0].query
+    statements = duckdb.extract_statements(text)
+    if len(statements) != 1:
+        raise Refused(f"{len(statements)} statements were found. {SINGLE}")
+    if statements[0].type not in READING:
+        raise Refused(f"A statement of the kind {statements[0].type.name} was found. {SINGLE}")
+    return statements[0].query
 
 
 def _condition(connection: duckdb.DuckDBPyConnection, text: str) -> str:
