@@ -37,6 +37,8 @@ LONGEST = (
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each process of tests
     torch.set_num_threads(1)
+    # What asks for no number of processes works in this one: others begin with seconds of imports.
+    os.cpu_count = lambda: 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
