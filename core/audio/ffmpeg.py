@@ -105,9 +105,9 @@ def _decode(av: ModuleType, source: BinaryIO, name: str) -> DecodedFile:
 
 def _decode_mp3(av: ModuleType, container: Any, source: BinaryIO, name: str) -> DecodedFile:
     """An MP3 may hold others, with tags between them: what is lost shows in the count of frames."""
-    place = source.tell()
+    position = source.tell()
     frames = count_frames(source)
-    source.seek(place)  # where the container goes on
+    source.seek(position)  # where the container goes on
     if frames.n_bytes < LEAST_FRAMES_SHARE * (frames.n_bytes + frames.n_around):
         raise no_audio(name, "it has no frames of MPEG audio beside its tags")
     decoded, _ = _samples(av, container, name, is_with_tags=True)
