@@ -5,12 +5,22 @@ WORKSPACE ?= demo-workspace
 PORT ?= 8501
 # Processes that `make test` runs tests in. More than four wait for the demo's tests anyway.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
+RESULTS := .test-results
+# One core for each process of tests: threads of BLAS and OpenMP that wait for each other take more
+# than they give. A file stays in one process, and the longest files begin (tests/README.md).
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# What `make check` tests: functions on arrays, models and their like, without commands or pages.
+UNIT := $(addprefix tests/core/,audio bias interventions models probes similarity) \
+	$(wildcard tests/core/test_*.py) tests/test_imports.py tests/test_sizes.py tests/test_layout.py \
+	tests/workbench/test_presenters.py $(addprefix tests/docs/test_,links.py facts.py tables.py)
 PACKAGES := usad_workbench.core usad_workbench.training usad_workbench.indexes usad_workbench.workbench usad_workbench.sample_data
 
-.PHONY: help setup originals demo test test-slow test-gpu links lint types browser compiler weights screenshots tables clean
+.PHONY: help setup originals demo check format test test-slow test-gpu links lint types browser compiler weights screenshots tables clean
 
 help:
 	@echo "make demo    the main job on the sample data, then the app on port $(PORT)"
+	@echo "make check   lint, types and unit tests, in two minutes"
+	@echo "make format  formats the code and mends what the linter can"
 	@echo "make test    every test but slow ones, browser tests included"
 	@echo "make setup   only .venv, the package and the pretrained weights (about 400 MB of downloads)"
 
@@ -73,9 +83,18 @@ compiler:
 	echo "NO C COMPILER FOUND and none could be installed: THE TESTS THAT KILL COMMANDS WILL BE SKIPPED."
 
 test: setup originals lint types browser compiler
-	$(BIN)/python -m pytest --quiet --doctest-modules --pyargs $(PACKAGES) -p no:cacheprovider
-	# one core for each process: threads of BLAS and OpenMP that wait for each other take more than they give
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	rm -rf $(RESULTS)
+	$(PYTEST) --quiet --doctest-modules --pyargs $(PACKAGES) -p no:cacheprovider --junitxml=$(RESULTS)/doctests.xml
+	$(PYTEST) -m "not slow" --junitxml=$(RESULTS)/tests.xml; \
+	ended=$$?; $(BIN)/python -m tests.summary $(RESULTS)/*.xml; exit $$ended
+
+# The fast loop while you work; nothing is fetched, opened in a browser or killed.
+check: lint types
+	$(PYTEST) --quiet -m "not slow and not long and not weights and not browser" $(UNIT)
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
 
 test-slow: setup originals browser compiler
 	$(BIN)/python -m pytest -m slow
@@ -94,4 +113,4 @@ screenshots: setup browser
 	$(BIN)/python -m tests.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots
 
 clean:
-	rm -rf .links .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .links .mypy_cache .ruff_cache .pytest_cache .import_linter_cache $(RESULTS)

@@ -100,10 +100,10 @@ def is_locked(path: Path) -> bool | None:
     return not is_free
 
 
-def holder_words(path: Path) -> str:
+def describe_holder(path: Path) -> str:
     """Who holds a lock, or held it last, in words.
 
-    >>> holder_words(Path("nowhere"))
+    >>> describe_holder(Path("nowhere"))
     'a process that is not known'
     """
     holder = _holder(path)

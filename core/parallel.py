@@ -140,14 +140,8 @@ def _start_worker(
     # For libraries that are loaded later; a limit alone reaches only those that are there.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     threadpool_limits(1)
-    threading.Thread(target=_end_with_pool, args=(parent,), daemon=True).start()
+    end_process_after(lambda: parent.poll(None))  # the pool is closed, or its process gone
     initializer(*initargs)
-
-
-def _end_with_pool(parent: Connection) -> None:
-    """Ends this worker when its pool is closed or its parent is gone; runs in a thread."""
-    parent.poll(None)
-    os._exit(1)
 
 
 _shared: tuple[Any, ...] = ()
@@ -163,23 +157,36 @@ def _call(work: Callable[..., T], job: tuple[Any, ...]) -> T:
     return work(*_shared, *job)
 
 
+def end_process_after(wait: Callable[[], object]) -> None:
+    """Ends this process, in the middle of its work, as soon as a wait in a thread is over.
+
+    A parent that is killed tells its children nothing, and they would go on to the end of their
+    work: they wait for what its end brings about, such as the end of a pipe.
+
+    Args:
+        wait: Returns when whoever this process works for is gone.
+    """
+
+    def watch() -> None:
+        wait()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def end_with_parent() -> None:
-    """Ends this worker when the process that started it is gone; runs in a thread."""
-    # A parent that is killed tells nobody; its workers would go on to the end of their list.
+    """Ends this process when the one that started it through ``multiprocessing`` is gone."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
-        os._exit(1)
+        end_process_after(parent.join)
 
 
 _RUN = """
-import os, runpy, sys, threading
+import os, runpy, sys
+from usad_workbench.core.parallel import end_process_after
 
-def end_with_parent():
-    os.read(0, 1)  # nothing is ever written: it returns when the last writer is gone
-    os._exit(1)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
+# Nothing is ever written: the read returns when the last writer is gone.
+end_process_after(lambda: os.read(0, 1))
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 

@@ -26,7 +26,7 @@ from sklearn.manifold import trustworthiness
 
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.storage.projection_tables import MapQuality, replace_map, stored_map
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
@@ -131,7 +131,7 @@ def project_space(
     """
     stored = workspace.embeddings(encoder, layer, pooling)
     reason = why_pca(method, len(stored))
-    flat = collapse_words(stored.vectors)
+    flat = describe_collapse(stored.vectors)
     if flat:
         # UMAP would draw a cloud of chance; on the axes of PCA they are one point, as they are.
         reason = f"{encoder} layer {stored.space.layer} has collapsed, its vectors {flat}" + (

@@ -73,7 +73,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
     """All modules, the sample clips, the student and the recipes."""
     inside = set(zipfile.ZipFile(wheel).namelist())
-    suffixes = {".py", ".toml", ".ogg", ".csv", ".safetensors", ".typed", ".css", ".svg"}
+    suffixes = {".py", ".toml", ".ogg", ".csv", ".safetensors", ".typed", ".css", ".svg", ".html"}
     for folder in ("core", "training", "indexes", "workbench", "sample_data"):
         for file in (ROOT / folder).rglob("*"):
             if file.suffix in suffixes:

@@ -1,17 +1,16 @@
 """A published benchmark on a local copy: embedding, frozen probes and fine-tuning together."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError, did_you_mean
 from usad_workbench.core.evaluation.benchmarks.embeddings import clip_ids, embed_task, read_layers
 from usad_workbench.core.evaluation.benchmarks.evaluate import (
+    BenchmarkScore,
     SplitScores,
-    benchmark_row,
+    benchmark_score,
     evaluate_frozen,
 )
 from usad_workbench.core.evaluation.benchmarks.registry import read_benchmark
@@ -44,16 +43,16 @@ class BenchmarkRequest:
 
 def run_benchmark(
     request: BenchmarkRequest, progress: Progress = no_progress
-) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """Rows of every task, encoder and protocol, and the files that could not be read.
+) -> tuple[list[BenchmarkScore], list[Failure]]:
+    """Scores of every task, encoder and protocol, and the files that could not be read.
 
     Args:
         request: What to evaluate.
         progress: Of the step under way.
 
     Returns:
-        Rows as ``benchmark_row`` makes them, with ``benchmark`` and ``nearest_published``. A
-        task or pairing that is not evaluated has a row with value NaN and the reason.
+        Scores in the order of encoders, tasks and protocols, those that are not evaluated with
+        the reason, and the files that could not be read.
 
     Raises:
         BenchmarkError: the folder is not the benchmark's layout.
@@ -68,18 +67,18 @@ def run_benchmark(
             f"hear-frames, marble-frames or {FINE_TUNE}."
         )
     tasks = _chosen(read_benchmark(request.name, request.data), request.tasks)
-    rows: list[dict[str, Any]] = []
+    scores: list[BenchmarkScore] = []
     failed: list[Failure] = []
     for name in request.encoders:
         encoder = load_encoder(name, device=request.device)
         for task in tasks:
             if isinstance(task, Unsupported):
-                rows.append(_empty_row(name, task.name, "", task.reason))
+                scores.append(_not_evaluated(name, task.name, "", task.reason))
                 continue
-            found, missing = _evaluate(request, encoder, task, progress)
-            rows += found
-            failed += missing
-    return [{"benchmark": request.name, **row} for row in rows], failed
+            of_task, unreadable = _evaluate(request, encoder, task, progress)
+            scores += of_task
+            failed += unreadable
+    return [replace(score, benchmark=request.name) for score in scores], failed
 
 
 def _chosen(
@@ -94,14 +93,14 @@ def _chosen(
 
 def _evaluate(
     request: BenchmarkRequest, encoder: Encoder, task: BenchmarkTask, progress: Progress
-) -> tuple[list[dict[str, Any]], list[Failure]]:
+) -> tuple[list[BenchmarkScore], list[Failure]]:
     """One encoder on one task under every protocol."""
     name = encoder.spec.name
     failed: list[Failure] = []
     untestable = task.untestable()
     if untestable:
         reason = f"not tested: {untestable}"
-        return [_empty_row(name, task.name, one, reason) for one in request.protocols], []
+        return [_not_evaluated(name, task.name, one, reason) for one in request.protocols], []
     layers = {}
     kept = task
     if set(request.protocols) != {FINE_TUNE}:
@@ -111,29 +110,29 @@ def _evaluate(
         ids = clip_ids(task)
         kept = _without(task, [clip_id in embedded for clip_id in ids])
         layers = read_layers(workspace, name, [i for i in ids if i in embedded])
-    rows = []
+    scores = []
     for protocol in request.protocols:
         try:
             if protocol == FINE_TUNE:
-                rows.append(_fine_tuned(request, encoder, task, progress))
+                scores.append(_fine_tuned(request, encoder, task, progress))
             else:
-                found = evaluate_frozen(kept, layers, protocol, device=str(encoder.device))
-                rows.append(benchmark_row(kept, name, "frozen", protocol, found))
+                splits = evaluate_frozen(kept, layers, protocol, device=str(encoder.device))
+                scores.append(benchmark_score(kept, name, "frozen", protocol, splits))
         except DegenerateError as error:
-            rows.append(_empty_row(name, task.name, protocol, str(error)))
-    return [row | {"nearest_published": _nearest(row)} for row in rows], failed
+            scores.append(_not_evaluated(name, task.name, protocol, str(error)))
+    return scores, failed
 
 
 def _fine_tuned(
     request: BenchmarkRequest, encoder: Encoder, task: BenchmarkTask, progress: Progress
-) -> dict[str, Any]:
+) -> BenchmarkScore:
     if not isinstance(encoder, StudentEncoder) or not task.fine_tunes:
         reason = "fine-tuning is for students, on esc50 and as20k"
-        return _empty_row(encoder.spec.name, task.name, FINE_TUNE, reason)
+        return _not_evaluated(encoder.spec.name, task.name, FINE_TUNE, reason)
     config = FineTuning(
         n_steps=request.n_steps, warmup_steps=request.n_steps // 10, device=str(encoder.device)
     )
-    found = [
+    splits = [
         SplitScores(
             test=task.rows(split.test),
             scores=fine_tune(encoder.student, task, split, config, progress),
@@ -141,7 +140,7 @@ def _fine_tuned(
         )
         for split in task.splits
     ]
-    return benchmark_row(task, encoder.spec.name, "fine-tuned", FINE_TUNE, found)
+    return benchmark_score(task, encoder.spec.name, "fine-tuned", FINE_TUNE, splits)
 
 
 def _without(task: BenchmarkTask, is_kept: Sequence[bool]) -> BenchmarkTask:
@@ -153,28 +152,5 @@ def _without(task: BenchmarkTask, is_kept: Sequence[bool]) -> BenchmarkTask:
     return replace(task, items=items, notes=(*task.notes, note), classes=task.class_names)
 
 
-def _empty_row(encoder: str, task: str, protocol: str, reason: str) -> dict[str, Any]:
-    return {
-        "encoder": encoder,
-        "layer": None,
-        "task": task,
-        "mode": "",
-        "protocol": protocol,
-        "metric": "",
-        "value": math.nan,
-        "ci_low": math.nan,
-        "ci_high": math.nan,
-        "n_test": 0,
-        "published": [],
-        "nearest_published": "",
-        "notes": [],
-        "reason": reason,
-    }
-
-
-def _nearest(row: Mapping[str, Any]) -> str:
-    """The published number that is nearest, in words for a table."""
-    if not row["published"]:
-        return ""
-    best = min(row["published"], key=lambda number: abs(number["value"] - row["value"]))
-    return f"{best['model']} {best['value']:.3f}"
+def _not_evaluated(encoder: str, task: str, protocol: str, reason: str) -> BenchmarkScore:
+    return BenchmarkScore(encoder=encoder, task=task, protocol=protocol, reason=reason)

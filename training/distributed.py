@@ -5,7 +5,6 @@ back what they are given.
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from usad_workbench.core.errors import CheckpointError, ConfigError, UsadError
+from usad_workbench.core.parallel import end_process_after
 
 T = TypeVar("T")
 Parallel = Literal["ddp", "fsdp"]
@@ -120,12 +120,11 @@ def _end_with_launcher() -> None:
         return
     launcher = os.getppid()
 
-    def watch() -> None:
+    def wait() -> None:
         while os.getppid() == launcher:
             time.sleep(1.0)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    end_process_after(wait)
 
 
 def wrap_model(

@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_DATA = "sample_data"
 CLIP_COLUMNS = ("clip_id", "path", "domain", "cluster_id")
-TASK_COLUMNS = ("task", "label_column", "domain", "group_column", "metric")
 SAMPLE_RATE_HZ = FrontendConfig().sample_rate_hz
 SEEDS = (0,)
 """One split into folds: an evaluation is a point of a curve."""

@@ -6,7 +6,6 @@ alone, whoever reads it.
 """
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -105,7 +104,7 @@ class Loader:
 
 def _end_with_parent(worker: int) -> None:
     # torch's own watch looks between two batches only: one that waits to hand over never does.
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 class _Reader(Dataset[Batch | UsadError]):

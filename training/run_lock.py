@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from usad_workbench.core.errors import CheckpointError
-from usad_workbench.core.locks import FileLock, LocksUnknownError, holder_words
+from usad_workbench.core.locks import FileLock, LocksUnknownError, describe_holder
 from usad_workbench.training.run_folder import LOCK_FILE, LOG_FILE
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def _take(run_dir: Path) -> FileLock | None:
         ) from error
     if lock is None:
         raise CheckpointError(
-            f"{run_dir} is being trained in by {holder_words(path)}, expected one trainer at a "
+            f"{run_dir} is being trained in by {describe_holder(path)}, expected one trainer at a "
             "time. Wait for its end, or name another folder with --run."
         )
     return lock

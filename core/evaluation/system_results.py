@@ -34,7 +34,7 @@ from usad_workbench.core.probes import (
 )
 from usad_workbench.core.probes.folds import Codes
 from usad_workbench.core.probes.head import FRAMES, head_of
-from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
@@ -162,7 +162,7 @@ def _segments(pool: TeacherPool, system: str, task: Task, layers: Candidates) ->
 
 def _collapse_note(system: str, layer: int, blocks: Sequence[ClipVectors]) -> str:
     """Says so where the layer that was read has collapsed: then the value is chance."""
-    how = collapse_words(blocks[0]) if len(blocks) == 1 else ""
+    how = describe_collapse(blocks[0]) if len(blocks) == 1 else ""
     return f"{system} layer {layer} has collapsed: all its vectors {how}" if how else ""
 
 

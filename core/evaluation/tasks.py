@@ -119,13 +119,13 @@ def possible_tasks(
             continue
         reason = untestable(task)
         if reason:
-            reasons[task.name] = reason + _where_words(row, clips)
+            reasons[task.name] = reason + _describe_domain(row, clips)
         else:
             found.append(task)
     return found, reasons
 
 
-def _where_words(row: Mapping[str, str], clips: pd.DataFrame) -> str:
+def _describe_domain(row: Mapping[str, str], clips: pd.DataFrame) -> str:
     """The domain that was asked for, where no clip has it."""
     domain = row["domain"]
     present = sorted(set(clips.domain))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from usad_workbench.core.audio.mel_scale import hz_to_mel
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.models.stem import zero_padding
 
@@ -140,17 +141,13 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
 def kaldi_mel_filters(config: FrontendConfig, n_fft: int) -> npt.NDArray[np.float32]:
     """Triangular filters, shape [mel, n_fft / 2], as Kaldi's ``MelBanks``.
 
-    Equally spaced in mel(f) = 1127 ln(1 + f / 700), triangles in mel, not in Hz; the bin
+    Equally spaced on Kaldi's mel scale, triangles in mel, not in Hz; the bin
     at half the sample rate is left out.
     """
-
-    def mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return 1127.0 * np.log1p(hz / 700.0)
-
-    low, high = mel(np.array([config.low_hz, config.sample_rate_hz / 2]))
+    low, high = hz_to_mel([config.low_hz, config.sample_rate_hz / 2], "kaldi")
     edges = low + np.arange(config.n_mels + 2) * (high - low) / (config.n_mels + 1)
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    bins = mel(np.arange(n_fft // 2) * config.sample_rate_hz / n_fft)
+    bins = hz_to_mel(np.arange(n_fft // 2) * config.sample_rate_hz / n_fft, "kaldi")
     rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
     filters: npt.NDArray[np.float32] = np.maximum(0.0, np.minimum(rising, falling)).astype(
         np.float32

@@ -33,7 +33,7 @@ from usad_workbench.core.similarity.resampling import (
     permutations_within,
     strata,
 )
-from usad_workbench.core.similarity.significance import is_significant, level_words
+from usad_workbench.core.similarity.significance import describe_level, is_significant
 
 __all__ = [
     "MIN_CLUSTERS",
@@ -47,6 +47,7 @@ __all__ = [
     "cknna",
     "cosine_similarity",
     "debiased_linear_cka",
+    "describe_level",
     "family_p_values",
     "holm",
     "hsic1_gram",
@@ -54,7 +55,6 @@ __all__ = [
     "jackknife_difference",
     "jackknife_interval",
     "layer_similarity",
-    "level_words",
     "mutual_knn",
     "nearest_neighbours",
     "nearest_teachers",

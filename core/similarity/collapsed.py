@@ -16,18 +16,18 @@ SAMPLE = 1000
 """Vectors that are looked at first: of a million that differ no copy is made."""
 
 
-def collapse_words(x: Vectors) -> str:
+def describe_collapse(x: Vectors) -> str:
     """In what way all these vectors are one; empty where they differ.
 
     Args:
         x: Finite vectors `[clip, dim]`.
 
-    >>> collapse_words(np.ones((9, 4))), collapse_words(np.outer(np.arange(1, 9), [3.0, 4.0]))
+    >>> describe_collapse(np.ones((9, 4))), describe_collapse(np.outer(np.arange(1, 9), [3.0, 4.0]))
     ('have one and the same vector', 'point in one direction')
-    >>> collapse_words(np.eye(4))
+    >>> describe_collapse(np.eye(4))
     ''
     """
-    if len(x) > SAMPLE and not collapse_words(x[:: len(x) // SAMPLE][:SAMPLE]):
+    if len(x) > SAMPLE and not describe_collapse(x[:: len(x) // SAMPLE][:SAMPLE]):
         return ""  # what differs in a part differs in the whole
     array = np.asarray(x, dtype=np.float64)
     largest = float(np.abs(array).max(initial=0.0))

@@ -28,10 +28,10 @@ def is_significant(row: Mapping[str, Any], alpha: float = ALPHA) -> bool | None:
     return None if level is None else level[1] <= alpha
 
 
-def level_words(row: Mapping[str, Any]) -> str:
+def describe_level(row: Mapping[str, Any]) -> str:
     """The number by which a row stands out or not; empty where there was no null.
 
-    >>> level_words({"p_value": .03, "q_value": .22})
+    >>> describe_level({"p_value": .03, "q_value": .22})
     'q = 0.22'
     """
     level = _level(row)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usad_workbench.core import locks
-from usad_workbench.core.locks import FileLock, LocksUnknownError, holder_words, is_locked
+from usad_workbench.core.locks import FileLock, LocksUnknownError, describe_holder, is_locked
 
 HOLD = """
 import sys, time
@@ -28,7 +28,7 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
     lock = FileLock.take(path)
     assert lock is not None and is_locked(path) is True
     assert FileLock.take(path, patience_s=0.0) is None
-    assert f"process {os.getpid()}" in holder_words(path)
+    assert f"process {os.getpid()}" in describe_holder(path)
     lock.release()
     lock.release()
     assert is_locked(path) is False
@@ -46,7 +46,7 @@ def test_a_kill_lets_go_whatever_the_file_says(tmp_path: Path) -> None:
         assert is_locked(path) is True and FileLock.take(path, patience_s=0.0) is None
         process.kill()
     assert is_locked(path) is False
-    assert f"process {process.pid}" in holder_words(path)
+    assert f"process {process.pid}" in describe_holder(path)
 
 
 def test_a_forked_worker_does_not_go_on_holding(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_holder_elsewhere_is_not_known_to_be_gone(tmp_path: Path) -> None:
     path.write_text(json.dumps({"host": "another-machine", "process": 1}))
     assert is_locked(path) is None
     path.write_bytes(b"\xff")
-    assert is_locked(path) is None and holder_words(path) == "a process that is not known"
+    assert is_locked(path) is None and describe_holder(path) == "a process that is not known"
 
 
 def test_a_file_system_without_locks_is_told(

@@ -117,7 +117,8 @@ def _run_benchmark(args: argparse.Namespace, output: Output) -> int:
         n_steps=args.steps,
         device=args.device,
     )
-    rows, failed = run_benchmark(request, output.progress)
+    scores, failed = run_benchmark(request, output.progress)
+    rows = [asdict(score) for score in scores]
     output.failures(failed)
     output.result(rows, table(rows, BENCHMARK_COLUMNS))
     return SOME_FAILED if failed else DONE

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from usad_workbench.core.errors import DegenerateError
-from usad_workbench.core.similarity import is_significant, level_words, neighbour_overlap
+from usad_workbench.core.similarity import describe_level, is_significant, neighbour_overlap
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.equal_content import with_joined_clusters
 from usad_workbench.core.storage.schema import literal
@@ -225,7 +225,7 @@ def describe_cell(row: dict[str, Any], measure: str) -> str:
         null = (
             f"Exchanging clips within their clusters gives this pair of layers up to "
             f"{number(row['null_q95'])} (95%); counting all pairs that were looked at, this cell "
-            f"{'stands out' if is_out else 'does not stand out'} from chance ({level_words(row)})."
+            f"{'stands out' if is_out else 'does not stand out'} from chance ({describe_level(row)})."
         )
     return (
         f"{measure_name(measure)} {number(row['value'])} "

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
+from usad_workbench.core.audio.mel_scale import hz_to_mel, mel_to_hz
 from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.storage.clip_audio import file_of_clip
@@ -67,7 +68,7 @@ def spectrogram(
 
 def band_centres_hz(sample_rate_hz: int, n_bands: int = N_BANDS) -> npt.NDArray[np.float64]:
     """The middle of each band in Hz: evenly spaced on the mel scale up to half the rate."""
-    edges = _mel_to_hz(np.linspace(0, _hz_to_mel(sample_rate_hz / 2), n_bands + 2))
+    edges = mel_to_hz(np.linspace(0, hz_to_mel(sample_rate_hz / 2), n_bands + 2))
     centres: npt.NDArray[np.float64] = edges[1:-1]
     return centres
 
@@ -125,7 +126,7 @@ def thumbnail(clip: Clip, width: int = 320, height: int = 64) -> bytes:
 
 def _mel_weights(size: int, rate_hz: int, n_bands: int) -> npt.NDArray[np.float64]:
     """Triangles over the bins of an FFT, [band, bin]; a band narrower than a bin keeps one."""
-    edges = _mel_to_hz(np.linspace(0, _hz_to_mel(rate_hz / 2), n_bands + 2))
+    edges = mel_to_hz(np.linspace(0, hz_to_mel(rate_hz / 2), n_bands + 2))
     bins_hz = np.fft.rfftfreq(size, 1 / rate_hz)
     width = rate_hz / size
     left = np.minimum(edges[:-2], edges[1:-1] - width)[:, None]
@@ -136,13 +137,3 @@ def _mel_weights(size: int, rate_hz: int, n_bands: int) -> npt.NDArray[np.float6
     )
     total: npt.NDArray[np.float64] = weights.sum(1, keepdims=True)
     return weights / np.where(total > 0, total, 1.0)
-
-
-def _hz_to_mel(hz: float) -> float:
-    # O'Shaughnessy's formula, as in HTK.
-    return float(2595.0 * np.log10(1.0 + hz / 700.0))
-
-
-def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    hz: npt.NDArray[np.float64] = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
-    return hz

@@ -4,7 +4,6 @@ The filter matrix is computed here, so that a machine without librosa can run th
 encoders; tests compare it, and the spectrograms, with librosa.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,11 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_SLANEY_HZ_PER_MEL = 200.0 / 3
-_SLANEY_LOG_FROM_HZ = 1000.0
-_SLANEY_LOG_STEP = float(np.log(6.4) / 27)
-
-Scale = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+from usad_workbench.core.audio.mel_scale import hz_to_mel, mel_to_hz
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,10 +95,9 @@ def mel_filters(config: MelConfig) -> npt.NDArray[np.float32]:
     >>> mel_filters(config).sum(axis=1).round(5).tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    to_mel, to_hz = _SCALES[config.scale]
     high_hz = config.sample_rate_hz / 2 if config.high_hz is None else config.high_hz
-    ends = to_mel(np.array([config.low_hz, high_hz]))
-    edges_hz = to_hz(np.linspace(ends[0], ends[1], config.n_mels + 2))
+    low_mel, high_mel = hz_to_mel([config.low_hz, high_hz], config.scale)
+    edges_hz = mel_to_hz(np.linspace(low_mel, high_mel, config.n_mels + 2), config.scale)
     bins_hz = np.arange(config.n_fft // 2 + 1) * config.sample_rate_hz / config.n_fft
     low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
     rising = (bins_hz - low) / (centre - low)
@@ -114,29 +108,3 @@ def mel_filters(config: MelConfig) -> npt.NDArray[np.float32]:
     elif config.norm == "sum":
         filters /= np.maximum(filters.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     return filters.astype(np.float32)
-
-
-def _htk_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 2595.0 * np.log10(1.0 + hz / 700.0)
-
-
-def _htk_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
-
-
-def _slaney_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    start = _SLANEY_LOG_FROM_HZ / _SLANEY_HZ_PER_MEL
-    logarithmic = start + np.log(np.maximum(hz, 1.0) / _SLANEY_LOG_FROM_HZ) / _SLANEY_LOG_STEP
-    return np.where(hz >= _SLANEY_LOG_FROM_HZ, logarithmic, hz / _SLANEY_HZ_PER_MEL)
-
-
-def _slaney_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    start = _SLANEY_LOG_FROM_HZ / _SLANEY_HZ_PER_MEL
-    logarithmic = _SLANEY_LOG_FROM_HZ * np.exp(_SLANEY_LOG_STEP * (mel - start))
-    return np.where(mel >= start, logarithmic, mel * _SLANEY_HZ_PER_MEL)
-
-
-_SCALES: dict[str, tuple[Scale, Scale]] = {
-    "htk": (_htk_mel, _htk_hz),
-    "slaney": (_slaney_mel, _slaney_hz),
-}

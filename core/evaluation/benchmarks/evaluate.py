@@ -9,15 +9,14 @@ clips are tested in another one). The value is the mean of the splits.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from usad_workbench.core.arrays import Matrix, Vectors
 from usad_workbench.core.errors import DegenerateError, UnknownNameError, did_you_mean
 from usad_workbench.core.evaluation.benchmarks.embeddings import SegmentVectors
-from usad_workbench.core.evaluation.benchmarks.task import BenchmarkTask, Mode, Split
+from usad_workbench.core.evaluation.benchmarks.task import BenchmarkTask, Mode, Published, Split
 from usad_workbench.core.probes.folds import Codes, codes_of
 from usad_workbench.core.probes.knn import KnnProbe
 from usad_workbench.core.probes.linear import LinearProbe
@@ -44,6 +43,38 @@ class SplitScores:
     scores: Matrix
     """`[test, class]`."""
     layer: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkScore:
+    """One encoder on one task of a benchmark under one protocol.
+
+    A task or pairing that is not evaluated has the value NaN, and ``reason`` says why.
+    """
+
+    benchmark: str = ""
+    encoder: str
+    layer: int | None = None
+    """The layer that most splits chose; none for fine-tuning."""
+    task: str
+    mode: str = ""
+    """Frozen or fine-tuned."""
+    protocol: str
+    metric: str = ""
+    value: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    """95%, bootstrap over clusters."""
+    n_test: int = 0
+    n_clusters: int | None = None
+    n_classes: int | None = None
+    n_splits: int | None = None
+    published: tuple[Published, ...] = ()
+    """Results of papers on the same task in the same mode."""
+    notes: tuple[str, ...] = ()
+    reason: str
+    nearest_published: str = ""
+    """The published result nearest to the value, for a table."""
 
 
 def evaluate_frozen(
@@ -104,48 +135,51 @@ def evaluate_frozen(
     return found
 
 
-def benchmark_row(
-    task: BenchmarkTask, encoder: str, mode: Mode, protocol: str, found: Sequence[SplitScores]
-) -> dict[str, Any]:
-    """The result row: value, interval by cluster, counts, and the published numbers.
+def benchmark_score(
+    task: BenchmarkTask, encoder: str, mode: Mode, protocol: str, splits: Sequence[SplitScores]
+) -> BenchmarkScore:
+    """The score over all splits: value, interval by cluster, counts, and published results.
 
     Args:
         task: What was evaluated.
         encoder: Name.
         mode: Frozen or fine-tuned.
         protocol: Probe or training.
-        found: Of every split.
+        splits: Scores of the test clips of every split.
     """
-    layers = [one.layer for one in found if one.layer is not None]
-    tested = np.unique(np.concatenate([one.test for one in found]))
+    layers = [one.layer for one in splits if one.layer is not None]
+    tested = np.unique(np.concatenate([one.test for one in splits]))
     units = codes_of([task.items[i].cluster for i in tested], "cluster")
     unit_of = np.zeros(len(task.items), dtype=np.intp)
     unit_of[tested] = units
     n_units = int(units.max()) + 1
-    value = float(_metric(task, found, unit_of, np.ones((1, n_units)))[0])
+    value = float(_metric(task, splits, unit_of, np.ones((1, n_units)))[0])
     reason = too_few_clusters(n_units)
     low = high = math.nan
     if not reason:
         counts = cluster_bootstrap_counts(n_units, N_RESAMPLES[task.metric]).astype(np.float64)
-        low, high = bootstrap_limits(_metric(task, found, unit_of, counts), n_units)
-    return {
-        "encoder": encoder,
-        "layer": max(set(layers), key=layers.count) if layers else None,
-        "task": task.name,
-        "mode": mode,
-        "protocol": protocol,
-        "metric": task.metric,
-        "value": value,
-        "ci_low": low,
-        "ci_high": high,
-        "n_test": len(tested),
-        "n_clusters": n_units,
-        "n_classes": len(task.class_names),
-        "n_splits": len(found),
-        "published": [asdict(number) for number in task.published.get(mode, ())],
-        "notes": list(task.notes),
-        "reason": reason,
-    }
+        low, high = bootstrap_limits(_metric(task, splits, unit_of, counts), n_units)
+    published = task.published.get(mode, ())
+    nearest = min(published, key=lambda number: abs(number.value - value), default=None)
+    return BenchmarkScore(
+        encoder=encoder,
+        layer=max(set(layers), key=layers.count) if layers else None,
+        task=task.name,
+        mode=mode,
+        protocol=protocol,
+        metric=task.metric,
+        value=value,
+        ci_low=low,
+        ci_high=high,
+        n_test=len(tested),
+        n_clusters=n_units,
+        n_classes=len(task.class_names),
+        n_splits=len(splits),
+        published=tuple(published),
+        notes=tuple(task.notes),
+        reason=reason,
+        nearest_published=f"{nearest.model} {nearest.value:.3f}" if nearest else "",
+    )
 
 
 def _metric(

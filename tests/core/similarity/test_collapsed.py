@@ -9,7 +9,7 @@ from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_d
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.errors import DegenerateError, UnknownNameError
 from usad_workbench.core.evaluation.evaluate import evaluate
-from usad_workbench.core.similarity.collapsed import collapse_words
+from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
@@ -35,7 +35,7 @@ ONE, LINE = np.full((N, DIM), 0.37), np.outer(np.linspace(1, 9, N), np.arange(1,
     ],
 )
 def test_what_has_collapsed(x: np.ndarray, words: str) -> None:
-    assert collapse_words(x) == words
+    assert describe_collapse(x) == words
 
 
 def world(folder, **layers: list[np.ndarray]) -> Workspace:  # type: ignore[no-untyped-def]
@@ -76,9 +76,9 @@ def test_an_encoder_without_another_layer_is_gone_and_named(tmp_path, who, flat)
     (words,) = [one for one in data.warnings if one.startswith(f"{who} layer 0")]
     assert "all clips of music" in words and "all clips of speech" in words
     found = compute_diagnosis(data, ["inheritance", "neighbourhoods"])
-    assert {row["encoder"] for row in found.panels["neighbourhoods"].rows} >= {"s", "l"}
+    assert {row["encoder"] for row in found.panels["neighbourhoods"].documents()} >= {"s", "l"}
     if who == "k":
-        assert {row["teacher"] for row in found.panels["inheritance"].rows} == {"t"}
+        assert {row["teacher"] for row in found.panels["inheritance"].documents()} == {"t"}
 
 
 def test_one_layer_of_many_is_left_out_and_its_neighbour_stands_in(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, average_precision_score
 from tests.core.evaluation.benchmarks.layouts import CLASSES
 from usad_workbench.core.errors import DegenerateError, UnknownNameError
 from usad_workbench.core.evaluation.benchmarks.embeddings import SegmentVectors
-from usad_workbench.core.evaluation.benchmarks.evaluate import benchmark_row, evaluate_frozen
+from usad_workbench.core.evaluation.benchmarks.evaluate import benchmark_score, evaluate_frozen
 from usad_workbench.core.evaluation.benchmarks.task import (
     FIXED_SPLIT,
     BenchmarkTask,
@@ -77,16 +77,16 @@ def test_planted_classes_by_official_folds(protocol: str) -> None:
     found = evaluate_frozen(task, layers, protocol)
     for split, one in zip(task.splits, found, strict=True):
         assert one.test.tolist() == [i for i, x in enumerate(task.items) if (x.part,) == split.test]
-    row = benchmark_row(task, "E", "frozen", protocol, found)
+    row = benchmark_score(task, "E", "frozen", protocol, found)
     picked = {i: k for one in found for i, k in zip(one.test, one.scores.argmax(1), strict=True)}
     truth = task.truth()
-    assert row["value"] == pytest.approx(
+    assert row.value == pytest.approx(
         accuracy_score(truth, [picked[i] for i in range(len(truth))]), abs=1e-12
     )
-    assert row["layer"] == 1 and row["value"] > 0.75
-    assert row["ci_low"] < row["value"] < row["ci_high"]
-    assert (row["n_test"], row["n_clusters"], row["n_splits"]) == (150, 150, 5)
-    assert row["published"] == [{"model": "X", "value": 0.9, "source": "a paper"}]
+    assert row.layer == 1 and row.value > 0.75
+    assert row.ci_low < row.value < row.ci_high
+    assert (row.n_test, row.n_clusters, row.n_splits) == (150, 150, 5)
+    assert row.published == (Published(model="X", value=0.9, source="a paper"),)
 
 
 @pytest.mark.parametrize("protocol", ["knn", "linear", "hear"])
@@ -102,11 +102,11 @@ def test_a_leak_across_folds_would_be_seen(protocol: str) -> None:
     for kind, folds in (("official", recording % 5), ("leaking", np.arange(150) % 3)):
         task = folds_task(labels, [int(f) for f in folds], names)
         found = evaluate_frozen(task, {0: segments(x)}, protocol)
-        values[kind] = benchmark_row(task, "E", "frozen", protocol, found)
-    assert values["official"]["value"] < 0.55
+        values[kind] = benchmark_score(task, "E", "frozen", protocol, found)
+    assert values["official"].value < 0.55
     # One sibling validates, another trains; k-NN with ten votes sees it among nine others.
-    assert values["leaking"]["value"] > (0.45 if protocol == "knn" else 0.8)
-    assert values["official"]["n_clusters"] == 50
+    assert values["leaking"].value > (0.45 if protocol == "knn" else 0.8)
+    assert values["official"].n_clusters == 50
 
 
 def test_the_test_labels_are_never_looked_at() -> None:
@@ -150,10 +150,10 @@ def test_several_labels() -> None:
     layers = {0: segments(rng.normal(size=(180, 6))), 4: segments(x)}
     for protocol in ("linear", "hear"):
         found = evaluate_frozen(task, layers, protocol)
-        row = benchmark_row(task, "E", "frozen", protocol, found)
+        row = benchmark_score(task, "E", "frozen", protocol, found)
         expected = average_precision_score(table[found[0].test], found[0].scores)
-        assert row["value"] == pytest.approx(expected, abs=1e-12)
-        assert row["layer"] == 4 and row["value"] > 0.85
+        assert row.value == pytest.approx(expected, abs=1e-12)
+        assert row.layer == 4 and row.value > 0.85
     with pytest.raises(DegenerateError, match="several labels"):
         evaluate_frozen(task, layers, "knn")
 
@@ -163,7 +163,7 @@ def test_frame_level_sees_segments() -> None:
     task = replace(task, splits=task.splits[:2])
     four = {layer: segments(x.vectors, 2) for layer, x in layers.items()}
     found = evaluate_frozen(task, four, "hear-frames")
-    assert benchmark_row(task, "E", "frozen", "hear-frames", found)["value"] > 0.6
+    assert benchmark_score(task, "E", "frozen", "hear-frames", found).value > 0.6
     with pytest.raises(UnknownNameError, match="hear"):
         evaluate_frozen(task, four, "heer")
 
@@ -171,5 +171,5 @@ def test_frame_level_sees_segments() -> None:
 def test_few_recordings_have_no_interval() -> None:
     task, layers = planted(30)
     few = replace(task, items=tuple(replace(x, cluster=x.part) for x in task.items))
-    row = benchmark_row(few, "E", "frozen", "knn", evaluate_frozen(few, layers, "knn"))
-    assert np.isnan(row["ci_low"]) and "5 clusters" in row["reason"]
+    row = benchmark_score(few, "E", "frozen", "knn", evaluate_frozen(few, layers, "knn"))
+    assert np.isnan(row.ci_low) and "5 clusters" in row.reason

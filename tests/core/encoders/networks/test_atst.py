@@ -200,7 +200,7 @@ def test_clips_of_all_lengths_share_a_batch() -> None:
 
 @pytest.fixture(scope="module")
 def authors() -> Any:
-    return np.load(Path(__file__).parent / "fixtures" / "atst_reference.npz")
+    return np.load(Path(__file__).parents[1] / "fixtures" / "atst_reference.npz")
 
 
 @pytest.fixture(scope="module")
