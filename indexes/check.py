@@ -58,15 +58,15 @@ def _copy_problems(workspace: Workspace) -> list[str]:
     )
     problems = []
     for row in copies.to_dict("records"):
-        found = [
+        differences = [
             f"{name} {' and '.join(map(repr, row[name]))}"
             for name in names
             if row[name] is not None and len(row[name]) > 1
         ]
-        if found:
+        if differences:
             problems.append(
                 f"clips {', '.join(row['clip_ids'])} hold the same audio but have "
-                f"{'; '.join(found)}: folds keep them together; give copies the same, or keep one"
+                f"{'; '.join(differences)}: folds keep them together; give copies the same, or keep one"
             )
     return problems
 

@@ -48,7 +48,7 @@ SPARE_HITS = 32
 """Candidates beyond those asked for, whose exact scores may be the better ones."""
 BLOCK_QUERIES = 256
 TRAINING_VECTORS = {"ivf": 4 * MIN_TRAINING_PER_LIST, "ivfpq": 256 * MIN_TRAINING_PER_LIST}
-"""By kind, how many vectors its smallest index is trained on."""
+"""The number of vectors that the smallest index of each kind is trained on."""
 HNSW_LINKS = 16
 HNSW_EF_CONSTRUCTION = 40
 HNSW_EF_SEARCH = 256
@@ -175,11 +175,11 @@ class VectorIndex:
         order = np.lexsort((found.ids, -scores), axis=1)[:, :k]
         return np.take_along_axis(found.ids, order, 1), np.take_along_axis(scores, order, 1)
 
-    def _exact_scores(self, unit: FloatArray, found: Hits) -> FloatArray:
-        scores = np.full(found.scores.shape, -np.inf, np.float32)
+    def _exact_scores(self, unit: FloatArray, candidates: Hits) -> FloatArray:
+        scores = np.full(candidates.scores.shape, -np.inf, np.float32)
         for row, query in enumerate(unit):
-            is_there = found.ids[row] >= 0
-            vectors = self._index.reconstruct_batch(found.ids[row][is_there])
+            is_there = candidates.ids[row] >= 0
+            vectors = self._index.reconstruct_batch(candidates.ids[row][is_there])
             scores[row, is_there] = scores_of(vectors, query)
         return scores
 

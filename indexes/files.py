@@ -42,7 +42,7 @@ class Opened:
     index: VectorIndex | None = None
     bytes: int = 0
     digest: str | None = None
-    """Of the vectors that it was built from."""
+    """The digest of the vectors that it was built from."""
     problem: str = ""
     """What is wrong with the index that the workspace lists; empty where none is listed too."""
     is_behind: bool = False
@@ -163,8 +163,8 @@ def _note(
 
 
 def _read(path: Path, sha256: str, kind: str) -> VectorIndex:
-    found = path.stat()
-    key = (path, sha256, found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    key = (path, sha256, status.st_size, status.st_mtime_ns)
     with _lock:
         if key in _open:
             _open.move_to_end(key)

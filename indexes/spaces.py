@@ -154,8 +154,8 @@ def search(
         exact = workspace.search(vector, encoder, layer, k, where, pooling=pooling)
         return replace(exact, notice=notice)
     hits = opened.index.search(unit_query(vector, opened.index.dim)[None], k)
-    found = hits.ids[0] >= 0
-    return SearchHits(segment_ids=hits.ids[0][found], scores=hits.scores[0][found])
+    is_hit = hits.ids[0] >= 0
+    return SearchHits(segment_ids=hits.ids[0][is_hit], scores=hits.scores[0][is_hit])
 
 
 def describe_hits(workspace: Workspace, hits: SearchHits) -> pd.DataFrame:

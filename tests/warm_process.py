@@ -115,27 +115,23 @@ def _import_everything() -> None:
         "scipy.signal",
         "soundfile",
         "torch",
-        "core.embedding",
-        "core.registry",
-        "core.storage.exporting",
-        "core.storage.importing",
-        "core.storage.importing_embeddings",
-        "core.storage.spaces",
-        "core.storage.workspace",
-        "indexes.evaluation",
-        "indexes.spaces",
-        "indexes.check",
-        "training",
-        "training.trainer",
+        "usad_workbench.core.embedding",
+        "usad_workbench.core.encoders.networks.statistics",
+        "usad_workbench.core.encoders.registry",
+        "usad_workbench.core.storage.exporting",
+        "usad_workbench.core.storage.importing",
+        "usad_workbench.core.storage.importing_embeddings",
+        "usad_workbench.core.storage.spaces",
+        "usad_workbench.core.storage.workspace",
+        "usad_workbench.indexes.evaluation",
+        "usad_workbench.indexes.spaces",
+        "usad_workbench.indexes.check",
+        "usad_workbench.training",
+        "usad_workbench.training.run",
+        "usad_workbench.training.trainer",
+        "usad_workbench.workbench.query_vectors",
     ):
-        try:
-            import_module(
-                f"usad_workbench.{name}"
-                if name.startswith(("core", "indexes", "training"))
-                else name
-            )
-        except ModuleNotFoundError:
-            continue  # moved; the command imports it
+        import_module(name)
 
 
 def _command(order: dict[str, Any], out: int, said: int) -> None:

@@ -8,10 +8,9 @@ changed.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr
@@ -20,7 +19,14 @@ from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.bias.error_consistency import error_consistency
 from usad_workbench.core.diagnosis import lineage
 from usad_workbench.core.diagnosis.data import DiagnosisData
-from usad_workbench.core.diagnosis.panel import InfluentialClips, Panel, cell_name, most_influential
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelRow,
+    cell_name,
+    most_influential,
+    q_values,
+)
 from usad_workbench.core.diagnosis.panels.routing import ANY_DOMAIN
 from usad_workbench.core.diagnosis.predictions import (
     NOT_STORED,
@@ -28,6 +34,7 @@ from usad_workbench.core.diagnosis.predictions import (
     both_wrong,
     predict_task,
 )
+from usad_workbench.core.diagnosis.sentences import describe_relation
 from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
 from usad_workbench.core.diagnosis.verdicts import Estimate, StageChange
 from usad_workbench.core.errors import DegenerateError, ShapeError
@@ -40,8 +47,9 @@ from usad_workbench.core.evaluation.tasks import (
 )
 from usad_workbench.core.parallel import as_finished
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
+from usad_workbench.core.similarity import Measure, layer_similarity
 from usad_workbench.core.similarity.resampling import jackknife_limits
+from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "comparison"
 QUESTION = "In what do two students differ, and do they make the same mistakes?"
@@ -49,38 +57,47 @@ TASK, KAPPA = "task", "error consistency"
 """Quantities beside the measures of similarity and the mean of a domain's tasks."""
 KINDS = {TASK: "task", MEAN_OF_TASKS: "task", KAPPA: "errors"}
 """Kind of a row by its quantity; all others are similarities."""
-COLUMNS = {
-    "kind": "VARCHAR",
-    "relation": "VARCHAR",
-    "quantity": "VARCHAR",
-    "name": "VARCHAR",
-    "domain": "VARCHAR",
-    "layer": "INTEGER",
-    "other": "VARCHAR",
-    "value": "DOUBLE",
-    "other_value": "DOUBLE",
-    "difference": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "p_value": "DOUBLE",
-    "q_value": "DOUBLE",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "protocol": "VARCHAR",
-    "reason": "VARCHAR",
-}
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonRow(PanelRow):
+    """One quantity of two students, first minus second, on the same clips."""
+
+    kind: str
+    """similarity, task or errors."""
+    relation: str = ""
+    """What the first student is to the second."""
+    quantity: str
+    name: str
+    """The encoder of a similarity, or the task."""
+    domain: str
+    layer: int | None = None
+    other: str
+    """The second student."""
+    value: float = math.nan
+    other_value: float = math.nan
+    difference: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    p_value: float = math.nan
+    q_value: float = math.nan
+    n_clips: int = 0
+    n_clusters: int = 0
+    protocol: str | None = None
+    reason: str = ""
+
+
 Pair = tuple[Predictions, Predictions]
 """What both students said of one task, the first student first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class Contribution:
     """What one domain or task adds to the panel."""
 
-    rows: Sequence[Row]
+    rows: Sequence[ComparisonRow]
     pair: Pair | None = None
-    drivers: Sequence[InfluentialClips] = ()
+    clips: Sequence[InfluentialClips] = ()
     warnings: Sequence[str] = ()
 
 
@@ -108,34 +125,33 @@ def compare_students(
         )
     jobs: list[tuple[str | Task]] = [(domain,) for domain in data.domains]
     jobs += [(task,) for task in data.tasks()]
-    found: dict[int, Part] = {}
-    with closing(as_finished(_part, jobs, n_processes, (data, other))) as results:
-        for place, part in results:
-            found[place] = part
-            progress(len(found), len(jobs), NAME)
-    parts = [found[place] for place in range(len(jobs))]
+    compared: dict[int, Contribution] = {}
+    with closing(as_finished(_contribution, jobs, n_processes, (data, other))) as results:
+        for index, contribution in results:
+            compared[index] = contribution
+            progress(len(compared), len(jobs), NAME)
+    parts = [compared[index] for index in range(len(jobs))]
     relation = lineage.relation(data.workspace, data.student, other)
     rows = [row for part in parts for row in part.rows]
     rows += _means([part.pair for part in parts if part.pair], other)
-    for quantity in {row["quantity"] for row in rows}:
-        mine = [row for row in rows if row["quantity"] == quantity]
-        q = benjamini_hochberg(np.array([row["p_value"] for row in mine]))
-        for row, value in zip(mine, q.tolist(), strict=True):
-            row |= {"q_value": value, "relation": relation}
-    sentence = lineage.SENTENCES[relation].format(student=data.student, other=other)
+    q: dict[str, Iterator[float]] = {
+        quantity: iter(q_values(row.p_value for row in rows if row.quantity == quantity))
+        for quantity in {row.quantity for row in rows}
+    }
+    sentence = describe_relation(relation, data.student, other)
     return Panel(
         name=NAME,
-        columns=COLUMNS,
-        rows=rows,
-        drivers=[one for part in parts for one in part.drivers],
+        row_type=ComparisonRow,
+        rows=[replace(row, q_value=next(q[row.quantity]), relation=relation) for row in rows],
+        influential=[clips for part in parts for clips in part.clips],
         warnings=list(dict.fromkeys([sentence, *(w for part in parts for w in part.warnings)])),
     )
 
 
-def _part(data: DiagnosisData, other: str, about: str | Task) -> Part:
+def _contribution(data: DiagnosisData, other: str, about: str | Task) -> Contribution:
     """A domain's similarities, or one task."""
     if isinstance(about, str):
-        return Part(rows=_similarities(data, other, about))
+        return Contribution(rows=_similarities(data, other, about))
     return _task(data, other, about)
 
 
@@ -144,53 +160,81 @@ def _without_vectors(data: DiagnosisData, other: str) -> list[str]:
     return sorted(set(data.clips.clip_id) - set(stored.clip_ids.tolist()))
 
 
-def _similarities(data: DiagnosisData, other: str, domain: str) -> list[Row]:
+def _similarities(data: DiagnosisData, other: str, domain: str) -> list[ComparisonRow]:
     """Both students against every teacher and control, at each of the few layers."""
-    places = data.rows(domain)
-    clusters = data.clusters(places)
-    found = []
+    clip_rows = data.rows(domain)
+    rows = []
     for layer in data.student_layers:
-        mine = data.vectors(data.student, layer, places)
-        theirs = data.vectors(other, data.matching_layer(other, layer), places)
+        pair = (
+            data.vectors(data.student, layer, clip_rows),
+            data.vectors(other, data.matching_layer(other, layer), clip_rows),
+        )
         for name in [*data.teachers, *data.controls]:
             if name == other:  # a control can be the second student: it is like itself
                 continue
-            target = data.vectors(name, data.matching_layer(name, layer), places)
+            target = data.vectors(name, data.matching_layer(name, layer), clip_rows)
             for measure in MEASURES:
-                try:
-                    matrices = [
-                        layer_similarity(
-                            [x],
-                            [target],
-                            clusters,
-                            measure=measure,
-                            k=data.config.k,
-                            n_permutations=0,
-                            seed=data.config.seed,
-                            max_clips=data.config.max_clips,
-                        )
-                        for x in (mine, theirs)
-                    ]
-                except (ShapeError, DegenerateError) as error:
-                    row = _row(measure, name, domain, layer, other, math.nan, math.nan)
-                    found.append(row | {"reason": str(error)})
-                    continue
-                a, b = matrices
-                values = float(a.values[0, 0]), float(b.values[0, 0])
-                row = _row(measure, name, domain, layer, other, *values)
-                row |= {"n_clips": a.n_clips, "n_clusters": a.n_clusters, "reason": a.reason}
-                if a.jackknife_values is not None and b.jackknife_values is not None:
-                    left_out = (a.jackknife_values - b.jackknife_values)[:, 0, 0]
-                    row |= jackknife_test(values[0] - values[1], left_out)
-                found.append(row)
-    return found
+                row = _row(measure, name, domain, other, layer)
+                rows.append(_with_similarities(row, data, pair, target, measure))
+    return rows
 
 
-def jackknife_test(difference: float, left_out: Matrix) -> Row:
+def _with_similarities(
+    row: ComparisonRow,
+    data: DiagnosisData,
+    pair: tuple[ClipVectors, ClipVectors],
+    target: ClipVectors,
+    measure: Measure,
+) -> ComparisonRow:
+    """Adds the similarity of both students to one encoder, and their paired difference."""
+    config = data.config
+    clusters = data.clusters(data.rows(row.domain))
+    try:
+        a, b = (
+            layer_similarity(
+                [x],
+                [target],
+                clusters,
+                measure=measure,
+                k=config.k,
+                n_permutations=0,
+                seed=config.seed,
+                max_clips=config.max_clips,
+            )
+            for x in pair
+        )
+    except (ShapeError, DegenerateError) as error:
+        return replace(row, reason=str(error))
+    value, other_value = float(a.values[0, 0]), float(b.values[0, 0])
+    row = replace(
+        row,
+        value=value,
+        other_value=other_value,
+        difference=value - other_value,
+        n_clips=a.n_clips,
+        n_clusters=a.n_clusters,
+        reason=a.reason,
+    )
+    if a.jackknife_values is None or b.jackknife_values is None:
+        return row
+    left_out = (a.jackknife_values - b.jackknife_values)[:, 0, 0]
+    test = jackknife_test(row.difference, left_out)
+    return replace(row, ci_low=test.ci_low, ci_high=test.ci_high, p_value=test.p_value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JackknifeTest:
+    """Limits and two-sided p of a difference."""
+
+    ci_low: float
+    ci_high: float
+    p_value: float
+
+
+def jackknife_test(difference: float, left_out: Matrix) -> JackknifeTest:
     """Limits and two-sided p of a difference from its leave-one-group-out values.
 
-    >>> found = jackknife_test(0.0, np.array([-0.1, 0.0, 0.1]))
-    >>> found["p_value"]
+    >>> jackknife_test(0.0, np.array([-0.1, 0.0, 0.1])).p_value
     1.0
     """
     low, high = jackknife_limits(np.asarray(difference), left_out, largest=1.0)
@@ -200,44 +244,45 @@ def jackknife_test(difference: float, left_out: Matrix) -> Row:
         p_value = 1.0 if difference == 0.0 else math.nan
     else:
         p_value = float(2 * stdtr(n - 1, -abs(difference) / error))
-    return {"ci_low": float(low), "ci_high": float(high), "p_value": p_value}
+    return JackknifeTest(ci_low=float(low), ci_high=float(high), p_value=p_value)
 
 
-def _task(data: DiagnosisData, other: str, task: Task) -> Part:
+def _task(data: DiagnosisData, other: str, task: Task) -> Contribution:
     """One task read from both on the same folds, and how far both make the same mistakes."""
     domain = task.domain or ANY_DOMAIN
-    nothing = [
-        _row(quantity, task.name, domain, None, other, math.nan, math.nan)
-        for quantity in (TASK, KAPPA)
-    ]
+    kappa = _row(KAPPA, task.name, domain, other)
     try:
-        found = predict_task(data, task, [data.student, other])
+        predictions = predict_task(data, task, [data.student, other])
     except (ShapeError, DegenerateError) as error:
-        return Part(rows=[row | {"reason": str(error)} for row in nothing])
-    mine, theirs = found[data.student], found[other]
-    row = _task_row(TASK, task.name, [(mine, theirs)], other)
-    return Part(
-        rows=[row, _kappa_row(nothing[1], mine, theirs, data.config.seed)],
-        pair=(mine, theirs),
-        drivers=[
+        nothing = (_row(TASK, task.name, domain, other), kappa)
+        return Contribution(rows=[replace(row, reason=str(error)) for row in nothing])
+    pair = predictions[data.student], predictions[other]
+    first, second = pair
+    return Contribution(
+        rows=[
+            _task_row(TASK, task.name, [pair], other),
+            _with_kappa(kappa, first, second, data.config.seed),
+        ],
+        pair=pair,
+        clips=[
             most_influential(
                 cell_name(quantity=TASK, name=task.name),
                 task.clip_ids,
-                mine.right.mean(axis=0) - theirs.right.mean(axis=0),
+                first.right.mean(axis=0) - second.right.mean(axis=0),
                 "error",
             ),
             most_influential(
                 cell_name(quantity=KAPPA, name=task.name),
                 task.clip_ids,
-                both_wrong(mine, theirs),
+                both_wrong(first, second),
                 "error",
             ),
         ],
-        warnings=[] if are_stored(found) else [NOT_STORED],
+        warnings=[] if are_stored(predictions) else [NOT_STORED],
     )
 
 
-def _means(pairs: Sequence[Pair], other: str) -> list[Row]:
+def _means(pairs: Sequence[Pair], other: str) -> list[ComparisonRow]:
     """Of each domain that has tasks: the mean over them, clusters drawn once for all.
 
     Tasks with too few clusters to resample would leave the mean without an interval: it is
@@ -247,45 +292,53 @@ def _means(pairs: Sequence[Pair], other: str) -> list[Row]:
     for pair in pairs:
         by_domain.setdefault(pair[0].task.domain or ANY_DOMAIN, []).append(pair)
     rows = []
-    for mine in by_domain.values():
-        with_interval = [pair for pair in mine if pair[0].task.has_interval]
-        is_part = 0 < len(with_interval) < len(mine)
-        name, taken = (MEAN_WITH_INTERVAL, with_interval) if is_part else (MEAN_OF_TASKS, mine)
+    for of_domain in by_domain.values():
+        with_interval = [pair for pair in of_domain if pair[0].task.has_interval]
+        is_subset = 0 < len(with_interval) < len(of_domain)
+        name, taken = (
+            (MEAN_WITH_INTERVAL, with_interval) if is_subset else (MEAN_OF_TASKS, of_domain)
+        )
         rows.append(_task_row(MEAN_OF_TASKS, name, taken, other))
     return rows
 
 
-def _task_row(quantity: str, name: str, pairs: Sequence[Pair], other: str) -> Row:
+def _task_row(quantity: str, name: str, pairs: Sequence[Pair], other: str) -> ComparisonRow:
     """One task of a domain, or the mean of several with the same weight for each."""
-    values = [
+    value, other_value = (
         mean_difference([(pair[side].task, pair[side].labels, None) for pair in pairs]).value
         for side in (0, 1)
-    ]
-    found = mean_difference([(a.task, a.labels, b.labels) for a, b in pairs])
-    domain = pairs[0][0].task.domain or ANY_DOMAIN
-    return _row(quantity, name, domain, None, other, *values) | {
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "n_clips": len({clip_id for a, _ in pairs for clip_id in a.task.clip_ids}),
-        "n_clusters": found.n_clusters,
-        "reason": found.reason,
-        "protocol": " and ".join(sorted({a.protocol for a, _ in pairs})),
-        "p_value": _normal_p(found.value, found.ci_low, found.ci_high),
-    }
+    )
+    paired = mean_difference([(a.task, a.labels, b.labels) for a, b in pairs])
+    return replace(
+        _row(quantity, name, pairs[0][0].task.domain or ANY_DOMAIN, other),
+        value=value,
+        other_value=other_value,
+        difference=value - other_value,
+        ci_low=paired.ci_low,
+        ci_high=paired.ci_high,
+        n_clips=len({clip_id for a, _ in pairs for clip_id in a.task.clip_ids}),
+        n_clusters=paired.n_clusters,
+        reason=paired.reason,
+        protocol=" and ".join(sorted({a.protocol for a, _ in pairs})),
+        p_value=_normal_p(paired.value, paired.ci_low, paired.ci_high),
+    )
 
 
-def _kappa_row(row: Row, mine: Predictions, theirs: Predictions, seed: int) -> Row:
-    """Error consistency of the two: one value of both, no difference."""
-    one = error_consistency(mine.right, theirs.right, mine.task.units, seed=seed)
-    return row | {
-        "value": one.kappa,
-        "ci_low": one.ci_low,
-        "ci_high": one.ci_high,
-        "n_clips": one.n_clips,
-        "n_clusters": one.n_clusters,
-        "reason": one.reason,
-        "protocol": mine.protocol,
-    }
+def _with_kappa(
+    row: ComparisonRow, first: Predictions, second: Predictions, seed: int
+) -> ComparisonRow:
+    """Adds the error consistency of the two: one value of both, no difference."""
+    consistency = error_consistency(first.right, second.right, first.task.units, seed=seed)
+    return replace(
+        row,
+        value=consistency.kappa,
+        ci_low=consistency.ci_low,
+        ci_high=consistency.ci_high,
+        n_clips=consistency.n_clips,
+        n_clusters=consistency.n_clusters,
+        reason=consistency.reason,
+        protocol=first.protocol,
+    )
 
 
 def _normal_p(value: float, low: float, high: float) -> float:
@@ -307,37 +360,19 @@ def _normal_p(value: float, low: float, high: float) -> float:
 
 
 def _row(
-    quantity: str,
-    name: str,
-    domain: str,
-    layer: int | None,
-    other: str,
-    value: float,
-    other_value: float,
-) -> Row:
-    return {
-        "kind": KINDS.get(quantity, "similarity"),
-        "relation": "",
-        "protocol": None,
-        "quantity": quantity,
-        "name": name,
-        "domain": domain,
-        "layer": layer,
-        "other": other,
-        "value": value,
-        "other_value": other_value,
-        "difference": value - other_value,
-        "ci_low": math.nan,
-        "ci_high": math.nan,
-        "p_value": math.nan,
-        "q_value": math.nan,
-        "n_clips": 0,
-        "n_clusters": 0,
-        "reason": "",
-    }
+    quantity: str, name: str, domain: str, other: str, layer: int | None = None
+) -> ComparisonRow:
+    return ComparisonRow(
+        kind=KINDS.get(quantity, "similarity"),
+        quantity=quantity,
+        name=name,
+        domain=domain,
+        layer=layer,
+        other=other,
+    )
 
 
-def changed_by_stage_2(rows: Sequence[Mapping[str, Any]]) -> dict[str, StageChange] | None:
+def changed_by_stage_2(rows: Sequence[ComparisonRow]) -> dict[str, StageChange] | None:
     """The mean of each domain's tasks in the second stage minus that in the first.
 
     Args:
@@ -349,14 +384,14 @@ def changed_by_stage_2(rows: Sequence[Mapping[str, Any]]) -> dict[str, StageChan
     means = [
         row
         for row in rows
-        if row["quantity"] == MEAN_OF_TASKS and row["relation"] in ("second stage", "first stage")
+        if row.quantity == MEAN_OF_TASKS and row.relation in ("second stage", "first stage")
     ]
-    return {str(row["domain"]): _stage_change(row) for row in means} or None
+    return {row.domain: _stage_change(row) for row in means} or None
 
 
-def _stage_change(row: Mapping[str, Any]) -> StageChange:
-    value, low, high = (float(row[name]) for name in ("difference", "ci_low", "ci_high"))
-    if row["relation"] == "first stage":
+def _stage_change(row: ComparisonRow) -> StageChange:
+    value, low, high = row.difference, row.ci_low, row.ci_high
+    if row.relation == "first stage":
         value, low, high = -value, -high, -low
-    estimate = Estimate(value=value, ci_low=low, ci_high=high, n_clips=int(row["n_clips"]))
-    return StageChange(estimate=estimate, q_value=float(row["q_value"]))
+    estimate = Estimate(value=value, ci_low=low, ci_high=high, n_clips=row.n_clips)
+    return StageChange(estimate=estimate, q_value=row.q_value)

@@ -21,6 +21,8 @@ from usad_workbench.core.similarity.excess import ControlSlot
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 USERS_WORD = "--controls, the user's word"
+SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
+"""The slots that controls may take, in the order of the rows."""
 MATCHED_ACCURACY = 0.05
 """Encoders whose accuracies differ by more do not match."""
 
@@ -85,7 +87,7 @@ def no_peers(data: DiagnosisData) -> dict[str, str]:
     return found
 
 
-def no_peer_words(data: DiagnosisData) -> str:
+def describe_no_peers(data: DiagnosisData) -> str:
     """The controls that are known to be no peers, each with its differences; empty for none."""
     others = no_peers(data)
     if not others:

@@ -5,18 +5,22 @@ domain's number is the mean of its tasks.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from usad_workbench.core.diagnosis.comparison import NAME as COMPARISON
-from usad_workbench.core.diagnosis.comparison import changed_by_stage_2
+from usad_workbench.core.diagnosis.comparison import ComparisonRow, changed_by_stage_2
 from usad_workbench.core.diagnosis.inheritance_verdict import inherited
-from usad_workbench.core.diagnosis.llm_results import NAME as LLM
+from usad_workbench.core.diagnosis.llm_results import LlmRow
+from usad_workbench.core.diagnosis.panels.errors import ErrorsRow
+from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
+from usad_workbench.core.diagnosis.panels.routing import RoutingRow
+from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdicts import (
     AgainstRouter,
     Estimate,
+    StageChange,
     Verdict,
     falsified,
     general_or_mixture,
@@ -25,7 +29,6 @@ from usad_workbench.core.diagnosis.verdicts import (
 from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER
 from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
 
-Rows = Sequence[Mapping[str, Any]]
 NORMAL_95 = 1.959964
 """Two-sided 95% quantile of the normal, to add variances of independent domains."""
 
@@ -33,21 +36,22 @@ NORMAL_95 = 1.959964
 def decide(diagnosis: Diagnosis, rules: Rules) -> list[Verdict]:
     """The verdicts on the questions for which panels were computed."""
     verdicts = []
-    inheritance = _rows(diagnosis, "inheritance")
+    inheritance = diagnosis.rows_of(InheritanceRow)
     if inheritance:
         verdicts.append(inherited(inheritance, rules))
-    routing = _one_protocol(_rows(diagnosis, "routing"))
-    means = [row for row in routing if row["task"] == MEAN_OF_TASKS and row["domain"]]
+    routing = _of_preferred_protocol(diagnosis.rows_of(RoutingRow))
+    means = [row for row in routing if row.task == MEAN_OF_TASKS and row.domain]
+    stages = changed_by_stage_2(diagnosis.rows_of(ComparisonRow))
     if means:
         verdicts.append(_general_or_mixture(diagnosis, means, rules))
         verdicts.append(_universal_or_routing(means, rules))
-    if means or changed_by_stage_2(_rows(diagnosis, COMPARISON)):
-        verdicts.append(_falsified(diagnosis, means, rules))
+    if means or stages:
+        verdicts.append(_falsified(diagnosis, means, stages, rules))
     return verdicts
 
 
-def _general_or_mixture(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verdict:
-    mixture = {str(r["domain"]): _student_minus(r) for r in means if r["system"] == MIXTURE}
+def _general_or_mixture(diagnosis: Diagnosis, means: Sequence[RoutingRow], rules: Rules) -> Verdict:
+    mixture = {row.domain: _student_minus(row) for row in means if row.system == MIXTURE}
     return general_or_mixture(
         explained=_explained(diagnosis),
         gains={d: e for d, e in mixture.items() if d in diagnosis.unseen_domains},
@@ -57,46 +61,51 @@ def _general_or_mixture(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verd
     )
 
 
-def _universal_or_routing(means: Rows, rules: Rules) -> Verdict:
-    own = {str(r["domain"]): _number(r["n_params"]) for r in means if r["role"] == "student"}
-    learned = {str(r["domain"]): r for r in means if r["system"] == LEARNED_ROUTER}
-    domains = {}
-    for row in means:
-        if row["system"] == ORACLE_ROUTER:
-            domain, size = str(row["domain"]), _number(row["n_params"])
-            domains[domain] = AgainstRouter(
-                lead=_student_minus(row),
-                cost_ratio=own[domain] / size if size > 0 else math.nan,
-                break_even=_number(row["break_even"]),
-                router_accuracy=_router_accuracy(learned.get(domain)),
-            )
+def _universal_or_routing(means: Sequence[RoutingRow], rules: Rules) -> Verdict:
+    own = {row.domain: row.n_params for row in means if row.role == "student"}
+    learned = {row.domain: row for row in means if row.system == LEARNED_ROUTER}
+    domains = {
+        row.domain: AgainstRouter(
+            lead=_student_minus(row),
+            cost_ratio=own[row.domain] / row.n_params if row.n_params > 0 else math.nan,
+            break_even=row.break_even,
+            router_accuracy=_router_accuracy(learned.get(row.domain)),
+        )
+        for row in means
+        if row.system == ORACLE_ROUTER
+    }
     return universal_or_routing(domains, rules)
 
 
-def _router_accuracy(learned: Mapping[str, Any] | None) -> Estimate | None:
+def _router_accuracy(learned: RoutingRow | None) -> Estimate | None:
     """None where the domain has no learned router, or no route in it is right."""
-    if learned is None or not math.isfinite(_number(learned["router_accuracy"])):
+    if learned is None or not math.isfinite(learned.router_accuracy):
         return None
     return Estimate(
-        value=_number(learned["router_accuracy"]),
-        ci_low=_number(learned["router_ci_low"]),
-        ci_high=_number(learned["router_ci_high"]),
-        n_clips=int(learned["n_clips"]),
+        value=learned.router_accuracy,
+        ci_low=learned.router_ci_low,
+        ci_high=learned.router_ci_high,
+        n_clips=learned.n_clips,
     )
 
 
-def _falsified(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verdict:
-    single = [row for row in means if row["role"] in ("teacher", "control")]
-    best: dict[str, Mapping[str, Any]] = {}
+def _falsified(
+    diagnosis: Diagnosis,
+    means: Sequence[RoutingRow],
+    stages: Mapping[str, StageChange] | None,
+    rules: Rules,
+) -> Verdict:
+    single = [row for row in means if row.role in ("teacher", "control")]
+    best: dict[str, RoutingRow] = {}
     for row in single:
-        domain = str(row["domain"])
-        is_unseen = domain in diagnosis.unseen_domains and row["role"] == "teacher"
-        if is_unseen and row["value"] > best.get(domain, {"value": -math.inf})["value"]:
-            best[domain] = row
+        is_unseen = row.domain in diagnosis.unseen_domains and row.role == "teacher"
+        beaten = best[row.domain].value if row.domain in best else -math.inf
+        if is_unseen and row.value > beaten:
+            best[row.domain] = row
     others: dict[str, dict[str, Estimate]] = {}
     for row in single:
         difference = _student_minus(row)
-        others.setdefault(str(row["system"]), {})[str(row["domain"])] = Estimate(
+        others.setdefault(row.system, {})[row.domain] = Estimate(
             value=-difference.value,
             ci_low=-difference.ci_high,
             ci_high=-difference.ci_low,
@@ -104,8 +113,8 @@ def _falsified(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verdict:
         )
     return falsified(
         unseen={domain: _student_minus(row) for domain, row in best.items()},
-        stage_2=changed_by_stage_2(_rows(diagnosis, COMPARISON)),
-        llm=_llm_words(_rows(diagnosis, LLM)),
+        stage_2=stages,
+        llm=_describe_llm(diagnosis.rows_of(LlmRow)),
         supervised=others,
         rules=rules,
     )
@@ -113,45 +122,43 @@ def _falsified(diagnosis: Diagnosis, means: Rows, rules: Rules) -> Verdict:
 
 def _explained(diagnosis: Diagnosis) -> dict[str, Estimate]:
     """The corrected total of the student's last layer, per taught domain."""
-    rows = _rows(diagnosis, "variance")
-    last = max((int(row["layer"]) for row in rows), default=0)
+    rows = diagnosis.rows_of(VarianceRow)
+    last = max((row.layer for row in rows), default=0)
     return {
-        str(row["domain"]): Estimate(
-            value=_number(row.get("corrected_total")),
-            ci_low=math.nan,
-            ci_high=math.nan,
-            n_clips=int(row["n_clips"]),
+        row.domain: Estimate(
+            value=row.corrected_total, ci_low=math.nan, ci_high=math.nan, n_clips=row.n_clips
         )
         for row in rows
-        if int(row["layer"]) == last and row["domain"] not in diagnosis.unseen_domains
+        if row.layer == last and row.domain not in diagnosis.unseen_domains
     }
 
 
 def _error_excess(diagnosis: Diagnosis) -> dict[str, Estimate]:
     """The tested excess with the smallest q in each domain; domains without a test are left out."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for row in _one_protocol(_rows(diagnosis, "errors")):
-        q, domain = _number(row["q_value"]), str(row["domain"])
-        if math.isfinite(q) and q < found.get(domain, {"q_value": math.inf})["q_value"]:
-            found[domain] = row
+    smallest: dict[str, ErrorsRow] = {}
+    for row in _of_preferred_protocol(diagnosis.rows_of(ErrorsRow)):
+        domain = str(row.domain)
+        least = smallest[domain].q_value if domain in smallest else math.inf
+        if math.isfinite(row.q_value) and row.q_value < least:
+            smallest[domain] = row
     return {
         domain: Estimate(
-            value=_number(row["excess"]),
-            ci_low=_number(row["excess_ci_low"]),
-            ci_high=_number(row["excess_ci_high"]),
-            n_clips=int(row["n_clips"]),
+            value=row.excess,
+            ci_low=row.excess_ci_low,
+            ci_high=row.excess_ci_high,
+            n_clips=row.n_clips or 0,
         )
-        for domain, row in found.items()
+        for domain, row in smallest.items()
     }
 
 
-def _specificity(diagnosis: Diagnosis, means: Rows) -> Estimate | None:
+def _specificity(diagnosis: Diagnosis, means: Sequence[RoutingRow]) -> Estimate | None:
     """The lead over the best teacher on taught domains minus that on unseen ones."""
     leads: dict[bool, list[Estimate]] = {True: [], False: []}
     for domain in diagnosis.domains:
-        teachers = [r for r in means if r["domain"] == domain and r["role"] == "teacher"]
+        teachers = [row for row in means if row.domain == domain and row.role == "teacher"]
         if teachers:
-            best = max(teachers, key=lambda row: float(row["value"]))
+            best = max(teachers, key=lambda row: row.value)
             leads[domain in diagnosis.unseen_domains].append(_student_minus(best))
     taught, unseen = leads[False], leads[True]
     if not taught or not unseen:
@@ -173,39 +180,33 @@ def _variance(estimates: Sequence[Estimate]) -> float:
     return sum(error**2 for error in errors) / len(errors) ** 2
 
 
-def _llm_words(rows: Rows) -> dict[str, str]:
+def _describe_llm(rows: Sequence[LlmRow]) -> dict[str, str]:
     """By benchmark and encoder: the student minus it, mean over the tasks that both have."""
     differences: dict[str, list[float]] = {}
     for row in rows:
-        if row["other"]:
-            name = f"{row['benchmark']}, student minus {row['other']}"
-            differences.setdefault(name, []).append(_number(row["student_minus"]))
+        if row.other:
+            name = f"{row.benchmark}, student minus {row.other}"
+            differences.setdefault(name, []).append(row.student_minus)
     return {
         name: f"{sum(values) / len(values):+.3f}, no interval, n = {len(values)} tasks"
         for name, values in differences.items()
     }
 
 
-def _student_minus(row: Mapping[str, Any]) -> Estimate:
+def _student_minus(row: RoutingRow) -> Estimate:
     return Estimate(
-        value=_number(row["student_minus"]),
-        ci_low=_number(row["student_minus_ci_low"]),
-        ci_high=_number(row["student_minus_ci_high"]),
-        n_clips=int(row["n_clips"]),
+        value=row.student_minus,
+        ci_low=row.student_minus_ci_low,
+        ci_high=row.student_minus_ci_high,
+        n_clips=row.n_clips,
     )
 
 
-def _one_protocol(rows: Rows) -> Rows:
-    protocols = {str(row["protocol"]) for row in rows}
+ProbedRow = TypeVar("ProbedRow", RoutingRow, ErrorsRow)
+
+
+def _of_preferred_protocol(rows: Sequence[ProbedRow]) -> list[ProbedRow]:
+    """The rows of the linear probe where it was evaluated, else of the first other protocol."""
+    protocols = {str(row.protocol) for row in rows}
     chosen = "linear" if "linear" in protocols else min(protocols, default="")
-    return [row for row in rows if row["protocol"] == chosen]
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _rows(diagnosis: Diagnosis, panel: str) -> Rows:
-    found = diagnosis.panels.get(panel)
-    rows: Iterable[Mapping[str, Any]] = found.rows if found else ()
-    return list(rows)
+    return [row for row in rows if row.protocol == chosen]

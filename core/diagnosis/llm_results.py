@@ -7,12 +7,13 @@ stands beside its first stage or its teachers.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
-from usad_workbench.core.diagnosis.panel import Panel
+from usad_workbench.core.diagnosis.panel import Panel, PanelRow
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.diagnosis_tables import (
     LLM_KEYS,
@@ -23,17 +24,22 @@ from usad_workbench.core.storage.table_file import read_table, require_columns
 from usad_workbench.core.storage.workspace import Workspace
 
 NAME = "llm"
-COLUMNS = {
-    "benchmark": "VARCHAR",
-    "task": "VARCHAR",
-    "metric": "VARCHAR",
-    "value": "DOUBLE",
-    "other": "VARCHAR",
-    "other_value": "DOUBLE",
-    "student_minus": "DOUBLE",
-    "reason": "VARCHAR",
-}
 NO_INTERVAL = "imported without clips: no interval"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LlmRow(PanelRow):
+    """The student on one task of an LLM benchmark, beside one other encoder."""
+
+    benchmark: str
+    task: str
+    metric: str
+    value: float
+    other: str | None
+    """None where the student stands alone."""
+    other_value: float
+    student_minus: float
+    reason: str
 
 
 def import_llm_results(workspace: Workspace, path: str | Path) -> int:
@@ -83,16 +89,16 @@ def llm_panel(data: DiagnosisData) -> Panel | None:
     others = stored[stored.encoder != data.student]
     pairs = mine.merge(others, on=["benchmark", "task", "metric"], how="left")
     rows = [
-        {
-            "benchmark": row.benchmark,
-            "task": row.task,
-            "metric": row.metric,
-            "value": float(row.value_x),
-            "other": row.encoder_y if isinstance(row.encoder_y, str) else None,
-            "other_value": float(row.value_y),
-            "student_minus": float(row.value_x - row.value_y),
-            "reason": NO_INTERVAL,
-        }
+        LlmRow(
+            benchmark=row.benchmark,
+            task=row.task,
+            metric=row.metric,
+            value=float(row.value_x),
+            other=row.encoder_y if isinstance(row.encoder_y, str) else None,
+            other_value=float(row.value_y),
+            student_minus=float(row.value_x - row.value_y),
+            reason=NO_INTERVAL,
+        )
         for row in pairs.itertuples()
     ]
-    return Panel(name=NAME, columns=COLUMNS, rows=rows) if rows else None
+    return Panel(name=NAME, row_type=LlmRow, rows=rows) if rows else None

@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from usad_workbench.core.diagnosis.sentences import describe_nearest
 from usad_workbench.core.similarity import (
     EncoderRole,
     LayerMatrix,
@@ -13,12 +16,38 @@ from usad_workbench.core.similarity import (
 )
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.rows import read_rows, write_rows
-from usad_workbench.core.storage.similarity_tables import set_q_values
 from usad_workbench.core.storage.workspace import Workspace
 
 MatrixKey = tuple[str, str, str, str]
 """student, encoder, domain, measure"""
 TABLE = "nearest_teachers"
+SIMILARITIES = "teacher_similarity"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherSimilarityRow:
+    """A row of ``teacher_similarity``: a student layer beside a layer of another encoder."""
+
+    student: str
+    student_layer: int
+    teacher: str
+    """The other encoder, whatever it is to the student."""
+    teacher_layer: int
+    domain: str
+    measure: str
+    value: float
+    ci_low: float
+    ci_high: float
+    null_kind: str | None
+    null_q95: float
+    """The similarity that 95% of the permutations stay below."""
+    p_value: float
+    q_value: float = math.nan
+    n_clips: int
+    n_clusters: int
+    reason: str
+    fingerprint: str
+    """Of what the value was computed from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +112,21 @@ class LazyMatrices(Mapping[MatrixKey, LayerMatrix]):
 
 def correct_p_values(workspace: Workspace, student: str) -> None:
     """Writes q-values: Benjamini-Hochberg over the panel, measure by measure."""
-    set_q_values(workspace, student, benjamini_hochberg)
+    key = {"student": student}
+    rows = read_rows(workspace, TeacherSimilarityRow, SIMILARITIES, key=key)
+    with workspace.database.write() as connection:
+        write_rows(connection, SIMILARITIES, TeacherSimilarityRow, with_q_values(rows), key=key)
+
+
+def with_q_values(rows: Sequence[TeacherSimilarityRow]) -> list[TeacherSimilarityRow]:
+    """The rows with q-values over all of them, measure by measure, in their order."""
+    corrected = list(rows)
+    for measure in dict.fromkeys(row.measure for row in rows):
+        indices = [i for i, row in enumerate(rows) if row.measure == measure]
+        q = benjamini_hochberg(np.array([rows[i].p_value for i in indices], dtype=np.float64))
+        for i, q_value in zip(indices, q.tolist(), strict=True):
+            corrected[i] = replace(rows[i], q_value=q_value)
+    return corrected
 
 
 def store_nearest_teachers(
@@ -133,7 +176,7 @@ def _nearest_row(nearest: NearestTeacher) -> NearestTeacherRow:
         difference_ci_high=difference.ci_high if difference else math.nan,
         n_clips=teacher.n_clips if teacher else None,
         n_clusters=teacher.n_clusters if teacher else None,
-        statement=nearest.sentence,
+        statement=describe_nearest(nearest),
     )
 
 

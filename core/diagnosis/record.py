@@ -1,73 +1,100 @@
 """A diagnosis as it is kept: tables of ``workspace.duckdb``, and the document of ``--json``.
 
-A table ``diagnosis_<panel>`` for each panel, ``diagnosis_drivers`` for the clips behind
-cells, ``diagnosis_verdicts`` and ``diagnosis_runs``. Rows belong to a student and a selection; the
-same diagnosis again replaces them, all in one transaction.
+A table ``diagnosis_<panel>`` for each panel, whose row's dataclass declares it;
+``diagnosis_drivers`` for the clips behind cells, ``diagnosis_verdicts`` and ``diagnosis_runs``.
+Rows belong to a student and a selection; the same diagnosis again replaces them, all in one
+transaction.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 
-import duckdb
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.diagnosis.suite import Diagnosis
+from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.storage.contents import table_names
+from usad_workbench.core.storage.rows import write_rows
 from usad_workbench.core.storage.schema import quote
 from usad_workbench.core.storage.workspace import Workspace
 
 PREFIX = "diagnosis_"
-KEY = {"student": "VARCHAR", "selection": "VARCHAR"}
-DRIVERS = {
-    "panel": "VARCHAR",
-    "cell": "VARCHAR",
-    "clip_id": "VARCHAR",
-    "influence": "DOUBLE",
-    "kind": "VARCHAR",
-}
-VERDICTS = {"question": "VARCHAR", "verdict": "VARCHAR", "rule": "VARCHAR", "evidence": "VARCHAR"}
-RUNS = {"document": "VARCHAR"}
-_ARROW = {
-    "VARCHAR": pa.string(),
-    "DOUBLE": pa.float64(),
-    "INTEGER": pa.int32(),
-    "BIGINT": pa.int64(),
-    "BOOLEAN": pa.bool_(),
-}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InfluentialClipRow:
+    """A row of ``diagnosis_drivers``: a clip that moves one cell of a panel."""
+
+    panel: str
+    cell: str
+    clip_id: str
+    influence: float
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerdictRow:
+    """A row of ``diagnosis_verdicts``; the evidence is JSON."""
+
+    question: str
+    verdict: str
+    rule: str
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRow:
+    """A row of ``diagnosis_runs``: what is said of a whole diagnosis, as JSON."""
+
+    document: str
 
 
 def store_diagnosis(workspace: Workspace, diagnosis: Diagnosis) -> None:
     """Writes panels, influential clips and verdicts, replacing those of the same diagnosis."""
     key = {"student": diagnosis.student, "selection": diagnosis.selection}
+    head = _head(diagnosis) | {"panels": list(diagnosis.panels), "rules": diagnosis.rules_text}
+    run = RunRow(document=json.dumps(head, ensure_ascii=False))
+    verdicts = [_verdict_row(verdict) for verdict in diagnosis.verdicts]
     with workspace.database.write() as connection:
         for name, panel in diagnosis.panels.items():
-            _replace(connection, name, panel.columns, panel.rows, key)
-            clips = [
-                {"panel": name, "cell": d.cell, "clip_id": clip, "influence": value, "kind": d.kind}
-                for d in panel.drivers
-                for clip, value in zip(d.clip_ids, d.influence.tolist(), strict=True)
-            ]
-            _replace(connection, "drivers", DRIVERS, clips, key | {"panel": name})
-        rows = [
-            asdict(verdict) | {"evidence": json.dumps(verdict.evidence, ensure_ascii=False)}
-            for verdict in diagnosis.verdicts
-        ]
-        _replace(connection, "verdicts", VERDICTS, rows, key)
-        head = _head(diagnosis) | {
-            "panels": list(diagnosis.panels),
-            "rules": diagnosis.rules_text,
-        }
-        document = json.dumps(head, ensure_ascii=False)
-        _replace(connection, "runs", RUNS, [{"document": document}], key)
+            write_rows(connection, PREFIX + name, panel.row_type, panel.rows, key=key)
+            write_rows(
+                connection,
+                PREFIX + "drivers",
+                InfluentialClipRow,
+                list(_clip_rows(panel)),
+                key=key | {"panel": name},
+            )
+        write_rows(connection, PREFIX + "verdicts", VerdictRow, verdicts, key=key)
+        write_rows(connection, PREFIX + "runs", RunRow, [run], key=key)
 
 
-def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:
+def _clip_rows(panel: Panel) -> Iterator[InfluentialClipRow]:
+    for clips in panel.influential:
+        for clip_id, influence in zip(clips.clip_ids, clips.influence.tolist(), strict=True):
+            yield InfluentialClipRow(
+                panel=panel.name,
+                cell=clips.cell,
+                clip_id=clip_id,
+                influence=influence,
+                kind=clips.kind,
+            )
+
+
+def _verdict_row(verdict: Verdict) -> VerdictRow:
+    return VerdictRow(
+        question=verdict.question,
+        verdict=verdict.verdict,
+        rule=verdict.rule,
+        evidence=json.dumps(verdict.evidence, ensure_ascii=False),
+    )
+
+
+def diagnosis_document(diagnosis: Diagnosis) -> dict[str, object]:
     """The JSON document of ``usad diagnose``; panels that were not asked for are missing."""
-    panels = {name: [dict(row) for row in panel.rows] for name, panel in diagnosis.panels.items()}
+    panels = {name: panel.documents() for name, panel in diagnosis.panels.items()}
     verdicts = [asdict(verdict) for verdict in diagnosis.verdicts]
     document = _head(diagnosis) | {"verdicts": verdicts} | panels
     if "similarity" in diagnosis.panels and not diagnosis.selection:
@@ -75,14 +102,15 @@ def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:
     return document
 
 
-def _head(diagnosis: Diagnosis) -> dict[str, Any]:
-    """What is said of a diagnosis beside its panels and what follows from them."""
+def _head(diagnosis: Diagnosis) -> dict[str, object]:
+    """What is said of a diagnosis beside its panels and what follows from them, as plain values."""
     left_out = ("panels", "verdicts", "rules_text", "nearest")
-    return {
+    head = {
         field.name: getattr(diagnosis, field.name)
         for field in fields(diagnosis)
         if field.name not in left_out
     }
+    return head | {"provenance": asdict(diagnosis.provenance)}
 
 
 def stored_panels(
@@ -97,64 +125,6 @@ def stored_panels(
         )
         for name in names
     }
-
-
-def _replace(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    columns: Mapping[str, str],
-    rows: Sequence[Mapping[str, Any]],
-    key: Mapping[str, str],
-) -> None:
-    """Replaces the rows of one key; a table of an older shape is made anew."""
-    table = quote(PREFIX + name)
-    full = KEY | dict(columns)
-    known = connection.execute(
-        "SELECT column_name FROM information_schema.columns WHERE table_name = ? "
-        "ORDER BY ordinal_position",
-        [PREFIX + name],
-    ).fetchall()
-    if known and [row[0] for row in known] != list(full):
-        connection.execute(f"DROP TABLE {table}")
-    declared = ", ".join(f"{quote(column)} {kind}" for column, kind in full.items())
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({declared})")
-    condition = " AND ".join(f"{quote(column)} = ?" for column in key)
-    connection.execute(f"DELETE FROM {table} WHERE {condition}", list(key.values()))
-    if rows:
-        whole = [dict(key) | dict(row) for row in rows]
-        columns_of = [
-            pa.array([_value(row.get(column)) for row in whole], type=_arrow_type(kind))
-            for column, kind in full.items()
-        ]
-        connection.register("new_rows", pa.table(columns_of, names=list(full)))
-        connection.execute(f"INSERT INTO {table} SELECT * FROM new_rows")
-        connection.unregister("new_rows")
-
-
-def _arrow_type(kind: str) -> pa.DataType:
-    """The Arrow type behind an SQL type of a panel's columns."""
-    if kind.endswith("[]"):
-        return pa.list_(_arrow_type(kind.removesuffix("[]")))
-    if kind == "MAP(VARCHAR, DOUBLE)":
-        return pa.map_(pa.string(), pa.float64())
-    return _ARROW[kind]
-
-
-def _value(value: Any) -> Any:
-    """A value as a table takes it: what is not finite is missing."""
-    if isinstance(value, Mapping):
-        return [(str(name), _number(one)) for name, one in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [_number(one) for one in value]
-    return _number(value)
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
 
 
 def stored_influential_clips(

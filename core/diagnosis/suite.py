@@ -6,13 +6,12 @@
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
-from usad_workbench.core.diagnosis.panel import Panel, PanelKind
+from usad_workbench.core.diagnosis.panel import Panel, PanelKind, RowT
 from usad_workbench.core.diagnosis.panels import PANELS
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.errors import UnknownNameError, did_you_mean
@@ -23,6 +22,31 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "duckdb", "torch")
 """Versions that a report names: what the numbers were computed with."""
 LONG_PANELS = ("variance", "nuisance", "inheritance", "errors", "disagreements")
 """In the order of their processor time on the sample data: 32, 31, 9, 8 and 8 of 121 s."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the numbers of a diagnosis depend on, beside clips and encoders."""
+
+    seed: int
+    n_permutations: int
+    k: int
+    max_clips: int
+    layers: tuple[int, ...]
+    associations: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """What the numbers of a diagnosis were made from."""
+
+    usad_workbench: str
+    python: str
+    packages: Mapping[str, str]
+    """Versions by name."""
+    weights_sha256: Mapping[str, str]
+    """By encoder."""
+    settings: Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,20 +68,24 @@ class Diagnosis:
     panels: dict[str, Panel]
     warnings: list[str]
     """Each once."""
+    provenance: Provenance
+    """Versions, weights of each encoder, settings."""
     are_teachers_known: bool = True
     """Whether somebody said who taught the student; else the default roles stand in."""
     alpha: float = 0.05
     """The level at which its panels say that something stands out."""
     margin: float = 0.01
     """The difference of accuracies that they take for none."""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """Versions, weights of each encoder, settings."""
     verdicts: Sequence[Verdict] = ()
     """The answers that the rules give."""
     rules_text: str = ""
     """The rules as they were read."""
     nearest: Sequence[NearestTeacherRow] = ()
     """The nearest teacher by measure and domain; of whole workspaces only."""
+
+    def rows_of(self, row_type: type[RowT]) -> list[RowT]:
+        """The rows of one type, of whichever panel has them; none where it was not computed."""
+        return [row for panel in self.panels.values() for row in panel.rows_of(row_type)]
 
 
 def panel_kinds(asked: Sequence[str] | None = None) -> list[PanelKind]:
@@ -172,26 +200,26 @@ def describe_selection(data: DiagnosisData) -> str:
     return ", ".join(parts)
 
 
-def provenance(data: DiagnosisData) -> dict[str, Any]:
+def provenance(data: DiagnosisData) -> Provenance:
     """What the numbers were made from: versions, weights, settings."""
     spaces = data.workspace.spaces()
-    mine = spaces[spaces.encoder.isin(data.encoders)]
-    weights = mine.groupby("encoder").weights_sha256.first().to_dict()
+    taking_part = spaces[spaces.encoder.isin(data.encoders)]
+    weights = taking_part.groupby("encoder").weights_sha256.first().to_dict()
     config = data.config
-    return {
-        "usad_workbench": metadata.version("usad-workbench"),
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES if _is_installed(name)},
-        "weights_sha256": {str(name): str(value) for name, value in weights.items()},
-        "settings": {
-            "seed": config.seed,
-            "n_permutations": config.n_permutations,
-            "k": config.k,
-            "max_clips": config.max_clips,
-            "layers": data.student_layers,
-            "associations": [one.name for one in config.associations],
-        },
-    }
+    return Provenance(
+        usad_workbench=metadata.version("usad-workbench"),
+        python=platform.python_version(),
+        packages={name: metadata.version(name) for name in PACKAGES if _is_installed(name)},
+        weights_sha256={str(name): str(value) for name, value in weights.items()},
+        settings=Settings(
+            seed=config.seed,
+            n_permutations=config.n_permutations,
+            k=config.k,
+            max_clips=config.max_clips,
+            layers=tuple(data.student_layers),
+            associations=tuple(test.name for test in config.associations),
+        ),
+    )
 
 
 def _is_installed(name: str) -> bool:

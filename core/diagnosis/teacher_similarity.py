@@ -18,7 +18,9 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.diagnosis.nearest import (
+    SIMILARITIES,
     LazyMatrices,
+    TeacherSimilarityRow,
     correct_p_values,
     store_nearest_teachers,
 )
@@ -37,10 +39,8 @@ from usad_workbench.core.storage.clip_vectors import (
     common_clips,
 )
 from usad_workbench.core.storage.roles import encoder_roles
-from usad_workbench.core.storage.similarity_tables import (
-    replace_clip_similarities,
-    replace_similarities,
-)
+from usad_workbench.core.storage.rows import write_rows
+from usad_workbench.core.storage.similarity_tables import replace_clip_similarities
 from usad_workbench.core.storage.workspace import Workspace
 
 MEASURES: tuple[Measure, ...] = ("debiased_linear_cka", "mutual_knn")
@@ -137,14 +137,14 @@ def compare_with_teachers(
         n_clips=len(used),
         n_clusters=int(used.cluster_id.nunique()),
         n_computed=len(todo),
-        warnings=left_out_words(counts),
+        warnings=describe_left_out(counts),
     )
 
 
-def left_out_words(counts: "pd.Series[int]") -> list[str]:
+def describe_left_out(counts: "pd.Series[int]") -> list[str]:
     """One warning that names all domains with too few clips, if there are any.
 
-    >>> left_out_words(pd.Series({"speech": 90, "birds": 3, "bats": 8}))
+    >>> describe_left_out(pd.Series({"speech": 90, "birds": 3, "bats": 8}))
     ['birds (3 clips), bats (8 clips): fewer than 24 clips that all encoders have, left out']
     """
     small = [f"{domain} ({n} clips)" for domain, n in counts.items() if n < MIN_CLIPS]
@@ -204,7 +204,14 @@ class _Job:
         theirs = {layer: x[rows] for layer, x in self._of(name).items()}
         stamp = self._fingerprint(name)
         table = similarity_rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
-        replace_similarities(self.workspace, table)
+        key = {
+            "student": self.student,
+            "teacher": name,
+            "domain": domain,
+            "measure": measure,
+        }
+        with self.workspace.database.write() as connection:
+            write_rows(connection, SIMILARITIES, TeacherSimilarityRow, table, key=key)
         if measure == "mutual_knn":
             self._store_clips(name, domain, rows, mine, theirs)
         return matrix
@@ -280,34 +287,28 @@ def similarity_rows(
     teacher_layers: Sequence[int],
     domain: str,
     matrix: LayerMatrix,
-    stamp: str,
-) -> pd.DataFrame:
+    fingerprint: str,
+) -> list[TeacherSimilarityRow]:
     """Rows of ``teacher_similarity`` from one matrix, q-values not yet known."""
-    rows = [
-        (
-            student,
-            a,
-            teacher,
-            b,
-            domain,
-            matrix.measure,
-            matrix.values[i, j],
-            matrix.ci_low[i, j],
-            matrix.ci_high[i, j],
-            matrix.null_kind,
-            matrix.null_q95[i, j],
-            matrix.p_value[i, j],
-            np.nan,
-            matrix.n_clips,
-            matrix.n_clusters,
-            matrix.reason,
-            stamp,
+    return [
+        TeacherSimilarityRow(
+            student=student,
+            student_layer=student_layer,
+            teacher=teacher,
+            teacher_layer=teacher_layer,
+            domain=domain,
+            measure=matrix.measure,
+            value=float(matrix.values[i, j]),
+            ci_low=float(matrix.ci_low[i, j]),
+            ci_high=float(matrix.ci_high[i, j]),
+            null_kind=matrix.null_kind,
+            null_q95=float(matrix.null_q95[i, j]),
+            p_value=float(matrix.p_value[i, j]),
+            n_clips=matrix.n_clips,
+            n_clusters=matrix.n_clusters,
+            reason=matrix.reason,
+            fingerprint=fingerprint,
         )
-        for i, a in enumerate(student_layers)
-        for j, b in enumerate(teacher_layers)
+        for i, student_layer in enumerate(student_layers)
+        for j, teacher_layer in enumerate(teacher_layers)
     ]
-    columns = (
-        "student student_layer teacher teacher_layer domain measure value ci_low ci_high "
-        "null_kind null_q95 p_value q_value n_clips n_clusters reason fingerprint"
-    )
-    return pd.DataFrame(rows, columns=columns.split())

@@ -45,10 +45,10 @@ def file_of_clip(workspace: Workspace, path: str) -> Path:
         AudioError: it holds other audio.
         UsadError: it is gone or cannot be read.
     """
-    known = workspace.read("SELECT audio_sha256 FROM clips WHERE path = ? LIMIT 1", [path])
-    if known.empty:
+    stored = workspace.read("SELECT audio_sha256 FROM clips WHERE path = ? LIMIT 1", [path])
+    if stored.empty:
         raise UnknownNameError(f"No clip of the workspace has its audio in {path}.")
-    return unchanged(workspace.audio_path(path), known.audio_sha256[0])
+    return unchanged(workspace.audio_path(path), stored.audio_sha256[0])
 
 
 @lru_cache(maxsize=100_000)

@@ -55,11 +55,11 @@ def columns_of(fields: Mapping[str, str]) -> dict[str, str]:
 
 def stored_clips(workspace: Workspace, wanted: Collection[str]) -> list[dict[str, object]]:
     """The clips of a workspace with the columns that tell them apart and those that are wanted."""
-    there = workspace.read("DESCRIBE clips").column_name
-    names = [name for name in there if name in CLIP_COLUMNS or name in wanted]
-    found = workspace.read(f"SELECT {', '.join(map(quote, names))} FROM clips")
-    known = found.astype(object).where(found.notna(), None)
-    return [{str(k): v for k, v in row.items()} for row in known.to_dict("records")]
+    columns = workspace.read("DESCRIBE clips").column_name
+    names = [name for name in columns if name in CLIP_COLUMNS or name in wanted]
+    stored = workspace.read(f"SELECT {', '.join(map(quote, names))} FROM clips")
+    clips = stored.astype(object).where(stored.notna(), None)
+    return [{str(k): v for k, v in row.items()} for row in clips.to_dict("records")]
 
 
 def new_values(
@@ -92,8 +92,8 @@ def _settled(clip: Mapping[str, object], fields: Mapping[str, str]) -> Mapping[s
     """The fields with the domain as the clip has it, where it differs in letters alone."""
     if "domain" not in fields:
         return fields
-    known = [str(clip.get("domain") or ""), *TEACHER_DOMAINS]
-    return {**fields, "domain": same_domain(fields["domain"], known)}
+    domains = [str(clip.get("domain") or ""), *TEACHER_DOMAINS]
+    return {**fields, "domain": same_domain(fields["domain"], domains)}
 
 
 def is_open(clip: Mapping[str, object], name: str) -> bool:

@@ -44,10 +44,10 @@ def import_clips_without_audio(
     refuse_collisions([name for name in table.columns if name not in MEASURED], table.path)
     rows = _rows(table)
     wanted = {name for row in rows for name in row}
-    known = {str(clip["clip_id"]): clip for clip in stored_clips(workspace, wanted)}
+    stored = {str(clip["clip_id"]): clip for clip in stored_clips(workspace, wanted)}
     changes = {}
     for row in rows:
-        clip = known.get(row["clip_id"])
+        clip = stored.get(row["clip_id"])
         if clip and (new := new_values(clip, row, update)):
             changes[row["clip_id"]] = new
     n_new = insert_clips(
@@ -55,7 +55,7 @@ def import_clips_without_audio(
         [
             {"dataset": table.path.stem, "path": "", **row}
             for row in rows
-            if row["clip_id"] not in known
+            if row["clip_id"] not in stored
         ],
     )
     change_clips(workspace, changes)

@@ -224,7 +224,7 @@ def _rows(
     key: Sequence[str],
 ) -> set[tuple[str, ...]]:
     """The keys of rows that name one of the encoders, also inside a JSON document."""
-    found: set[tuple[str, ...]] = set()
+    keys: set[tuple[str, ...]] = set()
     quoted = [json.dumps(name, ensure_ascii=False) for name in names]
     for table, columns in _with_columns(tables, key).items():
         inside = [
@@ -237,8 +237,8 @@ def _rows(
             f"WHERE {' OR '.join([_mentions(columns), *inside])}",
             {"names": names, "quoted": quoted},
         ).fetchall()
-        found |= set(rows)
-    return found
+        keys |= set(rows)
+    return keys
 
 
 def _with_columns(tables: Mapping[str, Columns], key: Sequence[str]) -> dict[str, Columns]:
@@ -247,13 +247,13 @@ def _with_columns(tables: Mapping[str, Columns], key: Sequence[str]) -> dict[str
 
 def _mentions(columns: Columns) -> str:
     """SQL that is true of a row that has one of ``$names`` in a column of text."""
-    parts = []
+    conditions = []
     for name, kind in columns.items():
         column = quote(name)
         if kind == "VARCHAR":
-            parts.append(f"list_contains($names, {column})")
+            conditions.append(f"list_contains($names, {column})")
         elif kind == "VARCHAR[]":
-            parts.append(f"list_has_any({column}, $names)")
+            conditions.append(f"list_has_any({column}, $names)")
         elif kind.startswith("MAP(VARCHAR"):
-            parts.append(f"list_has_any(map_keys({column}), $names)")
-    return " OR ".join(f"coalesce({part}, false)" for part in parts)
+            conditions.append(f"list_has_any(map_keys({column}), $names)")
+    return " OR ".join(f"coalesce({condition}, false)" for condition in conditions)

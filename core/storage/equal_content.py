@@ -32,19 +32,22 @@ def joined_groups(
     names = np.asarray(groups, dtype=object)
     group, _ = pd.factorize(names)
     content, _ = pd.factorize(np.asarray(contents, dtype=object))
-    known = content >= 0
-    if len(np.unique(content[known])) == known.sum():
+    has_content = content >= 0
+    if len(np.unique(content[has_content])) == has_content.sum():
         return names
     n_groups = int(group.max()) + 1
     n = n_groups + int(content.max()) + 1
     edges = coo_array(
-        (np.ones(known.sum(), dtype=np.int8), (group[known], n_groups + content[known])),
+        (
+            np.ones(has_content.sum(), dtype=np.int8),
+            (group[has_content], n_groups + content[has_content]),
+        ),
         shape=(n, n),
     )
     component = connected_components(edges, directed=False)[1][group]
     _, first = np.unique(component, return_index=True)
     name_of = dict(zip(component[first], names[first], strict=True))
-    return np.array([name_of[one] for one in component], dtype=object)
+    return np.array([name_of[number] for number in component], dtype=object)
 
 
 def with_joined_clusters(clips: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 STEP = "import"
-"""Under which the table ``failures`` keeps what an import could not use."""
+"""The step under which ``failures`` keeps what an import could not use."""
 BATCH_CLIPS = 256
 
 
@@ -73,15 +73,15 @@ class ImportReport:
 
     n_added: int
     n_copies: int
-    """Of these, clips with the audio of another clip, under another path."""
+    """Added clips whose audio another clip has under another path."""
     n_skipped: int
     """Already there, with the same content."""
     n_moved: int
-    """Of these, clips whose file was found at a new path."""
+    """Skipped clips whose file was found at a new path."""
     n_filled: int
-    """Of these, clips that a manifest gave new values."""
+    """Skipped clips that a manifest gave new values."""
     n_by_ffmpeg: int
-    """Of those added, clips that libsndfile does not read to their end."""
+    """Added clips that FFmpeg had to decode: libsndfile does not read them to their end."""
     failed: list[Failure]
 
 
@@ -118,7 +118,7 @@ def import_clips(
         update=update,
         n_skipped=n_again,
     )
-    job.know(stored_clips(workspace, wanted))
+    job.note(stored_clips(workspace, wanted))
     for done, source in enumerate(merged, start=1):
         try:
             with wrap_errors(source.path):
@@ -143,23 +143,23 @@ def _merged(sources: Sequence[SourceClip]) -> tuple[list[SourceClip], int]:
             apart.append(source)
             continue
         key = os.path.abspath(source.path)
-        known = by_path.setdefault(key, source)
-        if known is not source and not known.fault:
-            by_path[key] = _merged_pair(known, source)
+        first = by_path.setdefault(key, source)
+        if first is not source and not first.fault:
+            by_path[key] = _merged_pair(first, source)
     merged = [*by_path.values(), *apart]
     return merged, len(sources) - len(merged)
 
 
-def _merged_pair(one: SourceClip, other: SourceClip) -> SourceClip:
-    clash = [name for name, value in other.fields.items() if one.fields.get(name, value) != value]
+def _merged_pair(first: SourceClip, other: SourceClip) -> SourceClip:
+    clash = [name for name, value in other.fields.items() if first.fields.get(name, value) != value]
     if clash:
         return replace(
-            one,
+            first,
             fault=f"Several rows name this file, with different {', '.join(clash)}; expected one "
             "row a file. Parts of a file cannot have labels of their own yet: cut it into one "
             "file for each, or leave one row.",
         )
-    return replace(one, fields={**one.fields, **other.fields})
+    return replace(first, fields={**first.fields, **other.fields})
 
 
 @dataclass(kw_only=True, eq=False)
@@ -184,7 +184,7 @@ class _Import:
     n_filled: int = 0
     n_by_ffmpeg: int = 0
 
-    def know(self, rows: Sequence[dict[str, object]]) -> None:
+    def note(self, rows: Sequence[dict[str, object]]) -> None:
         """Notes clips."""
         for row in rows:
             clip_id = str(row["clip_id"])
@@ -203,18 +203,18 @@ class _Import:
         if source.fault:
             raise AudioError(source.fault)
         row, decoder = _describe(source, self.domain, self.workspace.folder)
-        known = self._known(row, is_named="clip_id" in columns_of(source.fields))
-        if known is None:
+        clip_id = self._existing(row, is_named="clip_id" in columns_of(source.fields))
+        if clip_id is None:
             self.segmentation.cut(float(str(row["duration_s"])))  # as it will be: bounded
             self.n_by_ffmpeg += decoder == "FFmpeg"
             self.n_copies += str(row["audio_sha256"]) in self.by_digest
-            self.know([row])
+            self.note([row])
             self.batch.append(row)
         else:
             given = {"domain": self.domain} if self.domain else {}
-            self._meet(self.clips[known], row, {**given, **columns_of(source.fields)})
+            self._update(self.clips[clip_id], row, {**given, **columns_of(source.fields)})
 
-    def _known(self, row: Mapping[str, object], *, is_named: bool) -> str | None:
+    def _existing(self, row: Mapping[str, object], *, is_named: bool) -> str | None:
         """The clip that a file is; none where it is a new one.
 
         Raises:
@@ -243,7 +243,7 @@ class _Import:
         path = str(clip["path"] or "")
         return bool(path) and not os.path.lexists(self.workspace.audio_path(path))
 
-    def _meet(
+    def _update(
         self, clip: dict[str, object], row: Mapping[str, object], fields: Mapping[str, str]
     ) -> None:
         """Gives a clip that is there what is new about it."""
@@ -314,7 +314,7 @@ def _note_failures(
     set_failures(
         workspace,
         STEP,
-        {stored[one.path]: one.reason for one in failed if one.path in stored},
+        {stored[failure.path]: failure.reason for failure in failed if failure.path in stored},
         items=set(stored.values()),
     )
 

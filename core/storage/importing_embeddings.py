@@ -149,7 +149,7 @@ class _EncoderImport:
 
     @property
     def name(self) -> str:
-        """Of the encoder."""
+        """The name of the encoder."""
         return self.record.spec.name
 
     def _run(self, file: duckdb.DuckDBPyConnection, progress: Progress, run: str | None) -> None:
@@ -181,9 +181,9 @@ class _EncoderImport:
                 f"the clip has {len(self.segments[clip_id])} segments, expected one: make a "
                 "workspace whose window holds whole clips"
             )
-        found = [layer for layer, _ in layers]
-        if found != list(self.dims):
-            return f"layers {found}, expected each of {list(self.dims)} once"
+        numbers = [layer for layer, _ in layers]
+        if numbers != list(self.dims):
+            return f"layers {numbers}, expected each of {list(self.dims)} once"
         if not all(np.isfinite(vector).all() for _, vector in layers):
             return "values that are not finite"
         return ""
@@ -254,7 +254,7 @@ def _record(
 
 def _segments(workspace: Workspace) -> dict[str, list[int]]:
     rows = workspace.read("SELECT clip_id, segment_id FROM segments ORDER BY segment_id")
-    found: dict[str, list[int]] = {}
+    segments: dict[str, list[int]] = {}
     for clip_id, segment_id in zip(rows.clip_id, rows.segment_id, strict=True):
-        found.setdefault(str(clip_id), []).append(int(segment_id))
-    return found
+        segments.setdefault(str(clip_id), []).append(int(segment_id))
+    return segments

@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
     "threads": max(1, (os.cpu_count() or 1) // 2),
     "lock_configuration": True,
 }
-"""Of a connection that reaches the workspace's file alone and cannot change that."""
+"""Settings of a connection that reaches the workspace's file alone and cannot change that."""
 READING = (
     duckdb.StatementType.SELECT,
     duckdb.StatementType.EXPLAIN,
@@ -58,7 +58,7 @@ class Request:
     """One query."""
 
     path: str
-    """Of ``workspace.duckdb``."""
+    """The path of ``workspace.duckdb``."""
     kind: Kind
     text: str
     parameters: list[Any]
@@ -125,12 +125,12 @@ def _rows(request: Request, connection: duckdb.DuckDBPyConnection) -> tuple[dict
 
 def _statement(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     """A single statement that reads."""
-    found = duckdb.extract_statements(text)
-    if len(found) != 1:
-        raise Refused(f"{len(found)} statements were found. {SINGLE}")
-    if found[0].type not in READING:
-        raise Refused(f"A statement of the kind {found[0].type.name} was found. {SINGLE}")
-    return found[0].query
+    statements = duckdb.extract_statements(text)
+    if len(statements) != 1:
+        raise Refused(f"{len(statements)} statements were found. {SINGLE}")
+    if statements[0].type not in READING:
+        raise Refused(f"A statement of the kind {statements[0].type.name} was found. {SINGLE}")
+    return statements[0].query
 
 
 def _condition(connection: duckdb.DuckDBPyConnection, text: str) -> str:

@@ -36,7 +36,7 @@ def roles_to(
         teachers: Who taught it, where somebody says so.
     """
     taught = set(distillation_rows(read, student).teacher if teachers is None else teachers)
-    domains = [str(one) for one in read("SELECT DISTINCT domain FROM clips").domain]
+    domains = [str(domain) for domain in read("SELECT DISTINCT domain FROM clips").domain]
     roles = {}
     for row in read("SELECT encoder, role, domain FROM encoders ORDER BY encoder").itertuples():
         role = str(row.role)
@@ -71,4 +71,4 @@ def unseen_domains(read: Read, student: str) -> set[str]:
     homes = [roles[name].domain for name in teachers]
     taught = [domain for name in teachers for domain in record.get(name, set())]
     domains = read("SELECT DISTINCT domain FROM clips").domain
-    return {str(one) for one in domains if is_unseen(str(one), homes, taught)}
+    return {str(domain) for domain in domains if is_unseen(str(domain), homes, taught)}

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.errors import StoreError
@@ -184,6 +185,34 @@ def select_rows(
     ]
 
 
+def rows_of_frame(frame: pd.DataFrame, row_type: type[Row], table: str) -> list[Row]:
+    """The answer of a query as dataclasses: what ``read_rows`` is to a table.
+
+    Args:
+        frame: The answer; columns that the dataclass lacks are left out.
+        row_type: The dataclass that declares the columns.
+        table: Its name in errors.
+
+    Raises:
+        StoreError: a missing value where the field takes neither ``None`` nor NaN.
+    """
+    if frame.empty:
+        return []
+    columns = [column for column in columns_of(row_type) if column.name in frame]
+    absent = _defaults(row_type, table, list(frame))
+    records = frame[[column.name for column in columns]].itertuples(index=False, name=None)
+    return [
+        row_type(
+            **absent,
+            **{
+                column.name: _framed_value(column, value, table)
+                for column, value in zip(columns, record, strict=True)
+            },
+        )
+        for record in records
+    ]
+
+
 def stored_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     """The columns that a table of the file or of the connection has, in order; none: no table."""
     rows = connection.execute(
@@ -268,6 +297,16 @@ def _read_value(column: Column, value: Any, table: str) -> Any:
         is_number = column.sql_type in ("DOUBLE[]", "FLOAT[]")
         return tuple(math.nan if item is None and is_number else item for item in value)
     return value
+
+
+def _framed_value(column: Column, value: Any, table: str) -> Any:
+    """A cell of a data frame as the field takes it; with gaps whole numbers came as floats."""
+    if column.python_type in (tuple, dict):
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        return _read_value(column, value, table)
+    if pd.isna(value):
+        return _missing_value(column, table)
+    return column.python_type(value)
 
 
 def _missing_value(column: Column, table: str) -> Any:

@@ -42,27 +42,27 @@ def find_sources(source: str | Path) -> list[SourceClip]:
         return [SourceClip(path=path)]
     if not path.is_dir():
         raise AudioError(f"{path} does not exist. Expected an audio file or a folder of them.")
-    found: list[SourceClip] = []
+    sources: list[SourceClip] = []
     files = []
     unreadable: list[OSError] = []
     for file in walk(path, unreadable):
         files.append(file)
         if is_audio_name(file):
-            found.append(SourceClip(path=file))
+            sources.append(SourceClip(path=file))
     for error in unreadable:
         where = Path(os.fsdecode(error.filename or path))
-        found.append(SourceClip(path=where, fault=str(as_usad_error(error))))
-    if not found and any(file.suffix == ".arrow" for file in files):
+        sources.append(SourceClip(path=where, fault=str(as_usad_error(error))))
+    if not sources and any(file.suffix == ".arrow" for file in files):
         raise AudioError(
             f"{path} looks like a Hugging Face data set on disk, which cannot be imported yet. "
             "Write its audio to files and import those with a manifest."
         )
-    if not found:
+    if not sources:
         raise AudioError(
             f"{path} is a folder without audio files. Expected files that end in "
             f"{', '.join(sorted(AUDIO_SUFFIXES))}."
         )
-    return sorted(found, key=lambda one: one.path)
+    return sorted(sources, key=lambda source: source.path)
 
 
 def count_ignored(source: str | Path) -> dict[str, int]:

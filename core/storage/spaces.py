@@ -299,10 +299,10 @@ def _space(
         f"AND {condition}",
         [spec.name, layer, pooling, *values],
     ).fetchall()
-    for space_id, found in rows:
-        if found != dim:
+    for space_id, stored_dim in rows:
+        if stored_dim != dim:
             raise ShapeError(
-                f"Layer {layer} of {spec.name} has vectors of {found} values, found {dim}."
+                f"Layer {layer} of {spec.name} has vectors of {stored_dim} values, found {dim}."
             )
         return int(space_id)
     space_id = _next_id(connection)

@@ -23,7 +23,7 @@ class Row:
     """A row of a table."""
 
     number: int
-    """From 1, the header not counted."""
+    """The number of the row from 1, the header not counted."""
     cells: dict[str, str]
     """What is not empty, by column."""
     fault: str = ""
@@ -79,18 +79,18 @@ def require_columns(table: Table, names: Sequence[str]) -> None:
 
 def _rows(columns: list[str], rows: list[list[str]]) -> Iterator[Row]:
     for number, cells in enumerate((row for row in rows if any(row)), start=1):
-        found = {k: v for k, v in zip(columns, cells, strict=False) if k and v}
+        filled = {k: v for k, v in zip(columns, cells, strict=False) if k and v}
         beyond = cells[len(columns) :]
-        if found and all(name == cell for name, cell in found.items()):
+        if filled and all(name == cell for name, cell in filled.items()):
             fault = "It repeats the names of the columns. Remove the row."
-            yield Row(number=number, cells=found, fault=fault)
+            yield Row(number=number, cells=filled, fault=fault)
             continue
         if not any(beyond):
-            yield Row(number=number, cells=found)
+            yield Row(number=number, cells=filled)
             continue
         yield Row(
             number=number,
-            cells=found,
+            cells=filled,
             fault=f"It has cells beyond its header, {len(cells)} for {len(columns)} columns, the "
             f"last is {beyond[-1]!r}. Quote what holds the delimiter.",
         )

@@ -42,11 +42,11 @@ def append(
     """
     values = np.ascontiguousarray(vectors, dtype=np.float32)
     connection.register("asked", pa.table({"segment_id": segment_ids}))
-    known = connection.execute(
+    stored = connection.execute(
         f"SELECT segment_id FROM vectors_{space_id} WHERE segment_id IN (SELECT * FROM asked)"
     ).fetchnumpy()["segment_id"]
     connection.unregister("asked")
-    is_new = ~np.isin(segment_ids, known)
+    is_new = ~np.isin(segment_ids, stored)
     ids, values = segment_ids[is_new], values[is_new]
     if len(ids):
         column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

@@ -17,7 +17,7 @@ COLUMNS = ("clip_id", "encoder", "layer", "vector")
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _NUMBERS = re.compile(rf"(FLOAT|DOUBLE|HUGEINT|UBIGINT|DECIMAL.*|{'|'.join(_INTEGERS)})\[\d*\]")
 MAX_LAYER = 9_999
-"""Of all encoders; a number beyond is a mistake, and would be a table of that many widths."""
+"""The highest layer number; one beyond is a mistake, and would be a table of that many widths."""
 _SUBJECT = "The Parquet file"
 Vector = npt.NDArray[np.float32]
 
@@ -149,21 +149,21 @@ def clips_of(
 ) -> Iterator[tuple[str, list[tuple[int, Vector]]]]:
     """Every clip with its layers, sorted by clip and layer, read in batches."""
     with wrap_errors(_SUBJECT):
-        found = file.cursor().sql(
+        rows = file.cursor().sql(
             "SELECT clip_id, layer, vector FROM vectors WHERE encoder = ? ORDER BY clip_id, layer",
             params=[encoder],
         )
-        if found is None:
+        if rows is None:
             return
-        reader = found.to_arrow_reader(BATCH_CLIPS)
+        reader = rows.to_arrow_reader(BATCH_CLIPS)
         now, layers = "", list[tuple[int, Vector]]()
         for batch in reader:
             vectors = batch["vector"]
             flat = np.asarray(vectors.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
             ends = np.cumsum(vectors.value_lengths().to_numpy())
-            parts = np.split(flat, ends[:-1])
+            vectors_by_row = np.split(flat, ends[:-1])
             ids, numbers = batch["clip_id"].to_pylist(), batch["layer"].to_pylist()
-            for clip_id, layer, vector in zip(ids, numbers, parts, strict=True):
+            for clip_id, layer, vector in zip(ids, numbers, vectors_by_row, strict=True):
                 if clip_id != now and layers:
                     yield now, layers
                     layers = []

@@ -364,18 +364,18 @@ def find_space(
         [encoder, pooling],
     ).fetchall()
     if not rows:
-        known = connection.execute("SELECT DISTINCT encoder FROM spaces").fetchall()
+        encoders = connection.execute("SELECT DISTINCT encoder FROM spaces").fetchall()
         raise UnknownNameError(
             f"The workspace has no embeddings of {encoder!r} with pooling {pooling!r}. "
-            f"{did_you_mean(encoder, {name for (name,) in known})} "
+            f"{did_you_mean(encoder, {name for (name,) in encoders})} "
             f"`usad embed --encoders {encoder}` makes them."
         )
-    for space_id, found, dim, n, digest, depth in rows:
-        if found == (layer + depth + 1 if layer < 0 else layer):
+    for space_id, number, dim, n, digest, depth in rows:
+        if number == (layer + depth + 1 if layer < 0 else layer):
             return Space(
                 space_id=space_id,
                 encoder=encoder,
-                layer=found,
+                layer=number,
                 pooling=pooling,
                 dim=dim,
                 n=n,

@@ -95,3 +95,11 @@ def test_hooks_fetch_nothing() -> None:
     assert repo["repo"] == "local"
     assert {hook["id"] for hook in repo["hooks"]} == {"ruff", "ruff-format", "lint-imports"}
     assert all(hook["language"] == "system" for hook in repo["hooks"])
+
+
+def test_every_folder_of_the_code_is_on_the_map() -> None:
+    text = _page("docs/architecture.md")
+    packages = tomllib.loads(_page("pyproject.toml"))["tool"]["setuptools"]["packages"]
+    folders = [name.removeprefix("usad_workbench.").replace(".", "/") for name in packages]
+    assert len(folders) > 20
+    assert [folder for folder in folders if folder != "core" and f"`{folder}/" not in text] == []

@@ -1,14 +1,23 @@
 """A small diagnosis made by hand on the synthetic workspace: rows as the panels give them."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import make_dataclass
 from typing import Any
 
 import numpy as np
 
 from usad_workbench.core.diagnosis.inheritance_verdict import inherited
-from usad_workbench.core.diagnosis.panel import Panel, cell_name, most_influential
+from usad_workbench.core.diagnosis.panel import (
+    InfluentialClips,
+    Panel,
+    PanelRow,
+    cell_name,
+    most_influential,
+)
+from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.rules import load_rules
-from usad_workbench.core.diagnosis.suite import Diagnosis
+from usad_workbench.core.diagnosis.suite import Diagnosis, Provenance, Settings
 from usad_workbench.core.diagnosis.verdicts import Verdict, general_or_mixture
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -17,9 +26,28 @@ TEACHERS = ["speech-teacher", "sound-teacher", "music-teacher"]
 DOMAINS = ["effects", "music", "sound", "speech"]
 SCRIPT_TASK = "<script>window.executed=1</script>"
 NO_CONTROL = "no exchangeable control of the domain"
-TEXT, NUMBER, WHOLE = "VARCHAR", "DOUBLE", "INTEGER"
-SHARES = "MAP(VARCHAR, DOUBLE)"
+TEXT, NUMBER, WHOLE, SHARES = str, float, int, Mapping[str, float]
 N = {"n_clips": 27, "n_clusters": 9}
+
+
+def _panel(
+    name: str,
+    columns: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    clips: Sequence[InfluentialClips] = (),
+    warnings: Sequence[str] = (),
+) -> Panel:
+    """A panel whose rows have fewer columns than those of the program."""
+    row_type = make_dataclass(
+        f"{name.title()}Row",
+        columns.items(),
+        bases=(PanelRow,),
+        frozen=True,
+        kw_only=True,
+        slots=True,
+    )
+    made = [row_type(**{column: row.get(column) for column in columns}) for row in rows]
+    return Panel(name=name, row_type=row_type, rows=made, influential=clips, warnings=warnings)
 
 
 def _clips(workspace: Workspace, domain: str) -> list[str]:
@@ -78,11 +106,11 @@ def inheritance(workspace: Workspace) -> Panel:
         "n_clusters": WHOLE,
         "reason": TEXT,
     }
-    return Panel(
-        name="inheritance",
-        columns=columns,
-        rows=rows,
-        drivers=drivers,
+    return _panel(
+        "inheritance",
+        columns,
+        rows,
+        drivers,
         warnings=["music has one control & its interval is wide"],
     )
 
@@ -112,7 +140,7 @@ def attribution() -> Panel:
         "n_clusters": WHOLE,
         "reason": TEXT,
     }
-    return Panel(name="attribution", columns=columns, rows=rows)
+    return _panel("attribution", columns, rows)
 
 
 def errors(workspace: Workspace) -> Panel:
@@ -147,12 +175,8 @@ def errors(workspace: Workspace) -> Panel:
         "n_clusters": WHOLE,
         "reason": TEXT,
     }
-    return Panel(
-        name="errors",
-        columns=columns,
-        rows=rows,
-        drivers=[most_influential(cell, clips, np.linspace(1, 0, len(clips)), "error")],
-    )
+    influence = np.linspace(1, 0, len(clips))
+    return _panel("errors", columns, rows, [most_influential(cell, clips, influence, "error")])
 
 
 def routing() -> Panel:
@@ -183,19 +207,17 @@ def routing() -> Panel:
         "n_test": WHOLE,
         "reason": TEXT,
     }
-    return Panel(name="routing", columns=columns, rows=rows)
+    return _panel("routing", columns, rows)
 
 
 def diagnosis(workspace: Workspace, selection: str = "") -> Diagnosis:
     """All panels; one is empty, and one is unknown to whoever draws it."""
-    unknown = Panel(
-        name="novelty",
+    unknown = _panel(
+        "novelty",
         columns={"encoder": TEXT, "task": TEXT, "gain": NUMBER, "reason": TEXT},
         rows=[{"encoder": STUDENT, "task": "speech-kind", "gain": 0.25, "reason": ""}],
     )
-    empty = Panel(
-        name="partial", columns={"teacher": TEXT, "domain": TEXT, "value": NUMBER}, rows=[]
-    )
+    empty = _panel("partial", {"teacher": TEXT, "domain": TEXT, "value": NUMBER}, rows=[])
     panels = [inheritance(workspace), attribution(), errors(workspace), routing(), unknown, empty]
     return Diagnosis(
         student=STUDENT,
@@ -211,20 +233,26 @@ def diagnosis(workspace: Workspace, selection: str = "") -> Diagnosis:
         selection=selection,
         panels={panel.name: panel for panel in panels},
         warnings=["domain effects has 27 clips: too few for small differences"],
-        provenance={
-            "usad_workbench": "9.9.9",
-            "packages": {"numpy": "1.2.3"},
-            "weights_sha256": {"speech-teacher": "ab" * 32},
-            "settings": {"n_permutations": 29},
-        },
+        provenance=Provenance(
+            usad_workbench="9.9.9",
+            python="3.11",
+            packages={"numpy": "1.2.3"},
+            weights_sha256={"speech-teacher": "ab" * 32},
+            settings=Settings(
+                seed=3, n_permutations=29, k=10, max_clips=1000, layers=(1, 2, 4), associations=()
+            ),
+        ),
     )
 
 
 def verdicts(found: Diagnosis) -> list[Verdict]:
     """One that is decided, one that is not."""
     rules, _ = load_rules()
-    rows = found.panels["inheritance"].rows
+    rows = [
+        InheritanceRow(**row, measure="mutual_knn", teacher_layer=row["layer"])  # type: ignore[arg-type]
+        for row in found.panels["inheritance"].documents()
+    ]
     return [
-        inherited([{**row, "measure": "mutual_knn"} for row in rows], rules),
+        inherited(rows, rules),
         general_or_mixture({}, {}, {}, None, rules),
     ]

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ import soundfile as sf
 from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.diagnosis import comparison
+from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
 from usad_workbench.core.errors import AudioError, DegenerateError
 from usad_workbench.core.similarity import EncoderRole, nearest_teachers
+from usad_workbench.core.storage.row_types import columns_of
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
 from usad_workbench.workbench.presenters import (
     clips,
@@ -300,7 +303,7 @@ def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"control_value": None}, "no control"),
+        ({}, "no control"),
         (
             {"control_value": 0.5, "difference_ci_low": 0.1, "difference_ci_high": 0.3},
             "nearer than",
@@ -308,15 +311,16 @@ def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
         ({"control_value": 0.5, "difference_ci_low": -0.1, "difference_ci_high": 0.3}, "no nearer"),
         ({"control_value": 0.5, "difference_ci_low": -0.3, "difference_ci_high": -0.1}, "farther"),
         (
-            {"control_value": 0.5, "difference_ci_low": None, "difference_ci_high": None},
+            {"control_value": 0.5},
             "not decided",
         ),
     ],
 )
-def test_verdict_follows_the_interval_of_the_difference(
-    row: dict[str, float | None], said: str
-) -> None:
-    assert said in nearest.verdict(row)
+def test_verdict_follows_the_interval_of_the_difference(row: dict[str, float], said: str) -> None:
+    missing = {
+        field.name: np.nan if field.type is float else None for field in fields(NearestTeacherRow)
+    }
+    assert said in nearest.verdict(NearestTeacherRow(**(missing | row)))
 
 
 def test_best_per_encoder_takes_one_pair(workspace: Workspace) -> None:
@@ -428,12 +432,13 @@ def test_examples_are_queries(workspace: Workspace) -> None:
 
 
 def test_each_row_of_a_comparison_is_in_one_of_its_views() -> None:
-    views = views_of(comparison.NAME, comparison.COLUMNS)
+    columns = {column.name: column.sql_type for column in columns_of(comparison.ComparisonRow)}
+    views = views_of(comparison.NAME, columns)
     shown = [view.where for view in views]
     assert sorted(str(one) for one in shown) == sorted(
         str(("kind", kind)) for kind in {*comparison.KINDS.values(), "similarity"}
     )
-    assert all({*view.facets, view.value, view.series} <= set(comparison.COLUMNS) for view in views)
+    assert all({*view.facets, view.value, view.series} <= set(columns) for view in views)
 
 
 def test_scores_have_the_digits_that_tell_hits_apart() -> None:

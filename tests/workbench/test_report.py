@@ -123,14 +123,14 @@ def test_numbers_are_those_of_the_rows(page: Any, found: Diagnosis) -> None:
         )
         assert [at for at, _ in shown] == list(range(len(panel.rows)))
         for at, values in shown:
-            row = panel.rows[at]
+            row = panel.documents()[at]
             numbers = [row[c] for c, kind in panel.columns.items() if kind != "VARCHAR"]
             assert values == [float(one) for one in numbers if not math.isnan(one)], (name, at)
 
 
 @pytest.mark.browser
 def test_a_figure_has_a_mark_for_each_number(page: Any, found: Diagnosis) -> None:
-    rows = [r for r in found.panels["inheritance"].rows if not math.isnan(r["excess"])]
+    rows = [r for r in found.panels["inheritance"].documents() if not math.isnan(r["excess"])]
     marks = page.locator("#panel-inheritance .figure .mark")
     assert marks.count() == len(rows) == 27
     assert page.locator("#panel-inheritance .figure .mark:not(.hollow)").count() == 3

@@ -132,7 +132,7 @@ def _curves(plan: FigurePlan) -> Drawing:
                 shift = i - (len(plan.names) - 1) / 2
                 rows = in_facet[in_facet["name"] == name]
                 pieces.append(_curve(rows, colours[name], shift, (x, scale)))
-        pieces.append(_axis_words(plan, bottom))
+        pieces.append(_axis_title(plan, bottom))
         top = bottom + FOOT + 4
     return Drawing(
         legend=tuple(
@@ -194,7 +194,7 @@ def _shares(plan: FigurePlan) -> Drawing:
             left, right = _ends(at, width)
             pieces.append(svg.upright_axis(y, left, right, with_numbers=at == 0))
             pieces.append(_bars(drawn[drawn["facet"] == facet], classes, (left, right), y))
-        pieces.append(_axis_words(plan, bottom))
+        pieces.append(_axis_title(plan, bottom))
         top = bottom + FOOT + 4
     return Drawing(
         legend=tuple(
@@ -356,7 +356,7 @@ def _ends(at: int, width: float) -> tuple[float, float]:
     return AXIS_LEFT + at * width, AXIS_LEFT + (at + 1) * width - 14
 
 
-def _axis_words(plan: FigurePlan, bottom: float) -> Markup:
+def _axis_title(plan: FigurePlan, bottom: float) -> Markup:
     return svg.words(AXIS_LEFT, bottom + 34, f"upwards: {plan.axis}; across: layer", "axis")
 
 

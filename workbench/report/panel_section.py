@@ -170,9 +170,9 @@ def influential_clips(
         The rows with their clips, and what to know of them; nothing where no row has clips.
     """
     by_cell: dict[str, list[InfluentialClips]] = {}
-    for drivers in panel.drivers:
-        if len(drivers.clip_ids):
-            by_cell.setdefault(drivers.cell, []).append(drivers)
+    for clips in panel.influential:
+        if len(clips.clip_ids):
+            by_cell.setdefault(clips.cell, []).append(clips)
     records = frame.to_dict("records")
     cells = panel_rows.cells_of_rows(records, by_cell)
     with_clips = [i for i, names in enumerate(cells) if names]

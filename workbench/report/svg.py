@@ -138,9 +138,9 @@ def titles(facets: Sequence[str], left: float, width: float, top: float) -> tupl
     """The titles over a row of facets, and the height that they take."""
     lines = [title_lines(facet, width - 16) for facet in facets]
     drawn = [
-        words(left + at * width, top + 15 + 15 * i, line_words, "facet", full=facets[at])
+        words(left + at * width, top + 15 + 15 * i, text, "facet", full=facets[at])
         for at, several in enumerate(lines)
-        for i, line_words in enumerate(several)
+        for i, text in enumerate(several)
     ]
     return group(drawn), 12.0 + 15 * max(len(several) for several in lines)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -174,14 +174,14 @@ def _provenance(diagnosis: Diagnosis, workspace: Workspace) -> list[tuple[str, s
         ("seed", str(diagnosis.seed)),
         ("student layers", ", ".join(map(str, diagnosis.layers))),
     ]
-    for name, value in diagnosis.provenance.items():
+    for name, value in asdict(diagnosis.provenance).items():
         rows += [] if name == "weights_sha256" else _flat(name, value)
     return rows
 
 
 def _weights(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     """The hash of each encoder's weights."""
-    return list(diagnosis.provenance.get("weights_sha256", {}).items())
+    return list(diagnosis.provenance.weights_sha256.items())
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, str]]:

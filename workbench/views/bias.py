@@ -77,19 +77,19 @@ def similarity() -> None:
 def statements(student: str, measure: str) -> None:
     page.section("In words")
     rows = nearest.nearest_rows(state.sql, student, measure)
-    if rows.empty:
+    if not rows:
         page.not_compared()
         return
     unseen = unseen_domains(state.sql, student)
     if student not in overview.students_on_record(state.sql):
         st.caption(f"{escape_markdown(student)}: {overview.NO_RECORD}.")
-    for row in rows.to_dict("records"):
+    for row in rows:
         with st.container(border=True):
             st.markdown(
-                f"**{escape_markdown(row['domain'])}**: {nearest.verdict(row)}"
-                + (f" · {overview.UNSEEN}" if row["domain"] in unseen else "")
+                f"**{escape_markdown(row.domain)}**: {nearest.verdict(row)}"
+                + (f" · {overview.UNSEEN}" if row.domain in unseen else "")
             )
-            st.markdown(escape_markdown(sentence(str(row["statement"] or ""))))
+            st.markdown(escape_markdown(sentence(row.statement)))
 
 
 def chart(student: str, measure: str) -> None:

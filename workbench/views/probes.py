@@ -43,7 +43,7 @@ def routing() -> None:
 
     def against_cost(rows: pd.DataFrame) -> None:
         costs = [name for name in COSTS if name in rows and rows[name].notna().any()]
-        view = view_of("routing", stored.columns_of(rows))
+        view = view_of("routing", stored.sql_types(rows))
         drawn = panel_marks.marks(rows, view, diagnosis.roles)
         if not costs or drawn.empty:
             return

@@ -158,7 +158,7 @@ def show_panel(
 
 def _choose_view(name: str, frame: pd.DataFrame, key: str, alpha: float) -> PanelView:
     """One way of showing the panel, where there are several."""
-    views = {view.title: view for view in views_of(name, stored.columns_of(frame), alpha)}
+    views = {view.title: view for view in views_of(name, stored.sql_types(frame), alpha)}
     if len(views) == 1:
         return next(iter(views.values()))
     return views[page.choose("Shown", list(views), key=f"{key}.view")]

@@ -10,7 +10,8 @@ the targets' taken domain by domain.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -35,65 +36,78 @@ from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
+    Shares,
     cell_name,
     most_influential,
+    q_values,
 )
 from usad_workbench.core.diagnosis.rules import AssociationRule
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg
 
 NAME = "associations"
-COLUMNS = {
-    "test": "VARCHAR",
-    "domain": "VARCHAR",
-    "encoder": "VARCHAR",
-    "layer": "INTEGER",
-    "d": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "p_value": "DOUBLE",
-    "q_value": "DOUBLE",
-    "d_raw": "DOUBLE",
-    "n_clusters_x": "INTEGER",
-    "n_clusters_y": "INTEGER",
-    "confounds": "MAP(VARCHAR, DOUBLE)",
-    "slope": "DOUBLE",
-    "sign_agreement": "DOUBLE",
-    "n_tests": "INTEGER",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
-"""``confounds``: difference of the targets in loudness, duration and rate, in standard
-deviations. ``slope``: of the student's d on this encoder's, over tests."""
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssociationRow(PanelRow):
+    """How much nearer the first target lies to the first attribute, in one layer."""
+
+    test: str
+    domain: str
+    encoder: str
+    layer: int
+    d: float = math.nan
+    """Effect size on centred vectors; ``d_raw`` without centring, as published."""
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    p_value: float = math.nan
+    q_value: float = math.nan
+    d_raw: float = math.nan
+    n_clusters_x: int | None = None
+    n_clusters_y: int | None = None
+    confounds: Shares
+    """Difference of the targets in loudness, duration and rate, in standard deviations."""
+    slope: float = math.nan
+    """Of the student's d on this encoder's, over tests."""
+    sign_agreement: float = math.nan
+    n_tests: int | None = None
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
-    """One row per test and space; drivers: target clips that lie nearest to an attribute."""
-    rows: list[Row] = []
-    drivers: list[InfluentialClips] = []
+    """One row per test and space; its clips: targets that lie nearest to an attribute."""
+    rows: list[AssociationRow] = []
+    clips: list[InfluentialClips] = []
     asked, warnings = asked_tests(data)
-    tests = [(d, one) for d in data.domains for one in (*default_tests(data, d), *asked.get(d, ()))]
+    tests = [
+        (domain, test)
+        for domain in data.domains
+        for test in (*default_tests(data, domain), *asked.get(domain, ()))
+    ]
     spaces = spaces_of(data)
     numbers = continuous_columns(data)
     for done, (domain, test) in enumerate(tests, start=1):
         confounds = _confounds(numbers, test)
         for encoder, layer in spaces:
-            row, found = _row(data, domain, test, encoder, layer)
-            rows.append(row | {"confounds": confounds})
-            if found is not None:
+            row, result = _row(data, domain, test, encoder, layer, confounds)
+            rows.append(row)
+            if result is not None:
                 ids = data.clips.clip_id.iloc[np.concatenate([test.x, test.y])].tolist()
                 cell = cell_name(test=test.name, domain=domain, encoder=encoder, layer=layer)
-                drivers.append(most_influential(cell, ids, found.s, "overlap"))
+                clips.append(most_influential(cell, ids, result.s, "overlap"))
         progress(done, len(tests), NAME)
-    q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
-    for row, value in zip(rows, q.tolist(), strict=True):
-        row["q_value"] = value
-    _inheritance(data, rows)
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=warnings)
+    q = q_values(row.p_value for row in rows)
+    rows = [replace(row, q_value=value) for row, value in zip(rows, q, strict=True)]
+    return Panel(
+        name=NAME,
+        row_type=AssociationRow,
+        rows=_with_slopes(data, rows),
+        influential=clips,
+        warnings=warnings,
+    )
 
 
 def asked_tests(data: DiagnosisData) -> tuple[dict[str, list[AssociationTest]], list[str]]:
@@ -190,42 +204,41 @@ def _attributes(data: DiagnosisData, others: Indices) -> dict[str, tuple[Indices
 
 
 def _row(
-    data: DiagnosisData, domain: str, test: AssociationTest, encoder: str, layer: int
-) -> tuple[Row, AssociationResult | None]:
+    data: DiagnosisData,
+    domain: str,
+    test: AssociationTest,
+    encoder: str,
+    layer: int,
+    confounds: Shares,
+) -> tuple[AssociationRow, AssociationResult | None]:
     targets = np.concatenate([test.x, test.y])
-    row: Row = {
-        "test": test.name,
-        "domain": domain,
-        "encoder": encoder,
-        "layer": layer,
-        "d": math.nan,
-        "p_value": math.nan,
-        "d_raw": math.nan,
-        "n_clips": len(targets),
-        "n_clusters": len(set(data.clusters(targets))),
-        "reason": "",
-    }
+    row = AssociationRow(
+        test=test.name,
+        domain=domain,
+        encoder=encoder,
+        layer=layer,
+        confounds=confounds,
+        n_clips=len(targets),
+        n_clusters=len(set(data.clusters(targets))),
+    )
     try:
-        found = association(
+        result = association(
             data.vectors(encoder, layer), test, data.clusters(), seed=data.config.seed
         )
     except (ShapeError, DegenerateError) as error:
-        return row | {"reason": str(error)}, None
-    row |= {
-        "n_clusters_x": found.n_x,
-        "n_clusters_y": found.n_y,
-        "reason": found.reason,
-    }
-    if math.isnan(found.p_value):
+        return replace(row, reason=str(error)), None
+    row = replace(row, n_clusters_x=result.n_x, n_clusters_y=result.n_y, reason=result.reason)
+    if math.isnan(result.p_value):
         return row, None
-    row |= {
-        "d": found.d,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "p_value": found.p_value,
-        "d_raw": found.d_raw,
-    }
-    return row, found
+    row = replace(
+        row,
+        d=result.d,
+        ci_low=result.ci_low,
+        ci_high=result.ci_high,
+        p_value=result.p_value,
+        d_raw=result.d_raw,
+    )
+    return row, result
 
 
 def _confounds(numbers: pd.DataFrame, test: AssociationTest) -> dict[str, float]:
@@ -240,27 +253,33 @@ def _confounds(numbers: pd.DataFrame, test: AssociationTest) -> dict[str, float]
     return found
 
 
-def _inheritance(data: DiagnosisData, rows: list[Row]) -> None:
-    """The student's last layer over tests, on every other encoder's."""
+def _with_slopes(data: DiagnosisData, rows: Sequence[AssociationRow]) -> list[AssociationRow]:
+    """Adds to each other encoder's rows how the student's last layer follows it over tests."""
     last = data.student_layers[-1]
-    student = [r["d"] for r in rows if r["encoder"] == data.student and r["layer"] == last]
+    student = [row.d for row in rows if row.encoder == data.student and row.layer == last]
+    slopes = {}
     for encoder in data.encoders[1:]:
-        mine = [row for row in rows if row["encoder"] == encoder]
+        of_encoder = [row.d for row in rows if row.encoder == encoder]
         try:
-            found = association_inheritance(student, [row["d"] for row in mine])
+            slopes[encoder] = association_inheritance(student, of_encoder)
         except DegenerateError:
             continue  # no test of theirs has an effect: each row has its reason
-        for row in mine:
-            row |= {
-                "slope": found.slope,
-                "sign_agreement": found.sign_agreement,
-                "n_tests": found.n_tests,
-            }
+    return [
+        replace(
+            row,
+            slope=slopes[row.encoder].slope,
+            sign_agreement=slopes[row.encoder].sign_agreement,
+            n_tests=slopes[row.encoder].n_tests,
+        )
+        if row.encoder in slopes
+        else row
+        for row in rows
+    ]
 
 
 PANEL = PanelKind(
     name=NAME,
     question="Which groups of clips lie nearer to loud, long or other audio than others?",
-    columns=COLUMNS,
+    row_type=AssociationRow,
     compute=compute,
 )

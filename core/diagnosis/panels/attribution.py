@@ -1,78 +1,74 @@
 """Attribution: the share of the student's geometry that each teacher explains."""
 
 import math
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
+    Shares,
     cell_name,
+    cells_of_domains_and_layers,
     most_influential,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.attribution import MIN_FIT, attribute, false_attribution
+from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "attribution"
 N_PERMUTATIONS = 100
-COLUMNS = {
-    "domain": "VARCHAR",
-    "layer": "INTEGER",
-    "shares": "MAP(VARCHAR, DOUBLE)",
-    "ci_low": "MAP(VARCHAR, DOUBLE)",
-    "ci_high": "MAP(VARCHAR, DOUBLE)",
-    "null_q95": "MAP(VARCHAR, DOUBLE)",
-    "p_value": "MAP(VARCHAR, DOUBLE)",
-    "novel": "DOUBLE",
-    "novel_ci_low": "DOUBLE",
-    "novel_ci_high": "DOUBLE",
-    "fit_r2": "DOUBLE",
-    "is_reliable": "BOOLEAN",
-    "false_attribution": "DOUBLE",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttributionRow(PanelRow):
+    """The shares of a student layer's geometry in one domain, by teacher."""
+
+    domain: str
+    layer: int
+    shares: Shares = field(default_factory=dict)
+    ci_low: Shares | None = None
+    ci_high: Shares | None = None
+    null_q95: Shares | None = None
+    p_value: Shares | None = None
+    novel: float = math.nan
+    """What no teacher explains."""
+    novel_ci_low: float = math.nan
+    novel_ci_high: float = math.nan
+    fit_r2: float = math.nan
+    is_reliable: bool | None = None
+    false_attribution: float = math.nan
+    """The share that controls get which taught nothing."""
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """All teachers together, home or not, in every domain and at each of the few layers."""
-    rows: list[dict[str, Any]] = []
-    drivers: list[InfluentialClips] = []
-    jobs = [(d, n) for d in data.domains for n in data.student_layers]
-    for done, (domain, layer) in enumerate(jobs, start=1):
-        row, behind = _cell(data, domain, layer)
-        rows.append(row)
-        drivers += behind
-        progress(done, len(jobs), NAME)
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+    rows, clips = cells_of_domains_and_layers(data, NAME, _cell, progress)
+    return Panel(name=NAME, row_type=AttributionRow, rows=rows, influential=clips)
 
 
 def _cell(
     data: DiagnosisData, domain: str, layer: int
-) -> tuple[dict[str, Any], list[InfluentialClips]]:
-    places = data.thinned_rows(domain)
-    clusters = data.clusters(places)
-    row: dict[str, Any] = {
-        "domain": domain,
-        "layer": layer,
-        "novel": math.nan,
-        "fit_r2": math.nan,
-        "shares": {},
-        "n_clips": len(places),
-        "n_clusters": len(set(clusters)),
-        "reason": "",
-    }
+) -> tuple[AttributionRow, list[InfluentialClips]]:
+    clip_rows = data.thinned_rows(domain)
+    clusters = data.clusters(clip_rows)
+    row = AttributionRow(
+        domain=domain, layer=layer, n_clips=len(clip_rows), n_clusters=len(set(clusters))
+    )
 
-    def of(name: str) -> Any:
-        return data.vectors(name, data.matching_layer(name, layer), places)
+    def of(name: str) -> ClipVectors:
+        return data.vectors(name, data.matching_layer(name, layer), clip_rows)
 
     teachers = {name: of(name) for name in data.teachers}
-    student = data.vectors(data.student, layer, places)
+    student = data.vectors(data.student, layer, clip_rows)
     try:
-        found = attribute(
+        shares = attribute(
             student,
             teachers,
             clusters,
@@ -82,41 +78,42 @@ def _cell(
         controls = [of(name) for name in data.controls]
         wrongly = false_attribution(student, teachers, controls, clusters) if controls else math.nan
     except (ShapeError, DegenerateError) as error:
-        return row | {"reason": str(error)}, []
-    notes = [found.reason] if found.reason else []
-    if found.is_overfull:
+        return replace(row, reason=str(error)), []
+    notes = [shares.reason] if shares.reason else []
+    if shares.is_overfull:
         notes.append(
             "the shares sum to more than 1, as the student stretches few directions: read the "
             "variance panel"
         )
-    if found.fit_r2 < MIN_FIT:
+    if shares.fit_r2 < MIN_FIT:
         notes.append(f"the mixture fits badly (R2 below {MIN_FIT}): read the variance panel")
-    row |= {
-        "shares": found.shares,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "null_q95": found.null_q95,
-        "p_value": found.p_value,
-        "novel": found.novel,
-        "novel_ci_low": found.novel_ci_low,
-        "novel_ci_high": found.novel_ci_high,
-        "fit_r2": found.fit_r2,
-        "is_reliable": found.is_reliable,
-        "false_attribution": wrongly,
-        "reason": "; ".join(notes),
-    }
-    ids = data.clips.clip_id.to_numpy()[places].tolist()
+    row = replace(
+        row,
+        shares=shares.shares,
+        ci_low=shares.ci_low,
+        ci_high=shares.ci_high,
+        null_q95=shares.null_q95,
+        p_value=shares.p_value,
+        novel=shares.novel,
+        novel_ci_low=shares.novel_ci_low,
+        novel_ci_high=shares.novel_ci_high,
+        fit_r2=shares.fit_r2,
+        is_reliable=shares.is_reliable,
+        false_attribution=wrongly,
+        reason="; ".join(notes),
+    )
+    ids = data.clips.clip_id.to_numpy()[clip_rows].tolist()
     return row, [
         most_influential(
-            cell_name(domain=domain, layer=layer, teacher=name), ids, shares, "attribution"
+            cell_name(domain=domain, layer=layer, teacher=name), ids, clip_shares, "attribution"
         )
-        for name, shares in found.clip_shares.items()
+        for name, clip_shares in shares.clip_shares.items()
     ]
 
 
 PANEL = PanelKind(
     name=NAME,
     question="What share of the student's geometry comes from each teacher?",
-    columns=COLUMNS,
+    row_type=AttributionRow,
     compute=compute,
 )

@@ -1,7 +1,8 @@
 """Errors: does the student make its teachers' mistakes, beyond what controls share?"""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,14 +11,17 @@ from usad_workbench.core.bias.error_consistency import (
     excess_consistency,
     shared_confusions,
 )
-from usad_workbench.core.diagnosis.controls import controls_for, no_peer_words
+from usad_workbench.core.diagnosis.controls import SLOTS, controls_for, describe_no_peers
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
     cell_name,
+    join_reasons,
     most_influential,
+    q_values,
 )
 from usad_workbench.core.diagnosis.predictions import (
     NOT_STORED,
@@ -30,198 +34,214 @@ from usad_workbench.core.diagnosis.verdicts import answer_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg, family_p_values
+from usad_workbench.core.similarity import family_p_values
 from usad_workbench.core.similarity.excess import ControlSlot
 
 NAME = "errors"
-SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
-COLUMNS = {
-    "task": "VARCHAR",
-    "domain": "VARCHAR",
-    "teacher": "VARCHAR",
-    "protocol": "VARCHAR",
-    "kappa": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "kappa_unbiased": "DOUBLE",
-    "kappa_max": "DOUBLE",
-    "copy_probability": "DOUBLE",
-    "copy_ci_low": "DOUBLE",
-    "copy_ci_high": "DOUBLE",
-    "form": "VARCHAR",
-    "excess": "DOUBLE",
-    "excess_ci_low": "DOUBLE",
-    "excess_ci_high": "DOUBLE",
-    "clips_ci_low": "DOUBLE",
-    "clips_ci_high": "DOUBLE",
-    "p_value": "DOUBLE",
-    "p_kind": "VARCHAR",
-    "q_value": "DOUBLE",
-    "pair_p_value": "DOUBLE",
-    "copied": "VARCHAR",
-    "controls": "VARCHAR[]",
-    "control_kappa": "DOUBLE",
-    "shared_confusions": "DOUBLE",
-    "shared_ci_low": "DOUBLE",
-    "shared_ci_high": "DOUBLE",
-    "agreement": "DOUBLE",
-    "accuracy": "DOUBLE",
-    "teacher_accuracy": "DOUBLE",
-    "n_errors": "DOUBLE",
-    "n_both_wrong": "DOUBLE",
-    "n_test": "INTEGER",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
 N_RESAMPLES = 1000
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorsRow(PanelRow):
+    """Shared errors of student and teacher on one task, beside the controls of one slot."""
+
+    task: str
+    domain: str | None
+    teacher: str
+    protocol: str | None
+    kappa: float = math.nan
+    """Error consistency, of which the interval is; the excess has its own."""
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    kappa_unbiased: float = math.nan
+    kappa_max: float = math.nan
+    copy_probability: float = math.nan
+    copy_ci_low: float = math.nan
+    copy_ci_high: float = math.nan
+    form: str = "none"
+    """Whose slot the controls take; none without any."""
+    excess: float = math.nan
+    """Kappa minus the mean kappa with a control in the slot."""
+    excess_ci_low: float = math.nan
+    excess_ci_high: float = math.nan
+    clips_ci_low: float = math.nan
+    clips_ci_high: float = math.nan
+    p_value: float = math.nan
+    p_kind: str = "none"
+    q_value: float = math.nan
+    pair_p_value: float = math.nan
+    """Of teacher and domain as a whole."""
+    copied: str = "not testable"
+    controls: tuple[str, ...] = ()
+    control_kappa: float = math.nan
+    shared_confusions: float = math.nan
+    shared_ci_low: float = math.nan
+    shared_ci_high: float = math.nan
+    agreement: float = math.nan
+    accuracy: float = math.nan
+    teacher_accuracy: float = math.nan
+    n_errors: float = math.nan
+    n_both_wrong: float = math.nan
+    n_test: int
+    n_clips: int | None = None
+    n_clusters: int | None = None
+    reason: str = ""
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
-    """Every teacher on every task, once for each place that has controls."""
+    """Every teacher on every task, once for each slot that has controls."""
     tasks = data.tasks()
-    rows: list[Row] = []
-    drivers: list[InfluentialClips] = []
+    rows: list[ErrorsRow] = []
+    clips: list[InfluentialClips] = []
     warnings: dict[str, None] = {}
     for done, task in enumerate(tasks, start=1):
         try:
-            found = task_predictions(data, task)
+            predictions = task_predictions(data, task)
         except (ShapeError, DegenerateError) as error:
             warnings[f"task {task.name}: {error}"] = None
             continue
-        if not are_stored(found):
+        if not are_stored(predictions):
             warnings[NOT_STORED] = None
         for teacher in data.teachers:
-            rows += _rows(data, task, teacher, found)
-            drivers.append(_drivers(data, task, teacher, found))
+            rows += _rows(data, task, teacher, predictions)
+            clips.append(_wrong_together(data, task, teacher, predictions))
         progress(done, len(tasks), NAME)
-    _answer(rows, data.config.rules.alpha)
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=list(warnings))
+    return Panel(
+        name=NAME,
+        row_type=ErrorsRow,
+        rows=_answered(rows, data.config.rules.alpha),
+        influential=clips,
+        warnings=list(warnings),
+    )
 
 
-def _answer(rows: list[Row], alpha: float) -> None:
+def _answered(rows: Sequence[ErrorsRow], alpha: float) -> list[ErrorsRow]:
     """q over the panel, one p for each teacher and domain, then an answer, as for inheritance.
 
     With q alone errors seemed copied from another teacher too in 6 of 50 planted worlds.
     """
-    p = np.array([row["p_value"] for row in rows], dtype=np.float64)
-    pair_p = family_p_values(p, [(row["teacher"], row["domain"]) for row in rows])
-    q = benjamini_hochberg(p)
-    for row, q_value, pair_p_value in zip(rows, q.tolist(), pair_p.tolist(), strict=True):
-        row |= {"q_value": q_value, "pair_p_value": pair_p_value}
-        if math.isfinite(q_value):
-            is_shown = max(q_value, pair_p_value) <= alpha and row["excess"] > 0
-            row["copied"] = answer_of(is_shown, row["excess_ci_low"], row["excess_ci_high"])
+    p = np.array([row.p_value for row in rows], dtype=np.float64)
+    pair_p = family_p_values(p, [(row.teacher, row.domain) for row in rows])
+    return [
+        _answer(replace(row, q_value=q_value, pair_p_value=pair_p_value), alpha)
+        for row, q_value, pair_p_value in zip(rows, q_values(p), pair_p.tolist(), strict=True)
+    ]
 
 
-def _rows(data: DiagnosisData, task: Task, teacher: str, found: TaskPredictions) -> list[Row]:
-    base = _consistency(data, task, teacher, found)
+def _answer(row: ErrorsRow, alpha: float) -> ErrorsRow:
+    if not math.isfinite(row.q_value):
+        return row
+    is_shown = max(row.q_value, row.pair_p_value) <= alpha and row.excess > 0
+    return replace(row, copied=answer_of(is_shown, row.excess_ci_low, row.excess_ci_high))
+
+
+def _rows(
+    data: DiagnosisData, task: Task, teacher: str, predictions: TaskPredictions
+) -> list[ErrorsRow]:
+    base = _consistency(data, task, teacher, predictions)
     rows = []
     for slot in SLOTS:
-        controls = [name for name in controls_for(data, teacher, slot) if name in found]
+        controls = [name for name in controls_for(data, teacher, slot) if name in predictions]
         if not controls:
             continue
-        row = base | {"form": f"controls for the {slot}", "controls": controls}
+        row = replace(base, form=f"controls for the {slot}", controls=tuple(controls))
+        if not math.isnan(row.kappa):
+            row = _with_excess(row, data.student, task, slot, predictions)
         rows.append(row)
-        if math.isnan(row["kappa"]):
-            continue
-        try:
-            one = excess_consistency(
-                found[data.student].right,
-                found[teacher].right,
-                [found[name].right for name in controls],
-                task.units,
-                slot=slot,
-            )
-        except (ShapeError, DegenerateError) as error:
-            row["reason"] = "; ".join(filter(None, (row["reason"], str(error))))
-            continue
-        row |= {
-            "excess": one.value,
-            "excess_ci_low": one.ci_low,
-            "excess_ci_high": one.ci_high,
-            "clips_ci_low": one.clips_low,
-            "clips_ci_high": one.clips_high,
-            "p_value": one.p_value,
-            "p_kind": one.p_kind,
-            "control_kappa": float(one.control_values.mean()),
-            "reason": "; ".join(dict.fromkeys(filter(None, (row["reason"], one.reason)))),
-        }
     if not rows:
-        why = (
-            f"no excess: no exchangeable control for {teacher} or the student{no_peer_words(data)}"
-        )
-        reason = "; ".join(filter(None, (base["reason"], why)))
-        rows.append(base | {"form": "none", "reason": reason})
+        why = f"no excess: no exchangeable control for {teacher} or the student{describe_no_peers(data)}"
+        rows.append(replace(base, reason="; ".join(filter(None, (base.reason, why)))))
     return rows
 
 
-def _consistency(data: DiagnosisData, task: Task, teacher: str, found: TaskPredictions) -> Row:
-    """Kappa, copy probability and shared confusions of student and teacher."""
-    student = found[data.student]
-    row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
-    row |= {
-        "task": task.name,
-        "domain": task.domain,
-        "teacher": teacher,
-        "protocol": student.protocol,
-        "p_kind": "none",
-        "copied": "not testable",
-        "controls": [],
-        "n_test": len(task.clip_ids),
-        "reason": "",
-    }
-    settings = {"n_resamples": N_RESAMPLES, "seed": data.config.seed}
-    one = error_consistency(student.right, found[teacher].right, task.units, **settings)
-    row |= {key: getattr(one, key) for key in CONSISTENCY_KEYS}
-    shared = shared_confusions(
-        student.labels, found[teacher].labels, task.labels, task.units, **settings
+def _with_excess(
+    row: ErrorsRow, student: str, task: Task, slot: ControlSlot, predictions: TaskPredictions
+) -> ErrorsRow:
+    """Adds how much more student and teacher err together than with a control in the slot."""
+    try:
+        excess = excess_consistency(
+            predictions[student].right,
+            predictions[row.teacher].right,
+            [predictions[name].right for name in row.controls],
+            task.units,
+            slot=slot,
+        )
+    except (ShapeError, DegenerateError) as error:
+        return replace(row, reason="; ".join(filter(None, (row.reason, str(error)))))
+    return replace(
+        row,
+        excess=excess.value,
+        excess_ci_low=excess.ci_low,
+        excess_ci_high=excess.ci_high,
+        clips_ci_low=excess.clips_low,
+        clips_ci_high=excess.clips_high,
+        p_value=excess.p_value,
+        p_kind=excess.p_kind,
+        control_kappa=float(excess.control_values.mean()),
+        reason=join_reasons(row.reason, excess.reason),
     )
-    row |= {
-        "shared_confusions": shared.kappa,
-        "shared_ci_low": shared.ci_low,
-        "shared_ci_high": shared.ci_high,
-        "n_both_wrong": shared.n_clips,
-    }
+
+
+def _consistency(
+    data: DiagnosisData, task: Task, teacher: str, predictions: TaskPredictions
+) -> ErrorsRow:
+    """Kappa, copy probability and shared confusions of student and teacher."""
+    student, of_teacher = predictions[data.student], predictions[teacher]
+    seed = data.config.seed
+    consistency = error_consistency(
+        student.right, of_teacher.right, task.units, n_resamples=N_RESAMPLES, seed=seed
+    )
+    shared = shared_confusions(
+        student.labels,
+        of_teacher.labels,
+        task.labels,
+        task.units,
+        n_resamples=N_RESAMPLES,
+        seed=seed,
+    )
+    reason = consistency.reason
     if math.isnan(shared.kappa) and shared.reason:
-        why = f"no shared confusions: {shared.reason}"
-        row["reason"] = "; ".join(filter(None, (row["reason"], why)))
-    return row
+        reason = "; ".join(filter(None, (reason, f"no shared confusions: {shared.reason}")))
+    return ErrorsRow(
+        task=task.name,
+        domain=task.domain,
+        teacher=teacher,
+        protocol=student.protocol,
+        kappa=consistency.kappa,
+        ci_low=consistency.ci_low,
+        ci_high=consistency.ci_high,
+        kappa_unbiased=consistency.kappa_unbiased,
+        kappa_max=consistency.kappa_max,
+        copy_probability=consistency.copy_probability,
+        copy_ci_low=consistency.copy_ci_low,
+        copy_ci_high=consistency.copy_ci_high,
+        shared_confusions=shared.kappa,
+        shared_ci_low=shared.ci_low,
+        shared_ci_high=shared.ci_high,
+        agreement=consistency.agreement,
+        accuracy=consistency.accuracy,
+        teacher_accuracy=consistency.teacher_accuracy,
+        n_errors=consistency.n_errors,
+        n_both_wrong=shared.n_clips,
+        n_test=len(task.clip_ids),
+        n_clips=consistency.n_clips,
+        n_clusters=consistency.n_clusters,
+        reason=reason,
+    )
 
 
-CONSISTENCY_KEYS = (
-    "kappa",
-    "ci_low",
-    "ci_high",
-    "kappa_unbiased",
-    "kappa_max",
-    "copy_probability",
-    "copy_ci_low",
-    "copy_ci_high",
-    "agreement",
-    "accuracy",
-    "teacher_accuracy",
-    "n_errors",
-    "n_clips",
-    "n_clusters",
-    "reason",
-)
-
-
-def _drivers(
-    data: DiagnosisData, task: Task, teacher: str, found: TaskPredictions
+def _wrong_together(
+    data: DiagnosisData, task: Task, teacher: str, predictions: TaskPredictions
 ) -> InfluentialClips:
     """Clips that both get wrong: 1 in the same way, 0.5 in another, mean over seeds."""
-    shared = both_wrong(found[data.student], found[teacher])
-    return most_influential(
-        cell_name(task=task.name, teacher=teacher), task.clip_ids, shared, "error"
-    )
+    shared = both_wrong(predictions[data.student], predictions[teacher])
+    cell = cell_name(task=task.name, teacher=teacher)
+    return most_influential(cell, task.clip_ids, shared, "error")
 
 
 PANEL = PanelKind(
     name=NAME,
     question="Does the student make its teachers' mistakes, more than controls do?",
-    columns=COLUMNS,
+    row_type=ErrorsRow,
     compute=compute,
 )

@@ -2,28 +2,35 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from usad_workbench.core.arrays import Indices, Matrix
 from usad_workbench.core.diagnosis.controls import (
     MATCHED_ACCURACY,
+    SLOTS,
     USERS_WORD,
     MatchTable,
     controls_for,
-    no_peer_words,
+    describe_no_peers,
     rests_on,
 )
 from usad_workbench.core.diagnosis.data import DiagnosisData
-from usad_workbench.core.diagnosis.inheritance_verdict import LARGEST_EXCESS, doubt_of
+from usad_workbench.core.diagnosis.excess_doubt import (
+    LARGEST_EXCESS,
+    NOT_TESTABLE,
+    TestedExcess,
+    doubt_of,
+)
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
     cell_name,
     most_influential,
+    q_values,
 )
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
@@ -32,7 +39,6 @@ from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import (
     LayerMatrix,
     Measure,
-    benjamini_hochberg,
     family_p_values,
     layer_similarity,
 )
@@ -46,48 +52,71 @@ from usad_workbench.core.similarity.excess import (
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "inheritance"
-SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
 FORMS = {"student": "controls for the student", "teacher": "controls for the teacher"}
 ENOUGH_CONTROLS = 4
 """With fewer, one case against them has little power (module ``similarity.excess``)."""
-COLUMNS = {
-    "teacher": "VARCHAR",
-    "domain": "VARCHAR",
-    "layer": "INTEGER",
-    "teacher_layer": "INTEGER",
-    "measure": "VARCHAR",
-    "form": "VARCHAR",
-    "excess": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "p_value": "DOUBLE",
-    "p_kind": "VARCHAR",
-    "q_value": "DOUBLE",
-    "pair_p_value": "DOUBLE",
-    "inherited": "VARCHAR",
-    "detectable": "DOUBLE",
-    "rests_on": "VARCHAR",
-    "similarity": "DOUBLE",
-    "control_similarity": "DOUBLE",
-    "controls": "VARCHAR[]",
-    "clips_ci_low": "DOUBLE",
-    "clips_ci_high": "DOUBLE",
-    "home_minus_others": "DOUBLE",
-    "home_minus_others_ci_low": "DOUBLE",
-    "home_minus_others_ci_high": "DOUBLE",
-    "home_minus_others_p_value": "DOUBLE",
-    "accuracy": "DOUBLE",
-    "control_accuracy": "DOUBLE",
-    "dim": "DOUBLE",
-    "control_dim": "DOUBLE",
-    "n_params": "DOUBLE",
-    "control_n_params": "DOUBLE",
-    "is_matched": "BOOLEAN",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InheritanceRow(PanelRow):
+    """Similarity of student and teacher above that of the controls in one slot."""
+
+    teacher: str
+    domain: str
+    layer: int
+    teacher_layer: int
+    measure: Measure
+    form: str = "none"
+    """Whose slot the controls take; none without any."""
+    excess: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    p_value: float = math.nan
+    p_kind: str = "none"
+    q_value: float = math.nan
+    pair_p_value: float = math.nan
+    """Of teacher and domain as a whole."""
+    inherited: str = NOT_TESTABLE
+    """yes, no, undecided, or not testable."""
+    detectable: float = math.nan
+    """The excess that so few controls could show."""
+    rests_on: str | None = None
+    """What says that these controls are peers."""
+    similarity: float = math.nan
+    control_similarity: float = math.nan
+    controls: tuple[str, ...] = ()
+    clips_ci_low: float = math.nan
+    """Limits of the excess over other clips, the controls as they are."""
+    clips_ci_high: float = math.nan
+    home_minus_others: float = math.nan
+    """The excess in the teacher's home domain minus that in the others."""
+    home_minus_others_ci_low: float = math.nan
+    home_minus_others_ci_high: float = math.nan
+    home_minus_others_p_value: float = math.nan
+    accuracy: float = math.nan
+    """Of the one whose slot it is, beside the mean of the controls; so for dims and sizes."""
+    control_accuracy: float = math.nan
+    dim: float = math.nan
+    control_dim: float = math.nan
+    n_params: float = math.nan
+    control_n_params: float = math.nan
+    is_matched: bool | None = None
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
+
+    @property
+    def cell(self) -> str:
+        """The name of the cell that the row is about."""
+        return cell_name(
+            teacher=self.teacher,
+            domain=self.domain,
+            layer=self.layer,
+            measure=self.measure,
+            form=self.form,
+        )
+
+
 Controls = Mapping[tuple[str, ControlSlot], Sequence[str]]
 
 
@@ -142,26 +171,27 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
         for slot in SLOTS
     }
     matches = MatchTable(data)
-    rows: list[Row] = []
-    drivers: list[InfluentialClips] = []
-    known: dict[tuple[Any, ...], Excess] = {}
+    rows: list[InheritanceRow] = []
+    clips: list[InfluentialClips] = []
+    excesses: dict[str, Excess] = {}
     jobs = [(d, n) for d in data.domains for n in data.student_layers]
     for done, (domain, layer) in enumerate(jobs, start=1):
         chosen = data.thinned_rows(domain)
         for measure in MEASURES:
             setting = _setting(data, domain, layer, measure, chosen, controls)
             for teacher in data.teachers:
-                found, behind = _cells(data, setting, teacher, controls, matches, known)
-                rows += found
-                drivers += behind
+                cells = _cells(data, setting, teacher, controls, matches)
+                rows += [cell.row for cell in cells]
+                clips += [cell.clips for cell in cells if cell.clips is not None]
+                excesses |= {c.row.cell: c.excess for c in cells if c.excess is not None}
         progress(done, len(jobs), NAME)
-    _compare_home(data, rows, known)
-    _answer(rows, data.config.rules)
+    rows = [_with_home_minus_others(row, data, excesses) for row in rows]
+    rows = _answered(rows, data.config.rules)
     return Panel(
         name=NAME,
-        columns=COLUMNS,
+        row_type=InheritanceRow,
         rows=rows,
-        drivers=drivers,
+        influential=clips,
         warnings=_warnings(data, controls, rows),
     )
 
@@ -215,124 +245,110 @@ def _setting(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Cell:
+    """A row with the excess and the clips behind it; none where it could not be tested."""
+
+    row: InheritanceRow
+    excess: Excess | None = None
+    clips: InfluentialClips | None = None
+
+
 def _cells(
     data: DiagnosisData,
     setting: _Setting,
     teacher: str,
     controls: Controls,
     matches: MatchTable,
-    known: dict[tuple[Any, ...], Excess],
-) -> tuple[list[Row], list[InfluentialClips]]:
-    """One teacher's rows in one setting: one for each place that has controls."""
-    rows: list[Row] = []
-    drivers: list[InfluentialClips] = []
+) -> list[_Cell]:
+    """One teacher's rows in one setting: one for each slot that has controls."""
+    empty = InheritanceRow(
+        teacher=teacher,
+        domain=setting.domain,
+        layer=setting.layer,
+        teacher_layer=data.matching_layer(teacher, setting.layer),
+        measure=setting.measure,
+        similarity=setting.similarity(teacher),
+        n_clips=len(setting.clip_ids),
+        n_clusters=len(set(setting.clusters)),
+    )
+    cells = []
     for slot in SLOTS:
         names = controls[teacher, slot]
-        if not names:
-            continue
-        row = _empty(data, setting, teacher) | {
-            "form": FORMS[slot],
-            "controls": list(names),
-            "rests_on": rests_on(data, names, slot),
-        }
-        instead_of = data.student if slot == "student" else teacher
-        match = matches.match(instead_of, names, setting.layer, setting.domain)
-        row |= {key: getattr(match, key) for key in MATCH_KEYS}
-        rows.append(row)
-        try:
-            found = setting.excess(teacher, slot, names)
-        except (ShapeError, DegenerateError) as error:
-            row["reason"] = str(error)
-            continue
-        row |= _numbers(found, data.config.rules.alpha)
-        known[_key(row)] = found
-        cell = cell_name(**{name: row[name] for name in CELL_KEYS})
-        influence = setting.influence(teacher, slot, names)
-        kind = "overlap" if setting.measure == "mutual_knn" else "attribution"
-        drivers.append(most_influential(cell, setting.clip_ids, influence, kind))
-    if not rows:
-        home = data.roles[teacher].domain or "any"
-        reason = (
-            f"no exchangeable control: no peer of the student without {teacher}, and no encoder of home "
-            f"domain {home} that did not teach{no_peer_words(data)}"
-        )
-        rows.append(_empty(data, setting, teacher) | {"form": "none", "reason": reason})
-    return rows, drivers
+        if names:
+            instead_of = data.student if slot == "student" else teacher
+            match = matches.match(instead_of, names, setting.layer, setting.domain)
+            row = replace(
+                empty,
+                form=FORMS[slot],
+                controls=tuple(names),
+                rests_on=rests_on(data, names, slot),
+                accuracy=match.accuracy,
+                control_accuracy=match.control_accuracy,
+                dim=match.dim,
+                control_dim=match.control_dim,
+                n_params=match.n_params,
+                control_n_params=match.control_n_params,
+                is_matched=match.is_matched,
+            )
+            cells.append(_tested(row, setting, slot, data.config.rules.alpha))
+    if cells:
+        return cells
+    home = data.roles[teacher].domain or "any"
+    reason = (
+        f"no exchangeable control: no peer of the student without {teacher}, and no encoder of home "
+        f"domain {home} that did not teach{describe_no_peers(data)}"
+    )
+    return [_Cell(row=replace(empty, reason=reason))]
 
 
-MATCH_KEYS = (
-    "accuracy",
-    "control_accuracy",
-    "dim",
-    "control_dim",
-    "n_params",
-    "control_n_params",
-    "is_matched",
-)
-CELL_KEYS = ("teacher", "domain", "layer", "measure", "form")
+def _tested(row: InheritanceRow, setting: _Setting, slot: ControlSlot, alpha: float) -> _Cell:
+    """A row with its excess over the controls, or why there is none."""
+    try:
+        excess = setting.excess(row.teacher, slot, row.controls)
+    except (ShapeError, DegenerateError) as error:
+        return _Cell(row=replace(row, reason=str(error)))
+    detectable = excess.detectable(alpha)
+    row = replace(
+        row,
+        excess=excess.value,
+        ci_low=excess.ci_low,
+        ci_high=excess.ci_high,
+        p_value=excess.p_value,
+        p_kind=excess.p_kind,
+        control_similarity=float(excess.control_values.mean()),
+        clips_ci_low=excess.clips_low,
+        clips_ci_high=excess.clips_high,
+        detectable=detectable if detectable < LARGEST_EXCESS else math.nan,
+        reason=excess.reason,
+    )
+    influence = setting.influence(row.teacher, slot, row.controls)
+    kind = "overlap" if setting.measure == "mutual_knn" else "attribution"
+    clips = most_influential(row.cell, setting.clip_ids, influence, kind)
+    return _Cell(row=row, excess=excess, clips=clips)
 
 
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in CELL_KEYS)
+def _with_home_minus_others(
+    row: InheritanceRow, data: DiagnosisData, excesses: Mapping[str, Excess]
+) -> InheritanceRow:
+    """Adds, in a teacher's home domain, its excess minus that of other domains."""
+    if row.domain != data.roles[row.teacher].domain or row.cell not in excesses:
+        return row
+    cells = [replace(row, domain=domain).cell for domain in data.domains if domain != row.domain]
+    others = [excesses[cell] for cell in cells if cell in excesses]
+    if not others:
+        return row
+    difference = difference_of_excesses(excesses[row.cell], others)
+    return replace(
+        row,
+        home_minus_others=difference.value,
+        home_minus_others_ci_low=difference.ci_low,
+        home_minus_others_ci_high=difference.ci_high,
+        home_minus_others_p_value=difference.p_value,
+    )
 
 
-def _empty(data: DiagnosisData, setting: _Setting, teacher: str) -> Row:
-    row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
-    return row | {
-        "teacher": teacher,
-        "domain": setting.domain,
-        "layer": setting.layer,
-        "teacher_layer": data.matching_layer(teacher, setting.layer),
-        "measure": setting.measure,
-        "p_kind": "none",
-        "inherited": "not testable",
-        "similarity": setting.similarity(teacher),
-        "controls": [],
-        "n_clips": len(setting.clip_ids),
-        "n_clusters": len(set(setting.clusters)),
-        "reason": "",
-    }
-
-
-def _numbers(found: Excess, alpha: float) -> Row:
-    detectable = found.detectable(alpha)
-    return {
-        "excess": found.value,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "p_value": found.p_value,
-        "p_kind": found.p_kind,
-        "control_similarity": float(found.control_values.mean()),
-        "clips_ci_low": found.clips_low,
-        "clips_ci_high": found.clips_high,
-        "detectable": detectable if detectable < LARGEST_EXCESS else math.nan,
-        "reason": found.reason,
-    }
-
-
-def _compare_home(
-    data: DiagnosisData, rows: list[Row], known: Mapping[tuple[Any, ...], Excess]
-) -> None:
-    """Adds to each row of a teacher's home domain its excess minus that of other domains."""
-    for row in rows:
-        if row["domain"] != data.roles[row["teacher"]].domain or _key(row) not in known:
-            continue
-        others = [
-            known[key]
-            for domain in data.domains
-            if domain != row["domain"] and (key := _key(row | {"domain": domain})) in known
-        ]
-        if others:
-            found = difference_of_excesses(known[_key(row)], others)
-            row |= {
-                "home_minus_others": found.value,
-                "home_minus_others_ci_low": found.ci_low,
-                "home_minus_others_ci_high": found.ci_high,
-                "home_minus_others_p_value": found.p_value,
-            }
-
-
-def _answer(rows: list[Row], rules: Rules) -> None:
+def _answered(rows: Sequence[InheritanceRow], rules: Rules) -> list[InheritanceRow]:
     """q over the panel, one p for each teacher and domain, then yes, no or undecided.
 
     Yes needs three things: an excess that other encoders do not show (q); one that holds on
@@ -341,24 +357,43 @@ def _answer(rows: list[Row], rules: Rules) -> None:
     With q alone students that inherit a lot got a wrong pair in 8% of planted worlds. What is
     not shown is a "no" only where ``doubt_of`` has nothing against it.
     """
-    p = np.array([row["p_value"] for row in rows], dtype=np.float64)
-    q = benjamini_hochberg(p)
-    pair_p = family_p_values(p, [(row["teacher"], row["domain"]) for row in rows])
-    for row, q_value, pair_p_value in zip(rows, q.tolist(), pair_p.tolist(), strict=True):
-        row |= {"q_value": q_value, "pair_p_value": pair_p_value}
-        if math.isfinite(q_value):
-            is_above = row["excess"] > 0 and row["clips_ci_low"] > 0
-            is_shown = max(q_value, pair_p_value) <= rules.alpha
-            doubt = "" if is_shown and is_above else doubt_of(row, rules)
-            row["inherited"] = "yes" if is_shown and is_above else "undecided" if doubt else "no"
-            row["reason"] = "; ".join(filter(None, (row["reason"], doubt)))
-        if row["is_matched"] is False:
-            gap = row["accuracy"] - row["control_accuracy"]
-            note = f"controls not matched: accuracy differs by {gap:+.2f}"
-            row["reason"] = "; ".join(filter(None, (row["reason"], note)))
+    p = np.array([row.p_value for row in rows], dtype=np.float64)
+    pair_p = family_p_values(p, [(row.teacher, row.domain) for row in rows])
+    return [
+        _answer(replace(row, q_value=q_value, pair_p_value=pair_p_value), rules)
+        for row, q_value, pair_p_value in zip(rows, q_values(p), pair_p.tolist(), strict=True)
+    ]
 
 
-def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Row]) -> list[str]:
+def _answer(row: InheritanceRow, rules: Rules) -> InheritanceRow:
+    if math.isfinite(row.q_value):
+        is_above = row.excess > 0 and row.clips_ci_low > 0
+        is_shown = max(row.q_value, row.pair_p_value) <= rules.alpha and is_above
+        doubt = "" if is_shown else doubt_of(tested_excess(row), rules)
+        row = replace(
+            row,
+            inherited="yes" if is_shown else "undecided" if doubt else "no",
+            reason="; ".join(filter(None, (row.reason, doubt))),
+        )
+    if row.is_matched is False:
+        gap = row.accuracy - row.control_accuracy
+        note = f"controls not matched: accuracy differs by {gap:+.2f}"
+        row = replace(row, reason="; ".join(filter(None, (row.reason, note))))
+    return row
+
+
+def tested_excess(row: InheritanceRow) -> TestedExcess:
+    """What the rules read of a row."""
+    return TestedExcess(
+        measure=row.measure,
+        value=row.excess,
+        ci_low=row.ci_low,
+        ci_high=row.ci_high,
+        n_controls=len(row.controls),
+    )
+
+
+def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[InheritanceRow]) -> list[str]:
     found = []
     few = []
     for teacher in data.teachers:
@@ -373,17 +408,17 @@ def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Row]) -> l
             "shows none"
         )
     unmatched = sorted(
-        {f"{r['teacher']} in {r['domain']}" for r in rows if r["is_matched"] is False}
+        {f"{row.teacher} in {row.domain}" for row in rows if row.is_matched is False}
     )
     if unmatched:
         found.append(
             f"controls differ by more than {MATCHED_ACCURACY:.0%} in accuracy from those they "
             f"stand for: {', '.join(unmatched)}"
         )
-    others = no_peer_words(data)
+    others = describe_no_peers(data)
     if others:
         found.append(f"controls that are left out in the student's place{others}")
-    for words in dict.fromkeys(str(r["rests_on"]) for r in rows if r["rests_on"]):
+    for words in dict.fromkeys(row.rests_on for row in rows if row.rests_on):
         if USERS_WORD in words:
             found.append(f"that the controls are peers is taken from the user: {words}")
     return found
@@ -392,6 +427,6 @@ def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Row]) -> l
 PANEL = PanelKind(
     name=NAME,
     question="What did the student take from each teacher, beyond what controls show?",
-    columns=COLUMNS,
+    row_type=InheritanceRow,
     compute=compute,
 )

@@ -6,8 +6,9 @@ teacher's, above the controls'. ``cause``: one change that moves student and tea
 more (a fragility) or both less (an invariance) than it moves the controls.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,43 +32,52 @@ from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
     cell_name,
     most_influential,
+    q_values,
 )
 from usad_workbench.core.diagnosis.verdicts import answer_of
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.interventions import INTERVENTIONS
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg
 
 NAME = "interventions"
-COLUMNS = {
-    "kind": "VARCHAR",
-    "intervention": "VARCHAR",
-    "strength": "DOUBLE",
-    "unit": "VARCHAR",
-    "domain": "VARCHAR",
-    "encoder": "VARCHAR",
-    "layer": "INTEGER",
-    "teacher": "VARCHAR",
-    "teacher_layer": "INTEGER",
-    "displacement": "DOUBLE",
-    "invariance": "DOUBLE",
-    "similarity": "DOUBLE",
-    "slope": "DOUBLE",
-    "controls": "DOUBLE",
-    "excess": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "p_value": "DOUBLE",
-    "q_value": "DOUBLE",
-    "inherited": "VARCHAR",
-    "n_controls": "INTEGER",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InterventionRow(PanelRow):
+    """What a change of the sound does to a layer, or whose sensitivities the student has."""
+
+    kind: str
+    """sensitivity, profile or cause."""
+    intervention: str | None = None
+    strength: float = math.nan
+    unit: str | None = None
+    domain: str
+    encoder: str
+    layer: int
+    teacher: str | None = None
+    teacher_layer: int | None = None
+    displacement: float = math.nan
+    """How far the change moves the clips, in units of the layer's spread."""
+    invariance: float = math.nan
+    similarity: float = math.nan
+    """Correlation of the student's profile with the teacher's."""
+    slope: float = math.nan
+    controls: float = math.nan
+    """What the controls show instead, mean."""
+    excess: float = math.nan
+    ci_low: float = math.nan
+    """Of the displacement for a sensitivity, else of the excess; ``ci_high`` likewise."""
+    ci_high: float = math.nan
+    p_value: float = math.nan
+    q_value: float = math.nan
+    inherited: str | None = None
+    n_controls: int | None = None
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
 
 
 @dataclass(kw_only=True)
@@ -76,10 +86,10 @@ class _Job:
 
     data: DiagnosisData
     measured: Measured
-    found: dict[tuple[str, int, str], Sensitivity] = field(default_factory=dict)
+    sensitivities: dict[tuple[str, int, str], Sensitivity] = field(default_factory=dict)
     """By encoder, layer and domain."""
-    rows: list[Row] = field(default_factory=list)
-    drivers: list[InfluentialClips] = field(default_factory=list)
+    rows: list[InterventionRow] = field(default_factory=list)
+    clips: list[InfluentialClips] = field(default_factory=list)
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
@@ -93,50 +103,57 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
         for layer in data.student_layers:
             for teacher in data.teachers:
                 _profile_rows(job, teacher, layer, domain)
-    profiles = [row for row in job.rows if row["kind"] == "profile"]
-    q = benjamini_hochberg(np.array([row["p_value"] for row in profiles]))
-    for row, value in zip(profiles, q.tolist(), strict=True):
-        row["q_value"] = value
-        if np.isfinite(value):
-            is_shown = value <= data.config.rules.alpha and row["excess"] > 0
-            row["inherited"] = answer_of(is_shown, row["ci_low"], row["ci_high"])
     return Panel(
         name=NAME,
-        columns=COLUMNS,
-        rows=job.rows,
-        drivers=job.drivers,
+        row_type=InterventionRow,
+        rows=_answered(job.rows, data.config.rules.alpha),
+        influential=job.clips,
         warnings=job.measured.warnings,
     )
+
+
+def _answered(rows: Sequence[InterventionRow], alpha: float) -> list[InterventionRow]:
+    """q over the profiles of the panel, then an answer for each that was tested."""
+    q = iter(q_values(row.p_value for row in rows if row.kind == "profile"))
+    return [_answer(row, next(q), alpha) if row.kind == "profile" else row for row in rows]
+
+
+def _answer(row: InterventionRow, q_value: float, alpha: float) -> InterventionRow:
+    if not math.isfinite(q_value):
+        return replace(row, q_value=q_value)
+    is_shown = q_value <= alpha and row.excess > 0
+    return replace(row, q_value=q_value, inherited=answer_of(is_shown, row.ci_low, row.ci_high))
 
 
 def _sensitivity_rows(job: _Job, encoder: str, layer: int, domain: str) -> None:
     """One row for each change, with the clips that it moves most."""
     measured = job.measured
-    base = {"kind": "sensitivity", "domain": domain, "encoder": encoder, "layer": layer}
     sample = np.flatnonzero((measured.clips.domain == domain).to_numpy())
     distances = measured.distances.get((encoder, layer))
     reason = NOT_MEASURED
+    rows = [
+        InterventionRow(
+            kind="sensitivity",
+            intervention=intervention.name,
+            strength=intervention.strength,
+            unit=intervention.unit,
+            domain=domain,
+            encoder=encoder,
+            layer=layer,
+            n_clips=0,
+            n_clusters=0,
+        )
+        for intervention in INTERVENTIONS
+    ]
     if distances is not None and np.isfinite(distances[:, sample]).any():
         try:
             result = _sensitivity(job, encoder, layer, domain, distances[:, sample])
         except (DegenerateError, ShapeError) as error:
             reason = str(error)
         else:
-            _add_sensitivity(job, base, result, distances[:, sample])
+            _add_sensitivity(job, rows, result, distances[:, sample])
             return
-    job.rows += [
-        base
-        | {
-            "intervention": one.name,
-            "strength": one.strength,
-            "unit": one.unit,
-            "displacement": np.nan,
-            "n_clips": 0,
-            "n_clusters": 0,
-            "reason": reason,
-        }
-        for one in INTERVENTIONS
-    ]
+    job.rows += [replace(row, reason=reason) for row in rows]
 
 
 def _sensitivity(
@@ -155,119 +172,128 @@ def _sensitivity(
     usable = np.isfinite(distances).any(axis=0)
     clusters = [str(one) for one in job.measured.clips.cluster_id.to_numpy()[mine][usable]]
     result = sensitivity(distances[:, usable], clusters, scale)
-    job.found[encoder, layer, domain] = result
+    job.sensitivities[encoder, layer, domain] = result
     return result
 
 
 def _add_sensitivity(
-    job: _Job, base: Row, result: Sensitivity, distances: np.ndarray[Any, Any]
+    job: _Job,
+    rows: Sequence[InterventionRow],
+    result: Sensitivity,
+    distances: np.ndarray[Any, Any],
 ) -> None:
     low, high, reason = result.limits()
     clips = job.measured.clips
-    ids = clips.clip_id[clips.domain == base["domain"]].tolist()
-    for i, one in enumerate(INTERVENTIONS):
-        row = base | {
-            "intervention": one.name,
-            "strength": one.strength,
-            "unit": one.unit,
-            "displacement": float(result.displacement[i]),
-            "invariance": float(result.invariance[i]),
-            "ci_low": float(low[i]),
-            "ci_high": float(high[i]),
-            "n_clips": int(result.n_clips[i]),
-            "n_clusters": result.n_clusters,
-            "reason": reason,
-        }
-        job.rows.append(row)
-        if base["encoder"] == job.data.student:
-            cell = cell_name(
-                **{
-                    k: row[k]
-                    for k in ("kind", "intervention", "strength", "domain", "encoder", "layer")
-                }
+    ids = clips.clip_id[clips.domain == rows[0].domain].tolist()
+    for i, row in enumerate(rows):
+        job.rows.append(
+            replace(
+                row,
+                displacement=float(result.displacement[i]),
+                invariance=float(result.invariance[i]),
+                ci_low=float(low[i]),
+                ci_high=float(high[i]),
+                n_clips=int(result.n_clips[i]),
+                n_clusters=result.n_clusters,
+                reason=reason,
             )
-            job.drivers.append(most_influential(cell, ids, distances[i], "displacement"))
+        )
+        if row.encoder == job.data.student:
+            cell = cell_name(
+                kind=row.kind,
+                intervention=row.intervention,
+                strength=row.strength,
+                domain=row.domain,
+                encoder=row.encoder,
+                layer=row.layer,
+            )
+            job.clips.append(most_influential(cell, ids, distances[i], "displacement"))
 
 
 def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
     """The profile's similarity to one teacher's, and the causes behind it."""
     data = job.data
-    theirs_layer = data.matching_layer(teacher, layer)
-    student = job.found.get((data.student, layer, domain))
-    theirs = job.found.get((teacher, theirs_layer, domain))
-    base = {
-        "kind": "profile",
-        "teacher": teacher,
-        "teacher_layer": theirs_layer,
-        "domain": domain,
-        "encoder": data.student,
-        "layer": layer,
-        "p_value": np.nan,
-        "q_value": np.nan,
-        "excess": np.nan,
-        "similarity": np.nan,
-        "inherited": "not testable",
-    }
-    if student is None or theirs is None:
-        job.rows.append(base | {"n_clips": 0, "n_clusters": 0, "reason": NOT_MEASURED})
+    teacher_layer = data.matching_layer(teacher, layer)
+    row = InterventionRow(
+        kind="profile",
+        teacher=teacher,
+        teacher_layer=teacher_layer,
+        domain=domain,
+        encoder=data.student,
+        layer=layer,
+        inherited="not testable",
+        n_clips=0,
+        n_clusters=0,
+    )
+    of_student = job.sensitivities.get((data.student, layer, domain))
+    of_teacher = job.sensitivities.get((teacher, teacher_layer, domain))
+    if of_student is None or of_teacher is None:
+        job.rows.append(replace(row, reason=NOT_MEASURED))
         return
-    controls = [
-        job.found[name, data.matching_layer(name, layer), domain]
+    controls = _controls(job, layer, domain)
+    row = replace(
+        row,
+        n_controls=len(controls),
+        n_clips=max(of_student.n_clips),
+        n_clusters=of_student.n_clusters,
+    )
+    try:
+        excess = excess_similarity(of_student, of_teacher, controls)
+        slope = profile_slope(of_student.profile, of_teacher.profile)
+    except DegenerateError as error:
+        job.rows.append(replace(row, reason=str(error)))
+        return
+    profile = replace(
+        row,
+        similarity=excess.value,
+        slope=slope,
+        controls=excess.controls,
+        excess=excess.excess,
+        ci_low=excess.ci_low,
+        ci_high=excess.ci_high,
+        p_value=excess.p_value,
+        reason=excess.reason,
+    )
+    causes = _cause_rows(replace(row, kind="cause"), of_student, of_teacher, controls)
+    job.rows += [profile, *causes]
+
+
+def _controls(job: _Job, layer: int, domain: str) -> list[Sensitivity]:
+    """The sensitivities of the controls of a domain at the matching layer, where measured."""
+    data = job.data
+    keys = [
+        (name, data.matching_layer(name, layer), domain)
         for name in data.controls
         if data.roles[name].domain in (None, domain)
-        and (name, data.matching_layer(name, layer), domain) in job.found
     ]
-    counts = {
-        "n_controls": len(controls),
-        "n_clips": max(student.n_clips),
-        "n_clusters": student.n_clusters,
-    }
-    try:
-        excess = excess_similarity(student, theirs, controls)
-        slope = profile_slope(student.profile, theirs.profile)
-    except DegenerateError as error:
-        job.rows.append(base | counts | {"reason": str(error)})
-        return
-    job.rows.append(
-        base
-        | counts
-        | {
-            "similarity": excess.value,
-            "slope": slope,
-            "controls": excess.controls,
-            "excess": excess.excess,
-            "ci_low": excess.ci_low,
-            "ci_high": excess.ci_high,
-            "p_value": excess.p_value,
-            "reason": excess.reason,
-        }
-    )
-    job.rows += _cause_rows(base | counts, student, theirs, controls)
+    return [job.sensitivities[key] for key in keys if key in job.sensitivities]
 
 
 def _cause_rows(
-    base: Row, student: Sensitivity, teacher: Sensitivity, controls: Sequence[Sensitivity]
-) -> list[Row]:
+    row: InterventionRow,
+    student: Sensitivity,
+    teacher: Sensitivity,
+    controls: Sequence[Sensitivity],
+) -> list[InterventionRow]:
     """One row for each change: does it move student and teacher alike, unlike the controls?"""
     rows = []
-    for i, one in enumerate(INTERVENTIONS):
-        mine, other = (excess_of_cause(x, controls, i) for x in (student, teacher))
+    for i, intervention in enumerate(INTERVENTIONS):
+        of_student, of_teacher = (excess_of_cause(x, controls, i) for x in (student, teacher))
         rows.append(
-            base
-            | {
-                "kind": "cause",
-                "intervention": one.name,
-                "strength": one.strength,
-                "unit": one.unit,
-                "displacement": float(student.displacement[i]),
-                "excess": mine.excess,
-                "ci_low": mine.ci_low,
-                "ci_high": mine.ci_high,
-                "controls": mine.controls,
-                "p_value": mine.p_value,
-                "inherited": inherited_trait(mine, other),
-                "reason": mine.reason,
-            }
+            replace(
+                row,
+                intervention=intervention.name,
+                strength=intervention.strength,
+                unit=intervention.unit,
+                displacement=float(student.displacement[i]),
+                excess=of_student.excess,
+                ci_low=of_student.ci_low,
+                ci_high=of_student.ci_high,
+                controls=of_student.controls,
+                p_value=of_student.p_value,
+                inherited=inherited_trait(of_student, of_teacher),
+                reason=of_student.reason,
+            )
         )
     return rows
 
@@ -275,7 +301,7 @@ def _cause_rows(
 PANEL = PanelKind(
     name=NAME,
     question="Which change of the sound moves which encoder, and whose sensitivities are these?",
-    columns=COLUMNS,
+    row_type=InterventionRow,
     compute=compute,
     uses_processes=True,
 )

@@ -1,7 +1,7 @@
 """Neighbourhoods (D12): hubs, label purity and cross-domain neighbours of each encoder."""
 
 import math
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
+    Shares,
     cell_name,
     most_influential,
 )
@@ -29,137 +31,143 @@ from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 
 NAME = "neighbourhoods"
-SHARES = "MAP(VARCHAR, DOUBLE)"
-COLUMNS = {
-    "domain": "VARCHAR",
-    "encoder": "VARCHAR",
-    "layer": "INTEGER",
-    "hubness": "DOUBLE",
-    "hubness_ci_low": "DOUBLE",
-    "hubness_ci_high": "DOUBLE",
-    "antihub_share": "DOUBLE",
-    "robin_hood": "DOUBLE",
-    "max_occurrence": "INTEGER",
-    "purity": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "purity_expected": "DOUBLE",
-    "bad_hub_share": "DOUBLE",
-    "leakage": SHARES,
-    "leakage_ci_low": SHARES,
-    "leakage_ci_high": SHARES,
-    "leakage_expected": SHARES,
-    "label_column": "VARCHAR",
-    "k": "INTEGER",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
-"""``ci_low`` and ``ci_high`` are of the purity; hubness and leakage have their own."""
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NeighbourhoodRow(PanelRow):
+    """Hubs, label purity and neighbours of other domains, of one layer in one domain."""
+
+    domain: str
+    encoder: str
+    layer: int
+    hubness: float = math.nan
+    """Skewness of how often a clip is a neighbour of others."""
+    hubness_ci_low: float = math.nan
+    hubness_ci_high: float = math.nan
+    antihub_share: float = math.nan
+    """Clips that are nobody's neighbour."""
+    robin_hood: float = math.nan
+    max_occurrence: int | None = None
+    purity: float = math.nan
+    """Share of a clip's neighbours that have its label."""
+    ci_low: float = math.nan
+    """Of the purity, as ``ci_high``; hubness and leakage have their own."""
+    ci_high: float = math.nan
+    purity_expected: float = math.nan
+    bad_hub_share: float = math.nan
+    leakage: Shares | None = None
+    """Share of neighbours that are of another domain, by domain."""
+    leakage_ci_low: Shares | None = None
+    leakage_ci_high: Shares | None = None
+    leakage_expected: Shares | None = None
+    label_column: str
+    k: int
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
-    """One row per domain and space; drivers: hubs, and clips whose neighbours are elsewhere."""
-    rows: list[Row] = []
-    drivers: list[InfluentialClips] = []
-    contents = {one: content_label(data, one) for one in data.domains}
+    """One row per domain and space; its clips: hubs, and those whose neighbours are elsewhere."""
+    rows: list[NeighbourhoodRow] = []
+    clips: list[InfluentialClips] = []
+    contents = {domain: content_label(data, domain) for domain in data.domains}
     spaces = spaces_of(data)
     for done, (encoder, layer) in enumerate(spaces, start=1):
         leaks = _leakages(data, encoder, layer)
         for domain in data.domains:
-            row, clips = _row(data, domain, encoder, layer, contents[domain])
+            row, influences = _row(data, domain, encoder, layer, contents[domain])
             leak = leaks.get(domain)
             if isinstance(leak, str):
-                row["reason"] = row["reason"] or leak
+                row = replace(row, reason=row.reason or leak)
             elif leak is not None:
-                row |= _leakage_columns(leak)
-                clips["leakage"] = leak.leaking
+                row = _with_leakage(row, leak)
+                influences["leakage"] = leak.leaking
             rows.append(row)
             cell = cell_name(domain=domain, encoder=encoder, layer=layer)
             ids = data.clips.clip_id.iloc[data.rows(domain)].tolist()
-            drivers += [most_influential(cell, ids, values, kind) for kind, values in clips.items()]
+            clips += [most_influential(cell, ids, x, kind) for kind, x in influences.items()]
         progress(done, len(spaces), NAME)
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+    return Panel(name=NAME, row_type=NeighbourhoodRow, rows=rows, influential=clips)
 
 
 def _row(
     data: DiagnosisData, domain: str, encoder: str, layer: int, content: tuple[str, list[str]]
-) -> tuple[Row, dict[str, np.ndarray]]:
-    where = data.rows(domain)
-    x, clusters = data.vectors(encoder, layer, where), data.clusters(where)
+) -> tuple[NeighbourhoodRow, dict[str, np.ndarray]]:
+    clip_rows = data.rows(domain)
+    x, clusters = data.vectors(encoder, layer, clip_rows), data.clusters(clip_rows)
     column, labels = content
     k = data.config.k
-    row: Row = {
-        "domain": domain,
-        "encoder": encoder,
-        "layer": layer,
-        "label_column": column,
-        "k": k,
-        "hubness": math.nan,
-        "purity": math.nan,
-        "n_clips": len(where),
-        "n_clusters": len(set(clusters)),
-        "reason": "",
-    }
+    row = NeighbourhoodRow(
+        domain=domain,
+        encoder=encoder,
+        layer=layer,
+        label_column=column,
+        k=k,
+        n_clips=len(clip_rows),
+        n_clusters=len(set(clusters)),
+    )
     try:
         hubs = hubness(x, k, clusters)
     except (ShapeError, DegenerateError) as error:
-        return row | {"reason": str(error)}, {}
-    row |= {
-        "hubness": hubs.skewness,
-        "hubness_ci_low": hubs.interval.ci_low,
-        "hubness_ci_high": hubs.interval.ci_high,
-        "antihub_share": hubs.antihub_share,
-        "robin_hood": hubs.robin_hood,
-        "max_occurrence": hubs.max_occurrence,
-        "reason": hubs.interval.reason,
-    }
-    clips = {"hub": hubs.occurrences.astype(np.float64)}
+        return replace(row, reason=str(error)), {}
+    row = replace(
+        row,
+        hubness=hubs.skewness,
+        hubness_ci_low=hubs.interval.ci_low,
+        hubness_ci_high=hubs.interval.ci_high,
+        antihub_share=hubs.antihub_share,
+        robin_hood=hubs.robin_hood,
+        max_occurrence=hubs.max_occurrence,
+        reason=hubs.interval.reason,
+    )
+    influences = {"hub": hubs.occurrences.astype(np.float64)}
     if not column:
-        return row | {"reason": "no purity: no label has two clusters or more"}, clips
+        return replace(row, reason="no purity: no label has two clusters or more"), influences
     try:
         near = centred_neighbours(x, k, clusters)
         purity = mean_interval(label_purity(near, labels), clusters)
-        row |= {
-            "purity": purity.value,
-            "ci_low": purity.ci_low,
-            "ci_high": purity.ci_high,
-            "purity_expected": expected_purity(labels, clusters),
-            "bad_hub_share": float(np.mean(bad_occurrences(near, labels) > k)),
-        }
+        row = replace(
+            row,
+            purity=purity.value,
+            ci_low=purity.ci_low,
+            ci_high=purity.ci_high,
+            purity_expected=expected_purity(labels, clusters),
+            bad_hub_share=float(np.mean(bad_occurrences(near, labels) > k)),
+        )
     except (ShapeError, DegenerateError) as error:
-        row["reason"] = str(error)
-    return row, clips
+        row = replace(row, reason=str(error))
+    return row, influences
 
 
 def _leakages(data: DiagnosisData, encoder: str, layer: int) -> dict[str, Leakage | str]:
     """By domain; a reason where there is none."""
-    rows: Indices = np.sort(np.concatenate([data.rows(one) for one in data.domains]))
+    rows: Indices = np.sort(np.concatenate([data.rows(domain) for domain in data.domains]))
     domains = data.clips.domain.iloc[rows].tolist()
     if len(data.domains) < 2:
-        return {one: "no leakage: one domain only" for one in data.domains}
+        return {domain: "no leakage: one domain only" for domain in data.domains}
     try:
         clusters = data.clusters(rows)
         near = centred_neighbours(data.vectors(encoder, layer, rows), data.config.k, clusters)
-        return {one: leakage(near, domains, clusters, one) for one in data.domains}
+        return {domain: leakage(near, domains, clusters, domain) for domain in data.domains}
     except (ShapeError, DegenerateError) as error:
-        return {one: str(error) for one in data.domains}
+        return {domain: str(error) for domain in data.domains}
 
 
-def _leakage_columns(found: Leakage) -> Row:
-    return {
-        "leakage": {name: one.value for name, one in found.shares.items()},
-        "leakage_ci_low": {name: one.ci_low for name, one in found.shares.items()},
-        "leakage_ci_high": {name: one.ci_high for name, one in found.shares.items()},
-        "leakage_expected": dict(found.expected),
-    }
+def _with_leakage(row: NeighbourhoodRow, leak: Leakage) -> NeighbourhoodRow:
+    shares = leak.shares.items()
+    return replace(
+        row,
+        leakage={name: share.value for name, share in shares},
+        leakage_ci_low={name: share.ci_low for name, share in shares},
+        leakage_ci_high={name: share.ci_high for name, share in shares},
+        leakage_expected=dict(leak.expected),
+    )
 
 
 PANEL = PanelKind(
     name=NAME,
     question="Are there hubs, do neighbours share the label, and do they come from the domain?",
-    columns=COLUMNS,
+    row_type=NeighbourhoodRow,
     compute=compute,
 )

@@ -12,13 +12,12 @@ falls to 0 after erasure, the factor is what was inherited.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from usad_workbench.core.bias.erasure import check_erasure, reliance
-from usad_workbench.core.bias.factors import categorical
+from usad_workbench.core.bias.factors import Factor, categorical
 from usad_workbench.core.bias.nuisance import (
     NuisanceResult,
     amplification,
@@ -33,62 +32,72 @@ from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
+    Shares,
     cell_name,
+    join_reasons,
     most_influential,
+    q_values,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.tasks import Task, untestable
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg
 from usad_workbench.core.similarity.layers import thin_clusters
+from usad_workbench.core.similarity.resampling import Interval
 
 NAME = "nuisance"
-SHARES = "MAP(VARCHAR, DOUBLE)"
-COLUMNS = {
-    "factor": "VARCHAR",
-    "domain": "VARCHAR",
-    "encoder": "VARCHAR",
-    "layer": "INTEGER",
-    "metric": "VARCHAR",
-    "accuracy": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "chance": "DOUBLE",
-    "selectivity": "DOUBLE",
-    "null_mean": "DOUBLE",
-    "p_value": "DOUBLE",
-    "q_value": "DOUBLE",
-    "null_kind": "VARCHAR",
-    "before_erasure": "DOUBLE",
-    "after_erasure": "DOUBLE",
-    "after_erasure_ci_low": "DOUBLE",
-    "after_erasure_ci_high": "DOUBLE",
-    "after_erasure_mlp": "DOUBLE",
-    "excess": "DOUBLE",
-    "amplification": "DOUBLE",
-    "amplification_ci_low": "DOUBLE",
-    "amplification_ci_high": "DOUBLE",
-    "profile_correlation": "DOUBLE",
-    "n_factors": "INTEGER",
-    "reliance": SHARES,
-    "reliance_ci_low": SHARES,
-    "reliance_ci_high": SHARES,
-    "similarity": "DOUBLE",
-    "similarity_after_erasure": "DOUBLE",
-    "carried_share": "DOUBLE",
-    "carried_share_ci_low": "DOUBLE",
-    "carried_share_ci_high": "DOUBLE",
-    "carried_by_chance": "DOUBLE",
-    "excess_similarity": "DOUBLE",
-    "excess_similarity_after_erasure": "DOUBLE",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
 MAX_PERMUTATIONS = 99
 """Each is a fit of every cell: 99 keep the panel under a minute on a thousand clips."""
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NuisanceRow(PanelRow):
+    """How well a factor that is not content can be read from one layer in one domain."""
+
+    factor: str
+    domain: str
+    encoder: str
+    layer: int
+    metric: str | None = None
+    accuracy: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    chance: float = math.nan
+    selectivity: float = math.nan
+    """Accuracy above that on labels dealt at random."""
+    null_mean: float = math.nan
+    p_value: float = math.nan
+    q_value: float = math.nan
+    null_kind: str | None = None
+    before_erasure: float = math.nan
+    after_erasure: float = math.nan
+    """What a fresh probe on other clusters finds once the factor is erased."""
+    after_erasure_ci_low: float = math.nan
+    after_erasure_ci_high: float = math.nan
+    after_erasure_mlp: float = math.nan
+    excess: float = math.nan
+    """Selectivity minus the mean of the controls'."""
+    amplification: float = math.nan
+    amplification_ci_low: float = math.nan
+    amplification_ci_high: float = math.nan
+    profile_correlation: float = math.nan
+    n_factors: int | None = None
+    reliance: Shares | None = None
+    """What each task loses with the factor; student's last layer alone."""
+    reliance_ci_low: Shares | None = None
+    reliance_ci_high: Shares | None = None
+    similarity: float = math.nan
+    similarity_after_erasure: float = math.nan
+    carried_share: float = math.nan
+    """Share of the similarity to the student that goes when both forget the factor."""
+    carried_share_ci_low: float = math.nan
+    carried_share_ci_high: float = math.nan
+    carried_by_chance: float = math.nan
+    excess_similarity: float = math.nan
+    excess_similarity_after_erasure: float = math.nan
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -97,142 +106,140 @@ class _Cells:
 
     factor: ClipFactor
     domain: str
-    rows: dict[tuple[str, int], Row] = field(default_factory=dict)
+    rows: dict[tuple[str, int], NuisanceRow] = field(default_factory=dict)
+    """By encoder and layer."""
     results: dict[tuple[str, int], NuisanceResult] = field(default_factory=dict)
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
-    """One row per factor, domain and space; drivers: the clips that are misread most."""
+    """One row per factor, domain and space; its clips: those that are misread most."""
     spaces = spaces_of(data)
     cells = [
-        _Cells(factor=one, domain=domain)
+        _Cells(factor=factor, domain=domain)
         for domain in data.domains
-        for one in clip_factors(data, domain)
+        for factor in clip_factors(data, domain)
     ]
-    drivers: list[InfluentialClips] = []
+    clips: list[InfluentialClips] = []
     for done, cell in enumerate(cells, start=1):
         for encoder, layer in spaces:
             cell.rows[encoder, layer] = _row(data, cell, encoder, layer)
-            found = cell.results.get((encoder, layer))
-            if found is not None:
+            result = cell.results.get((encoder, layer))
+            if result is not None:
                 name = cell_name(
                     factor=cell.factor.name, domain=cell.domain, encoder=encoder, layer=layer
                 )
                 ids = data.clips.clip_id.iloc[cell.factor.rows].tolist()
-                drivers.append(most_influential(name, ids, found.misread, "error"))
+                clips.append(most_influential(name, ids, result.misread, "error"))
         _compare(data, cell, spaces)
         _carried(data, cell, dict(spaces))
         progress(done, len(cells), NAME)
     _profiles(data, cells, spaces)
     rows = [row for cell in cells for row in cell.rows.values()]
-    q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
-    for row, value in zip(rows, q.tolist(), strict=True):
-        row["q_value"] = value
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+    q = q_values(row.p_value for row in rows)
+    rows = [replace(row, q_value=value) for row, value in zip(rows, q, strict=True)]
+    return Panel(name=NAME, row_type=NuisanceRow, rows=rows, influential=clips)
 
 
-def _row(data: DiagnosisData, cell: _Cells, encoder: str, layer: int) -> Row:
-    one = cell.factor
-    clusters = data.clusters(one.rows)
-    row: Row = {
-        "factor": one.name,
-        "domain": cell.domain,
-        "encoder": encoder,
-        "layer": layer,
-        "accuracy": math.nan,
-        "chance": math.nan,
-        "selectivity": math.nan,
-        "p_value": math.nan,
-        "after_erasure": math.nan,
-        "n_clips": len(one.rows),
-        "n_clusters": len(set(clusters)),
-        "reason": one.reason,
-    }
-    if one.factor is None:
+def _row(data: DiagnosisData, cell: _Cells, encoder: str, layer: int) -> NuisanceRow:
+    factor, clip_rows = cell.factor.factor, cell.factor.rows
+    clusters = data.clusters(clip_rows)
+    row = NuisanceRow(
+        factor=cell.factor.name,
+        domain=cell.domain,
+        encoder=encoder,
+        layer=layer,
+        n_clips=len(clip_rows),
+        n_clusters=len(set(clusters)),
+        reason=cell.factor.reason,
+    )
+    if factor is None:
         return row
-    x, config = data.vectors(encoder, layer, one.rows), data.config
+    x, config = data.vectors(encoder, layer, clip_rows), data.config
     try:
-        found = probe_nuisance(
+        result = probe_nuisance(
             x,
-            one.factor,
+            factor,
             clusters,
             seed=config.seed,
             n_permutations=min(config.n_permutations, MAX_PERMUTATIONS),
         )
     except (ShapeError, DegenerateError) as error:
-        return row | {"reason": str(error)}
-    cell.results[encoder, layer] = found
-    row |= {
-        "metric": "r2" if one.factor.is_continuous else "balanced_accuracy",
-        "accuracy": found.value,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "chance": found.chance,
-        "selectivity": found.selectivity,
-        "null_mean": found.null_mean,
-        "p_value": found.p_value,
-        "null_kind": found.null_kind,
-        "reason": found.reason,
-    }
-    return row | _erased(data, cell, encoder, layer, row["reason"])
+        return replace(row, reason=str(error))
+    cell.results[encoder, layer] = result
+    row = replace(
+        row,
+        metric="r2" if factor.is_continuous else "balanced_accuracy",
+        accuracy=result.value,
+        ci_low=result.ci_low,
+        ci_high=result.ci_high,
+        chance=result.chance,
+        selectivity=result.selectivity,
+        null_mean=result.null_mean,
+        p_value=result.p_value,
+        null_kind=result.null_kind,
+        reason=result.reason,
+    )
+    return _with_erasure(row, data, cell.factor, factor)
 
 
-def _erased(data: DiagnosisData, cell: _Cells, encoder: str, layer: int, reason: str) -> Row:
-    """Erasure columns; the perceptron and the tasks for the student's last layer alone."""
-    one = cell.factor
-    if one.factor is None:
-        return {}
-    x, clusters = data.vectors(encoder, layer, one.rows), data.clusters(one.rows)
-    seed = data.config.seed
+def _with_erasure(
+    row: NuisanceRow, data: DiagnosisData, of_clips: ClipFactor, factor: Factor
+) -> NuisanceRow:
+    """Adds what erasure leaves; perceptron and tasks for the student's last layer alone."""
+    x = data.vectors(row.encoder, row.layer, of_clips.rows)
+    clusters, seed = data.clusters(of_clips.rows), data.config.seed
     try:
-        check = check_erasure(x, one.factor, clusters, seed=seed)
-        row: Row = {
-            "before_erasure": check.before,
-            "after_erasure": check.after,
-            "after_erasure_ci_low": check.after_ci_low,
-            "after_erasure_ci_high": check.after_ci_high,
-        }
-        if encoder == data.student and layer == data.student_layers[-1]:
-            if not one.factor.is_continuous:
-                row["after_erasure_mlp"] = check_erasure(
-                    x, one.factor, clusters, reader="mlp", n_folds=3, seed=seed
-                ).after
-            row |= _reliances(data, cell, encoder, layer)
+        check = check_erasure(x, factor, clusters, seed=seed)
+        erased = replace(
+            row,
+            before_erasure=check.before,
+            after_erasure=check.after,
+            after_erasure_ci_low=check.after_ci_low,
+            after_erasure_ci_high=check.after_ci_high,
+        )
+        if row.encoder != data.student or row.layer != data.student_layers[-1]:
+            return erased
+        if not factor.is_continuous:
+            by_mlp = check_erasure(x, factor, clusters, reader="mlp", n_folds=3, seed=seed)
+            erased = replace(erased, after_erasure_mlp=by_mlp.after)
+        reliances = _reliances(data, of_clips, factor, row.layer)
     except (ShapeError, DegenerateError) as error:
-        return {"reason": "; ".join(filter(None, [reason, str(error)]))}
-    return row
+        return replace(row, reason="; ".join(filter(None, [row.reason, str(error)])))
+    return replace(
+        erased,
+        reliance={name: interval.value for name, interval in reliances.items()},
+        reliance_ci_low={name: interval.ci_low for name, interval in reliances.items()},
+        reliance_ci_high={name: interval.ci_high for name, interval in reliances.items()},
+    )
 
 
-def _reliances(data: DiagnosisData, cell: _Cells, encoder: str, layer: int) -> Row:
-    """What each task of these clips loses with the factor."""
-    one = cell.factor
-    found = {}
+def _reliances(
+    data: DiagnosisData, of_clips: ClipFactor, factor: Factor, layer: int
+) -> dict[str, Interval]:
+    """What each task of these clips loses with the factor, read from the student."""
+    reliances = {}
     for task in data.tasks():
-        places = data.rows_of_clips(task.clip_ids)
-        kept = np.flatnonzero(np.isin(places, one.rows))
-        part = task.take(kept)
-        if one.factor is None or untestable(part):
+        task_rows = data.rows_of_clips(task.clip_ids)
+        kept = np.flatnonzero(np.isin(task_rows, of_clips.rows))
+        subtask = task.take(kept)
+        if untestable(subtask):
             continue
-        here = np.searchsorted(one.rows, places[kept])
-        nuisance = one.factor.with_values(one.factor.values[here])
-        if np.ptp(nuisance.values) == 0 or _is_decided(part, nuisance.values):
+        here = np.searchsorted(of_clips.rows, task_rows[kept])
+        nuisance = factor.with_values(factor.values[here])
+        if np.ptp(nuisance.values) == 0 or _is_decided(subtask, nuisance.values):
             continue
         try:
-            found[task.name] = reliance(
-                data.vectors(encoder, layer, places[kept]),
+            reliances[task.name] = reliance(
+                data.vectors(data.student, layer, task_rows[kept]),
                 nuisance,
-                categorical(part.labels.tolist()),
-                part.units.tolist(),
-                part.groups.tolist(),
+                categorical(subtask.labels.tolist()),
+                subtask.units.tolist(),
+                subtask.groups.tolist(),
                 seed=data.config.seed,
             )
         except (ShapeError, DegenerateError):
             continue  # a label in one group alone: the task has no folds on these clips
-    return {
-        "reliance": {name: one.value for name, one in found.items()},
-        "reliance_ci_low": {name: one.ci_low for name, one in found.items()},
-        "reliance_ci_high": {name: one.ci_high for name, one in found.items()},
-    }
+    return reliances
 
 
 def _is_decided(task: Task, values: np.ndarray) -> bool:
@@ -242,11 +249,11 @@ def _is_decided(task: Task, values: np.ndarray) -> bool:
 
 
 def _compare(data: DiagnosisData, cell: _Cells, spaces: Sequence[tuple[str, int]]) -> None:
-    """Excess over the controls, and the student against its best teacher."""
+    """Adds the excess over the controls, and the student against its best teacher."""
     layers = dict(reversed(spaces))
-    level = _mean([cell.rows[name, layers[name]]["selectivity"] for name in data.controls])
-    for row in cell.rows.values():
-        row["excess"] = row["selectivity"] - level
+    level = _mean([cell.rows[name, layers[name]].selectivity for name in data.controls])
+    for key, row in cell.rows.items():
+        cell.rows[key] = replace(row, excess=row.selectivity - level)
     teachers = [
         cell.results[name, layers[name]]
         for name in data.teachers
@@ -256,77 +263,89 @@ def _compare(data: DiagnosisData, cell: _Cells, spaces: Sequence[tuple[str, int]
         return
     clusters = data.clusters(cell.factor.rows)
     for layer in data.student_layers:
-        mine = cell.results.get((data.student, layer))
-        if mine is not None:
-            gap = amplification(cell.factor.factor, mine, teachers, clusters, data.config.seed)
-            cell.rows[data.student, layer] |= {
-                "amplification": gap.value,
-                "amplification_ci_low": gap.ci_low,
-                "amplification_ci_high": gap.ci_high,
-            }
+        result = cell.results.get((data.student, layer))
+        if result is not None:
+            gap = amplification(cell.factor.factor, result, teachers, clusters, data.config.seed)
+            cell.rows[data.student, layer] = replace(
+                cell.rows[data.student, layer],
+                amplification=gap.value,
+                amplification_ci_low=gap.ci_low,
+                amplification_ci_high=gap.ci_high,
+            )
 
 
 def _carried(data: DiagnosisData, cell: _Cells, layers: Mapping[str, int]) -> None:
-    """How much of the similarity to each teacher and control the factor carries."""
-    one, seed = cell.factor, data.config.seed
-    if one.factor is None:
-        return
-    chosen = thin_clusters(data.clusters(one.rows), data.config.max_clips, seed)
-    rows, factor = one.rows[chosen], one.factor.with_values(one.factor.values[chosen])
-    known: dict[str, NuisanceShare] = {}
+    """Adds how much of the similarity to each teacher and control the factor carries."""
+    shares = _carried_shares(data, cell.factor, layers)
+    for name, share in shares.items():
+        row = cell.rows[name, layers[name]]
+        cell.rows[name, layers[name]] = replace(
+            row,
+            similarity=share.similarity,
+            similarity_after_erasure=share.after,
+            carried_share=share.share,
+            carried_share_ci_low=share.ci_low,
+            carried_share_ci_high=share.ci_high,
+            carried_by_chance=share.by_chance,
+            reason=join_reasons(row.reason, share.reason),
+        )
+    for name in data.teachers:
+        others = [shares[n] for n in controls_for(data, name, "teacher") if n in shares]
+        if name in shares and others:
+            share, row = shares[name], cell.rows[name, layers[name]]
+            cell.rows[name, layers[name]] = replace(
+                row,
+                excess_similarity=share.similarity - _mean([o.similarity for o in others]),
+                excess_similarity_after_erasure=share.after - _mean([o.after for o in others]),
+            )
+
+
+def _carried_shares(
+    data: DiagnosisData, of_clips: ClipFactor, layers: Mapping[str, int]
+) -> dict[str, NuisanceShare]:
+    """By teacher and control; none where the similarity or the erasure cannot be had."""
+    seed = data.config.seed
+    if of_clips.factor is None:
+        return {}
+    chosen = thin_clusters(data.clusters(of_clips.rows), data.config.max_clips, seed)
+    rows = of_clips.rows[chosen]
+    factor = of_clips.factor.with_values(of_clips.factor.values[chosen])
+    shares: dict[str, NuisanceShare] = {}
     try:
         student = ErasedPair(data.vectors(data.student, layers[data.student], rows))
     except DegenerateError:
-        return  # its own row says why
+        return {}  # its own row says why
     for name in (*data.teachers, *data.controls):
         try:
             other = ErasedPair(data.vectors(name, layers[name], rows))
-            found = carried_share(student, other, factor, data.clusters(rows), seed=seed)
+            shares[name] = carried_share(student, other, factor, data.clusters(rows), seed=seed)
         except (ShapeError, DegenerateError):
             continue  # its own row says why
-        known[name] = found
-        row = cell.rows[name, layers[name]]
-        row |= {
-            "similarity": found.similarity,
-            "similarity_after_erasure": found.after,
-            "carried_share": found.share,
-            "carried_share_ci_low": found.ci_low,
-            "carried_share_ci_high": found.ci_high,
-            "carried_by_chance": found.by_chance,
-            "reason": _joined(row["reason"], found.reason),
-        }
-    for name in data.teachers:
-        others = [known[n] for n in controls_for(data, name, "teacher") if n in known]
-        if name in known and others:
-            cell.rows[name, layers[name]] |= {
-                "excess_similarity": known[name].similarity - _mean([o.similarity for o in others]),
-                "excess_similarity_after_erasure": known[name].after
-                - _mean([one.after for one in others]),
-            }
-
-
-def _joined(*reasons: str) -> str:
-    return "; ".join(dict.fromkeys(filter(None, reasons)))
+    return shares
 
 
 def _profiles(
     data: DiagnosisData, cells: Sequence[_Cells], spaces: Sequence[tuple[str, int]]
 ) -> None:
-    """Correlation of the student's profile with each teacher's, both above the controls."""
+    """Adds how the student's profile follows each teacher's, both above the controls."""
     if not cells or not data.controls:
         return
     layers = dict(spaces)  # the student's last layer
 
     def profile(name: str) -> list[float]:
-        return [cell.rows[name, layers[name]]["selectivity"] for cell in cells]
+        return [cell.rows[name, layers[name]].selectivity for cell in cells]
 
     controls = [profile(name) for name in data.controls]
     for name in data.teachers:
-        found = profile_inheritance(profile(data.student), profile(name), controls)
+        inheritance = profile_inheritance(profile(data.student), profile(name), controls)
         for cell in cells:
             row = cell.rows[name, layers[name]]
-            row["profile_correlation"], row["n_factors"] = found.correlation, found.n_factors
-            row["reason"] = "; ".join(filter(None, [row["reason"], found.reason]))
+            cell.rows[name, layers[name]] = replace(
+                row,
+                profile_correlation=inheritance.correlation,
+                n_factors=inheritance.n_factors,
+                reason="; ".join(filter(None, [row.reason, inheritance.reason])),
+            )
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -337,6 +356,6 @@ def _mean(values: Sequence[float]) -> float:
 PANEL = PanelKind(
     name=NAME,
     question="What can be read that no task asks for, and does the student carry more of it?",
-    columns=COLUMNS,
+    row_type=NuisanceRow,
     compute=compute,
 )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
     cell_name,
     most_influential,
 )
@@ -27,7 +28,7 @@ from usad_workbench.core.diagnosis.predictions import (
     are_stored,
     task_predictions,
 )
-from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, break_even_words
+from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, describe_break_even
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.evaluation.systems import (
     LEARNED_ROUTER,
@@ -42,39 +43,47 @@ from usad_workbench.core.similarity.resampling import Interval
 NAME = "routing"
 ANY_DOMAIN = "any"
 """Of tasks that take clips of every domain."""
-COLUMNS = {
-    "system": "VARCHAR",
-    "role": "VARCHAR",
-    "task": "VARCHAR",
-    "domain": "VARCHAR",
-    "protocol": "VARCHAR",
-    "value": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "student_minus": "DOUBLE",
-    "student_minus_ci_low": "DOUBLE",
-    "student_minus_ci_high": "DOUBLE",
-    "verdict": "VARCHAR",
-    "p_not_worse": "DOUBLE",
-    "p_equivalent": "DOUBLE",
-    "mcnemar_p_value": "DOUBLE",
-    "break_even": "DOUBLE",
-    "router_accuracy": "DOUBLE",
-    "router_ci_low": "DOUBLE",
-    "router_ci_high": "DOUBLE",
-    "any_teacher_right": "DOUBLE",
-    "n_params": "DOUBLE",
-    "n_params_resident": "DOUBLE",
-    "flops_per_s": "DOUBLE",
-    "rtf": "DOUBLE",
-    "embedding_bytes": "DOUBLE",
-    "on_front": "BOOLEAN",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
 COSTS = ("n_params", "n_params_resident", "flops_per_s", "rtf", "embedding_bytes")
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingRow(PanelRow):
+    """A system on one task, or on the mean of a domain's tasks, beside the student."""
+
+    system: str
+    role: str
+    task: str
+    domain: str
+    protocol: str | None
+    value: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    student_minus: float = math.nan
+    """The student minus this system, on the same clips."""
+    student_minus_ci_low: float = math.nan
+    student_minus_ci_high: float = math.nan
+    verdict: str | None = None
+    p_not_worse: float = math.nan
+    p_equivalent: float = math.nan
+    mcnemar_p_value: float = math.nan
+    break_even: float = math.nan
+    """Accuracy at which a router is as good as the student."""
+    router_accuracy: float = math.nan
+    router_ci_low: float = math.nan
+    router_ci_high: float = math.nan
+    any_teacher_right: float = math.nan
+    n_params: float = math.nan
+    n_params_resident: float = math.nan
+    flops_per_s: float = math.nan
+    rtf: float = math.nan
+    embedding_bytes: float = math.nan
+    on_front: bool | None = None
+    """Whether nothing is better for as few operations."""
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
+
+
 Asked = Sequence[tuple[Task, TaskPredictions]]
 
 
@@ -92,21 +101,25 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     if any(not are_stored(found) for _, found in asked):
         warnings[NOT_STORED] = None
     costs = _costs(data)
-    rows: list[Row] = []
-    drivers: list[InfluentialClips] = []
-    for task, found in asked:
-        for system in _systems(data, [(task, found)]):
-            rows.append(_row(data, system, [(task, found)], task.name, costs))
+    rows: list[RoutingRow] = []
+    clips: list[InfluentialClips] = []
+    for task, predictions in asked:
+        for system in _systems(data, [(task, predictions)]):
+            rows.append(_row(data, system, [(task, predictions)], task.name, costs))
             if system != data.student:
-                drivers.append(_differing(data, system, task, found))
+                clips.append(_differing(data, system, task, predictions))
     for domain in dict.fromkeys(task.domain for task, _ in asked):
-        mine = [(task, found) for task, found in asked if task.domain == domain]
-        systems = _systems(data, mine)
-        of_domain = [_row(data, system, mine, MEAN_OF_TASKS, costs) for system in systems]
-        _routers(data, of_domain, mine)
-        rows += of_domain
-    _mark_front(rows)
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=list(warnings))
+        of_domain = [(task, found) for task, found in asked if task.domain == domain]
+        systems = _systems(data, of_domain)
+        means = [_row(data, system, of_domain, MEAN_OF_TASKS, costs) for system in systems]
+        rows += _with_routers(data, means, of_domain)
+    return Panel(
+        name=NAME,
+        row_type=RoutingRow,
+        rows=_with_front(rows),
+        influential=clips,
+        warnings=list(warnings),
+    )
 
 
 def _systems(data: DiagnosisData, asked: Asked) -> list[str]:
@@ -121,81 +134,94 @@ def _row(
     asked: Asked,
     task_name: str,
     costs: Mapping[tuple[str, str, str], Mapping[str, float]],
-) -> Row:
+) -> RoutingRow:
     """One system on one task, or on the mean of several."""
-    first, found = asked[0]
-    protocol = found[system].protocol
-    row: Row = {name: math.nan if kind == "DOUBLE" else None for name, kind in COLUMNS.items()}
-    value = mean_difference([(task, one[system].labels, None) for task, one in asked])
-    row |= {
-        "system": system,
-        "role": _role(data, system),
-        "task": task_name,
-        "domain": first.domain or ANY_DOMAIN,
-        "protocol": protocol,
-        "value": value.value,
-        "ci_low": value.ci_low,
-        "ci_high": value.ci_high,
-        "n_clusters": value.n_clusters,
-        "n_clips": len({clip_id for task, _ in asked for clip_id in task.clip_ids}),
-        "reason": value.reason,
-    }
-    each = [costs.get((system, task.name, protocol), {}) for task, _ in asked]
-    row |= {name: float(np.mean([one.get(name, math.nan) for one in each])) for name in COSTS}
-    if system != data.student:
-        row |= _against(data, system, asked)
-    return row
+    first, predictions = asked[0]
+    protocol = predictions[system].protocol
+    value = mean_difference([(task, found[system].labels, None) for task, found in asked])
+    costs_of_tasks = [costs.get((system, task.name, protocol), {}) for task, _ in asked]
+    row = RoutingRow(
+        system=system,
+        role=_role(data, system),
+        task=task_name,
+        domain=first.domain or ANY_DOMAIN,
+        protocol=protocol,
+        value=value.value,
+        ci_low=value.ci_low,
+        ci_high=value.ci_high,
+        n_clusters=value.n_clusters,
+        n_clips=len({clip_id for task, _ in asked for clip_id in task.clip_ids}),
+        reason=value.reason,
+        n_params=_mean_cost(costs_of_tasks, "n_params"),
+        n_params_resident=_mean_cost(costs_of_tasks, "n_params_resident"),
+        flops_per_s=_mean_cost(costs_of_tasks, "flops_per_s"),
+        rtf=_mean_cost(costs_of_tasks, "rtf"),
+        embedding_bytes=_mean_cost(costs_of_tasks, "embedding_bytes"),
+    )
+    return row if system == data.student else _with_difference(row, data, asked)
 
 
-def _against(data: DiagnosisData, system: str, asked: Asked) -> Row:
-    """Student minus the system on the same clips."""
-    mine = [(task, one[data.student], one[system]) for task, one in asked]
-    difference = mean_difference([(task, a.labels, b.labels) for task, a, b in mine])
+def _mean_cost(costs_of_tasks: Sequence[Mapping[str, float]], name: str) -> float:
+    """Over tasks; NaN where one was not measured."""
+    return float(np.mean([costs.get(name, math.nan) for costs in costs_of_tasks]))
+
+
+def _with_difference(row: RoutingRow, data: DiagnosisData, asked: Asked) -> RoutingRow:
+    """Adds the student minus the system on the same clips."""
+    pairs = [(task, found[data.student], found[row.system]) for task, found in asked]
+    difference = mean_difference([(task, a.labels, b.labels) for task, a, b in pairs])
     rules = data.config.rules
-    found = equivalence(difference, rules.margin, rules.alpha)
+    verdict = equivalence(difference, rules.margin, rules.alpha)
     p_value = math.nan
-    if len(mine) == 1:
-        p_value = mcnemar_p_value(mine[0][1].right[0], mine[0][2].right[0])
-    return {
-        "student_minus": difference.value,
-        "student_minus_ci_low": difference.ci_low,
-        "student_minus_ci_high": difference.ci_high,
-        "verdict": found.verdict,
-        "p_not_worse": found.p_not_worse,
-        "p_equivalent": found.p_equivalent,
-        "mcnemar_p_value": p_value,
-    }
+    if len(pairs) == 1:
+        p_value = mcnemar_p_value(pairs[0][1].right[0], pairs[0][2].right[0])
+    return replace(
+        row,
+        student_minus=difference.value,
+        student_minus_ci_low=difference.ci_low,
+        student_minus_ci_high=difference.ci_high,
+        verdict=verdict.verdict,
+        p_not_worse=verdict.p_not_worse,
+        p_equivalent=verdict.p_equivalent,
+        mcnemar_p_value=p_value,
+    )
 
 
-def _routers(data: DiagnosisData, rows: list[Row], asked: Asked) -> None:
+def _with_routers(
+    data: DiagnosisData, rows: Sequence[RoutingRow], asked: Asked
+) -> list[RoutingRow]:
     """Adds to a domain's routers the accuracy they need, and the one the learned router has."""
-    by_system = {row["system"]: row for row in rows}
+    by_system = {row.system: row for row in rows}
     oracle = by_system.get(ORACLE_ROUTER)
-    teachers = {name: by_system[name]["value"] for name in data.teachers if name in by_system}
+    teachers = {name: by_system[name].value for name in data.teachers if name in by_system}
     if oracle is None or len(teachers) < 2:
-        return
+        return list(rows)
     # The specialist is the best of them here; a wrong route leads to one of the others.
     best = max(teachers, key=lambda name: teachers[name])
     off = float(np.mean([value for name, value in teachers.items() if name != best]))
-    needed = break_even_accuracy(by_system[data.student]["value"], oracle["value"], off)
-    right = [[one[name].right for name in teachers] for _, one in asked]
-    headroom = float(np.mean([any_right_share(one) for one in right]))
-    oracle |= {"break_even": needed, "any_teacher_right": headroom}
-    words = break_even_words(needed)
-    if words != NOT_MEASURED and isinstance(words, str):
-        oracle["reason"] = "; ".join(filter(None, (oracle["reason"], f"break-even: {words}")))
+    needed = break_even_accuracy(by_system[data.student].value, oracle.value, off)
+    right = [[found[name].right for name in teachers] for _, found in asked]
+    headroom = float(np.mean([any_right_share(of_task) for of_task in right]))
+    words = describe_break_even(needed)
+    note = f"break-even: {words}" if words != NOT_MEASURED and isinstance(words, str) else ""
+    by_system[ORACLE_ROUTER] = replace(
+        oracle,
+        break_even=needed,
+        any_teacher_right=headroom,
+        reason="; ".join(filter(None, (oracle.reason, note))),
+    )
     learned = by_system.get(LEARNED_ROUTER)
-    if learned is None:
-        return
-    accuracy = _router_accuracy(data, str(oracle["domain"]), asked)
-    learned |= {
-        "break_even": needed,
-        "router_accuracy": accuracy.value,
-        "router_ci_low": accuracy.ci_low,
-        "router_ci_high": accuracy.ci_high,
-    }
-    if accuracy.reason:
-        learned["reason"] = "; ".join(filter(None, (learned["reason"], accuracy.reason)))
+    if learned is not None:
+        accuracy = _router_accuracy(data, oracle.domain, asked)
+        by_system[LEARNED_ROUTER] = replace(
+            learned,
+            break_even=needed,
+            router_accuracy=accuracy.value,
+            router_ci_low=accuracy.ci_low,
+            router_ci_high=accuracy.ci_high,
+            reason="; ".join(filter(None, (learned.reason, accuracy.reason))),
+        )
+    return list(by_system.values())
 
 
 def _router_accuracy(data: DiagnosisData, domain: str, asked: Asked) -> Interval:
@@ -252,27 +278,33 @@ def _role(data: DiagnosisData, system: str) -> str:
 
 
 def _differing(
-    data: DiagnosisData, system: str, task: Task, found: TaskPredictions
+    data: DiagnosisData, system: str, task: Task, predictions: TaskPredictions
 ) -> InfluentialClips:
     """Clips where one is right and the other wrong: upwards those the student gains."""
-    mine = found[data.student].right.mean(axis=0)
-    gain = mine - found[system].right.mean(axis=0)
+    gain = predictions[data.student].right.mean(axis=0) - predictions[system].right.mean(axis=0)
     cell = cell_name(system=system, task=task.name)
     return most_influential(cell, task.clip_ids, np.where(gain != 0, gain, np.nan), "error")
 
 
-def _mark_front(rows: Sequence[Row]) -> None:
-    """Within each task or domain: is anything better for as few operations?"""
-    for key in {(row["task"], row["domain"]) for row in rows}:
-        mine = [row for row in rows if (row["task"], row["domain"]) == key]
-        costs, values = ([row[name] for row in mine] for name in ("flops_per_s", "value"))
-        for row, is_on in zip(mine, pareto_front(costs, values), strict=True):
-            row["on_front"] = is_on if math.isfinite(row["flops_per_s"]) else None
+def _with_front(rows: Sequence[RoutingRow]) -> list[RoutingRow]:
+    """Says of each row whether within its task or domain anything is better for as little."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault((row.task, row.domain), []).append(index)
+    marked = list(rows)
+    for indices in groups.values():
+        group = [rows[index] for index in indices]
+        front = pareto_front([row.flops_per_s for row in group], [row.value for row in group])
+        for index, row, is_on in zip(indices, group, front, strict=True):
+            marked[index] = replace(
+                row, on_front=bool(is_on) if math.isfinite(row.flops_per_s) else None
+            )
+    return marked
 
 
 PANEL = PanelKind(
     name=NAME,
     question="One universal encoder, or a router before specialists, and at what cost?",
-    columns=COLUMNS,
+    row_type=RoutingRow,
     compute=compute,
 )

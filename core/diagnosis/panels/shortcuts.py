@@ -1,7 +1,7 @@
 """Shortcuts: do neighbours share corpus, recorder, loudness, bandwidth or duration?"""
 
 import math
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,59 +18,64 @@ from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
     cell_name,
+    join_reasons,
     most_influential,
+    q_values,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg
 
 NAME = "shortcuts"
-COLUMNS = {
-    "domain": "VARCHAR",
-    "encoder": "VARCHAR",
-    "layer": "INTEGER",
-    "attribute": "VARCHAR",
-    "value": "DOUBLE",
-    "null": "DOUBLE",
-    "excess": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "p_value": "DOUBLE",
-    "q_value": "DOUBLE",
-    "measure": "VARCHAR",
-    "label_column": "VARCHAR",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
-"""The interval is of the excess: value minus null."""
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShortcutRow(PanelRow):
+    """How much neighbours in one layer share an attribute of the recording, in one domain."""
+
+    domain: str
+    encoder: str
+    layer: int
+    attribute: str
+    value: float = math.nan
+    null: float = math.nan
+    """What the labels alone explain."""
+    excess: float = math.nan
+    """Value minus null; the interval is of this."""
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    p_value: float = math.nan
+    q_value: float = math.nan
+    measure: str = "share"
+    """share of neighbours, or correlation with their mean."""
+    label_column: str
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
-    """One row per domain, space and attribute; drivers: clips that share it most."""
-    rows: list[Row] = []
-    drivers: list[InfluentialClips] = []
+    """One row per domain, space and attribute; its clips: those that share it most."""
+    rows: list[ShortcutRow] = []
+    clips: list[InfluentialClips] = []
     spaces = spaces_of(data)
     for done, domain in enumerate(data.domains, start=1):
         factors, content = clip_factors(data, domain), content_label(data, domain)
         for encoder, layer in spaces:
-            for one in factors:
-                row, influence = _row(data, domain, encoder, layer, one, content)
+            for factor in factors:
+                row, influence = _row(data, domain, encoder, layer, factor, content)
                 rows.append(row)
                 if influence is not None:
                     cell = cell_name(
-                        domain=domain, encoder=encoder, layer=layer, attribute=one.name
+                        domain=domain, encoder=encoder, layer=layer, attribute=factor.name
                     )
-                    ids = data.clips.clip_id.iloc[one.rows].tolist()
-                    drivers.append(most_influential(cell, ids, influence, "overlap"))
+                    ids = data.clips.clip_id.iloc[factor.rows].tolist()
+                    clips.append(most_influential(cell, ids, influence, "overlap"))
         progress(done, len(data.domains), NAME)
-    q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
-    for row, value in zip(rows, q.tolist(), strict=True):
-        row["q_value"] = value
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+    q = q_values(row.p_value for row in rows)
+    rows = [replace(row, q_value=value) for row, value in zip(rows, q, strict=True)]
+    return Panel(name=NAME, row_type=ShortcutRow, rows=rows, influential=clips)
 
 
 def _row(
@@ -78,59 +83,54 @@ def _row(
     domain: str,
     encoder: str,
     layer: int,
-    one: ClipFactor,
+    factor: ClipFactor,
     content: tuple[str, list[str]],
-) -> tuple[Row, np.ndarray | None]:
+) -> tuple[ShortcutRow, np.ndarray | None]:
     column, labels = content
-    clusters = data.clusters(one.rows)
-    row: Row = {
-        "domain": domain,
-        "encoder": encoder,
-        "layer": layer,
-        "attribute": one.name,
-        "value": math.nan,
-        "null": math.nan,
-        "excess": math.nan,
-        "p_value": math.nan,
-        "measure": "share",
-        "label_column": column,
-        "n_clips": len(one.rows),
-        "n_clusters": len(set(clusters)),
-        "reason": one.reason,
-    }
-    if one.factor is None:
+    clusters = data.clusters(factor.rows)
+    row = ShortcutRow(
+        domain=domain,
+        encoder=encoder,
+        layer=layer,
+        attribute=factor.name,
+        label_column=column,
+        n_clips=len(factor.rows),
+        n_clusters=len(set(clusters)),
+        reason=factor.reason,
+    )
+    if factor.factor is None:
         return row, None
-    places = np.searchsorted(data.rows(domain), one.rows)
+    of_domain = np.searchsorted(data.rows(domain), factor.rows)
     config = data.config
     try:
-        near = centred_neighbours(data.vectors(encoder, layer, one.rows), config.k, clusters)
-        found = neighbour_attribute(
+        near = centred_neighbours(data.vectors(encoder, layer, factor.rows), config.k, clusters)
+        shared = neighbour_attribute(
             near,
-            one.factor,
+            factor.factor,
             clusters,
-            [labels[i] for i in places],
+            [labels[i] for i in of_domain],
             n_permutations=config.n_permutations,
             seed=config.seed,
         )
     except (ShapeError, DegenerateError) as error:
-        return row | {"reason": str(error)}, None
-    reason = found.reason if column else "; ".join(filter(None, ["no content label", found.reason]))
-    row |= {
-        "value": found.value,
-        "null": found.null,
-        "excess": found.excess,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "p_value": found.p_value,
-        "measure": "correlation" if one.factor.is_continuous else "share",
-        "reason": reason,
-    }
-    return row, found.influence
+        return replace(row, reason=str(error)), None
+    row = replace(
+        row,
+        value=shared.value,
+        null=shared.null,
+        excess=shared.excess,
+        ci_low=shared.ci_low,
+        ci_high=shared.ci_high,
+        p_value=shared.p_value,
+        measure="correlation" if factor.factor.is_continuous else "share",
+        reason=join_reasons("" if column else "no content label", shared.reason),
+    )
+    return row, shared.influence
 
 
 PANEL = PanelKind(
     name=NAME,
     question="Do neighbours share how they were recorded, beyond what their labels explain?",
-    columns=COLUMNS,
+    row_type=ShortcutRow,
     compute=compute,
 )

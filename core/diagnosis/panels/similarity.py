@@ -1,12 +1,16 @@
 """Similarity: every student layer against every layer of every other encoder, per domain."""
 
-from typing import Any
-
-import numpy as np
-import pandas as pd
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
-from usad_workbench.core.diagnosis.panel import Panel, PanelKind
+from usad_workbench.core.diagnosis.nearest import (
+    SIMILARITIES,
+    TeacherSimilarityRow,
+    with_q_values,
+)
+from usad_workbench.core.diagnosis.panel import Panel, PanelKind, PanelRow
 from usad_workbench.core.diagnosis.teacher_similarity import (
     MEASURES,
     SimilarityConfig,
@@ -14,32 +18,69 @@ from usad_workbench.core.diagnosis.teacher_similarity import (
     similarity_rows,
 )
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg, layer_similarity
-from usad_workbench.core.storage.schema import TABLES
+from usad_workbench.core.similarity import layer_similarity
+from usad_workbench.core.storage.clip_vectors import ClipVectors
+from usad_workbench.core.storage.rows import read_rows
 
 NAME = "similarity"
-COLUMNS = {
-    name: kind
-    for name, kind in (column.split(" ", 1) for column in TABLES["teacher_similarity"].split(", "))
-    if name not in ("student", "fingerprint")
-}
+ORDER = ("domain", "measure", "teacher", "student_layer", "teacher_layer")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimilarityRow(PanelRow):
+    """A row of ``teacher_similarity`` of the student in question."""
+
+    student_layer: int
+    teacher: str
+    """The other encoder, whatever it is to the student."""
+    teacher_layer: int
+    domain: str
+    measure: str
+    value: float
+    ci_low: float
+    ci_high: float
+    null_kind: str | None
+    null_q95: float
+    """The similarity that 95% of the permutations stay below."""
+    p_value: float
+    q_value: float = math.nan
+    n_clips: int
+    n_clusters: int
+    reason: str
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """The table ``teacher_similarity``; of a selection its own, which leaves the table alone."""
-    if data.config.where or data.config.clip_ids:
-        rows = _of_selection(data, progress)
-    else:
-        rows = _of_workspace(data, progress)
-    return Panel(
-        name=NAME,
-        columns=COLUMNS,
-        rows=[{str(key): value for key, value in row.items()} for row in rows.to_dict("records")],
-    )
+    is_selection = bool(data.config.where or data.config.clip_ids)
+    rows = (_of_selection if is_selection else _of_workspace)(data, progress)
+    return Panel(name=NAME, row_type=SimilarityRow, rows=_panel_rows(rows))
 
 
-def _of_workspace(data: DiagnosisData, progress: Progress) -> pd.DataFrame:
-    # What the report warns of, domains that are too small, the data has said.
+def _panel_rows(rows: Iterable[TeacherSimilarityRow]) -> list[SimilarityRow]:
+    return [
+        SimilarityRow(
+            student_layer=row.student_layer,
+            teacher=row.teacher,
+            teacher_layer=row.teacher_layer,
+            domain=row.domain,
+            measure=row.measure,
+            value=row.value,
+            ci_low=row.ci_low,
+            ci_high=row.ci_high,
+            null_kind=row.null_kind,
+            null_q95=row.null_q95,
+            p_value=row.p_value,
+            q_value=row.q_value,
+            n_clips=row.n_clips,
+            n_clusters=row.n_clusters,
+            reason=row.reason,
+        )
+        for row in rows
+    ]
+
+
+def _of_workspace(data: DiagnosisData, progress: Progress) -> list[TeacherSimilarityRow]:
+    # What the report warns of, domains that are too small, the data have said.
     report = compare_with_teachers(
         data.workspace,
         data.student,
@@ -47,48 +88,43 @@ def _of_workspace(data: DiagnosisData, progress: Progress) -> pd.DataFrame:
         config=_config(data),
         progress=progress,
     )
-    rows = data.workspace.read(
-        "SELECT * EXCLUDE (student, fingerprint) FROM teacher_similarity WHERE student = ? "
-        "ORDER BY domain, measure, teacher, student_layer, teacher_layer",
-        [data.student],
+    rows = read_rows(
+        data.workspace,
+        TeacherSimilarityRow,
+        SIMILARITIES,
+        key={"student": data.student},
+        order_by=ORDER,
     )
-    return rows[rows.teacher.isin(report.encoders)]
+    return [row for row in rows if row.teacher in report.encoders]
 
 
-def _of_selection(data: DiagnosisData, progress: Progress) -> pd.DataFrame:
+def _of_selection(data: DiagnosisData, progress: Progress) -> list[TeacherSimilarityRow]:
     config = _config(data)
-    found: list[pd.DataFrame] = []
+    rows: list[TeacherSimilarityRow] = []
     others = data.encoders[1:]
     jobs = [(d, o, m) for d in data.domains for o in others for m in MEASURES]
     for done, (domain, other, measure) in enumerate(jobs, start=1):
-        rows = data.rows(domain)
+        clip_rows = data.rows(domain)
         layers = {name: data.layers(name) for name in (data.student, other)}
-        sides: dict[str, list[Any]] = {
-            name: [data.vectors(name, layer, rows) for layer in layers[name]] for name in layers
+        vectors: dict[str, list[ClipVectors]] = {
+            name: [data.vectors(name, layer, clip_rows) for layer in layers[name]]
+            for name in layers
         }
         matrix = layer_similarity(
-            sides[data.student],
-            sides[other],
-            data.clusters(rows),
+            vectors[data.student],
+            vectors[other],
+            data.clusters(clip_rows),
             measure=measure,
             k=config.k,
             n_permutations=config.n_permutations,
             seed=config.seed,
             max_clips=config.max_clips,
         )
-        found.append(
-            similarity_rows(
-                data.student, layers[data.student], other, layers[other], domain, matrix, ""
-            )
+        rows += similarity_rows(
+            data.student, layers[data.student], other, layers[other], domain, matrix, ""
         )
         progress(done, len(jobs), NAME)
-    table = pd.concat(found, ignore_index=True)
-    for measure in MEASURES:
-        mine = (table.measure == measure).to_numpy()
-        table.loc[mine, "q_value"] = benjamini_hochberg(
-            np.asarray(table.p_value[mine], dtype=float)
-        )
-    return table.drop(columns=["student", "fingerprint"])
+    return with_q_values(rows)
 
 
 def _config(data: DiagnosisData) -> SimilarityConfig:
@@ -105,6 +141,6 @@ def _config(data: DiagnosisData) -> SimilarityConfig:
 PANEL = PanelKind(
     name=NAME,
     question="Which layer of which encoder has the geometry of which student layer?",
-    columns=COLUMNS,
+    row_type=SimilarityRow,
     compute=compute,
 )

@@ -1,8 +1,7 @@
 """Subgroups: who is served worst, and is the gap that of a teacher?"""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,11 @@ from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
+    Shares,
     cell_name,
     most_influential,
+    q_values,
 )
 from usad_workbench.core.diagnosis.predictions import (
     NOT_STORED,
@@ -27,7 +29,6 @@ from usad_workbench.core.diagnosis.predictions import (
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import benjamini_hochberg
 from usad_workbench.core.storage.schema import CLIP_COLUMNS
 
 NAME = "subgroups"
@@ -50,64 +51,71 @@ LEVELS = (2, 20)
 MIN_GROUP_CLIPS = 10
 """Smaller groups are left out: one clip more is a tenth of their accuracy."""
 N_PERMUTATIONS, N_RESAMPLES = 500, 500
-COLUMNS = {
-    "task": "VARCHAR",
-    "domain": "VARCHAR",
-    "encoder": "VARCHAR",
-    "group_column": "VARCHAR",
-    "protocol": "VARCHAR",
-    "worst_group": "VARCHAR",
-    "worst_value": "DOUBLE",
-    "worst_ci_low": "DOUBLE",
-    "worst_ci_high": "DOUBLE",
-    "gap": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "null_gap": "DOUBLE",
-    "debiased_gap": "DOUBLE",
-    "p_value": "DOUBLE",
-    "q_value": "DOUBLE",
-    "dealt_over": "VARCHAR",
-    "equalised_odds_gap": "DOUBLE",
-    "accuracies": "MAP(VARCHAR, DOUBLE)",
-    "inherited_gap": "DOUBLE",
-    "inherited_ci_low": "DOUBLE",
-    "inherited_ci_high": "DOUBLE",
-    "controls": "VARCHAR[]",
-    "n_groups": "INTEGER",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
 _NOT_GROUPS = {*CLIP_COLUMNS} - {"dataset"}
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubgroupRow(PanelRow):
+    """The gap between the groups of one metadata column, for one encoder on one task."""
+
+    task: str
+    domain: str | None
+    encoder: str
+    group_column: str
+    protocol: str | None
+    worst_group: str | None = None
+    worst_value: float = math.nan
+    """Accuracy of the group that is served worst."""
+    worst_ci_low: float = math.nan
+    worst_ci_high: float = math.nan
+    gap: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    null_gap: float = math.nan
+    """Mean gap of groups that are dealt at random."""
+    debiased_gap: float = math.nan
+    p_value: float = math.nan
+    q_value: float = math.nan
+    dealt_over: str | None = None
+    equalised_odds_gap: float = math.nan
+    accuracies: Shares = field(default_factory=dict)
+    """By group."""
+    inherited_gap: float = math.nan
+    """How much more the student's profile is this teacher's than that of its controls."""
+    inherited_ci_low: float = math.nan
+    inherited_ci_high: float = math.nan
+    controls: tuple[str, ...] = ()
+    n_groups: int | None = None
+    n_clips: int | None = None
+    n_clusters: int | None = None
+    reason: str = ""
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Every encoder on every task, by the metadata columns of the task's clips."""
     tasks = data.tasks()
-    rows: list[Row] = []
-    drivers: list[InfluentialClips] = []
+    rows: list[SubgroupRow] = []
+    clips: list[InfluentialClips] = []
     warnings: dict[str, None] = {}
     for done, task in enumerate(tasks, start=1):
         try:
-            found = task_predictions(data, task)
+            predictions = task_predictions(data, task)
         except (ShapeError, DegenerateError) as error:
             warnings[f"task {task.name}: {error}"] = None
             continue
-        if not are_stored(found):
+        if not are_stored(predictions):
             warnings[NOT_STORED] = None
-        columns = group_columns(data, task)
-        for column, (groups, kept) in columns.items():
-            for name in (one for one in data.encoders if one in found):
-                row = _row(data, task, name, column, groups, kept, found)
+        for column, (groups, kept) in group_columns(data, task).items():
+            for name in (encoder for encoder in data.encoders if encoder in predictions):
+                row = _row(data, task, name, column, groups, kept, predictions)
                 rows.append(row)
-                drivers.append(_wrong_of_worst(task, row, groups, kept, found))
+                clips.append(_wrong_of_worst(task, row, groups, kept, predictions))
         progress(done, len(tasks), NAME)
-    q = benjamini_hochberg(np.array([row["p_value"] for row in rows], dtype=np.float64))
-    for row, value in zip(rows, q.tolist(), strict=True):
-        row["q_value"] = value
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers, warnings=list(warnings))
+    q = q_values(row.p_value for row in rows)
+    rows = [replace(row, q_value=value) for row, value in zip(rows, q, strict=True)]
+    return Panel(
+        name=NAME, row_type=SubgroupRow, rows=rows, influential=clips, warnings=list(warnings)
+    )
 
 
 def group_columns(data: DiagnosisData, task: Task) -> dict[str, tuple[np.ndarray, Indices]]:
@@ -154,101 +162,98 @@ def _row(
     column: str,
     groups: np.ndarray,
     kept: Indices,
-    found: TaskPredictions,
-) -> Row:
-    row: Row = {key: math.nan if kind == "DOUBLE" else None for key, kind in COLUMNS.items()}
-    row |= {
-        "task": task.name,
-        "domain": task.domain,
-        "encoder": name,
-        "group_column": column,
-        "protocol": found[name].protocol,
-        "accuracies": {},
-        "controls": [],
-        "reason": "",
-    }
+    predictions: TaskPredictions,
+) -> SubgroupRow:
+    row = SubgroupRow(
+        task=task.name,
+        domain=task.domain,
+        encoder=name,
+        group_column=column,
+        protocol=predictions[name].protocol,
+    )
     group, units = groups[kept], task.units[kept]
     try:
         gap = group_gap(
-            found[name].right[:, kept],
+            predictions[name].right[:, kept],
             group,
             units,
             n_permutations=N_PERMUTATIONS,
             n_resamples=N_RESAMPLES,
             seed=data.config.seed,
         )
-        odds = equalised_odds_gap(task.labels[kept], found[name].labels[:, kept], group)
+        odds = equalised_odds_gap(task.labels[kept], predictions[name].labels[:, kept], group)
     except (ShapeError, DegenerateError) as error:
-        return row | {"reason": str(error), "n_clips": len(kept)}
-    row |= {key: getattr(gap, key) for key in GAP_KEYS}
-    row |= {"equalised_odds_gap": odds, "n_groups": len(gap.accuracies)}
+        return replace(row, reason=str(error), n_clips=len(kept))
+    row = replace(
+        row,
+        worst_group=gap.worst_group,
+        worst_value=gap.worst_value,
+        worst_ci_low=gap.worst_ci_low,
+        worst_ci_high=gap.worst_ci_high,
+        gap=gap.gap,
+        ci_low=gap.ci_low,
+        ci_high=gap.ci_high,
+        null_gap=gap.null_gap,
+        debiased_gap=gap.debiased_gap,
+        p_value=gap.p_value,
+        dealt_over=gap.dealt_over,
+        equalised_odds_gap=odds,
+        accuracies=gap.accuracies,
+        n_groups=len(gap.accuracies),
+        n_clips=gap.n_clips,
+        n_clusters=gap.n_clusters,
+        reason=gap.reason,
+    )
     if name in data.teachers:
-        row |= _inherited(data, name, group, units, kept, found)
+        row = _with_inherited_gap(row, data, group, units, kept, predictions)
     return row
 
 
-GAP_KEYS = (
-    "worst_group",
-    "worst_value",
-    "worst_ci_low",
-    "worst_ci_high",
-    "gap",
-    "ci_low",
-    "ci_high",
-    "null_gap",
-    "debiased_gap",
-    "p_value",
-    "dealt_over",
-    "accuracies",
-    "n_clips",
-    "n_clusters",
-    "reason",
-)
-
-
-def _inherited(
+def _with_inherited_gap(
+    row: SubgroupRow,
     data: DiagnosisData,
-    teacher: str,
     group: np.ndarray,
     units: np.ndarray,
     kept: Indices,
-    found: TaskPredictions,
-) -> Row:
-    """How much more the student's profile is this teacher's than that of its controls."""
-    controls: Sequence[str] = [n for n in controls_for(data, teacher, "teacher") if n in found]
+    predictions: TaskPredictions,
+) -> SubgroupRow:
+    """Adds how much more the student's profile is this teacher's than that of its controls."""
+    teacher = row.encoder
+    controls = [n for n in controls_for(data, teacher, "teacher") if n in predictions]
     try:
-        one = inherited_gap(
-            found[data.student].right[:, kept],
-            found[teacher].right[:, kept],
-            [found[name].right[:, kept] for name in controls],
+        gap = inherited_gap(
+            predictions[data.student].right[:, kept],
+            predictions[teacher].right[:, kept],
+            [predictions[name].right[:, kept] for name in controls],
             group,
             units,
             n_resamples=N_RESAMPLES,
             seed=data.config.seed,
         )
     except (ShapeError, DegenerateError):
-        return {}
-    return {
-        "inherited_gap": one.value,
-        "inherited_ci_low": one.ci_low,
-        "inherited_ci_high": one.ci_high,
-        "controls": list(controls),
-    }
+        return row
+    return replace(
+        row,
+        inherited_gap=gap.value,
+        inherited_ci_low=gap.ci_low,
+        inherited_ci_high=gap.ci_high,
+        controls=tuple(controls),
+    )
 
 
 def _wrong_of_worst(
-    task: Task, row: Row, groups: np.ndarray, kept: Indices, found: TaskPredictions
+    task: Task, row: SubgroupRow, groups: np.ndarray, kept: Indices, predictions: TaskPredictions
 ) -> InfluentialClips:
     """The wrong clips of the worst group, by the share of splits that get them wrong."""
-    wrong = 1 - found[row["encoder"]].right.mean(axis=0)
-    counts = np.isin(np.arange(len(groups)), kept) & (groups == row["worst_group"]) & (wrong > 0)
-    cell = cell_name(task=task.name, encoder=row["encoder"], group_column=row["group_column"])
+    wrong = 1 - predictions[row.encoder].right.mean(axis=0)
+    counts = np.isin(np.arange(len(groups)), kept) & (groups == row.worst_group) & (wrong > 0)
+    cell = cell_name(task=task.name, encoder=row.encoder, group_column=row.group_column)
     return most_influential(cell, task.clip_ids, np.where(counts, wrong, np.nan), "error")
 
 
 PANEL = PanelKind(
     name=NAME,
     question="Which speakers, languages or instruments are served worst, and by whom?",
-    columns=COLUMNS,
+    row_type=SubgroupRow,
     compute=compute,
 )

@@ -1,14 +1,17 @@
 """Variance: how much of the student is a linear mixture of its teachers, and of whom."""
 
 import math
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
+    PanelRow,
+    Shares,
     cell_name,
+    cells_of_domains_and_layers,
     most_influential,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
@@ -17,108 +20,104 @@ from usad_workbench.core.similarity.r2_calibration import CUTS, calibrated_r2
 from usad_workbench.core.similarity.variance import SUPPRESSION, partition_variance
 
 NAME = "variance"
-COLUMNS = {
-    "domain": "VARCHAR",
-    "layer": "INTEGER",
-    "total": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "unique": "MAP(VARCHAR, DOUBLE)",
-    "unique_ci_low": "MAP(VARCHAR, DOUBLE)",
-    "unique_ci_high": "MAP(VARCHAR, DOUBLE)",
-    "shared": "DOUBLE",
-    "residual": "DOUBLE",
-    "cells": "MAP(VARCHAR, DOUBLE)",
-    "alone": "MAP(VARCHAR, DOUBLE)",
-    "retention": "MAP(VARCHAR, DOUBLE)",
-    "corrected_total": "DOUBLE",
-    "corrected_total_90": "DOUBLE",
-    "corrected_total_99": "DOUBLE",
-    "nonlinear_total": "DOUBLE",
-    "n_clips": "INTEGER",
-    "n_clusters": "INTEGER",
-    "reason": "VARCHAR",
-}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VarianceRow(PanelRow):
+    """How much of a student layer is linear in its teachers, in one domain (R2)."""
+
+    domain: str
+    layer: int
+    total: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    unique: Shares = field(default_factory=dict)
+    """What only this teacher explains."""
+    unique_ci_low: Shares | None = None
+    unique_ci_high: Shares | None = None
+    shared: float = math.nan
+    """What several teachers explain."""
+    residual: float = math.nan
+    cells: Shares | None = None
+    """By set of teachers: what exactly these explain."""
+    alone: Shares | None = None
+    retention: Shares | None = None
+    """The other way: how much of each teacher the student explains."""
+    corrected_total: float = math.nan
+    """The total calibrated for few clips; ``_90`` and ``_99`` at each cut alone."""
+    corrected_total_90: float = math.nan
+    corrected_total_99: float = math.nan
+    nonlinear_total: float = math.nan
+    n_clips: int
+    n_clusters: int
+    reason: str = ""
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """All teachers together, home or not, in every domain and at each of the few layers."""
-    rows: list[dict[str, Any]] = []
-    drivers: list[InfluentialClips] = []
-    jobs = [(d, n) for d in data.domains for n in data.student_layers]
-    for done, (domain, layer) in enumerate(jobs, start=1):
-        row, behind = _cell(data, domain, layer)
-        rows.append(row)
-        drivers += behind
-        progress(done, len(jobs), NAME)
-    return Panel(name=NAME, columns=COLUMNS, rows=rows, drivers=drivers)
+    rows, clips = cells_of_domains_and_layers(data, NAME, _cell, progress)
+    return Panel(name=NAME, row_type=VarianceRow, rows=rows, influential=clips)
 
 
 def _cell(
     data: DiagnosisData, domain: str, layer: int
-) -> tuple[dict[str, Any], list[InfluentialClips]]:
-    places = data.thinned_rows(domain)
-    clusters = data.clusters(places)
-    row: dict[str, Any] = {
-        "domain": domain,
-        "layer": layer,
-        "total": math.nan,
-        "unique": {},
-        "shared": math.nan,
-        "residual": math.nan,
-        "n_clips": len(places),
-        "n_clusters": len(set(clusters)),
-        "reason": "",
-    }
+) -> tuple[VarianceRow, list[InfluentialClips]]:
+    clip_rows = data.thinned_rows(domain)
+    clusters = data.clusters(clip_rows)
+    row = VarianceRow(
+        domain=domain, layer=layer, n_clips=len(clip_rows), n_clusters=len(set(clusters))
+    )
     teachers = {
-        name: data.vectors(name, data.matching_layer(name, layer), places) for name in data.teachers
+        name: data.vectors(name, data.matching_layer(name, layer), clip_rows)
+        for name in data.teachers
     }
-    student = data.vectors(data.student, layer, places)
+    student = data.vectors(data.student, layer, clip_rows)
     seed = data.config.seed
     try:
-        found = partition_variance(student, teachers, clusters)
+        partition = partition_variance(student, teachers, clusters)
         correction = calibrated_r2(student, teachers, clusters, seed=seed)
     except (ShapeError, DegenerateError) as error:
-        return row | {"reason": str(error)}, []
-    notes = [found.reason] if found.reason else []
+        return replace(row, reason=str(error)), []
+    notes = [partition.reason] if partition.reason else []
     if not correction.do_cuts_agree:
         notes.append(
             "the correction for few clips differs between its cuts: the residual is an upper "
             "bound of what is new"
         )
-    if min(one.value for one in found.unique.values()) < SUPPRESSION:
+    if min(one.value for one in partition.unique.values()) < SUPPRESSION:
         notes.append("a negative share: suppression, or too few clips")
     low, high = CUTS
-    row |= {
-        "total": found.total.value,
-        "ci_low": found.total.ci_low,
-        "ci_high": found.total.ci_high,
-        "unique": {name: one.value for name, one in found.unique.items()},
-        "unique_ci_low": {name: one.ci_low for name, one in found.unique.items()},
-        "unique_ci_high": {name: one.ci_high for name, one in found.unique.items()},
-        "shared": found.shared,
-        "residual": found.residual,
-        "cells": dict(found.cells),
-        "alone": dict(found.alone),
-        "retention": dict(found.retention),
-        "corrected_total": correction.value,
-        "corrected_total_90": correction.corrected[low],
-        "corrected_total_99": correction.corrected[high],
-        "nonlinear_total": found.nonlinear_total,
-        "reason": "; ".join(notes),
-    }
-    ids = data.clips.clip_id.to_numpy()[places].tolist()
+    row = replace(
+        row,
+        total=partition.total.value,
+        ci_low=partition.total.ci_low,
+        ci_high=partition.total.ci_high,
+        unique={name: one.value for name, one in partition.unique.items()},
+        unique_ci_low={name: one.ci_low for name, one in partition.unique.items()},
+        unique_ci_high={name: one.ci_high for name, one in partition.unique.items()},
+        shared=partition.shared,
+        residual=partition.residual,
+        cells=dict(partition.cells),
+        alone=dict(partition.alone),
+        retention=dict(partition.retention),
+        corrected_total=correction.value,
+        corrected_total_90=correction.corrected[low],
+        corrected_total_99=correction.corrected[high],
+        nonlinear_total=partition.nonlinear_total,
+        reason="; ".join(notes),
+    )
+    ids = data.clips.clip_id.to_numpy()[clip_rows].tolist()
     return row, [
         most_influential(
             cell_name(domain=domain, layer=layer, teacher=name), ids, gain, "attribution"
         )
-        for name, gain in found.clip_gain.items()
+        for name, gain in partition.clip_gain.items()
     ]
 
 
 PANEL = PanelKind(
     name=NAME,
     question="How much of the student is a linear mixture of its teachers, and of which?",
-    columns=COLUMNS,
+    row_type=VarianceRow,
     compute=compute,
 )

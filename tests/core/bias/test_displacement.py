@@ -57,6 +57,7 @@ def test_an_encoder_that_ignores_gain_but_not_noise() -> None:
         shape = np.exp(-(((hz - 400 * (1 + i % 3)) / 300) ** 2)) + 0.01
         clips.append(np.fft.irfft(np.fft.rfft(rng.normal(size=8000)) * shape).astype(np.float32))
     labels, clusters = [i % 3 for i in range(12)], [f"c{i}" for i in range(12)]
+    changes = [one for one in INTERVENTIONS if one.name in ("gain", "white-noise")]
 
     def bands(x: NDArray[np.float32]) -> NDArray[np.float64]:
         power = np.abs(np.fft.rfft(x)) ** 2
@@ -77,11 +78,11 @@ def test_an_encoder_that_ignores_gain_but_not_noise() -> None:
                     )
                     for i, x in enumerate(clips)
                 ]
-                for one in INTERVENTIONS
+                for one in changes
             ]
         )
         result = sensitivity(distances, clusters, spread(base, labels, clusters))
-        keys = [(one.name, one.strength) for one in INTERVENTIONS]
+        keys = [(one.name, one.strength) for one in changes]
         return dict(zip(keys, result.displacement.tolist(), strict=True))
 
     invariant, fragile = found(True), found(False)

@@ -12,7 +12,8 @@ from usad_workbench.core.bias.error_consistency import excess_consistency
 from usad_workbench.core.bias.routing import break_even_accuracy
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
-from usad_workbench.core.diagnosis.inheritance_verdict import doubt_of, inherited
+from usad_workbench.core.diagnosis.excess_doubt import TestedExcess, doubt_of
+from usad_workbench.core.diagnosis.inheritance_verdict import inherited
 from usad_workbench.core.diagnosis.record import diagnosis_document, store_diagnosis
 from usad_workbench.core.diagnosis.rules import Rules, load_rules, shipped_rules
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
@@ -125,10 +126,10 @@ def test_every_panel_figure_and_text_obeys(copied: Workspace, tmp_path) -> None:
         view = views_of("similarity", panel.columns, run.alpha)[0]
         outs[asked.alpha] = (
             sum(layers.stand_out(rows)),
-            sum(panel_rows.stands_out(r, view) for r in panel.rows),
+            sum(panel_rows.stands_out(r, view) for r in panel.documents()),
         )
         equal[asked.alpha] = {
-            r["verdict"] for r in found.panels["routing"].rows if r["system"] == "k"
+            r["verdict"] for r in found.panels["routing"].documents() if r["system"] == "k"
         }
         report = write_report(tmp_path / "r.html", found, verdicts, "", copied)
         text = report.read_text(encoding="utf-8")
@@ -145,7 +146,9 @@ def test_every_panel_figure_and_text_obeys(copied: Workspace, tmp_path) -> None:
     assert any("can be as low as 1e-09" in one for one in few)
 
 
-CELL = {"measure": "debiased_linear_cka", "excess": 0.1, "controls": ["a", "b", "c", "d"]}
+CELL = TestedExcess(
+    measure="debiased_linear_cka", value=0.1, ci_low=math.nan, ci_high=math.nan, n_controls=4
+)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ CELL = {"measure": "debiased_linear_cka", "excess": 0.1, "controls": ["a", "b", 
     ],
 )
 def test_a_no_needs_0_in_the_interval_and_an_excess_ruled_out(low, high, alpha, words) -> None:  # type: ignore[no-untyped-def]
-    found = doubt_of({**CELL, "ci_low": low, "ci_high": high}, rules(alpha=alpha))
+    found = doubt_of(replace(CELL, ci_low=low, ci_high=high), rules(alpha=alpha))
     assert found.startswith(words) and bool(found) == bool(words)
 
 

@@ -38,7 +38,7 @@ def _data(workspace: Workspace, student: str) -> DiagnosisData:
 
 def test_the_copy_is_nearer_where_it_copies(copied: Workspace) -> None:
     panel = compare_students(_data(copied, "s"), "twin", no_progress)
-    rows = {(r["quantity"], r["name"], r["domain"]): r for r in panel.rows}
+    rows = {(r["quantity"], r["name"], r["domain"]): r for r in panel.documents()}
     found = rows["debiased_linear_cka", "a", "speech"]
     speech = slice(0, 80)
     vectors = {name: copied.embeddings(name, 2).vectors[speech] for name in ("s", "twin", "a")}
@@ -54,14 +54,14 @@ def test_the_copy_is_nearer_where_it_copies(copied: Workspace) -> None:
 
 def test_a_task_that_only_one_can_do(copied: Workspace) -> None:
     panel = compare_students(_data(copied, "twin"), "s", no_progress)
-    row = next(r for r in panel.rows if r["quantity"] == "task")
+    row = next(r for r in panel.documents() if r["quantity"] == "task")
     assert row["other_value"] > 0.8
     assert row["value"] < 0.5
     assert panel.warnings[1] == NOT_STORED
-    driver = next(one for one in panel.drivers if one.cell == "quantity=task|name=word")
+    driver = next(one for one in panel.influential if one.cell == "quantity=task|name=word")
     assert driver.influence.min() == -1.0  # right in the second student alone
     back = compare_students(_data(copied, "s"), "twin", no_progress)
-    mirrored = next(r for r in back.rows if r["quantity"] == "task")
+    mirrored = next(r for r in back.documents() if r["quantity"] == "task")
     assert mirrored["difference"] == pytest.approx(-row["difference"])
     assert np.isclose(mirrored["p_value"], row["p_value"], rtol=0.2)
 
@@ -76,7 +76,7 @@ def test_a_student_on_other_clips_is_refused(copied: Workspace) -> None:
 
 
 def _row(panel: Panel, **parts: str) -> dict[str, Any]:
-    (row,) = (r for r in panel.rows if all(r[key] == value for key, value in parts.items()))
+    (row,) = (r for r in panel.documents() if all(r[key] == value for key, value in parts.items()))
     return dict(row)
 
 
@@ -122,7 +122,7 @@ def test_independent_errors_have_no_consistency(copied: Workspace) -> None:
     assert kappa["value"] == pytest.approx(((a == b).mean() - chance) / (1 - chance))
     assert kappa["ci_low"] < 0 < kappa["ci_high"] < 0.5
     assert _row(panel, quantity="task")["p_value"] > 0.05
-    (both,) = (d for d in panel.drivers if d.cell == "quantity=error consistency|name=word")
+    (both,) = (d for d in panel.influential if d.cell == "quantity=error consistency|name=word")
     assert set(both.clip_ids) == {task.clip_ids[i] for i in np.flatnonzero(~a & ~b)}
 
 
@@ -159,7 +159,10 @@ def test_the_mean_of_a_domain_is_of_its_tasks(copied: Workspace) -> None:
 
 def test_a_control_is_not_compared_with_itself(copied: Workspace) -> None:
     panel = compare_students(_data(copied, "s"), "k", no_progress)
-    assert {r["name"] for r in panel.rows if r["quantity"] == "debiased_linear_cka"} == {"a", "b"}
+    assert {r["name"] for r in panel.documents() if r["quantity"] == "debiased_linear_cka"} == {
+        "a",
+        "b",
+    }
 
 
 @pytest.fixture

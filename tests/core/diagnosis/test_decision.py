@@ -1,12 +1,17 @@
 """Which rows the rules read: domains by name, the linear probe, what is unseen."""
 
-import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
+from usad_workbench.core.diagnosis.comparison import ComparisonRow
 from usad_workbench.core.diagnosis.decision import decide
-from usad_workbench.core.diagnosis.panel import Panel
+from usad_workbench.core.diagnosis.panel import Panel, PanelRow
+from usad_workbench.core.diagnosis.panels.errors import ErrorsRow
+from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
+from usad_workbench.core.diagnosis.panels.routing import RoutingRow
+from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import load_rules
-from usad_workbench.core.diagnosis.suite import Diagnosis
+from usad_workbench.core.diagnosis.suite import Diagnosis, Provenance, Settings
 from usad_workbench.core.diagnosis.verdicts import Verdict
 
 RULES = load_rules()[0]
@@ -19,52 +24,49 @@ LEADS = {
 ROLES = {"t": "teacher", "u": "teacher"}
 
 
-def _routing_rows(protocol: str, sign: float = 1.0) -> list[dict[str, Any]]:
+def _routing_rows(protocol: str, sign: float = 1.0) -> list[RoutingRow]:
     rows = []
     for domain in ("speech", "machines"):
-        empty: dict[str, Any] = {
-            "domain": domain,
-            "task": "mean of tasks",
-            "protocol": protocol,
-            "n_clips": 300,
-            "break_even": math.nan,
-            "router_accuracy": math.nan,
-            "router_ci_low": math.nan,
-            "router_ci_high": math.nan,
-            "n_params": 10.0,
-            "student_minus": math.nan,
-            "student_minus_ci_low": math.nan,
-            "student_minus_ci_high": math.nan,
-        }
-        rows.append(empty | {"system": "s", "role": "student", "value": 0.5})
+        student = RoutingRow(
+            system="s",
+            role="student",
+            task="mean of tasks",
+            domain=domain,
+            protocol=protocol,
+            value=0.5,
+            n_params=10.0,
+            n_clips=300,
+            n_clusters=30,
+        )
+        rows.append(student)
         for system, leads in LEADS.items():
             lead = sign * leads[domain]
             rows.append(
-                empty
-                | {
-                    "system": system,
-                    "role": ROLES.get(system, "system"),
-                    "value": 0.5 - lead,
-                    "student_minus": lead,
-                    "student_minus_ci_low": lead - 0.01,
-                    "student_minus_ci_high": lead + 0.01,
-                    "break_even": 0.7,
-                }
+                replace(
+                    student,
+                    system=system,
+                    role=ROLES.get(system, "system"),
+                    value=0.5 - lead,
+                    student_minus=lead,
+                    student_minus_ci_low=lead - 0.01,
+                    student_minus_ci_high=lead + 0.01,
+                    break_even=0.7,
+                )
             )
-        learned = {"system": "learned-domain-router", "role": "system", "value": 0.5}
         rows.append(
-            empty
-            | learned
-            | {"router_accuracy": 0.9, "router_ci_low": 0.85, "router_ci_high": 0.95}
+            replace(
+                student,
+                system="learned-domain-router",
+                role="system",
+                router_accuracy=0.9,
+                router_ci_low=0.85,
+                router_ci_high=0.95,
+            )
         )
     return rows
 
 
-def _panel(name: str, rows: list[dict[str, Any]]) -> Panel:
-    return Panel(name=name, columns={}, rows=rows)
-
-
-def _decide(**panels: list[dict[str, Any]]) -> dict[str, Verdict]:
+def _decide(**panels: Sequence[PanelRow]) -> dict[str, Verdict]:
     found = Diagnosis(
         student="s",
         layers=[4],
@@ -77,29 +79,50 @@ def _decide(**panels: list[dict[str, Any]]) -> dict[str, Verdict]:
         n_clusters=60,
         seed=0,
         selection="",
-        panels={name: _panel(name, rows) for name, rows in panels.items()},
+        panels={name: Panel(name=name, row_type=PanelRow, rows=panels[name]) for name in panels},
         warnings=[],
+        provenance=Provenance(
+            usad_workbench="1",
+            python="3",
+            packages={},
+            weights_sha256={},
+            settings=Settings(
+                seed=0, n_permutations=19, k=10, max_clips=99, layers=(4,), associations=()
+            ),
+        ),
     )
     return {one.question: one for one in decide(found, RULES)}
 
 
 def test_only_what_was_computed_is_decided() -> None:
     assert _decide() == {}
-    row = {"teacher": "t", "domain": "speech", "measure": "mutual_knn", "inherited": "no"}
+    row = InheritanceRow(
+        teacher="t",
+        domain="speech",
+        layer=4,
+        teacher_layer=4,
+        measure="mutual_knn",
+        inherited="no",
+        n_clips=300,
+        n_clusters=30,
+    )
     assert set(_decide(inheritance=[row])) == {"inherited"}
 
 
 def test_unseen_domains_decide_and_the_linear_probe_is_read() -> None:
     rows = _routing_rows("linear") + _routing_rows("knn", sign=-1.0)
-    error = {
-        "protocol": "linear",
-        "domain": "speech",
-        "q_value": 0.5,
-        "excess": 0.0,
-        "excess_ci_low": -0.1,
-        "excess_ci_high": 0.1,
-        "n_clips": 300,
-    }
+    error = ErrorsRow(
+        task="word",
+        domain="speech",
+        teacher="t",
+        protocol="linear",
+        q_value=0.5,
+        excess=0.0,
+        excess_ci_low=-0.1,
+        excess_ci_high=0.1,
+        n_test=300,
+        n_clips=300,
+    )
     found = _decide(routing=rows, errors=[error])
     general = found["general-or-mixture"]
     assert general.verdict == "more general"
@@ -128,27 +151,29 @@ def test_routing_and_falsifiers_read_their_own_systems() -> None:
 
 
 def test_only_stages_of_one_student_speak_of_the_second_stage() -> None:
-    lost = {
-        "quantity": "mean of tasks",
-        "relation": "second stage",
-        "name": "mean of tasks",
-        "domain": "speech",
-        "difference": -0.1,
-        "ci_low": -0.15,
-        "ci_high": -0.05,
-        "q_value": 0.01,
-        "n_clips": 300,
-    }
+    lost = ComparisonRow(
+        kind="task",
+        quantity="mean of tasks",
+        relation="second stage",
+        name="mean of tasks",
+        domain="speech",
+        other="s1",
+        difference=-0.1,
+        ci_low=-0.15,
+        ci_high=-0.05,
+        q_value=0.01,
+        n_clips=300,
+    )
     found = _decide(routing=_routing_rows("linear"), comparison=[lost])["falsified"]
     assert found.verdict == "falsified: the second stage makes it worse in speech"
     words = {"speech": "-0.100 [-0.150, -0.050], n = 300, q = 0.01"}
     assert found.evidence["second stage minus first"] == words
     # The first stage minus the second: the same loss with the opposite sign.
-    turned = {"relation": "first stage", "difference": 0.1, "ci_low": 0.05, "ci_high": 0.15}
-    back = _decide(comparison=[lost | turned])["falsified"]
+    turned = replace(lost, relation="first stage", difference=0.1, ci_low=0.05, ci_high=0.15)
+    back = _decide(comparison=[turned])["falsified"]
     assert back.evidence["second stage minus first"] == words
     for relation in ("another student", "another checkpoint", "continuation", "same weights"):
-        rows = [lost | {"relation": relation}]
+        rows = [replace(lost, relation=relation)]
         other = _decide(routing=_routing_rows("linear"), comparison=rows)["falsified"]
         assert other.evidence["second stage minus first"] == "not measured"
         assert _decide(comparison=rows) == {}
@@ -156,7 +181,9 @@ def test_only_stages_of_one_student_speak_of_the_second_stage() -> None:
 
 def test_explained_is_the_last_layer_of_taught_domains() -> None:
     variance = [
-        {"domain": domain, "layer": layer, "corrected_total": 0.1 * layer, "n_clips": 300}
+        VarianceRow(
+            domain=domain, layer=layer, corrected_total=0.1 * layer, n_clips=300, n_clusters=30
+        )
         for domain in ("speech", "machines")
         for layer in (2, 4)
     ]

@@ -54,7 +54,7 @@ def found(tmp_path_factory):
 
 
 def cells(panel, **wanted):
-    return [row for row in panel.rows if all(row[k] == v for k, v in wanted.items())]
+    return [row for row in panel.documents() if all(row[k] == v for k, v in wanted.items())]
 
 
 def test_controls_are_those_that_could_stand_in_the_place(found):
@@ -66,7 +66,7 @@ def test_controls_are_those_that_could_stand_in_the_place(found):
 
 
 def test_the_copied_teacher_is_found_in_its_domain_only(found):
-    yes = {(r["teacher"], r["domain"]) for r in found.panel.rows if r["inherited"] == "yes"}
+    yes = {(r["teacher"], r["domain"]) for r in found.panel.documents() if r["inherited"] == "yes"}
     assert yes == {("a", "speech")}
     for row in cells(found.panel, teacher="a", domain="speech", form="controls for the teacher"):
         assert row["excess"] > 0.1
@@ -83,7 +83,7 @@ def test_the_copied_teacher_is_found_in_its_domain_only(found):
 
 def test_a_pair_is_judged_by_simes_over_its_cells_and_holm_over_pairs(found):
     cells_of: dict[tuple[str, str], list[float]] = {}
-    for row in found.panel.rows:
+    for row in found.panel.documents():
         if not math.isnan(row["p_value"]):
             cells_of.setdefault((row["teacher"], row["domain"]), []).append(row["p_value"])
     simes = {
@@ -96,7 +96,7 @@ def test_a_pair_is_judged_by_simes_over_its_cells_and_holm_over_pairs(found):
     ):
         worst = max(worst, left * value)
         adjusted[pair] = min(1.0, worst)
-    for row in found.panel.rows:
+    for row in found.panel.documents():
         pair = row["teacher"], row["domain"]
         if pair in adjusted and not math.isnan(row["p_value"]):
             assert row["pair_p_value"] == pytest.approx(adjusted[pair], rel=1e-12)
@@ -105,9 +105,9 @@ def test_a_pair_is_judged_by_simes_over_its_cells_and_holm_over_pairs(found):
 
 
 def test_rows_have_the_columns_and_drivers_add_up_to_the_excess(found):
-    assert all(set(row) == set(inheritance.COLUMNS) for row in found.panel.rows)
-    behind = {one.cell: one for one in found.panel.drivers}
-    for row in found.panel.rows:
+    assert all(list(row) == list(found.panel.columns) for row in found.panel.documents())
+    behind = {one.cell: one for one in found.panel.influential}
+    for row in found.panel.documents():
         names = ("teacher", "domain", "layer", "measure", "form")
         one = behind[cell_name(**{name: row[name] for name in names})]
         assert len(one.clip_ids) == N
@@ -119,8 +119,8 @@ def test_without_exchangeable_controls_nothing_is_testable(found):
     config = DiagnosisConfig(layers=(1,))
     data = load_diagnosis_data(workspace, "s", controls=["k0"], config=config)
     panel = inheritance.PANEL.compute(data, no_progress)
-    assert {row["inherited"] for row in panel.rows} == {"not testable"}
-    assert all(math.isnan(row["p_value"]) for row in panel.rows)
+    assert {row["inherited"] for row in panel.documents()} == {"not testable"}
+    assert all(math.isnan(row["p_value"]) for row in panel.documents())
     alone = cells(panel, teacher="b")
     assert all("no exchangeable control" in row["reason"] for row in alone)
     assert all("one control: no p" in row["reason"] for row in cells(panel, teacher="a"))
@@ -129,10 +129,10 @@ def test_without_exchangeable_controls_nothing_is_testable(found):
 
 def test_disagreements_name_the_nearest_teacher_of_every_measure(found):
     panel = disagreements.PANEL.compute(found.data, no_progress)
-    assert [row["domain"] for row in panel.rows] == list(DOMAINS)
-    speech = panel.rows[1]
+    assert [row["domain"] for row in panel.documents()] == list(DOMAINS)
+    speech = panel.documents()[1]
     assert speech["measures"]["debiased_linear_cka"] == "a"
     assert speech["measures"]["mutual_knn"] == "a"
     assert speech["n_clips"] == N
     assert speech["readings"]["mutual_knn|a"] > speech["readings"]["mutual_knn|b"]
-    assert set(disagreements.COLUMNS) <= set(speech)
+    assert set(panel.columns) <= set(speech)

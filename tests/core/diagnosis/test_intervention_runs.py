@@ -141,8 +141,8 @@ def test_panel_says_what_was_measured_and_what_was_not(
     with workspace.database.write() as connection:
         connection.execute("DELETE FROM interventions")
     panel = PANEL.compute(load_diagnosis_data(workspace, "usad-demo"), no_progress)
-    assert {key for row in panel.rows for key in row} <= set(panel.columns)
-    mine = [row for row in panel.rows if row["encoder"] == "usad-demo"]
+    assert {key for row in panel.documents() for key in row} <= set(panel.columns)
+    mine = [row for row in panel.documents() if row["encoder"] == "usad-demo"]
     assert len(mine) == 9 * len(INTERVENTIONS)
     for row in mine:
         assert row["n_clips"] == row["n_clusters"] == 8 and row["reason"] == ""
@@ -155,7 +155,7 @@ def test_panel_says_what_was_measured_and_what_was_not(
     ]
     assert noise == sorted(noise)
     # The weights of the other encoder are not those of its stored vectors.
-    other = [row for row in panel.rows if row["encoder"] == "log-mel-statistics"]
+    other = [row for row in panel.documents() if row["encoder"] == "log-mel-statistics"]
     assert {row["reason"] for row in other} == {"not measured: no audio or no encoder"}
     assert any("weights are not those" in one for one in panel.warnings)
-    assert len(panel.drivers) == len(mine)
+    assert len(panel.influential) == len(mine)

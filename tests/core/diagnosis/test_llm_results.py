@@ -30,7 +30,7 @@ def test_the_student_stands_beside_every_encoder_with_the_same_task(
     assert import_llm_results(copied, write(tmp_path, rows + "a,made,t2,accuracy,0.5\n")) == 4
     panel = llm_panel(data)
     assert panel is not None
-    assert [(r["task"], r["other"], round(r["student_minus"], 9)) for r in panel.rows] == [
+    assert [(r["task"], r["other"], round(r["student_minus"], 9)) for r in panel.documents()] == [
         ("t1", "a", -0.1),
         ("t2", "a", -0.3),
     ]

@@ -107,7 +107,7 @@ def test_known_strangers_make_nothing_testable_and_are_named(tmp_path) -> None: 
     found = compute_diagnosis(asked, ["inheritance"])
     (verdict,) = decide(found, asked.config.rules)
     assert verdict.verdict == "not testable"
-    for row in found.panels["inheritance"].rows:
+    for row in found.panels["inheritance"].documents():
         assert row["inherited"] == "not testable"
         assert all(name in row["reason"] for name in controls)
         assert "0.56 M parameters, not 7.8 M" in row["reason"]
@@ -123,7 +123,7 @@ def test_a_peer_among_strangers_is_used_alone(tmp_path) -> None:  # type: ignore
     asked = data(made, FULL, controls)
     assert controls_for(asked, "t", "student") == sorted(WITHOUT)
     found = compute_diagnosis(asked, ["inheritance"])
-    rows = found.panels["inheritance"].rows
+    rows = found.panels["inheritance"].documents()
     assert {row["inherited"] for row in rows} == {"yes"}
     assert {row["rests_on"] for row in rows} == {
         "controls for the student: architecture and training on record, alike"
@@ -145,7 +145,7 @@ def test_of_vectors_made_elsewhere_the_result_rests_on_the_users_word(tmp_path) 
     report = write_report(tmp_path / "r.html", found, verdicts, "rules", made)
     assert report.read_text(encoding="utf-8").count("the user&#x27;s word") >= 3
     unnamed = load_diagnosis_data(made, "s", teachers=["t"], config=DiagnosisConfig(layers=(1,)))
-    rows = compute_diagnosis(unnamed, ["inheritance"]).panels["inheritance"].rows
+    rows = compute_diagnosis(unnamed, ["inheritance"]).panels["inheritance"].documents()
     assert all("their roles here" in row["rests_on"] for row in rows)
 
 

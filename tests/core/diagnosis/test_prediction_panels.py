@@ -69,7 +69,9 @@ def workspace(tmp_path_factory) -> Workspace:  # type: ignore[no-untyped-def]
 
 
 def _rows(panel, **keys):  # type: ignore[no-untyped-def]
-    return [row for row in panel.rows if all(row[key] == value for key, value in keys.items())]
+    return [
+        row for row in panel.documents() if all(row[key] == value for key, value in keys.items())
+    ]
 
 
 def test_default_systems_are_evaluated_and_their_predictions_kept(workspace):
@@ -108,14 +110,14 @@ def test_copied_errors_stand_out_from_the_controls(workspace):
     assert row["excess"] > 0.3
     assert row["p_value"] < 0.05
     assert row["copied"] == "yes" and row["pair_p_value"] <= 0.05
-    assert row["controls"] == ["k1", "k2", "k3"]
+    assert row["controls"] == ("k1", "k2", "k3")
     assert row["form"] == "controls for the teacher"
     other = _rows(panel, task="word in speech", teacher="b")[0]
     assert abs(other["kappa"]) < 0.25
     assert other["copied"] == "not testable"
     assert "no exchangeable control" in other["reason"]
-    assert {len(panel.columns)} == {len(row) for row in panel.rows}
-    cell = next(d for d in panel.drivers if d.cell == "task=word in speech|teacher=a")
+    assert {len(panel.columns)} == {len(row) for row in panel.documents()}
+    cell = next(d for d in panel.influential if d.cell == "task=word in speech|teacher=a")
     wrong = workspace.sql(
         "SELECT clip_id FROM predictions WHERE task = 'word in speech' AND encoder = 's' "
         "AND NOT correct"
@@ -131,10 +133,10 @@ def test_the_noisier_group_is_named(workspace):
     assert row["ci_low"] > 0
     assert row["p_value"] < 0.01
     assert row["debiased_gap"] > 0.2
-    assert "word" not in {one["group_column"] for one in panel.rows}
+    assert "word" not in {one["group_column"] for one in panel.documents()}
     noise = _rows(panel, task="word in speech", encoder="b", group_column="sex")[0]
     assert noise["p_value"] > 0.05
-    assert {len(panel.columns)} == {len(one) for one in panel.rows}
+    assert {len(panel.columns)} == {len(one) for one in panel.documents()}
 
 
 def test_student_against_routers_per_domain(workspace):
@@ -150,7 +152,7 @@ def test_student_against_routers_per_domain(workspace):
     assert 0.8 < learned["router_ci_low"] <= learned["router_accuracy"] <= 1.0
     one = _rows(panel, task="word in music", system=ORACLE_ROUTER)[0]
     assert one["mcnemar_p_value"] < 0.01
-    assert {len(panel.columns)} == {len(row) for row in panel.rows}
+    assert {len(panel.columns)} == {len(row) for row in panel.documents()}
 
 
 def test_a_selection_takes_its_part_of_the_answers(workspace):

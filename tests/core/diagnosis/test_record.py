@@ -1,13 +1,19 @@
 """What a diagnosis leaves in the workspace: tables anybody can query, replaced as a whole."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
 
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
-from usad_workbench.core.diagnosis.panel import Panel, cell_name, most_influential
+from usad_workbench.core.diagnosis.panel import (
+    Panel,
+    PanelRow,
+    Shares,
+    cell_name,
+    most_influential,
+)
 from usad_workbench.core.diagnosis.record import (
     store_diagnosis,
     stored_influential_clips,
@@ -17,12 +23,15 @@ from usad_workbench.core.diagnosis.suite import Diagnosis, compute_diagnosis
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.storage.workspace import Workspace
 
-COLUMNS = {
-    "domain": "VARCHAR",
-    "value": "DOUBLE",
-    "shares": "MAP(VARCHAR, DOUBLE)",
-    "layers": "INTEGER[]",
-}
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeRow(PanelRow):
+    domain: str
+    value: float
+    shares: Shares
+    layers: tuple[int, ...]
+
+
 VERDICT = Verdict(question="inherited", verdict="undecided", rule="r", evidence={"a": "b"})
 
 
@@ -33,14 +42,12 @@ def _diagnosis(
         workspace, "s", config=DiagnosisConfig(where=where, n_permutations=19)
     )
     found = compute_diagnosis(data, ["similarity"])
-    rows = [
-        {"domain": "speech", "value": value, "shares": {"a": 0.5, "b": np.nan}, "layers": [1, 2]}
-    ]
+    row = MadeRow(domain="speech", value=value, shares={"a": 0.5, "b": np.nan}, layers=(1, 2))
     ids = data.clips.clip_id.tolist()
-    drivers = [
+    clips = [
         most_influential(cell_name(domain="speech"), ids, np.arange(len(ids)) / 10, "jackknife")
     ]
-    found.panels["made"] = Panel(name="made", columns=COLUMNS, rows=rows, drivers=drivers)
+    found.panels["made"] = Panel(name="made", row_type=MadeRow, rows=[row], influential=clips)
     return replace(found, verdicts=verdicts)
 
 
@@ -87,7 +94,7 @@ def test_a_selection_leaves_the_whole_table_alone(copied: Workspace) -> None:
     whole = before[(before.domain == "speech") & (before.teacher == "a")]
     mine = {
         (r["student_layer"], r["teacher_layer"], r["measure"]): r["value"]
-        for r in panel.rows
+        for r in panel.documents()
         if r["teacher"] == "a"
     }
     for row in whole.itertuples():

@@ -44,11 +44,11 @@ def material_of(workspace: Workspace, world: World) -> DiagnosisData:
 
 
 def inherited_cells(panel: Panel) -> set[tuple[str, str]]:
-    return {(r["teacher"], r["domain"]) for r in panel.rows if r["inherited"] == "yes"}
+    return {(r["teacher"], r["domain"]) for r in panel.documents() if r["inherited"] == "yes"}
 
 
 def copied_errors(panel: Panel) -> set[tuple[str, str]]:
-    return {(r["teacher"], r["domain"]) for r in panel.rows if r["copied"] == "yes"}
+    return {(r["teacher"], r["domain"]) for r in panel.documents() if r["copied"] == "yes"}
 
 
 def gender_read(world: World) -> set[str]:

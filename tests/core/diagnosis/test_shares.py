@@ -19,7 +19,7 @@ def panels(copied):
 
 
 def row_of(panel, **wanted):
-    (row,) = [row for row in panel.rows if all(row[k] == v for k, v in wanted.items())]
+    (row,) = [row for row in panel.documents() if all(row[k] == v for k, v in wanted.items())]
     return row
 
 
@@ -36,16 +36,16 @@ def test_the_copied_domain_stands_out(panels):
         whole = sum(row["unique"].values()) + row["shared"] + row["residual"]
         assert whole == pytest.approx(1, abs=1e-9)
     near = row_of(panels["partial"], domain="speech", teacher="a")
-    assert near["given"] == ["b"]
+    assert near["given"] == ("b",)
     assert near["ci_low"] > 0.5 > row_of(panels["partial"], domain="music", teacher="a")["ci_high"]
 
 
 def test_rows_have_the_columns_and_cells_the_clips(panels):
-    for name, panel in panels.items():
-        assert {key for row in panel.rows for key in row} <= set(KINDS[name].columns)
-        assert all(row["n_clips"] == 80 and row["n_clusters"] == 10 for row in panel.rows)
+    for panel in panels.values():
+        assert {key for row in panel.documents() for key in row} <= set(panel.columns)
+        assert all(row["n_clips"] == 80 and row["n_clusters"] == 10 for row in panel.documents())
     for name in ("attribution", "variance"):
-        drivers = {one.cell: one for one in panels[name].drivers}
+        drivers = {one.cell: one for one in panels[name].influential}
         clips = drivers[cell_name(domain="speech", layer=2, teacher="a")]
         assert len(clips.clip_ids) == 80
         assert clips.influence[0] == max(clips.influence)
@@ -55,7 +55,7 @@ def test_a_domain_of_one_cluster_has_a_reason(copied, monkeypatch):
     data = load_diagnosis_data(copied, "s", config=DiagnosisConfig(layers=(2,)))
     monkeypatch.setattr(DiagnosisData, "clusters", lambda _, rows: ["one"] * len(rows))
     for kind in KINDS.values():
-        rows = kind.compute(data, no_progress).rows
+        rows = kind.compute(data, no_progress).documents()
         assert len(rows) >= 3
         for row in rows:
             assert "cluster" in row["reason"]

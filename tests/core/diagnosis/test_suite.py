@@ -19,7 +19,7 @@ def test_two_processes_find_what_one_finds(copied: Workspace) -> None:
     for name in PANELS:
         # Words, since NaN equals nothing; every digit counts.
         assert repr(both.panels[name].rows) == repr(alone.panels[name].rows), name
-        assert repr(both.panels[name].drivers) == repr(alone.panels[name].drivers), name
+        assert repr(both.panels[name].influential) == repr(alone.panels[name].influential), name
     assert both.warnings == alone.warnings
     assert [done for done, _, _ in calls] == [1, 2, 3, 4, 5, 5]
 

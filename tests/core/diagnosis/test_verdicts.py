@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from usad_workbench.core.diagnosis.inheritance_verdict import inherited
+from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.verdicts import (
     AgainstRouter,
@@ -17,6 +18,7 @@ from usad_workbench.core.diagnosis.verdicts import (
     universal_or_routing,
 )
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.similarity import Measure
 
 RULES, TEXT = load_rules()
 
@@ -136,22 +138,26 @@ def row_of(
     teacher: str,
     domain: str,
     answer: str,
-    ci_high: float | None = 0.1,
-    measure: str = "mutual_knn",
-) -> dict[str, str | float | None]:
-    return {
-        "teacher": teacher,
-        "domain": domain,
-        "inherited": answer,
-        "ci_high": ci_high,
-        "measure": measure,
-    }
+    ci_high: float = 0.1,
+    measure: Measure = "mutual_knn",
+) -> InheritanceRow:
+    return InheritanceRow(
+        teacher=teacher,
+        domain=domain,
+        layer=1,
+        teacher_layer=1,
+        measure=measure,
+        inherited=answer,
+        ci_high=ci_high,
+        n_clips=100,
+        n_clusters=10,
+    )
 
 
 def test_inherited_counts_only_tested_rows() -> None:
-    found = inherited([row_of("a", "speech", "not testable", None)], RULES)
+    found = inherited([row_of("a", "speech", "not testable", math.nan)], RULES)
     assert found.verdict == "not testable"
-    rows = [row_of("a", "speech", "no"), row_of("b", "music", "not testable", None)]
+    rows = [row_of("a", "speech", "no"), row_of("b", "music", "not testable", math.nan)]
     found = inherited(rows, RULES)
     assert found.verdict == "no inheritance found"
     assert found.evidence == {"a": {"speech": "no"}, "b": {"music": "not testable"}}
@@ -162,8 +168,8 @@ def test_inherited_counts_only_tested_rows() -> None:
     assert inherited([], RULES).verdict == "undecided"
 
 
-@pytest.mark.parametrize("ci_high", [4.6, 0.2, math.nan, None])
-def test_a_no_that_rules_nothing_out_is_undecided(ci_high: float | None) -> None:
+@pytest.mark.parametrize("ci_high", [4.6, 0.2, math.nan])
+def test_a_no_that_rules_nothing_out_is_undecided(ci_high: float) -> None:
     """Two controls and one degree of freedom: no excess that matters is excluded."""
     assert inherited([row_of("a", "speech", "no", 0.29, "debiased_linear_cka")], RULES).verdict == (
         "no inheritance found"

@@ -146,11 +146,13 @@ def test_diagnose_names_them_once_and_every_panel_leaves_them_out(workspace: Wor
     named = [one for one in found.warnings if one.startswith("task ")]
     assert {one.split(" is left out: ")[0].removeprefix("task ") for one in named} == BAD
     for panel in found.panels.values():
-        assert {one["task"] for one in panel.rows} <= {"good", "mean of tasks"}
+        assert {one["task"] for one in panel.documents()} <= {"good", "mean of tasks"}
     means = {
         r["system"]: r["value"]
-        for r in found.panels["routing"].rows
+        for r in found.panels["routing"].documents()
         if r["task"] == "mean of tasks"
     }
-    alone = {r["system"]: r["value"] for r in found.panels["routing"].rows if r["task"] == "good"}
+    alone = {
+        r["system"]: r["value"] for r in found.panels["routing"].documents() if r["task"] == "good"
+    }
     assert means == pytest.approx(alone)

@@ -76,9 +76,9 @@ def test_an_encoder_without_another_layer_is_gone_and_named(tmp_path, who, flat)
     (words,) = [one for one in data.warnings if one.startswith(f"{who} layer 0")]
     assert "all clips of music" in words and "all clips of speech" in words
     found = compute_diagnosis(data, ["inheritance", "neighbourhoods"])
-    assert {row["encoder"] for row in found.panels["neighbourhoods"].rows} >= {"s", "l"}
+    assert {row["encoder"] for row in found.panels["neighbourhoods"].documents()} >= {"s", "l"}
     if who == "k":
-        assert {row["teacher"] for row in found.panels["inheritance"].rows} == {"t"}
+        assert {row["teacher"] for row in found.panels["inheritance"].documents()} == {"t"}
 
 
 def test_one_layer_of_many_is_left_out_and_its_neighbour_stands_in(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ import pytest
 
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.row_types import BigInt, Float32, columns_of, declared_columns
-from usad_workbench.core.storage.rows import read_rows, replace_rows, write_rows
+from usad_workbench.core.storage.rows import read_rows, replace_rows, rows_of_frame, write_rows
 from usad_workbench.core.storage.workspace import Workspace
 
 KEY = {"student": "s", "selection": ""}
@@ -202,3 +202,18 @@ def test_other_annotations_are_refused_with_words(annotation: object) -> None:
 def test_what_is_no_dataclass_is_refused() -> None:
     with pytest.raises(StoreError, match="Found int as the row of a table"):
         columns_of(int)
+
+
+def test_the_answer_of_a_query_becomes_the_rows_of_its_table(workspace: Workspace) -> None:
+    """Also where a gap makes floats of whole numbers."""
+    written = [everything(), everything(count=None, value=math.nan, note=None), everything(count=3)]
+    with workspace.database.write() as connection:
+        write_rows(connection, "everything", Everything, written, key=KEY)
+    frame = workspace.read("SELECT *, 1 AS another FROM everything")
+    made = rows_of_frame(frame, Everything, "everything")
+    assert [str(row) for row in made] == [
+        str(row) for row in read_rows(workspace, Everything, "everything")
+    ]
+    assert [type(row.count) for row in made][1:] == [type(None), int]
+    with pytest.raises(StoreError, match="has no domain"):
+        rows_of_frame(frame.assign(domain=None), Everything, "everything")

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from usad_workbench.core.diagnosis.nearest import TABLE, NearestTeacherRow
+from usad_workbench.core.storage.rows import rows_of_frame
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role
 from usad_workbench.workbench.presenters.numbers import (
-    as_number,
     count,
     interval,
-    is_number,
     number,
 )
 from usad_workbench.workbench.presenters.sql import Sql
@@ -120,21 +120,22 @@ def dot_hover(row: dict[str, Any], role: str) -> str:
     )
 
 
-def nearest_rows(sql: Sql, student: str, measure: str) -> pd.DataFrame:
+def nearest_rows(sql: Sql, student: str, measure: str) -> list[NearestTeacherRow]:
     """The table ``nearest_teachers`` of one student and measure, domains in their order."""
-    rows = sql(
+    frame = sql(
         "SELECT * FROM nearest_teachers WHERE student = ? AND measure = ?", [student, measure]
     )
-    return rows.set_index("domain").loc[domain_order(rows["domain"])].reset_index()
+    by_domain = {row.domain: row for row in rows_of_frame(frame, NearestTeacherRow, TABLE)}
+    return [by_domain[domain] for domain in domain_order(by_domain)]
 
 
-def verdict(row: Mapping[str, object]) -> str:
+def verdict(row: NearestTeacherRow) -> str:
     """The comparison with the control in a few words; ``statement`` has them all."""
-    if not is_number(row.get("control_value")):
+    if math.isnan(row.control_value):
         return "no control to compare with"
-    low, high = (as_number(row.get(f"difference_ci_{end}")) for end in ("low", "high"))
-    if math.isnan(low + high):
+    if math.isnan(row.difference_ci_low + row.difference_ci_high):
         return "not decided: the difference has no interval"
-    if low > 0:
+    if row.difference_ci_low > 0:
         return "nearer than its control"
-    return "farther than its control" if high < 0 else "no nearer than its control"
+    is_farther = row.difference_ci_high < 0
+    return "farther than its control" if is_farther else "no nearer than its control"

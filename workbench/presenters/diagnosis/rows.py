@@ -42,7 +42,7 @@ Row = Mapping[Any, Any]
 
 def frame_of(panel: Panel) -> pd.DataFrame:
     """The rows of a panel as a table with its columns, empty ones included."""
-    return pd.DataFrame(list(panel.rows), columns=list(panel.columns))
+    return pd.DataFrame(panel.documents(), columns=list(panel.columns))
 
 
 def visible(frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from usad_workbench.core.diagnosis.record import PREFIX
+from usad_workbench.core.diagnosis.record import PREFIX, VerdictRow
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.contents import has_table, table_names
+from usad_workbench.core.storage.rows import rows_of_frame
 from usad_workbench.core.storage.schema import quote
 from usad_workbench.workbench.presenters.encoders import participant_roles
 from usad_workbench.workbench.presenters.sql import Sql
@@ -96,14 +97,15 @@ def diagnoses(sql: Sql) -> list[StoredDiagnosis]:
 
 def verdicts(sql: Sql, diagnosis: StoredDiagnosis) -> list[Verdict]:
     """The verdicts of a diagnosis."""
+    frame = _of(sql, "verdicts", diagnosis)
     return [
         Verdict(
-            question=row["question"],
-            verdict=row["verdict"],
-            rule=row["rule"],
-            evidence=json.loads(row["evidence"]),
+            question=row.question,
+            verdict=row.verdict,
+            rule=row.rule,
+            evidence=json.loads(row.evidence),
         )
-        for row in _of(sql, "verdicts", diagnosis).to_dict("records")
+        for row in rows_of_frame(frame, VerdictRow, PREFIX + "verdicts")
     ]
 
 
@@ -112,7 +114,7 @@ def panel(sql: Sql, name: str, diagnosis: StoredDiagnosis) -> pd.DataFrame:
     return _of(sql, name, diagnosis).drop(columns=["student", "selection"], errors="ignore")
 
 
-def columns_of(frame: pd.DataFrame) -> dict[str, str]:
+def sql_types(frame: pd.DataFrame) -> dict[str, str]:
     """The columns of a stored panel with their SQL types, as far as views tell them apart."""
     return {
         str(name): "DOUBLE" if pd.api.types.is_float_dtype(frame[name]) else "VARCHAR"
