@@ -34,6 +34,7 @@ from usad_workbench.core.diagnosis.predictions import (
     both_wrong,
     predict_task,
 )
+from usad_workbench.core.diagnosis.sentences import describe_relation
 from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
 from usad_workbench.core.diagnosis.verdicts import Estimate, StageChange
 from usad_workbench.core.errors import DegenerateError, ShapeError
@@ -137,7 +138,7 @@ def compare_students(
         quantity: iter(q_values(row.p_value for row in rows if row.quantity == quantity))
         for quantity in {row.quantity for row in rows}
     }
-    sentence = lineage.SENTENCES[relation].format(student=data.student, other=other)
+    sentence = describe_relation(relation, data.student, other)
     return Panel(
         name=NAME,
         row_type=ComparisonRow,

@@ -87,7 +87,7 @@ def no_peers(data: DiagnosisData) -> dict[str, str]:
     return found
 
 
-def no_peer_words(data: DiagnosisData) -> str:
+def describe_no_peers(data: DiagnosisData) -> str:
     """The controls that are known to be no peers, each with its differences; empty for none."""
     others = no_peers(data)
     if not others:

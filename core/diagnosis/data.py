@@ -20,7 +20,7 @@ from usad_workbench.core.diagnosis.doubts import (
     where_letters,
 )
 from usad_workbench.core.diagnosis.rules import AssociationRule, Rules, shipped_rules
-from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS, left_out_words
+from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS, describe_left_out
 from usad_workbench.core.encoders.students import trained_student_spec
 from usad_workbench.core.errors import (
     CheckpointError,
@@ -40,7 +40,7 @@ from usad_workbench.core.storage.distillation import (
     recorded_teachers,
     taught_domains,
 )
-from usad_workbench.core.storage.domains import alike_words
+from usad_workbench.core.storage.domains import describe_alike
 from usad_workbench.core.storage.equal_content import with_joined_clusters
 from usad_workbench.core.storage.roles import encoder_roles, is_unseen
 from usad_workbench.core.storage.workspace import Workspace
@@ -298,11 +298,11 @@ def load_diagnosis_data(
             *few_permutations(
                 config.n_permutations, config.enough_permutations, config.rules.alpha
             ),
-            *left_out_words(counts),
+            *describe_left_out(counts),
             *small_selections(counts),
             *flat_words,
             *where_letters(workspace, config.where),
-            *alike_words({str(name): int(n) for name, n in counts.items()}),
+            *describe_alike({str(name): int(n) for name, n in counts.items()}),
             *(f"task {name} is left out: {why}" for name, why in untested.items()),
         ],
     )

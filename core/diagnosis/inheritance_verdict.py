@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from usad_workbench.core.diagnosis.excess_doubt import NOT_TESTABLE, doubt_of
 from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow, tested_excess
 from usad_workbench.core.diagnosis.rules import Rules
-from usad_workbench.core.diagnosis.verdicts import UNDECIDED, Verdict, limits_words
+from usad_workbench.core.diagnosis.verdicts import UNDECIDED, Verdict, describe_limits
 
 RESTS_ON = "controls"
 """Key of the evidence on inheritance that says what the choice of controls rests on."""
@@ -60,7 +60,7 @@ def inherited(rows: Sequence[InheritanceRow], rules: Rules) -> Verdict:
         "with few controls it does; not testable where no control is a peer: a student's controls "
         "are students of the same architecture and training, as far as these are on record, a "
         "teacher's are encoders of its home domain that did not teach. No inheritance is found if "
-        f"every pair that is testable, at least one, is a no. {limits_words(rules).capitalize()}",
+        f"every pair that is testable, at least one, is a no. {describe_limits(rules).capitalize()}",
         evidence={**answers, **({RESTS_ON: "; ".join(rests_on)} if rests_on else {})},
     )
 

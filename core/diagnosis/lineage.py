@@ -28,22 +28,6 @@ Relation = Literal[
 ]
 """What the first student is to the second."""
 
-SENTENCES: dict[Relation, str] = {
-    "second stage": "{student} is the second stage of {other}: it began with these weights, and "
-    "a difference is what the second stage changed.",
-    "first stage": "{student} is the first stage of {other}, which began with these weights: a "
-    "difference is what the second stage changed, with the opposite sign.",
-    "continuation": "{student} began with the weights of {other}, without a new stage: a "
-    "difference is what more training changed.",
-    "beginning": "{other} began with the weights of {student}, without a new stage: a difference "
-    "is what more training changed, with the opposite sign.",
-    "same weights": "{student} and {other} are two names of the same weights: nothing is compared.",
-    "another checkpoint": "{student} and {other} are two checkpoints of one run: a difference is "
-    "what the steps between them changed.",
-    "another student": "No record says that one of {student} and {other} began with the weights "
-    "of the other: these are differences between two students, not between stages.",
-}
-
 
 def relation(workspace: Workspace, student: str, other: str) -> Relation:
     """What the first of two students is to the second.

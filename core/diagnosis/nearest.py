@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from usad_workbench.core.diagnosis.sentences import describe_nearest
 from usad_workbench.core.similarity import (
     EncoderRole,
     LayerMatrix,
@@ -175,7 +176,7 @@ def _nearest_row(nearest: NearestTeacher) -> NearestTeacherRow:
         difference_ci_high=difference.ci_high if difference else math.nan,
         n_clips=teacher.n_clips if teacher else None,
         n_clusters=teacher.n_clusters if teacher else None,
-        statement=nearest.sentence,
+        statement=describe_nearest(nearest),
     )
 
 

@@ -137,14 +137,14 @@ def compare_with_teachers(
         n_clips=len(used),
         n_clusters=int(used.cluster_id.nunique()),
         n_computed=len(todo),
-        warnings=left_out_words(counts),
+        warnings=describe_left_out(counts),
     )
 
 
-def left_out_words(counts: "pd.Series[int]") -> list[str]:
+def describe_left_out(counts: "pd.Series[int]") -> list[str]:
     """One warning that names all domains with too few clips, if there are any.
 
-    >>> left_out_words(pd.Series({"speech": 90, "birds": 3, "bats": 8}))
+    >>> describe_left_out(pd.Series({"speech": 90, "birds": 3, "bats": 8}))
     ['birds (3 clips), bats (8 clips): fewer than 24 clips that all encoders have, left out']
     """
     small = [f"{domain} ({n} clips)" for domain, n in counts.items() if n < MIN_CLIPS]

@@ -96,10 +96,10 @@ class Estimate:
             ci_high=self.value + reach * (self.ci_high - self.value),
         )
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """The number as evidence, with its 95% interval.
 
-        >>> Estimate(value=.1, ci_low=0., ci_high=.2, n_clips=90).words()
+        >>> Estimate(value=.1, ci_low=0., ci_high=.2, n_clips=90).describe()
         '+0.100 [+0.000, +0.200], n = 90'
         """
         if not (math.isfinite(self.ci_low) and math.isfinite(self.ci_high)):
@@ -160,7 +160,7 @@ def general_or_mixture(
         f"{mixture.min_error_domains} domains; more general: a gain above 0 in at least "
         f"{percent(general.unseen_share)} of the unseen domains and no shared errors above the "
         f"controls; benchmark-optimised: its lead over the best teacher is larger on taught than "
-        f"on unseen domains; {limits_words(rules)}; domains with fewer than {rules.min_clips} "
+        f"on unseen domains; {describe_limits(rules)}; domains with fewer than {rules.min_clips} "
         "test clips decide nothing"
     )
     return Verdict(
@@ -168,12 +168,12 @@ def general_or_mixture(
         verdict=verdict,
         rule=rule,
         evidence={
-            "explained share": _words(explained),
-            "gain over the mixture on unseen domains": _words(gains),
-            "shared errors above controls": _words(error_excess),
+            "explained share": _describe_all(explained),
+            "gain over the mixture on unseen domains": _describe_all(gains),
+            "shared errors above controls": _describe_all(error_excess),
             "lead on taught minus lead on unseen domains": NOT_MEASURED
             if specificity is None
-            else specificity.words(),
+            else specificity.describe(),
         },
     )
 
@@ -231,7 +231,7 @@ def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> 
         f"{percent(rules.margin)} (lower limit) at fewer parameters in use, or the learned router is "
         "right less often than the break-even accuracy (upper limit); routing: in a domain worse "
         "by more than that (upper limit), and the learned router is right more often than the "
-        f"break-even accuracy (lower limit); {limits_words(rules)}; domains with fewer than "
+        f"break-even accuracy (lower limit); {describe_limits(rules)}; domains with fewer than "
         f"{rules.min_clips} test clips decide nothing"
     )
     return Verdict(
@@ -239,25 +239,27 @@ def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> 
         verdict=verdict,
         rule=rule,
         evidence={
-            "student minus oracle domain router": {d: e.lead.words() for d, e in domains.items()},
+            "student minus oracle domain router": {
+                d: e.lead.describe() for d, e in domains.items()
+            },
             "parameters in use, student / specialist": {
                 d: _rounded(e.cost_ratio) for d, e in domains.items()
             },
             "break-even accuracy of a router": {
-                d: break_even_words(e.break_even) for d, e in domains.items()
+                d: describe_break_even(e.break_even) for d, e in domains.items()
             },
             "learned router's accuracy": {
-                d: e.router_accuracy.words() if e.router_accuracy else NOT_MEASURED
+                d: e.router_accuracy.describe() if e.router_accuracy else NOT_MEASURED
                 for d, e in domains.items()
             },
         },
     )
 
 
-def break_even_words(value: float) -> float | str:
+def describe_break_even(value: float) -> float | str:
     """The accuracy that a router needs, or that none does or any: an accuracy is 0 to 1.
 
-    >>> break_even_words(0.71234), break_even_words(1.0)
+    >>> describe_break_even(0.71234), describe_break_even(1.0)
     (0.712, 'no accuracy would do: the student is at least as good as the best route')
     """
     if not math.isfinite(value):
@@ -287,11 +289,11 @@ class StageChange:
         is_below = self.estimate.at(rules.alpha).is_below(-rules.margin)
         return is_below and self.q_value <= rules.alpha
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """The change as evidence."""
         if not math.isfinite(self.q_value):
-            return self.estimate.words()
-        return f"{self.estimate.words()}, q = {self.q_value:.2g}"
+            return self.estimate.describe()
+        return f"{self.estimate.describe()}, q = {self.q_value:.2g}"
 
 
 def falsified(
@@ -338,7 +340,7 @@ def falsified(
         f"{percent(rules.margin)} (upper limit) in a domain with a q-value at or below {rules.alpha:g} "
         "(Benjamini-Hochberg over domains), or one supervised encoder is better in every domain "
         "(each interval above 0: an intersection-union test); not falsified if the intervals "
-        f"rule out each of them; {limits_words(rules)}; domains with fewer than {rules.min_clips} test clips decide "
+        f"rule out each of them; {describe_limits(rules)}; domains with fewer than {rules.min_clips} test clips decide "
         "neither the first nor the second"
     )
     return Verdict(
@@ -346,12 +348,12 @@ def falsified(
         verdict=verdict,
         rule=rule,
         evidence={
-            "student minus best teacher on unseen domains": _words(unseen),
-            "second stage minus first": {d: c.words() for d, c in (stage_2 or {}).items()}
+            "student minus best teacher on unseen domains": _describe_all(unseen),
+            "second stage minus first": {d: c.describe() for d, c in (stage_2 or {}).items()}
             or NOT_MEASURED,
             "after alignment to an LLM": dict(llm) or NOT_MEASURED,
             "supervised encoder minus student": {
-                name: _words(domains) for name, domains in supervised.items()
+                name: _describe_all(domains) for name, domains in supervised.items()
             }
             or NOT_MEASURED,
         },
@@ -379,7 +381,7 @@ def _judged(estimates: Estimates, rules: Rules) -> dict[str, Estimate]:
     return {d: e.at(rules.alpha) for d, e in estimates.items() if e.n_clips >= rules.min_clips}
 
 
-def limits_words(rules: Rules) -> str:
+def describe_limits(rules: Rules) -> str:
     """Which limits a rule reads and which are shown, for its text."""
     return (
         f"limits are those of {percent(1 - rules.alpha)} intervals, shown are "
@@ -387,5 +389,5 @@ def limits_words(rules: Rules) -> str:
     )
 
 
-def _words(estimates: Estimates) -> dict[str, str] | str:
-    return {name: one.words() for name, one in estimates.items()} or NOT_MEASURED
+def _describe_all(estimates: Estimates) -> dict[str, str] | str:
+    return {name: one.describe() for name, one in estimates.items()} or NOT_MEASURED

@@ -1,7 +1,7 @@
-"""Which teacher is the student nearest to, said in words that the numbers bear out.
+"""Which teacher is the student nearest to, and is it nearer than a control?
 
 Every encoder is taken at its best layer pair. That is a maximum, too high by the luck of the best
-of many: so maxima are compared with maxima, and the sentence says so. Nearness is not
+of many: so maxima are compared with maxima. Nearness is not
 inheritance: encoders trained apart on the same audio grow alike. The yardstick is the nearest
 control of the same home domain as the teacher, on the same clips.
 """
@@ -23,8 +23,6 @@ from usad_workbench.core.similarity.significance import (
     is_significant,
     known_number,
 )
-
-MEASURE_WORDS = {"debiased_linear_cka": "debiased CKA", "mutual_knn": "mutual k-NN overlap"}
 
 MatrixKey = tuple[str, str, str, str]
 """student, encoder, domain, measure"""
@@ -74,6 +72,8 @@ class NearestTeacher:
     measure: str
     teacher: BestPair | None
     """None where no teacher has a value here."""
+    home: str | None
+    """Home domain of that teacher; None where it was made for any audio, or there is none."""
     control: BestPair | None
     """The nearest control of the teacher's home domain; None where there is none."""
     baseline: BestPair | None
@@ -86,7 +86,6 @@ class NearestTeacher:
     """Whether the intervals of teacher and control overlap; None where one has no interval."""
     is_nearer_than_control: bool | None
     """Decided by the interval of the difference, else by separate intervals; None without both."""
-    sentence: str
 
 
 def nearest_teachers(
@@ -235,7 +234,7 @@ def _compare(
         is_above_null=teacher.is_above_null if teacher else None,
         do_intervals_overlap=overlap,
         is_nearer_than_control=is_nearer,
-        sentence=_sentence(domain, measure, teacher, home, control, baseline, difference),
+        home=home,
     )
     return found
 
@@ -299,75 +298,3 @@ def _is_nearer(
     if overlap is None:
         return None
     return not overlap and teacher.value > control.value
-
-
-def _sentence(
-    domain: str,
-    measure: str,
-    teacher: BestPair | None,
-    home: str | None,
-    control: BestPair | None,
-    baseline: BestPair | None,
-    difference: Interval | None,
-) -> str:
-    if teacher is None:
-        return f"in {domain} no teacher has been compared with the student"
-    word = MEASURE_WORDS.get(measure, measure)
-    start = (
-        f"in {domain} the student's geometry is nearest to {teacher.encoder} "
-        f"({word} {_with_interval(teacher)} at student layer {teacher.student_layer} × teacher "
-        f"layer {teacher.teacher_layer}, {_maximum_words(teacher)}; n = {teacher.n_clips} clips, "
-        f"{teacher.n_clusters} clusters)"
-    )
-    if teacher.is_above_null is False:
-        start += (
-            "; that does not stand out from what the same clips give when exchanged within "
-            f"their clusters ({teacher.describe_level}), so no teacher is near by this measure"
-        )
-    elif control is None:
-        start += f"; {_home_words(home)}, so nothing can be said about inheritance"
-    else:
-        start += f"; {_control_words(teacher, control, difference)}"
-    if baseline is not None and baseline.value >= teacher.value:
-        start += (
-            f"; the baseline {baseline.encoder} is as near ({_with_interval(baseline)}), so "
-            "simple properties of the sound may explain it"
-        )
-    return start
-
-
-def _home_words(home: str | None) -> str:
-    if home is None:
-        return "there is no control encoder that was made for any audio, as this teacher was"
-    return f"there is no control encoder whose home domain is {home}, as this teacher's is"
-
-
-def _control_words(teacher: BestPair, control: BestPair, difference: Interval | None) -> str:
-    start = (
-        f"the nearest control, {control.encoder}, reaches {_with_interval(control)} "
-        f"({_maximum_words(control)})"
-    )
-    by = ""
-    if difference is not None and math.isfinite(difference.ci_low):
-        by = f", a difference of {difference.value:.2f}"
-        by += f" [{difference.ci_low:.2f}, {difference.ci_high:.2f}]"
-    overlap = _overlap(teacher, control)
-    is_nearer = _is_nearer(teacher, control, difference, overlap)
-    if is_nearer:
-        return (
-            f"{start}{by}: the teacher is nearer than this control, as inheritance would have "
-            "it, but so would any other way in which the two encoders differ"
-        )
-    if is_nearer is None:
-        return f"{start}; without intervals the two cannot be told apart"
-    return f"{start}{by}, so this alone does not show inheritance"
-
-
-def _maximum_words(pair: BestPair) -> str:
-    return "the only layer pair" if pair.n_pairs == 1 else f"the maximum of {pair.n_pairs} pairs"
-
-
-def _with_interval(pair: BestPair) -> str:
-    if pair.has_interval:
-        return f"{pair.value:.2f} [{pair.ci_low:.2f}, {pair.ci_high:.2f}]"
-    return f"{pair.value:.2f}, no interval"

@@ -56,10 +56,10 @@ def other_letters_in(where: str, present: Iterable[str]) -> dict[str, str]:
     return {text: name for text, name in found.items() if text not in known and name in known}
 
 
-def alike_words(counts: Mapping[str, int]) -> list[str]:
+def describe_alike(counts: Mapping[str, int]) -> list[str]:
     """A warning for each set of domains that differ in letters or blanks only.
 
-    >>> alike_words({"speech": 90, "Speech": 30, "music": 9})
+    >>> describe_alike({"speech": 90, "Speech": 30, "music": 9})
     ["'Speech' (30 clips) and 'speech' (90 clips) differ in letters only and are two domains here"]
     """
     groups: dict[str, list[str]] = {}

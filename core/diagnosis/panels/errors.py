@@ -11,7 +11,7 @@ from usad_workbench.core.bias.error_consistency import (
     excess_consistency,
     shared_confusions,
 )
-from usad_workbench.core.diagnosis.controls import SLOTS, controls_for, no_peer_words
+from usad_workbench.core.diagnosis.controls import SLOTS, controls_for, describe_no_peers
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
@@ -149,9 +149,7 @@ def _rows(
             row = _with_excess(row, data.student, task, slot, predictions)
         rows.append(row)
     if not rows:
-        why = (
-            f"no excess: no exchangeable control for {teacher} or the student{no_peer_words(data)}"
-        )
+        why = f"no excess: no exchangeable control for {teacher} or the student{describe_no_peers(data)}"
         rows.append(replace(base, reason="; ".join(filter(None, (base.reason, why)))))
     return rows
 

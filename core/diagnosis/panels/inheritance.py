@@ -13,7 +13,7 @@ from usad_workbench.core.diagnosis.controls import (
     USERS_WORD,
     MatchTable,
     controls_for,
-    no_peer_words,
+    describe_no_peers,
     rests_on,
 )
 from usad_workbench.core.diagnosis.data import DiagnosisData
@@ -297,7 +297,7 @@ def _cells(
     home = data.roles[teacher].domain or "any"
     reason = (
         f"no exchangeable control: no peer of the student without {teacher}, and no encoder of home "
-        f"domain {home} that did not teach{no_peer_words(data)}"
+        f"domain {home} that did not teach{describe_no_peers(data)}"
     )
     return [_Cell(row=replace(empty, reason=reason))]
 
@@ -415,7 +415,7 @@ def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Inheritanc
             f"controls differ by more than {MATCHED_ACCURACY:.0%} in accuracy from those they "
             f"stand for: {', '.join(unmatched)}"
         )
-    others = no_peer_words(data)
+    others = describe_no_peers(data)
     if others:
         found.append(f"controls that are left out in the student's place{others}")
     for words in dict.fromkeys(row.rests_on for row in rows if row.rests_on):

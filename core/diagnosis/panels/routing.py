@@ -28,7 +28,7 @@ from usad_workbench.core.diagnosis.predictions import (
     are_stored,
     task_predictions,
 )
-from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, break_even_words
+from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, describe_break_even
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.evaluation.systems import (
     LEARNED_ROUTER,
@@ -202,7 +202,7 @@ def _with_routers(
     needed = break_even_accuracy(by_system[data.student].value, oracle.value, off)
     right = [[found[name].right for name in teachers] for _, found in asked]
     headroom = float(np.mean([any_right_share(of_task) for of_task in right]))
-    words = break_even_words(needed)
+    words = describe_break_even(needed)
     note = f"break-even: {words}" if words != NOT_MEASURED and isinstance(words, str) else ""
     by_system[ORACLE_ROUTER] = replace(
         oracle,

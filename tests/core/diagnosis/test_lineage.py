@@ -1,12 +1,14 @@
 """What two students are to each other, from what their checkpoints record."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from tests.planted import add_clips, record, save_run
-from usad_workbench.core.diagnosis.lineage import SENTENCES, relation
+from usad_workbench.core.diagnosis.lineage import Relation, relation
+from usad_workbench.core.diagnosis.sentences import describe_relation
 from usad_workbench.core.storage.spaces import EncoderRecord, register_encoder
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -58,7 +60,7 @@ def test_encoders_without_a_checkpoint_have_no_record(workspace: Workspace) -> N
 
 
 def test_each_sentence_names_both() -> None:
-    for sentence in SENTENCES.values():
-        words = sentence.format(student="first", other="second")
+    for name in get_args(Relation):
+        words = describe_relation(name, "first", "second")
         assert "first" in words
         assert "second" in words

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from usad_workbench.core.diagnosis.sentences import describe_nearest
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.similarity import (
     EncoderRole,
@@ -63,7 +64,7 @@ def test_maxima_are_compared_with_maxima():
     assert found.difference.value == pytest.approx(0.02)
     assert found.do_intervals_overlap is True
     assert found.is_nearer_than_control is False
-    assert found.sentence == (
+    assert describe_nearest(found) == (
         "in speech the student's geometry is nearest to teacher-speech (debiased CKA 0.62 "
         "[0.57, 0.67] at student layer 8 × teacher layer 4, the maximum of 2 pairs; n = 290 "
         "clips, 9 clusters); the nearest control, control-speech, reaches 0.60 [0.55, 0.65] "
@@ -74,8 +75,8 @@ def test_maxima_are_compared_with_maxima():
 def test_a_clear_lead_is_said_without_claiming_inheritance():
     found = only([row("teacher-speech", 0.8), row("control-speech", 0.3)])
     assert found.is_nearer_than_control is True
-    assert "nearer than this control" in found.sentence
-    assert "any other way" in found.sentence
+    assert "nearer than this control" in describe_nearest(found)
+    assert "any other way" in describe_nearest(found)
     behind = only([row("teacher-speech", 0.3), row("control-speech", 0.8)])
     assert behind.is_nearer_than_control is False
 
@@ -84,11 +85,11 @@ def test_a_control_of_another_home_domain_is_no_yardstick():
     found = only([row("teacher-speech", 0.8), row("control-sound", 0.3)])
     assert found.control is None
     assert found.is_nearer_than_control is None
-    assert "no control encoder whose home domain is speech" in found.sentence
+    assert "no control encoder whose home domain is speech" in describe_nearest(found)
     # On speech clips the music teacher is nearest: its control would be a music encoder.
     mismatch = only([row("teacher-music", 0.8), row("control-speech", 0.3)])
     assert mismatch.control is None
-    assert "home domain is music" in mismatch.sentence
+    assert "home domain is music" in describe_nearest(mismatch)
 
 
 def test_without_intervals_nothing_is_told_apart():
@@ -99,28 +100,29 @@ def test_without_intervals_nothing_is_told_apart():
     found = only(rows)
     assert found.do_intervals_overlap is None
     assert found.is_nearer_than_control is None
-    assert "0.80, no interval" in found.sentence
-    assert "cannot be told apart" in found.sentence
+    assert "0.80, no interval" in describe_nearest(found)
+    assert "cannot be told apart" in describe_nearest(found)
 
 
 def test_a_value_below_its_null_is_no_nearness():
     found = only([row("teacher-speech", 0.8, p_value=0.4), row("control-speech", 0.3)])
     assert found.is_above_null is False
-    assert "does not stand out" in found.sentence
+    assert "does not stand out" in describe_nearest(found)
     assert only([row("teacher-speech", 0.8, p_value=None)]).is_above_null is None
 
 
 def test_a_baseline_that_is_as_near_is_named():
     found = only([row("teacher-speech", 0.5), row("logmel", 0.6)])
     assert found.baseline.encoder == "logmel"
-    assert "simple properties of the sound" in found.sentence
-    assert "simple" not in only([row("teacher-speech", 0.5), row("logmel", 0.4)]).sentence
+    assert "simple properties of the sound" in describe_nearest(found)
+    farther = only([row("teacher-speech", 0.5), row("logmel", 0.4)])
+    assert "simple" not in describe_nearest(farther)
 
 
 def test_no_teacher_and_missing_values():
     found = only([row("control-speech", 0.6), row("teacher-speech", 0.9) | {"value": None}])
     assert found.teacher is None
-    assert found.sentence == "in speech no teacher has been compared with the student"
+    assert describe_nearest(found) == "in speech no teacher has been compared with the student"
 
 
 def test_a_data_frame_and_several_domains():
@@ -160,7 +162,7 @@ def test_joint_jackknife_of_the_difference(matrices):
     joint = only(rows, matrices={key: near, other: far})
     assert joint.do_intervals_overlap is True
     assert joint.is_nearer_than_control is True
-    assert "a difference of" in joint.sentence
+    assert "a difference of" in describe_nearest(joint)
 
 
 def test_difference_of_other_clips_is_refused(matrices):

@@ -8,7 +8,7 @@ from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_d
 from usad_workbench.core.errors import ConfigError, DegenerateError
 from usad_workbench.core.storage.clip_fields import new_values
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.domains import alike_words, other_letters_in, same_domain
+from usad_workbench.core.storage.domains import describe_alike, other_letters_in, same_domain
 from usad_workbench.core.storage.importing import insert_clips
 from usad_workbench.core.storage.roles import encoder_roles, unseen_domains
 from usad_workbench.core.storage.workspace import Workspace
@@ -119,7 +119,7 @@ def test_names_of_domains() -> None:
     assert other_letters_in("label = 'it''s Music' OR domain='MUSIC'", ["music"]) == {
         "MUSIC": "music"
     }
-    assert alike_words({"a": 1, "b": 2}) == []
+    assert describe_alike({"a": 1, "b": 2}) == []
 
 
 def test_clips_take_the_domain_that_is_there_in_other_letters(tmp_path) -> None:  # type: ignore[no-untyped-def]
