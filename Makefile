@@ -11,8 +11,9 @@ RESULTS := .test-results
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # What `make check` tests: functions on arrays, models and their like, without commands or pages.
 UNIT := $(addprefix tests/core/,audio bias interventions models probes similarity) \
-	$(wildcard tests/core/test_*.py) tests/test_imports.py tests/test_sizes.py tests/test_layout.py \
-	tests/workbench/test_presenters.py $(addprefix tests/docs/test_,links.py facts.py tables.py)
+	$(wildcard tests/core/test_*.py) $(filter-out tests/test_packaging.py,$(wildcard tests/test_*.py)) \
+	tests/workbench/presenters tests/workbench/test_presenters.py \
+	$(addprefix tests/docs/test_,links.py facts.py tables.py)
 PACKAGES := usad_workbench.core usad_workbench.training usad_workbench.indexes usad_workbench.workbench usad_workbench.sample_data
 
 .PHONY: help setup originals demo check format test test-slow test-gpu links lint types browser compiler weights screenshots tables clean

@@ -139,20 +139,20 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
-def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], at: str = "") -> list[str]:
+def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any], at: str = "") -> list[str]:
     """Dotted keys whose values differ, each with both values.
 
     >>> differing_keys({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
     ['a.b (1, 3)']
     """
-    found: list[str] = []
-    for key in sorted({*one, *other}):
-        left, right = one.get(key), other.get(key)
+    differing: list[str] = []
+    for key in sorted({*first, *second}):
+        left, right = first.get(key), second.get(key)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += differing_keys(left, right, f"{at}{key}.")
+            differing += differing_keys(left, right, f"{at}{key}.")
         elif left != right:
-            found.append(f"{at}{key} ({left!r}, {right!r})")
-    return found
+            differing.append(f"{at}{key} ({left!r}, {right!r})")
+    return differing
 
 
 def _plain(value: Any) -> Any:
@@ -263,9 +263,9 @@ def _build(kind: Any, table: Any, source: str, at: str) -> Any:
 def _convert(hint: Any, value: Any, source: str, at: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        found = _convert(arguments[0], value, source, at)
-        _check_bounds(found, arguments[1:], source, at)
-        return found
+        converted = _convert(arguments[0], value, source, at)
+        _check_bounds(converted, arguments[1:], source, at)
+        return converted
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, source, at)
     if origin in (Union, types.UnionType):

@@ -387,18 +387,22 @@ class _Job:
         spec = self.encoder.spec
         rows, _ = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
         stored = stored_segments(self.workspace, spec.name)
-        asked = {one.segment_id: one for one in (SegmentAudio(*row) for row in rows)}
-        is_there = {path: self.workspace.audio_path(path).is_file() for _, path, *_ in rows}
-        lost = {one for one in stored if one not in asked or not is_there[asked[one].path]}
+        asked = {row[0]: SegmentAudio(*row) for row in rows}
+        has_audio = {path: self.workspace.audio_path(path).is_file() for _, path, *_ in rows}
+        lost = {
+            segment_id
+            for segment_id in stored
+            if segment_id not in asked or not has_audio[asked[segment_id].path]
+        }
         self.failed += [
-            Failure(path=asked[one].name, reason="Its audio is gone.")
-            for one in sorted(lost)
-            if one in asked
+            Failure(path=asked[segment_id].name, reason="Its audio is gone.")
+            for segment_id in sorted(lost)
+            if segment_id in asked
         ]
         return lost
 
     def refuses(self, lost: set[int]) -> bool:
-        """Whether stored vectors would be lost, which is said."""
+        """Whether stored vectors would be lost; if so, ``failed`` says it."""
         if lost:
             reason = (
                 f"{len(lost)} segments that have stored vectors could not be embedded anew, so all "
@@ -414,10 +418,10 @@ def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:
     name = record.spec.name
     if not name.startswith("hf:"):
         return
-    known = workspace.read(
+    others = workspace.read(
         "SELECT encoder, weights_sha256 FROM encoders WHERE encoder <> ?", [name]
     )
-    for other, sha256 in known.itertuples(index=False):
+    for other, sha256 in others.itertuples(index=False):
         if other.startswith("hf:") and sha256 == record.weights_sha256:
             raise ProvenanceError(
                 f"{name} is the model that this workspace holds as {other} (weights "

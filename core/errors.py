@@ -142,10 +142,10 @@ def wrap_errors(subject: object = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, RuntimeError) and str(error) == "Query interrupted":
             raise KeyboardInterrupt from error  # what DuckDB makes of a Ctrl-C
-        known = as_usad_error(error, subject)
-        if known is None or known is error:
+        described = as_usad_error(error, subject)
+        if described is None or described is error:
             raise
-        raise known from error
+        raise described from error
 
 
 def as_usad_error(error: BaseException, subject: object = "") -> UsadError | None:
@@ -213,9 +213,9 @@ def _file_error(error: OSError, subject: str) -> FileError:
     where = printable(os.fsdecode(name)) if isinstance(name, (str, bytes, os.PathLike)) else ""
     if error.errno in _SYSTEM_WORDS:
         return FileError(f"{where or subject or 'A file'} {_SYSTEM_WORDS[error.errno]}")
-    said = error.strerror or _first_line(error) or type(error).__name__
+    reason = error.strerror or _first_line(error) or type(error).__name__
     return FileError(
-        f"{where or subject or 'A file'} cannot be used: {printable(said)}. Check it and what it "
+        f"{where or subject or 'A file'} cannot be used: {printable(reason)}. Check it and what it "
         "lies on."
     )
 
@@ -267,7 +267,7 @@ def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(".")
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """A sentence that helps after a misspelt name.
 
     >>> did_you_mean("whisper", ["whisper-tiny.en", "ge2e"])
@@ -275,6 +275,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("wavlm", ["ge2e"])
     'Known: ge2e.'
     """
-    names = sorted(known)
+    names = sorted(candidates)
     near = get_close_matches(name, names, n=3, cutoff=0.4)
     return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."

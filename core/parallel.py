@@ -41,12 +41,12 @@ def in_processes(
     >>> list(in_processes(pow, [(2, 3), (3, 2)], n_processes=1))
     [8, 9]
     """
-    known: dict[int, T] = {}
+    waiting: dict[int, T] = {}
     due = 0
-    for place, result in as_finished(work, jobs, n_processes):
-        known[place] = result
-        while due in known:
-            yield known.pop(due)
+    for position, result in as_finished(work, jobs, n_processes):
+        waiting[position] = result
+        while due in waiting:
+            yield waiting.pop(due)
             due += 1
 
 
@@ -72,13 +72,13 @@ def as_finished(
     """
     n_processes = min(n_processes or os.cpu_count() or 1, len(jobs))
     if n_processes < 2:
-        for place, job in enumerate(jobs):
-            yield place, work(*shared, *job)
+        for position, job in enumerate(jobs):
+            yield position, work(*shared, *job)
         return
     with process_pool(n_processes, _keep, shared) as pool:
-        places = {pool.submit(_call, work, job): place for place, job in enumerate(jobs)}
-        for future in as_completed(places):
-            yield places[future], future.result()
+        positions = {pool.submit(_call, work, job): position for position, job in enumerate(jobs)}
+        for future in as_completed(positions):
+            yield positions[future], future.result()
 
 
 class _WorkerProcess(SpawnProcess):

@@ -48,7 +48,7 @@ SPARE_HITS = 32
 """Candidates beyond those asked for, whose exact scores may be the better ones."""
 BLOCK_QUERIES = 256
 TRAINING_VECTORS = {"ivf": 4 * MIN_TRAINING_PER_LIST, "ivfpq": 256 * MIN_TRAINING_PER_LIST}
-"""By kind, how many vectors its smallest index is trained on."""
+"""The number of vectors that the smallest index of each kind is trained on."""
 HNSW_LINKS = 16
 HNSW_EF_CONSTRUCTION = 40
 HNSW_EF_SEARCH = 256

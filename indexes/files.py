@@ -42,7 +42,7 @@ class Opened:
     index: VectorIndex | None = None
     bytes: int = 0
     digest: str | None = None
-    """Of the vectors that it was built from."""
+    """The digest of the vectors that it was built from."""
     problem: str = ""
     """What is wrong with the index that the workspace lists; empty where none is listed too."""
     is_behind: bool = False

@@ -26,19 +26,33 @@ RATE_HZ = 16_000
 # illegal instruction, or leaves it unable to make any convolution. Read before the first one.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
+LONGEST = (
+    "workbench/test_scenarios.py",
+    "broken_inputs/test_broken_inputs.py",
+    "workbench/test_browser.py",
+    "kills/test_kills.py",
+    "workbench/test_foreign_encoders.py",
+)
+"""Files of more than a minute (``tests/README.md``)."""
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each process of tests
     torch.set_num_threads(1)
+    # What asks for no number of processes works in this one: others begin with seconds of imports.
+    os.cpu_count = lambda: 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first file that needs the demo begins, the others come last and find it made.
 
-    It takes minutes, and with several processes nothing else may wait for it. A file stays in
-    one process (``--dist loadfile``); the groups of ``loadgroup`` have no effect with pytest 9.2
+    It takes minutes, and with several processes nothing else may wait for it. The longest of
+    the other files are next, so that no process ends long after the others. A file stays in one
+    process (``--dist loadfile``); the groups of ``loadgroup`` have no effect with pytest 9.2
     and pytest-xdist 3.8: names of tests cannot be changed any more.
     """
     using = list(dict.fromkeys(i.path for i in items if "demo" in getattr(i, "fixturenames", ())))
-    items.sort(key=lambda item: using.index(item.path) or -1 if item.path in using else 0)
+    rank = {Path(__file__).parent / name: -1 for name in LONGEST}
+    rank |= {path: number or -2 for number, path in enumerate(using)}
+    items.sort(key=lambda item: rank.get(item.path, 0))
 
 
 def pytest_report_header() -> str:

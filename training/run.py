@@ -109,7 +109,7 @@ def train(
     Raises:
         ConfigError: a recipe that cannot be used, or another one than the run's.
         UnknownNameError: a teacher that is no known encoder.
-        CheckpointError: a run that exists already or is going on, or a damaged folder.
+        CheckpointError: a run that exists already or is in progress, or a damaged folder.
         WeightsError: a teacher's weights have not been fetched.
         TrainingError: a loss that is not finite.
         MissingExtraError: TensorBoard is wanted and not installed.
@@ -171,7 +171,7 @@ def _prepare(
         )
     torch.manual_seed(recipe.run.seed)
     steps_done = list_checkpoints(run_dir)
-    with _telling_the_way_out(run_dir):
+    with _naming_the_remedy(run_dir):
         start = resumed_start(recipe, run_dir) if steps_done else start_student(recipe)
     heads = Heads(head_specs(recipe, encoders))
     # A checkpoint holds the statistics that it was trained with.
@@ -193,7 +193,7 @@ def _prepare(
     )
     trainer.evaluation = evaluation
     if steps_done:
-        with _telling_the_way_out(run_dir):
+        with _naming_the_remedy(run_dir):
             trainer.restore(find_checkpoint(run_dir))
     else:
         trainer.log.open(0)
@@ -201,8 +201,8 @@ def _prepare(
 
 
 @contextmanager
-def _telling_the_way_out(run_dir: Path) -> Iterator[None]:
-    """Says of a damaged checkpoint how the run goes on: the one before leads to the same end."""
+def _naming_the_remedy(run_dir: Path) -> Iterator[None]:
+    """Adds to the error of a damaged checkpoint how to resume: the one before gives the same end."""
     try:
         yield
     except CheckpointError as error:
@@ -216,13 +216,13 @@ def _telling_the_way_out(run_dir: Path) -> Iterator[None]:
 
 def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
     resolved = config_to_dict(recipe)
-    known = run_dir / RESOLVED_FILE
-    if not resume and (known.is_file() or list_checkpoints(run_dir)):
+    resolved_path = run_dir / RESOLVED_FILE
+    if not resume and (resolved_path.is_file() or list_checkpoints(run_dir)):
         raise CheckpointError(
             f"{run_dir} holds a run already. Go on with it with --resume, or name another folder."
         )
-    if known.is_file():
-        differing = differing_keys(_resolved(known), resolved)
+    if resolved_path.is_file():
+        differing = differing_keys(_resolved(resolved_path), resolved)
         if differing:
             raise ConfigError(
                 f"{run_dir} was started with another recipe: {'; '.join(differing)} (then, "
@@ -231,7 +231,7 @@ def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
         delete_partial(run_dir)
         return
     shutil.copyfile(path, run_dir / RECIPE_FILE)
-    write_json(known, resolved)
+    write_json(resolved_path, resolved)
 
 
 def _evaluation(recipe: Recipe) -> "Evaluation | None":
@@ -250,13 +250,13 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
         return
     from usad_workbench.core.encoders.registry import encoder_specs, encoder_status
 
-    known = encoder_specs()
-    unknown = [name for name in names if name not in known and ":" not in name]
+    specs = encoder_specs()
+    unknown = [name for name in names if name not in specs and ":" not in name]
     if unknown:
         raise UnknownNameError(
             f"The teachers {', '.join(unknown)} of recipe {recipe.name} are no known encoders: "
             "this version cannot run them. "
-            f"{did_you_mean(unknown[0], known)} Name known ones as `teachers`."
+            f"{did_you_mean(unknown[0], specs)} Name known ones as `teachers`."
         )
     missing = [encoder_status(name).reason for name in names if not encoder_status(name).available]
     if missing:
@@ -265,11 +265,11 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
 
 def _resolved(path: Path) -> dict[str, Any]:
     # A key that came with a later version has its default in an earlier run.
-    found = read_json(path)
+    stored = read_json(path)
     try:
-        return config_to_dict(parse_config(Recipe, found, source=str(path)))
+        return config_to_dict(parse_config(Recipe, stored, source=str(path)))
     except ConfigError:
-        return found
+        return stored
 
 
 def _load_teachers(

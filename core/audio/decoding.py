@@ -135,11 +135,11 @@ def as_bytes(source: AudioSource) -> Iterator[BinaryIO]:
         with open(source, "rb") as file:
             yield file
         return
-    place = source.tell()
+    offset = source.tell()
     try:
         yield source
     finally:
-        source.seek(place)
+        source.seek(offset)
 
 
 def refuse_truncated(source: AudioSource) -> None:
@@ -173,10 +173,10 @@ def _known_reason(path: str, mtime_ns: int, n_bytes: int) -> str:
 def _found_reason(source: AudioSource) -> str:
     soundfile = _soundfile()
     with as_bytes(source) as bytes_:
-        place, is_chain = second_stream(bytes_)
-    if place and not is_chain:
+        offset, is_chain = second_stream(bytes_)
+    if offset and not is_chain:
         raise AudioError(
-            f"{name_of(source)} holds another file from byte {place:,} on. Expected one recording "
+            f"{name_of(source)} holds another file from byte {offset:,} on. Expected one recording "
             "a file: cut it there."
         )
     try:
@@ -191,7 +191,7 @@ def _found_reason(source: AudioSource) -> str:
             held = count_frames(bytes_).n_samples
         if held > promised + DELAY_SAMPLES:
             return f"it announces {promised} samples, its frames hold {held}"
-    return f"another stream begins at byte {place:,}" if place else ""
+    return f"another stream begins at byte {offset:,}" if offset else ""
 
 
 def _decoded(source: AudioSource, why: str) -> DecodedFile:

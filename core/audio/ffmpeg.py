@@ -9,6 +9,7 @@ nothing), and decoding from the start for every window, quadratic in the length.
 
 import os
 import tempfile
+import weakref
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, BinaryIO, cast
@@ -39,10 +40,11 @@ DELAY_SAMPLES = 4 * 1152
 
 
 class DecodedFile:
-    """The samples of a whole file, on disk."""
+    """The samples of a whole file, on disk for as long as this object lives."""
 
     def __init__(self, file: BinaryIO, sample_rate_hz: int, n_channels: int) -> None:
         self._file = file
+        weakref.finalize(self, file.close)
         self.sample_rate_hz, self.n_channels = sample_rate_hz, n_channels
         self.n_samples = os.fstat(file.fileno()).st_size // (4 * n_channels)
 
@@ -66,7 +68,7 @@ def decode(source: BinaryIO, name: str) -> DecodedFile:
     """Decodes the first audio stream of a file to its end.
 
     Raises:
-        AudioError: no audio in it, damaged, cut short, or of a rate that changes.
+        AudioError: no audio in it, damaged, truncated, or of a rate that changes.
         MissingExtraError: PyAV is not installed.
     """
     av = _av()
@@ -105,9 +107,9 @@ def _decode(av: ModuleType, source: BinaryIO, name: str) -> DecodedFile:
 
 def _decode_mp3(av: ModuleType, container: Any, source: BinaryIO, name: str) -> DecodedFile:
     """An MP3 may hold others, with tags between them: what is lost shows in the count of frames."""
-    place = source.tell()
+    position = source.tell()
     frames = count_frames(source)
-    source.seek(place)  # where the container goes on
+    source.seek(position)  # where the container goes on
     if frames.n_bytes < LEAST_FRAMES_SHARE * (frames.n_bytes + frames.n_around):
         raise no_audio(name, "it has no frames of MPEG audio beside its tags")
     decoded, _ = _samples(av, container, name, is_with_tags=True)
@@ -124,8 +126,20 @@ def _samples(
     av: ModuleType, container: Any, name: str, is_with_tags: bool = False
 ) -> tuple[DecodedFile, int]:
     """The samples, and the byte behind the last packet."""
-    stream = container.streams.audio[0]
     file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as what is returned
+    try:
+        rate_hz, n_channels, last_byte = _write_samples(av, container, name, file, is_with_tags)
+    except BaseException:
+        file.close()
+        raise
+    return DecodedFile(file, rate_hz, n_channels), last_byte
+
+
+def _write_samples(
+    av: ModuleType, container: Any, name: str, file: BinaryIO, is_with_tags: bool
+) -> tuple[int, int, int]:
+    """Writes the samples; gives their rate in Hz, channels, and the byte behind the last packet."""
+    stream = container.streams.audio[0]
     rate_hz = n_channels = last_byte = 0
     try:
         resampler = av.AudioResampler(format="flt")
@@ -133,14 +147,14 @@ def _samples(
             if packet.pos is not None and packet.size:
                 last_byte = max(last_byte, packet.pos + packet.size)
             for frame in _frames(av, packet, is_with_tags):
-                found = frame.sample_rate, frame.layout.nb_channels
-                if rate_hz and found != (rate_hz, n_channels):
-                    raise _changes(name, (rate_hz, n_channels), found)
-                rate_hz, n_channels = found
-                for part in resampler.resample(frame):
-                    file.write(part.to_ndarray().tobytes())
-        for part in resampler.resample(None) if rate_hz else ():
-            file.write(part.to_ndarray().tobytes())
+                layout = frame.sample_rate, frame.layout.nb_channels
+                if rate_hz and layout != (rate_hz, n_channels):
+                    raise _changes(name, (rate_hz, n_channels), layout)
+                rate_hz, n_channels = layout
+                file.writelines(part.to_ndarray().tobytes() for part in resampler.resample(frame))
+        file.writelines(
+            part.to_ndarray().tobytes() for part in (resampler.resample(None) if rate_hz else ())
+        )
     except av.error.FFmpegError as error:
         if not rate_hz:
             raise
@@ -152,7 +166,7 @@ def _samples(
     if not rate_hz:
         raise no_audio(name, "its sound track is empty")
     file.flush()
-    return DecodedFile(file, rate_hz, n_channels), last_byte
+    return rate_hz, n_channels, last_byte
 
 
 def _changes(name: str, before: tuple[int, int], after: tuple[int, int]) -> AudioError:

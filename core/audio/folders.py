@@ -19,8 +19,8 @@ def walk(folder: Path, unreadable: list[OSError] | None = None) -> Iterator[Path
     """
     seen: set[tuple[int, int]] = set()
     note = None if unreadable is None else unreadable.append
-    for place, folders, files in os.walk(folder, onerror=note, followlinks=True):
-        state = os.stat(place)
+    for parent, folders, files in os.walk(folder, onerror=note, followlinks=True):
+        state = os.stat(parent)
         if (state.st_dev, state.st_ino) in seen:
             folders.clear()
             continue
@@ -28,7 +28,7 @@ def walk(folder: Path, unreadable: list[OSError] | None = None) -> Iterator[Path
         # A folder that is called like a sound is named as one, as all else under such a name.
         for name in files + [name for name in folders if is_audio_name(Path(name))]:
             if not name.startswith("."):
-                yield Path(place, name)
+                yield Path(parent, name)
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in FOREIGN_FOLDERS
         )

@@ -45,49 +45,49 @@ def count_frames(file: BinaryIO) -> FrameCount:
     """
     file.seek(0, os.SEEK_SET)
     data = file.read()
-    place = n_samples = n_bytes = n_around = 0
+    offset = n_samples = n_bytes = n_around = 0
     is_in_step = False
-    while place + 4 <= len(data):
-        size, samples = _frame(data, place)
-        if size and (is_in_step or _begins_a_run(data, place, size)):
+    while offset + 4 <= len(data):
+        size, samples = _frame(data, offset)
+        if size and (is_in_step or _begins_a_run(data, offset, size)):
             is_in_step = True
-            n_samples, n_bytes = n_samples + samples, n_bytes + min(size, len(data) - place)
-            place += size
+            n_samples, n_bytes = n_samples + samples, n_bytes + min(size, len(data) - offset)
+            offset += size
             continue
         is_in_step = False
-        tag = _tag_bytes(data, place)
-        following = place + tag if tag else _next_sync(data, place + 1)
-        n_around += 0 if tag else following - place
-        place = following
+        tag = _tag_bytes(data, offset)
+        following = offset + tag if tag else _next_sync(data, offset + 1)
+        n_around += 0 if tag else following - offset
+        offset = following
     return FrameCount(n_samples, n_bytes, n_around)
 
 
-def _frame(data: bytes, place: int) -> tuple[int, int]:
+def _frame(data: bytes, offset: int) -> tuple[int, int]:
     """Bytes and samples of the frame that begins here; zeros where none does."""
-    if data[place] != 0xFF or data[place + 1] & 0xE0 != 0xE0:
+    if data[offset] != 0xFF or data[offset + 1] & 0xE0 != 0xE0:
         return 0, 0
-    version, layer = data[place + 1] >> 3 & 3, 4 - (data[place + 1] >> 1 & 3)
-    rate, kbits = data[place + 2] >> 2 & 3, data[place + 2] >> 4
+    version, layer = data[offset + 1] >> 3 & 3, 4 - (data[offset + 1] >> 1 & 3)
+    rate, kbits = data[offset + 2] >> 2 & 3, data[offset + 2] >> 4
     if version == 1 or layer == 4 or rate == 3 or kbits in (0, 15):
         return 0, 0
     rate_hz = _RATES_HZ[rate] // _RATE_DIVISOR[version]
     bits_per_s = 1000 * _KBITS[1 if version == 3 else 2, layer][kbits]
-    padding = data[place + 2] >> 1 & 1
+    padding = data[offset + 2] >> 1 & 1
     if layer == 1:
         return (12 * bits_per_s // rate_hz + padding) * 4, 384
     samples = 576 if layer == 3 and version != 3 else 1152
     return samples // 8 * bits_per_s // rate_hz + padding, samples
 
 
-def _begins_a_run(data: bytes, place: int, size: int) -> bool:
+def _begins_a_run(data: bytes, offset: int, size: int) -> bool:
     """Whether another frame follows at once: two bytes alone look like a header by chance."""
-    following = place + size
+    following = offset + size
     return following + 4 > len(data) or bool(_frame(data, following)[0])
 
 
-def _tag_bytes(data: bytes, place: int) -> int:
+def _tag_bytes(data: bytes, offset: int) -> int:
     """The size of a tag that begins here: ID3v2 (with pictures), ID3v1, APE."""
-    head = data[place : place + 16]
+    head = data[offset : offset + 16]
     if head[:3] == b"ID3" and len(head) > 9:
         return 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
     if head[:3] == b"TAG":
@@ -97,6 +97,6 @@ def _tag_bytes(data: bytes, place: int) -> int:
     return 0
 
 
-def _next_sync(data: bytes, place: int) -> int:
-    found = [data.find(word, place) for word in (b"\xff", b"ID3", b"TAG", b"APETAGEX")]
-    return min((one for one in found if one >= 0), default=len(data))
+def _next_sync(data: bytes, offset: int) -> int:
+    starts = [data.find(word, offset) for word in (b"\xff", b"ID3", b"TAG", b"APETAGEX")]
+    return min((one for one in starts if one >= 0), default=len(data))

@@ -1,4 +1,4 @@
-"""Whether an audio file lost its end: what its container announces against what is there.
+"""Whether an audio file is truncated: what its container announces against what is there.
 
 libsndfile decodes what there is of such a file and says nothing. Read are headers alone, so
 that this costs nothing beside decoding. Where a writer could not know the length, such as a
@@ -50,7 +50,7 @@ _CONTAINERS = {
 
 
 def truncation_reason(file: BinaryIO) -> str:
-    """How a file shows that its end is missing; empty where it does not.
+    """How a file shows that its end is missing, as a clause; empty where it shows nothing.
 
     >>> import io
     >>> truncation_reason(io.BytesIO(b"RIFF0000WAVEdata" + (100).to_bytes(4, "little") + bytes(60)))
@@ -62,17 +62,17 @@ def truncation_reason(file: BinaryIO) -> str:
         kind = _CONTAINERS[magic]
         return _compared(*_audio_chunk(file, kind, n_bytes)) or _left_over(file, kind, n_bytes)
     if magic == b".snd":
-        first, promised = (int.from_bytes(_at(file, place, 4)) for place in (4, 8))
+        first, promised = (int.from_bytes(_at(file, offset, 4)) for offset in (4, 8))
         return _compared(0 if promised >= UNKNOWN_FROM else promised, n_bytes - first)
     if magic == b"OggS":
         return _ogg(file, n_bytes)
     return _mp3(file, n_bytes)
 
 
-def _compared(promised: int, found: int) -> str:
-    if promised <= found:
+def _compared(promised: int, available: int) -> str:
+    if promised <= available:
         return ""
-    return f"its header promises {promised} bytes of audio, {found} are there"
+    return f"its header promises {promised} bytes of audio, {available} are there"
 
 
 def _audio_chunk(file: BinaryIO, kind: _Chunked, n_bytes: int) -> tuple[int, int]:
@@ -89,15 +89,15 @@ def _audio_chunk(file: BinaryIO, kind: _Chunked, n_bytes: int) -> tuple[int, int
 
 def _chunks(file: BinaryIO, kind: _Chunked, n_bytes: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, size and start of each chunk."""
-    place, head = kind.head, kind.name + kind.size
+    offset, head = kind.head, kind.name + kind.size
     for _ in range(MAX_CHUNKS):
-        if place + head > n_bytes:
+        if offset + head > n_bytes:
             return
-        found = _at(file, place, head)
-        size = int.from_bytes(found[kind.name :], kind.order) - head * kind.counts_itself
-        yield found[: kind.name], size, place + head
-        place += head + max(size, 0)
-        place += -place % kind.align
+        header = _at(file, offset, head)
+        size = int.from_bytes(header[kind.name :], kind.order) - head * kind.counts_itself
+        yield header[: kind.name], size, offset + head
+        offset += head + max(size, 0)
+        offset += -offset % kind.align
 
 
 def _left_over(file: BinaryIO, kind: _Chunked, n_bytes: int) -> str:
@@ -125,24 +125,24 @@ def _ogg(file: BinaryIO, n_bytes: int) -> str:
 
     Recordings of a broadcast begin in the middle and never end their stream.
     """
-    place = 0
+    offset = 0
     numbers: dict[bytes, int] = {}
-    while (head := _at(file, place, 27))[:4] == b"OggS":
+    while (head := _at(file, offset, 27))[:4] == b"OggS":
         sizes = file.read(head[26]) if len(head) == 27 else b""
         body = file.read(sum(sizes))
         if len(head) < 27 or len(sizes) < head[26] or len(body) < sum(sizes):
             return "its last Ogg page is not whole"
         if not _is_whole_page(head, sizes + body):
-            return f"its Ogg page at byte {place:,} is damaged"
+            return f"its Ogg page at byte {offset:,} is damaged"
         stream, number = head[14:18], int.from_bytes(head[18:22], "little")
         missing = number - numbers.get(stream, number) - 1
         if missing > 0:
-            return f"{missing} Ogg pages are missing before byte {place:,}"
+            return f"{missing} Ogg pages are missing before byte {offset:,}"
         numbers[stream] = number
-        place += len(head) + len(sizes) + len(body)
-    file.seek(place)
-    follows = _find(file, (b"OggS",)) >= 0 if place < n_bytes else False
-    return f"its Ogg page at byte {place:,} is damaged" if follows else ""
+        offset += len(head) + len(sizes) + len(body)
+    file.seek(offset)
+    follows = _find(file, (b"OggS",)) >= 0 if offset < n_bytes else False
+    return f"its Ogg page at byte {offset:,} is damaged" if follows else ""
 
 
 def _is_whole_page(head: bytes, rest: bytes) -> bool:
@@ -159,27 +159,27 @@ def _mp3(file: BinaryIO, n_bytes: int) -> str:
     if head[:3] == b"ID3" and len(head) == 10:
         first = 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
     frame = _at(file, first, 256)
-    place = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if frame[:1] != b"\xff" or place < 0 or len(frame) < place + 16:
+    offset = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if frame[:1] != b"\xff" or offset < 0 or len(frame) < offset + 16:
         return ""
-    flags = frame[place + 7]
+    flags = frame[offset + 7]
     if not flags & 2:
         return ""
-    after = place + 8 + 4 * (flags & 1)
+    after = offset + 8 + 4 * (flags & 1)
     promised = int.from_bytes(frame[after : after + 4])
-    found = n_bytes - first
-    return _compared(promised, found) if promised > found * (1 + MP3_TOLERANCE) else ""
+    available = n_bytes - first
+    return _compared(promised, available) if promised > available * (1 + MP3_TOLERANCE) else ""
 
 
-def _at(file: BinaryIO, place: int, n_bytes: int) -> bytes:
-    file.seek(place)
+def _at(file: BinaryIO, offset: int, n_bytes: int) -> bytes:
+    file.seek(offset)
     return file.read(n_bytes)
 
 
 def second_stream(file: BinaryIO) -> tuple[int, bool]:
     """Where another file or stream begins behind the first, and whether a decoder may go on there.
 
-    The place is 0 where none does.
+    The offset is in bytes, 0 where nothing follows.
 
     >>> import io
     >>> second_stream(io.BytesIO(b"RIFF" + (4).to_bytes(4, "little") + b"WAVE" + b"RIFF    WAVE"))
@@ -206,40 +206,40 @@ _BLOCK_BYTES = 1 << 20
 def flac_samples(file: BinaryIO) -> int:
     """Samples that the streams of a FLAC file promise; 0 where one promises none."""
     file.seek(0)
-    place, found = 0, 0
+    offset, n_samples = 0, 0
     while (behind := _find(file, _FLAC_HEADS)) >= 0:
-        place += behind + 8
-        promised = int.from_bytes(_at(file, place + 13, 5)) & 0xFFFFFFFFF
+        offset += behind + 8
+        promised = int.from_bytes(_at(file, offset + 13, 5)) & 0xFFFFFFFFF
         if not promised:
             return 0
-        found += promised
-        file.seek(place)
-    return found
+        n_samples += promised
+        file.seek(offset)
+    return n_samples
 
 
 def _find(file: BinaryIO, words: tuple[bytes, ...]) -> int:
-    """How far behind the place of the file the first of the words stands; far below 0 if none."""
-    place, tail = 0, b""
+    """Bytes from the file's position to the first of the words; far below 0 where none follows."""
+    offset, tail = 0, b""
     while block := file.read(_BLOCK_BYTES):
         data = tail + block
-        found = [data.find(word) for word in words]
-        if max(found) >= 0:
-            return place - len(tail) + min(one for one in found if one >= 0)
+        starts = [data.find(word) for word in words]
+        if max(starts) >= 0:
+            return offset - len(tail) + min(start for start in starts if start >= 0)
         tail = data[-7:]
-        place += len(block)
+        offset += len(block)
     return -_BLOCK_BYTES
 
 
 def _second_ogg(file: BinaryIO, n_bytes: int) -> int:
     """A chain: a page that begins a stream behind one that does not."""
-    place, has_begun = 0, False
-    while place + 27 <= n_bytes:
-        head = _at(file, place, 27)
+    offset, has_begun = 0, False
+    while offset + 27 <= n_bytes:
+        head = _at(file, offset, 27)
         if head[:4] != b"OggS":
             return 0
         is_first = bool(head[5] & 2)
         if is_first and has_begun:
-            return place
+            return offset
         has_begun = has_begun or not is_first
-        place += 27 + head[26] + sum(file.read(head[26]))
+        offset += 27 + head[26] + sum(file.read(head[26]))
     return 0

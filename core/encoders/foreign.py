@@ -1,4 +1,4 @@
-"""Code of others, which may raise anything: what it raised, in words."""
+"""Errors of code that is not ours, such as plugins and models, which may raise anything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from usad_workbench.core.errors import ConfigError, UsadError
 
 
 def describe_error(error: Exception) -> str:
-    """What an error says, with its kind where that is needed to understand it.
+    """The message of an error, with its type where that is needed to understand it.
 
     >>> describe_error(ValueError("two channels")), describe_error(KeyError("mel"))
     ('two channels', "KeyError: 'mel'")

@@ -42,8 +42,8 @@ def read_plugins() -> dict[str, EncoderRow]:
     for point in entry_points(group=GROUP):
         _reading.append(point.name)
         try:
-            found = point.load()
-            listed = [found] if isinstance(found, EncoderRow) else list(found())
+            entry = point.load()
+            listed = [entry] if isinstance(entry, EncoderRow) else list(entry())
         except Exception as error:  # noqa: BLE001 - code of others may raise anything
             _log.warning("The plugin %s (%s) cannot be read: %s", point.name, point.value, error)
             continue

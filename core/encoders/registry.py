@@ -218,8 +218,8 @@ def get_weights(
             "`usad encoders list` says what each encoder needs."
         )
     if opener:
-        found: Path | None = import_object(opener.get)(name, progress) if opener.get else None
-        return found
+        folder: Path | None = import_object(opener.get)(name, progress) if opener.get else None
+        return folder
     row = encoder_row(name)
     if row.source is None:
         return None
@@ -260,7 +260,7 @@ def _load_row(row: EncoderRow) -> Encoder:
 
 
 def _of_others(name: str, row: EncoderRow) -> AbstractContextManager[None]:
-    """What a plugin's code raises is said in words; a mistake of ours keeps its traceback."""
+    """Errors of a plugin's code are described; a mistake of this package keeps its traceback."""
     if row.loader.startswith(f"{_ENCODERS}."):
         return nullcontext()
     return foreign_code(

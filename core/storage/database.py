@@ -52,23 +52,23 @@ class SharedLock:
         self._n_readers = 0
         self._n_waiting = 0
         self._writer: int | None = None
-        self._mine = _Depth()
+        self._depth = _Depth()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Held together with other readers."""
         if self._writer == threading.get_ident():
             raise RuntimeError("A reader inside a writer of the same database waits for itself.")
-        depth = self._mine.value
+        depth = self._depth.value
         if depth == 0:
             with self._changed:
                 self._changed.wait_for(lambda: self._writer is None and not self._n_waiting)
                 self._n_readers += 1
-        self._mine.value = depth + 1
+        self._depth.value = depth + 1
         try:
             yield
         finally:
-            self._mine.value = depth
+            self._depth.value = depth
             if depth == 0:
                 with self._changed:
                     self._n_readers -= 1
@@ -77,7 +77,7 @@ class SharedLock:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Held alone."""
-        if self._writer == threading.get_ident() or self._mine.value:
+        if self._writer == threading.get_ident() or self._depth.value:
             raise RuntimeError("A writer inside another block of the database waits for itself.")
         with self._changed:
             self._n_waiting += 1

@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 STEP = "import"
-"""Under which the table ``failures`` keeps what an import could not use."""
+"""The step under which ``failures`` keeps what an import could not use."""
 BATCH_CLIPS = 256
 
 
@@ -73,15 +73,15 @@ class ImportReport:
 
     n_added: int
     n_copies: int
-    """Of these, clips with the audio of another clip, under another path."""
+    """Added clips whose audio another clip has under another path."""
     n_skipped: int
     """Already there, with the same content."""
     n_moved: int
-    """Of these, clips whose file was found at a new path."""
+    """Skipped clips whose file was found at a new path."""
     n_filled: int
-    """Of these, clips that a manifest gave new values."""
+    """Skipped clips that a manifest gave new values."""
     n_by_ffmpeg: int
-    """Of those added, clips that libsndfile does not read to their end."""
+    """Added clips that FFmpeg had to decode: libsndfile does not read them to their end."""
     failed: list[Failure]
 
 

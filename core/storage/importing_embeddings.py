@@ -149,7 +149,7 @@ class _EncoderImport:
 
     @property
     def name(self) -> str:
-        """Of the encoder."""
+        """The name of the encoder."""
         return self.record.spec.name
 
     def _run(self, file: duckdb.DuckDBPyConnection, progress: Progress, run: str | None) -> None:

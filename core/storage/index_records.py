@@ -1,4 +1,4 @@
-"""Which file is the index of a space: the table ``indexes``.
+"""The table ``indexes``: which file is the index of a space.
 
 A file takes its name in the transaction that notes it, so a file that no row names belongs to no
 living command.
@@ -30,7 +30,7 @@ class IndexRecord:
     bytes: BigInt
     """Size of the file."""
     vectors_digest: str | None
-    """Of the vectors that it was built from; none by versions that did not note it."""
+    """The digest of the vectors that it was built from; none where an old version wrote it."""
 
 
 def index_record(workspace: Workspace, space_id: int) -> IndexRecord | None:

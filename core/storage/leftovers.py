@@ -32,7 +32,7 @@ def clear_leftovers(database: Path) -> None:
 
 
 def new_database(folder: Path, name: str) -> Path:
-    """Where the database of a claim is made."""
+    """The path at which the database of a claim is made."""
     return folder / f".{name}.duckdb"
 
 

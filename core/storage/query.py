@@ -47,7 +47,7 @@ MAX_IDLE = 2
 """Processes kept for the next query."""
 NO_LIMIT = 2**62
 SPARE_BYTES = 1 << 30
-"""Of the process beside the database: libraries, threads, the result on its way out."""
+"""Memory of the process beside its database: libraries, threads, the result on its way out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +57,11 @@ class QueryLimits:
     time_s: float = 20.0
     """Far below the time that writers wait for the file."""
     memory_bytes: int = 1 << 30
-    """Of the database; the process as a whole gets 1 GiB more."""
+    """Memory of the database; the process as a whole gets 1 GiB more."""
     n_rows: int = 1_000_000
-    """Of the result."""
+    """The most rows that a result may have."""
     result_bytes: int = 256 << 20
-    """Of the result as Arrow."""
+    """The most bytes that a result may have as Arrow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -241,7 +241,7 @@ class _Worker:
             raise _ended() from error
 
     def hear(self, wait_s: float, is_cancelled: Callable[[], bool]) -> bytes | None:
-        """Its next message; none where it takes longer."""
+        """The next message of the process; none where it takes longer."""
         deadline = time.monotonic() + wait_s
         try:
             while not self._answers.poll(POLL_S):

@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
     "threads": max(1, (os.cpu_count() or 1) // 2),
     "lock_configuration": True,
 }
-"""Of a connection that reaches the workspace's file alone and cannot change that."""
+"""Settings of a connection that reaches the workspace's file alone and cannot change that."""
 READING = (
     duckdb.StatementType.SELECT,
     duckdb.StatementType.EXPLAIN,
@@ -58,7 +58,7 @@ class Request:
     """One query."""
 
     path: str
-    """Of ``workspace.duckdb``."""
+    """The path of ``workspace.duckdb``."""
     kind: Kind
     text: str
     parameters: list[Any]

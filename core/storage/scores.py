@@ -48,7 +48,7 @@ class ProbeScore:
     rtf: float
     """Seconds of work per second of audio."""
     embedding_bytes: float
-    """Of the vector of a clip."""
+    """Bytes of the vector of a clip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class ClipPrediction:
     task: str
     protocol: str
     seed: int
-    """Of the split into folds."""
+    """The seed of the split into folds."""
     clip_id: str
     predicted: str
     correct: bool

@@ -9,7 +9,7 @@ TAIL_FRACTION = 0.1
 """A rest shorter than this part of the window joins the window before it."""
 
 MAX_SEGMENTS = 100_000
-"""Of one clip: eleven days in windows of 10 s."""
+"""The most segments of one clip: eleven days in windows of 10 s."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ class Row:
     """A row of a table."""
 
     number: int
-    """From 1, the header not counted."""
+    """The number of the row from 1, the header not counted."""
     cells: dict[str, str]
     """What is not empty, by column."""
     fault: str = ""

@@ -17,7 +17,7 @@ COLUMNS = ("clip_id", "encoder", "layer", "vector")
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _NUMBERS = re.compile(rf"(FLOAT|DOUBLE|HUGEINT|UBIGINT|DECIMAL.*|{'|'.join(_INTEGERS)})\[\d*\]")
 MAX_LAYER = 9_999
-"""Of all encoders; a number beyond is a mistake, and would be a table of that many widths."""
+"""The highest layer number; one beyond is a mistake, and would be a table of that many widths."""
 _SUBJECT = "The Parquet file"
 Vector = npt.NDArray[np.float32]
 

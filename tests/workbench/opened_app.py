@@ -74,3 +74,10 @@ def app_in_browser(folder: Path, log: Path) -> Iterator[Any]:
         page.goto(address, timeout=PAGE_MS)
         settle(page)
         yield page
+
+
+def click_mark(page: Any, x: float, y: float) -> None:
+    """Clicks a mark of a chart: a click counts once the chart shows the mark's label."""
+    page.mouse.move(x, y)
+    page.locator(".hoverlayer > *").first.wait_for(state="attached", timeout=PAGE_MS)
+    page.mouse.click(x, y)

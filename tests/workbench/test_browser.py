@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import soundfile as sf
 
+from tests.workbench.opened_app import click_mark
 from tests.workbench.screenshots import browser_page, open_by_link, picture, settle
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.app import PAGES
@@ -111,9 +112,7 @@ def test_clicking_a_point_plays_exactly_its_segment(
 ) -> None:
     open_by_link(page, "Map")
     point = most_alone(points_on_screen(page))
-    page.mouse.move(point["x"], point["y"])
-    page.wait_for_timeout(300)
-    page.mouse.click(point["x"], point["y"])
+    click_mark(page, point["x"], point["y"])
     page.locator("audio").first.wait_for(state="attached", timeout=PAGE_MS)
     settle(page)
     row = workspace.sql(
@@ -180,9 +179,7 @@ def test_a_cell_opens_the_clips_behind_it(page: Any, shots: Path) -> None:
                   y: box.top + full.yaxis._offset + full.yaxis.d2p(2)};
         }"""
     )
-    page.mouse.move(cell["x"], cell["y"])
-    page.wait_for_timeout(300)
-    page.mouse.click(cell["x"], cell["y"])
+    click_mark(page, cell["x"], cell["y"])
     page.get_by_role("heading", name=re.compile("layer 2 × .* layer 1$")).wait_for(timeout=PAGE_MS)
     settle(page)
     assert page.locator("audio").count() == 20
@@ -202,9 +199,7 @@ def test_a_dot_of_bias_opens_the_clips_behind_it(page: Any, shots: Path) -> None
                   y: box.top + full.yaxis._offset + full.yaxis.d2p(trace.y[0])};
         }"""
     )
-    page.mouse.move(dot["x"], dot["y"])
-    page.wait_for_timeout(300)
-    page.mouse.click(dot["x"], dot["y"])
+    click_mark(page, dot["x"], dot["y"])
     page.get_by_text("Most faithful clips").wait_for(timeout=PAGE_MS)
     settle(page)
     picture(page, shots / "bias-clicked.png")

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.workbench.opened_app import PAGE_MS, app_in_browser, page_opener, pick, plain_texts
+from tests.workbench.opened_app import (
+    PAGE_MS,
+    app_in_browser,
+    click_mark,
+    page_opener,
+    pick,
+    plain_texts,
+)
 from tests.workbench.screenshots import (
     open_by_link,
     picture,
@@ -138,9 +145,7 @@ def test_a_mark_opens_the_clips_behind_it(page: Any, tmp_path: Path, name: str) 
                   y: box.top + y._offset + y.d2p(trace.y[2]), row: trace.customdata[2][0]};
         }"""
     )
-    page.mouse.move(place["x"], place["y"])
-    page.wait_for_timeout(300)
-    page.mouse.click(place["x"], place["y"])
+    click_mark(page, place["x"], place["y"])
     page.get_by_role("heading", name="Behind speech-teacher · speech · layer 4").wait_for(
         timeout=PAGE_MS
     )

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -45,6 +45,21 @@ EVALUATION_FILE = "evaluation.json"
 N_SPLITS: dict[ProbeName, int] = {"knn": 3, "linear": 1}
 """Splits into folds: k-NN costs nothing, a linear probe as much as embedding the clips."""
 DEPTHS: tuple[Depth, ...] = ("upscale", "duplicate", "top")
+
+
+class TaskResult(TypedDict):
+    """One task of a finished run, as its file holds it."""
+
+    value: float
+    chance: float
+    n: int
+    """Clips tested, each once per split."""
+    predictions: list[list[str]]
+    """Predicted labels ``[split, clip]``, in the order of the task's clips."""
+
+
+RunResults = dict[str, dict[str, TaskResult]]
+"""The results of a run by protocol and task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,10 +143,10 @@ def choose(rows: Sequence[Variant], only: Sequence[str]) -> list[Variant]:
     Raises:
         UnknownNameError: no such row.
     """
-    known = [row.name for row in rows]
+    names = [row.name for row in rows]
     for name in only:
-        if name not in known:
-            raise UnknownNameError(f"There is no row {name!r}. {did_you_mean(name, known)}")
+        if name not in names:
+            raise UnknownNameError(f"There is no row {name!r}. {did_you_mean(name, names)}")
     return [row for row in rows if not only or row.name in (*only, FULL)]
 
 
@@ -203,10 +218,10 @@ def _load(recipes: Sequence[Recipe], given: Mapping[str, Encoder] | None) -> dic
 
 
 def _check_same(run_dir: Path, recipe: Recipe) -> None:
-    known = run_dir / RESOLVED_FILE
-    if not known.is_file():
+    resolved_path = run_dir / RESOLVED_FILE
+    if not resolved_path.is_file():
         return
-    differing = differing_keys(read_json(known), config_to_dict(recipe))
+    differing = differing_keys(read_json(resolved_path), config_to_dict(recipe))
     if differing:
         raise ConfigError(
             f"{run_dir} was started with another recipe: {'; '.join(differing)} (then, now). "
@@ -274,23 +289,22 @@ def _trainer(recipe: Recipe, run_dir: Path, data: AblationData) -> Trainer:
     return trainer
 
 
-def evaluate_run(student: Path, evaluation: Evaluation) -> dict[str, Any]:
+def evaluate_run(student: Path, evaluation: Evaluation) -> RunResults:
     """What probes read from the last layer of a student, with every prediction.
 
     Returns:
-        By protocol and task: ``value``, ``chance``, ``n`` and ``predictions``, the labels
-        ``[split, clip]`` in the order of the task.
+        Results by protocol and task.
     """
     encoder = load_student(student)
     asked = sorted({name for task in evaluation.tasks for name in task.clip_ids})
     at = {name: i for i, name in enumerate(asked)}
     vectors = embed_clips(encoder, [evaluation.clips[name] for name in asked], (-1,))[0]
-    found: dict[str, Any] = {}
+    results: RunResults = {}
     for protocol in evaluation.recipe.protocols:
         for task in evaluation.tasks:
-            mine = [at[name] for name in task.clip_ids]
+            rows = [at[name] for name in task.clip_ids]
             result = evaluate_best_layer(
-                [vectors[mine]],
+                [vectors[rows]],
                 task.labels.tolist(),
                 task.groups.tolist(),
                 task.units.tolist(),
@@ -298,10 +312,10 @@ def evaluate_run(student: Path, evaluation: Evaluation) -> dict[str, Any]:
                 task.metric,
                 seeds=range(N_SPLITS[protocol]),
             )
-            found.setdefault(protocol, {})[task.name] = {
+            results.setdefault(protocol, {})[task.name] = {
                 "value": result.value,
                 "chance": result.chance,
                 "n": result.n_test,
                 "predictions": result.predictions.tolist(),
             }
-    return found
+    return results

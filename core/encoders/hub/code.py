@@ -110,8 +110,8 @@ def _first(names: list[str]) -> str:
 
 def auto_map(folder: Path) -> dict[str, str]:
     """The classes of the folder's own code, by what transformers takes them for."""
-    found = description(folder).get("auto_map")
-    return found if isinstance(found, dict) else {}
+    classes = description(folder).get("auto_map")
+    return classes if isinstance(classes, dict) else {}
 
 
 def description(folder: Path) -> dict[str, Any]:
@@ -122,11 +122,11 @@ def description(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{path} cannot be read: {error}. Expected the configuration of a model."
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise WeightsError(f"{path} holds no object. Expected the configuration of a model.")
-    return found
+    return config

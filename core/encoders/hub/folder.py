@@ -160,7 +160,11 @@ def snapshot_folder(name: str, source: HubSource) -> Path:
 
 
 def load_folder(
-    folder: Path, *, trust_remote_code: bool = False, tensors: tuple[str, ...] = (), **known: Any
+    folder: Path,
+    *,
+    trust_remote_code: bool = False,
+    tensors: tuple[str, ...] = (),
+    **described: Any,
 ) -> TransformersEncoder:
     """The encoder of a model folder.
 
@@ -168,7 +172,7 @@ def load_folder(
         folder: What ``save_pretrained`` or the hub's cache holds.
         trust_remote_code: Whether its own code may run.
         tensors: Beginnings of the names of those that are needed; all where empty.
-        known: What the folder does not say of itself, for the spec.
+        described: What the folder does not say of itself, for the spec.
 
     Raises:
         WeightsError: a folder that is damaged or holds no such weights.
@@ -177,19 +181,19 @@ def load_folder(
     import torch
 
     from usad_workbench.core.encoders.hub.families import find_family
-    from usad_workbench.core.encoders.hub.torchaudio_shim import lending_torchaudio
+    from usad_workbench.core.encoders.hub.torchaudio_shim import torchaudio_stand_in
 
     config = description(folder)
     family = find_family(config)
     weights = weight_files(folder, tensors)
-    check_code(folder, str(known["name"]), trust_remote_code)
+    check_code(folder, str(described["name"]), trust_remote_code)
     runs_own_code = trust_remote_code and "auto_map" in config
-    lent = lending_torchaudio() if runs_own_code else nullcontext()
+    stand_in = torchaudio_stand_in() if runs_own_code else nullcontext()
     # Initial values are drawn and thrown away: a seeded run must not notice.
-    with torch.random.fork_rng(devices=[]), _transformers_errors(folder), lent:
-        extractor = _extractor(family, folder, str(known["name"]), trust_remote_code)
+    with torch.random.fork_rng(devices=[]), _transformers_errors(folder), stand_in:
+        extractor = _extractor(family, folder, str(described["name"]), trust_remote_code)
         net = _build(family, folder, weights, trust_remote_code)
-        return family(net.float().eval(), extractor, _sha256(folder, weights), **known)
+        return family(net.float().eval(), extractor, _sha256(folder, weights), **described)
 
 
 def _extractor(family: type[TransformersEncoder], folder: Path, name: str, trust: bool) -> Any:
@@ -243,7 +247,7 @@ def _build(
 
 @contextmanager
 def _transformers_errors(folder: Path) -> Iterator[None]:
-    """What transformers raises for a folder that it cannot use, in words."""
+    """Raises what transformers makes of an unusable folder as a ``WeightsError``."""
     from safetensors import SafetensorError
 
     try:

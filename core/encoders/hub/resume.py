@@ -1,6 +1,6 @@
-"""Large files of the hub, gone on with where an earlier command stopped.
+"""Large files of the hub: a download is resumed where an earlier command stopped.
 
-The hub's client (tested with 2.4) goes on within a file only as long as one command runs: what it
+The hub's client (tested with 2.4) resumes a file only as long as one command runs: what it
 had is deleted when it gives up, since programs that share a cache must not share a file that
 grows. Here each file that the hub names by SHA-256 grows as ``SHA256.part`` beside its place in
 the cache, under the client's own lock, and takes its place once its hash is right. The client
@@ -49,18 +49,18 @@ def repository_files(source: HubSource) -> list[HubFile]:
     folder = repo_folder_name(repo_id=source.repo, repo_type="model")
     return [
         HubFile(
-            url=hf_hub_url(source.repo, found.rfilename, revision=info.sha),
-            name=found.rfilename,
-            n_bytes=found.size or 0,
-            sha256=found.lfs.sha256 if found.lfs else "",
+            url=hf_hub_url(source.repo, sibling.rfilename, revision=info.sha),
+            name=sibling.rfilename,
+            n_bytes=sibling.size or 0,
+            sha256=sibling.lfs.sha256 if sibling.lfs else "",
             blob=Path(
                 constants.HF_HUB_CACHE,
                 folder,
                 "blobs",
-                found.lfs.sha256 if found.lfs else found.blob_id or found.rfilename,
+                sibling.lfs.sha256 if sibling.lfs else sibling.blob_id or sibling.rfilename,
             ),
         )
-        for found in info.siblings or []
+        for sibling in info.siblings or []
     ]
 
 
@@ -103,11 +103,11 @@ def fetch_large_file(file: HubFile, model: str, bar: type) -> None:
                 # A range of a packed file would be another file's.
                 headers={**build_hf_headers(), "Accept-Encoding": "identity"},
             )
-        found = sha256_of_file(file.part)
-        if found != file.sha256:
+        digest = sha256_of_file(file.part)
+        if digest != file.sha256:
             file.part.unlink()
             raise WeightsError(
-                f"{file.name} of {model} is damaged: its hash is {found}, {file.sha256} was "
+                f"{file.name} of {model} is damaged: its hash is {digest}, {file.sha256} was "
                 f"expected. It was removed; run `usad encoders get {model}` again."
             )
         file.part.replace(file.blob)

@@ -40,8 +40,8 @@ def local_snapshot(source: HubSource) -> Path | None:
     """The folder of a repository in the cache; none where it is not there or not whole."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(source.repo, "config.json", revision=source.revision)
-    folder = Path(found).parent if isinstance(found, str) else None
+    config_file = try_to_load_from_cache(source.repo, "config.json", revision=source.revision)
+    folder = Path(config_file).parent if isinstance(config_file, str) else None
     return folder if folder is not None and is_model_folder(folder, source.tensors) else None
 
 
@@ -113,7 +113,7 @@ def get_snapshot(name: str, source: HubSource, progress: Progress = no_progress)
 def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progress) -> Path:
     """Downloads what is missing of a repository and checks every file.
 
-    Progress is in bytes. What an earlier call left of a large file is gone on with.
+    Progress is in bytes. The download of a large file that an earlier call began is resumed.
 
     Raises:
         HubError: no network, no such repository, or one whose terms were not accepted.
@@ -126,7 +126,7 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
     )
 
     try:
-        found = _download(name, source, progress)
+        folder = _download(name, source, progress)
     except GatedRepoError as error:
         raise HubError(
             f"{source.repo} is gated. Accept its terms on {source.url}, run `hf auth login`, "
@@ -150,13 +150,13 @@ def fetch_snapshot(name: str, source: HubSource, progress: Progress = no_progres
             f"{source.repo} could not be downloaded: {_first_line(error)}. Check the network and run "
             f"`usad encoders get {name}` again: what has come is kept."
         ) from error
-    check_files(found, name)
-    if not is_model_folder(found, source.tensors):
+    check_files(folder, name)
+    if not is_model_folder(folder, source.tensors):
         raise WeightsError(
             f"{source.repo} has no config.json with weights in safetensors or pytorch_model.bin "
-            f"(found in {found}). It is no model of transformers."
+            f"(found in {folder}). It is no model of transformers."
         )
-    return found
+    return folder
 
 
 def _download(name: str, source: HubSource, progress: Progress) -> Path:
@@ -215,13 +215,13 @@ def check_files(folder: Path, name: str) -> None:
         if not path.is_file():
             continue
         blob = path.resolve()
-        found = _hash_like(blob)
-        if found == blob.name or not found:
+        digest = _hash_like(blob)
+        if digest == blob.name or not digest:
             continue
         path.unlink()
         blob.unlink()
         raise WeightsError(
-            f"{path.name} of {name} is damaged: its hash is {found}, {blob.name} was expected. "
+            f"{path.name} of {name} is damaged: its hash is {digest}, {blob.name} was expected. "
             f"It was removed; run `usad encoders get {name}` again."
         )
 

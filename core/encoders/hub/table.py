@@ -31,7 +31,13 @@ _USAD2 = "Chang et al. 2026, USAD 2.0, arXiv:2606.06444"
 
 
 def _row(
-    name: str, source: HubSource, *, n_layers: int, dim: int, rate_hz: float = 50.0, **known: Any
+    name: str,
+    source: HubSource,
+    *,
+    n_layers: int,
+    dim: int,
+    rate_hz: float = 50.0,
+    **described: Any,
 ) -> EncoderRow:
     """A stack of blocks of one width and rate; ``known`` goes to the spec."""
     spec = EncoderSpec(
@@ -41,16 +47,16 @@ def _row(
         frame_rates_hz=(rate_hz,) * (n_layers + 1),
         licence=source.licence,
         has_ffn=True,
-        **{"sample_rate_hz": 16_000, **known},
+        **{"sample_rate_hz": 16_000, **described},
     )
     return EncoderRow(spec=spec, loader=_LOADER, source=source)
 
 
-def _wav(name: str, repo: str, licence: str, n_params: int, **known: Any) -> EncoderRow:
+def _wav(name: str, repo: str, licence: str, n_params: int, **described: Any) -> EncoderRow:
     """A model on samples or frames of speech; of the size Base unless said otherwise."""
     source = HubSource(repo=repo, licence=licence, size_mb=4 * n_params / 1e6)
     default = {"role": "control", "domain": SPEECH, "n_layers": 12, "dim": 768}
-    return _row(name, source, n_params=n_params, **{**default, **known})
+    return _row(name, source, n_params=n_params, **{**default, **described})
 
 
 def _whisper(name: str, size: str, dim: int, n_layers: int, n_params: int, mb: float) -> EncoderRow:

@@ -2,8 +2,8 @@
 
 The published students' code calls ``torchaudio.compliance.kaldi.fbank`` (MIT-SLS/USAD). The
 torchaudio of the package index is built for one version of torch with CUDA; beside another it
-makes every import of transformers fail. So where it is not installed, such code is lent a module
-with this one function, computed by our own front end, while it is loaded.
+makes every import of transformers fail. So where it is not installed, such code finds a module with
+this one function while it is loaded, computed by our own front end.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ _WITHOUT_EFFECT = (
 
 
 @contextmanager
-def lending_torchaudio() -> Iterator[None]:
-    """While this is open, code that imports torchaudio finds the function; if it is installed, that."""
+def torchaudio_stand_in() -> Iterator[None]:
+    """Within the block code that imports torchaudio finds the stand-in, or the real one if installed."""
     from transformers.utils.import_utils import is_torchaudio_available
 
-    # Asked now, so that transformers remembers the truth and not what is lent.
+    # Asked now, so that transformers remembers the truth and not the stand-in.
     if is_torchaudio_available() or find_spec("torchaudio") is not None:
         yield
         return

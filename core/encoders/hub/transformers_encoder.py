@@ -57,7 +57,9 @@ class TransformersEncoder(FrozenEncoder):
     fills_window = False
     """Whether a clip, alone or not, is filled up to the window before the network sees it."""
 
-    def __init__(self, net: nn.Module, extractor: Any, weights_sha256: str, **known: Any) -> None:
+    def __init__(
+        self, net: nn.Module, extractor: Any, weights_sha256: str, **described: Any
+    ) -> None:
         """``known`` is what a network does not say of itself: name, role, licence and so on."""
         self.net, self.extractor = net, extractor
         self.config: Any = net.config
@@ -67,7 +69,7 @@ class TransformersEncoder(FrozenEncoder):
         self.hops = self.find_hops()
         """Samples from frame to frame, by layer."""
         self._grid = self._find_grid()
-        super().__init__(self._describe(known), net, weights_sha256)
+        super().__init__(self._describe(described), net, weights_sha256)
 
     def _find_grid(self) -> int:
         """Samples that are whole frames in every layer, where windows may begin."""
@@ -81,7 +83,7 @@ class TransformersEncoder(FrozenEncoder):
             )
         return grid
 
-    def _describe(self, known: dict[str, Any]) -> EncoderSpec:
+    def _describe(self, described: dict[str, Any]) -> EncoderSpec:
         rate = self.sample_rate_hz
         used = [p for name, p in self.net.named_parameters() if self.is_used(name)]
         return EncoderSpec(
@@ -94,7 +96,7 @@ class TransformersEncoder(FrozenEncoder):
             has_ffn=bool(self.ffn),
             min_duration_s=self.min_samples() / rate,
             layer_names=self.layer_names(),
-            **{"role": self.role, **known},
+            **{"role": self.role, **described},
         )
 
     @classmethod

@@ -14,6 +14,8 @@ from usad_workbench.core.bias.error_consistency import error_consistency, excess
 from usad_workbench.core.bias.subgroups import group_gap
 from usad_workbench.core.probes import paired_difference
 
+pytestmark = pytest.mark.long
+
 N_CLUSTERS, N_EACH = 40, 12
 CLUSTERS = np.repeat(np.arange(N_CLUSTERS), N_EACH)
 N_CLIPS = len(CLUSTERS)

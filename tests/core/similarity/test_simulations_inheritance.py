@@ -15,6 +15,8 @@ from tests.core.similarity.simulate_inheritance import (
     pair_false_positives,
 )
 
+pytestmark = pytest.mark.long
+
 N_WORLDS = 1000
 """17 minutes in all on a core shared with other work; the rates below are those of this many."""
 

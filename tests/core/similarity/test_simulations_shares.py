@@ -18,6 +18,8 @@ from scipy.stats import binom
 from usad_workbench.core.similarity.attribution import attribute
 from usad_workbench.core.similarity.variance import partition_variance
 
+pytestmark = pytest.mark.long
+
 N_CLUSTERS, N_EACH, DIM = 30, 6, 8
 CLUSTERS = np.repeat(np.arange(N_CLUSTERS), N_EACH)
 OF_CLUSTERS = 0.3

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from usad_workbench.core.diagnosis.panels import PANELS
 from usad_workbench.core.diagnosis.record import stored_panels
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
+from usad_workbench.core.storage.row_types import columns_of
+from usad_workbench.core.storage.rows import read_rows
 from usad_workbench.core.storage.schema import TABLES, VIEWS, declared_digest
 from usad_workbench.core.storage.vector_tables import digest_of
 from usad_workbench.core.storage.workspace import Workspace
@@ -213,3 +216,15 @@ def test_a_table_and_a_column_that_are_new_are_there_for_readers_and_writers(
         assert list(state.read("SELECT * FROM ratings").columns) == ["clip_id", "stars"]
         assert state.read("SELECT seconds FROM probes").seconds.isna().all()
     assert len(raw(older, "SELECT seconds FROM probes")) == 24
+
+
+def test_its_panels_are_read_as_typed_rows(older: Path) -> None:
+    workspace = Workspace.open(older)
+    stored = stored_panels(workspace, "old-student")
+    for kind in PANELS:
+        table = stored[kind.name]
+        rows = read_rows(workspace, kind.row_type, f"diagnosis_{kind.name}")
+        assert len(rows) == len(table), kind.name
+        # Another set of columns would make the next diagnosis drop those of other students.
+        columns = {column.name for column in columns_of(kind.row_type)}
+        assert {*table.columns} - {"student", "selection"} == columns, kind.name
