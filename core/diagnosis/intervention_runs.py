@@ -52,7 +52,7 @@ _POLL_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
+class _InterventionJob:
     """What one process does: some clips, all encoders."""
 
     folder: Path
@@ -100,7 +100,7 @@ def measure_interventions(
     todo = _pending(stored, list(weights), [one for one, _ in with_audio])
     if todo:
         missing = {one for ids in todo.values() for one in ids}
-        job = _Job(
+        job = _InterventionJob(
             folder=workspace.folder,
             weights={name: weights[name] for name in todo},
             layers={name: tuple(data.layers(name)) for name in todo},
@@ -158,7 +158,7 @@ def changed_clips(clip_id: str, clip: Clip, seed: int) -> list[Clip | None]:
     return found
 
 
-def _run(job: _Job, n_processes: int, progress: Progress) -> dict[str, str]:
+def _run(job: _InterventionJob, n_processes: int, progress: Progress) -> dict[str, str]:
     """Does the work; gives the encoders that could not take part, with why."""
     n_processes = max(1, min(n_processes, len(job.clips) // PORTION_CLIPS))
     total = sum(-(-len(job.clips[i::n_processes]) // PORTION_CLIPS) for i in range(n_processes))
@@ -177,8 +177,8 @@ def _run(job: _Job, n_processes: int, progress: Progress) -> dict[str, str]:
     return reasons
 
 
-def _part(job: _Job, i: int, n: int) -> _Job:
-    return _Job(
+def _part(job: _InterventionJob, i: int, n: int) -> _InterventionJob:
+    return _InterventionJob(
         folder=job.folder,
         weights=job.weights,
         layers=job.layers,
@@ -200,7 +200,7 @@ def _start_worker(counter: "Synchronized[int]") -> None:
     torch.set_num_threads(1)
 
 
-def _work(job: _Job) -> dict[str, str]:
+def _work(job: _InterventionJob) -> dict[str, str]:
     def count(done: int) -> None:
         if _counter is not None:
             with _counter.get_lock():
@@ -209,7 +209,7 @@ def _work(job: _Job) -> dict[str, str]:
     return _measure(job, count)
 
 
-def _measure(job: _Job, count: Any) -> dict[str, str]:
+def _measure(job: _InterventionJob, count: Any) -> dict[str, str]:
     workspace = Workspace.open(job.folder)
     changed: dict[str, list[Clip | None]] = {}
     for clip_id, path in job.clips:
@@ -249,7 +249,7 @@ def _cut(clip: Clip) -> Clip:
 
 
 def _distances(
-    encoder: Any, job: _Job, ids: Sequence[str], variants: Sequence[list[Clip | None]]
+    encoder: Any, job: _InterventionJob, ids: Sequence[str], variants: Sequence[list[Clip | None]]
 ) -> pa.Table:
     """One row for each layer, change and clip of a portion."""
     from usad_workbench.core.models.pooling import pooled_vectors
@@ -291,7 +291,7 @@ def _distances(
 
 
 def _store(
-    workspace: Workspace, table: pa.Table, encoder: str, ids: Sequence[str], job: _Job
+    workspace: Workspace, table: pa.Table, encoder: str, ids: Sequence[str], job: _InterventionJob
 ) -> None:
     replace_interventions(workspace, table, encoder=encoder, seed=job.seed, clip_ids=ids)
 

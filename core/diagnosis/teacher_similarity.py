@@ -114,7 +114,7 @@ def compare_with_teachers(
     clips = common_clips(workspace, [student, *names])
     counts = clips.domain.value_counts()
     domains = sorted(counts.index[counts >= MIN_CLIPS])
-    job = _Job(workspace, student, clips[clips.domain.isin(domains)], config)
+    job = _SimilarityJob(workspace, student, clips[clips.domain.isin(domains)], config)
     # A domain is computed for all encoders or for none: differences need both on one sample.
     stale = [domain for domain in domains if any(job.misses(name, domain) for name in names)]
     todo = [(name, domain) for name in names for domain in stale]
@@ -153,7 +153,7 @@ def describe_left_out(counts: "pd.Series[int]") -> list[str]:
     return [f"{', '.join(small)}: fewer than {MIN_CLIPS} clips that all encoders have, left out"]
 
 
-class _Job:
+class _SimilarityJob:
     """One student's panel: its clips, its vectors, and where rows go."""
 
     def __init__(
