@@ -106,8 +106,8 @@ def compare_with_teachers(
     workspace.space_id(student, -1)
     if roles is None:
         present = workspace.embedded()
-        known = encoder_roles(workspace, student)
-        roles = {name: role for name, role in known.items() if name in present}
+        known_roles = encoder_roles(workspace, student)
+        roles = {name: role for name, role in known_roles.items() if name in present}
     names = [name for name in roles if name != student]
     for name in names:
         workspace.space_id(name, -1)
@@ -172,12 +172,12 @@ class _SimilarityJob:
 
     def misses(self, name: str, domain: str) -> bool:
         """Whether this pair has to be computed."""
-        found = self.workspace.read(
+        stored = self.workspace.read(
             "SELECT count(DISTINCT measure) AS n FROM teacher_similarity WHERE student = ? "
             "AND teacher = ? AND domain = ? AND fingerprint = ?",
             [self.student, name, domain, self._fingerprint(name)],
         )
-        return int(found.n[0]) < len(MEASURES)
+        return int(stored.n[0]) < len(MEASURES)
 
     def matrix(
         self, name: str, domain: str, measure: Measure, *, n_permutations: int
@@ -200,10 +200,12 @@ class _SimilarityJob:
         """Computes and stores one encoder's matrix in one domain."""
         matrix = self.matrix(name, domain, measure, n_permutations=self._config.n_permutations)
         rows = self._rows(domain)
-        mine = {layer: x[rows] for layer, x in self._of(self.student).items()}
-        theirs = {layer: x[rows] for layer, x in self._of(name).items()}
+        of_student = {layer: x[rows] for layer, x in self._of(self.student).items()}
+        of_other = {layer: x[rows] for layer, x in self._of(name).items()}
         stamp = self._fingerprint(name)
-        table = similarity_rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
+        table = similarity_rows(
+            self.student, list(of_student), name, list(of_other), domain, matrix, stamp
+        )
         key = {
             "student": self.student,
             "teacher": name,
@@ -213,7 +215,7 @@ class _SimilarityJob:
         with self.workspace.database.write() as connection:
             write_rows(connection, SIMILARITIES, TeacherSimilarityRow, table, key=key)
         if measure == "mutual_knn":
-            self._store_clips(name, domain, rows, mine, theirs)
+            self._store_clips(name, domain, rows, of_student, of_other)
         return matrix
 
     def _rows(self, domain: str) -> npt.NDArray[np.intp]:
@@ -224,13 +226,13 @@ class _SimilarityJob:
         name: str,
         domain: str,
         rows: npt.NDArray[np.intp],
-        mine: Mapping[int, ClipVectors],
-        theirs: Mapping[int, ClipVectors],
+        of_student: Mapping[int, ClipVectors],
+        of_other: Mapping[int, ClipVectors],
     ) -> None:
         """Per-clip neighbour overlap of every layer pair."""
         clip_ids = self.clips.clip_id.to_numpy()[rows]
         clusters = self.clips.cluster_id.to_numpy()[rows].tolist()
-        parts = [
+        tables = [
             pa.table(
                 {
                     "student": [self.student] * len(rows),
@@ -242,12 +244,12 @@ class _SimilarityJob:
                     "value": neighbour_overlap(x, y, self._config.k, clusters),
                 }
             )
-            for a, x in mine.items()
-            for b, y in theirs.items()
+            for a, x in of_student.items()
+            for b, y in of_other.items()
         ]
         replace_clip_similarities(
             self.workspace,
-            pa.concat_tables(parts),
+            pa.concat_tables(tables),
             student=self.student,
             teacher=name,
             domain=domain,
