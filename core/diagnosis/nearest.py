@@ -150,11 +150,11 @@ def store_nearest_teachers(
         alpha: Level at which a similarity stands out.
     """
     table = workspace.read("SELECT * FROM teacher_similarity WHERE student = ?", [student])
-    found = nearest_teachers(table[table.domain.isin(domains)], roles, matrices, alpha)
-    rows = [_nearest_row(nearest) for nearest in found]
+    nearest_of_domains = nearest_teachers(table[table.domain.isin(domains)], roles, matrices, alpha)
+    rows = [_nearest_row(nearest) for nearest in nearest_of_domains]
     with workspace.database.write() as connection:
         write_rows(connection, TABLE, NearestTeacherRow, rows, key={"student": student})
-    return found
+    return nearest_of_domains
 
 
 def _nearest_row(nearest: NearestTeacher) -> NearestTeacherRow:

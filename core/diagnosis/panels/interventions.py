@@ -9,10 +9,10 @@ more (a fragility) or both less (an invariance) than it moves the controls.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.bias.displacement import (
     Sensitivity,
     excess_of_cause,
@@ -81,7 +81,7 @@ class InterventionRow(PanelRow):
 
 
 @dataclass(kw_only=True)
-class _Job:
+class _PanelRows:
     """What the rows are made from."""
 
     data: DiagnosisData
@@ -94,7 +94,7 @@ class _Job:
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Sensitivities of every layer, profiles and causes at the student's chosen layers."""
-    job = _Job(data=data, measured=measure_interventions(data, progress))
+    job = _PanelRows(data=data, measured=measure_interventions(data, progress))
     for domain in data.domains:
         for encoder in data.encoders:
             for layer in data.layers(encoder):
@@ -125,7 +125,7 @@ def _answer(row: InterventionRow, q_value: float, alpha: float) -> InterventionR
     return replace(row, q_value=q_value, inherited=answer_of(is_shown, row.ci_low, row.ci_high))
 
 
-def _sensitivity_rows(job: _Job, encoder: str, layer: int, domain: str) -> None:
+def _sensitivity_rows(job: _PanelRows, encoder: str, layer: int, domain: str) -> None:
     """One row for each change, with the clips that it moves most."""
     measured = job.measured
     sample = np.flatnonzero((measured.clips.domain == domain).to_numpy())
@@ -157,7 +157,7 @@ def _sensitivity_rows(job: _Job, encoder: str, layer: int, domain: str) -> None:
 
 
 def _sensitivity(
-    job: _Job, encoder: str, layer: int, domain: str, distances: np.ndarray[Any, Any]
+    job: _PanelRows, encoder: str, layer: int, domain: str, distances: Matrix
 ) -> Sensitivity:
     data = job.data
     rows = data.rows(domain)
@@ -177,10 +177,10 @@ def _sensitivity(
 
 
 def _add_sensitivity(
-    job: _Job,
+    job: _PanelRows,
     rows: Sequence[InterventionRow],
     result: Sensitivity,
-    distances: np.ndarray[Any, Any],
+    distances: Matrix,
 ) -> None:
     low, high, reason = result.limits()
     clips = job.measured.clips
@@ -210,7 +210,7 @@ def _add_sensitivity(
             job.clips.append(most_influential(cell, ids, distances[i], "displacement"))
 
 
-def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
+def _profile_rows(job: _PanelRows, teacher: str, layer: int, domain: str) -> None:
     """The profile's similarity to one teacher's, and the causes behind it."""
     data = job.data
     teacher_layer = data.matching_layer(teacher, layer)
@@ -258,7 +258,7 @@ def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
     job.rows += [profile, *causes]
 
 
-def _controls(job: _Job, layer: int, domain: str) -> list[Sensitivity]:
+def _controls(job: _PanelRows, layer: int, domain: str) -> list[Sensitivity]:
     """The sensitivities of the controls of a domain at the matching layer, where measured."""
     data = job.data
     keys = [
