@@ -14,7 +14,6 @@ from usad_workbench.core.similarity import (
     benjamini_hochberg,
     nearest_teachers,
 )
-from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.rows import read_rows, write_rows
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -135,7 +134,7 @@ def store_nearest_teachers(
     domains: Sequence[str],
     matrices: Mapping[MatrixKey, LayerMatrix],
     roles: Mapping[str, EncoderRole],
-    alpha: float = ALPHA,
+    alpha: float,
 ) -> list[NearestTeacher]:
     """States which teacher is nearest in each domain, in place of what was said before.
 

@@ -70,12 +70,12 @@ class Diagnosis:
     """Each once."""
     provenance: Provenance
     """Versions, weights of each encoder, settings."""
+    alpha: float
+    """The level at which its panels say that something stands out."""
+    margin: float
+    """The difference of accuracies that they take for none."""
     are_teachers_known: bool = True
     """Whether somebody said who taught the student; else the default roles stand in."""
-    alpha: float = 0.05
-    """The level at which its panels say that something stands out."""
-    margin: float = 0.01
-    """The difference of accuracies that they take for none."""
     verdicts: Sequence[Verdict] = ()
     """The answers that the rules give."""
     rules_text: str = ""

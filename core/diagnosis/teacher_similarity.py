@@ -24,6 +24,7 @@ from usad_workbench.core.diagnosis.nearest import (
     correct_p_values,
     store_nearest_teachers,
 )
+from usad_workbench.core.diagnosis.rules import shipped_rules
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity import (
     EncoderRole,
@@ -32,7 +33,6 @@ from usad_workbench.core.similarity import (
     layer_similarity,
     neighbour_overlap,
 )
-from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.clip_vectors import (
     ClipVectors,
     clip_vectors,
@@ -57,7 +57,7 @@ class SimilarityConfig:
     n_permutations: int = 200
     """Groeger et al. 2026 (arXiv:2602.14486) use 200."""
     seed: int = 0
-    alpha: float = ALPHA
+    alpha: float = field(default_factory=lambda: shipped_rules().alpha)
     """Level at which the statements say that a similarity stands out."""
     max_clips: int = 1000
     """Larger domains are thinned to whole clusters; 1,500 need 2 GB, 1,000 half of it."""
