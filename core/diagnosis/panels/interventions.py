@@ -162,15 +162,18 @@ def _sensitivity(
     data = job.data
     rows = data.rows(domain)
     labels = data.clips.label.to_numpy()[rows]
-    known = np.array([isinstance(one, str) for one in labels], dtype=bool)
+    is_labelled = np.array([isinstance(one, str) for one in labels], dtype=bool)
     # A clip without a label is a class of its own: it is nobody's neighbour within a class.
     names = np.array(
-        [f"l:{a}" if ok else f"c:{i}" for i, (a, ok) in enumerate(zip(labels, known, strict=True))]
+        [
+            f"l:{a}" if ok else f"c:{i}"
+            for i, (a, ok) in enumerate(zip(labels, is_labelled, strict=True))
+        ]
     )
     scale = spread(data.vectors(encoder, layer, rows), names, data.clusters(rows))
-    mine = (job.measured.clips.domain == domain).to_numpy()
+    is_of_domain = (job.measured.clips.domain == domain).to_numpy()
     usable = np.isfinite(distances).any(axis=0)
-    clusters = [str(one) for one in job.measured.clips.cluster_id.to_numpy()[mine][usable]]
+    clusters = [str(one) for one in job.measured.clips.cluster_id.to_numpy()[is_of_domain][usable]]
     result = sensitivity(distances[:, usable], clusters, scale)
     job.sensitivities[encoder, layer, domain] = result
     return result
