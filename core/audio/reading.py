@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.audio.decoding import AudioSource, Sound, name_of, opened, refuse_truncated
+from usad_workbench.core.audio.decoders import AudioSource, Sound, name_of, opened, refuse_truncated
 from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.errors import AudioError, MissingExtraError, UsadError, wrap_errors
 
