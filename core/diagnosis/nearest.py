@@ -1,4 +1,4 @@
-"""From similarities to a statement: corrected p-values, roles, the nearest teacher."""
+"""From similarities to a statement: which teacher a student is nearest to."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

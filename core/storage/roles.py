@@ -1,9 +1,8 @@
-"""What each encoder is to a student, and which domains no teacher of it is of: one rule each.
+"""What each encoder is to a student: teacher, control, baseline.
 
 Diagnosis, report and every page of the app ask here. A teacher is who taught: by name, else by
 the table ``distillation``; the role of ``encoders`` is only the default, and a teacher of other
-students is a control to this one. A domain is unseen where no teacher of the student has its home
-there or taught on it by name: a teacher of any audio taught on what there was.
+students is a control to this one.
 """
 
 from collections.abc import Sequence

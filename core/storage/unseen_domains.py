@@ -1,4 +1,8 @@
-"""Domains that no teacher of a student is at home in or taught on."""
+"""Domains that no teacher of a student is at home in or taught on.
+
+A domain is unseen where no teacher of the student has its home there or taught on it by name: a
+teacher of any audio taught on what there was.
+"""
 
 from collections.abc import Iterable, Sequence
 
