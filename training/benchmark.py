@@ -84,10 +84,10 @@ def run_benchmark(
 def _chosen(
     tasks: Sequence[BenchmarkTask | Unsupported], asked: Sequence[str]
 ) -> list[BenchmarkTask | Unsupported]:
-    known = [task.name for task in tasks]
+    names = [task.name for task in tasks]
     for name in asked:
-        if name not in known:
-            raise UnknownNameError(f"There is no task {name!r}. {did_you_mean(name, known)}")
+        if name not in names:
+            raise UnknownNameError(f"There is no task {name!r}. {did_you_mean(name, names)}")
     return [task for task in tasks if not asked or task.name in asked]
 
 

@@ -231,7 +231,7 @@ def _read_piece(path: Path, start_s: float, duration_s: float, n_samples: int) -
 
 def _read_recording(row: Recording, recipe: DataRecipe) -> list[tuple[Piece, Samples | None]]:
     """The pieces of a recording, with their audio where that is to be kept."""
-    found: list[tuple[Piece, Samples | None]] = []
+    pieces: list[tuple[Piece, Samples | None]] = []
     silent, n_longest = None, round(recipe.max_clip_s * SAMPLE_RATE_HZ)
     for start_s, end_s in _cuts(row, recipe):
         samples, n_samples = None, min(round((end_s - start_s) * SAMPLE_RATE_HZ), n_longest)
@@ -244,10 +244,10 @@ def _read_recording(row: Recording, recipe: DataRecipe) -> list[tuple[Piece, Sam
                 continue
             n_samples = len(samples)
         piece = Piece(clip_id=row.clip_id, domain=row.domain, start_s=start_s, n_samples=n_samples)
-        found.append((piece, samples))
-    if silent is not None and not found:
+        pieces.append((piece, samples))
+    if silent is not None and not pieces:
         raise silent
-    return found
+    return pieces
 
 
 def _list_pieces(
@@ -261,13 +261,13 @@ def _list_pieces(
     for done, row in enumerate(rows, start=1):
         try:
             with wrap_errors(row.path):
-                found = [] if row.unusable else _read_recording(row, recipe)
+                decoded = [] if row.unusable else _read_recording(row, recipe)
             reason = row.unusable
         except UsadError as error:
-            found, reason = [], str(error)
+            decoded, reason = [], str(error)
         if reason:
             failed.append((row.clip_id, reason))
-        for piece, samples in found:
+        for piece, samples in decoded:
             pieces.append(piece)
             if samples is None:
                 continue

@@ -182,9 +182,9 @@ def load_full(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor], sourc
     for name, tensor in tensors.items():
         value = values.get(name)
         if value is None or value.shape != tensor.shape or len(values) != len(tensors):
-            found = "nothing" if value is None else tuple(value.shape)
+            described = "nothing" if value is None else tuple(value.shape)
             raise CheckpointError(
-                f"{source} has {len(values)} tensors and {found} for {name}, expected "
+                f"{source} has {len(values)} tensors and {described} for {name}, expected "
                 f"{len(tensors)} and {tuple(tensor.shape)}. It belongs to another recipe."
             )
         with torch.no_grad():

@@ -84,14 +84,14 @@ class Evaluation:
         encoder = StudentEncoder(student, name="student", weights_sha256="in training")
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            found = evaluate_student(
+            values = evaluate_student(
                 encoder.to(device),
                 self.clips,
                 self.tasks,
                 layers=self.recipe.layers,
                 protocols=self.recipe.protocols,
             )
-        return log_row(found) | {"evaluation_s": round(time.monotonic() - started, 3)}
+        return log_row(values) | {"evaluation_s": round(time.monotonic() - started, 3)}
 
 
 def evaluate_student(
@@ -120,11 +120,11 @@ def evaluate_student(
     vectors = embed_clips(encoder, [clips[name] for name in asked], layers)
     values = []
     for protocol in protocols:
-        found: list[tuple[Task, ProbeResult]] = []
+        results: list[tuple[Task, ProbeResult]] = []
         for task in tasks:
-            mine = [row[name] for name in task.clip_ids]
+            rows = [row[name] for name in task.clip_ids]
             result = evaluate_best_layer(
-                [layer[mine] for layer in vectors],
+                [layer[rows] for layer in vectors],
                 task.labels.tolist(),
                 task.groups.tolist(),
                 task.units.tolist(),
@@ -132,12 +132,12 @@ def evaluate_student(
                 task.metric,
                 seeds=SEEDS,
             )
-            found.append((task, result))
+            results.append((task, result))
             values.append(_value(task.name, protocol, [(task, result)]))
-        if len(found) > 1:
-            values.append(_value(MEAN_OF_TASKS, protocol, found))
-        judged = [(task, result) for task, result in found if task.has_interval]
-        if 1 < len(judged) < len(found):
+        if len(results) > 1:
+            values.append(_value(MEAN_OF_TASKS, protocol, results))
+        judged = [(task, result) for task, result in results if task.has_interval]
+        if 1 < len(judged) < len(results):
             values.append(_value(MEAN_WITH_INTERVAL, protocol, judged))
     return values
 
@@ -237,17 +237,19 @@ def _digest(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def _value(name: str, protocol: ProbeName, found: Sequence[tuple[Task, ProbeResult]]) -> ProbeValue:
-    interval = mean_value(found)
+def _value(
+    name: str, protocol: ProbeName, results: Sequence[tuple[Task, ProbeResult]]
+) -> ProbeValue:
+    interval = mean_value(results)
     return ProbeValue(
         task=name,
         protocol=protocol,
         value=interval.value,
         ci_low=interval.ci_low,
         ci_high=interval.ci_high,
-        n_test=sum(result.n_test for _, result in found),
+        n_test=sum(result.n_test for _, result in results),
         n_clusters=interval.n_clusters,
-        chance=float(np.mean([result.chance for _, result in found])),
+        chance=float(np.mean([result.chance for _, result in results])),
     )
 
 

@@ -245,11 +245,15 @@ class Objective(nn.Module):
     def _n_aligned(self, n_valid: Tensor, target: LayerFeatures) -> Tensor:
         """Frames per clip that student and teacher share, at the slower one's rate."""
         # Layers of a teacher may differ in rate; the frames of a clip are the first one's.
-        n_wanted, rate, mine = target.n_valid[0], target.frame_rates_hz[0], self.frame_rate_hz
-        if rate > mine * _SAME_RATE:
-            n_wanted = n_covered(n_wanted, rate, mine)
-        elif rate < mine / _SAME_RATE:
-            n_valid = n_covered(n_valid, mine, rate)
+        n_wanted, rate, student_rate = (
+            target.n_valid[0],
+            target.frame_rates_hz[0],
+            self.frame_rate_hz,
+        )
+        if rate > student_rate * _SAME_RATE:
+            n_wanted = n_covered(n_wanted, rate, student_rate)
+        elif rate < student_rate / _SAME_RATE:
+            n_valid = n_covered(n_valid, student_rate, rate)
         return torch.minimum(n_valid, n_wanted.to(n_valid))
 
     def _teacher_terms(
@@ -278,15 +282,17 @@ class Objective(nn.Module):
         at = target.layers.index(head.spec.teacher_layer)
         wanted, n_wanted, rate = target.frames[at], target.n_valid[at], target.frame_rates_hz[at]
         hidden, n_hidden = output.layer(head.spec.student_layer), output.n_valid
-        mine = self.frame_rate_hz
-        if rate > mine * _SAME_RATE:
-            wanted, n_wanted = pool_frames(wanted, n_wanted, rate, hidden.shape[1], mine)
+        student_rate = self.frame_rate_hz
+        if rate > student_rate * _SAME_RATE:
+            wanted, n_wanted = pool_frames(wanted, n_wanted, rate, hidden.shape[1], student_rate)
             predicted = head(hidden)
-        elif rate < mine / _SAME_RATE and self.pooled == "hidden":
-            hidden, n_hidden = pool_frames(hidden, n_hidden, mine, wanted.shape[1], rate)
+        elif rate < student_rate / _SAME_RATE and self.pooled == "hidden":
+            hidden, n_hidden = pool_frames(hidden, n_hidden, student_rate, wanted.shape[1], rate)
             predicted = head(hidden)
-        elif rate < mine / _SAME_RATE:
-            predicted, n_hidden = pool_frames(head(hidden), n_hidden, mine, wanted.shape[1], rate)
+        elif rate < student_rate / _SAME_RATE:
+            predicted, n_hidden = pool_frames(
+                head(hidden), n_hidden, student_rate, wanted.shape[1], rate
+            )
         else:
             predicted = head(hidden)
         shortest = min(predicted.shape[1], wanted.shape[1])

@@ -310,8 +310,8 @@ def find_recipe(recipe: str | Path) -> Path:
     named = shipped / f"{path.name.removesuffix('.toml')}.toml"
     if path.name == str(recipe) and named.is_file():
         return named
-    known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml"))) or "none"
-    raise ConfigError(f"{recipe} is no file and no shipped recipe. Shipped: {known}.")
+    names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml"))) or "none"
+    raise ConfigError(f"{recipe} is no file and no shipped recipe. Shipped: {names}.")
 
 
 def load_recipe(recipe: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:

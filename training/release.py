@@ -86,11 +86,11 @@ def thin(rows: list[dict[str, float]], n_rows: int) -> list[dict[str, float]]:
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         names = dict.fromkeys(name for row in part for name in row)
-        found = {name: [row[name] for row in part if name in row] for name in names}
+        columns = {name: [row[name] for row in part if name in row] for name in names}
         counters = {
             name: part[-1][name]
             for name in ("step", "audio_s", "wall_s", "n_unreadable", "n_left_out")
             if name in part[-1]
         }
-        thinned.append({n: sum(values) / len(values) for n, values in found.items()} | counters)
+        thinned.append({n: sum(values) / len(values) for n, values in columns.items()} | counters)
     return thinned

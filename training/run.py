@@ -226,13 +226,13 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
         return
     from usad_workbench.core.encoders.registry import encoder_specs, encoder_status
 
-    known = encoder_specs()
-    unknown = [name for name in names if name not in known and ":" not in name]
+    specs = encoder_specs()
+    unknown = [name for name in names if name not in specs and ":" not in name]
     if unknown:
         raise UnknownNameError(
             f"The teachers {', '.join(unknown)} of recipe {recipe.name} are no known encoders: "
             "this version cannot run them. "
-            f"{did_you_mean(unknown[0], known)} Name known ones as `teachers`."
+            f"{did_you_mean(unknown[0], specs)} Name known ones as `teachers`."
         )
     missing = [encoder_status(name).reason for name in names if not encoder_status(name).available]
     if missing:

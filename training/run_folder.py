@@ -69,13 +69,13 @@ def open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
         ConfigError: it was started with another recipe.
     """
     resolved = config_to_dict(recipe)
-    known = run_dir / RESOLVED_FILE
-    if not resume and (known.is_file() or list_checkpoints(run_dir)):
+    resolved_path = run_dir / RESOLVED_FILE
+    if not resume and (resolved_path.is_file() or list_checkpoints(run_dir)):
         raise CheckpointError(
             f"{run_dir} holds a run already. Go on with it with --resume, or name another folder."
         )
-    if known.is_file():
-        differing = differing_keys(resolved_recipe(known), resolved)
+    if resolved_path.is_file():
+        differing = differing_keys(resolved_recipe(resolved_path), resolved)
         if differing:
             raise ConfigError(
                 f"{run_dir} was started with another recipe: {'; '.join(differing)} (then, "
@@ -84,14 +84,14 @@ def open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
         delete_partial(run_dir)
         return
     shutil.copyfile(path, run_dir / RECIPE_FILE)
-    write_json(known, resolved)
+    write_json(resolved_path, resolved)
 
 
 def resolved_recipe(path: Path) -> dict[str, Any]:
     """The recipe of a run with every default filled in, as ``config_to_dict`` gives it."""
     # A key that came with a later version has its default in an earlier run.
-    found = read_json(path)
+    stored = read_json(path)
     try:
-        return config_to_dict(parse_config(Recipe, found, source=str(path)))
+        return config_to_dict(parse_config(Recipe, stored, source=str(path)))
     except ConfigError:
-        return found
+        return stored

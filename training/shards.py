@@ -68,7 +68,7 @@ class Shards:
         """
         start = item - item % ITEMS_PER_SHARD
         tensors, ends = self._file(start)
-        found: dict[str, Tensor] = {}
+        arrays: dict[str, Tensor] = {}
         for name in names:
             if name not in ends or item - start >= len(ends[name]):
                 raise CheckpointError(
@@ -77,8 +77,8 @@ class Shards:
                 )
             last = ends[name][item - start]
             first = ends[name][item - start - 1] if item > start else 0
-            found[name] = tensors[name][first:last].clone()
-        return found
+            arrays[name] = tensors[name][first:last].clone()
+        return arrays
 
     def empty(self, name: str) -> list[int]:
         """The items without anything in this array; of each shard only the lengths are read.
@@ -86,11 +86,11 @@ class Shards:
         Raises:
             CheckpointError: a shard is missing or damaged.
         """
-        found: list[int] = []
+        rows: list[int] = []
         for start in range(0, self.n_items, ITEMS_PER_SHARD):
             lengths = read_unchecked(self._path(start), f"n:{name}")
-            found += [start + int(row) for row in (lengths == 0).nonzero().flatten()]
-        return found
+            rows += [start + int(row) for row in (lengths == 0).nonzero().flatten()]
+        return rows
 
     def _file(self, start: int) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
         if start not in self._open:

@@ -43,7 +43,7 @@ def find_recordings(recipe: DataRecipe) -> list[Recording]:
     Raises:
         ConfigError: an unusable source, or a clip_id that occurs twice.
     """
-    found: dict[str, Recording] = {}
+    by_clip: dict[str, Recording] = {}
     unusable: list[Recording] = []
     for at, source in enumerate(recipe.sources):
         for row in read_source(source, at):
@@ -52,13 +52,13 @@ def find_recordings(recipe: DataRecipe) -> list[Recording]:
                 continue
             if row.domain not in recipe.domains:
                 continue
-            first = found.setdefault(row.clip_id, row)
+            first = by_clip.setdefault(row.clip_id, row)
             if first is not row:
                 raise ConfigError(
                     f"clip_id {row.clip_id} occurs twice in data.sources: {first.path} and "
                     f"{row.path}. Give each its own, or name folders of different names."
                 )
-    return [*_without_excluded(list(found.values()), recipe.exclude), *unusable]
+    return [*_without_excluded(list(by_clip.values()), recipe.exclude), *unusable]
 
 
 def read_source(source: SourceRecipe, at: int = 0) -> list[Recording]:
@@ -75,13 +75,13 @@ def read_source(source: SourceRecipe, at: int = 0) -> list[Recording]:
         return read_manifest(folder, source.domain, at)
     if not source.domain:
         raise ConfigError(f"data.sources: the folder {folder} needs a domain. Name its domain.")
-    found = list(_of_folder(folder, source.domain, at))
-    if not found:
+    recordings = list(_of_folder(folder, source.domain, at))
+    if not recordings:
         raise ConfigError(
             f"data.sources: {folder} is a folder without audio files. Expected files that end "
             f"in {', '.join(sorted(AUDIO_SUFFIXES))}."
         )
-    return sorted(found, key=lambda row: row.path)
+    return sorted(recordings, key=lambda row: row.path)
 
 
 def _of_folder(folder: Path, domain: str, at: int) -> Iterator[Recording]:
@@ -119,8 +119,8 @@ def read_manifest(path: str | Path, domain: str = "", source: int = 0) -> list[R
     require_columns(table, COLUMNS if domain else (*COLUMNS, "domain"))
     rows: dict[str, Recording] = {}
     unusable: list[Recording] = []
-    for found in table.rows:
-        row = _of_row(found, path, domain, source)
+    for cells in table.rows:
+        row = _of_row(cells, path, domain, source)
         if row.unusable:
             unusable.append(row)
         elif rows.setdefault(row.clip_id, row) is not row:

@@ -96,7 +96,7 @@ class OnlineTargets:
         """
         spec = self.encoder.spec
         clips = [resample(clip, spec.sample_rate_hz) for clip in clips]
-        found: list[tuple[Tensor, ...]] = [()] * len(clips)
+        of_clips: list[tuple[Tensor, ...]] = [()] * len(clips)
         # One resampled piece may be a sample longer than its neighbour.
         lengths = [len(clip.samples) for clip in clips]
         for rows in self.encoder.batches(lengths):
@@ -104,16 +104,16 @@ class OnlineTargets:
             features = self.encoder.features(batch, self.layers, self.kind)
             n_valid = [n.tolist() for n in features.n_valid]
             for at, row in enumerate(rows):
-                found[row] = tuple(
+                of_clips[row] = tuple(
                     frames[at, : n[at]].to(torch.float16)
                     for frames, n in zip(features.frames, n_valid, strict=True)
                 )
-        checks = [torch.stack([f.isfinite().all() for f in layers]).all() for layers in found]
+        checks = [torch.stack([f.isfinite().all() for f in layers]).all() for layers in of_clips]
         for row, is_finite in enumerate(torch.stack(checks).tolist()):
             if not is_finite:
                 self._leave_out((str(clips[row].path), clips[row].start_s))
-                found[row] = tuple(frames[:0] for frames in found[row])
-        return found
+                of_clips[row] = tuple(frames[:0] for frames in of_clips[row])
+        return of_clips
 
     def _leave_out(self, piece: PieceName) -> None:
         if piece in self.left_out:

@@ -194,9 +194,9 @@ class Trainer:
 
     def _left_out(self) -> dict[str, list[PieceName]]:
         """What each teacher that runs at every step does not teach; to be called by all processes."""
-        mine = {name: source.left_out for name, source in self._online.items()}
-        given = self.world.gather(mine)
-        return {name: sorted(set().union(*(each[name] for each in given))) for name in mine}
+        of_process = {name: source.left_out for name, source in self._online.items()}
+        given = self.world.gather(of_process)
+        return {name: sorted(set().union(*(each[name] for each in given))) for name in of_process}
 
     def evaluate(self) -> None:
         """Logs what probes read from the student as it is kept, where the recipe wants them."""
@@ -262,8 +262,8 @@ class Trainer:
             ) from error
 
     def _not_finite(self, record: StepRecord) -> TrainingError:
-        mine = [piece for part in record.parts for piece in part.bad_pieces()]
-        bad = [piece for pieces in self.world.gather(mine) for piece in pieces]
+        of_process = [piece for part in record.parts for piece in part.bad_pieces()]
+        bad = [piece for pieces in self.world.gather(of_process) for piece in pieces]
         clips = [self.corpus.pieces[i] for i in (bad or self.loader.pieces(record.step))]
         names = ", ".join(f"{clip.clip_id} from {clip.start_s:g} s" for clip in clips)
         return TrainingError(

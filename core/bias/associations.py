@@ -222,8 +222,8 @@ def association_inheritance(
     s, t = np.asarray(student, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if s.shape != t.shape or s.ndim != 1:
         raise ShapeError(f"There are {s.shape} and {t.shape} effects, expected the same tests.")
-    known = np.isfinite(s) & np.isfinite(t)
-    s, t = s[known], t[known]
+    finite = np.isfinite(s) & np.isfinite(t)
+    s, t = s[finite], t[finite]
     if float(t @ t) == 0:
         raise DegenerateError(f"{len(t)} tests have an effect in both, expected at least one.")
     return AssociationInheritance(

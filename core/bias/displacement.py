@@ -160,19 +160,19 @@ def sensitivity(distances: Matrix, clusters: Ids, scale: Spread) -> Sensitivity:
         )
     names = sorted(set(groups))
     codes = np.array([names.index(one) for one in groups])
-    known = np.isfinite(squares)
-    values = np.where(known, squares, 0.0)
+    finite = np.isfinite(squares)
+    values = np.where(finite, squares, 0.0)
     member = codes[None, :] == np.arange(len(names))[:, None]
     left = (~member).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = values.sum(axis=1) / known.sum(axis=1)
-        left_mean = (left @ values.T) / (left @ known.T)
+        mean = values.sum(axis=1) / finite.sum(axis=1)
+        left_mean = (left @ values.T) / (left @ finite.T)
     scales = np.array([scale.class_left_out.get(one, scale.within_class) for one in names])
     return Sensitivity(
         displacement=np.sqrt(mean / scale.within_class),
         invariance=1 - mean / scale.within_domain,
         displacement_left_out=np.sqrt(left_mean / scales[:, None]),
-        n_clips=known.sum(axis=1).tolist(),
+        n_clips=finite.sum(axis=1).tolist(),
         n_clusters=len(names),
     )
 
@@ -220,11 +220,11 @@ def excess_similarity(
     """
     value = float(profile_similarity(student.profile, teacher.profile))
     left = profile_similarity(student.profile_left_out, teacher.profile_left_out)
-    theirs = [float(profile_similarity(one.profile, teacher.profile)) for one in controls]
+    of_controls = [float(profile_similarity(one.profile, teacher.profile)) for one in controls]
     theirs_left = [
         profile_similarity(one.profile_left_out, teacher.profile_left_out) for one in controls
     ]
-    return _excess(value, theirs, left, theirs_left, student.n_clusters, largest=2.0)
+    return _excess(value, of_controls, left, theirs_left, student.n_clusters, largest=2.0)
 
 
 def excess_of_cause(one: Sensitivity, controls: Sequence[Sensitivity], intervention: int) -> Excess:

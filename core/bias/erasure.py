@@ -206,16 +206,16 @@ def check_erasure(
             before[turn, fold.test] = predict(z, factor, probed, fold.test, seed)
             erased = fit_leace(z[fitted], factor.columns(fitted)).apply(z)
             after[turn, fold.test] = predict(erased, factor, probed, fold.test, seed)
-    found = score_interval(factor, after, baseline, units)
+    interval = score_interval(factor, after, baseline, units)
     return ErasureCheck(
         before=score(factor, before, baseline),
         after=score(factor, after, baseline),
-        after_ci_low=found.ci_low,
-        after_ci_high=found.ci_high,
+        after_ci_low=interval.ci_low,
+        after_ci_high=interval.ci_high,
         chance=factor.chance,
         n_clips=len(factor),
-        n_clusters=found.n_clusters,
-        reason=found.reason,
+        n_clusters=interval.n_clusters,
+        reason=interval.reason,
     )
 
 

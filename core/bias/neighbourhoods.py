@@ -197,17 +197,19 @@ def leakage(neighbours: Indices, domains: Ids, clusters: Ids, domain: str) -> Le
     """
     names = np.asarray([str(one) for one in domains], dtype=np.str_)
     units = cluster_codes(clusters, len(neighbours))
-    mine = np.flatnonzero(names == domain)
-    if len(names) != len(neighbours) or len(mine) == 0:
+    members = np.flatnonzero(names == domain)
+    if len(names) != len(neighbours) or len(members) == 0:
         raise DegenerateError(
-            f"{len(mine)} of {len(names)} clips are of domain {domain!r}, expected some of the "
+            f"{len(members)} of {len(names)} clips are of domain {domain!r}, expected some of the "
             f"{len(neighbours)} with neighbours."
         )
-    near = names[neighbours[mine]]
+    near = names[neighbours[members]]
     others = [str(name) for name in np.unique(names) if name != domain]
-    candidates = len(names) - np.bincount(units)[units[mine]]
+    candidates = len(names) - np.bincount(units)[units[members]]
     return Leakage(
-        shares={name: mean_interval((near == name).mean(axis=1), units[mine]) for name in others},
+        shares={
+            name: mean_interval((near == name).mean(axis=1), units[members]) for name in others
+        },
         expected={name: float(np.mean(np.sum(names == name) / candidates)) for name in others},
         leaking=np.asarray((near != domain).mean(axis=1)),
     )

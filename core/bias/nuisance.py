@@ -244,17 +244,17 @@ def profile_inheritance(
             f"The profiles have shapes {s.shape}, {t.shape} and controls {others.shape}, expected "
             "the same factors for each and at least one control."
         )
-    known = np.isfinite(s) & np.isfinite(t) & np.isfinite(others).all(axis=0)
-    level = np.where(known, others.mean(axis=0), np.nan)
+    finite = np.isfinite(s) & np.isfinite(t) & np.isfinite(others).all(axis=0)
+    level = np.where(finite, others.mean(axis=0), np.nan)
     excess_s, excess_t = s - level, t - level
-    n = int(known.sum())
+    n = int(finite.sum())
     reason, correlation = "", math.nan
     if n < MIN_FACTORS:
         reason = f"no correlation: {n} factors, at least {MIN_FACTORS} are needed"
-    elif np.ptp(excess_s[known]) == 0 or np.ptp(excess_t[known]) == 0:
+    elif np.ptp(excess_s[finite]) == 0 or np.ptp(excess_t[finite]) == 0:
         reason = "no correlation: a profile is flat"
     else:
-        correlation = float(np.corrcoef(excess_s[known], excess_t[known])[0, 1])
+        correlation = float(np.corrcoef(excess_s[finite], excess_t[finite])[0, 1])
     return ProfileInheritance(
         student_excess=excess_s,
         teacher_excess=excess_t,
@@ -281,18 +281,18 @@ def _read(
             scores = class_scores(z, labels, factor.n_levels, fold.train, fold.test)
             predictions[i, fold.test] = np.argmax(scores, axis=1)
             if i == 0:
-                place = np.arange(len(scores)), labels[fold.test]
-                true = scores[place]
-                scores[place] = -np.inf
+                cells = np.arange(len(scores)), labels[fold.test]
+                true = scores[cells]
+                scores[cells] = -np.inf
                 misread[fold.test] = scores.max(axis=1) - true
     return predictions, misread, baseline
 
 
 def _fold_of(folds: Sequence[Fold], n_clips: int) -> Codes:
-    number = np.zeros(n_clips, dtype=np.intp)
-    for place, fold in enumerate(folds):
-        number[fold.test] = place
-    return number
+    fold_of = np.zeros(n_clips, dtype=np.intp)
+    for number, fold in enumerate(folds):
+        fold_of[fold.test] = number
+    return fold_of
 
 
 def _exchanged(units: Codes, folds: Sequence[Fold], varies: bool) -> Codes:

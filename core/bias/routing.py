@@ -104,10 +104,10 @@ def routed(predictions: Mapping[str, NDArray[Any]], routes: NDArray[Any]) -> NDA
             f"There are routes to {unknown or names} of {np.shape(routes)[-1]} clips, expected "
             f"specialists among {names} and {table.shape[2]} clips. Evaluate all specialists."
         )
-    place = np.zeros(np.shape(routes), dtype=np.intp)
+    specialist = np.zeros(np.shape(routes), dtype=np.intp)
     for number, name in enumerate(names):
-        place[routes == name] = number
-    chosen = np.broadcast_to(place, table.shape[1:])
+        specialist[routes == name] = number
+    chosen = np.broadcast_to(specialist, table.shape[1:])
     return np.asarray(np.take_along_axis(table, chosen[None], axis=0)[0])
 
 
@@ -230,12 +230,12 @@ def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[bool]:
     [True, True, False, False]
     """
     points = list(zip(costs, values, strict=True))
-    known = [(c, v) for c, v in points if math.isfinite(c) and math.isfinite(v)]
+    finite = [(c, v) for c, v in points if math.isfinite(c) and math.isfinite(v)]
 
     def beaten(cost: float, value: float) -> bool:
-        return any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in known)
+        return any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in finite)
 
-    return [(c, v) in known and not beaten(c, v) for c, v in points]
+    return [(c, v) in finite and not beaten(c, v) for c, v in points]
 
 
 def any_right_share(right: Sequence[NDArray[Any]]) -> float:

@@ -340,5 +340,5 @@ def _excess_correlation(tables: Sequence[tuple[Matrix, Matrix]], draws: Matrix) 
         length = np.linalg.norm(centred, axis=1, keepdims=True)
         unit.append(_ratio(centred, np.where(length > 1e-12, length, 0.0)))
     student, teacher, *controls = unit
-    theirs = np.mean([np.sum(student * c, axis=1) for c in controls], axis=0)
-    return np.asarray(np.sum(student * teacher, axis=1) - theirs)
+    of_controls = np.mean([np.sum(student * c, axis=1) for c in controls], axis=0)
+    return np.asarray(np.sum(student * teacher, axis=1) - of_controls)

@@ -59,9 +59,9 @@ def encoder_costs(
             of parameters and say why there is no more.
         progress: Called after each encoder.
     """
-    known = workspace.encoders()
-    n_params = {str(row.encoder): float(row.n_params) for row in known.itertuples()}
-    found, reason = {}, ""
+    encoder_rows = workspace.encoders()
+    n_params = {str(row.encoder): float(row.n_params) for row in encoder_rows.itertuples()}
+    costs, reason = {}, ""
     try:
         clips = _clips(workspace)
     except UsadError as error:
@@ -74,11 +74,11 @@ def encoder_costs(
                 flops, rtf = measure(name, clips)
             except UsadError as error:
                 why = str(error)
-        found[name] = Cost(
+        costs[name] = Cost(
             n_params=size, n_params_resident=size, flops_per_s=flops, rtf=rtf, reason=why
         )
         progress(done, len(encoders), "cost")
-    return found
+    return costs
 
 
 def measure(name: str, clips: Sequence[Clip]) -> tuple[float, float]:

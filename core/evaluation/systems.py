@@ -82,8 +82,8 @@ class TeacherPool:
         if depth not in self._mixtures:
             whole = pca_mixture(self.blocks(depth, self.clip_ids), self.width)
             self._mixtures[depth] = whole.astype(np.float32)
-        place = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
-        return self._mixtures[depth][[place[clip_id] for clip_id in clip_ids]]
+        row_of = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
+        return self._mixtures[depth][[row_of[clip_id] for clip_id in clip_ids]]
 
     @cached_property
     def routes(self) -> Routes:
@@ -101,28 +101,28 @@ class TeacherPool:
         clips = common_clips(self.workspace, [self.baseline])
         x = clip_vectors(self.workspace, self.baseline, -1, clips.clip_id.tolist())
         domains = clips.domain.to_numpy(dtype=object)
-        known = np.flatnonzero(np.isin(domains, list(self.homes)))
-        found = evaluate_probe(
-            x[known],
-            domains[known].tolist(),
-            clips.cluster_id.to_numpy()[known].tolist(),
+        labelled = np.flatnonzero(np.isin(domains, list(self.homes)))
+        probe = evaluate_probe(
+            x[labelled],
+            domains[labelled].tolist(),
+            clips.cluster_id.to_numpy()[labelled].tolist(),
             None,
             "linear",
             "accuracy",
             seeds=(0,),
         )
         taken = np.empty(len(clips), dtype=object)
-        taken[known] = found.predictions[0]
-        other = np.setdiff1d(np.arange(len(clips)), known)
+        taken[labelled] = probe.predictions[0]
+        other = np.setdiff1d(np.arange(len(clips)), labelled)
         if len(other):
             codes = np.zeros(len(clips), dtype=np.intp)
-            codes[known] = codes_of(domains[known].tolist(), "domain")
-            answers = LinearProbe(x, codes).predict(known, other, UNSEEN_PENALTY + 1)
-            taken[other] = np.unique(domains[known])[answers[UNSEEN_PENALTY]]
+            codes[labelled] = codes_of(domains[labelled].tolist(), "domain")
+            answers = LinearProbe(x, codes).predict(labelled, other, UNSEEN_PENALTY + 1)
+            taken[other] = np.unique(domains[labelled])[answers[UNSEEN_PENALTY]]
         return Routes(
             encoder=self.baseline,
             domains=dict(zip(clips.clip_id.tolist(), taken.tolist(), strict=True)),
-            accuracy=found,
+            accuracy=probe,
         )
 
 
@@ -131,22 +131,22 @@ def teacher_pool(workspace: Workspace) -> TeacherPool:
     present = workspace.embedded()
     rows = workspace.read("SELECT student, teacher FROM distillation ORDER BY stage, rowid")
     teachers = [name for name in dict.fromkeys(rows.teacher) if name in present]
-    known = workspace.encoders().set_index("encoder")
+    encoder_rows = workspace.encoders().set_index("encoder")
     homes: dict[str, str] = {}
     for name in teachers:
-        home = known.domain[name]
+        home = encoder_rows.domain[name]
         if isinstance(home, str):
             homes.setdefault(home, name)
     students = [name for name in rows.student if name in present]
-    width = int(known.dims[students[0]][-1]) if students else 0
-    plain = known[(known.role == "baseline") & known.index.isin(present)]
+    width = int(encoder_rows.dims[students[0]][-1]) if students else 0
+    plain = encoder_rows[(encoder_rows.role == "baseline") & encoder_rows.index.isin(present)]
     baselines = plain.sort_values(["n_params", "n_layers"], kind="stable").index.tolist()
     return TeacherPool(
         workspace=workspace,
         teachers=teachers,
         homes=homes,
         width=width,
-        depths={name: int(known.n_layers[name]) for name in teachers},
+        depths={name: int(encoder_rows.n_layers[name]) for name in teachers},
         baseline=str(baselines[0]) if baselines else None,
     )
 

@@ -95,11 +95,11 @@ def choose_rows(
     Raises:
         UnknownNameError: a task that is not there.
     """
-    known = {str(row["task"]): row for row in rows}
+    by_name = {str(row["task"]): row for row in rows}
     for name in asked or []:
-        if name not in known:
-            raise UnknownNameError(f"There is no task {name!r}. {did_you_mean(name, known)}")
-    return [row for name, row in known.items() if not asked or name in asked]
+        if name not in by_name:
+            raise UnknownNameError(f"There is no task {name!r}. {did_you_mean(name, by_name)}")
+    return [row for name, row in by_name.items() if not asked or name in asked]
 
 
 def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
@@ -150,12 +150,12 @@ def _is_one_to_one(labels: Strings, clusters: Strings) -> bool:
     return pairs == len(set(labels)) == len(set(clusters))
 
 
-def mean_value(found: Sequence[tuple[Task, ProbeResult]]) -> Interval:
+def mean_value(results: Sequence[tuple[Task, ProbeResult]]) -> Interval:
     """The mean of the metric over tasks, each with the same weight, with a joint interval."""
-    return mean_difference([(task, one.predictions, None) for task, one in found])
+    return mean_difference([(task, one.predictions, None) for task, one in results])
 
 
-def mean_difference(found: Sequence[tuple[Task, Strings, Strings | None]]) -> Interval:
+def mean_difference(pairs: Sequence[tuple[Task, Strings, Strings | None]]) -> Interval:
     """The mean over tasks of the metric of some predictions minus that of others.
 
     ``None`` for the others are predictions that are never right: the value itself.
@@ -169,6 +169,6 @@ def mean_difference(found: Sequence[tuple[Task, Strings, Strings | None]]) -> In
                 clusters=task.units.tolist(),
                 metric=task.metric,
             )
-            for task, one, other in found
+            for task, one, other in pairs
         ]
     )

@@ -59,7 +59,7 @@ def possible_tasks(
         rows: Of the table ``tasks``.
         clips: See ``make_task``.
     """
-    found, reasons = [], {}
+    possible, reasons = [], {}
     for row in rows:
         try:
             task = make_task(row, clips)
@@ -70,5 +70,5 @@ def possible_tasks(
         if reason:
             reasons[task.name] = reason + describe_domain(row, clips)
         else:
-            found.append(task)
-    return found, reasons
+            possible.append(task)
+    return possible, reasons

@@ -25,7 +25,7 @@ def as_blocks(x: Features) -> list[Matrix]:
         DegenerateError: values that are not finite.
     """
     arrays = [x] if isinstance(x, np.ndarray) else list(x)
-    blocks = [as_vectors(block, f"block {place}") for place, block in enumerate(arrays)]
+    blocks = [as_vectors(block, f"block {number}") for number, block in enumerate(arrays)]
     if not blocks or len({len(block) for block in blocks}) != 1:
         raise ShapeError(
             f"The blocks have {[len(block) for block in blocks]} clips, expected at least one "

@@ -198,8 +198,8 @@ def validated_layer(
     probes = [_build(layer, codes, protocol) for layer in _some(layers)]
     check_metric(metric)
     rows = np.asarray(train, dtype=np.intp)
-    found = _choose(probes, codes, codes_of(groups, "group"), rows, protocol, metric, seed)
-    return found[0], found[2]
+    choice = _choose(probes, codes, codes_of(groups, "group"), rows, protocol, metric, seed)
+    return choice[0], choice[2]
 
 
 def _evaluate(
@@ -219,14 +219,14 @@ def _evaluate(
     probes = [_build(layer, codes, protocol) for layer in _some(layers)]
     predicted = np.empty((len(seeds), len(codes)), dtype=np.intp)
     chosen, scores, n_unseen = [], [], 0
-    for place, seed in enumerate(seeds):
+    for row, seed in enumerate(seeds):
         folds = grouped_folds(codes, members, n_folds, seed)
         n_unseen += sum(len(fold.unseen) for fold in folds)
-        found = [_test(probes, codes, members, fold, protocol, metric, seed) for fold in folds]
-        for fold, (prediction, _, _) in zip(folds, found, strict=True):
-            predicted[place, fold.test] = prediction
-        chosen.append([layer for _, layer, _ in found])
-        scores.append([score for _, _, score in found])
+        tested = [_test(probes, codes, members, fold, protocol, metric, seed) for fold in folds]
+        for fold, (prediction, _, _) in zip(folds, tested, strict=True):
+            predicted[row, fold.test] = prediction
+        chosen.append([layer for _, layer, _ in tested])
+        scores.append([score for _, _, score in tested])
     return replace(
         evaluate_predictions(_names(labels)[predicted], labels, groups, clusters, protocol, metric),
         n_unseen=n_unseen,

@@ -92,7 +92,7 @@ def codes_of(ids: Sequence[Any] | NDArray[Any], what: str) -> Codes:
     """
     array = np.asarray(ids)
     if array.dtype.kind not in "iub":
-        missing = [place for place, item in enumerate(ids) if _is_missing(item)]
+        missing = [row for row, item in enumerate(ids) if _is_missing(item)]
         if missing:
             raise ShapeError(
                 f"{len(missing)} clips have no {what} (first: row {missing[0]}), expected one for "

@@ -78,14 +78,14 @@ def evaluate_head(
     codes, members = codes_of(labels, "label"), codes_of(groups, "group")
     predicted = np.empty((len(seeds), len(codes)), dtype=np.intp)
     used, scores, n_unseen = [], [], 0
-    for place, seed in enumerate(seeds):
+    for row, seed in enumerate(seeds):
         for fold in grouped_folds(codes, members, n_folds, seed):
             layer, score = validated_layer(
                 layers, codes, members, fold.train, "linear", metric, seed
             )
             x, clips = segments[layer] if is_frames else (layers[layer], None)
             probe = MlpProbe(x, codes, members, clips, chosen, metric, seed)
-            predicted[place, fold.test] = probe.predict(fold.train, fold.test)[0]
+            predicted[row, fold.test] = probe.predict(fold.train, fold.test)[0]
             used.append(layer)
             scores.append(score)
             n_unseen += len(fold.unseen)

@@ -104,8 +104,8 @@ class LinearProbe:
         axes = _principal_axes(x[train])
         path = fit_path(x[train] @ axes, codes, penalties, tolerance)
         on_axes = x[test] @ axes
-        for place, (weights, intercept) in enumerate(path):
-            scores[place][:, classes] = on_axes @ weights + intercept
+        for row, (weights, intercept) in enumerate(path):
+            scores[row][:, classes] = on_axes @ weights + intercept
         return scores
 
 
@@ -139,7 +139,7 @@ def fit_path(
         # The Hessian of the loss is at most half the variance on each axis.
         scale = 1 / np.sqrt(np.append(variance / 2 + penalty, 0.5))[:, None]
         options = {"maxiter": MAX_STEPS, "maxcor": N_CORRECTIONS, "gtol": tolerance, "ftol": 0.0}
-        found = minimize(
+        optimum = minimize(
             _loss,
             (weights / scale).ravel(),
             args=(z, truth, penalty, scale),
@@ -147,7 +147,7 @@ def fit_path(
             method="L-BFGS-B",
             options=options,
         )
-        weights = found.x.reshape(weights.shape) * scale
+        weights = optimum.x.reshape(weights.shape) * scale
         path.append((weights[:-1], weights[-1]))
     return path
 

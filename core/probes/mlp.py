@@ -128,7 +128,7 @@ def grid_points(head: DownstreamHead, seed: int = 0) -> list[GridPoint]:
         for n, rate, start in product(head.hidden_layers, head.learning_rates, head.initialisations)
     ]
     order = np.random.default_rng(seed).permutation(len(grid))
-    return [grid[place] for place in order[: head.n_points]]
+    return [grid[index] for index in order[: head.n_points]]
 
 
 class MlpProbe:
@@ -281,9 +281,9 @@ class MlpProbe:
         """Mean log-probability over the segments of each clip, `[clip, class]`."""
         import torch
 
-        place = np.full(len(self._labels), -1, dtype=np.intp)
-        place[clips] = np.arange(len(clips))
-        rows = np.flatnonzero(place[self._clips] >= 0)
+        row_of = np.full(len(self._labels), -1, dtype=np.intp)
+        row_of[clips] = np.arange(len(clips))
+        rows = np.flatnonzero(row_of[self._clips] >= 0)
         network.eval()
         with torch.no_grad():
             parts = [
@@ -300,7 +300,7 @@ class MlpProbe:
                 "The network gave values that are not finite, expected numbers. Embed the clips "
                 "again, or use a lower learning rate."
             )
-        where = place[self._clips[rows]]
+        where = row_of[self._clips[rows]]
         sums = np.zeros((len(clips), values.shape[1]))
         np.add.at(sums, where, values)
         return np.asarray(sums / np.bincount(where, minlength=len(clips))[:, None])

@@ -114,11 +114,11 @@ def mean_paired_difference(
 def _n_clips(task: PairedTask) -> int:
     check_metric(task.metric)
     n = len(task.labels)
-    found = [np.shape(task.pred_a), np.shape(task.pred_b), (len(task.clusters),)]
-    if n == 0 or any(shape[-1:] != (n,) or len(shape) > 2 for shape in found):
+    shapes = [np.shape(task.pred_a), np.shape(task.pred_b), (len(task.clusters),)]
+    if n == 0 or any(shape[-1:] != (n,) or len(shape) > 2 for shape in shapes):
         raise ShapeError(
-            f"There are {n} labels, predictions {found[0]} and {found[1]} and clusters "
-            f"{found[2]}, expected the same clips in each. Evaluate both encoders on one task."
+            f"There are {n} labels, predictions {shapes[0]} and {shapes[1]} and clusters "
+            f"{shapes[2]}, expected the same clips in each. Evaluate both encoders on one task."
         )
     return n
 

@@ -54,8 +54,8 @@ def unit_grams(encoders: Sequence[Vectors]) -> list[Matrix]:
             "clips that all have."
         )
     grams = []
-    for place, x in enumerate(encoders):
-        name = f"encoder {place}"
+    for number, x in enumerate(encoders):
+        name = f"encoder {number}"
         centred = centred_unit(as_vectors(x, name, MIN_CLIPS), name)
         gram = centred @ centred.T
         grams.append(np.asarray(gram / np.trace(gram)))

@@ -87,14 +87,14 @@ def out_of_fold(
         sketches = [_sketch(one) for one in turned]
         chosen = _penalties(values, vectors, sketches, codes[train], penalties)
         across = gram[np.ix_(test, train)] @ vectors
-        for place, (y, mean) in enumerate(zip(targets, means, strict=True)):
-            inverse = 1.0 / (values + chosen[place])
-            fitted = y[test] - mean - across @ (inverse[:, None] * turned[place])
-            residual[place, test] = np.sum(fitted**2, axis=1)
-            total[place, test] = np.sum((y[test] - mean) ** 2, axis=1)
+        for target, (y, mean) in enumerate(zip(targets, means, strict=True)):
+            inverse = 1.0 / (values + chosen[target])
+            fitted = y[test] - mean - across @ (inverse[:, None] * turned[target])
+            residual[target, test] = np.sum(fitted**2, axis=1)
+            total[target, test] = np.sum((y[test] - mean) ** 2, axis=1)
             if groups is not None:
-                one = _Fit(vectors, inverse, turned[place], across, fitted, y[test] - mean)
-                left_out[:, place] += _without_groups(
+                one = _Fit(vectors, inverse, turned[target], across, fitted, y[test] - mean)
+                left_out[:, target] += _without_groups(
                     one, y[train] - mean, groups[train], groups[test], n_groups
                 )
     return Errors(residual=residual, total=total, left_out=left_out)

@@ -128,7 +128,7 @@ def attribute(
         novel_ci_low=float(low[-1]),
         novel_ci_high=float(high[-1]),
         fit_r2=fit_of(products.whole, weights),
-        clip_shares={name: per_clip[:, place] for place, name in enumerate(names)},
+        clip_shares={name: per_clip[:, column] for column, name in enumerate(names)},
         n_clips=len(codes),
         n_clusters=int(codes.max()) + 1,
         reason=reason,
@@ -182,12 +182,12 @@ def _null(
     flat = centred.reshape(len(centred), -1)
     null = np.empty((n_permutations, n_teachers))
     for teacher in range(n_teachers):
-        place = teacher + 1
+        row = teacher + 1
         for i, order in enumerate(orders):
             mixed = products.copy()
-            moved = centred[place][np.ix_(order, order)].ravel()
-            mixed[place] = mixed[:, place] = flat @ moved
-            mixed[place, place] = products[place, place]
+            moved = centred[row][np.ix_(order, order)].ravel()
+            mixed[row] = mixed[:, row] = flat @ moved
+            mixed[row, row] = products[row, row]
             null[i, teacher] = mixture_weights(mixed)[teacher]
     p_value = [permutation_p_value(weights[t], null[:, t]) for t in range(n_teachers)]
     return np.quantile(null, 0.95, axis=0), np.asarray(p_value)

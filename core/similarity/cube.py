@@ -74,19 +74,19 @@ def observed_cube(
             f"The layers have {sorted(sizes)} clips and there are {len(names)} domains, expected at "
             "least one layer each and the same clips in all. Select the clips that all have."
         )
-    known, codes = np.unique(names, return_inverse=True)
-    values = np.full((len(known), len(student_layers), len(teacher_layers)), np.nan)
+    distinct, codes = np.unique(names, return_inverse=True)
+    values = np.full((len(distinct), len(student_layers), len(teacher_layers)), np.nan)
     reasons = []
-    for place in range(len(known)):
-        rows = np.flatnonzero(codes == place)
+    for domain in range(len(distinct)):
+        rows = np.flatnonzero(codes == domain)
         if len(rows) < MIN_CLIPS:
             reasons.append(f"{len(rows)} clips, at least {MIN_CLIPS} are needed")
             continue
-        values[place], reason = _domain(student_layers, teacher_layers, rows)
+        values[domain], reason = _domain(student_layers, teacher_layers, rows)
         reasons.append(reason)
     return ObservedCube(
         values=values,
-        domains=[str(one) for one in known],
+        domains=[str(name) for name in distinct],
         n_clips=np.bincount(codes).tolist(),
         reasons=reasons,
     )
@@ -97,14 +97,14 @@ def _domain(
 ) -> tuple[Matrix, str]:
     notes: list[str] = []
     ours = _centred_layers(student, rows, "student", notes)
-    theirs = _centred_layers(teacher, rows, "teacher", notes)
+    teachers = _centred_layers(teacher, rows, "teacher", notes)
     values = np.full((len(student), len(teacher)), np.nan)
-    if ours and theirs:
-        products = cross_products(list(ours.values()), list(theirs.values()))
+    if ours and teachers:
+        products = cross_products(list(ours.values()), list(teachers.values()))
         norms_s = _self_hsic1(ours, products.students, "student", notes)
-        norms_t = _self_hsic1(theirs, products.teachers, "teacher", notes)
-        cross = _hsic1(products.pairs, _squares(ours), _squares(theirs))
-        values[np.ix_(list(ours), list(theirs))] = cross / np.sqrt(np.outer(norms_s, norms_t))
+        norms_t = _self_hsic1(teachers, products.teachers, "teacher", notes)
+        cross = _hsic1(products.pairs, _squares(ours), _squares(teachers))
+        values[np.ix_(list(ours), list(teachers))] = cross / np.sqrt(np.outer(norms_s, norms_t))
     return values, "; ".join(notes)
 
 
@@ -112,15 +112,15 @@ def _centred_layers(
     layers: Sequence[Vectors], rows: Indices, side: str, notes: list[str]
 ) -> dict[int, Matrix]:
     """Centred rows of one domain by the layer's place; a note where all rows are equal."""
-    found = {}
-    for place, layer in enumerate(layers):
-        name = f"{side} layer {place}"
+    centred = {}
+    for position, layer in enumerate(layers):
+        name = f"{side} layer {position}"
         array = as_vectors(np.asarray(layer)[rows], name, MIN_CLIPS)
         try:
-            found[place] = centred_unit(array, name)
+            centred[position] = centred_unit(array, name)
         except DegenerateError:
             notes.append(_no_geometry(name))
-    return found
+    return centred
 
 
 def _self_hsic1(
@@ -129,12 +129,12 @@ def _self_hsic1(
     """HSIC_1 of each layer with itself; NaN and a note where it is nothing but rounding."""
     squares = _squares(layers)
     n = squares.shape[1]
-    found = np.array(
+    values = np.array(
         [_hsic1(own[i : i + 1, None], one, one)[0, 0] for i, one in enumerate(squares[:, None])]
     )
-    flat = found <= NORM_FLOOR * own / (n * (n - 3))
+    flat = values <= NORM_FLOOR * own / (n * (n - 3))
     notes.extend(_no_geometry(f"{side} layer {list(layers)[i]}") for i in np.flatnonzero(flat))
-    return np.where(flat, np.nan, found)
+    return np.where(flat, np.nan, values)
 
 
 def _no_geometry(name: str) -> str:

@@ -103,7 +103,7 @@ def nearest_by_measure(
             f"No measure is defined for all of {list(encoders)}, expected one. "
             f"{next(iter(missing.values()), 'Name an encoder.')}"
         )
-    nearest = {measure: _nearest(measure, found) for measure, found in values.items()}
+    nearest = {measure: _nearest(measure, by_encoder) for measure, by_encoder in values.items()}
     n_clips = len(student)
     n_dims = max(np.shape(one)[1] for one in (student, *encoders.values()))
     is_enough = n_clips >= CLIPS_PER_DIM * n_dims
@@ -120,9 +120,9 @@ def nearest_by_measure(
     )
 
 
-def _nearest(measure: str, found: Mapping[str, float]) -> str:
+def _nearest(measure: str, by_encoder: Mapping[str, float]) -> str:
     sign = -1.0 if measure in DISTANCES else 1.0
-    return max(found, key=lambda name: sign * found[name])
+    return max(by_encoder, key=lambda name: sign * by_encoder[name])
 
 
 def _warning(

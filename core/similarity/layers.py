@@ -84,8 +84,8 @@ class LayerMatrix:
         """Positions (student, teacher) of the largest value. A maximum: compare with maxima."""
         if np.all(np.isnan(self.values)):
             return 0, 0
-        place = int(np.nanargmax(self.values))
-        return place // self.values.shape[1], place % self.values.shape[1]
+        largest = int(np.nanargmax(self.values))
+        return largest // self.values.shape[1], largest % self.values.shape[1]
 
 
 def layer_similarity(
@@ -265,14 +265,14 @@ class _Work:
         ready: list[NDArray[Any]] = []
         places: list[int] = []
         width = list_width(self.k, self.codes, self.groups)
-        for place, layer in enumerate(layers):
-            name = f"{side} layer {place}"
+        for position, layer in enumerate(layers):
+            name = f"{side} layer {position}"
             try:
                 if self.measure == "mutual_knn":
                     ready.append(prepare_lists(layer, name, width, self.codes))
                 else:
                     ready.append(prepare_gram(layer, name))
-                places.append(place)
+                places.append(position)
             except DegenerateError:
                 notes.append(f"{name} has no geometry: its clips cannot be told apart")
         return ready, places
@@ -321,6 +321,6 @@ def _common_clips(student: Sequence[Vectors], teacher: Sequence[Vectors]) -> int
 
 def _checked(layers: Sequence[Vectors], side: str, rows: Indices) -> list[Matrix]:
     return [
-        as_vectors(np.asarray(layer)[rows], f"{side} layer {place}", MIN_CLIPS)
-        for place, layer in enumerate(layers)
+        as_vectors(np.asarray(layer)[rows], f"{side} layer {position}", MIN_CLIPS)
+        for position, layer in enumerate(layers)
     ]

@@ -78,25 +78,25 @@ def partial_cka(
     codes = cluster_codes(clusters, len(grams[0]))
     products = gram_products(grams, codes, jackknife_groups(codes, len(codes)))
     reason = too_few_clusters(int(codes.max()) + 1)
-    found = {}
-    for place, name in enumerate(teachers, start=1):
-        value = partial_of(products.whole, 0, place)
+    results = {}
+    for row, name in enumerate(teachers, start=1):
+        value = partial_of(products.whole, 0, row)
         low, high = np.nan, np.nan
         if not reason:
-            left_out = np.array([partial_of(one, 0, place) for one in products.left_out])
+            left_out = np.array([partial_of(one, 0, row) for one in products.left_out])
             limits = jackknife_limits(np.asarray(value), left_out, largest=1.0)
             low, high = float(limits[0]), float(limits[1])
-        scale = np.sqrt(products.whole[0, 0] * products.whole[place, place])
-        found[name] = Partial(
+        scale = np.sqrt(products.whole[0, 0] * products.whole[row, row])
+        results[name] = Partial(
             value=value,
             ci_low=low,
             ci_high=high,
-            plain=float(products.whole[0, place] / scale),
+            plain=float(products.whole[0, row] / scale),
             n_clips=len(codes),
             n_clusters=int(codes.max()) + 1,
             reason=reason,
         )
-    return found
+    return results
 
 
 def partial_distance_correlation(x: Vectors, y: Vectors, given: Sequence[Vectors]) -> float:

@@ -136,8 +136,8 @@ def jackknife_groups(clusters: Ids | None, n_clips: int) -> Indices:
     sizes = np.bincount(codes)
     if len(sizes) <= MAX_JACKKNIFE_GROUPS:
         return codes
-    place = np.arange(len(sizes))
-    lap, step = place // MAX_JACKKNIFE_GROUPS, place % MAX_JACKKNIFE_GROUPS
+    rank = np.arange(len(sizes))
+    lap, step = rank // MAX_JACKKNIFE_GROUPS, rank % MAX_JACKKNIFE_GROUPS
     group = np.empty(len(sizes), dtype=np.intp)
     # Back and forth, so that the largest cluster shares a group with the smallest.
     group[np.argsort(-sizes, kind="stable")] = np.where(

@@ -163,10 +163,10 @@ def family_p_values(p: NDArray[Any], families: Sequence[Hashable]) -> Matrix:
     names = list(dict.fromkeys(families))
     places = np.array([names.index(one) for one in families], dtype=np.intp)
     simes = np.full(len(names), np.nan)
-    for place in range(len(names)):
-        q = benjamini_hochberg(p[places == place])
+    for test in range(len(names)):
+        q = benjamini_hochberg(p[places == test])
         if not np.isnan(q).all():
-            simes[place] = np.nanmin(q)
+            simes[test] = np.nanmin(q)
     return np.where(np.isnan(p), np.nan, holm(simes)[places])
 
 

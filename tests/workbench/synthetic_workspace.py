@@ -16,6 +16,7 @@ from torch import Tensor
 
 from usad_workbench.core import load_encoder
 from usad_workbench.core.clips import Samples
+from usad_workbench.core.diagnosis.sentences import describe_nearest
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.models.encoder import Encoder, LayerFeatures, TargetKind
 from usad_workbench.core.models.spec import EncoderSpec, Role
@@ -281,7 +282,7 @@ def _nearest_row(found) -> dict[str, object]:  # type: ignore[no-untyped-def]
         "difference_ci_high": gap.ci_high if gap else None,
         "n_clips": teacher.n_clips,
         "n_clusters": teacher.n_clusters,
-        "statement": found.sentence,
+        "statement": describe_nearest(found),
     }
 
 

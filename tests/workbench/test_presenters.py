@@ -13,6 +13,7 @@ from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.diagnosis import comparison
 from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
+from usad_workbench.core.diagnosis.sentences import describe_nearest
 from usad_workbench.core.errors import AudioError, DegenerateError
 from usad_workbench.core.similarity import EncoderRole, nearest_teachers
 from usad_workbench.core.storage.row_types import columns_of
@@ -200,7 +201,8 @@ def test_a_cell_and_the_sentence_about_it_follow_one_rule() -> None:
     rows = matrix_rows(value=0.64, null=0.63).assign(p_value=0.22, q_value=0.3, domain="speech")
     roles = {"t": EncoderRole(role="teacher", domain="speech")}
     (said,) = nearest_teachers(rows, roles)
-    assert "does not stand out" in said.sentence and "q = 0.3" in said.sentence
+    sentence = describe_nearest(said)
+    assert "does not stand out" in sentence and "q = 0.3" in sentence
     row = rows.iloc[-1].to_dict()
     for words in (layers.describe_cell(row, "mutual_knn"), layers.cell_hover(row)):
         assert "does not stand out" in words

@@ -116,8 +116,8 @@ def load_ablation_data(
                 teacher.layers,
             )
             layers = [layer for _, layer in pairs]
-            known = targets.get(teacher.name)
-            if known is not None and set(layers) <= set(known.frames):
+            loaded = targets.get(teacher.name)
+            if loaded is not None and set(layers) <= set(loaded.frames):
                 continue
             online = OnlineTargets(
                 encoder, corpus, layers, target_kind(teacher, encoder), first.data.max_left_out
@@ -138,9 +138,9 @@ def _pool(
     counts: dict[int, list[Tensor]] = {layer: [] for layer in cached.layers}
     for start in range(0, n_pieces, _BATCH):
         pieces = range(start, min(start + _BATCH, n_pieces))
-        found = cached.features(pieces)
+        features = cached.features(pieces)
         for layer, values, n, rate in zip(
-            found.layers, found.frames, found.n_valid, found.frame_rates_hz, strict=True
+            features.layers, features.frames, features.n_valid, features.frame_rates_hz, strict=True
         ):
             if rate > rate_hz * _FASTER:
                 n_slow = int(n_covered(n, rate, rate_hz).max())

@@ -128,10 +128,10 @@ def choose(rows: Sequence[Variant], only: Sequence[str]) -> list[Variant]:
     Raises:
         UnknownNameError: no such row.
     """
-    known = [row.name for row in rows]
+    names = [row.name for row in rows]
     for name in only:
-        if name not in known:
-            raise UnknownNameError(f"There is no row {name!r}. {did_you_mean(name, known)}")
+        if name not in names:
+            raise UnknownNameError(f"There is no row {name!r}. {did_you_mean(name, names)}")
     return [row for row in rows if not only or row.name in (*only, FULL)]
 
 
@@ -203,10 +203,10 @@ def _load(recipes: Sequence[Recipe], given: Mapping[str, Encoder] | None) -> dic
 
 
 def _check_same(run_dir: Path, recipe: Recipe) -> None:
-    known = run_dir / RESOLVED_FILE
-    if not known.is_file():
+    resolved_path = run_dir / RESOLVED_FILE
+    if not resolved_path.is_file():
         return
-    differing = differing_keys(read_json(known), config_to_dict(recipe))
+    differing = differing_keys(read_json(resolved_path), config_to_dict(recipe))
     if differing:
         raise ConfigError(
             f"{run_dir} was started with another recipe: {'; '.join(differing)} (then, now). "
@@ -285,12 +285,12 @@ def evaluate_run(student: Path, evaluation: Evaluation) -> dict[str, Any]:
     asked = sorted({name for task in evaluation.tasks for name in task.clip_ids})
     at = {name: i for i, name in enumerate(asked)}
     vectors = embed_clips(encoder, [evaluation.clips[name] for name in asked], (-1,))[0]
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for protocol in evaluation.recipe.protocols:
         for task in evaluation.tasks:
-            mine = [at[name] for name in task.clip_ids]
+            rows = [at[name] for name in task.clip_ids]
             result = evaluate_best_layer(
-                [vectors[mine]],
+                [vectors[rows]],
                 task.labels.tolist(),
                 task.groups.tolist(),
                 task.units.tolist(),
@@ -298,10 +298,10 @@ def evaluate_run(student: Path, evaluation: Evaluation) -> dict[str, Any]:
                 task.metric,
                 seeds=range(N_SPLITS[protocol]),
             )
-            found.setdefault(protocol, {})[task.name] = {
+            results.setdefault(protocol, {})[task.name] = {
                 "value": result.value,
                 "chance": result.chance,
                 "n": result.n_test,
                 "predictions": result.predictions.tolist(),
             }
-    return found
+    return results

@@ -139,13 +139,13 @@ class Finding:
 
 def read_results(folder: Path, seeds: int, rows: Sequence[str]) -> dict[tuple[int, str], Any]:
     """The evaluations of the finished runs, by seed and row."""
-    found = {}
+    results = {}
     for seed in range(seeds):
         for row in rows:
             path = folder_of(folder, seed, row) / EVALUATION_FILE
             if path.is_file():
-                found[seed, row] = read_json(path)
-    return found
+                results[seed, row] = read_json(path)
+    return results
 
 
 def result_rows(
@@ -190,13 +190,13 @@ def mean_values(
     judged = judged_tasks(tasks, domains)
     for protocol in protocols:
         for row in dict.fromkeys(row for _, row in results):
-            mine = [of[protocol] for (_, name), of in results.items() if name == row]
+            runs = [of[protocol] for (_, name), of in results.items() if name == row]
             yield {
                 "row": row,
                 "protocol": protocol,
-                "n_seeds": len(mine),
+                "n_seeds": len(runs),
                 **{
-                    scope: float(np.mean([[one[t.name]["value"] for t in of] for one in mine]))
+                    scope: float(np.mean([[one[t.name]["value"] for t in of] for one in runs]))
                     for scope, of in judged.items()
                     if of
                 },
@@ -227,16 +227,16 @@ def compare(
                 for (seed, row), of_run in results.items()
                 if row == one.row and (seed, one.reference) in results
             ]
-            for scope, mine in judged.items():
-                if pairs and mine:
-                    findings.append(_finding(one, scope, protocol, pairs, mine))
+            for scope, of_scope in judged.items():
+                if pairs and of_scope:
+                    findings.append(_finding(one, scope, protocol, pairs, of_scope))
     return findings
 
 
 def _comparisons(rows: Iterable[str]) -> list[Comparison]:
     """The comparisons of the papers, and every other row against ``full``, with nothing published."""
-    known = {one.row for one in COMPARISONS} | {FULL}
-    return [*COMPARISONS, *(Comparison(row=row) for row in rows if row not in known)]
+    listed = {one.row for one in COMPARISONS} | {FULL}
+    return [*COMPARISONS, *(Comparison(row=row) for row in rows if row not in listed)]
 
 
 def _finding(

@@ -39,7 +39,7 @@ def read_audioset(folder: Path) -> list[BenchmarkTask]:
     notes = []
     for name in (TRAIN_FILE, TEST_FILE):
         listed = _segments(require(folder / name, "AudioSet's list of segments"))
-        found = [
+        present = [
             Item(
                 path=path,
                 labels=tuple(classes.get(mid, mid) for mid in labels),
@@ -49,14 +49,14 @@ def read_audioset(folder: Path) -> list[BenchmarkTask]:
             for video, start_s, labels in listed
             if (path := _file_of(video, start_s, files)) is not None
         ]
-        if not found:
+        if not present:
             raise BenchmarkError(
                 f"{folder} has audio for none of the {len(listed)} segments of {name}. Expected "
                 f"files such as {listed[0][0] if listed else 'VIDEO'}.wav anywhere below it."
             )
-        if len(found) < len(listed):
-            notes.append(f"{name}: {len(listed) - len(found)} of {len(listed)} files missing")
-        items += found
+        if len(present) < len(listed):
+            notes.append(f"{name}: {len(listed) - len(present)} of {len(listed)} files missing")
+        items += present
     return [
         BenchmarkTask(
             name="as20k",

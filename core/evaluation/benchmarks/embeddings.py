@@ -55,9 +55,9 @@ def read_layer(
         UnknownNameError: no such embeddings.
     """
     stored = workspace.embeddings(encoder, layer)
-    place = pd.Index(list(clip_ids)).get_indexer(stored.clip_ids)
-    kept = place >= 0
-    return SegmentVectors(stored.vectors[kept], place[kept].astype(np.intp))
+    clip_of = pd.Index(list(clip_ids)).get_indexer(stored.clip_ids)
+    kept = clip_of >= 0
+    return SegmentVectors(stored.vectors[kept], clip_of[kept].astype(np.intp))
 
 
 def read_layers(
@@ -85,11 +85,11 @@ def embed_task(
         The workspace, whose clips are named by ``clip_ids``, and what failed.
     """
     workspace = Workspace.create(folder)
-    known = set(workspace.read("SELECT clip_id FROM clips").clip_id)
+    stored_ids = set(workspace.read("SELECT clip_id FROM clips").clip_id)
     sources = [
         SourceClip(path=item.path, fields={"clip_id": clip_id, "cluster_id": item.cluster})
         for item, clip_id in zip(task.items, clip_ids(task), strict=True)
-        if clip_id not in known
+        if clip_id not in stored_ids
     ]
     imported = import_clips(workspace, sources, domain=task.name, progress=progress)
     report = embed(workspace, encoder, progress=progress)

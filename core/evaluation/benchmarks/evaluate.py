@@ -108,7 +108,7 @@ def evaluate_frozen(
     if reason:
         raise DegenerateError(f"not tested: {reason}. Use labels that several parts share.")
     truth, means = task.truth(), {layer: x.mean() for layer, x in layers.items()}
-    found, points = [], None
+    splits, points = [], None
     for split in task.splits:
         parts = _rows(task, split)
         layer, setting = _choose(
@@ -117,7 +117,7 @@ def evaluate_frozen(
         if head is None:
             both = np.concatenate([parts.train, parts.valid])
             scores = _cheap_scores(task, means[layer], truth, replace(parts, train=both), protocol)
-            found.append(SplitScores(test=parts.test, scores=scores[setting], layer=layer))
+            splits.append(SplitScores(test=parts.test, scores=scores[setting], layer=layer))
             continue
         is_frames = protocol.endswith(FRAMES)
         probe = MlpProbe(
@@ -131,8 +131,8 @@ def evaluate_frozen(
         )
         scores = probe.log_probabilities(parts.train, parts.test, parts.valid, points)
         points = [probe.point] if isinstance(probe.point, GridPoint) else None
-        found.append(SplitScores(test=parts.test, scores=scores, layer=layer))
-    return found
+        splits.append(SplitScores(test=parts.test, scores=scores, layer=layer))
+    return splits
 
 
 def benchmark_score(
@@ -183,14 +183,14 @@ def benchmark_score(
 
 
 def _metric(
-    task: BenchmarkTask, found: Sequence[SplitScores], unit_of: Codes, counts: Matrix
+    task: BenchmarkTask, splits: Sequence[SplitScores], unit_of: Codes, counts: Matrix
 ) -> Matrix:
     """Mean over the splits for each row of counts `[resample, cluster]`."""
     values = [
         metric_of_scores(
             task.truth(one.test.tolist()), one.scores, task.metric, counts[:, unit_of[one.test]]
         )
-        for one in found
+        for one in splits
     ]
     return np.asarray(np.mean(values, axis=0))
 

@@ -44,15 +44,15 @@ def read_hear(folder: Path) -> list[BenchmarkTask | Unsupported]:
     Raises:
         BenchmarkError: no task at all, or one whose files are not complete.
     """
-    found = sorted(
+    folders = sorted(
         p.parent for p in require(folder, "a folder of tasks").rglob("task_metadata.json")
     )
-    if not found:
+    if not folders:
         raise BenchmarkError(
             f"{folder} holds no task_metadata.json. Expected tasks as hear-preprocess writes "
             "them, such as tasks/esc50-v2.0.0-full. Unpack the archives of one sample rate."
         )
-    return [_read_task(task) for task in found]
+    return [_read_task(task) for task in folders]
 
 
 def _read_task(folder: Path) -> BenchmarkTask | Unsupported:

@@ -33,19 +33,19 @@ def read_marble(folder: Path) -> list[BenchmarkTask | Unsupported]:
         BenchmarkError: no task, or lists and audio files that are missing.
     """
     require(folder, "a folder of MARBLE's data sets")
-    found: list[BenchmarkTask | Unsupported] = [
+    tasks: list[BenchmarkTask | Unsupported] = [
         _from_jsonl(path) for path in sorted(folder.rglob("*.train.jsonl"))
     ]
-    names = {task.name for task in found}
+    names = {task.name for task in tasks}
     for path in sorted(folder.rglob(FILTERED["train"])):
         if "GTZANGenre" not in names:
-            found.append(_from_filtered(path.parent))
-    if not found:
+            tasks.append(_from_filtered(path.parent))
+    if not tasks:
         raise BenchmarkError(
             f"{folder} holds neither a *.train.jsonl nor {FILTERED['train']}. Expected MARBLE's "
             "data sets, such as GTZAN/GTZANGenre.train.jsonl."
         )
-    return found
+    return tasks
 
 
 def _from_jsonl(train: Path) -> BenchmarkTask | Unsupported:

@@ -80,19 +80,19 @@ class BenchmarkTask:
         Raises:
             BenchmarkError: a label that is no class.
         """
-        number = {name: place for place, name in enumerate(self.class_names)}
+        number_of = {name: number for number, name in enumerate(self.class_names)}
         items = [self.items[i] for i in rows] if rows is not None else list(self.items)
-        unknown = sorted({label for i in items for label in i.labels} - set(number))
+        unknown = sorted({label for i in items for label in i.labels} - set(number_of))
         if unknown:
             raise BenchmarkError(
                 f"{self.name} has {len(unknown)} labels that its list of classes does not name, "
                 f"such as {unknown[0]!r}. Use labels and classes of one release."
             )
         if not self.has_several_labels:
-            return np.array([number[i.labels[0]] for i in items], dtype=np.intp)
-        table = np.zeros((len(items), len(number)), dtype=np.bool_)
+            return np.array([number_of[i.labels[0]] for i in items], dtype=np.intp)
+        table = np.zeros((len(items), len(number_of)), dtype=np.bool_)
         for row, item in zip(table, items, strict=True):
-            row[[number[label] for label in item.labels]] = True
+            row[[number_of[label] for label in item.labels]] = True
         return table
 
     def untestable(self) -> str:
@@ -100,11 +100,11 @@ class BenchmarkTask:
         if len({frozenset(item.labels) for item in self.items}) < 2:
             return f"all {len(self.items)} clips are of one class"
         for split in self.splits:
-            known, asked = (
+            trained, asked = (
                 {label for item in self.items if item.part in parts for label in item.labels}
                 for parts in ((*split.train, *split.valid), split.test)
             )
-            if known and asked and not known & asked:
+            if trained and asked and not trained & asked:
                 return f"no class of the test clips ({', '.join(split.test)}) is trained on"
         return ""
 
