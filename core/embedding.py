@@ -301,7 +301,7 @@ def _embed_one(
         wanted = (encoder.spec.n_layers,)
     record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
     _refuse_second_name(workspace, record)
-    job = _Job(
+    job = _EmbeddingJob(
         workspace=workspace,
         encoder=encoder,
         record=record,
@@ -328,7 +328,7 @@ def _embed_one(
 
 
 @dataclass(kw_only=True, eq=False)
-class _Job:
+class _EmbeddingJob:
     """The embedding of one workspace with one encoder."""
 
     workspace: Workspace

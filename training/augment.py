@@ -1,7 +1,7 @@
 """What the student hears, where that is not the clip itself; targets stay the clip's own.
 
 A pure function of the seed, the step and the piece, so neither the number of processes
-nor where a run goes on changes it.
+nor the step at which a run resumes changes it.
 """
 
 from collections.abc import Callable, Sequence

@@ -105,7 +105,7 @@ def train(
     Raises:
         ConfigError: a recipe that cannot be used, or another one than the run's.
         UnknownNameError: a teacher that is no known encoder.
-        CheckpointError: a run that exists already or is going on, or a damaged folder.
+        CheckpointError: a run that exists already or is in progress, or a damaged folder.
         WeightsError: a teacher's weights have not been fetched.
         TrainingError: a loss that is not finite.
         MissingExtraError: TensorBoard is wanted and not installed.
@@ -167,7 +167,7 @@ def _prepare(
         )
     torch.manual_seed(recipe.run.seed)
     steps_done = list_checkpoints(run_dir)
-    with _telling_the_way_out(run_dir):
+    with _naming_the_remedy(run_dir):
         start = resumed_start(recipe, run_dir) if steps_done else start_student(recipe)
     heads = Heads(head_specs(recipe, encoders))
     # A checkpoint holds the statistics that it was trained with.
@@ -189,7 +189,7 @@ def _prepare(
     )
     trainer.evaluation = evaluation
     if steps_done:
-        with _telling_the_way_out(run_dir):
+        with _naming_the_remedy(run_dir):
             trainer.restore(find_checkpoint(run_dir))
     else:
         trainer.log.open(0)
@@ -197,8 +197,8 @@ def _prepare(
 
 
 @contextmanager
-def _telling_the_way_out(run_dir: Path) -> Iterator[None]:
-    """Says of a damaged checkpoint how the run goes on: the one before leads to the same end."""
+def _naming_the_remedy(run_dir: Path) -> Iterator[None]:
+    """Adds to the error of a damaged checkpoint how to resume: the one before gives the same end."""
     try:
         yield
     except CheckpointError as error:

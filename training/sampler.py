@@ -1,6 +1,6 @@
 """Which pieces make up the batch of a step.
 
-A pure function of the seed and the step, so that a run that goes on sees what it would have seen.
+A pure function of the seed and the step, so that a resumed run sees what it would have seen.
 Every epoch has as many batches as any other, so the epoch of a step is a division, and only one
 epoch is ever held. Batches are counted in seconds of audio, padding included, and hold pieces of
 similar length.

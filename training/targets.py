@@ -64,7 +64,7 @@ class OnlineTargets:
             corpus: What it hears.
             layers: Those that are predicted.
             kind: What of them.
-            max_left_out: Pieces without targets that a run goes on with.
+            max_left_out: How many pieces without targets a run accepts.
         """
         self.encoder, self.corpus, self.kind = encoder, corpus, kind
         self.max_left_out = max_left_out

@@ -1,7 +1,7 @@
 """The loop of one run: batches, steps, log and checkpoints.
 
 Everything random in a step follows from the seed, the step's number and which part of the batch a
-process has in hand; no state of a generator has to be kept. So a run that goes on from a
+process has in hand; no state of a generator has to be kept. So a run that resumes from a
 checkpoint gives the losses that it would have given, and any number of processes and parts gives
 those of one (but for dropout, whose masks are the parts' own).
 

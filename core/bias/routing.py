@@ -40,7 +40,7 @@ class Equivalence:
 def pca_mixture(blocks: Sequence[Vectors], width: int) -> Matrix:
     """The teachers side by side, cut to the student's width: what a mere mixture would be.
 
-    Each block is centred and scaled to equal mean square length, then all go on the first
+    Each block is centred and scaled to equal mean square length, then all are projected on the first
     principal axes of these clips. No label is looked at; the clips are, as a student that
     trains on unlabelled audio looks at audio.
 

@@ -64,7 +64,7 @@ def clip_factors(data: DiagnosisData, domain: str) -> list[ClipFactor]:
     clips = data.clips.iloc[rows]
     content = content_columns(data, domain)
     seen = [pd.factorize(clips[name])[0] for name in (*content, "cluster_id")]
-    found = []
+    factors = []
     for name in clips.columns:
         column = clips[name]
         if name in (*content, *CONTINUOUS) or name in BOOKKEEPING:
@@ -75,8 +75,8 @@ def clip_factors(data: DiagnosisData, domain: str) -> list[ClipFactor]:
         if any(_is_same(codes, other) for other in seen):
             continue
         seen.append(codes)
-        found.append(_categorical(name, column, clips.cluster_id, rows))
-    return [*found, *_continuous(data, rows)]
+        factors.append(_categorical(name, column, clips.cluster_id, rows))
+    return [*factors, *_continuous(data, rows)]
 
 
 def content_columns(data: DiagnosisData, domain: str) -> list[str]:
@@ -100,7 +100,7 @@ def content_label(data: DiagnosisData, domain: str) -> tuple[str, list[str]]:
         values = clips[name].dropna()
         clusters = clips.cluster_id[values.index].groupby(values).nunique()
         if len(values) * 2 > len(clips) and (values.map(clusters) >= 2).mean() > 0.5:
-            return name, [str(one) for one in clips[name].fillna("no label")]
+            return name, [str(value) for value in clips[name].fillna("no label")]
     return "", ["any"] * len(clips)
 
 
@@ -158,32 +158,32 @@ def _categorical(
     per_level = clusters[column.index].groupby(column).nunique()
     n_clusters = clusters[column.index].nunique()
     kept = column[column.map(per_level) >= 2]
-    places = rows[clusters.index.get_indexer(kept.index)]
+    kept_rows = rows[clusters.index.get_indexer(kept.index)]
     reason = ""
     if n_clusters < MIN_CLUSTERS:
         reason = f"{n_clusters} clusters have it, at least {MIN_CLUSTERS} are needed"
     elif kept.nunique() < MIN_LEVELS:
         reason = f"{kept.nunique()} levels have 2 clusters or more, at least {MIN_LEVELS} needed"
     factor = None if reason else categorical(kept.tolist())
-    return ClipFactor(name=name, rows=places, factor=factor, reason=reason)
+    return ClipFactor(name=name, rows=kept_rows, factor=factor, reason=reason)
 
 
 def _continuous(data: DiagnosisData, rows: Indices) -> Sequence[ClipFactor]:
-    found = []
+    factors = []
     clusters = np.asarray(data.clusters())
     for name, column in continuous_columns(data).items():
         values = column.to_numpy()[rows]
-        known = np.isfinite(values)
-        places = rows[known]
-        if len(places) < 2 or np.ptp(values[known]) == 0:
+        is_finite = np.isfinite(values)
+        kept_rows = rows[is_finite]
+        if len(kept_rows) < 2 or np.ptp(values[is_finite]) == 0:
             continue
-        n_clusters = len(np.unique(clusters[places]))
+        n_clusters = len(np.unique(clusters[kept_rows]))
         reason = ""
         if n_clusters < MIN_CLUSTERS:
             reason = f"{n_clusters} clusters have it, at least {MIN_CLUSTERS} are needed"
-        factor = None if reason else continuous(values[known])
-        found.append(ClipFactor(name=str(name), rows=places, factor=factor, reason=reason))
-    return found
+        factor = None if reason else continuous(values[is_finite])
+        factors.append(ClipFactor(name=str(name), rows=kept_rows, factor=factor, reason=reason))
+    return factors
 
 
 def spaces_of(data: DiagnosisData) -> list[tuple[str, int]]:

@@ -9,7 +9,6 @@ training on record, published ones their size; of vectors made elsewhere nothing
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from usad_workbench.core.encoders.registry import encoder_specs
 from usad_workbench.core.encoders.students import recorded_description
@@ -27,7 +26,7 @@ class StudentRecord:
     n_params: float
     dim: int
     n_layers: int
-    architecture: Mapping[str, Any]
+    architecture: Mapping[str, object]
     """All settings of the architecture; empty for published students."""
     stage: int = 0
     n_steps: int = 0
@@ -73,30 +72,30 @@ def differences(student: StudentRecord, control: StudentRecord) -> list[str]:
     >>> differences(a, b)
     ['4 layers of 96, not 8 of 256', '0.56 M parameters, not 7.8 M', '0.45 h of audio, not 29 h']
     """
-    found = []
+    apart = []
     if (student.n_layers, student.dim) != (control.n_layers, control.dim):
-        found.append(
+        apart.append(
             f"{control.n_layers} layers of {control.dim}, not {student.n_layers} of {student.dim}"
         )
     elif student.architecture and control.architecture:
-        found += [
+        apart += [
             f"{name} {control.architecture.get(name)}, not {value}"
             for name, value in student.architecture.items()
             if control.architecture.get(name) != value
         ]
     if not _is_alike(student.n_params, control.n_params):
-        found.append(
+        apart.append(
             f"{control.n_params / 1e6:.2g} M parameters, not {student.n_params / 1e6:.2g} M"
         )
     if student.stage and control.stage and student.stage != control.stage:
-        found.append(f"stage {control.stage}, not {student.stage}")
+        apart.append(f"stage {control.stage}, not {student.stage}")
     if not _is_alike(student.heard_h, control.heard_h):
-        found.append(f"{control.heard_h:.2g} h of audio, not {student.heard_h:.2g} h")
+        apart.append(f"{control.heard_h:.2g} h of audio, not {student.heard_h:.2g} h")
     elif student.n_steps and control.n_steps and not _is_alike(student.n_steps, control.n_steps):
-        found.append(f"{control.n_steps} steps, not {student.n_steps}")
+        apart.append(f"{control.n_steps} steps, not {student.n_steps}")
     if not _is_alike(student.corpus_h, control.corpus_h):
-        found.append(f"a corpus of {control.corpus_h:.2g} h, not {student.corpus_h:.2g} h")
-    return found
+        apart.append(f"a corpus of {control.corpus_h:.2g} h, not {student.corpus_h:.2g} h")
+    return apart
 
 
 def _is_alike(a: float, b: float) -> bool:
@@ -106,22 +105,23 @@ def _is_alike(a: float, b: float) -> bool:
     return abs(a - b) <= TOLERANCE * max(abs(a), abs(b))
 
 
-def _heard_s(made: Mapping[str, Any]) -> float:
+def _heard_s(made: Mapping[str, object]) -> float:
     """Seconds of audio over all trainings; NaN where one is not recorded."""
-    total, part = 0.0, made
-    while isinstance(part, Mapping):
-        total += _number(part.get("audio_s"), math.nan)
-        part = part.get("start")  # type: ignore[assignment]
+    total: float = 0.0
+    training: object = made
+    while isinstance(training, Mapping):
+        total += _number(training.get("audio_s"), math.nan)
+        training = training.get("start")
     return total
 
 
-def _corpus_h(made: Mapping[str, Any]) -> float:
+def _corpus_h(made: Mapping[str, object]) -> float:
     data = made.get("data")
     hours = data.get("hours") if isinstance(data, Mapping) else None
     if not isinstance(hours, Mapping):
         return math.nan
-    return sum(_number(one, math.nan) for one in hours.values())
+    return sum(_number(amount, math.nan) for amount in hours.values())
 
 
-def _number(value: Any, missing: float) -> float:
+def _number(value: object, missing: float) -> float:
     return float(value) if isinstance(value, (int, float)) else missing

@@ -130,10 +130,12 @@ def compare_students(
         for index, contribution in results:
             compared[index] = contribution
             progress(len(compared), len(jobs), NAME)
-    parts = [compared[index] for index in range(len(jobs))]
+    contributions = [compared[index] for index in range(len(jobs))]
     relation = lineage.relation(data.workspace, data.student, other)
-    rows = [row for part in parts for row in part.rows]
-    rows += _means([part.pair for part in parts if part.pair], other)
+    rows = [row for contribution in contributions for row in contribution.rows]
+    rows += _means(
+        [contribution.pair for contribution in contributions if contribution.pair], other
+    )
     q: dict[str, Iterator[float]] = {
         quantity: iter(q_values(row.p_value for row in rows if row.quantity == quantity))
         for quantity in {row.quantity for row in rows}
@@ -143,8 +145,12 @@ def compare_students(
         name=NAME,
         row_type=ComparisonRow,
         rows=[replace(row, q_value=next(q[row.quantity]), relation=relation) for row in rows],
-        influential=[clips for part in parts for clips in part.clips],
-        warnings=list(dict.fromkeys([sentence, *(w for part in parts for w in part.warnings)])),
+        influential=[clips for contribution in contributions for clips in contribution.clips],
+        warnings=list(
+            dict.fromkeys(
+                [sentence, *(w for contribution in contributions for w in contribution.warnings)]
+            )
+        ),
     )
 
 

@@ -62,29 +62,29 @@ def controls_for(data: DiagnosisData, teacher: str, slot: ControlSlot) -> list[s
         others = no_peers(data)
         return [
             n
-            for n, mine in taught.items()
-            if mine is not None and teacher not in mine and n not in others
+            for n, teachers in taught.items()
+            if teachers is not None and teacher not in teachers and n not in others
         ]
     home = data.roles[teacher].domain
     return [
         n
-        for n, mine in taught.items()
-        if mine is None and _home(data, n) == home and n not in data.once_taught
+        for n, teachers in taught.items()
+        if teachers is None and _home(data, n) == home and n not in data.once_taught
     ]
 
 
 def no_peers(data: DiagnosisData) -> dict[str, str]:
     """Controls that are known to be no peers of the student, and in what."""
-    mine = student_record(data.student)
-    if mine is None:
+    of_student = student_record(data.student)
+    if of_student is None:
         return {}
-    found = {}
+    apart_in = {}
     for name in data.controls:
         record = student_record(name)
-        apart = differences(mine, record) if record else []
+        apart = differences(of_student, record) if record else []
         if apart:
-            found[name] = ", ".join(apart)
-    return found
+            apart_in[name] = ", ".join(apart)
+    return apart_in
 
 
 def describe_no_peers(data: DiagnosisData) -> str:
@@ -136,9 +136,9 @@ def _taught_by(data: DiagnosisData) -> dict[str, set[str] | None]:
     roles = dict(zip(kept.encoder, kept.role, strict=True))
     taught: dict[str, set[str] | None] = {}
     for name in data.controls:
-        mine = recorded[recorded.student == name].teacher
-        if len(mine):
-            taught[name] = {str(one) for one in mine}
+        teachers = recorded[recorded.student == name].teacher
+        if len(teachers):
+            taught[name] = {str(name_of_teacher) for name_of_teacher in teachers}
             continue
         spec = trained_student_spec(name)
         if spec is not None:
@@ -201,8 +201,8 @@ class MatchTable:
             if untestable(task):
                 continue
             x = self._vectors(name, layer)[data.rows_of_clips(task.clip_ids)]
-            found = evaluate_probe(
+            score = evaluate_probe(
                 x, task.labels, task.groups, task.units, metric=task.metric, seeds=(0,)
             )
-            values.append(found.value)
+            values.append(score.value)
         return sum(values) / len(values) if values else math.nan

@@ -152,7 +152,9 @@ class DiagnosisData:
         """Whether the student has teachers and none of them is of this domain."""
         homes = [self.roles[name].domain for name in self.teachers]
         return is_unseen(
-            domain, homes, [one for name in self.teachers for one in self.taught[name]]
+            domain,
+            homes,
+            [domain_taught for name in self.teachers for domain_taught in self.taught[name]],
         )
 
     def rows(self, domain: str) -> Indices:
@@ -189,7 +191,7 @@ class DiagnosisData:
     def clusters(self, rows: Indices | None = None) -> list[str]:
         """Cluster id of each clip."""
         ids = self.clips.cluster_id.to_numpy()
-        return [str(one) for one in (ids if rows is None else ids[rows])]
+        return [str(cluster_id) for cluster_id in (ids if rows is None else ids[rows])]
 
     def layers(self, encoder: str) -> list[int]:
         """Layers of an encoder that have vectors by which clips can be told apart."""
@@ -207,8 +209,10 @@ class DiagnosisData:
         present = self.layers(self.student)
         if self.config.layers:
             # A negative one counts from the encoder's end, stored or not, as everywhere.
-            asked = [self.workspace.space(self.student, one).layer for one in self.config.layers]
-            missing = [one for one in asked if one not in present]
+            asked = [
+                self.workspace.space(self.student, layer).layer for layer in self.config.layers
+            ]
+            missing = [layer for layer in asked if layer not in present]
             if missing:
                 flat = set(missing) & self.collapsed.get(self.student, frozenset())
                 why = " by which clips can be told apart" if flat else ""
@@ -217,16 +221,18 @@ class DiagnosisData:
                     f"{present}. Embed it with `usad embed --layers`, or name another with --layer."
                 )
             return asked
-        return sorted({present[round(part * (len(present) - 1) / 4)] for part in (1, 2, 3, 4)})
+        return sorted(
+            {present[round(quarter * (len(present) - 1) / 4)] for quarter in (1, 2, 3, 4)}
+        )
 
     def matching_layer(self, encoder: str, student_layer: int) -> int:
         """The layer of another encoder at the same relative depth as the student's.
 
         Distillation pairs layers by depth; no choice by the largest value, no winner's curse.
         """
-        mine, theirs = self._stored(self.student), self._stored(encoder)
-        depth = mine.index(student_layer) / max(1, len(mine) - 1)
-        wanted = theirs[round(depth * (len(theirs) - 1))]
+        of_student, of_encoder = self._stored(self.student), self._stored(encoder)
+        depth = of_student.index(student_layer) / max(1, len(of_student) - 1)
+        wanted = of_encoder[round(depth * (len(of_encoder) - 1))]
         return min(self.layers(encoder), key=lambda layer: abs(layer - wanted))
 
     def vectors(self, encoder: str, layer: int, rows: Indices | None = None) -> ClipVectors:
@@ -273,9 +279,9 @@ def load_diagnosis_data(
     counts = clips.domain.value_counts()
     collapsed, gone, flat_words = _collapsed(workspace, [student, *roles], clips)
     if student in gone:
-        mine = [words for words in flat_words if words.startswith(f"{student} layer")]
+        of_student = [words for words in flat_words if words.startswith(f"{student} layer")]
         raise DegenerateError(
-            f"{student} has no layer left: {'; '.join(mine)}. Expected vectors that differ. Embed "
+            f"{student} has no layer left: {'; '.join(of_student)}. Expected vectors that differ. Embed "
             f"{student} again, or choose other clips with --where."
         )
     tasks, untested = possible_tasks(_task_rows(workspace), clips)
@@ -323,7 +329,7 @@ def _common(workspace: Workspace, encoders: Sequence[str], config: DiagnosisConf
         clips = clips[clips.clip_id.isin(config.clip_ids)]
     clips = with_joined_clusters(clips.reset_index(drop=True))
     if not (clips.domain.value_counts() >= MIN_CLIPS).any():
-        letters = "".join(f" Note: {one}." for one in where_letters(workspace, config.where))
+        letters = "".join(f" Note: {note}." for note in where_letters(workspace, config.where))
         raise DegenerateError(
             f"{len(clips)} clips are left that all encoders have, none of the domains has "
             f"{MIN_CLIPS}. Widen the filter, or embed more clips with every encoder.{letters}"
@@ -339,21 +345,25 @@ def _collapsed(
     domains = sorted(str(name) for name in counts.index[counts >= MIN_CLIPS])
     rows = {domain: np.flatnonzero((clips.domain == domain).to_numpy()) for domain in domains}
     stored, ids = stored_layers(workspace), clips.clip_id.tolist()
-    found: dict[str, frozenset[int]] = {}
+    collapsed: dict[str, frozenset[int]] = {}
     words = []
     for name in dict.fromkeys(encoders):
         flat = set()
         for layer in stored[name]:
             x = clip_vectors(workspace, name, layer, ids)
-            how = {d: said for d, mine in rows.items() if (said := describe_collapse(x[mine]))}
+            how = {
+                d: said
+                for d, domain_rows in rows.items()
+                if (said := describe_collapse(x[domain_rows]))
+            }
             if how:
                 flat.add(layer)
                 clips_words = ", ".join(f"all clips of {d} {said}" for d, said in how.items())
                 words.append(f"{name} layer {layer} has collapsed and is left out: {clips_words}")
         if flat:
-            found[name] = frozenset(flat)
-    gone = {name for name, flat in found.items() if flat >= set(stored[name])}
-    return found, gone, words
+            collapsed[name] = frozenset(flat)
+    gone = {name for name, flat in collapsed.items() if flat >= set(stored[name])}
+    return collapsed, gone, words
 
 
 def stored_layers(workspace: Workspace) -> dict[str, list[int]]:
@@ -385,12 +395,12 @@ def _roles(
             "Name it once."
         )
     present = workspace.embedded()
-    known = encoder_roles(workspace, student, teachers)
+    known_roles = encoder_roles(workspace, student, teachers)
     for name in asked:
-        if name not in known:
+        if name not in known_roles:
             workspace.space_id(name, -1)
     roles = {}
-    for name, role in known.items():
+    for name, role in known_roles.items():
         if name == student or name not in present:
             continue
         if controls is not None and name in controls:

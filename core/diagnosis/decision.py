@@ -176,7 +176,7 @@ def _specificity(diagnosis: Diagnosis, means: Sequence[RoutingRow]) -> Estimate 
 
 def _variance(estimates: Sequence[Estimate]) -> float:
     """Of the mean of independent estimates; NaN if one has no interval."""
-    errors = [(one.ci_high - one.ci_low) / (2 * NORMAL_95) for one in estimates]
+    errors = [(estimate.ci_high - estimate.ci_low) / (2 * NORMAL_95) for estimate in estimates]
     return sum(error**2 for error in errors) / len(errors) ** 2
 
 

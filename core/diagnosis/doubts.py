@@ -15,20 +15,20 @@ SMALL_SELECTION = 100
 
 def doubts(workspace: Workspace, student: str, are_known: bool) -> list[str]:
     """What is doubtful about the student itself."""
-    found = []
-    known = workspace.encoders().set_index("encoder")
-    role = str(known.role[student])
+    warnings = []
+    encoders = workspace.encoders().set_index("encoder")
+    role = str(encoders.role[student])
     if role != "student" and not has_teachers(workspace, student):
-        found.append(
+        warnings.append(
             f"{student} has the role {role} in this workspace and no teachers on record: what it "
             "shares with others is no inheritance unless they taught it"
         )
     if not are_known:
-        found.append(
+        warnings.append(
             f"who taught {student} is not known: encoders with the role teacher are taken; name "
             "them with --teachers"
         )
-    return found
+    return warnings
 
 
 def other_teachers(student: str, teachers: Sequence[str] | None, record: set[str]) -> list[str]:
@@ -36,25 +36,27 @@ def other_teachers(student: str, teachers: Sequence[str] | None, record: set[str
     if teachers is None or not record:
         return []
     strangers, missing = sorted(set(teachers) - record), sorted(record - set(teachers))
-    found = []
+    warnings = []
     if strangers:
-        found.append(
+        warnings.append(
             f"{', '.join(strangers)}: not on record as teachers of {student}, whom "
             f"{', '.join(sorted(record))} taught; what it shares with others is no inheritance"
         )
     if missing:
-        found.append(
+        warnings.append(
             f"{', '.join(missing)} taught {student} and are not among --teachers: they stand in no "
             "teacher's place as controls unless --controls names them"
         )
-    return found
+    return warnings
 
 
-def few_permutations(found: int, enough: int, alpha: float) -> list[str]:
+def few_permutations(n_permutations: int, enough: int, alpha: float) -> list[str]:
     """Permutations with which nothing can be shown at the level."""
-    if found >= enough:
+    if n_permutations >= enough:
         return []
-    return [f"{found} permutations: no p-value can be as low as {alpha:g}, take {enough} or more"]
+    return [
+        f"{n_permutations} permutations: no p-value can be as low as {alpha:g}, take {enough} or more"
+    ]
 
 
 def small_selections(counts: "pd.Series[int]") -> list[str]:
@@ -70,5 +72,5 @@ def small_selections(counts: "pd.Series[int]") -> list[str]:
 def where_letters(workspace: Workspace, where: str) -> list[str]:
     """Domains that the filter names in other letters."""
     present = workspace.read("SELECT DISTINCT domain FROM clips").domain
-    found = other_letters_in(where, [str(one) for one in present])
-    return [f"the domain {text!r} of --where is {name!r} here" for text, name in found.items()]
+    meant = other_letters_in(where, [str(domain) for domain in present])
+    return [f"the domain {text!r} of --where is {name!r} here" for text, name in meant.items()]

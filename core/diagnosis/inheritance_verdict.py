@@ -32,17 +32,17 @@ def inherited(rows: Sequence[InheritanceRow], rules: Rules) -> Verdict:
     answers: dict[str, dict[str, str]] = {}
     for (teacher, domain), cells in pairs.items():
         answers.setdefault(teacher, {})[domain] = _answer(cells, rules)
-    found = [
+    shown = [
         f"{teacher} in {', '.join(d for d, answer in domains.items() if answer == 'yes')}"
         for teacher, domains in answers.items()
         if "yes" in domains.values()
     ]
-    given = [answer for domains in answers.values() for answer in domains.values()]
-    tested = [answer for answer in given if not answer.startswith(NOT_TESTABLE)]
+    all_answers = [answer for domains in answers.values() for answer in domains.values()]
+    tested = [answer for answer in all_answers if not answer.startswith(NOT_TESTABLE)]
     verdict = UNDECIDED
-    if found:
-        verdict = "inherited: " + "; ".join(found)
-    elif given and not tested:
+    if shown:
+        verdict = "inherited: " + "; ".join(shown)
+    elif all_answers and not tested:
         verdict = NOT_TESTABLE
     elif tested and all(answer == "no" for answer in tested):
         verdict = "no inheritance found"

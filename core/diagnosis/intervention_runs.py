@@ -12,12 +12,11 @@ speaker of 24 clips, and no interval. The price of 20 changes is 21 embeddings o
 
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +34,7 @@ from usad_workbench.core.interventions import (
     intervention_rng,
 )
 from usad_workbench.core.interventions.table import CHANGES_VERSION
+from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.parallel import process_pool
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.storage.clip_audio import unchanged
@@ -52,7 +52,7 @@ _POLL_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
+class _MeasurementJob:
     """What one process does: some clips, all encoders."""
 
     folder: Path
@@ -95,12 +95,12 @@ def measure_interventions(
     spaces = workspace.spaces("mean")
     spaces = spaces[spaces.encoder.isin(data.encoders)]
     weights = {str(k): str(v) for k, v in spaces.groupby("encoder").weights_sha256.first().items()}
-    with_audio, warnings = _heard(workspace, clips)
+    with_audio, warnings = _with_audio(workspace, clips)
     stored = _stored(workspace, weights, clips, data.config.seed)
     todo = _pending(stored, list(weights), [one for one, _ in with_audio])
     if todo:
         missing = {one for ids in todo.values() for one in ids}
-        job = _Job(
+        job = _MeasurementJob(
             folder=workspace.folder,
             weights={name: weights[name] for name in todo},
             layers={name: tuple(data.layers(name)) for name in todo},
@@ -113,52 +113,56 @@ def measure_interventions(
     return Measured(clips=clips, distances=_matrices(stored, clips), warnings=warnings)
 
 
-def _heard(workspace: Workspace, clips: pd.DataFrame) -> tuple[list[tuple[str, str]], list[str]]:
+def _with_audio(
+    workspace: Workspace, clips: pd.DataFrame
+) -> tuple[list[tuple[str, str]], list[str]]:
     """Clip id and path of those that still have the audio of their import; why others do not."""
-    heard, faults, n_silent = [], [], 0
+    readable, faults, n_without_audio = [], [], 0
     for clip_id, path, sha256 in clips[["clip_id", "path", "audio_sha256"]].itertuples(index=False):
         if not isinstance(path, str) or not workspace.audio_path(path).is_file():
-            n_silent += 1
+            n_without_audio += 1
             continue
         try:
             unchanged(workspace.audio_path(path), sha256)
-            heard.append((str(clip_id), path))
+            readable.append((str(clip_id), path))
         except UsadError as error:
             faults.append(f"interventions: clip {clip_id}: {error}")
-    if n_silent:
-        faults.append(f"interventions: {n_silent} of {len(clips)} sampled clips have no audio")
-    return heard, faults
+    if n_without_audio:
+        faults.append(
+            f"interventions: {n_without_audio} of {len(clips)} sampled clips have no audio"
+        )
+    return readable, faults
 
 
 def draw_sample(data: DiagnosisData, clips_per_domain: int = CLIPS_PER_DOMAIN) -> pd.DataFrame:
     """Some clips of each domain, from as many clusters as possible; the seed decides which."""
     rng = np.random.default_rng(data.config.seed)
-    parts = []
+    samples = []
     for domain in data.domains:
-        mine = data.clips.iloc[data.rows(domain)]
-        mine = mine.iloc[rng.permutation(len(mine))]
-        turn = mine.groupby("cluster_id", sort=False).cumcount()
+        clips = data.clips.iloc[data.rows(domain)]
+        clips = clips.iloc[rng.permutation(len(clips))]
+        turn = clips.groupby("cluster_id", sort=False).cumcount()
         order = np.argsort(turn.to_numpy(), kind="stable")
-        parts.append(mine.iloc[order[:clips_per_domain]])
-    return pd.concat(parts, ignore_index=True) if parts else data.clips.iloc[:0]
+        samples.append(clips.iloc[order[:clips_per_domain]])
+    return pd.concat(samples, ignore_index=True) if samples else data.clips.iloc[:0]
 
 
 def changed_clips(clip_id: str, clip: Clip, seed: int) -> list[Clip | None]:
     """The unchanged cut, then each change in the order of ``INTERVENTIONS``; none if it fails."""
     rate_hz = clip.sample_rate_hz
-    found: list[Clip | None] = [clip]
-    for one in INTERVENTIONS:
-        rng = intervention_rng(seed, one, clip_id)
+    changed: list[Clip | None] = [clip]
+    for intervention in INTERVENTIONS:
+        rng = intervention_rng(seed, intervention, clip_id)
         try:
-            samples: Samples = apply_intervention(one, clip.samples, rate_hz, rng)
+            samples: Samples = apply_intervention(intervention, clip.samples, rate_hz, rng)
         except AudioError:
-            found.append(None)
+            changed.append(None)
             continue
-        found.append(Clip(samples=samples, sample_rate_hz=rate_hz, path=clip.path))
-    return found
+        changed.append(Clip(samples=samples, sample_rate_hz=rate_hz, path=clip.path))
+    return changed
 
 
-def _run(job: _Job, n_processes: int, progress: Progress) -> dict[str, str]:
+def _run(job: _MeasurementJob, n_processes: int, progress: Progress) -> dict[str, str]:
     """Does the work; gives the encoders that could not take part, with why."""
     n_processes = max(1, min(n_processes, len(job.clips) // PORTION_CLIPS))
     total = sum(-(-len(job.clips[i::n_processes]) // PORTION_CLIPS) for i in range(n_processes))
@@ -168,17 +172,17 @@ def _run(job: _Job, n_processes: int, progress: Progress) -> dict[str, str]:
     counter = multiprocessing.get_context("spawn").Value("i", 0)
     reasons: dict[str, str] = {}
     with process_pool(n_processes, _start_worker, (counter,)) as pool:
-        parts = [pool.submit(_work, _part(job, i, n_processes)) for i in range(n_processes)]
-        while wait(parts, _POLL_S).not_done:
+        shares = [pool.submit(_work, _share_of(job, i, n_processes)) for i in range(n_processes)]
+        while wait(shares, _POLL_S).not_done:
             progress(min(counter.value, total), total, "interventions")
-        for part in parts:
-            reasons |= part.result()
+        for share in shares:
+            reasons |= share.result()
     progress(total, total, "interventions")
     return reasons
 
 
-def _part(job: _Job, i: int, n: int) -> _Job:
-    return _Job(
+def _share_of(job: _MeasurementJob, i: int, n: int) -> _MeasurementJob:
+    return _MeasurementJob(
         folder=job.folder,
         weights=job.weights,
         layers=job.layers,
@@ -200,7 +204,7 @@ def _start_worker(counter: "Synchronized[int]") -> None:
     torch.set_num_threads(1)
 
 
-def _work(job: _Job) -> dict[str, str]:
+def _work(job: _MeasurementJob) -> dict[str, str]:
     def count(done: int) -> None:
         if _counter is not None:
             with _counter.get_lock():
@@ -209,7 +213,7 @@ def _work(job: _Job) -> dict[str, str]:
     return _measure(job, count)
 
 
-def _measure(job: _Job, count: Any) -> dict[str, str]:
+def _measure(job: _MeasurementJob, count: Callable[[int], None]) -> dict[str, str]:
     workspace = Workspace.open(job.folder)
     changed: dict[str, list[Clip | None]] = {}
     for clip_id, path in job.clips:
@@ -249,7 +253,10 @@ def _cut(clip: Clip) -> Clip:
 
 
 def _distances(
-    encoder: Any, job: _Job, ids: Sequence[str], variants: Sequence[list[Clip | None]]
+    encoder: Encoder,
+    job: _MeasurementJob,
+    ids: Sequence[str],
+    variants: Sequence[list[Clip | None]],
 ) -> pa.Table:
     """One row for each layer, change and clip of a portion."""
     from usad_workbench.core.models.pooling import pooled_vectors
@@ -257,21 +264,21 @@ def _distances(
     name, layers = encoder.spec.name, job.layers[encoder.spec.name]
     rate_hz = encoder.spec.sample_rate_hz
     shape = (len(ids), len(INTERVENTIONS) + 1)
-    places = [(i, j) for i in range(shape[0]) for j in range(shape[1]) if variants[i][j]]
+    cells = [(i, j) for i in range(shape[0]) for j in range(shape[1]) if variants[i][j]]
     clips = [resample(one, rate_hz) for row in variants for one in row if one is not None]
     vectors = pooled_vectors(encoder, clips, layers, "mean") if clips else {}
-    parts: list[pa.Table] = []
+    tables: list[pa.Table] = []
     for layer in layers:
         distance, cosine = (np.full(shape, np.nan) for _ in range(2))
         if clips:
             full = np.full((*shape, vectors[layer].shape[1]), np.nan)
-            full[tuple(np.array(places).T)] = vectors[layer]
+            full[tuple(np.array(cells).T)] = vectors[layer]
             distance = np.linalg.norm(full - full[:, :1], axis=2)
             norms = np.linalg.norm(full, axis=2)
             with np.errstate(invalid="ignore", divide="ignore"):
                 cosine = (full * full[:, :1]).sum(axis=2) / (norms * norms[:, :1])
         n = len(INTERVENTIONS)
-        parts.append(
+        tables.append(
             pa.table(
                 {
                     "encoder": [name] * (n * len(ids)),
@@ -287,11 +294,11 @@ def _distances(
                 }
             )
         )
-    return pa.concat_tables(parts)
+    return pa.concat_tables(tables)
 
 
 def _store(
-    workspace: Workspace, table: pa.Table, encoder: str, ids: Sequence[str], job: _Job
+    workspace: Workspace, table: pa.Table, encoder: str, ids: Sequence[str], job: _MeasurementJob
 ) -> None:
     replace_interventions(workspace, table, encoder=encoder, seed=job.seed, clip_ids=ids)
 
@@ -311,8 +318,8 @@ def _pending(
 ) -> dict[str, list[str]]:
     """Encoder to the clips that it has not seen in every change; encoders without any left out."""
     seen = {str(k): set(v) for k, v in stored.groupby("encoder").clip_id}
-    found = {name: [one for one in ids if one not in seen.get(name, ())] for name in encoders}
-    return {name: missing for name, missing in found.items() if missing}
+    unseen = {name: [i for i in ids if i not in seen.get(name, ())] for name in encoders}
+    return {name: missing for name, missing in unseen.items() if missing}
 
 
 def _matrices(stored: pd.DataFrame, clips: pd.DataFrame) -> dict[tuple[str, int], Matrix]:
@@ -320,9 +327,9 @@ def _matrices(stored: pd.DataFrame, clips: pd.DataFrame) -> dict[tuple[str, int]
     row = changes.get_indexer(pd.MultiIndex.from_frame(stored[["intervention", "strength"]]))
     column = pd.Index(clips.clip_id).get_indexer(stored.clip_id)
     values = stored.displacement.to_numpy(dtype=np.float64)
-    found = {}
-    for key, places in stored.groupby(["encoder", "layer"]).indices.items():
+    matrices = {}
+    for key, rows in stored.groupby(["encoder", "layer"]).indices.items():
         matrix = np.full((len(INTERVENTIONS), len(clips)), np.nan)
-        matrix[row[places], column[places]] = values[places]
-        found[str(key[0]), int(key[1])] = matrix
-    return found
+        matrix[row[rows], column[rows]] = values[rows]
+        matrices[str(key[0]), int(key[1])] = matrix
+    return matrices

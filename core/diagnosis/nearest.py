@@ -11,7 +11,6 @@ from usad_workbench.core.similarity import (
     NearestTeacher,
     nearest_teachers,
 )
-from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.rows import read_rows, write_rows
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -113,7 +112,7 @@ def store_nearest_teachers(
     domains: Sequence[str],
     matrices: Mapping[MatrixKey, LayerMatrix],
     roles: Mapping[str, EncoderRole],
-    alpha: float = ALPHA,
+    alpha: float,
 ) -> list[NearestTeacher]:
     """States which teacher is nearest in each domain, in place of what was said before.
 
@@ -128,11 +127,11 @@ def store_nearest_teachers(
         alpha: Level at which a similarity stands out.
     """
     table = workspace.read("SELECT * FROM teacher_similarity WHERE student = ?", [student])
-    found = nearest_teachers(table[table.domain.isin(domains)], roles, matrices, alpha)
-    rows = [_nearest_row(nearest) for nearest in found]
+    nearest_of_domains = nearest_teachers(table[table.domain.isin(domains)], roles, matrices, alpha)
+    rows = [_nearest_row(nearest) for nearest in nearest_of_domains]
     with workspace.database.write() as connection:
         write_rows(connection, TABLE, NearestTeacherRow, rows, key={"student": student})
-    return found
+    return nearest_of_domains
 
 
 def _nearest_row(nearest: NearestTeacher) -> NearestTeacherRow:

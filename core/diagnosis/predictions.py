@@ -64,10 +64,10 @@ def predict_task(
         DegenerateError: values that are not finite.
     """
     for protocol in STORED:
-        found = stored_predictions(data.workspace, task, [*encoders, *systems], protocol)
-        seeds = {tuple(one.seeds) for one in found.values()}
-        if set(encoders) <= set(found) and len(seeds) == 1:
-            return found
+        stored = stored_predictions(data.workspace, task, [*encoders, *systems], protocol)
+        seeds = {tuple(prediction.seeds) for prediction in stored.values()}
+        if set(encoders) <= set(stored) and len(seeds) == 1:
+            return stored
     rows = data.rows_of_clips(task.clip_ids)
     made = {}
     for name in encoders:
@@ -85,9 +85,12 @@ def predict_task(
     return made
 
 
-def are_stored(found: TaskPredictions) -> bool:
+def are_stored(predictions: TaskPredictions) -> bool:
     """Whether they come from ``usad evaluate``: those made here have one split."""
-    return all(len(one.seeds) > 1 or one.protocol == "linear" for one in found.values())
+    return all(
+        len(prediction.seeds) > 1 or prediction.protocol == "linear"
+        for prediction in predictions.values()
+    )
 
 
 def both_wrong(a: Predictions, b: Predictions) -> Matrix:

@@ -70,12 +70,12 @@ class Diagnosis:
     """Each once."""
     provenance: Provenance
     """Versions, weights of each encoder, settings."""
+    alpha: float
+    """The level at which its panels say that something stands out."""
+    margin: float
+    """The difference of accuracies that they take for none."""
     are_teachers_known: bool = True
     """Whether somebody said who taught the student; else the default roles stand in."""
-    alpha: float = 0.05
-    """The level at which its panels say that something stands out."""
-    margin: float = 0.01
-    """The difference of accuracies that they take for none."""
     verdicts: Sequence[Verdict] = ()
     """The answers that the rules give."""
     rules_text: str = ""
@@ -94,11 +94,11 @@ def panel_kinds(asked: Sequence[str] | None = None) -> list[PanelKind]:
     Raises:
         UnknownNameError: a panel that does not exist.
     """
-    known = {kind.name: kind for kind in PANELS}
+    kinds = {kind.name: kind for kind in PANELS}
     for name in asked or ():
-        if name not in known:
-            raise UnknownNameError(f"There is no panel {name!r}. {did_you_mean(name, known)}")
-    return [kind for name, kind in known.items() if not asked or name in asked]
+        if name not in kinds:
+            raise UnknownNameError(f"There is no panel {name!r}. {did_you_mean(name, kinds)}")
+    return [kind for name, kind in kinds.items() if not asked or name in asked]
 
 
 def compute_diagnosis(
@@ -194,10 +194,10 @@ def _compute_panel(data: DiagnosisData, name: str) -> Panel:
 def describe_selection(data: DiagnosisData) -> str:
     """The filter and the number of listed clips; empty for the whole workspace."""
     config = data.config
-    parts = [config.where] if config.where else []
+    conditions = [config.where] if config.where else []
     if config.clip_ids:
-        parts.append(f"{len(config.clip_ids)} listed clips")
-    return ", ".join(parts)
+        conditions.append(f"{len(config.clip_ids)} listed clips")
+    return ", ".join(conditions)
 
 
 def provenance(data: DiagnosisData) -> Provenance:

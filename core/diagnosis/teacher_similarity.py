@@ -23,6 +23,7 @@ from usad_workbench.core.diagnosis.nearest import (
     TeacherSimilarityRow,
     store_nearest_teachers,
 )
+from usad_workbench.core.diagnosis.rules import shipped_rules
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity import (
     EncoderRole,
@@ -32,7 +33,6 @@ from usad_workbench.core.similarity import (
     layer_similarity,
     neighbour_overlap,
 )
-from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.clip_vectors import (
     ClipVectors,
     clip_vectors,
@@ -57,7 +57,7 @@ class SimilarityConfig:
     n_permutations: int = 200
     """Groeger et al. 2026 (arXiv:2602.14486) use 200."""
     seed: int = 0
-    alpha: float = ALPHA
+    alpha: float = field(default_factory=lambda: shipped_rules().alpha)
     """Level at which the statements say that a similarity stands out."""
     max_clips: int = 1000
     """Larger domains are thinned to whole clusters; 1,500 need 2 GB, 1,000 half of it."""
@@ -106,15 +106,15 @@ def compare_with_teachers(
     workspace.space_id(student, -1)
     if roles is None:
         present = workspace.embedded()
-        known = encoder_roles(workspace, student)
-        roles = {name: role for name, role in known.items() if name in present}
+        known_roles = encoder_roles(workspace, student)
+        roles = {name: role for name, role in known_roles.items() if name in present}
     names = [name for name in roles if name != student]
     for name in names:
         workspace.space_id(name, -1)
     clips = common_clips(workspace, [student, *names])
     counts = clips.domain.value_counts()
     domains = sorted(counts.index[counts >= MIN_CLIPS])
-    job = _Job(workspace, student, clips[clips.domain.isin(domains)], config)
+    job = _SimilarityJob(workspace, student, clips[clips.domain.isin(domains)], config)
     # A domain is computed for all encoders or for none: differences need both on one sample.
     stale = [domain for domain in domains if any(job.misses(name, domain) for name in names)]
     todo = [(name, domain) for name in names for domain in stale]
@@ -153,7 +153,7 @@ def describe_left_out(counts: "pd.Series[int]") -> list[str]:
     return [f"{', '.join(small)}: fewer than {MIN_CLIPS} clips that all encoders have, left out"]
 
 
-class _Job:
+class _SimilarityJob:
     """One student's panel: its clips, its vectors, and where rows go."""
 
     def __init__(
@@ -172,12 +172,12 @@ class _Job:
 
     def misses(self, name: str, domain: str) -> bool:
         """Whether this pair has to be computed."""
-        found = self.workspace.read(
+        stored = self.workspace.read(
             "SELECT count(DISTINCT measure) AS n FROM teacher_similarity WHERE student = ? "
             "AND teacher = ? AND domain = ? AND fingerprint = ?",
             [self.student, name, domain, self._fingerprint(name)],
         )
-        return int(found.n[0]) < len(MEASURES)
+        return int(stored.n[0]) < len(MEASURES)
 
     def matrix(
         self, name: str, domain: str, measure: Measure, *, n_permutations: int
@@ -200,10 +200,12 @@ class _Job:
         """Computes and stores one encoder's matrix in one domain."""
         matrix = self.matrix(name, domain, measure, n_permutations=self._config.n_permutations)
         rows = self._rows(domain)
-        mine = {layer: x[rows] for layer, x in self._of(self.student).items()}
-        theirs = {layer: x[rows] for layer, x in self._of(name).items()}
+        of_student = {layer: x[rows] for layer, x in self._of(self.student).items()}
+        of_other = {layer: x[rows] for layer, x in self._of(name).items()}
         stamp = self._fingerprint(name)
-        table = similarity_rows(self.student, list(mine), name, list(theirs), domain, matrix, stamp)
+        table = similarity_rows(
+            self.student, list(of_student), name, list(of_other), domain, matrix, stamp
+        )
         key = {
             "student": self.student,
             "teacher": name,
@@ -213,7 +215,7 @@ class _Job:
         with self.workspace.database.write() as connection:
             write_rows(connection, SIMILARITIES, TeacherSimilarityRow, table, key=key)
         if measure == "mutual_knn":
-            self._store_clips(name, domain, rows, mine, theirs)
+            self._store_clips(name, domain, rows, of_student, of_other)
         return matrix
 
     def _rows(self, domain: str) -> npt.NDArray[np.intp]:
@@ -224,13 +226,13 @@ class _Job:
         name: str,
         domain: str,
         rows: npt.NDArray[np.intp],
-        mine: Mapping[int, ClipVectors],
-        theirs: Mapping[int, ClipVectors],
+        of_student: Mapping[int, ClipVectors],
+        of_other: Mapping[int, ClipVectors],
     ) -> None:
         """Per-clip neighbour overlap of every layer pair."""
         clip_ids = self.clips.clip_id.to_numpy()[rows]
         clusters = self.clips.cluster_id.to_numpy()[rows].tolist()
-        parts = [
+        tables = [
             pa.table(
                 {
                     "student": [self.student] * len(rows),
@@ -242,12 +244,12 @@ class _Job:
                     "value": neighbour_overlap(x, y, self._config.k, clusters),
                 }
             )
-            for a, x in mine.items()
-            for b, y in theirs.items()
+            for a, x in of_student.items()
+            for b, y in of_other.items()
         ]
         replace_clip_similarities(
             self.workspace,
-            pa.concat_tables(parts),
+            pa.concat_tables(tables),
             student=self.student,
             teacher=name,
             domain=domain,

@@ -193,20 +193,19 @@ class AgainstRouter:
 
     def at(self, alpha: float) -> "AgainstRouter":
         """The same with the intervals at 1 - alpha."""
-        known = self.router_accuracy
-        accuracy = None if known is None else known.at(alpha)
+        accuracy = self.router_accuracy and self.router_accuracy.at(alpha)
         return replace(self, lead=self.lead.at(alpha), router_accuracy=accuracy)
 
     def is_universal(self, margin: float) -> bool:
         """Whether the student is the better choice: as good for less, or routes fail."""
         as_good = self.lead.is_above(-margin) and self.cost_ratio < 1.0
-        known = self.router_accuracy
-        return as_good or (known is not None and known.is_below(self.break_even))
+        accuracy = self.router_accuracy
+        return as_good or (accuracy is not None and accuracy.is_below(self.break_even))
 
     def is_routing(self, margin: float) -> bool:
         """Whether the learned router is the better choice."""
-        known = self.router_accuracy
-        pays = known is not None and known.is_above(self.break_even)
+        accuracy = self.router_accuracy
+        pays = accuracy is not None and accuracy.is_above(self.break_even)
         return self.lead.is_below(-margin) and pays
 
 
@@ -219,12 +218,14 @@ def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> 
         rules: Thresholds.
     """
     judged = [
-        one.at(rules.alpha) for one in domains.values() if one.lead.n_clips >= rules.min_clips
+        beside_router.at(rules.alpha)
+        for beside_router in domains.values()
+        if beside_router.lead.n_clips >= rules.min_clips
     ]
     verdict = UNDECIDED
-    if judged and all(one.is_universal(rules.margin) for one in judged):
+    if judged and all(beside_router.is_universal(rules.margin) for beside_router in judged):
         verdict = "universal"
-    elif any(one.is_routing(rules.margin) for one in judged):
+    elif any(beside_router.is_routing(rules.margin) for beside_router in judged):
         verdict = "routing"
     rule = (
         f"universal: in every domain either not worse than the oracle domain router by "
@@ -390,4 +391,4 @@ def describe_limits(rules: Rules) -> str:
 
 
 def _describe_all(estimates: Estimates) -> dict[str, str] | str:
-    return {name: one.describe() for name, one in estimates.items()} or NOT_MEASURED
+    return {name: estimate.describe() for name, estimate in estimates.items()} or NOT_MEASURED

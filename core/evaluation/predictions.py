@@ -1,4 +1,4 @@
-"""The table ``predictions``: what every system said of every clip, out of fold.
+"""The table ``predictions``: what every system predicted for every clip, out of fold.
 
 Whoever asks which clips are wrong, and for whom, reads them here: all systems of one task
 and protocol were tested on the same folds.
@@ -23,7 +23,7 @@ from usad_workbench.core.storage.workspace import Workspace
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Predictions:
-    """What one system said of the clips of one task."""
+    """What one system predicted for the clips of one task."""
 
     system: str
     members: Sequence[str]

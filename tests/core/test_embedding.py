@@ -18,6 +18,8 @@ from usad_workbench.core.errors import Cancelled, UnknownNameError, WorkerError
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
 
+pytestmark = pytest.mark.long  # processes of their own, each with seconds of imports
+
 NAMES = ("log-mel-statistics", "mfcc-statistics")
 
 

@@ -1,9 +1,9 @@
 """Folders that are there whole or not at all, whatever happened before."""
 
-import os
-import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from usad_workbench.core.files import new_folder
 
 WRITES_AND_WAITS = """
 import sys, time
-from usad_workbench.core.new_folder import new_folder
+from usad_workbench.core.files import new_folder
 with new_folder(sys.argv[1]) as partial:
     (partial / "half").write_text("half")
     print("written", flush=True)
@@ -25,19 +25,23 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def writing(target: Path) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
+@contextmanager
+def writing(target: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that is writing the folder, and is killed at the end."""
+    with subprocess.Popen(
         [sys.executable, "-c", WRITES_AND_WAITS, str(target)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout and process.stdout.readline() == "written\n"
-    return process
+    ) as process:
+        try:
+            assert process.stdout and process.stdout.readline() == "written\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    killed = writing(tmp_path / "out")
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    with writing(tmp_path / "out"):
+        pass
     assert len(names(tmp_path)) == 2
     with new_folder(tmp_path / "out") as partial:
         (partial / "whole").write_text("whole")
@@ -45,15 +49,11 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_what_another_process_writes_stays(tmp_path: Path) -> None:
-    other = writing(tmp_path / "out")
-    try:
+    with writing(tmp_path / "out"):
         (name,) = names(tmp_path)
         with new_folder(tmp_path / "out"):
             pass
         assert (tmp_path / name / "half").read_text() == "half"
-    finally:
-        other.kill()
-        other.wait()
 
 
 def test_other_names_are_not_touched(tmp_path: Path) -> None:

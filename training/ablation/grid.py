@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -45,6 +45,21 @@ EVALUATION_FILE = "evaluation.json"
 N_SPLITS: dict[ProbeName, int] = {"knn": 3, "linear": 1}
 """Splits into folds: k-NN costs nothing, a linear probe as much as embedding the clips."""
 DEPTHS: tuple[Depth, ...] = ("upscale", "duplicate", "top")
+
+
+class TaskResult(TypedDict):
+    """One task of a finished run, as its file holds it."""
+
+    value: float
+    chance: float
+    n: int
+    """Clips tested, each once per split."""
+    predictions: list[list[str]]
+    """Predicted labels ``[split, clip]``, in the order of the task's clips."""
+
+
+RunResults = dict[str, dict[str, TaskResult]]
+"""The results of a run by protocol and task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,18 +289,17 @@ def _trainer(recipe: Recipe, run_dir: Path, data: AblationData) -> Trainer:
     return trainer
 
 
-def evaluate_run(student: Path, evaluation: Evaluation) -> dict[str, Any]:
+def evaluate_run(student: Path, evaluation: Evaluation) -> RunResults:
     """What probes read from the last layer of a student, with every prediction.
 
     Returns:
-        By protocol and task: ``value``, ``chance``, ``n`` and ``predictions``, the labels
-        ``[split, clip]`` in the order of the task.
+        Results by protocol and task.
     """
     encoder = load_student(student)
     asked = sorted({name for task in evaluation.tasks for name in task.clip_ids})
     at = {name: i for i, name in enumerate(asked)}
     vectors = embed_clips(encoder, [evaluation.clips[name] for name in asked], (-1,))[0]
-    results: dict[str, Any] = {}
+    results: RunResults = {}
     for protocol in evaluation.recipe.protocols:
         for task in evaluation.tasks:
             rows = [at[name] for name in task.clip_ids]

@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -21,9 +20,17 @@ from scipy.special import stdtrit
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.probes import PairedTask, ProbeName, mean_paired_difference
 from usad_workbench.core.similarity.resampling import Interval
-from usad_workbench.training.ablation.grid import EVALUATION_FILE, FULL, folder_of
+from usad_workbench.training.ablation.grid import (
+    EVALUATION_FILE,
+    FULL,
+    RunResults,
+    TaskResult,
+    folder_of,
+)
 from usad_workbench.training.run_folder import read_json
 
+Results = Mapping[tuple[int, str], RunResults]
+"""The results of finished runs by seed and row."""
 OVERALL = "overall"
 SCOPES = ("speech", "sound", "music", OVERALL)
 MIN_SEEDS = 3
@@ -137,7 +144,9 @@ class Finding:
     verdict: str
 
 
-def read_results(folder: Path, seeds: int, rows: Sequence[str]) -> dict[tuple[int, str], Any]:
+def read_results(
+    folder: Path, seeds: int, rows: Sequence[str]
+) -> dict[tuple[int, str], RunResults]:
     """The evaluations of the finished runs, by seed and row."""
     results = {}
     for seed in range(seeds):
@@ -149,8 +158,8 @@ def read_results(folder: Path, seeds: int, rows: Sequence[str]) -> dict[tuple[in
 
 
 def result_rows(
-    results: Mapping[tuple[int, str], Any], domains: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
+    results: Results, domains: Mapping[str, str]
+) -> Iterator[dict[str, str | int | float]]:
     """One row per run, protocol and task."""
     for (seed, row), of_run in results.items():
         for protocol, tasks in of_run.items():
@@ -181,11 +190,11 @@ def judged_tasks(tasks: Sequence[Task], domains: Mapping[str, str]) -> dict[str,
 
 
 def mean_values(
-    results: Mapping[tuple[int, str], Any],
+    results: Results,
     tasks: Sequence[Task],
     domains: Mapping[str, str],
     protocols: Sequence[ProbeName],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, str | int | float]]:
     """One line per row and protocol: the mean over tasks and seeds in each domain."""
     judged = judged_tasks(tasks, domains)
     for protocol in protocols:
@@ -204,7 +213,7 @@ def mean_values(
 
 
 def compare(
-    results: Mapping[tuple[int, str], Any],
+    results: Results,
     tasks: Sequence[Task],
     domains: Mapping[str, str],
     protocols: Sequence[ProbeName],
@@ -243,7 +252,7 @@ def _finding(
     one: Comparison,
     scope: str,
     protocol: ProbeName,
-    pairs: Sequence[tuple[Any, Any]],
+    pairs: Sequence[tuple[Mapping[str, TaskResult], Mapping[str, TaskResult]]],
     tasks: Sequence[Task],
 ) -> Finding:
     values = np.array([[[side[t.name]["value"] for t in tasks] for side in pair] for pair in pairs])

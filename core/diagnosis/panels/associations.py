@@ -116,7 +116,7 @@ def asked_tests(data: DiagnosisData) -> tuple[dict[str, list[AssociationTest]], 
     Raises:
         ConfigError: a condition that DuckDB does not take.
     """
-    found: dict[str, list[AssociationTest]] = {}
+    tests_of_domains: dict[str, list[AssociationTest]] = {}
     warnings = []
     for rule in data.config.associations:
         sets = {side: _selected(data, rule, side) for side in ("x", "y", "a", "b")}
@@ -126,10 +126,10 @@ def asked_tests(data: DiagnosisData) -> tuple[dict[str, list[AssociationTest]], 
             if len(x) and len(y):
                 n_domains += 1
                 test = AssociationTest(name=rule.name, x=x, y=y, a=sets["a"], b=sets["b"])
-                found.setdefault(domain, []).append(test)
+                tests_of_domains.setdefault(domain, []).append(test)
         if not n_domains:
             warnings.append(f"association test {rule.name}: no domain has clips of both targets")
-    return found, warnings
+    return tests_of_domains, warnings
 
 
 def _selected(data: DiagnosisData, rule: AssociationRule, side: str) -> Indices:
@@ -154,7 +154,10 @@ def default_tests(data: DiagnosisData, domain: str) -> list[AssociationTest]:
         if name in CONTINUOUS or name in BOOKKEEPING - {"label"}:
             continue
         pair = _two_levels(clips, name)
-        if pair is None or (key := tuple(one.tobytes() for one in pair.values())) in seen:
+        if (
+            pair is None
+            or (key := tuple(rows_of_level.tobytes() for rows_of_level in pair.values())) in seen
+        ):
             continue
         seen.add(key)
         (x_name, x), (y_name, y) = pair.items()
@@ -182,25 +185,25 @@ def _two_levels(clips: pd.DataFrame, name: str) -> dict[str, Indices] | None:
 
 def _attributes(data: DiagnosisData, others: Indices) -> dict[str, tuple[Indices, Indices]]:
     """Pairs of attribute sets among the clips of other domains."""
-    found = {}
+    pairs = {}
     numbers = continuous_columns(data)
     for name, words in (("loudness_db", "loud or quiet"), ("duration_s", "long or short")):
         if name not in numbers:
             continue
         values = numbers[name].to_numpy()[others]
-        known = others[np.isfinite(values)]
-        if len(known) < 6 or np.ptp(numbers[name].to_numpy()[known]) == 0:
+        finite_rows = others[np.isfinite(values)]
+        if len(finite_rows) < 6 or np.ptp(numbers[name].to_numpy()[finite_rows]) == 0:
             continue
-        low, high = np.quantile(numbers[name].to_numpy()[known], [1 / 3, 2 / 3])
-        level = numbers[name].to_numpy()[known]
-        pair = known[level >= high], known[level <= low]
+        low, high = np.quantile(numbers[name].to_numpy()[finite_rows], [1 / 3, 2 / 3])
+        level = numbers[name].to_numpy()[finite_rows]
+        pair = finite_rows[level >= high], finite_rows[level <= low]
         if low < high:
-            found[words] = pair
+            pairs[words] = pair
     sizes = data.clips.domain.iloc[others].value_counts()
-    names = [str(one) for one in sizes.index if one in data.domains][:2]
+    names = [str(domain) for domain in sizes.index if domain in data.domains][:2]
     if len(names) == 2:
-        found[f"{names[0]} or {names[1]}"] = data.rows(names[0]), data.rows(names[1])
-    return found
+        pairs[f"{names[0]} or {names[1]}"] = data.rows(names[0]), data.rows(names[1])
+    return pairs
 
 
 def _row(
@@ -243,14 +246,14 @@ def _row(
 
 def _confounds(numbers: pd.DataFrame, test: AssociationTest) -> dict[str, float]:
     """How far the targets differ in what was not matched, in standard deviations."""
-    found = {}
+    differences = {}
     for name, column in numbers.items():
         values = column.to_numpy()
         x, y = (values[rows][np.isfinite(values[rows])] for rows in (test.x, test.y))
         spread = float(np.std(np.concatenate([x, y]))) if len(x) and len(y) else 0.0
         if spread > 0:
-            found[str(name)] = float((x.mean() - y.mean()) / spread)
-    return found
+            differences[str(name)] = float((x.mean() - y.mean()) / spread)
+    return differences
 
 
 def _with_slopes(data: DiagnosisData, rows: Sequence[AssociationRow]) -> list[AssociationRow]:

@@ -130,8 +130,8 @@ class _Setting:
     clip_ids: Sequence[str]
     clusters: Sequence[str]
     vectors: Mapping[str, ClipVectors]
-    in_student_place: Sequence[str]
-    in_teacher_place: Sequence[str]
+    in_student_slot: Sequence[str]
+    in_teacher_slot: Sequence[str]
     matrix: LayerMatrix | None
     reason: str
     k: int
@@ -140,20 +140,20 @@ class _Setting:
         """The excess of student and teacher over the controls in one place."""
         if self.matrix is None:
             raise DegenerateError(self.reason)
-        order = self.in_student_place if slot == "student" else self.in_teacher_place
+        order = self.in_student_slot if slot == "student" else self.in_teacher_slot
         indices = [order.index(name) for name in controls]
-        cell = (0, self.in_teacher_place.index(teacher))
+        cell = (0, self.in_teacher_slot.index(teacher))
         return excess_in(self.matrix, cell, indices, slot)
 
     def similarity(self, teacher: str) -> float:
         """Of student and teacher."""
         if self.matrix is None:
             return math.nan
-        return float(self.matrix.values[0, self.in_teacher_place.index(teacher)])
+        return float(self.matrix.values[0, self.in_teacher_slot.index(teacher)])
 
     def influence(self, teacher: str, slot: ControlSlot, controls: Sequence[str]) -> Matrix:
         """What each clip adds to the excess `[clip]`; the mean over clips is the excess."""
-        student = self.in_student_place[0]
+        student = self.in_student_slot[0]
         pairs = [(c, teacher) if slot == "student" else (student, c) for c in controls]
         others = np.mean([self._shares(*pair) for pair in pairs], axis=0)
         return np.asarray(self._shares(student, teacher) - others)
@@ -206,21 +206,26 @@ def _setting(
 ) -> _Setting:
     def all_in(slot: ControlSlot) -> list[str]:
         return sorted(
-            {name for (_, one), names in controls.items() if one == slot for name in names}
+            {
+                name
+                for (_, slot_of_names), names in controls.items()
+                if slot_of_names == slot
+                for name in names
+            }
         )
 
-    mine = [data.student, *all_in("student")]
-    theirs = [*data.teachers, *all_in("teacher")]
+    in_student_slot = [data.student, *all_in("student")]
+    in_teacher_slot = [*data.teachers, *all_in("teacher")]
     vectors = {
         name: data.vectors(name, data.matching_layer(name, layer), rows)
-        for name in (*mine, *theirs)
+        for name in (*in_student_slot, *in_teacher_slot)
     }
     clusters = data.clusters(rows)
     matrix, reason = None, ""
     try:
         matrix = layer_similarity(
-            [vectors[name] for name in mine],
-            [vectors[name] for name in theirs],
+            [vectors[name] for name in in_student_slot],
+            [vectors[name] for name in in_teacher_slot],
             clusters,
             measure=measure,
             k=data.config.k,
@@ -237,8 +242,8 @@ def _setting(
         clusters=clusters,
         clip_ids=data.clips.clip_id.to_numpy()[rows].tolist(),
         vectors=vectors,
-        in_student_place=mine,
-        in_teacher_place=theirs,
+        in_student_slot=in_student_slot,
+        in_teacher_slot=in_teacher_slot,
         matrix=matrix,
         reason=reason,
         k=data.config.k,
@@ -394,7 +399,7 @@ def tested_excess(row: InheritanceRow) -> TestedExcess:
 
 
 def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[InheritanceRow]) -> list[str]:
-    found = []
+    warnings = []
     few = []
     for teacher in data.teachers:
         counts = [len(controls[teacher, slot]) for slot in SLOTS]
@@ -403,7 +408,7 @@ def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Inheritanc
                 f"{teacher} has {counts[0]} controls for the student and {counts[1]} for the teacher"
             )
     if few:
-        found.append(
+        warnings.append(
             f"{', '.join(few)}: fewer than {ENOUGH_CONTROLS} show only very large excesses, one "
             "shows none"
         )
@@ -411,17 +416,17 @@ def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Inheritanc
         {f"{row.teacher} in {row.domain}" for row in rows if row.is_matched is False}
     )
     if unmatched:
-        found.append(
+        warnings.append(
             f"controls differ by more than {MATCHED_ACCURACY:.0%} in accuracy from those they "
             f"stand for: {', '.join(unmatched)}"
         )
     others = describe_no_peers(data)
     if others:
-        found.append(f"controls that are left out in the student's place{others}")
+        warnings.append(f"controls that are left out in the student's place{others}")
     for words in dict.fromkeys(row.rests_on for row in rows if row.rests_on):
         if USERS_WORD in words:
-            found.append(f"that the controls are peers is taken from the user: {words}")
-    return found
+            warnings.append(f"that the controls are peers is taken from the user: {words}")
+    return warnings
 
 
 PANEL = PanelKind(

@@ -9,10 +9,10 @@ more (a fragility) or both less (an invariance) than it moves the controls.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
+from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.bias.displacement import (
     Sensitivity,
     excess_of_cause,
@@ -81,7 +81,7 @@ class InterventionRow(PanelRow):
 
 
 @dataclass(kw_only=True)
-class _Job:
+class _PanelRows:
     """What the rows are made from."""
 
     data: DiagnosisData
@@ -94,7 +94,7 @@ class _Job:
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Sensitivities of every layer, profiles and causes at the student's chosen layers."""
-    job = _Job(data=data, measured=measure_interventions(data, progress))
+    job = _PanelRows(data=data, measured=measure_interventions(data, progress))
     for domain in data.domains:
         for encoder in data.encoders:
             for layer in data.layers(encoder):
@@ -125,7 +125,7 @@ def _answer(row: InterventionRow, q_value: float, alpha: float) -> InterventionR
     return replace(row, q_value=q_value, inherited=answer_of(is_shown, row.ci_low, row.ci_high))
 
 
-def _sensitivity_rows(job: _Job, encoder: str, layer: int, domain: str) -> None:
+def _sensitivity_rows(job: _PanelRows, encoder: str, layer: int, domain: str) -> None:
     """One row for each change, with the clips that it moves most."""
     measured = job.measured
     sample = np.flatnonzero((measured.clips.domain == domain).to_numpy())
@@ -157,30 +157,33 @@ def _sensitivity_rows(job: _Job, encoder: str, layer: int, domain: str) -> None:
 
 
 def _sensitivity(
-    job: _Job, encoder: str, layer: int, domain: str, distances: np.ndarray[Any, Any]
+    job: _PanelRows, encoder: str, layer: int, domain: str, distances: Matrix
 ) -> Sensitivity:
     data = job.data
     rows = data.rows(domain)
     labels = data.clips.label.to_numpy()[rows]
-    known = np.array([isinstance(one, str) for one in labels], dtype=bool)
+    is_labelled = np.array([isinstance(one, str) for one in labels], dtype=bool)
     # A clip without a label is a class of its own: it is nobody's neighbour within a class.
     names = np.array(
-        [f"l:{a}" if ok else f"c:{i}" for i, (a, ok) in enumerate(zip(labels, known, strict=True))]
+        [
+            f"l:{a}" if ok else f"c:{i}"
+            for i, (a, ok) in enumerate(zip(labels, is_labelled, strict=True))
+        ]
     )
     scale = spread(data.vectors(encoder, layer, rows), names, data.clusters(rows))
-    mine = (job.measured.clips.domain == domain).to_numpy()
+    is_of_domain = (job.measured.clips.domain == domain).to_numpy()
     usable = np.isfinite(distances).any(axis=0)
-    clusters = [str(one) for one in job.measured.clips.cluster_id.to_numpy()[mine][usable]]
+    clusters = [str(one) for one in job.measured.clips.cluster_id.to_numpy()[is_of_domain][usable]]
     result = sensitivity(distances[:, usable], clusters, scale)
     job.sensitivities[encoder, layer, domain] = result
     return result
 
 
 def _add_sensitivity(
-    job: _Job,
+    job: _PanelRows,
     rows: Sequence[InterventionRow],
     result: Sensitivity,
-    distances: np.ndarray[Any, Any],
+    distances: Matrix,
 ) -> None:
     low, high, reason = result.limits()
     clips = job.measured.clips
@@ -210,7 +213,7 @@ def _add_sensitivity(
             job.clips.append(most_influential(cell, ids, distances[i], "displacement"))
 
 
-def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
+def _profile_rows(job: _PanelRows, teacher: str, layer: int, domain: str) -> None:
     """The profile's similarity to one teacher's, and the causes behind it."""
     data = job.data
     teacher_layer = data.matching_layer(teacher, layer)
@@ -258,7 +261,7 @@ def _profile_rows(job: _Job, teacher: str, layer: int, domain: str) -> None:
     job.rows += [profile, *causes]
 
 
-def _controls(job: _Job, layer: int, domain: str) -> list[Sensitivity]:
+def _controls(job: _PanelRows, layer: int, domain: str) -> list[Sensitivity]:
     """The sensitivities of the controls of a domain at the matching layer, where measured."""
     data = job.data
     keys = [

@@ -350,8 +350,8 @@ def _profiles(
 
 
 def _mean(values: Sequence[float]) -> float:
-    known = [one for one in values if math.isfinite(one)]
-    return float(np.mean(known)) if known else math.nan
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
 
 
 PANEL = PanelKind(

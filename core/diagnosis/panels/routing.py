@@ -98,7 +98,7 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
         except (ShapeError, DegenerateError) as error:
             warnings[f"task {task.name}: {error}"] = None
         progress(done, len(tasks), NAME)
-    if any(not are_stored(found) for _, found in asked):
+    if any(not are_stored(predictions_of) for _, predictions_of in asked):
         warnings[NOT_STORED] = None
     costs = _costs(data)
     rows: list[RoutingRow] = []
@@ -109,7 +109,9 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
             if system != data.student:
                 clips.append(_differing(data, system, task, predictions))
     for domain in dict.fromkeys(task.domain for task, _ in asked):
-        of_domain = [(task, found) for task, found in asked if task.domain == domain]
+        of_domain = [
+            (task, predictions_of) for task, predictions_of in asked if task.domain == domain
+        ]
         systems = _systems(data, of_domain)
         means = [_row(data, system, of_domain, MEAN_OF_TASKS, costs) for system in systems]
         rows += _with_routers(data, means, of_domain)
@@ -125,7 +127,7 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
 def _systems(data: DiagnosisData, asked: Asked) -> list[str]:
     """Those that answered every task."""
     names = [*data.encoders, *SYSTEMS]
-    return [name for name in names if all(name in found for _, found in asked)]
+    return [name for name in names if all(name in predictions_of for _, predictions_of in asked)]
 
 
 def _row(
@@ -138,7 +140,9 @@ def _row(
     """One system on one task, or on the mean of several."""
     first, predictions = asked[0]
     protocol = predictions[system].protocol
-    value = mean_difference([(task, found[system].labels, None) for task, found in asked])
+    value = mean_difference(
+        [(task, predictions_of[system].labels, None) for task, predictions_of in asked]
+    )
     costs_of_tasks = [costs.get((system, task.name, protocol), {}) for task, _ in asked]
     row = RoutingRow(
         system=system,
@@ -168,7 +172,10 @@ def _mean_cost(costs_of_tasks: Sequence[Mapping[str, float]], name: str) -> floa
 
 def _with_difference(row: RoutingRow, data: DiagnosisData, asked: Asked) -> RoutingRow:
     """Adds the student minus the system on the same clips."""
-    pairs = [(task, found[data.student], found[row.system]) for task, found in asked]
+    pairs = [
+        (task, predictions_of[data.student], predictions_of[row.system])
+        for task, predictions_of in asked
+    ]
     difference = mean_difference([(task, a.labels, b.labels) for task, a, b in pairs])
     rules = data.config.rules
     verdict = equivalence(difference, rules.margin, rules.alpha)
@@ -200,7 +207,7 @@ def _with_routers(
     best = max(teachers, key=lambda name: teachers[name])
     off = float(np.mean([value for name, value in teachers.items() if name != best]))
     needed = break_even_accuracy(by_system[data.student].value, oracle.value, off)
-    right = [[found[name].right for name in teachers] for _, found in asked]
+    right = [[predictions_of[name].right for name in teachers] for _, predictions_of in asked]
     headroom = float(np.mean([any_right_share(of_task) for of_task in right]))
     words = describe_break_even(needed)
     note = f"break-even: {words}" if words != NOT_MEASURED and isinstance(words, str) else ""

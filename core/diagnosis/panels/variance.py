@@ -84,7 +84,7 @@ def _cell(
             "the correction for few clips differs between its cuts: the residual is an upper "
             "bound of what is new"
         )
-    if min(one.value for one in partition.unique.values()) < SUPPRESSION:
+    if min(share.value for share in partition.unique.values()) < SUPPRESSION:
         notes.append("a negative share: suppression, or too few clips")
     low, high = CUTS
     row = replace(
@@ -92,9 +92,9 @@ def _cell(
         total=partition.total.value,
         ci_low=partition.total.ci_low,
         ci_high=partition.total.ci_high,
-        unique={name: one.value for name, one in partition.unique.items()},
-        unique_ci_low={name: one.ci_low for name, one in partition.unique.items()},
-        unique_ci_high={name: one.ci_high for name, one in partition.unique.items()},
+        unique={name: share.value for name, share in partition.unique.items()},
+        unique_ci_low={name: share.ci_low for name, share in partition.unique.items()},
+        unique_ci_high={name: share.ci_high for name, share in partition.unique.items()},
         shared=partition.shared,
         residual=partition.residual,
         cells=dict(partition.cells),

@@ -1,6 +1,6 @@
 """Embeddings of a benchmark's files, kept in a workspace of its own beside the user's.
 
-The same store and the same ``embed`` as for any collection: a killed run goes on where it
+The same store and the same ``embed`` as for any collection: a killed run resumes where it
 was, what belongs to other weights is refused, a file that changed is embedded again.
 """
 

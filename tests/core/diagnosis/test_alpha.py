@@ -1,15 +1,18 @@
 """Alpha and margin of the rules, and the ranges of what cannot leave them."""
 
+import ast
 import dataclasses
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from usad_workbench.core.bias.error_consistency import excess_consistency
 from usad_workbench.core.bias.routing import break_even_accuracy
+from usad_workbench.core.diagnosis import rules as rules_module
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.excess_doubt import TestedExcess, doubt_of
@@ -197,3 +200,18 @@ def test_the_accuracy_that_a_router_needs_is_an_accuracy(student: float) -> None
     )
     said = universal_or_routing({"d": router}, rules()).evidence["break-even accuracy of a router"]
     assert "accuracy would do" in said["d"]
+
+
+def test_no_module_of_the_diagnosis_has_a_level_of_its_own() -> None:
+    folder = Path(rules_module.__file__).parent
+    levels = {
+        (file.name, node.value)
+        for file in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in (0.05, 0.01)
+    }
+    # How far accuracies may differ where encoders match is no level of a test.
+    assert levels == {("controls.py", 0.05)}
+    for file in folder.rglob("*.py"):
+        words = set(re.findall(r"\w+", file.read_text(encoding="utf-8")))
+        assert not words & {"ALPHA", "MARGIN"}, f"{file.name} reads a constant"

@@ -5,6 +5,7 @@ import pytest
 
 from tests.core.diagnosis.conftest import N_CLIPS
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
+from usad_workbench.core.diagnosis.predictions import task_predictions
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
 from usad_workbench.core.storage.workspace import QueryError, Workspace
 
@@ -92,3 +93,13 @@ def test_no_permutations_are_refused_and_few_are_warned_of(copied: Workspace) ->
     few = load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=9)).warnings
     assert any("no p-value can be as low as 0.05" in one for one in few)
     assert not any("p-value" in one for one in load_diagnosis_data(copied, "s").warnings)
+
+
+def test_predictions_belong_to_the_data_that_they_were_made_for(copied: Workspace) -> None:
+    data = load_diagnosis_data(copied, "s")
+    (task,) = data.tasks()
+    predictions = task_predictions(data, task)
+    assert data.predictions == {task.name: predictions}
+    assert task_predictions(data, task) is predictions
+    other = load_diagnosis_data(copied, "s", teachers=["a"])
+    assert other.predictions == {}

@@ -81,6 +81,8 @@ def _decide(**panels: Sequence[PanelRow]) -> dict[str, Verdict]:
         selection="",
         panels={name: Panel(name=name, row_type=PanelRow, rows=panels[name]) for name in panels},
         warnings=[],
+        alpha=RULES.alpha,
+        margin=RULES.margin,
         provenance=Provenance(
             usad_workbench="1",
             python="3",

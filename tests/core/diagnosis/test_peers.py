@@ -147,7 +147,7 @@ def test_of_vectors_made_elsewhere_the_result_rests_on_the_users_word(tmp_path) 
     assert any(said in one for one in answer["warnings"])
     assert said in answer["verdicts"][0]["evidence"]["controls"]
     report = write_report(tmp_path / "r.html", found, verdicts, "rules", made)
-    assert report.read_text(encoding="utf-8").count("the user&#x27;s word") >= 3
+    assert report.read_text(encoding="utf-8").count("the user&#39;s word") >= 3
     unnamed = load_diagnosis_data(made, "s", teachers=["t"], config=DiagnosisConfig(layers=(1,)))
     rows = compute_diagnosis(unnamed, ["inheritance"]).panels["inheritance"].documents()
     assert all("their roles here" in row["rests_on"] for row in rows)

@@ -41,7 +41,8 @@ def test_what_comes_back_is_what_is_stored(copied: Workspace) -> None:
     assert head["panels"] == list(found.panels)
     names = set(document) & set(head) - {"panels"}
     assert {"layers", "teachers", "alpha", "seed", "warnings", "provenance"} <= names
-    assert all(document[name] == head[name] for name in names)
+    as_json = json.loads(json.dumps({name: document[name] for name in names}))
+    assert as_json == {name: head[name] for name in names}
 
 
 def test_a_selection_has_no_nearest_teachers(copied: Workspace) -> None:

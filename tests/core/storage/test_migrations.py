@@ -167,6 +167,7 @@ def test_an_earlier_file_of_schema_2_is_read_as_it_is(older: Path) -> None:
     workspace = Workspace.open(older)
     assert workspace.embedded() == ["old-control", "old-control-2", "old-student", "old-teacher"]
     assert workspace.layers("old-student") == [0, 1]
+    assert workspace.has_table("segments_of_clips") and workspace.has_table("clip_loudness")
     joined = workspace.sql("SELECT * FROM segments_of_clips ORDER BY segment_id")
     assert len(joined) == 48 and joined.loudness_db.notna().all()
     assert (older / "workspace.duckdb").read_bytes() == before
