@@ -1,7 +1,7 @@
 """Audio files to clips: read, check, mix down, resample, cut.
 
 One way in for every file, so that the same file always gives the same samples. Decoding is
-libsndfile's, and FFmpeg's for what that does not read to its end (``audio.decoding``);
+libsndfile's, and FFmpeg's for what that does not read to its end (``audio.decoders``);
 resampling is soxr's (``HQ``). All are imported when first used: the model and the trainer work
 without.
 
