@@ -116,9 +116,9 @@ class DiagnosisData:
     _tasks: Sequence[Task] = ()
     _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict)
     _layers: dict[str, list[int]] = field(default_factory=dict)
-    predictions: dict[str, Mapping[str, Predictions]] = field(default_factory=dict)
+    predictions: dict[str, Mapping[str, Predictions]] = field(default_factory=dict, init=False)
     """By task and encoder: what was read so far, for the next panel that asks
-    (``predictions.task_predictions`` fills it)."""
+    (``predictions.task_predictions`` fills it). A copy on other clips begins without any."""
 
     @property
     def teachers(self) -> list[str]:
