@@ -29,7 +29,8 @@ from usad_workbench.core.errors import (
     UnknownNameError,
 )
 from usad_workbench.core.evaluation.predictions import Predictions
-from usad_workbench.core.evaluation.tasks import Task, possible_tasks
+from usad_workbench.core.evaluation.tasks import Task
+from usad_workbench.core.evaluation.testability import possible_tasks
 from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.similarity.layers import thin_clusters
@@ -42,7 +43,8 @@ from usad_workbench.core.storage.distillation import (
 )
 from usad_workbench.core.storage.domains import describe_alike
 from usad_workbench.core.storage.equal_content import with_joined_clusters
-from usad_workbench.core.storage.roles import encoder_roles, is_unseen
+from usad_workbench.core.storage.roles import encoder_roles
+from usad_workbench.core.storage.unseen_domains import is_unseen
 from usad_workbench.core.storage.workspace import Workspace
 
 
