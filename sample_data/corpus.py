@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from usad_workbench.sample_data import audio, sample_data_folder
-from usad_workbench.sample_data.copies import with_second_names
+from usad_workbench.sample_data.corpus_exclusions import Exclusions, read_exclusions
 from usad_workbench.sample_data.corpus_sources import (
     RULES,
     CorpusRule,
@@ -31,7 +31,7 @@ from usad_workbench.sample_data.corpus_sources import (
 )
 from usad_workbench.sample_data.packages import BuildError, load_packages
 from usad_workbench.sample_data.reader import SourceReader
-from usad_workbench.sample_data.rows import MANIFEST_COLUMNS, read_csv, write_csv
+from usad_workbench.sample_data.rows import MANIFEST_COLUMNS, write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -48,31 +48,6 @@ RECORDING_COLUMNS = (
     "seconds",
     "source_sha256",
 )
-_CLUSTERED_DOMAINS = ("sound", "music")
-"""Here the whole cluster of a sample clip is left out; a speaker of the sample data may say other things."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exclusions:
-    """What the sample data uses and the corpus therefore may not."""
-
-    hashes: frozenset[str]
-    sources: frozenset[tuple[str, str]]
-    clusters: frozenset[str]
-    packages: frozenset[str]
-
-
-def read_exclusions(manifest: Path) -> Exclusions:
-    """Recordings, families and packages that a manifest of sample data uses."""
-    rows = read_csv(manifest)
-    return Exclusions(
-        hashes=frozenset(row["source_sha256"] for row in rows),
-        sources=frozenset((row["source_package"], row["source_path"]) for row in rows),
-        clusters=with_second_names(
-            row["cluster_id"] for row in rows if row["domain"] in _CLUSTERED_DOMAINS
-        ),
-        packages=frozenset({"openttd-opensfx", "asterisk-moh-opsound-g722", "minetest-data"}),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

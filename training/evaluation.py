@@ -26,8 +26,8 @@ from usad_workbench.core.evaluation.tasks import (
     choose_rows,
     make_task,
     mean_value,
-    untestable,
 )
+from usad_workbench.core.evaluation.testability import untestable
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.models.encoder import Encoder, FloatArray, resolve_layers
 from usad_workbench.core.models.frontend import FrontendConfig

@@ -7,7 +7,6 @@ A run folder holds ``recipe.toml`` (as given), ``recipe.json`` (resolved), ``run
 
 import logging
 import platform
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from usad_workbench.core.config import config_to_dict, differing_keys, parse_config
+from usad_workbench.core.config import config_to_dict
 from usad_workbench.core.errors import (
     CheckpointError,
     ConfigError,
@@ -27,7 +26,6 @@ from usad_workbench.core.errors import (
     did_you_mean,
 )
 from usad_workbench.core.models.checkpoint import (
-    delete_partial,
     find_checkpoint,
     list_checkpoints,
     save_student,
@@ -50,10 +48,8 @@ from usad_workbench.training.recipe import (
 )
 from usad_workbench.training.run_folder import (
     PROVENANCE_FILE,
-    RECIPE_FILE,
-    RESOLVED_FILE,
     STUDENT_FOLDER,
-    read_json,
+    open_run,
     write_json,
 )
 from usad_workbench.training.run_lock import only_trainer
@@ -124,7 +120,7 @@ def train(
     with ExitStack() as stack:
         world = stack.enter_context(join_world(device))
         world.first(lambda: stack.enter_context(only_trainer(run_dir)))
-        world.first(lambda: _open_run(run_dir, recipe, find_recipe(recipe_path), resume))
+        world.first(lambda: open_run(run_dir, recipe, find_recipe(recipe_path), resume))
         reports = progress if world.is_first else no_progress
         trainer = _prepare(run_dir, recipe, teachers, evaluation, world, reports)
         checkpoint = trainer.run(reports)
@@ -214,26 +210,6 @@ def _naming_the_remedy(run_dir: Path) -> Iterator[None]:
         ) from error
 
 
-def _open_run(run_dir: Path, recipe: Recipe, path: Path, resume: bool) -> None:
-    resolved = config_to_dict(recipe)
-    resolved_path = run_dir / RESOLVED_FILE
-    if not resume and (resolved_path.is_file() or list_checkpoints(run_dir)):
-        raise CheckpointError(
-            f"{run_dir} holds a run already. Go on with it with --resume, or name another folder."
-        )
-    if resolved_path.is_file():
-        differing = differing_keys(_resolved(resolved_path), resolved)
-        if differing:
-            raise ConfigError(
-                f"{run_dir} was started with another recipe: {'; '.join(differing)} (then, "
-                "now). Use the same one, or start another run."
-            )
-        delete_partial(run_dir)
-        return
-    shutil.copyfile(path, run_dir / RECIPE_FILE)
-    write_json(resolved_path, resolved)
-
-
 def _evaluation(recipe: Recipe) -> "Evaluation | None":
     """Tasks and clips of the probes, read before anything that takes long."""
     if recipe.evaluation.every == 0:
@@ -261,15 +237,6 @@ def _check_teachers(recipe: Recipe, given: Mapping[str, Encoder] | None) -> None
     missing = [encoder_status(name).reason for name in names if not encoder_status(name).available]
     if missing:
         raise WeightsError(" ".join(missing))
-
-
-def _resolved(path: Path) -> dict[str, Any]:
-    # A key that came with a later version has its default in an earlier run.
-    stored = read_json(path)
-    try:
-        return config_to_dict(parse_config(Recipe, stored, source=str(path)))
-    except ConfigError:
-        return stored
 
 
 def _load_teachers(

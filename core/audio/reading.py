@@ -1,7 +1,7 @@
 """Audio files to clips: read, check, mix down, resample, cut.
 
 One way in for every file, so that the same file always gives the same samples. Decoding is
-libsndfile's, and FFmpeg's for what that does not read to its end (``audio.decoding``);
+libsndfile's, and FFmpeg's for what that does not read to its end (``audio.decoders``);
 resampling is soxr's (``HQ``). All are imported when first used: the model and the trainer work
 without.
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.audio.decoding import AudioSource, Sound, name_of, opened, refuse_truncated
+from usad_workbench.core.audio.decoders import AudioSource, Sound, name_of, opened, refuse_truncated
 from usad_workbench.core.clips import Clip, Samples
 from usad_workbench.core.errors import AudioError, MissingExtraError, UsadError, wrap_errors
 

@@ -36,7 +36,8 @@ from usad_workbench.core.diagnosis.predictions import (
 )
 from usad_workbench.core.diagnosis.sentences import describe_relation
 from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
-from usad_workbench.core.diagnosis.verdicts import Estimate, StageChange
+from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange
+from usad_workbench.core.diagnosis.verdicts import Estimate
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.predictions import Predictions
 from usad_workbench.core.evaluation.tasks import (

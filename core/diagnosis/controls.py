@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from usad_workbench.core.diagnosis.comparable_students import differences, student_record
 from usad_workbench.core.diagnosis.data import DiagnosisData
-from usad_workbench.core.diagnosis.peers import differences, student_record
 from usad_workbench.core.encoders.students import trained_student_spec
-from usad_workbench.core.evaluation.tasks import untestable
+from usad_workbench.core.evaluation.testability import untestable
 from usad_workbench.core.probes import evaluate_probe
 from usad_workbench.core.similarity.excess import ControlSlot
 from usad_workbench.core.storage.clip_vectors import ClipVectors

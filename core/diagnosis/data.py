@@ -29,7 +29,8 @@ from usad_workbench.core.errors import (
     UnknownNameError,
 )
 from usad_workbench.core.evaluation.predictions import Predictions
-from usad_workbench.core.evaluation.tasks import Task, possible_tasks
+from usad_workbench.core.evaluation.tasks import Task
+from usad_workbench.core.evaluation.testability import possible_tasks
 from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.similarity.layers import thin_clusters
@@ -42,7 +43,8 @@ from usad_workbench.core.storage.distillation import (
 )
 from usad_workbench.core.storage.domains import describe_alike
 from usad_workbench.core.storage.equal_content import with_joined_clusters
-from usad_workbench.core.storage.roles import encoder_roles, is_unseen
+from usad_workbench.core.storage.roles import encoder_roles
+from usad_workbench.core.storage.unseen_domains import is_unseen
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -114,9 +116,9 @@ class DiagnosisData:
     _tasks: Sequence[Task] = ()
     _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict)
     _layers: dict[str, list[int]] = field(default_factory=dict)
-    predictions: dict[str, Mapping[str, Predictions]] = field(default_factory=dict)
+    predictions: dict[str, Mapping[str, Predictions]] = field(default_factory=dict, init=False)
     """By task and encoder: what was read so far, for the next panel that asks
-    (``predictions.task_predictions`` fills it)."""
+    (``predictions.task_predictions`` fills it). A copy on other clips begins without any."""
 
     @property
     def teachers(self) -> list[str]:

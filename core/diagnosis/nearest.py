@@ -1,17 +1,14 @@
-"""From similarities to a statement: corrected p-values, roles, the nearest teacher."""
+"""From similarities to a statement: which teacher a student is nearest to."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from usad_workbench.core.diagnosis.sentences import describe_nearest
 from usad_workbench.core.similarity import (
     EncoderRole,
     LayerMatrix,
     NearestTeacher,
-    benjamini_hochberg,
     nearest_teachers,
 )
 from usad_workbench.core.storage.rows import read_rows, write_rows
@@ -107,25 +104,6 @@ class LazyMatrices(Mapping[MatrixKey, LayerMatrix]):
     def keep(self, key: MatrixKey, matrix: LayerMatrix) -> None:
         """Takes over a matrix that is there already."""
         self._known[key] = matrix
-
-
-def correct_p_values(workspace: Workspace, student: str) -> None:
-    """Writes q-values: Benjamini-Hochberg over the panel, measure by measure."""
-    key = {"student": student}
-    rows = read_rows(workspace, TeacherSimilarityRow, SIMILARITIES, key=key)
-    with workspace.database.write() as connection:
-        write_rows(connection, SIMILARITIES, TeacherSimilarityRow, with_q_values(rows), key=key)
-
-
-def with_q_values(rows: Sequence[TeacherSimilarityRow]) -> list[TeacherSimilarityRow]:
-    """The rows with q-values over all of them, measure by measure, in their order."""
-    corrected = list(rows)
-    for measure in dict.fromkeys(row.measure for row in rows):
-        indices = [i for i, row in enumerate(rows) if row.measure == measure]
-        q = benjamini_hochberg(np.array([rows[i].p_value for i in indices], dtype=np.float64))
-        for i, q_value in zip(indices, q.tolist(), strict=True):
-            corrected[i] = replace(rows[i], q_value=q_value)
-    return corrected
 
 
 def store_nearest_teachers(

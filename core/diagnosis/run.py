@@ -6,7 +6,6 @@ from pathlib import Path
 
 from usad_workbench.core.diagnosis.comparison import compare_students
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
-from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.llm_results import import_llm_results, llm_panel
 from usad_workbench.core.diagnosis.nearest import stored_nearest_teachers
 from usad_workbench.core.diagnosis.record import store_diagnosis
@@ -17,6 +16,7 @@ from usad_workbench.core.diagnosis.suite import (
     diagnosis_of,
     panel_kinds,
 )
+from usad_workbench.core.diagnosis.verdict_inputs import decide
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.workspace import Workspace
 

@@ -9,7 +9,7 @@ the tables ``encoders`` and ``distillation`` say who is what.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -21,7 +21,6 @@ from usad_workbench.core.diagnosis.nearest import (
     SIMILARITIES,
     LazyMatrices,
     TeacherSimilarityRow,
-    correct_p_values,
     store_nearest_teachers,
 )
 from usad_workbench.core.diagnosis.rules import shipped_rules
@@ -30,6 +29,7 @@ from usad_workbench.core.similarity import (
     EncoderRole,
     LayerMatrix,
     Measure,
+    benjamini_hochberg,
     layer_similarity,
     neighbour_overlap,
 )
@@ -39,7 +39,7 @@ from usad_workbench.core.storage.clip_vectors import (
     common_clips,
 )
 from usad_workbench.core.storage.roles import encoder_roles
-from usad_workbench.core.storage.rows import write_rows
+from usad_workbench.core.storage.rows import read_rows, write_rows
 from usad_workbench.core.storage.similarity_tables import replace_clip_similarities
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -314,3 +314,22 @@ def similarity_rows(
         for i, student_layer in enumerate(student_layers)
         for j, teacher_layer in enumerate(teacher_layers)
     ]
+
+
+def correct_p_values(workspace: Workspace, student: str) -> None:
+    """Writes q-values: Benjamini-Hochberg over the panel, measure by measure."""
+    key = {"student": student}
+    rows = read_rows(workspace, TeacherSimilarityRow, SIMILARITIES, key=key)
+    with workspace.database.write() as connection:
+        write_rows(connection, SIMILARITIES, TeacherSimilarityRow, with_q_values(rows), key=key)
+
+
+def with_q_values(rows: Sequence[TeacherSimilarityRow]) -> list[TeacherSimilarityRow]:
+    """The rows with q-values over all of them, measure by measure, in their order."""
+    corrected = list(rows)
+    for measure in dict.fromkeys(row.measure for row in rows):
+        indices = [i for i, row in enumerate(rows) if row.measure == measure]
+        q = benjamini_hochberg(np.array([rows[i].p_value for i in indices], dtype=np.float64))
+        for i, q_value in zip(indices, q.tolist(), strict=True):
+            corrected[i] = replace(rows[i], q_value=q_value)
+    return corrected

@@ -20,7 +20,8 @@ from usad_workbench.core.evaluation.systems import (
     system_names,
     teacher_pool,
 )
-from usad_workbench.core.evaluation.tasks import Task, possible_tasks, stored_task_rows
+from usad_workbench.core.evaluation.tasks import Task, stored_task_rows
+from usad_workbench.core.evaluation.testability import possible_tasks
 from usad_workbench.core.parallel import in_processes
 from usad_workbench.core.probes import ProbeName
 from usad_workbench.core.probes.head import head_of

@@ -10,10 +10,10 @@ from usad_workbench.core.evaluation.system_results import SystemResult
 from usad_workbench.core.evaluation.tasks import (
     MEAN_OF_TASKS,
     MEAN_WITH_INTERVAL,
-    lone_clips,
     mean_difference,
     mean_value,
 )
+from usad_workbench.core.evaluation.testability import lone_clips
 from usad_workbench.core.probes import ProbeName
 from usad_workbench.core.storage.rows import replace_rows
 from usad_workbench.core.storage.scores import ProbeScore

@@ -32,7 +32,7 @@ from usad_workbench.core.errors import (
     UnknownNameError,
     UsadError,
 )
-from usad_workbench.core.models.memory import out_of_memory_is_one_error
+from usad_workbench.core.models.out_of_memory import out_of_memory_is_one_error
 from usad_workbench.core.models.spec import EncoderSpec, Role
 
 __all__ = [

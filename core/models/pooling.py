@@ -8,7 +8,7 @@ import torch
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import DeviceMemoryError
 from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
-from usad_workbench.core.models.memory import halve_until_it_fits
+from usad_workbench.core.models.out_of_memory import halve_until_it_fits
 
 
 def pooled_vectors(

@@ -26,14 +26,17 @@ from usad_workbench.core.similarity.neighbours import (
 from usad_workbench.core.similarity.resampling import (
     MIN_CLUSTERS,
     Interval,
-    benjamini_hochberg,
-    family_p_values,
-    holm,
     jackknife_interval,
     permutations_within,
     strata,
 )
-from usad_workbench.core.similarity.significance import describe_level, is_significant
+from usad_workbench.core.similarity.significance import (
+    benjamini_hochberg,
+    describe_level,
+    family_p_values,
+    holm,
+    is_significant,
+)
 
 __all__ = [
     "MIN_CLUSTERS",

@@ -12,7 +12,6 @@ deviations of their own null: within clusters the nulls of two pairs lie at diff
 heights, and the maximum of raw values would only ever test the highest.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -41,13 +40,12 @@ from usad_workbench.core.similarity.resampling import (
     strata,
     too_few_clusters,
 )
+from usad_workbench.core.similarity.significance import max_statistic
 
 Measure = Literal["debiased_linear_cka", "mutual_knn"]
 """Names of the measures as they stand in tables."""
 MAX_CLIPS = 1000
 """More clips of one domain cost clips² in time and memory and hardly sharpen the value."""
-SD_FLOOR = 1e-6
-"""A null that varies less than this does not vary (float32)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,34 +188,6 @@ def thin_clusters(clusters: Ids, max_clips: int, seed: int = 0) -> Indices:
     if room > max_clips - MIN_CLIPS:
         return np.sort(rng.choice(len(codes), size=max_clips, replace=False))
     return np.flatnonzero(np.isin(codes, chosen))
-
-
-def max_statistic(draws: NDArray[np.floating[Any]]) -> tuple[Matrix, Matrix]:
-    """Level and p of each pair from its draws; draw 0 is the observed one.
-
-    Args:
-        draws: `[1 + permutation, student_layer, teacher_layer]`.
-
-    Returns:
-        ``null_q95`` and ``p_value`` as the module says.
-
-    Source: Groeger et al. 2026 for the level (order statistic with the observed value
-    counted in), Westfall and Young 1993 for the maximum.
-
-    >>> draws = np.r_[9.0, np.arange(19.0) / 10].reshape(20, 1, 1)
-    >>> [float(part[0, 0]) for part in max_statistic(draws)]
-    [1.8, 0.05]
-    """
-    draws = draws.astype(np.float64)
-    n_draws = len(draws)
-    level = np.sort(draws, axis=0)[math.ceil(0.95 * n_draws) - 1]
-    # Mean and deviation over all draws, the observed one too, keep the test exact.
-    deviation = draws.std(axis=0)
-    standard = (draws - draws.mean(axis=0)) / np.where(deviation > SD_FLOOR, deviation, np.inf)
-    top = standard.reshape(n_draws, -1).max(axis=1)
-    # A permutation that changes nothing must count as at least the observed value.
-    reached = top[:, None, None] >= standard[0] - SD_FLOOR
-    return level, np.asarray(reached.mean(axis=0))
 
 
 @dataclass(frozen=True, kw_only=True)

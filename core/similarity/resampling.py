@@ -7,7 +7,7 @@ twice is its own neighbour): these take the jackknife.
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -265,79 +265,3 @@ def bootstrap_limits(
     tail = float(ndtr(math.sqrt(n_clusters / (n_clusters - 1)) * t))
     low, high = np.quantile(samples, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def benjamini_hochberg(p: NDArray[Any]) -> Matrix:
-    """q-values of one panel: the smallest false discovery rate at which each p is kept.
-
-    Args:
-        p: p-values of any shape; NaN stays NaN and does not count as a test.
-
-    Raises:
-        ShapeError: a value outside [0, 1].
-
-    Source: Benjamini and Hochberg 1995.
-
-    >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan, 0.03])).round(3).tolist()
-    [0.03, 0.04, nan, 0.04]
-    """
-    p = np.asarray(p, dtype=np.float64)
-    q = np.full(p.shape, np.nan)
-    tested = ~np.isnan(p)
-    values = p[tested]
-    if np.any((values < 0) | (values > 1)):
-        raise ShapeError(
-            "Some p-values lie outside [0, 1], expected probabilities. Pass the p_value column."
-        )
-    m = len(values)
-    order = np.argsort(values, kind="stable")
-    steps = values[order] * m / np.arange(1, m + 1)
-    stepped = np.empty(m)
-    stepped[order] = np.minimum(np.minimum.accumulate(steps[::-1])[::-1], 1.0)
-    q[tested] = stepped
-    return q
-
-
-def holm(p: NDArray[Any]) -> Matrix:
-    """Adjusted p-values: below 0.05 for any true null in at most 5% of all panels.
-
-    Args:
-        p: p-values `[test]`; NaN stays NaN and does not count as a test.
-
-    Source: Holm 1979; for any dependence between the tests.
-
-    >>> holm(np.array([0.01, 0.04, np.nan, 0.03])).round(3).tolist()
-    [0.03, 0.06, nan, 0.06]
-    """
-    adjusted = np.full(p.shape, np.nan)
-    tested = np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
-
-
-def family_p_values(p: NDArray[Any], families: Sequence[Hashable]) -> Matrix:
-    """For each test the p of its family when all families are asked.
-
-    Simes inside a family, whose tests depend on each other positively, Holm over families: one
-    where nothing is there is named in at most 5% of panels. The false discovery rate alone
-    bounds only the share of wrong tests among the named.
-
-    Args:
-        p: p-values `[test]`; NaN stays NaN and does not count as a test.
-        families: Which family each test belongs to.
-
-    Source: Simes 1986, Holm 1979.
-
-    >>> family_p_values(np.array([0.01, 0.04, 0.5, np.nan]), ["a", "a", "b", "b"]).tolist()
-    [0.04, 0.04, 0.5, nan]
-    """
-    names = list(dict.fromkeys(families))
-    places = np.array([names.index(one) for one in families], dtype=np.intp)
-    simes = np.full(len(names), np.nan)
-    for test in range(len(names)):
-        q = benjamini_hochberg(p[places == test])
-        if not np.isnan(q).all():
-            simes[test] = np.nanmin(q)
-    return np.where(np.isnan(p), np.nan, holm(simes)[places])

@@ -33,15 +33,11 @@ from usad_workbench.core.storage.clip_fields import (
 )
 from usad_workbench.core.storage.domains import with_settled_domains
 from usad_workbench.core.storage.failures import set_failures
+from usad_workbench.core.storage.manifests import read_manifest
 from usad_workbench.core.storage.schema import quote
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.slugs import readable_slug
-from usad_workbench.core.storage.sources import (
-    SourceClip,
-    as_on_disk,
-    find_sources,
-    read_manifest,
-)
+from usad_workbench.core.storage.sources import SourceClip, as_on_disk, find_sources
 from usad_workbench.core.storage.workspace import Workspace
 
 __all__ = [

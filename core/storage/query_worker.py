@@ -15,7 +15,6 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +24,7 @@ import duckdb
 import pyarrow as pa
 
 from usad_workbench.core.errors import UsadError
+from usad_workbench.core.storage.allowed_sql import Refused, allowed_condition, allowed_statement
 from usad_workbench.core.storage.database import Database
 
 Kind = Literal["statement", "condition"]
@@ -38,19 +38,6 @@ SETTINGS: dict[str, Any] = {
     "lock_configuration": True,
 }
 """Settings of a connection that reaches the workspace's file alone and cannot change that."""
-READING = (
-    duckdb.StatementType.SELECT,
-    duckdb.StatementType.EXPLAIN,
-    duckdb.StatementType.MULTI,  # PIVOT, which is a SELECT after a look at the values
-)
-SINGLE = (
-    "One statement that reads is expected: SELECT, FROM, WITH, VALUES, PIVOT, DESCRIBE, "
-    "SUMMARIZE, SHOW or EXPLAIN."
-)
-CONDITION = (
-    "One SQL condition on the columns of `clips` is expected, such as domain = 'speech' AND "
-    "duration_s > 1."
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +52,6 @@ class Request:
     memory_bytes: int
     n_rows: int
     result_bytes: int
-
-
-class Refused(Exception):
-    """Text that is not what was asked for."""
 
 
 def serve(requests: Connection, answers: Connection) -> None:
@@ -123,46 +106,7 @@ def _rows(request: Request, connection: duckdb.DuckDBPyConnection) -> tuple[dict
     return {"is_cut": is_cut}, sink.getvalue().to_pybytes()
 
 
-def _statement(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """A single statement that reads."""
-    statements = duckdb.extract_statements(text)
-    if len(statements) != 1:
-        raise Refused(f"{len(statements)} statements were found. {SINGLE}")
-    if statements[0].type not in READING:
-        raise Refused(f"A statement of the kind {statements[0].type.name} was found. {SINGLE}")
-    return statements[0].query
-
-
-def _condition(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """The query for the clips of a condition, which must be one expression.
-
-    ``true) UNION SELECT (1`` closes the bracket that it stands in: then the query that comes
-    of it has more parts than a table and a condition.
-    """
-    query = f"SELECT clip_id FROM clips WHERE ({text}\n)"
-    ((serialised,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
-    tree = json.loads(serialised)
-    if tree.get("error"):
-        raise Refused(f"The condition {text!r} was not understood: {tree.get('error_message')}")
-    if len(tree["statements"]) != 1 or not _is_plain(tree["statements"][0]["node"]):
-        raise Refused(f"{text!r} is more than a condition. {CONDITION}")
-    return f"{query} ORDER BY clip_id"
-
-
-def _is_plain(node: Mapping[str, Any]) -> bool:
-    """Whether a query is a table with a condition and nothing else."""
-    return (
-        node["type"] == "SELECT_NODE"
-        and node["from_table"]["type"] == "BASE_TABLE"
-        and node["where_clause"] is not None
-        and not node["cte_map"]["map"]
-        and not any(node[part] for part in ("modifiers", "group_expressions", "group_sets"))
-        and not any(node[part] for part in ("having", "sample", "qualify"))
-        and node["aggregate_handling"] == "STANDARD_HANDLING"
-    )
-
-
-_CHECKS = {"statement": _statement, "condition": _condition}
+_CHECKS = {"statement": allowed_statement, "condition": allowed_condition}
 
 
 def _first_batches(

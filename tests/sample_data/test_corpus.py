@@ -11,12 +11,8 @@ import pytest
 import soundfile
 
 from usad_workbench.sample_data import sample_data_folder
-from usad_workbench.sample_data.corpus import (
-    CorpusWriter,
-    Exclusions,
-    list_sources,
-    read_exclusions,
-)
+from usad_workbench.sample_data.corpus import CorpusWriter, list_sources
+from usad_workbench.sample_data.corpus_exclusions import Exclusions, read_exclusions
 from usad_workbench.sample_data.corpus_sources import NOTE_PROGRAMS, RULES, CorpusRule, list_notes
 from usad_workbench.sample_data.packages import BuildError, Package, load_packages
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from usad_workbench.core.diagnosis.inheritance_verdict import inherited
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
@@ -18,7 +17,9 @@ from usad_workbench.core.diagnosis.panel import (
 from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis, Provenance, Settings
-from usad_workbench.core.diagnosis.verdicts import Verdict, general_or_mixture
+from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited
+from usad_workbench.core.diagnosis.verdict_on_mixture import general_or_mixture
+from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.storage.workspace import Workspace
 
 STUDENT = "tiny-student"

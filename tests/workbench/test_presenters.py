@@ -22,7 +22,6 @@ from usad_workbench.workbench.presenters import (
     clips,
     colours,
     data,
-    dots,
     encoders,
     hits,
     layers,
@@ -33,6 +32,7 @@ from usad_workbench.workbench.presenters import (
     sound,
     text,
 )
+from usad_workbench.workbench.presenters import forest_plots as dots
 from usad_workbench.workbench.presenters.diagnosis import nearest
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS, views_of

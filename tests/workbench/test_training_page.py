@@ -17,7 +17,8 @@ from tests.workbench.screenshots import browser_page, open_by_link, settle
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.locks import FileLock
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench.presenters import runs, training
+from usad_workbench.workbench.presenters import runs
+from usad_workbench.workbench.presenters import training_curves as training
 from usad_workbench.workbench.presenters.colours import DOMAIN_COLOURS
 
 PAGE_MS = 60_000

@@ -53,7 +53,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Adds clips; what cannot be read is named and stops nothing."""
     from usad_workbench.core.storage.clip_fields import columns_of
     from usad_workbench.core.storage.importing import Failure, import_clips
-    from usad_workbench.core.storage.sources import count_ignored, find_sources, read_manifest
+    from usad_workbench.core.storage.manifests import read_manifest
+    from usad_workbench.core.storage.sources import count_ignored, find_sources
     from usad_workbench.core.storage.task_file import read_tasks
     from usad_workbench.core.storage.tasks import check_task_columns, set_tasks
     from usad_workbench.core.storage.workspace import Workspace

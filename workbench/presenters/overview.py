@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from usad_workbench.core.models.spec import is_non_commercial
-from usad_workbench.core.storage.roles import unseen_domains
+from usad_workbench.core.storage.unseen_domains import unseen_domains
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.encoders import encoder_table
 from usad_workbench.workbench.presenters.names import encoder_names, short_name

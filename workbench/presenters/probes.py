@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL
-from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role, title_lines
+from usad_workbench.workbench.presenters.forest_plots import dot_facets, order_by_role, title_lines
 from usad_workbench.workbench.presenters.numbers import (
     count,
     interval,

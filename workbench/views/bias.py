@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.storage.roles import unseen_domains
+from usad_workbench.core.storage.unseen_domains import unseen_domains
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layers, overview
 from usad_workbench.workbench.presenters.diagnosis import nearest, stored

@@ -7,7 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.presenters import runs, training
+from usad_workbench.workbench.presenters import runs
+from usad_workbench.workbench.presenters import training_curves as training
 from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
 from usad_workbench.workbench.presenters.runs import Run
 from usad_workbench.workbench.presenters.text import escape_markdown, listing

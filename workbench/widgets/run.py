@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.workbench.presenters import runs, training
+from usad_workbench.workbench.presenters import runs
+from usad_workbench.workbench.presenters import training_curves as training
 from usad_workbench.workbench.presenters.colours import domain_colours
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.numbers import count, duration, number

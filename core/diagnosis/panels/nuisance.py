@@ -40,7 +40,8 @@ from usad_workbench.core.diagnosis.panel import (
     q_values,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.evaluation.tasks import Task, untestable
+from usad_workbench.core.evaluation.tasks import Task
+from usad_workbench.core.evaluation.testability import untestable
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.similarity.resampling import Interval

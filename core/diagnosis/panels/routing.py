@@ -28,7 +28,8 @@ from usad_workbench.core.diagnosis.predictions import (
     are_stored,
     task_predictions,
 )
-from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED, describe_break_even
+from usad_workbench.core.diagnosis.verdict_on_routing import describe_break_even
+from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.evaluation.systems import (
     LEARNED_ROUTER,

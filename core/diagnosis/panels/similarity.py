@@ -5,17 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
-from usad_workbench.core.diagnosis.nearest import (
-    SIMILARITIES,
-    TeacherSimilarityRow,
-    with_q_values,
-)
+from usad_workbench.core.diagnosis.nearest import SIMILARITIES, TeacherSimilarityRow
 from usad_workbench.core.diagnosis.panel import Panel, PanelKind, PanelRow
 from usad_workbench.core.diagnosis.teacher_similarity import (
     MEASURES,
     SimilarityConfig,
     compare_with_teachers,
     similarity_rows,
+    with_q_values,
 )
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import layer_similarity

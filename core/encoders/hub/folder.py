@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usad_workbench.core.encoders.foreign import describe_error
-from usad_workbench.core.encoders.hub.code import auto_map, build_own, check_code, description
+from usad_workbench.core.encoders.hub.remote_code import (
+    auto_map,
+    build_own,
+    check_code,
+    description,
+)
 from usad_workbench.core.encoders.hub.snapshots import (
     get_snapshot,
     is_model_folder,

@@ -26,7 +26,7 @@ from usad_workbench.core.encoders.networks.windows import plan_windows, stitch
 from usad_workbench.core.encoders.quiet import without_meant_warnings
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.encoder import LayerFeatures, TargetKind
-from usad_workbench.core.models.memory import halve_until_it_fits
+from usad_workbench.core.models.out_of_memory import halve_until_it_fits
 from usad_workbench.core.models.spec import EncoderSpec, Role
 
 _OVERLAP = 6

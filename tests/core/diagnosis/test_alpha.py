@@ -14,20 +14,16 @@ from usad_workbench.core.bias.error_consistency import excess_consistency
 from usad_workbench.core.bias.routing import break_even_accuracy
 from usad_workbench.core.diagnosis import rules as rules_module
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
-from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.excess_doubt import TestedExcess, doubt_of
-from usad_workbench.core.diagnosis.inheritance_verdict import inherited
 from usad_workbench.core.diagnosis.record import diagnosis_document, store_diagnosis
 from usad_workbench.core.diagnosis.rules import Rules, load_rules, shipped_rules
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
-from usad_workbench.core.diagnosis.verdicts import (
-    AgainstRouter,
-    Estimate,
-    StageChange,
-    falsified,
-    general_or_mixture,
-    universal_or_routing,
-)
+from usad_workbench.core.diagnosis.verdict_inputs import decide
+from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange, falsified
+from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited
+from usad_workbench.core.diagnosis.verdict_on_mixture import general_or_mixture
+from usad_workbench.core.diagnosis.verdict_on_routing import AgainstRouter, universal_or_routing
+from usad_workbench.core.diagnosis.verdicts import Estimate
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.similarity.excess import excess_over_controls

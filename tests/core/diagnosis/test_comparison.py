@@ -10,11 +10,11 @@ import pytest
 from tests.planted import add_encoder, save_run
 from usad_workbench.core.diagnosis.comparison import changed_by_stage_2, compare_students
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
-from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.diagnosis.predictions import NOT_STORED
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
+from usad_workbench.core.diagnosis.verdict_inputs import decide
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.evaluation.predictions import (

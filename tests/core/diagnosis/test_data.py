@@ -1,5 +1,7 @@
 """Who takes part in a diagnosis, on which clips, at which layers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,3 +105,4 @@ def test_predictions_belong_to_the_data_that_they_were_made_for(copied: Workspac
     assert task_predictions(data, task) is predictions
     other = load_diagnosis_data(copied, "s", teachers=["a"])
     assert other.predictions == {}
+    assert replace(data, clips=data.clips).predictions == {}

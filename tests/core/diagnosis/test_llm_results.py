@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
-from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.llm_results import import_llm_results, llm_panel
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
+from usad_workbench.core.diagnosis.verdict_inputs import decide
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.workspace import Workspace
 

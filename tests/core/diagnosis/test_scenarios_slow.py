@@ -21,6 +21,7 @@ from usad_workbench.core.bias.nuisance import probe_nuisance
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.diagnosis.panels import errors, inheritance
+from usad_workbench.core.evaluation.tasks import possible_tasks
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -30,7 +31,7 @@ MAX_FALSE, MIN_TRUE = 0.1, 0.9
 """At most 5 of 50 falsely found, at least 45 of 50 found."""
 
 
-def material_of(workspace: Workspace, world: World) -> DiagnosisData:
+def data_of(workspace: Workspace, world: World) -> DiagnosisData:
     """What the panels are computed from, with this world's vectors and labels."""
     made = load_diagnosis_data(workspace, STUDENT, config=DiagnosisConfig(layers=(-1,)))
     order = pd.Index(world.clips.clip_id).get_indexer(made.clips.clip_id)
@@ -40,7 +41,10 @@ def material_of(workspace: Workspace, world: World) -> DiagnosisData:
         for number, layer in enumerate(one.layers)
     }
     columns = {name: world.clips[name].to_numpy()[order] for name in ("label", "gender")}
-    return replace(made, clips=made.clips.assign(**columns), _vectors=vectors)
+    clips = made.clips.assign(**columns)
+    rows = workspace.read("SELECT * FROM tasks ORDER BY task").to_dict("records")
+    tasks, _ = possible_tasks(rows, clips)  # with the labels of this world
+    return replace(made, clips=clips, _vectors=vectors, _tasks=tasks)
 
 
 def inherited_cells(panel: Panel) -> set[tuple[str, str]]:
@@ -81,11 +85,11 @@ def test_fifty_students_of_each_kind(scenario: str, tmp_path: Path) -> None:
     for seed in range(N_SEEDS):
         world = make_world(seed, scenario, n_layers=1)
         expected = world.expected
-        yes = inherited_cells(inheritance.compute(material_of(bare, world), no_progress))
+        yes = inherited_cells(inheritance.compute(data_of(bare, world), no_progress))
         is_found = expected.inherited <= yes
         wrong = yes & expected.not_inherited
         if scenario == "errors":
-            copied = copied_errors(errors.compute(material_of(asked, world), no_progress))
+            copied = copied_errors(errors.compute(data_of(asked, world), no_progress))
             is_found = is_found and expected.errors <= copied
             wrong |= copied & expected.no_errors
         if scenario == "gender":

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from usad_workbench.core.diagnosis.inheritance_verdict import inherited
 from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.rules import load_rules
-from usad_workbench.core.diagnosis.verdicts import (
-    AgainstRouter,
-    Estimate,
-    StageChange,
-    falsified,
-    general_or_mixture,
-    universal_or_routing,
-)
+from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange, falsified
+from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited
+from usad_workbench.core.diagnosis.verdict_on_mixture import general_or_mixture
+from usad_workbench.core.diagnosis.verdict_on_routing import AgainstRouter, universal_or_routing
+from usad_workbench.core.diagnosis.verdicts import Estimate
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.similarity import Measure
 

@@ -8,7 +8,8 @@ from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.evaluation.evaluate import evaluate
-from usad_workbench.core.evaluation.tasks import lone_clips, make_task, possible_tasks, untestable
+from usad_workbench.core.evaluation.tasks import make_task
+from usad_workbench.core.evaluation.testability import lone_clips, possible_tasks, untestable
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace

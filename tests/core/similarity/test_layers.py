@@ -3,8 +3,9 @@ import pytest
 
 from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError
 from usad_workbench.core.similarity import debiased_linear_cka, layer_similarity, mutual_knn, strata
-from usad_workbench.core.similarity.layers import max_statistic, null_kind, thin_clusters
+from usad_workbench.core.similarity.layers import null_kind, thin_clusters
 from usad_workbench.core.similarity.resampling import permutations_within
+from usad_workbench.core.similarity.significance import max_statistic
 
 MEASURES = ["debiased_linear_cka", "mutual_knn"]
 

@@ -11,12 +11,12 @@ from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
     cluster_bootstrap_counts,
     exchange_warning,
-    family_p_values,
     jackknife_groups,
     jackknife_limits,
     permutation_p_value,
     permutations_within,
 )
+from usad_workbench.core.similarity.significance import family_p_values
 
 
 def test_clusters_of_one_clip_are_one_stratum():

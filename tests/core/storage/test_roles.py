@@ -10,7 +10,8 @@ from usad_workbench.core.storage.clip_fields import new_values
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.domains import describe_alike, other_letters_in, same_domain
 from usad_workbench.core.storage.importing import insert_clips
-from usad_workbench.core.storage.roles import encoder_roles, unseen_domains
+from usad_workbench.core.storage.roles import encoder_roles
+from usad_workbench.core.storage.unseen_domains import unseen_domains
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import data, encoders, overview
 

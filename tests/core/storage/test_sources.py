@@ -12,7 +12,8 @@ from tests.conftest import write_tone
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.clips_without_audio import import_clips_without_audio
 from usad_workbench.core.storage.importing import ImportReport, SourceClip, import_clips
-from usad_workbench.core.storage.sources import count_ignored, find_sources, read_manifest
+from usad_workbench.core.storage.manifests import read_manifest
+from usad_workbench.core.storage.sources import count_ignored, find_sources
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.cli import main
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from usad_workbench.core.diagnosis.nearest import TABLE, NearestTeacherRow
 from usad_workbench.core.storage.rows import rows_of_frame
 from usad_workbench.workbench.presenters.colours import domain_order
-from usad_workbench.workbench.presenters.dots import dot_facets, order_by_role
+from usad_workbench.workbench.presenters.forest_plots import dot_facets, order_by_role
 from usad_workbench.workbench.presenters.numbers import (
     count,
     interval,

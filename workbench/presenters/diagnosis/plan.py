@@ -14,7 +14,7 @@ from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
 from usad_workbench.workbench.presenters.diagnosis.rows import stands_out
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView
-from usad_workbench.workbench.presenters.dots import order_by_role
+from usad_workbench.workbench.presenters.forest_plots import order_by_role
 from usad_workbench.workbench.presenters.names import short_name
 from usad_workbench.workbench.presenters.numbers import count, is_number
 from usad_workbench.workbench.presenters.text import listing

@@ -18,7 +18,7 @@ from usad_workbench.workbench.presenters.colours import (
     role_colour,
 )
 from usad_workbench.workbench.presenters.diagnosis.plan import FigurePlan, facets_of
-from usad_workbench.workbench.presenters.dots import dot_facets, title_lines
+from usad_workbench.workbench.presenters.forest_plots import dot_facets, title_lines
 from usad_workbench.workbench.presenters.numbers import number
 from usad_workbench.workbench.presenters.text import escape_plotly
 

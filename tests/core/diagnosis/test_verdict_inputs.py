@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from usad_workbench.core.diagnosis.comparison import ComparisonRow
-from usad_workbench.core.diagnosis.decision import decide
 from usad_workbench.core.diagnosis.panel import Panel, PanelRow
 from usad_workbench.core.diagnosis.panels.errors import ErrorsRow
 from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
@@ -12,6 +11,7 @@ from usad_workbench.core.diagnosis.panels.routing import RoutingRow
 from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis, Provenance, Settings
+from usad_workbench.core.diagnosis.verdict_inputs import decide
 from usad_workbench.core.diagnosis.verdicts import Verdict
 
 RULES = load_rules()[0]

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
+from usad_workbench.core.diagnosis.comparable_students import (
+    StudentRecord,
+    differences,
+    student_record,
+)
 from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
-from usad_workbench.core.diagnosis.decision import decide
-from usad_workbench.core.diagnosis.peers import StudentRecord, differences, student_record
 from usad_workbench.core.diagnosis.record import diagnosis_document
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
+from usad_workbench.core.diagnosis.verdict_inputs import decide
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.report import write_report

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from usad_workbench.core.diagnosis.comparison import ComparisonRow, changed_by_stage_2
-from usad_workbench.core.diagnosis.inheritance_verdict import inherited
 from usad_workbench.core.diagnosis.llm_results import LlmRow
 from usad_workbench.core.diagnosis.panels.errors import ErrorsRow
 from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
@@ -17,15 +16,11 @@ from usad_workbench.core.diagnosis.panels.routing import RoutingRow
 from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
-from usad_workbench.core.diagnosis.verdicts import (
-    AgainstRouter,
-    Estimate,
-    StageChange,
-    Verdict,
-    falsified,
-    general_or_mixture,
-    universal_or_routing,
-)
+from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange, falsified
+from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited
+from usad_workbench.core.diagnosis.verdict_on_mixture import general_or_mixture
+from usad_workbench.core.diagnosis.verdict_on_routing import AgainstRouter, universal_or_routing
+from usad_workbench.core.diagnosis.verdicts import Estimate, Verdict
 from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER
 from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
 

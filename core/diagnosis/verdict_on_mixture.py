@@ -1,0 +1,80 @@
+"""The verdict whether a student is more general than its teachers, or a mixture of their biases."""
+
+from usad_workbench.core.diagnosis.rules import Rules, percent
+from usad_workbench.core.diagnosis.verdicts import (
+    NOT_MEASURED,
+    UNDECIDED,
+    Estimate,
+    Estimates,
+    Verdict,
+    describe_estimates,
+    describe_limits,
+    judged_estimates,
+)
+
+
+def general_or_mixture(
+    explained: Estimates,
+    gains: Estimates,
+    error_excess: Estimates,
+    specificity: Estimate | None,
+    rules: Rules,
+) -> Verdict:
+    """Whether the student is more general than its teachers, or a mixture of them.
+
+    Args:
+        explained: Share of the student that the teachers explain (corrected R2), per domain.
+        gains: Student minus mixture baseline on the tasks of each unseen domain.
+        error_excess: Shared errors with its teacher above the controls, per domain.
+        specificity: What it gains over its best teacher on taught domains minus the same on
+            unseen ones.
+        rules: Thresholds.
+
+    >>> from usad_workbench.core.diagnosis.rules import load_rules
+    >>> found = general_or_mixture({}, {}, {}, None, load_rules()[0])
+    >>> found.verdict, found.evidence["explained share"]
+    ('undecided', 'not measured')
+    """
+    mixture, general = rules.mixture, rules.general
+    judged = judged_estimates(gains, rules)
+    better = [d for d, g in judged.items() if g.is_above(0.0)]
+    no_gain = [d for d, g in judged.items() if g.ci_high <= rules.margin]
+    shared = [d for d, e in error_excess.items() if e.at(rules.alpha).is_above(0.0)]
+    is_explained = bool(explained) and all(e.value >= mixture.explained for e in explained.values())
+    verdict = UNDECIDED
+    if specificity is not None and specificity.at(rules.alpha).is_above(0.0):
+        verdict = "benchmark-optimised"
+    elif (
+        is_explained
+        and judged
+        and len(no_gain) == len(judged)
+        and len(shared) >= mixture.min_error_domains
+    ):
+        verdict = "mostly mixture"
+    elif (
+        judged and len(better) >= general.unseen_share * len(judged) and error_excess and not shared
+    ):
+        verdict = "more general"
+    rule = (
+        f"mostly mixture: the teachers explain at least {percent(mixture.explained)} of the student in "
+        f"every domain, its gain over the mixture baseline on unseen domains is at most "
+        f"{percent(rules.margin)} (upper limit), and it shares errors above the controls in at least "
+        f"{mixture.min_error_domains} domains; more general: a gain above 0 in at least "
+        f"{percent(general.unseen_share)} of the unseen domains and no shared errors above the "
+        f"controls; benchmark-optimised: its lead over the best teacher is larger on taught than "
+        f"on unseen domains; {describe_limits(rules)}; domains with fewer than {rules.min_clips} "
+        "test clips decide nothing"
+    )
+    return Verdict(
+        question="general-or-mixture",
+        verdict=verdict,
+        rule=rule,
+        evidence={
+            "explained share": describe_estimates(explained),
+            "gain over the mixture on unseen domains": describe_estimates(gains),
+            "shared errors above controls": describe_estimates(error_excess),
+            "lead on taught minus lead on unseen domains": NOT_MEASURED
+            if specificity is None
+            else specificity.describe(),
+        },
+    )
