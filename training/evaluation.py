@@ -34,7 +34,7 @@ from usad_workbench.core.models.frontend import FrontendConfig
 from usad_workbench.core.models.student import Student, StudentEncoder
 from usad_workbench.core.probes import ProbeName, ProbeResult, evaluate_best_layer
 from usad_workbench.core.probes.metrics import check_metric
-from usad_workbench.core.storage.equal_content import CONTENT_COLUMN
+from usad_workbench.core.storage.joined_clusters import CONTENT_COLUMN
 from usad_workbench.core.storage.table_file import read_table, require_columns
 from usad_workbench.core.storage.task_file import read_tasks
 from usad_workbench.training.recipe import EvaluationRecipe

@@ -21,7 +21,8 @@ from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.errors import DegenerateError, TrainingError
 from usad_workbench.core.evaluation.benchmarks.task import BenchmarkTask, Split
-from usad_workbench.core.models.encoder import BatchPlan, masked_mean, plan_batches
+from usad_workbench.core.models.batching import BatchPlan, plan_batches
+from usad_workbench.core.models.encoder import masked_mean
 from usad_workbench.core.models.student import Student
 from usad_workbench.core.probes.folds import Codes
 from usad_workbench.core.probes.scores import metric_of_scores

@@ -17,7 +17,8 @@ from typing import Protocol, cast
 from usad_workbench.core.encoders.trust import trusting_remote_code
 from usad_workbench.core.errors import UsadError, wrap_errors
 from usad_workbench.workbench.commands.arguments import add_output
-from usad_workbench.workbench.output import DONE, WRONG_USE, Output, results_alone
+from usad_workbench.workbench.exit_codes import DONE, WRONG_USE
+from usad_workbench.workbench.output import Output, results_alone
 
 COMMANDS = {
     "demo": "the main job on the sample data: import, embed, index, project, compare, serve",

@@ -18,9 +18,6 @@ from tqdm import tqdm
 from usad_workbench.core.errors import printable
 from usad_workbench.workbench.presenters.numbers import terminal_number
 
-DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
-"""Exit codes of every command."""
-
 
 class Output:
     """Where a command reports to."""

@@ -19,8 +19,8 @@ from usad_workbench.core.diagnosis.doubts import (
     small_selections,
     where_letters,
 )
-from usad_workbench.core.diagnosis.rules import AssociationRule, Rules, shipped_rules
-from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS, describe_left_out
+from usad_workbench.core.diagnosis.rules import MIN_CLIPS, AssociationRule, Rules, shipped_rules
+from usad_workbench.core.diagnosis.teacher_similarity import describe_left_out
 from usad_workbench.core.encoders.students import trained_student_spec
 from usad_workbench.core.errors import (
     CheckpointError,
@@ -42,7 +42,7 @@ from usad_workbench.core.storage.distillation import (
     taught_domains,
 )
 from usad_workbench.core.storage.domains import describe_alike
-from usad_workbench.core.storage.equal_content import with_joined_clusters
+from usad_workbench.core.storage.joined_clusters import with_joined_clusters
 from usad_workbench.core.storage.roles import encoder_roles
 from usad_workbench.core.storage.unseen_domains import is_unseen
 from usad_workbench.core.storage.workspace import Workspace

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS
+from usad_workbench.core.diagnosis.rules import MIN_CLIPS
 from usad_workbench.core.storage.distillation import has_teachers
 from usad_workbench.core.storage.domains import other_letters_in
 from usad_workbench.core.storage.workspace import Workspace

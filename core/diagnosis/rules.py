@@ -13,6 +13,8 @@ from pathlib import Path
 from usad_workbench.core.config import load_config
 from usad_workbench.core.errors import ConfigError
 
+MIN_CLIPS = 24
+"""A domain with fewer clips has no neighbourhoods of 10 to compare."""
 RULES_FILE = Path(__file__).with_name("rules.toml")
 
 

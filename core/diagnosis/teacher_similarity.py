@@ -23,7 +23,7 @@ from usad_workbench.core.diagnosis.nearest import (
     TeacherSimilarityRow,
     store_nearest_teachers,
 )
-from usad_workbench.core.diagnosis.rules import shipped_rules
+from usad_workbench.core.diagnosis.rules import MIN_CLIPS, shipped_rules
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity import (
     EncoderRole,
@@ -44,8 +44,6 @@ from usad_workbench.core.storage.similarity_tables import replace_clip_similarit
 from usad_workbench.core.storage.workspace import Workspace
 
 MEASURES: tuple[Measure, ...] = ("debiased_linear_cka", "mutual_knn")
-MIN_CLIPS = 24
-"""A domain with fewer clips has no neighbourhoods of 10 to compare."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

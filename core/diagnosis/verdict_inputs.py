@@ -21,7 +21,8 @@ from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited
 from usad_workbench.core.diagnosis.verdict_on_mixture import general_or_mixture
 from usad_workbench.core.diagnosis.verdict_on_routing import AgainstRouter, universal_or_routing
 from usad_workbench.core.diagnosis.verdicts import Estimate, Verdict
-from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER
+from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
+from usad_workbench.core.evaluation.systems import MIXTURE, ORACLE_ROUTER
 from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
 
 NORMAL_95 = 1.959964

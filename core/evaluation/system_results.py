@@ -14,9 +14,9 @@ import pandas as pd
 
 from usad_workbench.core.bias.routing import best_on_validation, routed
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
 from usad_workbench.core.evaluation.systems import (
     CONCATENATION,
-    LEARNED_ROUTER,
     MIXTURE,
     Candidates,
     TeacherPool,

@@ -17,9 +17,8 @@ from functools import cached_property
 import numpy as np
 
 from usad_workbench.core.bias.routing import pca_mixture
-from usad_workbench.core.errors import ConfigError, UnknownNameError
-from usad_workbench.core.probes import LinearProbe, ProbeResult, evaluate_probe
-from usad_workbench.core.probes.folds import codes_of
+from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER, Routes, learn_routes
 from usad_workbench.core.storage.clip_vectors import ClipVectors, clip_vectors, common_clips
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -27,28 +26,13 @@ CONCATENATION = "teachers-concatenated"
 """The name of all teachers' layers side by side."""
 MIXTURE = "teachers-pca-mixture"
 ORACLE_ROUTER = "oracle-domain-router"
-LEARNED_ROUTER = "learned-domain-router"
 ROUTERS = (ORACLE_ROUTER, LEARNED_ROUTER)
 SYSTEMS = (CONCATENATION, MIXTURE, *ROUTERS)
 DEPTHS = 4
 """Teachers together offer layers at 0, 1/4, 1/2, 3/4 and the whole of each depth."""
-UNSEEN_PENALTY = 3
-"""Index into ``PENALTIES`` for clips of domains without a teacher, which cannot choose one."""
 
 Candidates = dict[int, list[ClipVectors]]
 """Layer (of the first block) to its blocks, each [clip, dim]."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Routes:
-    """Where the learned router sends each clip."""
-
-    encoder: str
-    """The encoder whose embedding it reads."""
-    domains: Mapping[str, str]
-    """Clip to the domain that the router takes it for."""
-    accuracy: ProbeResult
-    """How often it is right, on clips of the domains it knows."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -92,38 +76,7 @@ class TeacherPool:
         Raises:
             ConfigError: no baseline to read, or fewer than two home domains.
         """
-        if self.baseline is None or len(self.homes) < 2:
-            raise ConfigError(
-                f"The learned router needs a baseline encoder and teachers of two domains, found "
-                f"{self.baseline} and {sorted(self.homes)}. Embed `log-mel-statistics`, or leave "
-                f"out {LEARNED_ROUTER}."
-            )
-        clips = common_clips(self.workspace, [self.baseline])
-        x = clip_vectors(self.workspace, self.baseline, -1, clips.clip_id.tolist())
-        domains = clips.domain.to_numpy(dtype=object)
-        labelled = np.flatnonzero(np.isin(domains, list(self.homes)))
-        probe = evaluate_probe(
-            x[labelled],
-            domains[labelled].tolist(),
-            clips.cluster_id.to_numpy()[labelled].tolist(),
-            None,
-            "linear",
-            "accuracy",
-            seeds=(0,),
-        )
-        taken = np.empty(len(clips), dtype=object)
-        taken[labelled] = probe.predictions[0]
-        other = np.setdiff1d(np.arange(len(clips)), labelled)
-        if len(other):
-            codes = np.zeros(len(clips), dtype=np.intp)
-            codes[labelled] = codes_of(domains[labelled].tolist(), "domain")
-            answers = LinearProbe(x, codes).predict(labelled, other, UNSEEN_PENALTY + 1)
-            taken[other] = np.unique(domains[labelled])[answers[UNSEEN_PENALTY]]
-        return Routes(
-            encoder=self.baseline,
-            domains=dict(zip(clips.clip_id.tolist(), taken.tolist(), strict=True)),
-            accuracy=probe,
-        )
+        return learn_routes(self.workspace, self.baseline, self.homes)
 
 
 def teacher_pool(workspace: Workspace) -> TeacherPool:

@@ -16,7 +16,7 @@ from usad_workbench.core.probes.metrics import Metric, check_metric
 from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.similarity.resampling import Interval
 from usad_workbench.core.storage.domains import same_domain
-from usad_workbench.core.storage.equal_content import CONTENT_COLUMN, joined_groups
+from usad_workbench.core.storage.joined_clusters import CONTENT_COLUMN, joined_groups
 from usad_workbench.core.storage.task_file import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from usad_workbench.core.errors import UnknownNameError
-from usad_workbench.core.storage.equal_content import with_joined_clusters
+from usad_workbench.core.storage.joined_clusters import with_joined_clusters
 from usad_workbench.core.storage.workspace import Workspace
 
 ClipVectors = npt.NDArray[np.float32]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import yaml
 
 from tests.docs.pages import ROOT
+from usad_workbench.core.diagnosis.rules import MIN_CLIPS
 from usad_workbench.core.diagnosis.suite import panel_kinds
-from usad_workbench.core.diagnosis.teacher_similarity import MIN_CLIPS
 from usad_workbench.core.encoders.registry import encoder_spec
 from usad_workbench.core.models.sizes import SIZES, count_parameters
 from usad_workbench.core.storage.schema import SCHEMA_VERSION, TABLES

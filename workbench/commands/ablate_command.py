@@ -10,7 +10,8 @@ from typing import Any
 from usad_workbench.core.files import write_whole, written_at_once
 from usad_workbench.core.storage.csv_cells import neutral
 from usad_workbench.workbench.commands.arguments import names_of
-from usad_workbench.workbench.output import DONE, Output, table
+from usad_workbench.workbench.exit_codes import DONE
+from usad_workbench.workbench.output import Output, table
 
 RESULTS_FILE, FINDINGS_FILE, PAGE_FILE = "results.csv", "findings.csv", "TABLE.md"
 COLUMNS = ("row", "reference", "domain", "difference", "ci_low", "ci_high", "n_seeds", "verdict")

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any, cast
 
 from usad_workbench.core.errors import UnknownNameError
-from usad_workbench.workbench.output import DONE, Output, table
+from usad_workbench.workbench.exit_codes import DONE
+from usad_workbench.workbench.output import Output, table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

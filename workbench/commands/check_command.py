@@ -3,7 +3,8 @@
 import argparse
 
 from usad_workbench.workbench.commands.arguments import add_workspace
-from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
+from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
+from usad_workbench.workbench.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,8 @@ from usad_workbench.workbench.commands.arguments import (
     layers_of,
     names_of,
 )
-from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
+from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
+from usad_workbench.workbench.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

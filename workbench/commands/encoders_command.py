@@ -13,7 +13,8 @@ from usad_workbench.core.errors import (
     WeightsError,
 )
 from usad_workbench.workbench.commands.arguments import add_output, add_trust
-from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
+from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
+from usad_workbench.workbench.output import Output, table
 
 COLUMNS = ["encoder", "role", "domain", "layers", "parameters", "licence", "here", "needs"]
 MAX_LICENCE, MAX_NEEDS = 24, 64

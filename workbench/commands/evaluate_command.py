@@ -5,7 +5,8 @@ from dataclasses import asdict
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.workbench.commands.arguments import add_trust, add_workspace, names_of
-from usad_workbench.workbench.output import DONE, SOME_FAILED, Output, table
+from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
+from usad_workbench.workbench.output import Output, table
 
 COLUMNS = [
     "encoder",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.workbench.commands.arguments import layers_of
-from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
+from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
+from usad_workbench.workbench.output import Output
 
 if TYPE_CHECKING:
     from usad_workbench.core.storage.importing import Failure

@@ -4,7 +4,8 @@ import argparse
 from collections import Counter
 
 from usad_workbench.workbench.commands.arguments import add_workspace
-from usad_workbench.workbench.output import DONE, Output, table
+from usad_workbench.workbench.exit_codes import DONE
+from usad_workbench.workbench.output import Output, table
 
 COLUMNS = ["encoder", "layer", "pooling", "kind", "n", "recall_at_10", "ms_per_query", "bytes"]
 

@@ -4,7 +4,8 @@ import argparse
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.workbench.commands.arguments import add_trust, add_workspace
-from usad_workbench.workbench.output import DONE, Output, table
+from usad_workbench.workbench.exit_codes import DONE
+from usad_workbench.workbench.output import Output, table
 
 COLUMNS = ["rank", "score", "clip_id", "start_s", "end_s", "path"]
 

@@ -2,7 +2,8 @@
 
 import argparse
 
-from usad_workbench.workbench.output import DONE, Output, table
+from usad_workbench.workbench.exit_codes import DONE
+from usad_workbench.workbench.output import Output, table
 
 EPILOG = """n_params counts what the published totals count. n_params_with_norms adds the LayerNorms that are
 ours: all parameters. n_params_up_to_last_layer leaves out the one behind the last layer: what

@@ -3,7 +3,8 @@
 import argparse
 
 from usad_workbench.workbench.commands.arguments import add_trust
-from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
+from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
+from usad_workbench.workbench.output import Output
 
 EPILOG = """on several devices or machines, the same loss curve as on one:
   torchrun --nproc-per-node N -m -- usad_workbench.workbench.cli train RECIPE.toml --run DIR

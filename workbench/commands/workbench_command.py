@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from usad_workbench.workbench.commands.arguments import add_address, add_trust
+from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
 from usad_workbench.workbench.launch import check_address, end, is_private, launch, listens
-from usad_workbench.workbench.output import DONE, SOME_FAILED, Output
+from usad_workbench.workbench.output import Output
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.1

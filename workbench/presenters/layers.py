@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.similarity import describe_level, is_significant, neighbour_overlap
 from usad_workbench.core.similarity.significance import ALPHA
-from usad_workbench.core.storage.equal_content import with_joined_clusters
+from usad_workbench.core.storage.joined_clusters import with_joined_clusters
 from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures

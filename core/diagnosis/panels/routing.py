@@ -31,12 +31,8 @@ from usad_workbench.core.diagnosis.predictions import (
 from usad_workbench.core.diagnosis.verdict_on_routing import describe_break_even
 from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
-from usad_workbench.core.evaluation.systems import (
-    LEARNED_ROUTER,
-    ORACLE_ROUTER,
-    SYSTEMS,
-    teacher_pool,
-)
+from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
+from usad_workbench.core.evaluation.systems import ORACLE_ROUTER, SYSTEMS, teacher_pool
 from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, Task, mean_difference
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.resampling import Interval

@@ -12,7 +12,7 @@ from usad_workbench.core.audio.reading import probe_audio, read_audio, resample,
 from usad_workbench.core.clips import Clip, ClipBatch
 from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import AudioError, ShapeError, UsadError
-from usad_workbench.core.models.encoder import BatchPlan, plan_batches
+from usad_workbench.core.models.batching import BatchPlan, plan_batches
 
 
 def test_a_part_is_the_same_samples_as_the_whole(tmp_path: Path) -> None:

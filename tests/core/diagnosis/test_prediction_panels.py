@@ -7,8 +7,9 @@ from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panels import errors, routing, subgroups
 from usad_workbench.core.diagnosis.predictions import NOT_STORED
+from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
 from usad_workbench.core.evaluation.evaluate import evaluate
-from usad_workbench.core.evaluation.systems import LEARNED_ROUTER, MIXTURE, ORACLE_ROUTER, SYSTEMS
+from usad_workbench.core.evaluation.systems import MIXTURE, ORACLE_ROUTER, SYSTEMS
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.tasks import set_tasks

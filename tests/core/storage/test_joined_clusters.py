@@ -13,8 +13,8 @@ from usad_workbench.core.embedding import embed
 from usad_workbench.core.evaluation.tasks import make_task
 from usad_workbench.core.probes import grouped_folds
 from usad_workbench.core.storage.clip_vectors import common_clips
-from usad_workbench.core.storage.equal_content import joined_groups, with_joined_clusters
 from usad_workbench.core.storage.importing import SourceClip, import_clips
+from usad_workbench.core.storage.joined_clusters import joined_groups, with_joined_clusters
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.training.evaluation import load_evaluation
