@@ -16,6 +16,7 @@ def untestable(task: Task) -> str:
     whole; with fewer than two such classes nothing is told apart. So it is with one class or
     one group, and with labels that are the group itself or the name of the clip.
 
+    >>> import numpy as np
     >>> def of(labels, groups):
     ...     ids = [str(i) for i in range(len(labels))]
     ...     both = [np.array(list(one), dtype=object) for one in (labels, groups)]
