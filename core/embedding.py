@@ -18,7 +18,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import TypeAlias, clear_overloads, overload
 
 import numpy as np
 import torch
@@ -180,6 +180,11 @@ def embed(
         if name not in outcomes:
             outcomes[name] = _attempt(workspace, name, device, request, together)
     return {name: outcomes[name] for name in names}
+
+
+# typing keeps overloaded functions, and with them DuckDB's types, until the interpreter ends, where
+# these complain on standard error of every command that they were leaked.
+clear_overloads()
 
 
 class _CommonProgress:

@@ -81,6 +81,9 @@ def as_finished(
             yield positions[future], future.result()
 
 
+_EXCHANGE = threading.Lock()
+
+
 class _WorkerProcess(SpawnProcess):
     """A process that does not run the caller's ``__main__``.
 
@@ -91,12 +94,13 @@ class _WorkerProcess(SpawnProcess):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Popen:  # noqa: N802 - the name of the base class
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            return SpawnProcess._Popen(process_obj)
-        finally:
-            sys.modules["__main__"] = main
+        with _EXCHANGE:  # of two threads the later one would put back what the first has lent
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                return SpawnProcess._Popen(process_obj)
+            finally:
+                sys.modules["__main__"] = main
 
 
 class WorkerContext(SpawnContext):

@@ -25,6 +25,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from usad_workbench.core.cosine import normalise
+from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.storage.projection_tables import MapQuality, replace_map, stored_map
@@ -92,7 +93,14 @@ def project(
         spaces = spaces[spaces.encoder == encoder]
     if asked is not None:
         n_layers = spaces.groupby("encoder").layer.transform("max") + 1
-        spaces = spaces[spaces.layer.isin(asked) | (spaces.layer - n_layers).isin(asked)]
+        chosen = spaces[spaces.layer.isin(asked) | (spaces.layer - n_layers).isin(asked)]
+        if chosen.empty and not spaces.empty:
+            stored = ", ".join(str(layer) for layer in sorted(set(spaces.layer)))
+            raise UnknownNameError(
+                f"No encoder has the layers {list(asked)}, stored are {stored}. Embed them with "
+                "`usad embed --layers`."
+            )
+        spaces = chosen
     reports = []
     for done, space in enumerate(spaces.itertuples(), start=1):
         reports.append(

@@ -46,12 +46,8 @@ from usad_workbench.training.recipe import (
     find_recipe,
     load_recipe,
 )
-from usad_workbench.training.run_folder import (
-    PROVENANCE_FILE,
-    STUDENT_FOLDER,
-    open_run,
-    write_json,
-)
+from usad_workbench.training.resume import open_run
+from usad_workbench.training.run_folder import PROVENANCE_FILE, STUDENT_FOLDER, write_json
 from usad_workbench.training.run_lock import only_trainer
 from usad_workbench.training.targets import (
     OnlineTargets,

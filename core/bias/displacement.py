@@ -241,13 +241,21 @@ def excess_of_cause(one: Sensitivity, controls: Sequence[Sensitivity], intervent
     )
 
 
-def inherited_trait(student: Excess, teacher: Excess) -> str:
-    """``fragility`` or ``invariance`` where both stand out on the same side, else ``no``."""
+def inherited_trait(student: Excess, teacher: Excess, alpha: float) -> str:
+    """``fragility`` or ``invariance`` where both stand out on the same side, else ``no``.
+
+    Args:
+        student: Above what controls move by.
+        teacher: The same of the teacher.
+        alpha: The level at which each stands out, two-sided.
+    """
     if not all(np.isfinite([student.ci_low, teacher.ci_low])):
         return "not testable"
-    if student.ci_low > 0 and teacher.ci_low > 0:
+    if max(student.p_value, teacher.p_value) > alpha:
+        return "no"
+    if student.excess > 0 and teacher.excess > 0:
         return "fragility"
-    return "invariance" if student.ci_high < 0 and teacher.ci_high < 0 else "no"
+    return "invariance" if student.excess < 0 and teacher.excess < 0 else "no"
 
 
 def jackknife_error(left_out: Matrix) -> Matrix:

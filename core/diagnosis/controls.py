@@ -2,7 +2,7 @@
 
 A control is exchangeable with a teacher if it has the same home domain and did not teach;
 with the student if it is a student that this teacher did not teach, and nothing on record says
-that it is of another architecture, size or training (``peers``). How alike they are otherwise
+that it is of another architecture, size or training (``comparable_students``). How alike they are otherwise
 stands in the match table: similarity grows with accuracy and with dims, whoever taught whom.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from usad_workbench.core.diagnosis.comparable_students import differences, student_record
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.encoders.students import trained_student_spec
+from usad_workbench.core.errors import CheckpointError
 from usad_workbench.core.evaluation.testability import untestable
 from usad_workbench.core.probes import evaluate_probe
 from usad_workbench.core.similarity.excess import ControlSlot
@@ -140,7 +141,10 @@ def _taught_by(data: DiagnosisData) -> dict[str, set[str] | None]:
         if len(teachers):
             taught[name] = {str(name_of_teacher) for name_of_teacher in teachers}
             continue
-        spec = trained_student_spec(name)
+        try:
+            spec = trained_student_spec(name)
+        except CheckpointError:  # its folder is gone; its vectors are still here
+            spec = None
         if spec is not None:
             taught[name] = {teaching.teacher for teaching in spec.taught_by}
         else:

@@ -114,7 +114,8 @@ class DiagnosisData:
     collapsed: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Layers of each encoder that are left out: their clips cannot be told apart."""
     _tasks: Sequence[Task] = ()
-    _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict)
+    _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict, init=False)
+    """Of ``clips``: a copy on other clips begins without any."""
     _layers: dict[str, list[int]] = field(default_factory=dict)
     predictions: dict[str, Mapping[str, Predictions]] = field(default_factory=dict, init=False)
     """By task and encoder: what was read so far, for the next panel that asks

@@ -24,15 +24,19 @@ class TestedExcess:
     ci_high: float
     n_controls: int
 
+    def limits(self, alpha: float) -> tuple[float, float]:
+        """The limits at 1 - alpha, not above 1; NaN where none is known."""
+        if math.isnan(self.value):
+            return self.ci_low, min(self.ci_high, LARGEST_EXCESS)
+        df = self.n_controls - 1 if self.n_controls > 1 else math.inf
+        reach = reach_at(alpha, df)
+        low = self.value - reach * (self.value - self.ci_low)
+        high = self.value + reach * (self.ci_high - self.value)
+        return low, min(high, LARGEST_EXCESS)
+
     def upper_limit(self, alpha: float) -> float:
         """The upper limit at 1 - alpha; 1 where none is known."""
-        if math.isnan(self.ci_high):
-            return LARGEST_EXCESS
-        if math.isnan(self.value):
-            return min(self.ci_high, LARGEST_EXCESS)
-        df = self.n_controls - 1 if self.n_controls > 1 else math.inf
-        reach = reach_at(alpha, df) * (self.ci_high - self.value)
-        return min(self.value + reach, LARGEST_EXCESS)
+        return LARGEST_EXCESS if math.isnan(self.ci_high) else self.limits(alpha)[1]
 
 
 def doubt_of(excess: TestedExcess, rules: Rules) -> str:
@@ -53,8 +57,9 @@ def doubt_of(excess: TestedExcess, rules: Rules) -> str:
     if limit >= rules.inheritance.smallest_excess(excess.measure):
         reach = f"up to {limit:+.3f}" if limit < LARGEST_EXCESS else "any size"
         return f"an excess of {reach} is not ruled out"
-    if excess.ci_low > 0:
+    low, high = excess.limits(rules.alpha)
+    if low > 0:
         return "its interval lies above 0, but it does not stand out after correction"
-    if excess.ci_high < 0:
+    if high < 0:
         return "its interval lies below 0: controls that are nearer than the student are no peers"
     return ""

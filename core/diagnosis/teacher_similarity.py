@@ -39,7 +39,7 @@ from usad_workbench.core.storage.clip_vectors import (
     common_clips,
 )
 from usad_workbench.core.storage.roles import encoder_roles
-from usad_workbench.core.storage.rows import read_rows, write_rows
+from usad_workbench.core.storage.rows import select_rows, write_rows
 from usad_workbench.core.storage.similarity_tables import replace_clip_similarities
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -317,8 +317,8 @@ def similarity_rows(
 def correct_p_values(workspace: Workspace, student: str) -> None:
     """Writes q-values: Benjamini-Hochberg over the panel, measure by measure."""
     key = {"student": student}
-    rows = read_rows(workspace, TeacherSimilarityRow, SIMILARITIES, key=key)
     with workspace.database.write() as connection:
+        rows = select_rows(connection, TeacherSimilarityRow, SIMILARITIES, key=key)
         write_rows(connection, SIMILARITIES, TeacherSimilarityRow, with_q_values(rows), key=key)
 
 

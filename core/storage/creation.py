@@ -17,6 +17,7 @@ from usad_workbench.core.storage.schema import (
     VIEWS,
     declared_digest,
 )
+from usad_workbench.core.storage.segment_ids import NEXT_SEGMENT
 from usad_workbench.core.storage.segments import Segmentation
 
 
@@ -45,6 +46,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, segmentation: Segmentation) -> 
         "schema_version": str(SCHEMA_VERSION),
         "segmentation": json.dumps([segmentation.window_s, segmentation.hop_s]),
         NEXT_SPACE: "0",
+        NEXT_SEGMENT: "0",
         DECLARED: declared_digest(),
     }
     for key, value in values.items():

@@ -4,6 +4,9 @@ No list of tables is kept, for it would miss the next one: what a table is about
 columns. A column ``encoder``, ``student`` or ``teacher`` names an encoder, ``space_id`` a space,
 ``clip_id`` and ``segment_id`` a clip, ``student`` with ``selection`` a diagnosis.
 
+The table ``clips`` alone is not walked: its columns are those of people's manifests, and one that
+is called ``encoder`` or ``space_id`` says something else.
+
 Tables of results may name encoders elsewhere too, so there a row that names one in any column of
 text goes. Three kinds of rows name it indirectly: what a system of several encoders said (its
 members stand in ``predictions.fingerprint``), a statement about the nearest of all teachers of a
@@ -21,6 +24,7 @@ import pyarrow as pa
 from usad_workbench.core.storage import vector_tables
 from usad_workbench.core.storage.leftovers import remove_unnamed_indexes
 from usad_workbench.core.storage.schema import STAGED, embeddings_view, quote
+from usad_workbench.core.storage.segment_ids import keep_segment_ids
 from usad_workbench.core.storage.workspace import Workspace
 
 ENCODER_COLUMNS = ("encoder", "student", "teacher")
@@ -30,7 +34,6 @@ DIAGNOSIS_KEY = ("student", "selection")
 PUT_IN = frozenset(
     {
         "meta",
-        "clips",
         "segments",
         "tasks",
         "encoders",
@@ -72,9 +75,9 @@ def delete_encoder(workspace: Workspace, encoder: str) -> None:
 def delete_clips(workspace: Workspace, clip_ids: Collection[str]) -> None:
     """Removes clips with their segments, vectors and every row that names one of them.
 
-    Indexes of spaces that had vectors of them go, the next `usad index` builds them again. Audio
-    files stay where they are. Scores and similarities over many clips stay as they were
-    computed, with their counts, until they are computed again.
+    Indexes of spaces that had vectors of them go, the next `usad index` builds them again; a map
+    loses their points. Audio files stay where they are. Scores and similarities over many clips
+    stay as they were computed, with their counts, until they are computed again.
 
     Args:
         workspace: Where from.
@@ -86,6 +89,8 @@ def delete_clips(workspace: Workspace, clip_ids: Collection[str]) -> None:
             "CREATE TEMP TABLE gone AS SELECT clip_id, segment_id, path FROM gone_clips "
             "JOIN clips USING (clip_id) LEFT JOIN segments USING (clip_id)"
         )
+        if connection.execute("SELECT count(*) FROM gone").fetchone() != (0,):
+            keep_segment_ids(connection)
         _remove_vectors(connection)
         connection.execute(
             "DELETE FROM failures USING gone WHERE item = gone.clip_id "
@@ -97,6 +102,7 @@ def delete_clips(workspace: Workspace, clip_ids: Collection[str]) -> None:
                     connection.execute(
                         f"DELETE FROM {quote(table)} WHERE {name} IN (SELECT {name} FROM gone)"
                     )
+        connection.execute("DELETE FROM clips WHERE clip_id IN (SELECT clip_id FROM gone)")
         connection.execute("DROP TABLE gone")
     remove_unnamed_indexes(workspace.database)
 
@@ -181,8 +187,10 @@ def _remove_diagnosis(
 def _remove_vectors(connection: duckdb.DuckDBPyConnection) -> None:
     """Removes the vectors of the segments in ``gone`` from every space, with its index."""
     for list_of_spaces in ("spaces", STAGED):
-        rows = connection.execute(f"SELECT space_id, digest FROM {list_of_spaces}").fetchall()
-        for space_id, digest in rows:
+        rows = connection.execute(
+            f"SELECT space_id, digest, encoder, layer, pooling FROM {list_of_spaces}"
+        ).fetchall()
+        for space_id, digest, *space in rows:
             n, of_gone = vector_tables.remove(connection, space_id, "gone")
             if n:
                 connection.execute(
@@ -190,15 +198,21 @@ def _remove_vectors(connection: duckdb.DuckDBPyConnection) -> None:
                     [n, vector_tables.without(digest, of_gone), space_id],
                 )
                 connection.execute("DELETE FROM indexes WHERE space_id = ?", [space_id])
+                # A map keeps its other points; of fewer vectors than are stored it is made again.
+                connection.execute(
+                    "UPDATE projection_quality SET n = n - ? "
+                    "WHERE encoder = ? AND layer = ? AND pooling = ?",
+                    [n, *space],
+                )
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
-    """The tables of the file with the types of their columns; not those of vectors, nor staged."""
+    """Tables with the types of their columns; without those of vectors, staged ones and clips."""
     rows = connection.execute(
         "SELECT table_name, column_name, data_type FROM duckdb_columns() "
         "JOIN duckdb_tables() USING (database_name, schema_name, table_name) "
         "WHERE database_name = current_database() AND NOT starts_with(table_name, 'vectors_') "
-        "AND table_name <> ?",
+        "AND table_name NOT IN (?, 'clips')",
         [STAGED],
     ).fetchall()
     tables: dict[str, dict[str, str]] = {}

@@ -35,6 +35,7 @@ from usad_workbench.core.storage.domains import with_settled_domains
 from usad_workbench.core.storage.failures import set_failures
 from usad_workbench.core.storage.manifests import read_manifest
 from usad_workbench.core.storage.schema import quote
+from usad_workbench.core.storage.segment_ids import next_segment_id
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.slugs import readable_slug
 from usad_workbench.core.storage.sources import SourceClip, as_on_disk, find_sources
@@ -385,10 +386,9 @@ def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:
             "WHERE clip_id IN (SELECT clip_id FROM fresh)"
         )
         connection.execute(
-            "INSERT INTO segments SELECT row_number() OVER () - 1 + "
-            "(SELECT coalesce(max(segment_id) + 1, 0) FROM segments), clip_id, start_s, end_s, ? "
+            "INSERT INTO segments SELECT row_number() OVER () - 1 + ?, clip_id, start_s, end_s, ? "
             "FROM new_segments WHERE clip_id IN (SELECT clip_id FROM fresh)",
-            [segmentation.name],
+            [next_segment_id(connection), segmentation.name],
         )
         added = connection.execute("SELECT count(*) FROM fresh").fetchone()
     return int(added[0]) if added else 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from usad_workbench.core.errors import ProvenanceError, ShapeError, wrap_errors
 from usad_workbench.core.locks import claimed
@@ -226,7 +227,8 @@ def append_vectors(
 ) -> None:
     """Adds the vectors of some segments in several layers, as one transaction.
 
-    Segments that a layer already has are left as they are.
+    Segments that a layer already has are left as they are; those that were deleted since they
+    were looked up get no vector.
 
     Args:
         workspace: Where to.
@@ -238,7 +240,8 @@ def append_vectors(
 
     Raises:
         ShapeError: rows or width that do not fit; nothing is stored.
-        ProvenanceError: vectors that are not finite.
+        ProvenanceError: vectors that are not finite, or an encoder that was deleted, or replaced by
+            other weights, since it was registered.
     """
     for layer, values in vectors.items():
         expected = (len(segment_ids), values.shape[-1] if values.ndim == 2 else -1)
@@ -253,6 +256,9 @@ def append_vectors(
                 "of this batch was stored."
             )
     with workspace.database.write() as connection:
+        if run is None:
+            _check_registered(connection, record)
+        is_there = _are_segments(connection, segment_ids)
         # fetchall: a result that is not read to its end bars register() on the connection.
         before = connection.execute("SELECT count(*) FROM spaces").fetchall()
         ids = {
@@ -262,7 +268,37 @@ def append_vectors(
         if connection.execute("SELECT count(*) FROM spaces").fetchall() != before:
             refresh_embeddings_view(connection)
         for layer, values in vectors.items():
-            _append(connection, ids[layer], segment_ids, values, run)
+            _append(connection, ids[layer], segment_ids[is_there], values[is_there], run)
+
+
+def _check_registered(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
+    """Refuses vectors of an encoder that another process has deleted or replaced meanwhile."""
+    name = record.spec.name
+    stored = connection.execute(
+        "SELECT weights_sha256 FROM encoders WHERE encoder = ?", [name]
+    ).fetchall()
+    if not stored:
+        raise ProvenanceError(
+            f"{name} was deleted from the workspace while its vectors were made. Nothing of this "
+            "batch was stored: run the command again to have it back."
+        )
+    if stored != [(record.weights_sha256,)]:
+        raise ProvenanceError(
+            f"The vectors of {name} were replaced by those of other weights while these were made. "
+            "Nothing of this batch was stored: give the other model another name."
+        )
+
+
+def _are_segments(
+    connection: duckdb.DuckDBPyConnection, segment_ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Which of these the workspace still has, shape [segment]."""
+    connection.register("batch_segments", pa.table({"segment_id": segment_ids}))
+    present = connection.execute(
+        "SELECT segment_id FROM segments WHERE segment_id IN (SELECT segment_id FROM batch_segments)"
+    ).fetchnumpy()["segment_id"]
+    connection.unregister("batch_segments")
+    return np.isin(segment_ids, present)
 
 
 def _append(

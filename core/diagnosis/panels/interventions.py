@@ -257,7 +257,9 @@ def _profile_rows(job: _PanelRows, teacher: str, layer: int, domain: str) -> Non
         p_value=excess.p_value,
         reason=excess.reason,
     )
-    causes = _cause_rows(replace(row, kind="cause"), of_student, of_teacher, controls)
+    causes = _cause_rows(
+        replace(row, kind="cause"), of_student, of_teacher, controls, job.data.config.rules.alpha
+    )
     job.rows += [profile, *causes]
 
 
@@ -277,6 +279,7 @@ def _cause_rows(
     student: Sensitivity,
     teacher: Sensitivity,
     controls: Sequence[Sensitivity],
+    alpha: float,
 ) -> list[InterventionRow]:
     """One row for each change: does it move student and teacher alike, unlike the controls?"""
     rows = []
@@ -294,7 +297,7 @@ def _cause_rows(
                 ci_high=of_student.ci_high,
                 controls=of_student.controls,
                 p_value=of_student.p_value,
-                inherited=inherited_trait(of_student, of_teacher),
+                inherited=inherited_trait(of_student, of_teacher, alpha),
                 reason=of_student.reason,
             )
         )

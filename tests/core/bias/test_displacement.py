@@ -130,7 +130,7 @@ def test_slope_and_causes_of_a_copy() -> None:
     assert profile_slope(student.profile, teacher.profile) == pytest.approx(1.0, abs=0.1)
     traits = [
         inherited_trait(
-            excess_of_cause(student, controls, i), excess_of_cause(teacher, controls, i)
+            excess_of_cause(student, controls, i), excess_of_cause(teacher, controls, i), 0.05
         )
         for i in range(N_INTERVENTIONS)
     ]

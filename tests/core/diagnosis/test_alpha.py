@@ -155,6 +155,8 @@ CELL = TestedExcess(
     [
         (-0.1, 0.29, 0.05, ""),
         (0.04, 0.22, 0.05, "its interval lies above 0"),
+        (-0.005, 0.205, 0.05, ""),
+        (-0.005, 0.205, 0.2, "its interval lies above 0"),
         (-0.5, -0.1, 0.05, "its interval lies below 0"),
         (-0.1, 0.45, 0.05, "an excess of up to +0.450 is not ruled out"),
         (-9.0, 5.7, 0.05, "an excess of any size is not ruled out"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.core.diagnosis.conftest import N_CLIPS
+from usad_workbench.core.diagnosis import controls
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.predictions import task_predictions
 from usad_workbench.core.errors import ConfigError, DegenerateError, UnknownNameError
@@ -106,3 +107,19 @@ def test_predictions_belong_to_the_data_that_they_were_made_for(copied: Workspac
     other = load_diagnosis_data(copied, "s", teachers=["a"])
     assert other.predictions == {}
     assert replace(data, clips=data.clips).predictions == {}
+
+
+def test_vectors_belong_to_the_clips_that_they_were_read_for(copied: Workspace) -> None:
+    data = load_diagnosis_data(copied, "s")
+    assert len(data.vectors("s", 2)) == len(data.clips)
+    fewer = replace(data, clips=data.clips.iloc[::4].reset_index(drop=True))
+    assert np.array_equal(fewer.vectors("s", 2), data.vectors("s", 2)[::4])
+
+
+def test_a_control_whose_folder_is_gone_is_one_of_nobody_recorded(copied: Workspace) -> None:
+    gone = "run:/gone"
+    with copied.database.write() as connection:
+        for table in ("encoders", "spaces"):
+            connection.execute(f"UPDATE {table} SET encoder = ? WHERE encoder = 'twin'", [gone])
+    data = load_diagnosis_data(copied, "s", controls=[gone])
+    assert controls._taught_by(data) == {gone: set()}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.planted import add_clips
 from tests.stored_vectors import record
 from usad_workbench.core.evaluation.systems import teacher_pool
 from usad_workbench.core.storage.distillation import set_distillation
@@ -24,6 +25,7 @@ def _stored(workspace: Workspace, name: str) -> None:
 def test_teachers_stand_in_the_order_of_the_record(tmp_path: Path) -> None:
     """The layers of a concatenation and the fingerprint of its predictions depend on it."""
     workspace = Workspace.create(tmp_path / "w")
+    add_clips(workspace, {"domain": ["speech"] * 2, "cluster_id": ["a", "b"]})
     for name in [*sorted(ORDER), "second", "first"]:
         _stored(workspace, name)
     set_distillation(workspace, "first", [(name, None, 1) for name in ORDER])

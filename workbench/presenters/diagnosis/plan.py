@@ -13,7 +13,7 @@ import pandas as pd
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
 from usad_workbench.workbench.presenters.diagnosis.rows import stands_out
-from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView
+from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, SHOWN, PanelView
 from usad_workbench.workbench.presenters.forest_plots import order_by_role
 from usad_workbench.workbench.presenters.names import short_name
 from usad_workbench.workbench.presenters.numbers import count, is_number
@@ -175,7 +175,9 @@ def describe_rule(rows: pd.DataFrame, view: PanelView) -> str:
     """By which rule a row of these stands out."""
     answers = [name for name in ANSWERS if name in rows and rows[name].notna().any()]
     if answers:
-        return f"the column {answers[0]} says yes"
+        said = set(rows[answers[0]].dropna())
+        shown = [answer for answer in SHOWN if answer in said] or [SHOWN[0]]
+        return f"the column {answers[0]} says {' or '.join(shown)}"
     if "q_value" in rows:
         return f"q ≤ {view.alpha:g} after Benjamini-Hochberg over the panel"
     return "their 95% interval leaves out the reference"

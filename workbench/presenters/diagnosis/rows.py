@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from usad_workbench.core.diagnosis.panel import Panel, cell_name
-from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, PanelView
+from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, SHOWN, PanelView
 from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.numbers import (
     as_number,
@@ -179,7 +179,7 @@ def stands_out(row: Row, view: PanelView) -> bool:
         return False
     for answer in ANSWERS:
         if not is_missing(row.get(answer)):
-            return str(row[answer]) == "yes"
+            return str(row[answer]) in SHOWN
     if "q_value" in row:
         return number_in(row, "q_value") <= view.alpha
     low, high = number_in(row, view.low), number_in(row, view.high)

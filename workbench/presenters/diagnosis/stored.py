@@ -116,10 +116,14 @@ def panel(sql: Sql, name: str, diagnosis: StoredDiagnosis) -> pd.DataFrame:
 
 def sql_types(frame: pd.DataFrame) -> dict[str, str]:
     """The columns of a stored panel with their SQL types, as far as views tell them apart."""
-    return {
-        str(name): "DOUBLE" if pd.api.types.is_float_dtype(frame[name]) else "VARCHAR"
-        for name in frame
-    }
+    return {str(name): _sql_type(frame[name]) for name in frame}
+
+
+def _sql_type(values: pd.Series) -> str:
+    if pd.api.types.is_float_dtype(values):
+        return "DOUBLE"
+    # A map or a list is no name that rows could be chosen by.
+    return "VARCHAR" if values.map(pd.api.types.is_hashable).all() else "MAP"
 
 
 def clips_of(sql: Sql, diagnosis: StoredDiagnosis, panel_name: str, cell: str) -> pd.DataFrame:

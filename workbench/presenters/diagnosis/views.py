@@ -28,6 +28,8 @@ NOT_VALUES = frozenset(
 )
 ANSWERS = ("inherited", "copied")
 """Columns in which a panel says itself whether a row stands out."""
+SHOWN = ("yes", "fragility", "invariance")
+"""Answers there of a row that does."""
 NOT_KEYS = frozenset(
     {*ANSWERS, "reason", "p_kind", "null_kind", "flag", "metric", "warning", "statement"}
 )

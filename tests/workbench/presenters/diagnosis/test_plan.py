@@ -12,8 +12,11 @@ from usad_workbench.workbench.presenters.diagnosis.plan import (
     FigurePlan,
     describe_marks,
     describe_rows,
+    describe_rule,
     plan_figure,
 )
+from usad_workbench.workbench.presenters.diagnosis.rows import stands_out
+from usad_workbench.workbench.presenters.diagnosis.stored import sql_types
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS, PanelView
 from usad_workbench.workbench.report import charts
 
@@ -133,3 +136,21 @@ def test_a_view_of_an_unknown_panel_is_drawn_by_its_columns() -> None:
     frame = pd.DataFrame({"encoder": ["s", "c"], "gain": [0.1, 0.2]})
     plan = plan_figure(frame, view, ROLES)
     assert (plan.kind, plan.names, plan.facets) == ("dots", ("s", "c"), ("all",))
+
+
+def test_causes_that_are_inherited_stand_out() -> None:
+    """Their column names the trait and not a yes."""
+    frame = pd.DataFrame(
+        [
+            {"teacher": "t", "excess": x, "ci_low": x - 0.1, "ci_high": x + 0.1, "inherited": trait}
+            for x, trait in ((0.9, "fragility"), (-0.8, "invariance"), (0.1, "no"))
+        ]
+    )
+    view = PanelView(title="", value="excess", axis="")
+    assert [stands_out(row, view) for row in frame.to_dict("records")] == [True, True, False]
+    assert describe_rule(frame, view) == "the column inherited says fragility or invariance"
+
+
+def test_columns_of_maps_and_lists_are_nothing_to_choose_rows_by() -> None:
+    frame = pd.DataFrame({"shares": [{"a": 0.1}], "parts": [[1, 2]], "name": ["x"], "v": [0.5]})
+    assert sql_types(frame) == {"shares": "MAP", "parts": "MAP", "name": "VARCHAR", "v": "DOUBLE"}
