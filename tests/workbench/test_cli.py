@@ -470,12 +470,12 @@ def test_a_file_may_be_called_as_an_option_after_the_dashes(
     assert len(Workspace.open("w").clips()) == 1
 
 
-def test_a_training_that_leaves_clips_out_names_them_and_says_so_by_its_exit_code(
+def test_a_training_that_leaves_clips_out_names_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = TrainResult(
         run="r", step=3, loss=1.0, checkpoint="r/3", failed=(("x7", "no such file"),)
     )
     monkeypatch.setattr(training, "train", lambda *args, **kwargs: result)
-    document = _json(capsys, "train", "a.toml", "--run", "r", code=1)
+    document = _json(capsys, "train", "a.toml", "--run", "r")
     assert document["failed"] == [{"clip": "x7", "reason": "no such file"}]
