@@ -99,6 +99,8 @@ class WarmProcess:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
 
 
 def _import_everything() -> None:

@@ -5,7 +5,7 @@ import streamlit.net_util
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.web.server import server as streamlit_server
 
-from usad_workbench.workbench import server
+from usad_workbench.workbench import server, uploads
 from usad_workbench.workbench.cache import BoundedCache
 from usad_workbench.workbench.launch import is_private
 
@@ -39,26 +39,26 @@ def test_an_error_is_not_kept() -> None:
 
 
 def test_uploads_of_all_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_FILES", 4)
-    monkeypatch.setattr(server, "MAX_BYTES", 1000)
-    uploads = server.BoundedUploads("/upload")
+    monkeypatch.setattr(uploads, "MAX_FILES", 4)
+    monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
+    kept_files = uploads.BoundedUploads("/upload")
 
     def add(session: str, name: str, n_bytes: int) -> None:
-        uploads.add_file(session, UploadedFileRec(name, name, "audio/wav", b"x" * n_bytes))
+        kept_files.add_file(session, UploadedFileRec(name, name, "audio/wav", b"x" * n_bytes))
 
     def kept() -> set[str]:
-        return {name for files in uploads.file_storage.values() for name in files}
+        return {name for files in kept_files.file_storage.values() for name in files}
 
     for i in range(6):
         add(f"session{i % 3}", f"f{i}", 10)
     assert kept() == {"f2", "f3", "f4", "f5"}
     add("session0", "large", 975)
     assert kept() == {"f4", "f5", "large"}
-    uploads.remove_session_files("session0")
+    kept_files.remove_session_files("session0")
     add("session1", "a", 500)
     add("session2", "b", 400)
     assert kept() == {"f4", "f5", "a", "b"}
-    assert uploads.get_files("session1", ["a"])[0].data == b"x" * 500
+    assert kept_files.get_files("session1", ["a"])[0].data == b"x" * 500
     add("session1", "beyond", 1500)  # Streamlit refuses such a one before; it alone is kept
     assert kept() == {"beyond"}
 

@@ -21,7 +21,7 @@ from usad_workbench.core.bias.nuisance import probe_nuisance
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import Panel
 from usad_workbench.core.diagnosis.panels import errors, inheritance
-from usad_workbench.core.evaluation.tasks import possible_tasks
+from usad_workbench.core.evaluation.testability import possible_tasks
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.workspace import Workspace
 
