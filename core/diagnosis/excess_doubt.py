@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from usad_workbench.core.diagnosis.rules import Rules
-from usad_workbench.core.diagnosis.verdicts import reach_at
+from usad_workbench.core.diagnosis.verdicts import limit_at
 
 NOT_TESTABLE = "not testable"
 LARGEST_EXCESS = 1.0
@@ -29,9 +29,7 @@ class TestedExcess:
         if math.isnan(self.value):
             return self.ci_low, min(self.ci_high, LARGEST_EXCESS)
         df = self.n_controls - 1 if self.n_controls > 1 else math.inf
-        reach = reach_at(alpha, df)
-        low = self.value - reach * (self.value - self.ci_low)
-        high = self.value + reach * (self.ci_high - self.value)
+        low, high = (limit_at(self.value, x, alpha, df) for x in (self.ci_low, self.ci_high))
         return low, min(high, LARGEST_EXCESS)
 
     def upper_limit(self, alpha: float) -> float:

@@ -51,6 +51,16 @@ def reach_at(alpha: float, df: float = math.inf) -> float:
     return float(wide / shown)
 
 
+def limit_at(value: float, limit: float, alpha: float, df: float = math.inf) -> float:
+    """The limit of the interval at 1 - alpha, from that of the 95% interval.
+
+    >>> limit_at(0.1, 0.3, 0.05), round(limit_at(0.1, 0.3, 0.01), 3)
+    (0.3, 0.363)
+    """
+    reach = reach_at(alpha, df)
+    return limit if reach == 1.0 else value + reach * (limit - value)
+
+
 Evidence = str | float | Mapping[str, "Evidence"]
 """A number or words, or several of them by domain, encoder or benchmark."""
 
@@ -89,12 +99,8 @@ class Estimate:
         >>> Estimate(value=0., ci_low=-.1, ci_high=.2, n_clips=9).at(0.32).ci_high < 0.11
         True
         """
-        reach = reach_at(alpha)
-        return replace(
-            self,
-            ci_low=self.value - reach * (self.value - self.ci_low),
-            ci_high=self.value + reach * (self.ci_high - self.value),
-        )
+        low, high = (limit_at(self.value, limit, alpha) for limit in (self.ci_low, self.ci_high))
+        return replace(self, ci_low=low, ci_high=high)
 
     def describe(self) -> str:
         """The number as evidence, with its 95% interval.

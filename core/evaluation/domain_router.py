@@ -12,8 +12,6 @@ from usad_workbench.core.storage.clip_vectors import clip_vectors, common_clips
 from usad_workbench.core.storage.workspace import Workspace
 
 LEARNED_ROUTER = "learned-domain-router"
-
-
 UNSEEN_PENALTY = 3
 """Index into ``PENALTIES`` for clips of domains without a teacher, which cannot choose one."""
 

@@ -34,7 +34,7 @@ from usad_workbench.core.diagnosis.panel import (
 )
 from usad_workbench.core.diagnosis.rules import Rules
 from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
-from usad_workbench.core.diagnosis.verdicts import reach_at
+from usad_workbench.core.diagnosis.verdicts import limit_at
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import (
@@ -371,15 +371,12 @@ def _answered(rows: Sequence[InheritanceRow], rules: Rules) -> list[InheritanceR
     ]
 
 
-def _clips_low(row: InheritanceRow, alpha: float) -> float:
-    """The lower limit over clips at 1 - alpha; stored is that of the 95% interval."""
-    reach = reach_at(alpha, max(row.n_clusters - 1, 1))
-    return row.excess - reach * (row.excess - row.clips_ci_low)
-
-
 def _answer(row: InheritanceRow, rules: Rules) -> InheritanceRow:
     if math.isfinite(row.q_value):
-        is_above = row.excess > 0 and _clips_low(row, rules.alpha) > 0
+        # Stored is the limit of the 95% interval.
+        df = max(row.n_clusters - 1, 1)
+        clips_low = limit_at(row.excess, row.clips_ci_low, rules.alpha, df)
+        is_above = row.excess > 0 and clips_low > 0
         is_shown = max(row.q_value, row.pair_p_value) <= rules.alpha and is_above
         doubt = "" if is_shown else doubt_of(tested_excess(row), rules)
         row = replace(

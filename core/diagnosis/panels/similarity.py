@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.nearest import SIMILARITIES, TeacherSimilarityRow
@@ -54,26 +54,8 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
 
 
 def _panel_rows(rows: Iterable[TeacherSimilarityRow]) -> list[SimilarityRow]:
-    return [
-        SimilarityRow(
-            student_layer=row.student_layer,
-            teacher=row.teacher,
-            teacher_layer=row.teacher_layer,
-            domain=row.domain,
-            measure=row.measure,
-            value=row.value,
-            ci_low=row.ci_low,
-            ci_high=row.ci_high,
-            null_kind=row.null_kind,
-            null_q95=row.null_q95,
-            p_value=row.p_value,
-            q_value=row.q_value,
-            n_clips=row.n_clips,
-            n_clusters=row.n_clusters,
-            reason=row.reason,
-        )
-        for row in rows
-    ]
+    names = [column.name for column in fields(SimilarityRow)]
+    return [SimilarityRow(**{name: getattr(row, name) for name in names}) for row in rows]
 
 
 def _of_workspace(data: DiagnosisData, progress: Progress) -> list[TeacherSimilarityRow]:

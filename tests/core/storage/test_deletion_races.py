@@ -1,12 +1,13 @@
 """Deleting beside other commands, and in workspaces whose manifests use the package's own words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.stored_vectors import record
 from usad_workbench.core.errors import ProvenanceError
-from usad_workbench.core.models.spec import EncoderSpec
 from usad_workbench.core.storage.deletion import delete_clips, delete_diagnosis, delete_encoder
 from usad_workbench.core.storage.importing import insert_clips
 from usad_workbench.core.storage.spaces import (
@@ -38,19 +39,8 @@ def _clip(name: str, **fields: str) -> dict[str, object]:
 
 
 def _record(weights: str = "a") -> EncoderRecord:
-    spec = EncoderSpec(
-        name="e",
-        role="teacher",
-        domain="speech",
-        n_layers=0,
-        dims=(4,),
-        frame_rates_hz=(1.0,),
-        sample_rate_hz=16_000,
-        n_params=None,
-        licence="MIT",
-        citation="this test",
-    )
-    return EncoderRecord(spec=spec, weights_sha256=weights * 64)
+    made = record(4)
+    return replace(made, spec=replace(made.spec, name="e"), weights_sha256=weights * 64)
 
 
 def _store(
