@@ -230,7 +230,8 @@ def _most(
     high[is_known] = last[is_known] + rounding * scale[is_known] + SMALLEST
     if job.metric != "l2":
         return high
-    return -np.sqrt(np.maximum(-high, 0)) * (1 - rounding)
+    least: npt.NDArray[np.float64] = np.sqrt(np.maximum(-high, 0)) * (1 - rounding)
+    return -least
 
 
 def _without_own(
