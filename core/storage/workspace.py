@@ -55,6 +55,8 @@ class Space:
     """How many vectors there are."""
     digest: str | None
     """Equal digests, equal vectors; none in a workspace of schema 1 that cannot be written."""
+    precision: str
+    """In which the encoder computed: ``float32`` or ``bfloat16``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -362,7 +364,7 @@ def find_space(
         UnknownNameError: no such space; the message names those that are there.
     """
     rows = connection.execute(
-        "SELECT s.space_id, s.layer, s.dim, s.n, s.digest, e.n_layers FROM spaces s "
+        "SELECT s.space_id, s.layer, s.dim, s.n, s.digest, s.precision, e.n_layers FROM spaces s "
         "JOIN encoders e USING (encoder) WHERE s.encoder = ? AND s.pooling = ?",
         [encoder, pooling],
     ).fetchall()
@@ -373,7 +375,7 @@ def find_space(
             f"{did_you_mean(encoder, {name for (name,) in encoders})} "
             f"`usad embed --encoders {encoder}` makes them."
         )
-    for space_id, number, dim, n, digest, depth in rows:
+    for space_id, number, dim, n, digest, precision, depth in rows:
         if number == (layer + depth + 1 if layer < 0 else layer):
             return Space(
                 space_id=space_id,
@@ -383,6 +385,7 @@ def find_space(
                 dim=dim,
                 n=n,
                 digest=digest,
+                precision=precision,
             )
     raise UnknownNameError(
         f"The workspace has no layer {layer} of {encoder!r}, expected one of "
