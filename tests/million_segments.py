@@ -148,9 +148,7 @@ class MillionRun:
         self.searches()
         self.open_searches()
         for encoder in ENCODERS:
-            self.step(
-                f"project {encoder}", "project", "--encoder", encoder, judge=self.judge_map
-            )
+            self.step(f"project {encoder}", "project", "--encoder", encoder, judge=self.judge_map)
         self.step(
             "duplicates",
             *("duplicates", "--encoder", ENCODERS[0], "--layer", "0"),
@@ -267,7 +265,9 @@ class _Exact:
     def nearest(self, row: int, where: str | None) -> list[str]:
         """The clips nearest to a clip among those that pass, itself included."""
         rows = np.flatnonzero(self._passes[where])
-        scores = self.vectors[rows] @ self.vectors[row] if where else self.vectors @ self.vectors[row]
+        scores = (
+            self.vectors[rows] @ self.vectors[row] if where else self.vectors @ self.vectors[row]
+        )
         return [f"c{rows[i]:07}" for i in np.argsort(-scores, kind="stable")[:K]]
 
 
@@ -289,7 +289,7 @@ def _shown(arguments: tuple[str, ...]) -> str:
 
 def say(text: str) -> None:
     """A line for who waits."""
-    print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)
+    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {text}\n")
 
 
 def write_results(run: MillionRun, path: Path = RESULTS) -> None:

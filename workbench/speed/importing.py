@@ -35,7 +35,9 @@ def bench_import_embeddings(size: int = SIZE) -> list[Row]:
         peer = cost_of(lambda: create_table_as(folder / "peer.duckdb", source))
     label = f"import-embeddings, {size:,} × {DIM}"
     return [
-        make_row(f"{label}, processor", size / ours.processor_s, "rows/s", PEER, size / peer.processor_s),
+        make_row(
+            f"{label}, processor", size / ours.processor_s, "rows/s", PEER, size / peer.processor_s
+        ),
         make_row(f"{label}, wall", size / ours.wall_s, "rows/s", PEER, size / peer.wall_s),
         make_row(f"{label}, peak memory", ours.peak_bytes / 1e6, "MB", "1 GB", MAX_BYTES / 1e6),
     ]

@@ -4,9 +4,11 @@ Every map is judged alike: trustworthiness of a sample of points, each compared 
 points in the space and on the map. Ours is one call from stored vectors to stored map.
 """
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,12 +22,14 @@ from usad_workbench.workbench.speed.measure import Cost, Row, cost_of, make_row
 from usad_workbench.workbench.speed.planted import DIM, FloatArray, plant, workspace_of
 from usad_workbench.workbench.speed.storing import ENCODER, fill
 
+logger = logging.getLogger(__name__)
+
 SIZE = 20_000
 NEIGHBOURS = 10
-JUDGED = 500
+JUDGED = 200
 
 
-def bench_project(size: int = SIZE, note: Callable[[str], object] = lambda text: None) -> Iterator[Row]:
+def bench_project(size: int = SIZE) -> Iterator[Row]:
     """Processor seconds, wall seconds and trustworthiness of each."""
     planted = plant(size)
     vectors = planted.vectors()
@@ -38,10 +42,10 @@ def bench_project(size: int = SIZE, note: Callable[[str], object] = lambda text:
     score = trustworthiness_of(unit, points.to_numpy(np.float32))
     for peer, (module, make) in PEERS.items():
         if find_spec(module) is None:
-            note(f"project: {peer} is not installed, left out")
+            logger.warning("project: %s is not installed, left out", peer)
             continue
         made: list[FloatArray] = []
-        theirs = cost_of(lambda make=make, made=made: made.append(make(unit)))  # type: ignore[misc]
+        theirs = cost_of(partial(_keep, made, make, unit))
         yield from _rows(size, peer, ours, theirs, score, trustworthiness_of(unit, made[0]))
 
 
@@ -60,10 +64,12 @@ def _pacmap(unit: FloatArray) -> FloatArray:
 PEERS = {"umap-learn": ("umap", _umap), "PaCMAP": ("pacmap", _pacmap)}
 
 
-def _quiet(make: Callable[[FloatArray], FloatArray], unit: FloatArray) -> FloatArray:
+def _keep(
+    made: list[FloatArray], make: Callable[[FloatArray], FloatArray], unit: FloatArray
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about seeds and threads
-        return make(unit)
+        made.append(make(unit))
 
 
 def _rows(

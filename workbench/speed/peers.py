@@ -4,9 +4,7 @@ What is not installed is left out, in words. Parameters are those that the peer'
 documentation gives for many vectors, or those of our graph where it has the same ones.
 """
 
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +52,9 @@ class Faiss(Peer):
     module = "faiss"
 
     def __init__(self, factory: str, n_probe: int = 0, ef_search: int = 0) -> None:
-        setting = f", nprobe {n_probe}" if n_probe else f", efSearch {ef_search}" if ef_search else ""
+        setting = (
+            f", nprobe {n_probe}" if n_probe else f", efSearch {ef_search}" if ef_search else ""
+        )
         self.name = f"FAISS {factory}{setting}"
         self._factory, self._n_probe, self._ef_search = factory, n_probe, ef_search
         self._index: Any = None

@@ -6,10 +6,11 @@ same parameters, ``auto`` beside every other library. The two of a pair take tur
 query; milliseconds are of the processor, one query at a time.
 """
 
+import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,8 @@ from usad_workbench.workbench.speed.peers import (
 from usad_workbench.workbench.speed.planted import DIM, FloatArray, plant, workspace_of
 from usad_workbench.workbench.speed.processes import memory_of
 from usad_workbench.workbench.speed.storing import ENCODER, fill
+
+logger = logging.getLogger(__name__)
 
 SIZE = 100_000
 QUERIES = 100
@@ -81,7 +84,7 @@ class Collection:
     """Shape [query, K]."""
 
 
-def bench_search(size: int = SIZE, note: Callable[[str], object] = lambda text: None) -> Iterator[Row]:
+def bench_search(size: int = SIZE) -> Iterator[Row]:
     """Recall, time, file, memory and building of every kind, beside its peers."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -99,15 +102,13 @@ def bench_search(size: int = SIZE, note: Callable[[str], object] = lambda text: 
         ]
         for kind, peer in pairs:
             if not peer.is_installed:
-                note(f"search: {peer.name} is not installed, left out")
+                logger.warning("search: %s is not installed, left out", peer.name)
                 continue
             measured = measure_pair([Ours(workspace, kind), peer], collection, folder / "work")
             yield from _rows(f"search {kind}, {size:,} × {DIM}", peer.name, *measured)
 
 
-def collect(
-    size: int, folder: Path, n_queries: int = QUERIES
-) -> tuple[Workspace, Collection]:
+def collect(size: int, folder: Path, n_queries: int = QUERIES) -> tuple[Workspace, Collection]:
     """A workspace of planted vectors, and the same in memory with queries and their truth."""
     planted = plant(size + n_queries)
     workspace = workspace_of(planted, folder)
@@ -120,16 +121,14 @@ def collect(
     return workspace, Collection(unit=unit[:size], queries=queries, truth=nearest)
 
 
-def measure_pair(
-    indexes: Sequence[Peer], collection: Collection, folder: Path
-) -> list[Measured]:
+def measure_pair(indexes: Sequence[Peer], collection: Collection, folder: Path) -> list[Measured]:
     """Builds and opens each, then asks all of them each query in turn."""
     folder.mkdir()
     build_s, file_mb, memory_mb = [], [], []
     for i, index in enumerate(indexes):
         path = folder / f"index{i}"
         build_s.append(cost_of(partial(index.build, collection.unit, path)).processor_s)
-        file_mb.append(_bytes_of(index, path) / 1e6)
+        file_mb.append(bytes_of(index, path) / 1e6)
     for i, index in enumerate(indexes):
         before = memory_of().get("VmRSS", 0)
         index.open(folder / f"index{i}")
@@ -157,7 +156,7 @@ def measure_pair(
     ]
 
 
-def _bytes_of(index: Peer, path: Path) -> int:
+def bytes_of(index: Peer, path: Path) -> int:
     """Of a file or of all files in a folder; of ours, of the file that the workspace lists."""
     if isinstance(index, Ours):
         return index.file_bytes

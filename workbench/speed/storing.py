@@ -9,6 +9,7 @@ DuckDB must find the vectors.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -102,38 +103,36 @@ def bench_store_read(size: int = SIZE) -> list[Row]:
     return [
         *_rates(f"store-read, {label}", megabytes, "MB", first, "DuckDB's own read to Arrow"),
         *_rates(
-            f"store-read-again, {label}, summed", megabytes, "MB", again, "numpy.load, memory-mapped"
+            f"store-read-again, {label}, summed",
+            megabytes,
+            "MB",
+            again,
+            "numpy.load, memory-mapped",
         ),
     ]
 
 
-def bench_store_stack(size: int = SIZE) -> list[Row]:
+def bench_store_stack(size: int = SIZE) -> Iterator[Row]:
     """Segments per second of all layers that an encoder which costs nothing can store."""
-    rows = []
     for n_layers, dim in STACKS:
         n = max(16, min(size, STACK_VALUES * size // SIZE // (n_layers * dim)))
         planted = plant(n, dim)
-        vectors = planted.vectors()
+        layers = dict.fromkeys(range(n_layers), planted.vectors())
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            workspace = workspace_of(planted, folder / "ours")
-            layers = {layer: vectors for layer in range(n_layers)}
-            ours = cost_of(lambda: fill(workspace, layers))
-            peer = cost_of(lambda: fill_duckdb(folder / "peer.duckdb", layers))
-        costs = {"ours": ours, "peer": peer}
+            workspace = workspace_of(planted, Path(name, "ours"))
+            costs = {
+                "ours": cost_of(partial(fill, workspace, layers)),
+                "peer": cost_of(partial(fill_duckdb, Path(name, "peer.duckdb"), layers)),
+            }
         label = f"store-stack, {n_layers} × {dim}, {n:,} segments"
-        real_time = n / ours.wall_s * SEGMENT_S
-        rows += _rates(label, n, "segments", costs, INSERT)
-        rows.append(
-            make_row(
-                f"{label} of {SEGMENT_S:.0f} s",
-                real_time,
-                "audio s/s",
-                "XXLarge on an accelerator",
-                TARGET_REAL_TIME,
-            )
+        yield from _rates(label, n, "segments", costs, INSERT)
+        yield make_row(
+            f"{label} of {SEGMENT_S:.0f} s",
+            n / costs["ours"].wall_s * SEGMENT_S,
+            "audio s/s",
+            "XXLarge on an accelerator",
+            TARGET_REAL_TIME,
         )
-    return rows
 
 
 def fill(workspace: Workspace, layers: dict[int, FloatArray]) -> None:
@@ -190,9 +189,7 @@ def read_duckdb(path: Path) -> FloatArray:
     return matrix_of(table["vector"])
 
 
-def _rates(
-    name: str, amount: float, unit: str, costs: dict[str, Cost], peer: str
-) -> Iterator[Row]:
+def _rates(name: str, amount: float, unit: str, costs: dict[str, Cost], peer: str) -> Iterator[Row]:
     """Two rows: per second of the processor, and of the wall."""
     clocks: dict[str, Callable[[Cost], float]] = {
         "processor": lambda cost: cost.processor_s,
