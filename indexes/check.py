@@ -6,7 +6,7 @@ from usad_workbench.core.errors import StoreError, UnknownNameError
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.schema import STAGED
-from usad_workbench.core.storage.vector_tables import digest_of
+from usad_workbench.core.storage.vector_tables import DIGEST_KIND, digest_of
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.files import open_index, unnamed_files
 
@@ -117,8 +117,9 @@ def _space_problems(workspace: Workspace, encoder: str, layer: int, pooling: str
     n_bad = int((~np.isfinite(stored.vectors).all(axis=1)).sum())
     if n_bad:
         problems.append(f"{name}: {n_bad} vectors are not finite")
-    digest = stored.space.digest
-    if digest is not None and digest_of(stored.segment_ids, stored.vectors) != digest:
+    digest = stored.space.digest or ""  # none, or one of schema 2: until a writer migrates it
+    is_known = digest.startswith(DIGEST_KIND)
+    if is_known and digest_of(stored.segment_ids, stored.vectors) != digest:
         problems.append(
             f"{name}: the vectors are not those that were stored. Embed or import it again with "
             "--replace"

@@ -45,27 +45,30 @@ class EncoderRecord:
 
     spec: EncoderSpec
     weights_sha256: str
+    precision: str = "float32"
+    """In which the encoder computed: ``float32`` or ``bfloat16``. Vectors are stored as float32."""
 
 
 def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
     """Notes an encoder, or checks that it is the one that is already there.
 
     Raises:
-        ProvenanceError: the workspace holds vectors of other weights or another code
-            version under this name.
+        ProvenanceError: the workspace holds vectors of other weights, another code version or
+            another precision under this name.
     """
     spec = record.spec
     with workspace.database.write() as connection:
         stored = connection.execute(
-            "SELECT weights_sha256, code_version FROM spaces WHERE encoder = ? LIMIT 1",
+            "SELECT weights_sha256, code_version, precision FROM spaces WHERE encoder = ? LIMIT 1",
             [spec.name],
         ).fetchone()
-        if stored is not None and stored != (record.weights_sha256, CODE_VERSION):
+        if stored is not None and stored != (record.weights_sha256, CODE_VERSION, record.precision):
             raise ProvenanceError(
                 f"The workspace holds vectors of {spec.name!r} made with weights "
-                f"{stored[0][:12]} and code version {stored[1]}; now it has weights "
-                f"{record.weights_sha256[:12]} and code version {CODE_VERSION}. Vectors of the "
-                "two must not be mixed: embed or import with --replace, or use another workspace."
+                f"{stored[0][:12]}, code version {stored[1]} and {stored[2]}; now it has weights "
+                f"{record.weights_sha256[:12]}, code version {CODE_VERSION} and "
+                f"{record.precision}. Vectors of the two must not be mixed: embed or import with "
+                "--replace, or use another workspace."
             )
         _note(connection, record)
 
@@ -331,11 +334,16 @@ def _space(
     spec = record.spec
     table, condition, values = _list_of(run)
     rows = connection.execute(
-        f"SELECT space_id, dim FROM {table} WHERE encoder = ? AND layer = ? AND pooling = ? "
-        f"AND {condition}",
+        f"SELECT space_id, dim, precision FROM {table} "
+        f"WHERE encoder = ? AND layer = ? AND pooling = ? AND {condition}",
         [spec.name, layer, pooling, *values],
     ).fetchall()
-    for space_id, stored_dim in rows:
+    for space_id, stored_dim, precision in rows:
+        if precision != record.precision:
+            raise ProvenanceError(
+                f"Layer {layer} of {spec.name} has vectors of {precision}, found {record.precision}. "
+                "Nothing of this batch was stored: vectors of the two must not be mixed."
+            )
         if stored_dim != dim:
             raise ShapeError(
                 f"Layer {layer} of {spec.name} has vectors of {stored_dim} values, found {dim}."
@@ -344,24 +352,25 @@ def _space(
     space_id = _next_id(connection)
     window = connection.execute("SELECT value FROM meta WHERE key = 'segmentation'").fetchone()
     segmentation = parse_segmentation(window[0] if window else None)
-    connection.execute(
-        f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?{', ?' * len(values)})",
-        [
-            space_id,
-            spec.name,
-            layer,
-            pooling,
-            segmentation.name,
-            segmentation.window_s,
-            segmentation.hop_s,
-            spec.sample_rate_hz,
-            dim,
-            record.weights_sha256,
-            CODE_VERSION,
-            vector_tables.EMPTY_DIGEST,
-            *values,
-        ],
-    )
+    row = {
+        "space_id": space_id,
+        "encoder": spec.name,
+        "layer": layer,
+        "pooling": pooling,
+        "segmentation": segmentation.name,
+        "window_s": segmentation.window_s,
+        "hop_s": segmentation.hop_s,
+        "sample_rate_hz": spec.sample_rate_hz,
+        "dim": dim,
+        "weights_sha256": record.weights_sha256,
+        "code_version": CODE_VERSION,
+        "n": 0,
+        "digest": vector_tables.EMPTY_DIGEST,
+        "precision": record.precision,
+        **({} if run is None else {"run": run}),
+    }
+    marks = ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
     vector_tables.create(connection, space_id, dim)
     return space_id
 

@@ -1,25 +1,30 @@
 """The table of one space, ``vectors_<space_id>``, and the digest of what is in it.
 
 The digest is one short text: equal texts, equal vectors of equal segments. It is the sum,
-modulo 2**128, of a hash of each row. A sum does not depend on the order of rows, so that a
+modulo 2**128, of a hash of each row, keyed by its segment. A sum does not depend on the order of rows, so that a
 batch is added to it without what is there being read again, and ``usad check`` finds the same
 from the whole.
 
-Processor seconds of one core for the digest of 100,000 rows: 0.32 of 384 values, 0.53 of 768.
+Processor seconds of one core for the digest of 100,000 rows by XXH3: 0.02 of 384 values, 0.03
+of 768; BLAKE2b, which schema 2 had, took 0.20 and 0.32.
 """
 
-import hashlib
+from collections.abc import Iterator
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
+
+from usad_workbench.core.errors import ShapeError
 
 PAGE_ROWS = 10_000
-EMPTY_DIGEST = "0" * 32
+DIGEST_KIND = "xxh3-"
+"""How digests begin; those of schema 2 do not, and nothing that is computed now equals them."""
+EMPTY_DIGEST = DIGEST_KIND + "0" * 32
 """The digest of no vectors."""
-_BYTES = 16
-_MODULUS = 1 << (8 * _BYTES)
+_MODULUS = 1 << 128
 
 
 def create(connection: duckdb.DuckDBPyConnection, space_id: int, dim: int) -> None:
@@ -71,15 +76,14 @@ def remove(connection: duckdb.DuckDBPyConnection, space_id: int, gone: str) -> t
     return table.num_rows, digest
 
 
-def stored_digest(connection: duckdb.DuckDBPyConnection, space_id: int) -> str:
-    """The digest of what lies in the table of a space, read in pages."""
-    digest = EMPTY_DIGEST
+def pages(
+    connection: duckdb.DuckDBPyConnection, space_id: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """What lies in the table of a space: segment ids [segment] and vectors [segment, dim]."""
     rows = connection.sql(f"SELECT segment_id, vector FROM vectors_{space_id}")
     for page in rows.to_arrow_reader(PAGE_ROWS):
         table = pa.Table.from_batches([page])
-        ids = table["segment_id"].to_numpy()
-        digest = together(digest, digest_of(ids, matrix_of(table["vector"])))
-    return digest
+        yield table["segment_id"].to_numpy(), matrix_of(table["vector"])
 
 
 def digest_of(segment_ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> str:
@@ -95,13 +99,10 @@ def digest_of(segment_ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float3
     >>> digest_of(ids, vectors) == digest_of(ids[::-1], vectors)
     False
     """
-    keys = np.ascontiguousarray(segment_ids, dtype="<i8")
     rows = np.ascontiguousarray(vectors, dtype="<f4")
-    total = 0
-    for key, row in zip(keys, rows, strict=True):
-        hashed = hashlib.blake2b(row, digest_size=_BYTES, salt=key.tobytes())
-        total += int.from_bytes(hashed.digest())
-    return _text(total)
+    if len(rows) != len(segment_ids):
+        raise ShapeError(f"Found {len(rows)} vectors of {len(segment_ids)} segments.")
+    return _text(sum(map(xxhash.xxh3_128_intdigest, rows, segment_ids.tolist())))
 
 
 def together(first: str, second: str) -> str:
@@ -112,7 +113,7 @@ def together(first: str, second: str) -> str:
     >>> together(*parts) == digest_of(ids, vectors)
     True
     """
-    return _text(int(first, 16) + int(second, 16))
+    return _text(_number(first) + _number(second))
 
 
 def without(whole: str, part: str) -> str:
@@ -123,11 +124,15 @@ def without(whole: str, part: str) -> str:
     >>> without(whole, first) == digest_of(ids[1:], vectors[1:])
     True
     """
-    return _text(int(whole, 16) - int(part, 16))
+    return _text(_number(whole) - _number(part))
 
 
 def _text(total: int) -> str:
-    return f"{total % _MODULUS:0{2 * _BYTES}x}"
+    return f"{DIGEST_KIND}{total % _MODULUS:032x}"
+
+
+def _number(digest: str) -> int:
+    return int(digest.removeprefix(DIGEST_KIND), 16)
 
 
 def matrix_of(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.cosine import BLOCK_ROWS, check_k, nearest, unit_query
 from usad_workbench.core.errors import (
     QueryError,
     StoreError,
@@ -25,6 +24,7 @@ from usad_workbench.core.errors import (
     did_you_mean,
     wrap_errors,
 )
+from usad_workbench.core.metrics import BLOCK_ROWS, Metric, check_k, nearest, query_of
 from usad_workbench.core.storage.contents import (
     embedded_encoders,
     embedded_layers,
@@ -55,6 +55,8 @@ class Space:
     """How many vectors there are."""
     digest: str | None
     """Equal digests, equal vectors; none in a workspace of schema 1 that cannot be written."""
+    precision: str
+    """In which the encoder computed: ``float32`` or ``bfloat16``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,7 +78,8 @@ class Embeddings:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SearchHits:
-    """Nearest segments of one query, best first. ``scores`` are cosines: higher is nearer."""
+    """Nearest segments of one query, best first. ``scores``: higher is nearer, cosines where
+    no other metric was asked for."""
 
     segment_ids: npt.NDArray[np.int64]
     scores: FloatArray
@@ -316,8 +319,9 @@ class Workspace:
         where: str | None = None,
         *,
         pooling: str = "mean",
+        metric: Metric = "cosine",
     ) -> SearchHits:
-        """The k nearest segments by cosine, best first, compared with every vector that matches.
+        """The k nearest segments, best first, compared with every vector that matches.
 
         Exact at every size; equal scores come in the order of their ids. Vectors are read in
         blocks, so memory does not grow with the space. ``usad_workbench.indexes`` finds the
@@ -330,23 +334,24 @@ class Workspace:
             k: How many; fewer come back where fewer match.
             where: SQL condition on the columns of ``clips``.
             pooling: ``mean`` or ``native``.
+            metric: ``cosine``, ``inner_product``, or ``l2``, whose scores are negative distances.
 
         Raises:
             ConfigError: a ``k`` below 1.
             ShapeError: a query of another width.
-            DegenerateError: a query that is not finite, or all zeros.
+            DegenerateError: a query that is not finite, or for the cosine all zeros.
             UnknownNameError: no such space.
             QueryError: a condition that is not SQL.
         """
         k = check_k(k)
         with self.among(self.clip_ids(where)) as (connection, chosen):
             space = find_space(connection, encoder, layer, pooling)
-            query = unit_query(vector, space.dim)
+            query = query_of(vector, space.dim, metric)
             stored = connection.sql(
                 f"SELECT v.segment_id, v.vector {_matching(space.space_id, chosen)}"
             )
             reader = stored.to_arrow_reader(BLOCK_ROWS)
-            ids, scores = nearest(map(_ids_and_vectors, reader), query, k)
+            ids, scores = nearest(map(_ids_and_vectors, reader), query, k, metric)
         return SearchHits(segment_ids=ids, scores=scores)
 
 
@@ -359,7 +364,7 @@ def find_space(
         UnknownNameError: no such space; the message names those that are there.
     """
     rows = connection.execute(
-        "SELECT s.space_id, s.layer, s.dim, s.n, s.digest, e.n_layers FROM spaces s "
+        "SELECT s.space_id, s.layer, s.dim, s.n, s.digest, s.precision, e.n_layers FROM spaces s "
         "JOIN encoders e USING (encoder) WHERE s.encoder = ? AND s.pooling = ?",
         [encoder, pooling],
     ).fetchall()
@@ -370,7 +375,7 @@ def find_space(
             f"{did_you_mean(encoder, {name for (name,) in encoders})} "
             f"`usad embed --encoders {encoder}` makes them."
         )
-    for space_id, number, dim, n, digest, depth in rows:
+    for space_id, number, dim, n, digest, precision, depth in rows:
         if number == (layer + depth + 1 if layer < 0 else layer):
             return Space(
                 space_id=space_id,
@@ -380,6 +385,7 @@ def find_space(
                 dim=dim,
                 n=n,
                 digest=digest,
+                precision=precision,
             )
     raise UnknownNameError(
         f"The workspace has no layer {layer} of {encoder!r}, expected one of "
