@@ -206,7 +206,6 @@ class Database:
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-
     def _open(self, read_only: bool, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         if read_only:
             return duckdb.connect(str(self.path), read_only=True, config=config)

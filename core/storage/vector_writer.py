@@ -107,9 +107,11 @@ class VectorWriter:
         n_bytes = sum(values.nbytes for values in vectors.values())
         with self._changed:
             self._changed.wait_for(
-                lambda: self._error
-                or not self._held_bytes()
-                or self._held_bytes() + n_bytes <= HELD_COMMITS * self._commit_bytes
+                lambda: (
+                    self._error
+                    or not self._held_bytes()
+                    or self._held_bytes() + n_bytes <= HELD_COMMITS * self._commit_bytes
+                )
             )
             self._raise_error()
             if not self._waiting:
