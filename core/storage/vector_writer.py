@@ -188,7 +188,7 @@ class VectorWriter:
                     self._n_stored += sum(len(ids) for ids, _ in portions)
                     self._writing_bytes = 0
                     self._changed.notify_all()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller
             with self._changed:
                 self._error = error
                 self._waiting.clear()
