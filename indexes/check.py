@@ -103,7 +103,7 @@ def _left_problems(workspace: Workspace) -> list[str]:
 def _space_problems(workspace: Workspace, encoder: str, layer: int, pooling: str) -> list[str]:
     name = f"{encoder} layer {layer} ({pooling})"
     try:
-        stored = workspace.embeddings(encoder, layer, pooling)
+        stored = workspace.embeddings(encoder, layer, pooling, from_table=True)
     except UnknownNameError:  # replaced or removed while this looked on
         return []
     except StoreError as error:
