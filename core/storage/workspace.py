@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.errors import (
+    ConfigError,
     QueryError,
     StoreError,
     UnknownNameError,
@@ -126,7 +127,12 @@ class Workspace:
     def create(folder: str | Path, segmentation: Segmentation | None = None) -> "Workspace":
         """Opens a workspace, made if it is not there yet: whole, or not at all.
 
+        Args:
+            folder: Where it is or is to be.
+            segmentation: The windows of a new one; ``Segmentation()`` where none.
+
         Raises:
+            ConfigError: one that cuts its clips into other windows.
             StoreError: something there that is no workspace.
             FileError: a folder that cannot be made or written.
         """
@@ -135,7 +141,14 @@ class Workspace:
             with wrap_errors(folder):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 create_database(path, segmentation or Segmentation())
-        return Workspace.open(folder)
+        workspace = Workspace.open(folder)
+        if segmentation is not None and workspace.segmentation != segmentation:
+            raise ConfigError(
+                f"{folder} has a vector for each {workspace.segmentation.in_words} of audio, found "
+                f"{segmentation.in_words}. All clips of a workspace are cut into the same windows: "
+                "leave the window and hop out, or name a new folder."
+            )
+        return workspace
 
     def meta(self, key: str) -> str | None:
         """A value of the table ``meta``."""

@@ -2,18 +2,20 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
+from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.workbench.commands.arguments import add_tasks, add_workspace
 from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
 from usad_workbench.workbench.output import Output
 
 if TYPE_CHECKING:
-    from usad_workbench.core.storage.importing import ImportReport
+    from usad_workbench.core.storage.importing import Copy, ImportReport
 
+NAMED_COPIES = 3
 TABLE_SUFFIXES = {".csv", ".tsv", ".parquet", ".jsonl"}
 EPILOG = """A file that is in the workspace already is skipped, whatever its clip id: the same command again
 adds nothing. What a manifest or --domain says of it that the workspace does not know yet, such as
@@ -41,6 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="a CSV or Parquet file with a column 'path' (or 'file_name') and any of clip_id, domain, dataset, cluster_id, label, "
         "split; its other columns are kept as they are",
+    )
+    parser.add_argument(
+        "--window-s",
+        type=float,
+        metavar="S",
+        help="of a new workspace: seconds of audio that one vector stands for "
+        f"(default: {Segmentation().window_s:g})",
+    )
+    parser.add_argument(
+        "--hop-s",
+        type=float,
+        metavar="S",
+        help="of a new workspace: seconds from one window to the next (default: the window)",
     )
     parser.add_argument(
         "--update",
@@ -78,7 +93,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
         clips += read_manifest(manifest)
     # Tasks alone are for clips that are there.
     has_clips = args.sources or args.manifest
-    workspace = (Workspace.create if has_clips else Workspace.open)(args.workspace)
+    segmentation = _segmentation(args.window_s, args.hop_s)
+    workspace = (
+        Workspace.create(args.workspace, segmentation)
+        if has_clips
+        else Workspace.open(args.workspace)
+    )
     check_task_columns(
         workspace, tasks, {name for clip in clips for name in columns_of(clip.fields)}
     )
@@ -88,6 +108,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     report = replace(report, failed=missing + report.failed)
     set_tasks(workspace, tasks)
     output.failures(report.failed)
+    if segmentation is not None:
+        output.note(f"One vector stands for {workspace.segmentation.in_words} of audio.")
     for note in _notes(report, ignored):
         output.note(note)
     said = (
@@ -95,10 +117,26 @@ def run(args: argparse.Namespace, output: Output) -> int:
         f"{len(report.failed)} failed"
     )
     output.result(
-        asdict(report) | {"ignored": dict(ignored.most_common()), "n_tasks": len(tasks)},
+        asdict(report)
+        | asdict(workspace.segmentation)
+        | {"ignored": dict(ignored.most_common()), "n_tasks": len(tasks)},
         f"{said}; tasks set: {len(tasks)}" if tasks else said,
     )
     return SOME_FAILED if report.failed else DONE
+
+
+def _copies(copies: "Sequence[Copy]") -> str:
+    """The first few of them, by name."""
+    named = [f"{one.clip_id} that of {one.of}" for one in copies[:NAMED_COPIES]]
+    return ", ".join(named) + (", ..." if len(copies) > NAMED_COPIES else "")
+
+
+def _segmentation(window_s: float | None, hop_s: float | None) -> Segmentation | None:
+    """What is asked for; none where nothing is."""
+    if window_s is None and hop_s is None:
+        return None
+    window_s = Segmentation().window_s if window_s is None else window_s
+    return Segmentation(window_s=window_s, hop_s=window_s if hop_s is None else hop_s)
 
 
 def _notes(report: "ImportReport", ignored: Mapping[str, int]) -> Iterator[str]:
@@ -106,8 +144,8 @@ def _notes(report: "ImportReport", ignored: Mapping[str, int]) -> Iterator[str]:
     if report.n_copies:
         yield (
             f"{report.n_copies} of the added clips have the audio of another clip under another "
-            "path. Give copies one cluster_id in a manifest, or delete them: folds keep clusters "
-            "whole, not copies."
+            f"path: {_copies(report.copies)}. Give copies one cluster_id in a manifest, or delete "
+            "them. `usad duplicates` lists them all."
         )
     if report.n_moved:
         yield f"{report.n_moved} clips were moved: they have the paths at which they were found."
