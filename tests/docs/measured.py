@@ -1,17 +1,17 @@
-"""Puts what ``usad bench --json`` printed into ``docs/results/speed.csv``.
+"""Runs ``usad bench`` and puts what it measures into ``docs/results/speed.csv``.
 
-``usad bench NAME --json > bench.json; python -m tests.docs.measured bench.json; make tables``:
-rows of the same name and peer are replaced, all others stay.
+``python -m tests.docs.measured NAME… [--size N]``, then ``make tables``: rows of the same name
+and peer are replaced, all others stay.
 """
 
 import csv
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.docs.tables import RESULTS
+from usad_workbench.workbench.speed.processes import run_usad
 
 FILE = RESULTS / "speed.csv"
 COLUMNS = ("name", "value", "unit", "peer", "peer_value", "ratio", "machine", "date")
@@ -33,7 +33,6 @@ def merge(file: Path, measured: list[dict[str, Any]], date: str) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        found = json.loads(Path(name).read_text(encoding="utf-8"))
-        kept = [row for row in found if row["ratio"] is not None]
-        merge(FILE, kept, f"{datetime.now(UTC):%Y-%m-%d}")
+    done = run_usad("bench", *sys.argv[1:], log=Path("bench.log"))
+    kept = [row for row in done.document if row["ratio"] is not None]
+    merge(FILE, kept, f"{datetime.now(UTC):%Y-%m-%d}")

@@ -178,7 +178,11 @@ def speed_search() -> str:
     ordered = sorted(found, key=lambda key: (int(key[0].replace(",", "")), key[1][0] != "`"))
     head = ("vectors", "index", "recall@10", "ms a query", "seconds to build", "MB of file")
     return markdown(
-        head, [[*key, *(_short(found[key][measure]) for measure in measures)] for key in ordered]
+        head,
+        [
+            [*key, *(_short(found[key].get(measure, "nan")) for measure in measures)]
+            for key in ordered
+        ],
     )
 
 
