@@ -14,7 +14,9 @@ from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
 from usad_workbench.workbench.output import Output
 
 if TYPE_CHECKING:
-    from usad_workbench.core.storage.importing import Copy, ImportReport
+    from usad_workbench.core.storage.importing import Copy, Failure, ImportReport
+    from usad_workbench.core.storage.packs import Pack
+    from usad_workbench.core.storage.sources import SourceClip
 
 NAMED_COPIES = 3
 TABLE_SUFFIXES = {".csv", ".tsv", ".parquet", ".jsonl"}
@@ -80,10 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds clips; what cannot be read is named and stops nothing."""
     from usad_workbench.core.storage.clip_fields import columns_of
-    from usad_workbench.core.storage.finding import find
-    from usad_workbench.core.storage.importing import Failure, import_clips
-    from usad_workbench.core.storage.manifests import read_manifest
-    from usad_workbench.core.storage.packs import Pack, unpacked
+    from usad_workbench.core.storage.importing import import_clips
+    from usad_workbench.core.storage.packs import unpacked
     from usad_workbench.core.storage.task_file import read_tasks
     from usad_workbench.core.storage.tasks import check_task_columns, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
@@ -93,20 +93,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             "Found nothing to import, expected files, folders, --manifest CSV or --tasks CSV."
         )
     tasks = read_tasks(args.tasks) if args.tasks else []
-    clips, missing = [], []
-    packs: dict[Path, Pack] = {}
-    ignored: Counter[str] = Counter()
-    for source in args.sources:
-        try:
-            with wrap_errors(source):
-                found = find(source)
-                clips += found.clips
-                packs |= {pack.path.resolve(): pack for pack in found.packs}
-                ignored.update(found.ignored)
-        except UsadError as error:
-            missing.append(Failure(path=source, reason=str(error)))
-    for manifest in args.manifest:
-        clips += read_manifest(manifest)
+    clips, packs, ignored, missing = _found(args.sources, args.manifest)
     # Tasks alone are for clips that are there.
     has_clips = args.sources or args.manifest
     segmentation = _segmentation(args.window_s, args.hop_s)
@@ -143,6 +130,31 @@ def run(args: argparse.Namespace, output: Output) -> int:
         f"{said}; tasks set: {len(tasks)}" if tasks else said,
     )
     return SOME_FAILED if report.failed else DONE
+
+
+def _found(
+    sources: "Sequence[str]", manifests: "Sequence[str]"
+) -> "tuple[list[SourceClip], dict[Path, Pack], Counter[str], list[Failure]]":
+    """The clips and packs behind all words, what is left out of folders, and what is not there."""
+    from usad_workbench.core.storage.finding import find
+    from usad_workbench.core.storage.importing import Failure
+    from usad_workbench.core.storage.manifests import read_manifest
+
+    clips, missing = [], []
+    packs: dict[Path, Pack] = {}
+    ignored: Counter[str] = Counter()
+    for source in sources:
+        try:
+            with wrap_errors(source):
+                found = find(source)
+                clips += found.clips
+                packs |= {pack.path.resolve(): pack for pack in found.packs}
+                ignored.update(found.ignored)
+        except UsadError as error:
+            missing.append(Failure(path=source, reason=str(error)))
+    for manifest in manifests:
+        clips += read_manifest(manifest)
+    return clips, packs, ignored, missing
 
 
 def _copies(copies: "Sequence[Copy]") -> str:
