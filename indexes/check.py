@@ -5,6 +5,7 @@ import numpy as np
 from usad_workbench.core.errors import StoreError, UnknownNameError
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.packs import unnamed_files as unnamed_audio
 from usad_workbench.core.storage.schema import STAGED
 from usad_workbench.core.storage.vector_tables import DIGEST_KIND, digest_of
 from usad_workbench.core.storage.workspace import Workspace
@@ -19,6 +20,11 @@ def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> l
     digests of every space, vectors that a killed command left, and index files.
     """
     problems = _clip_problems(workspace) + _copy_problems(workspace)
+    problems += [
+        f"{file.relative_to(workspace.folder)} was unpacked and no clip names it: the import that was "
+        "ended, run again, takes or removes it"
+        for file in unnamed_audio(workspace)
+    ]
     problems += _partial_problems(workspace) + _left_problems(workspace)
     spaces = workspace.spaces()
     for done, space in enumerate(spaces.itertuples(), start=1):

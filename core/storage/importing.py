@@ -142,8 +142,8 @@ def import_clips(
                 with wrap_errors(source.path):
                     job.add(source, *found.result())
             except UsadError as error:
-                name = printable(str(source.path))
-                job.failed.append(Failure(path=name, reason=printable(str(error))))
+                reason = printable(str(error)).replace(printable(str(source.path)), source.name)
+                job.failed.append(Failure(path=source.name, reason=reason))
             if job.is_full():
                 job.flush()
             progress(done, len(merged), "import")
@@ -355,7 +355,7 @@ def _note_failures(
 ) -> None:
     """Keeps the failures for the page ``Data``, in place of what was said of these files before."""
     stored = {
-        printable(str(source.path)): _stored_path(source.path, workspace.folder)
+        source.name: source.name if source.shown else _stored_path(source.path, workspace.folder)
         for source in sources
     }
     set_failures(
@@ -375,7 +375,7 @@ def _describe(
     info = scan_audio(path)
     digest = sha256_of_file(path)
     fields = columns_of(source.fields)
-    clip_id = fields.pop("clip_id", "") or f"{readable_slug(path.stem) or 'clip'}-{digest[:8]}"
+    clip_id = fields.pop("clip_id", "") or _clip_id(path, digest)
     row = {
         "domain": domain or UNKNOWN_DOMAIN,
         "dataset": path.parent.name,
@@ -389,6 +389,12 @@ def _describe(
         "samples_digest": info.samples_digest,
     }
     return row, info.decoder
+
+
+def _clip_id(path: Path, digest: str) -> str:
+    """A clip's id where none is given: its name and content; an unpacked file is named so already."""
+    name, content = readable_slug(path.stem) or "clip", f"-{digest[:8]}"
+    return name if content in name else name + content
 
 
 def _stored_path(path: Path, folder: Path) -> str:

@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
@@ -13,7 +14,9 @@ from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
 from usad_workbench.workbench.output import Output
 
 if TYPE_CHECKING:
-    from usad_workbench.core.storage.importing import Copy, ImportReport
+    from usad_workbench.core.storage.importing import Copy, Failure, ImportReport
+    from usad_workbench.core.storage.packs import Pack
+    from usad_workbench.core.storage.sources import SourceClip
 
 NAMED_COPIES = 3
 TABLE_SUFFIXES = {".csv", ".tsv", ".parquet", ".jsonl"}
@@ -26,14 +29,25 @@ cluster_id, or delete them, since folds keep clusters whole.
 
 Of folders every file is taken that ends like audio, also in folders behind links; hidden files and
 what macOS leaves on foreign disks (._*, __MACOSX, .Trashes) are passed over, all others are counted
-by suffix. A manifest is a CSV parted by commas, semicolons or tabs, or Parquet, one row for each
+by suffix. A metadata.csv or .jsonl in a folder (Hugging Face's audiofolder) is read as a manifest.
+
+Tar archives (.tar, .tar.gz; also WebDataset: 1.flac with 1.json, 1.txt, 1.cls), folders of
+datasets.save_to_disk, and Parquet as on the hub are unpacked into the folder `unpacked` of the
+workspace. Classes come by name, splits and other columns of single values as columns of clips.
+
+A manifest is a CSV parted by commas, semicolons or tabs, or Parquet, one row for each
 file. Cells are text as they stand: NA, None and null are labels like others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.epilog = EPILOG
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="audio files or folders")
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="audio files, folders, tar archives, audio data sets of Hugging Face on disk",
+    )
     add_workspace(parser)
     parser.add_argument("--domain", help="speech, sound, music, or any name for an unseen domain")
     parser.add_argument(
@@ -68,9 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds clips; what cannot be read is named and stops nothing."""
     from usad_workbench.core.storage.clip_fields import columns_of
-    from usad_workbench.core.storage.importing import Failure, import_clips
-    from usad_workbench.core.storage.manifests import read_manifest
-    from usad_workbench.core.storage.sources import count_ignored, find_sources
+    from usad_workbench.core.storage.importing import import_clips
+    from usad_workbench.core.storage.packs import unpacked
     from usad_workbench.core.storage.task_file import read_tasks
     from usad_workbench.core.storage.tasks import check_task_columns, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
@@ -80,17 +93,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             "Found nothing to import, expected files, folders, --manifest CSV or --tasks CSV."
         )
     tasks = read_tasks(args.tasks) if args.tasks else []
-    clips, missing = [], []
-    ignored: Counter[str] = Counter()
-    for source in args.sources:
-        try:
-            with wrap_errors(source):
-                clips += find_sources(source)
-                ignored.update(count_ignored(source))
-        except UsadError as error:
-            missing.append(Failure(path=source, reason=str(error)))
-    for manifest in args.manifest:
-        clips += read_manifest(manifest)
+    clips, packs, ignored, missing = _found(args.sources, args.manifest)
     # Tasks alone are for clips that are there.
     has_clips = args.sources or args.manifest
     segmentation = _segmentation(args.window_s, args.hop_s)
@@ -99,12 +102,16 @@ def run(args: argparse.Namespace, output: Output) -> int:
         if has_clips
         else Workspace.open(args.workspace)
     )
-    check_task_columns(
-        workspace, tasks, {name for clip in clips for name in columns_of(clip.fields)}
-    )
-    report = import_clips(
-        workspace, clips, domain=args.domain, update=args.update, progress=output.progress
-    )
+    with unpacked(workspace, list(packs.values()), output.progress) as from_packs:
+        clips += from_packs
+        check_task_columns(
+            workspace, tasks, {name for clip in clips for name in columns_of(clip.fields)}
+        )
+        report = import_clips(
+            workspace, clips, domain=args.domain, update=args.update, progress=output.progress
+        )
+    for pack in packs.values():
+        ignored.update(pack.left_out)
     report = replace(report, failed=missing + report.failed)
     set_tasks(workspace, tasks)
     output.failures(report.failed)
@@ -123,6 +130,31 @@ def run(args: argparse.Namespace, output: Output) -> int:
         f"{said}; tasks set: {len(tasks)}" if tasks else said,
     )
     return SOME_FAILED if report.failed else DONE
+
+
+def _found(
+    sources: "Sequence[str]", manifests: "Sequence[str]"
+) -> "tuple[list[SourceClip], dict[Path, Pack], Counter[str], list[Failure]]":
+    """The clips and packs behind all words, what is left out of folders, and what is not there."""
+    from usad_workbench.core.storage.finding import find
+    from usad_workbench.core.storage.importing import Failure
+    from usad_workbench.core.storage.manifests import read_manifest
+
+    clips, missing = [], []
+    packs: dict[Path, Pack] = {}
+    ignored: Counter[str] = Counter()
+    for source in sources:
+        try:
+            with wrap_errors(source):
+                found = find(source)
+                clips += found.clips
+                packs |= {pack.path.resolve(): pack for pack in found.packs}
+                ignored.update(found.ignored)
+        except UsadError as error:
+            missing.append(Failure(path=source, reason=str(error)))
+    for manifest in manifests:
+        clips += read_manifest(manifest)
+    return clips, packs, ignored, missing
 
 
 def _copies(copies: "Sequence[Copy]") -> str:
