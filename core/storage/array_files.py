@@ -132,7 +132,10 @@ class ArrayFile:
 
     def _is_verified(self, arrays: Arrays) -> bool:
         stamp = _stamp_of(self.path)
-        if stamp == _verified.get(self.path) or stamp == self._noted():
+        if stamp == _verified.get(self.path):
+            return True
+        if stamp == self._noted():
+            _verified[self.path] = stamp
             return True
         ids = arrays.segment_ids
         if not (np.diff(ids) > 0).all() or _digest(arrays) != self.digest:
@@ -189,9 +192,9 @@ class ArrayDraft:
         """
         ids = np.ascontiguousarray(segment_ids, dtype="<i8")
         rows = np.ascontiguousarray(vectors, dtype="<f4")
-        _write(self._descriptor, memoryview(ids).cast("B"), 8 * self._n)
+        _write(self._descriptor, ids.data.cast("B"), 8 * self._n)
         offset = self.file._offset + 4 * self._n * self.file.dim
-        _write(self._descriptor, memoryview(rows).cast("B"), offset)
+        _write(self._descriptor, rows.data.cast("B"), offset)
         self._digest = together(self._digest, digest_of(ids, rows))
         self._n += len(ids)
 
@@ -203,6 +206,7 @@ class ArrayDraft:
             return None
         try:
             self.partial.replace(file.path)
+            _remove_others(file)
             _verified[file.path] = _stamp_of(file.path)
             return file._mapped()
         except OSError:  # removed meanwhile
@@ -218,6 +222,25 @@ class ArrayDraft:
         self.partial.unlink(missing_ok=True)
 
 
+def _remove_others(file: ArrayFile) -> None:
+    """Removes what was mapped of the same space when it had other vectors."""
+    for path in file.path.parent.glob(f"{file.space_id}-*"):
+        if path.suffix != _PARTIAL and path.stem != file.path.stem:
+            path.unlink(missing_ok=True)
+
+
+def is_mapped(vectors: npt.NDArray[np.float32]) -> bool:
+    """Whether these are the vectors of an array file that is as it was when it was opened."""
+    base = vectors.base
+    if not isinstance(base, np.memmap) or base.filename is None:
+        return False
+    path = Path(base.filename)
+    try:
+        return _verified.get(path) == _stamp_of(path)
+    except OSError:  # removed
+        return False
+
+
 def remove_unnamed_arrays(folder: Path, named: Collection[Path]) -> None:
     """Removes array files other than these, and what killed commands have left half written.
 
@@ -225,19 +248,19 @@ def remove_unnamed_arrays(folder: Path, named: Collection[Path]) -> None:
         folder: Of the workspace.
         named: Paths of the files of its spaces.
     """
-    for path in unnamed_arrays(folder, named):
-        with suppress(OSError):
-            path.unlink()
-
-
-def unnamed_arrays(folder: Path, named: Collection[Path]) -> list[Path]:
-    """The files in the folder of arrays that belong to no space and that nobody is writing."""
     stamps = {path.with_suffix(_STAMP) for path in named}
-    return [
-        path
-        for path in sorted((folder / ARRAYS).glob("*"))
-        if path not in named and path not in stamps and not _is_being_written(path)
-    ]
+    for path in (folder / ARRAYS).glob("*"):
+        if path not in named and path not in stamps and not _is_being_written(path):
+            with suppress(OSError):
+                path.unlink()
+
+
+def remove_partial_arrays(folder: Path) -> None:
+    """Removes what killed commands have left half written in the folder of a workspace."""
+    for path in (folder / ARRAYS).glob(f"*{_PARTIAL}"):
+        if not _is_being_written(path):
+            with suppress(OSError):
+                path.unlink()
 
 
 def _is_being_written(path: Path) -> bool:

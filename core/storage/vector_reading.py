@@ -40,15 +40,7 @@ def read_arrays(
         if arrays := _filled(draft, pages(connection, file.space_id)):
             return arrays
         draft = None
-    order = np.argsort(ids, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    vectors = np.empty((len(ids), file.dim), dtype=np.float32)
-    start = 0
-    for page_ids, page in pages(connection, file.space_id):
-        vectors[place[start : start + len(page_ids)]] = page
-        start += len(page_ids)
-    read = Arrays(ids[order], vectors)
+    read = _sorted(ids, file.dim, pages(connection, file.space_id))
     return (draft and _filled(draft, [read])) or read
 
 
@@ -71,12 +63,7 @@ def read_rows_of(
     connection.unregister("asked_segments")
     if not parts:
         return Arrays(np.empty(0, np.int64), np.empty((0, file.dim), np.float32))
-    ids = np.concatenate([part[0] for part in parts])
-    vectors = np.concatenate([part[1] for part in parts])
-    if is_ascending(ids):
-        return Arrays(ids, vectors)
-    order = np.argsort(ids)
-    return Arrays(ids[order], vectors[order])
+    return _sorted(np.concatenate([part[0] for part in parts]), file.dim, parts)
 
 
 def is_ascending(ids: npt.NDArray[np.int64]) -> bool:
@@ -97,7 +84,27 @@ def rows_of(
         return np.empty(0, dtype=np.intp)
     rows = np.searchsorted(stored, segment_ids)
     is_there = stored[np.minimum(rows, len(stored) - 1)] == segment_ids
-    return rows[is_there]
+    found: npt.NDArray[np.intp] = rows[is_there]
+    return found
+
+
+def _sorted(
+    ids: npt.NDArray[np.int64], dim: int, parts: Iterable[tuple[npt.NDArray[np.int64], FloatArray]]
+) -> Arrays:
+    """Rows that come in the order of ``ids``, each put to its place at once."""
+    vectors = np.empty((len(ids), dim), dtype=np.float32)
+    if is_ascending(ids):
+        place, in_order = None, ids
+    else:
+        order = np.argsort(ids, kind="stable")
+        place, in_order = np.empty_like(order), ids[order]
+        place[order] = np.arange(len(order))
+    start = 0
+    for _, part in parts:
+        rows = slice(start, start + len(part))
+        vectors[rows if place is None else place[rows]] = part
+        start += len(part)
+    return Arrays(in_order, vectors)
 
 
 def _filled(

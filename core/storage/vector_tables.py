@@ -19,7 +19,7 @@ import xxhash
 
 from usad_workbench.core.errors import ShapeError
 
-PAGE_ROWS = 10_000
+PAGE_ROWS = 4096
 DIGEST_KIND = "xxh3-"
 """How digests begin; those of schema 2 do not, and nothing that is computed now equals them."""
 EMPTY_DIGEST = DIGEST_KIND + "0" * 32

@@ -36,6 +36,7 @@ from usad_workbench.core.storage.contents import (
 from usad_workbench.core.storage.creation import create_database
 from usad_workbench.core.storage.database import Database
 from usad_workbench.core.storage.leftovers import clear_leftovers
+from usad_workbench.core.storage.mapped_spaces import MappedSpaces
 from usad_workbench.core.storage.query import QueryLimits, ask, clip_ids_where
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.vector_reading import (
@@ -114,6 +115,7 @@ class Workspace:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).resolve()
         self.database = Database(self.folder / FILE_NAME)
+        self._mapped = MappedSpaces[Embeddings](self.database.state)
 
     def __reduce__(self) -> tuple[type["Workspace"], tuple[Path]]:
         """What other processes are sent: the folder; locks are each process's own."""
@@ -333,6 +335,15 @@ class Workspace:
             UnknownNameError: no such space.
             QueryError: a condition that is not SQL.
         """
+        if where is None and not from_table:
+            return self._mapped.get(
+                (encoder, layer, pooling), lambda: self._read(encoder, layer, pooling, None, False)
+            )
+        return self._read(encoder, layer, pooling, where, from_table)
+
+    def _read(
+        self, encoder: str, layer: int, pooling: str, where: str | None, from_table: bool
+    ) -> Embeddings:
         with self.among(self.clip_ids(where)) as (connection, chosen):
             space = find_space(connection, encoder, layer, pooling)
             file = self.array_file(space)
