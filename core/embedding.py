@@ -2,8 +2,9 @@
 
 What is stored already is not computed again. Encoders that fit into memory together take the same
 portions: files are decoded once for all of them, and resampled once for each rate
-(``segment_audio``), in threads beside the forward pass. All layers of a portion are one
-transaction, so a killed run loses what is in hand at most and the same call finishes the work.
+(``segment_audio``), in threads beside the forward pass, and so are vectors stored. All layers of a
+segment are one transaction, so a killed run loses what is in hand at most and the same call
+finishes the work.
 
 Most of the work of small encoders is front ends and convolutions that one thread does as fast
 as two: on a CPU two processes of one thread finish earlier than one process of two. They share

@@ -1,10 +1,14 @@
-"""Encoders of one call that take the same portions: each is decoded once for all of them."""
+"""Encoders of one call that take the same portions: each is decoded once for all of them.
+
+Vectors are stored by a thread beside the forward pass (``vector_writer``): a killed run loses what
+is in its hand, a few seconds of work.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,7 +20,8 @@ from usad_workbench.core.models.encoder import Pooling, Precision
 from usad_workbench.core.portions import AskedPortion, EmbeddedPortion
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.storage.segment_audio import SegmentAudio
-from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors
+from usad_workbench.core.storage.spaces import EncoderRecord
+from usad_workbench.core.storage.vector_writer import VectorWriter
 from usad_workbench.core.storage.workspace import Workspace
 
 Outcome: TypeAlias = EmbedReport | UsadError
@@ -63,20 +68,18 @@ class _Member:
     """One encoder of a group."""
 
     work: PieceOfWork
-    run: str | None
+    writer: VectorWriter
     pending: dict[int, SegmentAudio]
     started: float
 
     def store(self, portion: EmbeddedPortion) -> None:
-        """Stores the vectors of a portion."""
+        """Hands the vectors of a portion to the thread that stores them."""
         work = self.work
         work.failed += portion.failed
         work.audio_seconds += portion.audio_seconds
         ids = np.array([s.segment_id for s in portion.segments], dtype=np.int64)
         if len(ids):
-            append_vectors(
-                work.workspace, work.record, work.pooling, ids, portion.vectors, self.run
-            )
+            self.writer.add(ids, portion.vectors)
         work.n_done += len(ids)
 
 
@@ -126,11 +129,13 @@ class EncoderGroup:
             layers=layers_of_pooling(request.layers, record.spec, request.pooling),
             pooling=request.pooling,
         )
-        run = self._open[name].enter_context(work.under_way(request.replace))
+        until_end = self._open[name]
+        run = until_end.enter_context(work.under_way(request.replace))
         pending = [] if work.is_refused else work.pending(run)
+        writer = VectorWriter(self._workspace, record, request.pooling, run)
         self._members[name] = _Member(
             work=work,
-            run=run,
+            writer=until_end.enter_context(writer),
             pending={segment.segment_id: segment for segment in pending},
             started=started,
         )
@@ -177,4 +182,5 @@ class EncoderGroup:
         except UsadError as error:
             self.outcomes[name] = error
             self._members.pop(name, None)
-            self._open[name].__exit__(type(error), error, error.__traceback__)
+            with suppress(UsadError):  # said already
+                self._open[name].__exit__(type(error), error, error.__traceback__)
