@@ -119,19 +119,20 @@ def in_stretches(
     [2, 1]
     """
     stretch: list[SegmentAudio] = []
+    seconds = 0.0
     for _, run in itertools.groupby(segments, key=lambda segment: segment.path):
         of_file = list(run)
-        is_long = len(list(in_portions(of_file))) > 1
-        if is_long:
-            if stretch:
-                yield stretch
-                stretch = []
-            yield from in_portions(of_file, longest_s, len(of_file))
-            continue
-        if len(list(in_portions([*stretch, *of_file]))) > 1:
+        of_file_s = sum(segment.duration_s for segment in of_file)
+        is_long = of_file_s > PORTION_S or len(of_file) > PORTION_SEGMENTS
+        is_full = seconds + of_file_s > PORTION_S or len(stretch) + len(of_file) > PORTION_SEGMENTS
+        if stretch and (is_long or is_full):
             yield stretch
-            stretch = []
-        stretch += of_file
+            stretch, seconds = [], 0.0
+        if is_long:
+            yield from in_portions(of_file, longest_s, len(of_file))
+        else:
+            stretch += of_file
+            seconds += of_file_s
     if stretch:
         yield stretch
 
