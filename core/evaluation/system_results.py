@@ -97,7 +97,11 @@ def probe_system(
     results = []
     for task in tasks:
         rows = pd.Index(clip_ids).get_indexer(task.clip_ids)
-        of_task = {layer: [x[rows] for x in blocks] for layer, blocks in layers.items()}
+        is_all = len(rows) == len(clip_ids)  # both ascend: then no copy is made
+        of_task = {
+            layer: blocks if is_all else [x[rows] for x in blocks]
+            for layer, blocks in layers.items()
+        }
         results += [
             _probe(pool, system, task, protocol, of_task, settings.seeds)
             for protocol in settings.protocols
@@ -141,7 +145,7 @@ def _probe(
         probe=result,
         shares=dict.fromkeys(members, 1.0),
         dim=float(sum(block.shape[1] for block in layers[layer])),
-        note=_collapse_note(system, layer, layers[layer]),
+        note="; ".join(filter(None, (result.note, _collapse_note(system, layer, layers[layer])))),
     )
 
 

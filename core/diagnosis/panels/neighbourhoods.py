@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from usad_workbench.core.arrays import Indices
 from usad_workbench.core.bias.neighbourhoods import (
     Leakage,
     bad_occurrences,
@@ -142,7 +141,7 @@ def _row(
 
 def _leakages(data: DiagnosisData, encoder: str, layer: int) -> dict[str, Leakage | str]:
     """By domain; a reason where there is none."""
-    rows: Indices = np.sort(np.concatenate([data.rows(domain) for domain in data.domains]))
+    rows = data.sample.across(data.domains)
     domains = data.clips.domain.iloc[rows].tolist()
     if len(data.domains) < 2:
         return {domain: "no leakage: one domain only" for domain in data.domains}
