@@ -29,7 +29,7 @@ class ClipSample:
 
         Args:
             clips: ``clip_id, domain, cluster_id``.
-            sizes: How many clips of a domain panels may ask for, the largest first.
+            sizes: How many clips of a domain panels may ask for; the first stands for a domain.
             seed: Decides which clusters stand for a larger domain.
         """
         self._ids = clips.clip_id.to_numpy()

@@ -249,8 +249,7 @@ class DiagnosisData:
 
 def clip_sample(clips: pd.DataFrame, config: DiagnosisConfig) -> ClipSample:
     """The sample of these clips that the panels look at."""
-    sizes = sorted((config.max_domain_clips, config.max_clips), reverse=True)
-    return ClipSample(clips, sizes, config.seed)
+    return ClipSample(clips, (config.max_domain_clips, config.max_clips), config.seed)
 
 
 def load_diagnosis_data(
