@@ -251,7 +251,7 @@ def test_many_clips_are_all_tested_and_some_trained_on(monkeypatch, protocol):
     assert max(sizes.sum() for sizes in trained) <= 123
     assert min(sizes.min() for sizes in trained) >= 2
     assert part.n_test == 420 and part.n_unseen == 0
-    assert "trained on 120 of up to 33" in part.note and "all clips are tested" in part.note
+    assert "trained on 120 of up to 3" in part.note and "all clips are tested" in part.note
     assert part.ci_low <= whole.value <= part.ci_high
     again = evaluate_probe(x, labels, groups, protocol=protocol, seeds=(0,))
     np.testing.assert_array_equal(again.predictions, part.predictions)
