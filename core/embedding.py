@@ -15,7 +15,7 @@ import queue
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import TypeAlias, clear_overloads, overload
@@ -23,62 +23,28 @@ from typing import TypeAlias, clear_overloads, overload
 import numpy as np
 import torch
 
-from usad_workbench.core.clips import Clip
+from usad_workbench.core.embedding_job import EmbeddingJob, EmbedReport, layers_of_pooling
 from usad_workbench.core.encoders.catalogue import encoder_row
 from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import (
     Cancelled,
-    DeviceMemoryError,
-    EncoderError,
-    ProvenanceError,
     UsadError,
     WorkerError,
     as_usad_error,
     wrap_errors,
 )
 from usad_workbench.core.models.devices import usable_device
-from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling, resolve_layers
-from usad_workbench.core.models.pooling import pooled_vectors
+from usad_workbench.core.models.encoder import Encoder, Pooling
 from usad_workbench.core.parallel import process_pool
+from usad_workbench.core.portions import EmbeddedPortion, embed_portion
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.storage.failures import set_failures
-from usad_workbench.core.storage.importing import Failure
-from usad_workbench.core.storage.segment_audio import SegmentAudio, read_ahead
-from usad_workbench.core.storage.spaces import (
-    EncoderRecord,
-    append_vectors,
-    pending_segments,
-    register_encoder,
-    replacing,
-    stored_segments,
-    take_place,
-)
+from usad_workbench.core.storage.segment_audio import read_ahead
+from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors
 from usad_workbench.core.storage.workspace import Workspace
 
 MAX_PARAMS_BESIDE = 50_000_000
 """Encoders of more parameters are not run beside others."""
 _POLL_S = 0.5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EmbedReport:
-    """What embedding with one encoder did."""
-
-    n_done: int
-    """Segments that were embedded."""
-    n_skipped: int
-    """Segments that had all asked layers already."""
-    failed: list[Failure] = field(default_factory=list)
-    """Segments without a vector, each with its reason."""
-    audio_seconds: float
-    """Of the segments that went through the encoder."""
-    seconds: float
-    """Of work, loading the encoder not included."""
-
-    @property
-    def rtf(self) -> float:
-        """Real-time factor: seconds of work per second of audio; 0 if nothing was done."""
-        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
 
 
 Outcome: TypeAlias = EmbedReport | UsadError
@@ -301,157 +267,37 @@ def _embed_one(
 ) -> EmbedReport:
     """Embeds with one encoder in this process."""
     started = time.perf_counter()
-    wanted = resolve_layers(request.layers, encoder.spec.n_layers)
-    if request.pooling == "native":
-        wanted = (encoder.spec.n_layers,)
-    record = EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256)
-    _refuse_second_name(workspace, record)
-    job = _EmbeddingJob(
+    job = _LocalJob(
         workspace=workspace,
-        encoder=encoder,
-        record=record,
-        layers=wanted,
+        record=EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256),
+        layers=layers_of_pooling(request.layers, encoder.spec, request.pooling),
         pooling=request.pooling,
+        encoder=encoder,
     )
-    if request.replace:
-        with replacing(workspace) as run:
-            if not job.refuses(job.without_audio(run)):
-                job.run(progress, run)
-                job.take_place(run)
-    else:
-        register_encoder(workspace, record)
-        job.run(progress, None)
-    failed = {failure.path: failure.reason for failure in job.failed}
-    set_failures(workspace, f"embed {encoder.spec.name}", failed)
-    return EmbedReport(
-        n_done=job.n_done,
-        n_skipped=job.n_skipped,
-        failed=job.failed,
-        audio_seconds=job.audio_seconds,
-        seconds=time.perf_counter() - started,
-    )
+    job.complete(request.replace, progress)
+    return job.report(time.perf_counter() - started)
 
 
 @dataclass(kw_only=True, eq=False)
-class _EmbeddingJob:
-    """The embedding of one workspace with one encoder."""
+class _LocalJob(EmbeddingJob):
+    """The embedding of one workspace with one encoder in this process."""
 
-    workspace: Workspace
     encoder: Encoder
-    record: EncoderRecord
-    layers: tuple[int, ...]
-    pooling: Pooling
-    n_done: int = 0
-    n_skipped: int = 0
-    audio_seconds: float = 0.0
-    failed: list[Failure] = field(default_factory=list)
 
     def run(self, progress: Progress, run: str | None) -> None:
         """Embeds what is missing: of what is stored, or of a run that is to replace it."""
         spec = self.encoder.spec
-        rows, total = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
-        pending = [SegmentAudio(*row) for row in rows]
-        self.n_skipped = total - len(pending)
+        pending = self.pending(run)
         n_seen = 0
         for portion, clips in read_ahead(self.workspace.folder, spec.sample_rate_hz, pending):
-            self.failed += [c for c in clips if isinstance(c, Failure)]
-            good = [(s, c) for s, c in zip(portion, clips, strict=True) if isinstance(c, Clip)]
-            if good:
-                self._store(good, run)
+            self._store(embed_portion(self.encoder, portion, clips, self.layers, self.pooling), run)
             n_seen += len(portion)
             progress(n_seen, len(pending), f"embed {spec.name}")
 
-    def _store(self, good: list[tuple[SegmentAudio, Clip]], run: str | None) -> None:
-        good, vectors, refused = _embed_portion(self.encoder, good, self.layers, self.pooling)
-        self.failed += refused
-        if not good:
-            return
-        segments = [segment for segment, _ in good]
-        is_finite = np.all([np.isfinite(v).all(axis=1) for v in vectors.values()], axis=0)
-        self.failed += [
-            Failure(path=s.name, reason="The encoder gave values that are not finite.")
-            for s, ok in zip(segments, is_finite, strict=True)
-            if not ok
-        ]
-        ids = np.array([s.segment_id for s in segments], dtype=np.int64)[is_finite]
+    def _store(self, portion: EmbeddedPortion, run: str | None) -> None:
+        self.failed += portion.failed
+        self.audio_seconds += portion.audio_seconds
+        ids = np.array([s.segment_id for s in portion.segments], dtype=np.int64)
         if len(ids):
-            kept = {layer: values[is_finite] for layer, values in vectors.items()}
-            append_vectors(self.workspace, self.record, self.pooling, ids, kept, run)
+            append_vectors(self.workspace, self.record, self.pooling, ids, portion.vectors, run)
         self.n_done += len(ids)
-        self.audio_seconds += sum(s.duration_s for s in segments)
-
-    def take_place(self, run: str) -> None:
-        """Puts the vectors of a run in the place of the stored ones, unless one would be lost."""
-        name = self.record.spec.name
-        lost = stored_segments(self.workspace, name) - stored_segments(self.workspace, name, run)
-        if not self.refuses(lost) and self.n_done:
-            take_place(self.workspace, self.record, run)
-
-    def without_audio(self, run: str) -> set[int]:
-        """Segments with stored vectors whose audio is not there any more, each named."""
-        spec = self.encoder.spec
-        rows, _ = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
-        stored = stored_segments(self.workspace, spec.name)
-        asked = {row[0]: SegmentAudio(*row) for row in rows}
-        has_audio = {path: self.workspace.audio_path(path).is_file() for _, path, *_ in rows}
-        lost = {
-            segment_id
-            for segment_id in stored
-            if segment_id not in asked or not has_audio[asked[segment_id].path]
-        }
-        self.failed += [
-            Failure(path=asked[segment_id].name, reason="Its audio is gone.")
-            for segment_id in sorted(lost)
-            if segment_id in asked
-        ]
-        return lost
-
-    def refuses(self, lost: set[int]) -> bool:
-        """Whether stored vectors would be lost; if so, ``failed`` says it."""
-        if lost:
-            reason = (
-                f"{len(lost)} segments that have stored vectors could not be embedded anew, so all "
-                "stored vectors stay. Put their audio back, or import into another workspace."
-            )
-            self.failed.append(Failure(path=self.record.spec.name, reason=reason))
-            self.n_done = 0
-        return bool(lost)
-
-
-def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:
-    """One model folder by two paths would be two controls that agree."""
-    name = record.spec.name
-    if not name.startswith("hf:"):
-        return
-    others = workspace.read(
-        "SELECT encoder, weights_sha256 FROM encoders WHERE encoder <> ?", [name]
-    )
-    for other, sha256 in others.itertuples(index=False):
-        if other.startswith("hf:") and sha256 == record.weights_sha256:
-            raise ProvenanceError(
-                f"{name} is the model that this workspace holds as {other} (weights "
-                f"{sha256[:12]}). Call it so: under two names it would count twice."
-            )
-
-
-def _embed_portion(
-    encoder: Encoder,
-    good: list[tuple[SegmentAudio, Clip]],
-    layers: tuple[int, ...],
-    pooling: Pooling,
-) -> tuple[list[tuple[SegmentAudio, Clip]], dict[int, FloatArray], list[Failure]]:
-    """What could be embedded, its vectors per layer, and the clips on which the encoder fails."""
-    try:
-        return good, pooled_vectors(encoder, [clip for _, clip in good], layers, pooling), []
-    except (DeviceMemoryError, EncoderError):
-        # One by one, so that only these clips are lost.
-        pass
-    kept, parts, failed = [], [], []
-    for segment, clip in good:
-        try:
-            parts.append(pooled_vectors(encoder, [clip], layers, pooling))
-            kept.append((segment, clip))
-        except (DeviceMemoryError, EncoderError) as error:
-            failed.append(Failure(path=segment.name, reason=str(error)))
-    vectors = {layer: np.concatenate([part[layer] for part in parts]) for layer in layers if parts}
-    return kept, vectors, failed

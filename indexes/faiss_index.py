@@ -24,8 +24,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.cosine import check_k, normalise, scores_of, unit_query
+from usad_workbench.core.cosine import normalise, scores_of, unit_query
 from usad_workbench.core.errors import FileError, ShapeError, StoreError
+from usad_workbench.core.metrics import check_k
 from usad_workbench.core.storage.workspace import FloatArray
 
 Kind = Literal["auto", "flat", "ivf", "ivfpq", "hnsw"]

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.cosine import check_k, unit_query
+from usad_workbench.core.cosine import unit_query
 from usad_workbench.core.errors import StoreError
+from usad_workbench.core.metrics import check_k
 from usad_workbench.core.storage.vector_tables import digest_of
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, SearchHits, Workspace
 from usad_workbench.indexes.faiss_index import Kind, VectorIndex

@@ -31,6 +31,10 @@ class IndexRecord:
     """Size of the file."""
     vectors_digest: str | None
     """The digest of the vectors that it was built from; none where an old version wrote it."""
+    metric: str | None = None
+    """``cosine``, ``inner_product`` or ``l2``; none where a version wrote it that had cosine only."""
+    settings: str | None = None
+    """JSON of what was chosen for it and why."""
 
 
 def index_record(workspace: Workspace, space_id: int) -> IndexRecord | None:

@@ -27,6 +27,8 @@ class MapQuality:
     """Points that it was measured on."""
     seconds: float
     """How long the map took."""
+    settings: str | None = None
+    """JSON of how the map was made."""
 
 
 def stored_map(

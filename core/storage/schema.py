@@ -19,7 +19,7 @@ import json
 from usad_workbench.core.storage.row_types import declared_columns
 from usad_workbench.core.storage.scores import ClipPrediction, ProbeScore
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a table changes in a way that older code would misread; ``migrations`` knows
 how to read those of before."""
 
@@ -34,7 +34,7 @@ _SPACE = (
     "pooling VARCHAR NOT NULL, segmentation VARCHAR NOT NULL, window_s DOUBLE NOT NULL, "
     "hop_s DOUBLE NOT NULL, sample_rate_hz INTEGER NOT NULL, dim INTEGER NOT NULL, "
     "weights_sha256 VARCHAR NOT NULL, code_version VARCHAR NOT NULL, n BIGINT NOT NULL, "
-    "digest VARCHAR"
+    "digest VARCHAR, precision VARCHAR DEFAULT 'float32'"
 )
 
 CLIP_COLUMNS: dict[str, str] = {
@@ -48,6 +48,7 @@ CLIP_COLUMNS: dict[str, str] = {
     "sample_rate_hz": "INTEGER",
     "split": "VARCHAR",
     "audio_sha256": "VARCHAR",
+    "samples_digest": "VARCHAR",
 }
 """Columns that every clip has; metadata fields of a manifest become further columns."""
 
@@ -79,9 +80,10 @@ TABLES: dict[str, str] = {
     "projections": "encoder VARCHAR, layer INTEGER, pooling VARCHAR, method VARCHAR, "
     "segment_id BIGINT, x FLOAT, y FLOAT",
     "projection_quality": "encoder VARCHAR, layer INTEGER, pooling VARCHAR, method VARCHAR, "
-    "n BIGINT, trustworthiness DOUBLE, n_judged BIGINT, seconds DOUBLE",
+    "n BIGINT, trustworthiness DOUBLE, n_judged BIGINT, seconds DOUBLE, settings VARCHAR",
     "indexes": "space_id INTEGER, kind VARCHAR, n BIGINT, file VARCHAR, file_sha256 VARCHAR, "
-    "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT, vectors_digest VARCHAR",
+    "recall_at_10 DOUBLE, ms_per_query DOUBLE, bytes BIGINT, vectors_digest VARCHAR, "
+    "metric VARCHAR, settings VARCHAR",
     "probes": declared_columns(ProbeScore),
     "predictions": declared_columns(ClipPrediction),
     # ``displacement`` is |f(x) - f(x')| as the encoder gives it; panels divide by a spread.
@@ -118,6 +120,16 @@ def declared_types(table: str) -> dict[str, str]:
     """
     words = [column.split() for column in TABLES[table].split(", ")]
     return {name: kind for name, kind, *_ in words}
+
+
+def declared_defaults(table: str) -> dict[str, str]:
+    """SQL of what the columns of a table hold where nothing is said, by name; the others NULL.
+
+    >>> declared_defaults("spaces")
+    {'precision': "'float32'"}
+    """
+    columns = (column.partition(" DEFAULT ") for column in TABLES[table].split(", "))
+    return {column.split()[0]: default for column, _, default in columns if default}
 
 
 def declared_digest() -> str:

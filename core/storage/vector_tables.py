@@ -1,25 +1,30 @@
 """The table of one space, ``vectors_<space_id>``, and the digest of what is in it.
 
 The digest is one short text: equal texts, equal vectors of equal segments. It is the sum,
-modulo 2**128, of a hash of each row. A sum does not depend on the order of rows, so that a
+modulo 2**128, of a hash of each row, keyed by its segment. A sum does not depend on the order of rows, so that a
 batch is added to it without what is there being read again, and ``usad check`` finds the same
 from the whole.
 
-Processor seconds of one core for the digest of 100,000 rows: 0.32 of 384 values, 0.53 of 768.
+Processor seconds of one core for the digest of 100,000 rows by XXH3: 0.02 of 384 values, 0.03
+of 768; BLAKE2b, which schema 2 had, took 0.20 and 0.32.
 """
 
-import hashlib
+from collections.abc import Iterator
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
-PAGE_ROWS = 10_000
-EMPTY_DIGEST = "0" * 32
+from usad_workbench.core.errors import ShapeError
+
+PAGE_ROWS = 4096
+DIGEST_KIND = "xxh3-"
+"""How digests begin; those of schema 2 do not, and nothing that is computed now equals them."""
+EMPTY_DIGEST = DIGEST_KIND + "0" * 32
 """The digest of no vectors."""
-_BYTES = 16
-_MODULUS = 1 << (8 * _BYTES)
+_MODULUS = 1 << 128
 
 
 def create(connection: duckdb.DuckDBPyConnection, space_id: int, dim: int) -> None:
@@ -34,26 +39,82 @@ def append(
     space_id: int,
     segment_ids: npt.NDArray[np.int64],
     vectors: npt.NDArray[np.float32],
-) -> tuple[int, str]:
-    """Adds the vectors of segments that the table does not have yet.
+) -> str:
+    """Adds the vectors of segments that the table does not have.
 
     Returns:
-        How many were added, and their digest.
+        Their digest.
     """
     values = np.ascontiguousarray(vectors, dtype=np.float32)
-    connection.register("asked", pa.table({"segment_id": segment_ids}))
-    stored = connection.execute(
-        f"SELECT segment_id FROM vectors_{space_id} WHERE segment_id IN (SELECT * FROM asked)"
-    ).fetchnumpy()["segment_id"]
-    connection.unregister("asked")
-    is_new = ~np.isin(segment_ids, stored)
-    ids, values = segment_ids[is_new], values[is_new]
-    if len(ids):
-        column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        connection.register("batch", pa.table({"segment_id": ids, "vector": column}))
-        connection.execute(f"INSERT INTO vectors_{space_id} SELECT segment_id, vector FROM batch")
-        connection.unregister("batch")
-    return len(ids), digest_of(ids, values)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    connection.register("batch", pa.table({"segment_id": segment_ids, "vector": column}))
+    connection.execute(f"INSERT INTO vectors_{space_id} SELECT segment_id, vector FROM batch")
+    connection.unregister("batch")
+    return digest_of(segment_ids, values)
+
+
+class StoredIds:
+    """Which segments have vectors, of spaces that one process adds to.
+
+    What a table holds is looked up once, and again only where somebody else has changed it, which
+    its digest tells: a look-up at each commit would read more the more there is.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, npt.NDArray[np.bool_]]] = {}
+
+    def are_stored(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        space_id: int,
+        digest: str,
+        segment_ids: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.bool_]:
+        """Which of these have a vector, shape [segment].
+
+        Args:
+            connection: Within a transaction of the caller.
+            space_id: Of the space.
+            digest: What the transaction finds as its digest.
+            segment_ids: Shape [segment].
+        """
+        known, is_stored = self._known.get(space_id, ("", np.zeros(0, dtype=np.bool_)))
+        if known != digest:
+            is_stored = np.zeros(0, dtype=np.bool_)
+            if digest != EMPTY_DIGEST:
+                ids = ids_of(connection, space_id)
+                is_stored = _grown(is_stored, ids)
+                is_stored[ids] = True
+            self._known[space_id] = (digest, is_stored)
+        is_inside = segment_ids < len(is_stored)
+        found = np.zeros(len(segment_ids), dtype=np.bool_)
+        found[is_inside] = is_stored[segment_ids[is_inside]]
+        return found
+
+    def added(self, space_id: int, digest: str, segment_ids: npt.NDArray[np.int64]) -> None:
+        """Notes vectors that this process has committed, and the digest of all since then."""
+        is_stored = _grown(self._known[space_id][1], segment_ids)
+        is_stored[segment_ids] = True
+        self._known[space_id] = (digest, is_stored)
+
+
+def _grown(
+    is_stored: npt.NDArray[np.bool_], segment_ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """The same, long enough for some segments; by doubling, so that growing costs little."""
+    needed = int(segment_ids.max(initial=-1)) + 1
+    if needed <= len(is_stored):
+        return is_stored
+    grown = np.zeros(max(needed, 2 * len(is_stored)), dtype=np.bool_)
+    grown[: len(is_stored)] = is_stored
+    return grown
+
+
+def ids_of(connection: duckdb.DuckDBPyConnection, space_id: int) -> npt.NDArray[np.int64]:
+    """The segments that have a vector in a space, in the order of the table."""
+    rows = connection.execute(f"SELECT segment_id FROM vectors_{space_id}").fetchnumpy()
+    ids: npt.NDArray[np.int64] = rows["segment_id"].astype(np.int64, copy=False)
+    return ids
 
 
 def remove(connection: duckdb.DuckDBPyConnection, space_id: int, gone: str) -> tuple[int, str]:
@@ -71,15 +132,14 @@ def remove(connection: duckdb.DuckDBPyConnection, space_id: int, gone: str) -> t
     return table.num_rows, digest
 
 
-def stored_digest(connection: duckdb.DuckDBPyConnection, space_id: int) -> str:
-    """The digest of what lies in the table of a space, read in pages."""
-    digest = EMPTY_DIGEST
-    rows = connection.sql(f"SELECT segment_id, vector FROM vectors_{space_id}")
+def pages(
+    connection: duckdb.DuckDBPyConnection, space_id: int, condition: str = ""
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """What lies in the table of a space: segment ids [segment] and vectors [segment, dim]."""
+    rows = connection.sql(f"SELECT segment_id, vector FROM vectors_{space_id} {condition}")
     for page in rows.to_arrow_reader(PAGE_ROWS):
         table = pa.Table.from_batches([page])
-        ids = table["segment_id"].to_numpy()
-        digest = together(digest, digest_of(ids, matrix_of(table["vector"])))
-    return digest
+        yield table["segment_id"].to_numpy(), matrix_of(table["vector"])
 
 
 def digest_of(segment_ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> str:
@@ -95,13 +155,10 @@ def digest_of(segment_ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float3
     >>> digest_of(ids, vectors) == digest_of(ids[::-1], vectors)
     False
     """
-    keys = np.ascontiguousarray(segment_ids, dtype="<i8")
     rows = np.ascontiguousarray(vectors, dtype="<f4")
-    total = 0
-    for key, row in zip(keys, rows, strict=True):
-        hashed = hashlib.blake2b(row, digest_size=_BYTES, salt=key.tobytes())
-        total += int.from_bytes(hashed.digest())
-    return _text(total)
+    if len(rows) != len(segment_ids):
+        raise ShapeError(f"Found {len(rows)} vectors of {len(segment_ids)} segments.")
+    return _text(sum(map(xxhash.xxh3_128_intdigest, rows, segment_ids.tolist())))
 
 
 def together(first: str, second: str) -> str:
@@ -112,7 +169,7 @@ def together(first: str, second: str) -> str:
     >>> together(*parts) == digest_of(ids, vectors)
     True
     """
-    return _text(int(first, 16) + int(second, 16))
+    return _text(_number(first) + _number(second))
 
 
 def without(whole: str, part: str) -> str:
@@ -123,11 +180,15 @@ def without(whole: str, part: str) -> str:
     >>> without(whole, first) == digest_of(ids[1:], vectors[1:])
     True
     """
-    return _text(int(whole, 16) - int(part, 16))
+    return _text(_number(whole) - _number(part))
 
 
 def _text(total: int) -> str:
-    return f"{total % _MODULUS:0{2 * _BYTES}x}"
+    return f"{DIGEST_KIND}{total % _MODULUS:032x}"
+
+
+def _number(digest: str) -> int:
+    return int(digest.removeprefix(DIGEST_KIND), 16)
 
 
 def matrix_of(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

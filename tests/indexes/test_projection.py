@@ -108,7 +108,7 @@ def test_few_points_get_pca_and_are_called_so(
             [ENCODER],
         )
         connection.execute(
-            "INSERT INTO projection_quality VALUES (?, 0, 'mean', 'umap', ?, NULL, ?, 0)",
+            "INSERT INTO projection_quality VALUES (?, 0, 'mean', 'umap', ?, NULL, ?, 0, NULL)",
             [ENCODER, n, n],
         )
     monkeypatch.setattr(projection, "umap_of", lambda *_: pytest.fail("too few for UMAP"))

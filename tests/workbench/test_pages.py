@@ -388,7 +388,7 @@ def add_encoder(workspace: Workspace, role: str) -> None:
             [role],
         )
         connection.execute(
-            "INSERT INTO spaces VALUES (1, 'alone', 0, 'mean', '10s/10s', 10, 10, 16000, 4, 'hash', '1', 1, NULL)"
+            "INSERT INTO spaces VALUES (1, 'alone', 0, 'mean', '10s/10s', 10, 10, 16000, 4, 'hash', '1', 1, NULL, 'float32')"
         )
 
 

@@ -1,4 +1,4 @@
-"""A workspace that the version with schema 1 wrote: read as it is, brought up to date once."""
+"""Workspaces of schema 1 and 2: read as they are, brought up to date once."""
 
 import shutil
 import zipfile
@@ -18,6 +18,8 @@ from usad_workbench.core.storage.rows import read_rows
 from usad_workbench.core.storage.schema import TABLES, VIEWS, declared_digest
 from usad_workbench.core.storage.vector_tables import digest_of
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.check import check_workspace
+from usad_workbench.indexes.files import open_index
 
 SCHEMA_1 = Path(__file__).parent / "data" / "schema_1.zip"
 """Twelve clips without audio, old-teacher (layers of 4 and 6), old-student (5), three indexes."""
@@ -89,10 +91,11 @@ def test_the_first_writer_brings_it_up_to_date(old: Path) -> None:
         for name in ("clips", "segments", "encoders", "distillation")
     }
     workspace = write_something(old)
-    assert workspace.meta("schema_version") == "2"
+    assert workspace.meta("schema_version") == "3"
     assert raw(old, "SELECT * FROM embeddings ORDER BY ALL") == vectors
     for name, rows in tables.items():
-        assert raw(old, f"SELECT * FROM {name} ORDER BY ALL") == rows, name
+        now = raw(old, f"SELECT * FROM {name} ORDER BY ALL")  # new columns come last
+        assert [row[: len(rows[0])] for row in now] == rows, name
     for encoder, layer in SPACES:
         stored = workspace.embeddings(encoder, layer)
         assert stored.space.digest == digest_of(stored.segment_ids, stored.vectors)
@@ -139,7 +142,7 @@ def test_a_migration_that_fails_changes_nothing(old: Path) -> None:
     assert not names & {"digest", "vectors_digest"}
 
 
-@pytest.mark.parametrize("version", ["0", "3", "two"])
+@pytest.mark.parametrize("version", ["0", "4", "two"])
 def test_other_versions_are_refused(old: Path, version: str) -> None:
     with duckdb.connect(str(old / "workspace.duckdb")) as connection:
         connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [version])
@@ -229,3 +232,40 @@ def test_its_panels_are_read_as_typed_rows(older: Path) -> None:
         # Another set of columns would make the next diagnosis drop those of other students.
         columns = {column.name for column in columns_of(kind.row_type)}
         assert {*table.columns} - {"student", "selection"} == columns, kind.name
+
+
+def test_digests_of_schema_2_become_those_of_schema_3_and_indexes_stay(older: Path) -> None:
+    workspace = Workspace.open(older)
+    before = workspace.spaces().set_index("space_id").digest
+    assert not open_index(workspace, workspace.space("old-student", 0)).problem
+    assert not check_workspace(workspace)  # read only: what cannot be compared is no problem
+    assert set(workspace.spaces().precision) == {"float32"}
+    write_something(older)
+    for space in workspace.spaces().itertuples():
+        stored = workspace.embeddings(str(space.encoder), int(space.layer))
+        assert space.digest == digest_of(stored.segment_ids, stored.vectors)
+        assert space.digest != before[space.space_id] and space.precision == "float32"
+        assert not open_index(workspace, stored.space).problem
+    bound = workspace.read("SELECT vectors_digest FROM indexes").vectors_digest
+    assert len(bound) and set(bound) <= set(workspace.spaces().digest)
+    assert not check_workspace(workspace)
+
+
+def test_vectors_that_had_changed_are_still_told_after_the_migration(older: Path) -> None:
+    with duckdb.connect(str(older / "workspace.duckdb")) as connection:
+        ((space_id,),) = connection.execute(
+            "SELECT space_id FROM spaces WHERE encoder = 'old-student' AND layer = 0"
+        ).fetchall()
+        table = f"vectors_{space_id}"
+        connection.execute(f"UPDATE {table} SET vector = (SELECT max(vector) FROM {table})")
+    workspace = write_something(older)
+    (problem,) = [p for p in check_workspace(workspace) if "old-student" in p]
+    assert "the vectors are not those that were stored" in problem
+
+
+def test_an_index_of_other_vectors_stays_unusable_after_the_migration(older: Path) -> None:
+    with duckdb.connect(str(older / "workspace.duckdb")) as connection:
+        connection.execute("UPDATE indexes SET vectors_digest = repeat('0', 32)")
+    workspace = write_something(older)
+    assert set(workspace.read("SELECT vectors_digest FROM indexes").vectors_digest) == {"0" * 32}
+    assert open_index(workspace, workspace.space("old-student", 0)).problem

@@ -1,0 +1,165 @@
+"""A piece of embedding: one encoder, one workspace, whoever computes.
+
+What does not depend on where vectors come from is here: which segments are asked for, that a
+replacement is a swap, and what is reported and noted at the end.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from usad_workbench.core.errors import ProvenanceError
+from usad_workbench.core.models.encoder import Pooling, resolve_layers
+from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.progress import Progress
+from usad_workbench.core.storage.failures import set_failures
+from usad_workbench.core.storage.importing import Failure
+from usad_workbench.core.storage.segment_audio import SegmentAudio
+from usad_workbench.core.storage.spaces import (
+    EncoderRecord,
+    pending_segments,
+    register_encoder,
+    replacing,
+    stored_segments,
+    take_place,
+)
+from usad_workbench.core.storage.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedReport:
+    """What embedding with one encoder did."""
+
+    n_done: int
+    """Segments that were embedded."""
+    n_skipped: int
+    """Segments that had all asked layers already."""
+    failed: list[Failure] = field(default_factory=list)
+    """Segments without a vector, each with its reason."""
+    audio_seconds: float
+    """Of the segments that went through the encoder."""
+    seconds: float
+    """Of work, loading the encoder not included."""
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of work per second of audio; 0 if nothing was done."""
+        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
+
+
+def layers_of_pooling(
+    layers: Sequence[int] | None, spec: EncoderSpec, pooling: Pooling
+) -> tuple[int, ...]:
+    """The layers that are asked for, from 0; the encoder's own output stands as the last one.
+
+    Raises:
+        UnknownNameError: a layer that does not exist.
+    """
+    wanted = resolve_layers(layers, spec.n_layers)
+    return (spec.n_layers,) if pooling == "native" else wanted
+
+
+@dataclass(kw_only=True, eq=False)
+class EmbeddingJob(ABC):
+    """The embedding of one workspace with one encoder."""
+
+    workspace: Workspace
+    record: EncoderRecord
+    layers: tuple[int, ...]
+    pooling: Pooling
+    n_done: int = 0
+    n_skipped: int = 0
+    audio_seconds: float = 0.0
+    failed: list[Failure] = field(default_factory=list)
+
+    @abstractmethod
+    def run(self, progress: Progress, run: str | None) -> None:
+        """Embeds what is missing: of what is stored, or of a run that is to replace it."""
+
+    def complete(self, replace: bool, progress: Progress) -> None:
+        """Registers the encoder and runs, or replaces; notes failures in the workspace."""
+        _refuse_second_name(self.workspace, self.record)
+        if replace:
+            with replacing(self.workspace) as run:
+                if not self.refuses(self.without_audio(run)):
+                    self.run(progress, run)
+                    self.take_place(run)
+        else:
+            register_encoder(self.workspace, self.record)
+            self.run(progress, None)
+        failed = {failure.path: failure.reason for failure in self.failed}
+        set_failures(self.workspace, f"embed {self.record.spec.name}", failed)
+
+    def report(self, seconds: float) -> EmbedReport:
+        """What was done, in so many seconds of work."""
+        return EmbedReport(
+            n_done=self.n_done,
+            n_skipped=self.n_skipped,
+            failed=self.failed,
+            audio_seconds=self.audio_seconds,
+            seconds=seconds,
+        )
+
+    def pending(self, run: str | None) -> list[SegmentAudio]:
+        """The segments that miss a layer; counts the others as skipped."""
+        rows, total = pending_segments(
+            self.workspace, self.record.spec.name, self.layers, self.pooling, run
+        )
+        self.n_skipped = total - len(rows)
+        return [SegmentAudio(*row) for row in rows]
+
+    def take_place(self, run: str) -> None:
+        """Puts the vectors of a run in the place of the stored ones, unless one would be lost."""
+        name = self.record.spec.name
+        new = stored_segments(self.workspace, name, run)
+        lost = set(np.setdiff1d(stored_segments(self.workspace, name), new).tolist())
+        if not self.refuses(lost) and self.n_done:
+            take_place(self.workspace, self.record, run)
+
+    def without_audio(self, run: str) -> set[int]:
+        """Segments with stored vectors whose audio is not there any more, each named."""
+        spec = self.record.spec
+        rows, _ = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
+        stored = stored_segments(self.workspace, spec.name).tolist()
+        asked = {row[0]: SegmentAudio(*row) for row in rows}
+        has_audio = {path: self.workspace.audio_path(path).is_file() for _, path, *_ in rows}
+        lost = {
+            segment_id
+            for segment_id in stored
+            if segment_id not in asked or not has_audio[asked[segment_id].path]
+        }
+        self.failed += [
+            Failure(path=asked[segment_id].name, reason="Its audio is gone.")
+            for segment_id in sorted(lost)
+            if segment_id in asked
+        ]
+        return lost
+
+    def refuses(self, lost: set[int]) -> bool:
+        """Whether stored vectors would be lost; if so, ``failed`` says it."""
+        if lost:
+            reason = (
+                f"{len(lost)} segments that have stored vectors could not be embedded anew, so all "
+                "stored vectors stay. Put their audio back, or import into another workspace."
+            )
+            self.failed.append(Failure(path=self.record.spec.name, reason=reason))
+            self.n_done = 0
+        return bool(lost)
+
+
+def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:
+    """One model folder by two paths would be two controls that agree."""
+    name = record.spec.name
+    if not name.startswith("hf:"):
+        return
+    others = workspace.read(
+        "SELECT encoder, weights_sha256 FROM encoders WHERE encoder <> ?", [name]
+    )
+    for other, sha256 in others.itertuples(index=False):
+        if other.startswith("hf:") and sha256 == record.weights_sha256:
+            raise ProvenanceError(
+                f"{name} is the model that this workspace holds as {other} (weights "
+                f"{sha256[:12]}). Call it so: under two names it would count twice."
+            )
