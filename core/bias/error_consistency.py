@@ -384,7 +384,8 @@ def _confusion_tables(
         csr_array((ones, (cluster, true * n_classes + answers[both])), shape=shape)
         for answers in (a, b)
     )
-    same = np.bincount(cluster, (a[both] == b[both]).astype(np.float64), shape[0])
+    same = np.zeros(shape[0])
+    np.add.at(same, cluster, (a[both] == b[both]).astype(np.float64))
     return same, of_a, of_b
 
 

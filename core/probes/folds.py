@@ -102,7 +102,7 @@ def thin_training(train: Codes, labels: Codes, max_clips: int, seed: int = 0) ->
     sizes = np.bincount(classes)
     place = np.arange(len(train)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     kept = place < np.ceil(sizes[classes[by_class]] * (max_clips / len(train)))
-    return train[np.sort(by_class[kept])]
+    return np.sort(train[by_class[kept]])
 
 
 def codes_of(ids: Sequence[Any] | NDArray[Any], what: str) -> Codes:
