@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from usad_workbench.core import embedding
+from usad_workbench.core import embedding, embedding_workers
 from usad_workbench.core.embedding import EmbedReport, embed
 from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import Cancelled, UnknownNameError, WorkerError
@@ -138,7 +138,7 @@ def test_a_worker_that_dies_costs_nobody_its_vectors(workspace: Workspace) -> No
 def test_a_worker_that_dies_every_time_is_words_in_its_place(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "_start_worker", _exit)
+    monkeypatch.setattr(embedding_workers, "_start_worker", _exit)
     found = embed(workspace, NAMES, n_processes=2)
     assert [type(found[name]) for name in NAMES] == [WorkerError] * 2
 
