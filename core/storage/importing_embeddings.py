@@ -85,7 +85,7 @@ def import_embeddings(
             said in ``failed``; clips that the file leaves out are the file's own choice.
         add_clips: Adds clips that the vectors belong to, and says how many; called once the file
             is known not to be refused, such as for other vectors that are stored.
-        progress: Called after each block of clips.
+        progress: Called after each block of clips, with how many are stored.
 
     Raises:
         ConfigError: no such file, missing columns, layers of several widths, another role.
@@ -263,7 +263,8 @@ class _EncoderImport:
             for segment_ids, vectors in portions_of(file, self.name, self.dims):
                 writer.add(segment_ids, vectors)
                 self.n_clips += len(segment_ids)
-                progress(self.n_skipped + self.n_clips, total, f"import {self.name}")
+                progress(self.n_skipped + writer.n_stored, total, f"import {self.name}")
+        progress(self.n_skipped + self.n_clips, total, f"import {self.name}")
 
 
 def check_origin(
