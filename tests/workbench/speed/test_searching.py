@@ -1,5 +1,6 @@
 """Every contender finds what exact search finds, where it should; rows pair the right values."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,11 @@ def test_a_peer_finds_the_nearest_rows(peer: Peer, tmp_path: Path) -> None:
         assert set(peer.nearest(unit[row], 5).tolist()) == set(truth.tolist())
 
 
-def test_a_pair_is_measured_against_held_out_queries(tmp_path: Path) -> None:
+def test_a_pair_is_measured_against_held_out_queries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Memory is measured in a process of its own, which takes seconds to start.
+    monkeypatch.setattr(searching, "ProcessPoolExecutor", lambda n, _: ThreadPoolExecutor(n))
     workspace, collection = searching.collect(300, tmp_path, n_queries=4)
     assert collection.unit.shape == (300, 384) and collection.queries.shape == (4, 384)
     assert not (collection.queries @ collection.unit.T > 0.9999).any()
