@@ -125,6 +125,14 @@ class Database:
         with _locks_guard:
             self._lock = _locks.setdefault(self.path, SharedLock())
 
+    def state(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Changes with every commit of anybody: size, time and inode of the file and its log.
+
+        Nobody commits while somebody reads, so what is read after this was asked for is what is
+        there for as long as this stays the same.
+        """
+        return tuple(_stamp(path) for path in (self.path, Path(f"{self.path}.wal")))
+
     @contextmanager
     def read(
         self, settings: Mapping[str, Any] | None = None
@@ -219,6 +227,14 @@ class Database:
             connection.close()
             raise
         return connection
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _refuse_names(path: Path) -> None:

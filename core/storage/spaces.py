@@ -26,7 +26,7 @@ from usad_workbench.core.storage.leftovers import (
     REPLACE,
     clear_leftovers,
     drop_staged,
-    remove_unnamed_indexes,
+    remove_unnamed_files,
 )
 from usad_workbench.core.storage.schema import NEXT_SPACE, STAGED
 from usad_workbench.core.storage.workspace import (
@@ -140,7 +140,7 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
         )
         connection.execute(f"DELETE FROM {STAGED} WHERE run = ? AND encoder = ?", [run, name])
         refresh_embeddings_view(connection)
-    remove_unnamed_indexes(workspace.database)
+    remove_unnamed_files(workspace.database)
 
 
 def stored_segments(

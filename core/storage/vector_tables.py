@@ -19,7 +19,7 @@ import xxhash
 
 from usad_workbench.core.errors import ShapeError
 
-PAGE_ROWS = 10_000
+PAGE_ROWS = 4096
 DIGEST_KIND = "xxh3-"
 """How digests begin; those of schema 2 do not, and nothing that is computed now equals them."""
 EMPTY_DIGEST = DIGEST_KIND + "0" * 32
@@ -133,10 +133,10 @@ def remove(connection: duckdb.DuckDBPyConnection, space_id: int, gone: str) -> t
 
 
 def pages(
-    connection: duckdb.DuckDBPyConnection, space_id: int
+    connection: duckdb.DuckDBPyConnection, space_id: int, condition: str = ""
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
     """What lies in the table of a space: segment ids [segment] and vectors [segment, dim]."""
-    rows = connection.sql(f"SELECT segment_id, vector FROM vectors_{space_id}")
+    rows = connection.sql(f"SELECT segment_id, vector FROM vectors_{space_id} {condition}")
     for page in rows.to_arrow_reader(PAGE_ROWS):
         table = pa.Table.from_batches([page])
         yield table["segment_id"].to_numpy(), matrix_of(table["vector"])
