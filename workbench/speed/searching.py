@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 SIZE = 100_000
 QUERIES = 100
 K = 10
+BRUTE_UP_TO = 200_000
+"""Brute force in Python takes seconds a query beyond."""
 KINDS: tuple[Kind, ...] = ("auto", "flat", "hnsw")
 """``auto`` first: where there is an index it keeps its kind. It is ``ivf`` above 50,000."""
 
@@ -104,7 +106,9 @@ def bench_search(size: int = SIZE) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         workspace, collection = collect(size, folder)
-        others = [Hnswlib(), Usearch(), Hoplite(is_exact=True), Hoplite(is_exact=False)]
+        others: list[Peer] = [Hnswlib(), Usearch(), Hoplite(is_exact=False)]
+        if size <= BRUTE_UP_TO:
+            others.append(Hoplite(is_exact=True))
         for kind in KINDS:
             ours = Ours(workspace, kind)
             built = build(ours, collection, folder)
