@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from usad_workbench.core.errors import ProvenanceError, ShapeError, wrap_errors
 from usad_workbench.core.locks import claimed
-from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.models.spec import EncoderSpec, Precision
 from usad_workbench.core.storage import vector_tables
 from usad_workbench.core.storage.deletion import refresh_embeddings_view, remove_encoder
 from usad_workbench.core.storage.distillation import record_teachers_within
@@ -45,7 +45,7 @@ class EncoderRecord:
 
     spec: EncoderSpec
     weights_sha256: str
-    precision: str = "float32"
+    precision: Precision = "float32"
     """In which the encoder computed: ``float32`` or ``bfloat16``. Vectors are stored as float32."""
 
 
@@ -71,6 +71,15 @@ def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
                 "--replace, or use another workspace."
             )
         _note(connection, record)
+
+
+def stored_precision(workspace: Workspace, encoder: str) -> Precision:
+    """In which the stored vectors of an encoder were computed: so must be what they meet.
+
+    That of an encoder without vectors is ``float32``.
+    """
+    stored = workspace.read("SELECT precision FROM spaces WHERE encoder = ? LIMIT 1", [encoder])
+    return "bfloat16" if stored.precision.tolist() == ["bfloat16"] else "float32"
 
 
 def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:

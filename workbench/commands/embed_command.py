@@ -29,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of the forward pass; vectors of the two are never mixed, and those that are stored "
+        "stay what they are until --replace (default: %(default)s)",
+    )
+    parser.add_argument(
         "--replace",
         action="store_true",
         help="embed everything anew and put it in the place of what is stored, all at once at the "
@@ -52,6 +59,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         "pooling": args.pooling,
         "replace": args.replace,
         "device": args.device,
+        "precision": args.precision,
         "progress": output.progress,
     }
     outcomes: Mapping[str, Outcome]
