@@ -61,13 +61,15 @@ class CommonProgress:
         """Notes that an encoder does nothing more."""
         done, _ = self._counts[name] or (0, 0)
         self._counts[name] = (done, done)
+        self._show(name)
 
     def _show(self, name: str) -> None:
         begun = [counts for counts in self._counts.values() if counts is not None]
         # An encoder that has not begun is taken to have as much to do as the largest.
         n_waiting = len(self._counts) - len(begun)
         n_total = sum(n for _, n in begun) + n_waiting * max(n for _, n in begun)
-        self._progress(sum(done for done, _ in begun), n_total, f"embed {name}")
+        if n_total:
+            self._progress(sum(done for done, _ in begun), n_total, f"embed {name}")
 
 
 @dataclass(kw_only=True, eq=False)
