@@ -1,23 +1,25 @@
 """Sound that libsndfile does not read to its end, decoded by FFmpeg's libraries (PyAV).
 
-A file is decoded once, whole, into a nameless temporary file of float32, from which windows are
-taken: a window has the samples that the whole file has, whatever the format says about
-seeking, and a killed process leaves nothing behind. Tried before: seeking in the container,
-which gave other samples than the whole file in AAC and Opus (their decoders start from
-nothing), and decoding from the start for every window, quadratic in the length.
+What reads a file from its first sample to its last takes the blocks of a ``SoundStream``. For a
+window of its own the file is decoded once, whole, into a nameless temporary file of float32: a
+window has the samples that the whole file has, whatever the format says about seeking, and a
+killed process leaves nothing behind. Tried before: seeking in the container, which gave other
+samples than the whole file in AAC and Opus (their decoders start from nothing), and decoding
+from the start for every window, quadratic in the length.
 """
 
 import os
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.audio.mpeg_frames import count_frames
+from usad_workbench.core.audio.mpeg_frames import FrameCount, count_frames
 from usad_workbench.core.audio.truncation import flac_samples
 from usad_workbench.core.errors import AudioError, MissingExtraError
 
@@ -65,15 +67,40 @@ def is_installed() -> bool:
 
 
 def decode(source: BinaryIO, name: str) -> DecodedFile:
-    """Decodes the first audio stream of a file to its end.
+    """Decodes the first audio stream of a file to its end, onto the disk.
 
     Raises:
         AudioError: no audio in it, damaged, truncated, or of a rate that changes.
         MissingExtraError: PyAV is not installed.
     """
+    with decoding(source, name) as stream:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as what is returned
+        try:
+            file.writelines(block.data for block in stream.blocks())
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+        return DecodedFile(file, stream.sample_rate_hz, stream.n_channels)
+
+
+@contextmanager
+def decoding(source: BinaryIO, name: str) -> Iterator["SoundStream"]:
+    """The first audio stream of a file, to be read from its first sample to its last.
+
+    Raises:
+        AudioError: no audio in it; what is wrong further on is raised where it is read.
+        MissingExtraError: PyAV is not installed.
+    """
     av = _av()
     try:
-        return _decode(av, source, name)
+        source.seek(0)
+        with av.open(
+            source, options={"format_whitelist": FORMATS}, metadata_errors="ignore"
+        ) as container:
+            if not container.streams.audio:
+                raise no_audio(name, f"it is {container.format.name} without a sound track")
+            yield SoundStream(av, container, source, name)
     except av.error.FFmpegError as error:
         raise no_audio(name, f"FFmpeg says {error.strerror!r}") from error
 
@@ -86,103 +113,97 @@ def no_audio(name: str, why: str) -> AudioError:
     )
 
 
-def _decode(av: ModuleType, source: BinaryIO, name: str) -> DecodedFile:
-    source.seek(0)
-    with av.open(
-        source, options={"format_whitelist": FORMATS}, metadata_errors="ignore"
-    ) as container:
-        if not container.streams.audio:
-            raise no_audio(name, f"it is {container.format.name} without a sound track")
-        if container.format.name == "mp3":
-            return _decode_mp3(av, container, source, name)
-        decoded, last_byte = _samples(av, container, name)
-        if container.format.name == "flac":
-            _refuse_lost_frames(flac_samples(source), decoded, name)
-        if container.format.name in WITHOUT_LENGTH:
-            _refuse_unused(source, last_byte, name)
-        elif not container.streams.video:
-            _refuse_shorter(_promised_s(container), decoded, name)
-    return decoded
+class SoundStream:
+    """An audio stream on its way through the decoder."""
 
+    def __init__(self, av: ModuleType, container: Any, source: BinaryIO, name: str) -> None:
+        self._av, self._container, self._source, self._name = av, container, source, name
+        self._format: str = container.format.name
+        self._last_byte = 0
+        self.sample_rate_hz = self.n_channels = 0
+        """Both 0 until the first block is there: headers name others in some AAC."""
+        self.n_samples = 0
+        """So far."""
 
-def _decode_mp3(av: ModuleType, container: Any, source: BinaryIO, name: str) -> DecodedFile:
-    """An MP3 may hold others, with tags between them: what is lost shows in the count of frames."""
-    position = source.tell()
-    frames = count_frames(source)
-    source.seek(position)  # where the container goes on
-    if frames.n_bytes < LEAST_FRAMES_SHARE * (frames.n_bytes + frames.n_around):
-        raise no_audio(name, "it has no frames of MPEG audio beside its tags")
-    decoded, _ = _samples(av, container, name, is_with_tags=True)
-    # A tag between two files costs the frames around it: some in a hundred thousand.
-    if decoded.n_samples < (1 - SHORTER_SHARE) * frames.n_samples - DELAY_SAMPLES:
-        raise AudioError(
-            f"{name} is damaged: its frames hold {frames.n_samples} samples, "
-            f"{decoded.n_samples} could be read. Export the file again."
-        )
-    return decoded
+    def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Its samples in blocks [sample, channel], each once.
 
+        Raises:
+            AudioError: damaged, truncated, or of a rate that changes.
+        """
+        frames = self._counted_frames() if self._format == "mp3" else None
+        try:
+            for part in self._resampled():
+                block = part.to_ndarray().reshape(-1, self.n_channels)
+                self.n_samples += len(block)
+                if len(block):
+                    yield block
+        except self._av.error.FFmpegError as error:
+            if not self.sample_rate_hz:
+                raise
+            raise AudioError(
+                f"{self._name} is truncated or damaged: behind "
+                f"{self.n_samples / self.sample_rate_hz:.2f} s FFmpeg says "
+                f"{error.strerror!r}. Export the file again."
+            ) from error
+        if not self.sample_rate_hz:
+            raise no_audio(self._name, "its sound track is empty")
+        self._refuse_lost_end(frames)
 
-def _samples(
-    av: ModuleType, container: Any, name: str, is_with_tags: bool = False
-) -> tuple[DecodedFile, int]:
-    """The samples, and the byte behind the last packet."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as what is returned
-    try:
-        rate_hz, n_channels, last_byte = _write_samples(av, container, name, file, is_with_tags)
-    except BaseException:
-        file.close()
-        raise
-    return DecodedFile(file, rate_hz, n_channels), last_byte
-
-
-def _write_samples(
-    av: ModuleType, container: Any, name: str, file: BinaryIO, is_with_tags: bool
-) -> tuple[int, int, int]:
-    """Writes the samples; gives their rate in Hz, channels, and the byte behind the last packet."""
-    stream = container.streams.audio[0]
-    rate_hz = n_channels = last_byte = 0
-    try:
-        resampler = av.AudioResampler(format="flt")
-        for packet in container.demux(stream):
+    def _resampled(self) -> Iterator[Any]:
+        """Frames of float32, channel beside channel."""
+        resampler = self._av.AudioResampler(format="flt")
+        for packet in self._container.demux(self._container.streams.audio[0]):
             if packet.pos is not None and packet.size:
-                last_byte = max(last_byte, packet.pos + packet.size)
-            for frame in _frames(av, packet, is_with_tags):
-                layout = frame.sample_rate, frame.layout.nb_channels
-                if rate_hz and layout != (rate_hz, n_channels):
-                    raise _changes(name, (rate_hz, n_channels), layout)
-                rate_hz, n_channels = layout
-                file.writelines(part.to_ndarray().tobytes() for part in resampler.resample(frame))
-        file.writelines(
-            part.to_ndarray().tobytes() for part in (resampler.resample(None) if rate_hz else ())
-        )
-    except av.error.FFmpegError as error:
-        if not rate_hz:
+                self._last_byte = max(self._last_byte, packet.pos + packet.size)
+            for frame in self._frames(packet):
+                self._note_layout(frame.sample_rate, frame.layout.nb_channels)
+                yield from resampler.resample(frame)
+        if self.sample_rate_hz:
+            yield from resampler.resample(None)
+
+    def _frames(self, packet: Any) -> Sequence[Any]:
+        try:
+            return cast(Sequence[Any], packet.decode())
+        except self._av.error.InvalidDataError:
+            if self._format == "mp3":  # tags in the middle
+                return ()
             raise
-        seconds = file.tell() / (4 * n_channels * rate_hz)
-        raise AudioError(
-            f"{name} is truncated or damaged: behind {seconds:.2f} s FFmpeg says "
-            f"{error.strerror!r}. Export the file again."
-        ) from error
-    if not rate_hz:
-        raise no_audio(name, "its sound track is empty")
-    file.flush()
-    return rate_hz, n_channels, last_byte
 
+    def _note_layout(self, rate_hz: int, n_channels: int) -> None:
+        before = self.sample_rate_hz, self.n_channels
+        if self.sample_rate_hz and before != (rate_hz, n_channels):
+            raise AudioError(
+                f"{self._name} changes from {before[0]} Hz, {before[1]} channels to {rate_hz} Hz, "
+                f"{n_channels} channels in the middle. Export its parts one by one."
+            )
+        self.sample_rate_hz, self.n_channels = rate_hz, n_channels
 
-def _changes(name: str, before: tuple[int, int], after: tuple[int, int]) -> AudioError:
-    return AudioError(
-        f"{name} changes from {before[0]} Hz, {before[1]} channels to {after[0]} Hz, {after[1]} "
-        "channels in the middle. Export its parts one by one."
-    )
+    def _counted_frames(self) -> FrameCount:
+        """An MP3 may hold others, with tags between them: a loss shows in the count of frames."""
+        position = self._source.tell()
+        frames = count_frames(self._source)
+        self._source.seek(position)  # where the container goes on
+        if frames.n_bytes < LEAST_FRAMES_SHARE * (frames.n_bytes + frames.n_around):
+            raise no_audio(self._name, "it has no frames of MPEG audio beside its tags")
+        return frames
 
-
-def _frames(av: ModuleType, packet: Any, is_with_tags: bool) -> Sequence[Any]:
-    try:
-        return cast(Sequence[Any], packet.decode())
-    except av.error.InvalidDataError:
-        if is_with_tags:
-            return ()
-        raise
+    def _refuse_lost_end(self, frames: FrameCount | None) -> None:
+        if frames is not None:
+            # A tag between two files costs the frames around it: some in a hundred thousand.
+            if self.n_samples < (1 - SHORTER_SHARE) * frames.n_samples - DELAY_SAMPLES:
+                raise AudioError(
+                    f"{self._name} is damaged: its frames hold {frames.n_samples} samples, "
+                    f"{self.n_samples} could be read. Export the file again."
+                )
+            return
+        if self._format == "flac":
+            _refuse_lost_frames(flac_samples(self._source), self.n_samples, self._name)
+        if self._format in WITHOUT_LENGTH:
+            _refuse_unused(self._source, self._last_byte, self._name)
+        elif not self._container.streams.video:
+            found_s = self.n_samples / self.sample_rate_hz
+            _refuse_shorter(_promised_s(self._container), found_s, self._name)
 
 
 def _refuse_unused(source: BinaryIO, last_byte: int, name: str) -> None:
@@ -195,11 +216,11 @@ def _refuse_unused(source: BinaryIO, last_byte: int, name: str) -> None:
         )
 
 
-def _refuse_lost_frames(promised: int, decoded: DecodedFile, name: str) -> None:
+def _refuse_lost_frames(promised: int, n_samples: int, name: str) -> None:
     """FFmpeg may lose a frame where one stream ends and the next begins."""
-    if decoded.n_samples < promised:
+    if n_samples < promised:
         raise AudioError(
-            f"{name} is damaged: its streams promise {promised} samples, {decoded.n_samples} could "
+            f"{name} is damaged: its streams promise {promised} samples, {n_samples} could "
             "be read. Cut it into one file for each stream, or export it again."
         )
 
@@ -211,8 +232,7 @@ def _promised_s(container: Any) -> float:
     return float(container.duration or 0) / 1e6
 
 
-def _refuse_shorter(promised_s: float, decoded: DecodedFile, name: str) -> None:
-    found_s = decoded.n_samples / decoded.sample_rate_hz
+def _refuse_shorter(promised_s: float, found_s: float, name: str) -> None:
     if promised_s - found_s > max(SHORTER_S, SHORTER_SHARE * promised_s):
         raise AudioError(
             f"{name} is truncated: its header promises {promised_s:.2f} s, {found_s:.2f} s could "

@@ -9,7 +9,8 @@ Channels are averaged. Where that leaves next to nothing of them, as where one w
 the file is refused: an encoder would hear the rounding of the samples.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,13 @@ import numpy.typing as npt
 
 from usad_workbench.core.audio.decoders import AudioSource, Sound, name_of, opened, refuse_truncated
 from usad_workbench.core.clips import Clip, Samples
-from usad_workbench.core.errors import AudioError, MissingExtraError, UsadError, wrap_errors
+from usad_workbench.core.errors import (
+    AudioError,
+    ConfigError,
+    MissingExtraError,
+    UsadError,
+    wrap_errors,
+)
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -30,6 +37,7 @@ __all__ = [
     "open_sound",
     "probe_audio",
     "read_audio",
+    "read_parts",
     "resample",
     "scan_audio",
 ]
@@ -46,6 +54,8 @@ nothing in common 0.125 is left; of two of which one is turned over and 2 dB wea
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 10_000_000
 """Rates of sound. At others a damaged header lasts months on paper, in millions of segments."""
 SCAN_BLOCK_SAMPLES = 1 << 20
+Read = Callable[[int, int], npt.NDArray[np.float32]]
+"""Reads samples [sample, channel] from the first on, as ``Sound.read``."""
 AUDIO_SUFFIXES = frozenset(
     [
         ".wav",
@@ -165,18 +175,96 @@ def read_audio(
             cancel out, or samples on the scale of integers.
     """
     with open_sound(source) as sound:
-        rate = sound.sample_rate_hz
-        first, last = _sample_range(sound.n_samples, rate, start_s, end_s)
-        if last >= sound.n_samples:
-            refuse_truncated(source)
-        channels = sound.read(first, last - first)
-        if len(channels) < last - first and not sound.is_estimated:
-            raise _truncated(source, last - first, len(channels))
+        clip = _clip(source, sound, sound.read, start_s, end_s)
+    return clip if sample_rate_hz is None else resample(clip, sample_rate_hz)
+
+
+def read_parts(
+    source: AudioSource,
+    parts: Sequence[tuple[float, float]],
+    *,
+    sample_rate_hz: int | None = None,
+) -> Iterator[Clip | AudioError]:
+    """Parts of one file in their order, each as ``read_audio`` gives it; the file is decoded once.
+
+    Nothing but the part in hand is kept in memory, whatever the length of the file. Parts may
+    overlap and leave out what lies between them.
+
+    Args:
+        source: A path or an open binary file.
+        parts: Start and end in seconds of each, by ascending start.
+        sample_rate_hz: Resample each to this rate; the file's own where none.
+
+    Yields:
+        For each part its clip, or why it has none; where the file cannot be read on, for all that
+        are left.
+
+    Raises:
+        ConfigError: parts in another order.
+
+    >>> import io, soundfile
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.tile([0.5, -0.5], 8_000), 8_000, format="WAV")
+    >>> [len(clip.samples) for clip in read_parts(file, [(0.0, 1.0), (0.5, 2.0)])]
+    [8000, 12000]
+    """
+    if any(first[0] > then[0] for first, then in itertools.pairwise(parts)):
+        raise ConfigError(f"The parts of {name_of(source)} are not in the order of their starts.")
+    done = 0
+    try:
+        with open_sound(source, in_order=True) as sound:
+            read = _keeping_the_last(sound)
+            for start_s, end_s in parts:
+                given = _clip_or_error(source, sound, read, start_s, end_s)
+                if isinstance(given, Clip) and sample_rate_hz is not None:
+                    given = resample(given, sample_rate_hz)
+                done += 1
+                yield given
+    except AudioError as error:
+        for _ in parts[done:]:
+            yield error
+
+
+def _keeping_the_last(sound: Sound) -> Read:
+    """Reads an open file, and what parts have in common once."""
+    start, held = 0, np.empty((0, sound.n_channels), dtype=np.float32)
+
+    def read(first: int, n_samples: int) -> npt.NDArray[np.float32]:
+        nonlocal start, held
+        block = held[first - start :][:n_samples]
+        if len(block) < n_samples:
+            more = sound.read(first + len(block), n_samples - len(block))
+            block = np.concatenate([block, more]) if len(block) else more
+        start, held = first, block
+        return block
+
+    return read
+
+
+def _clip_or_error(
+    source: AudioSource, sound: Sound, read: Read, start_s: float, end_s: float
+) -> Clip | AudioError:
+    try:
+        return _clip(source, sound, read, start_s, end_s)
+    except AudioError as error:
+        return error
+
+
+def _clip(
+    source: AudioSource, sound: Sound, read: Read, start_s: float, end_s: float | None
+) -> Clip:
+    """A part of an open file, mixed down and checked."""
+    rate = sound.sample_rate_hz
+    first, last = _sample_range(sound.n_samples, rate, start_s, end_s)
+    if last >= sound.n_samples:
+        refuse_truncated(source)
+    channels = read(first, last - first)
+    if len(channels) < last - first and not sound.is_estimated:
+        raise _truncated(source, last - first, len(channels))
     levels = _Levels()
     mono = levels.mixed(channels)
     levels.check(rate, name_of(source))
-    clip = Clip(samples=mono, sample_rate_hz=rate, path=name_of(source), start_s=first / rate)
-    return clip if sample_rate_hz is None else resample(clip, sample_rate_hz)
+    return Clip(samples=mono, sample_rate_hz=rate, path=name_of(source), start_s=first / rate)
 
 
 def scan_audio(source: AudioSource) -> AudioInfo:
@@ -186,7 +274,7 @@ def scan_audio(source: AudioSource) -> AudioInfo:
         AudioError: as ``read_audio``, for the whole file.
     """
     levels = _Levels()
-    with open_sound(source) as sound:
+    with open_sound(source, in_order=True) as sound:
         for block in all_blocks(source, sound):
             levels.mixed(block)
     levels.check(sound.sample_rate_hz, name_of(source))
@@ -311,8 +399,13 @@ class _Levels:
 
 
 @contextmanager
-def open_sound(source: AudioSource) -> Iterator[Sound]:
+def open_sound(source: AudioSource, *, in_order: bool = False) -> Iterator[Sound]:
     """An open file, by the decoder that reads it to its end.
+
+    Args:
+        source: A path or an open binary file.
+        in_order: It is read from its beginning to its end, never back: nothing of it is decoded
+            beforehand.
 
     Raises:
         AudioError: whatever the system or the decoder says of it.
@@ -321,7 +414,7 @@ def open_sound(source: AudioSource) -> Iterator[Sound]:
     try:
         with wrap_errors(name):
             _check_is_file(source)
-            with opened(source) as sound:
+            with opened(source, in_order=in_order) as sound:
                 if not MIN_RATE_HZ <= sound.sample_rate_hz <= MAX_RATE_HZ:
                     raise AudioError(
                         f"{name} has a sample rate of {sound.sample_rate_hz} Hz, expected "
