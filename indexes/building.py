@@ -10,15 +10,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from usad_workbench.core.errors import ConfigError, DamagedFileError, ShapeError
+from usad_workbench.core.errors import DamagedFileError, ShapeError
 from usad_workbench.core.metrics import Metric
 from usad_workbench.indexes.faiss_index import HNSW_EF_CONSTRUCTION, Effort, VectorIndex
 from usad_workbench.indexes.faiss_module import load_faiss, on_cpu, on_device
 from usad_workbench.indexes.hits import FloatArray, Ids
 from usad_workbench.indexes.plans import (
-    MEMORY_GB,
-    TARGET_RECALL,
     TRAINING_VECTORS,
+    BuildConfig,
     Kind,
     Plan,
     plan_index,
@@ -44,6 +43,8 @@ class Settings:
     """Of the queries that it was tuned on, held out of training and of their own answers."""
     reason: str
     """Why, in words."""
+    file_stamp: str = ""
+    """Size, time and inode of the file when it was written."""
 
     def to_json(self) -> str:
         """As text for the table."""
@@ -80,9 +81,7 @@ def build_index(
     *,
     kind: Kind = "auto",
     metric: Metric = "cosine",
-    target_recall: float = TARGET_RECALL,
-    memory_gb: float = MEMORY_GB,
-    device: str = "cpu",
+    config: BuildConfig | None = None,
 ) -> Built:
     """Builds an index of vectors and tunes it.
 
@@ -91,16 +90,14 @@ def build_index(
         vectors: Shape [vector, dim]; a memory map is read in blocks.
         kind: ``auto`` is exact up to 50,000 vectors and inverted lists above.
         metric: ``cosine``, ``inner_product`` or ``l2``.
-        target_recall: Share of the 10 nearest that is to be found.
-        memory_gb: What an index that ``auto`` chooses may take.
-        device: ``cpu``, or ``cuda`` where the GPU build of FAISS is installed.
+        config: The recall that is to be reached, the memory and the device.
 
     Returns:
         The index and its settings.
 
     Raises:
         ShapeError: ids that do not fit the vectors.
-        ConfigError: a recall outside of 0 to 1, or no such device.
+        ConfigError: no such device.
         MissingExtraError: FAISS is not installed.
 
     >>> index = build_index(np.array([7, 8, 9]), np.eye(3, dtype=np.float32)).index
@@ -111,36 +108,36 @@ def build_index(
         raise ShapeError(
             f"Found vectors of shape {vectors.shape} and {len(ids)} ids, expected one id per row."
         )
-    check_target(target_recall)
-    plan = plan_index(len(ids), vectors.shape[1], kind, memory_gb)
+    config = config or BuildConfig()
+    plan = plan_index(len(ids), vectors.shape[1], kind, config.memory_gb)
     index = VectorIndex(_empty(plan, vectors.shape[1], metric), plan.kind, metric)
-    inner = on_device(index.faiss_index, device) if plan.kind.startswith("ivf") else None
+    inner = on_device(index.faiss_index, config.device) if plan.kind.startswith("ivf") else None
     filled = index if inner is None else VectorIndex(inner, plan.kind, metric)
     if not filled.faiss_index.is_trained:
         filled.faiss_index.train(filled.prepared(np.asarray(vectors[_sample(ids, plan, filled)])))
     add_in_blocks(filled, ids, vectors)
     if inner is not None:
         index = VectorIndex(on_cpu(inner), plan.kind, metric)
-    return tuned(index, ids, vectors, plan.factory, plan.reason, target_recall, device)
+    return tuned(index, ids, vectors, factory=plan.factory, reason=plan.reason, config=config)
 
 
 def tuned(
     index: VectorIndex,
     ids: Ids,
     vectors: FloatArray,
+    *,
     factory: str,
     reason: str,
-    target_recall: float,
-    device: str = "cpu",
+    config: BuildConfig,
 ) -> Built:
     """The index with the least effort that reaches a recall, and what was found."""
-    result = tune(index, ids, vectors, target_recall, device)
+    result = tune(index, ids, vectors, config.target_recall, config.device)
     said = _said(index, result.effort, result.recall)
-    short = "" if result.is_enough else f", less than the {target_recall:g} asked for"
+    short = "" if result.is_enough else f", less than the {config.target_recall:g} asked for"
     settings = Settings(
         factory=factory,
         effort=result.effort,
-        target_recall=target_recall,
+        target_recall=config.target_recall,
         tuned_recall=result.recall,
         reason=f"{reason}; {said}{short}",
     )
@@ -154,18 +151,6 @@ def add_in_blocks(index: VectorIndex, ids: Ids, vectors: FloatArray) -> None:
     for start in range(0, len(ids), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         index.add(ids[block], np.asarray(vectors[block]))
-
-
-def check_target(target_recall: float) -> None:
-    """Refuses what is no share.
-
-    Raises:
-        ConfigError: a recall that is not above 0 and at most 1.
-    """
-    if not 0 < target_recall <= 1:
-        raise ConfigError(
-            f"Found a recall of {target_recall:g}, expected a share above 0, at most 1."
-        )
 
 
 def _empty(plan: Plan, dim: int, metric: Metric) -> object:

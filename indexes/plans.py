@@ -27,6 +27,32 @@ ID_BYTES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BuildConfig:
+    """What an index has to reach, and within what.
+
+    Raises:
+        ConfigError: a recall that is not above 0 and at most 1, or no memory.
+    """
+
+    target_recall: float = TARGET_RECALL
+    """Share of the 10 nearest that is to be found; tuned on held-out vectors."""
+    memory_gb: float = MEMORY_GB
+    """What an index that ``auto`` chooses may take."""
+    device: str = "cpu"
+    """``cpu``, or ``cuda`` where the GPU build of FAISS is installed."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_recall <= 1:
+            raise ConfigError(
+                f"Found a recall of {self.target_recall:g}, expected a share above 0, at most 1."
+            )
+        if not self.memory_gb > 0:
+            raise ConfigError(
+                f"Found {self.memory_gb:g} GB of memory for an index, expected more than 0."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """An index that is to be built."""
 
@@ -49,16 +75,11 @@ def plan_index(n: int, dim: int, kind: Kind = "auto", memory_gb: float = MEMORY_
             each value, or of fewer codes where these do not fit into the memory.
         memory_gb: What an index that ``auto`` chooses may take.
 
-    Raises:
-        ConfigError: a memory that is no positive number.
-
     >>> plan_index(1_000_000, 384).factory, plan_index(1_000_000, 384, memory_gb=0.1).factory
     ('IVF4000,SQ8', 'IVF4000,PQ64')
     >>> plan_index(1_000, 384).kind
     'flat'
     """
-    if not memory_gb > 0:
-        raise ConfigError(f"Found {memory_gb:g} GB of memory for an index, expected more than 0.")
     if kind != "auto":
         reason = why_exact(kind, n)
         return _plan("flat" if reason else kind, n, dim, reason or f"{kind} was asked for")

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from usad_workbench.core.storage.vector_tables import matrix_of
-from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.hits import FloatArray, Ids
 
 
@@ -52,3 +52,8 @@ class TableVectors:
                 "ORDER BY v.segment_id"
             ).to_arrow_table()
         return matrix_of(table["vector"])[place]
+
+
+def stored_vectors(workspace: Workspace, space: Space) -> StoredVectors:
+    """The vectors of a space: its array where there is one, else its table."""
+    return TableVectors(workspace, space.space_id, space.dim)
