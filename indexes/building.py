@@ -34,7 +34,7 @@ MIN_TRAINING = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What was chosen for an index and why: ``indexes.settings``, as JSON."""
+    """What was chosen for an index and why: the column ``settings`` of its row, as JSON."""
 
     factory: str
     effort: Effort
@@ -162,6 +162,8 @@ def _empty(plan: Plan, dim: int, metric: Metric) -> object:
     if plan.kind.startswith("ivf"):
         index.cp.max_points_per_centroid = TRAINING_PER_LIST
         index.cp.niter = TRAINING_ROUNDS
+    if plan.kind == "ivfpq":
+        index.pq.cp.niter = TRAINING_ROUNDS
     return index
 
 

@@ -241,11 +241,27 @@ def search_many(
     where: str | None = None,
     metric: Metric = "cosine",
 ) -> list[SearchHits]:
-    """``search`` for several queries, shape [query, dim], in one call.
+    """The k segments nearest to each of several vectors, in one call.
+
+    Args:
+        workspace: Where to search.
+        queries: Shape [query, dim], of the same encoder, layer and pooling.
+        encoder: Name of the encoder.
+        layer: 0 enters the first block, negative counts from the end.
+        pooling: ``mean`` or ``native``.
+        k: How many; an index is tuned for 10.
+        where: SQL condition on the columns of ``clips``.
+        metric: ``cosine``, ``inner_product``, or ``l2``, whose scores are negative distances.
+
+    Returns:
+        What ``search`` gives, for each query.
 
     Raises:
         ShapeError: queries that are no rows of the right width.
-        ConfigError, DegenerateError, UnknownNameError, QueryError: as ``search``.
+        ConfigError: a ``k`` below 1, or no such metric.
+        DegenerateError: a query that is not finite, or for the cosine all zeros.
+        UnknownNameError: a space that is not there.
+        QueryError: a condition that is not SQL.
     """
     k, metric = check_k(k), check_metric(metric)
     if np.ndim(queries) != 2:

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from usad_workbench.core.metrics import scores
 from usad_workbench.indexes.faiss_index import Effort, VectorIndex
 from usad_workbench.indexes.hits import FloatArray, Hits, Ids
-from usad_workbench.indexes.torch_search import neighbour_lists
 
 K = 10
 TIE = 1e-6
@@ -74,6 +73,8 @@ def tune(
     """
     if index.kind == "flat":
         return Tuned(effort=Effort(), recall=1.0, is_enough=True)
+    from usad_workbench.indexes.torch_search import neighbour_lists  # torch is slow to import
+
     rows = query_rows(ids, vectors, 1, N_TUNING_QUERIES)
     truth = neighbour_lists(vectors, K, metric=index.metric, rows=rows, device=device)
     steps = _steps(index)
