@@ -69,6 +69,8 @@ class MillionRun:
     size: int
     folder: Path
     steps: list[Step] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    """Steps that ended with an error."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,7 @@ class MillionRun:
             )
         except UsadError as error:
             say(f"{name}: FAILED: {error}")
+            self.failed.append(name)
             return
         self.note(
             Step(
@@ -237,11 +240,17 @@ class MillionRun:
 
     def judge_duplicates(self, document: Any) -> str:
         """How many of the planted near duplicates are listed."""
-        copies = self.planted(ENCODERS[0]).copies
-        listed = [set(row["clip_ids"]) for row in document]
-        pairs = {frozenset((f"c{i - 1:07}", f"c{i:07}")) for i in copies.tolist()}
-        n_found = sum(any(pair <= group for group in _with(listed, pair)) for pair in pairs)
-        return f"{n_found:,} of {len(pairs):,} planted pairs in {len(listed):,} rows"
+        rows_of: dict[str, set[int]] = {}
+        for number, row in enumerate(document):
+            for clip_id in row["clip_ids"]:
+                rows_of.setdefault(clip_id, set()).add(number)
+        nothing: set[int] = set()
+        copies = self.planted(ENCODERS[0]).copies.tolist()
+        n_found = sum(
+            bool(rows_of.get(f"c{i - 1:07}", nothing) & rows_of.get(f"c{i:07}", nothing))
+            for i in copies
+        )
+        return f"{n_found:,} of {len(copies):,} planted pairs in {len(document):,} rows"
 
 
 class _Exact:
@@ -268,11 +277,8 @@ class _Exact:
         scores = (
             self.vectors[rows] @ self.vectors[row] if where else self.vectors @ self.vectors[row]
         )
-        return [f"c{rows[i]:07}" for i in np.argsort(-scores, kind="stable")[:K]]
-
-
-def _with(groups: list[set[str]], pair: frozenset[str]) -> list[set[str]]:
-    return [group for group in groups if pair & group]
+        best = np.argpartition(-scores, min(K, len(rows)) - 1)[:K]
+        return [f"c{row:07}" for row in rows[best]]
 
 
 def _indexes(document: Any) -> str:
@@ -316,7 +322,7 @@ def main() -> int:
     say(f"written: {args.results}; `make tables` puts it on the page")
     if args.remove:
         shutil.rmtree(args.folder)
-    return 0
+    return 1 if run.failed else 0
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def _filtered(
 
 
 def bench_search_overhead(size: int = SIZE) -> list[Row]:
-    """One query at a time through ``indexes.search`` against the same FAISS index alone."""
+    """One query at a time through ``search`` against the same FAISS index alone."""
     with tempfile.TemporaryDirectory() as name:
         workspace, collection = collect(size, Path(name))
         update_index(workspace, ENCODER, 0)

@@ -1,6 +1,6 @@
 """Commands of ``usad`` as their users start them, with what they cost.
 
-The kernel's own figure for the peak memory of a child (``ru_maxrss``) begins at what the parent
+The kernel's own figure for the peak memory of a child begins at what the parent
 held when it started it, so the peak is asked of the running process itself.
 """
 
@@ -60,7 +60,7 @@ def run_usad(
         wall_s = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in allowed:
-            error.seek(max(0, error.tell() - 2000))
+            error.seek(max(0, error.seek(0, os.SEEK_END) - 2000))
             raise WorkerError(
                 f"`usad {' '.join(arguments)}` ended with {process.returncode}, expected "
                 f"{' or '.join(map(str, allowed))}: {error.read()[-1500:].strip()}"
@@ -104,4 +104,5 @@ def memory_of(process: int | str = "self") -> dict[str, int]:
 
 
 def _opened(log: Path | None) -> Any:
-    return tempfile.TemporaryFile("w+") if log is None else log.open("a+", encoding="utf-8")
+    text: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}
+    return tempfile.TemporaryFile("w+", **text) if log is None else log.open("a+", **text)
