@@ -43,7 +43,7 @@ class Settings:
     """Of the queries that it was tuned on, held out of training and of their own answers."""
     reason: str
     """Why, in words."""
-    file_stamp: str = ""
+    file_stamp: tuple[int, int, int] | None = None
     """Size, time and inode of the file when it was written."""
 
     def to_json(self) -> str:
@@ -59,7 +59,9 @@ class Settings:
         """
         try:
             values = json.loads(text)
-            return Settings(**{**values, "effort": Effort(**values["effort"])})
+            stamp = values["file_stamp"]
+            read = {"effort": Effort(**values["effort"]), "file_stamp": stamp and tuple(stamp)}
+            return Settings(**{**values, **read})
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedFileError(
                 f"The settings of an index are {text!r}, expected what `usad index` writes. Build "

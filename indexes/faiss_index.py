@@ -158,7 +158,6 @@ class VectorIndex:
             DegenerateError: queries that are not finite, or for the cosine all zeros.
             ConfigError: a ``k`` below 1.
         """
-        k = min(check_k(k), len(self))
         if np.ndim(queries) != 2:
             raise ShapeError(
                 f"Found queries of shape {np.shape(queries)}, expected [query, {self.dim}]."
@@ -166,6 +165,13 @@ class VectorIndex:
         asked = np.empty((len(queries), self.dim), np.float32)
         for row, query in enumerate(queries):
             asked[row] = query_of(query, self.dim, self.metric)
+        return self.search_ready(asked, k)
+
+    def search_ready(self, asked: FloatArray, k: int) -> Hits:
+        """``search`` with queries [query, dim] that ``query_of`` made."""
+        k = min(check_k(k), len(self))
+        if len(asked) == 1 and k:
+            return Hits(*self._search(asked, k))
         ids = np.empty((len(asked), k), np.int64)
         found = np.empty((len(asked), k), np.float32)
         for start in range(0, len(asked) if k else 0, BLOCK_QUERIES):
@@ -187,7 +193,8 @@ class VectorIndex:
     def _search(self, asked: FloatArray, k: int) -> tuple[Ids, FloatArray]:
         """The k best of as many candidates as may be among them."""
         n = int(self.faiss_index.ntotal)
-        wanted = min(n, max(2 * k, k + SPARE_HITS, self.effort.n_candidates))
+        spare = SPARE_HITS if self.kind == "flat" else k  # other kinds have been tuned
+        wanted = min(n, max(k + spare, self.effort.n_candidates))
         times = 1
         found = self.candidates(asked, wanted)
         while not self._is_enough(found, k) and (
@@ -203,12 +210,15 @@ class VectorIndex:
     def _is_enough(found: Hits, k: int) -> bool:
         """Whether k were found, and the candidates do not end among equals of the k-th."""
         is_there = found.ids >= 0
-        if int(is_there.sum(axis=1).min()) < k:
+        if not is_there.all() and int(is_there.sum(axis=1).min()) < k:
             return False
         last, kth = found.scores[:, -1], found.scores[:, k - 1]
         return bool(((last < kth - TIE * np.abs(kth)) | ~is_there[:, -1]).all())
 
     def _exact_scores(self, asked: FloatArray, found: Hits) -> FloatArray:
+        if len(asked) == 1 and self.stored is not None and int(found.ids.min()) >= 0:
+            vectors = self.stored.rows(found.ids[0])
+            return scores(vectors, asked[0], self.metric)[None]
         exact = np.full(found.scores.shape, -np.inf, np.float32)
         if self.stored is None and self.kind != "flat":
             return np.where(found.ids >= 0, found.scores, -np.inf)

@@ -43,7 +43,7 @@ FOLDER = INDEXES
 _WORK = "index"
 _MAX_OPEN = 16
 """Mapped files: what is not read takes no memory."""
-_open: OrderedDict[tuple[Path, str, str], VectorIndex] = OrderedDict()
+_open: OrderedDict[tuple[Path, str, tuple[int, int, int] | None], VectorIndex] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -190,13 +190,13 @@ def _note(
     return True
 
 
-def stamp_of(path: Path) -> str:
-    """Size, time and inode of a file: what changes with its content; empty where there is none."""
+def stamp_of(path: str | Path) -> tuple[int, int, int] | None:
+    """Size, time and inode of a file: what changes with its content; none where there is none."""
     try:
         status = os.stat(path)
     except OSError:
-        return ""
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _read(

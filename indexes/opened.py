@@ -24,16 +24,20 @@ MAX_OPEN = 64
 MAX_FILTERS = 8
 
 Key = tuple[Path, str, int, str]
+Stamp = tuple[int, int, int]
+DatabaseStamp = tuple[Stamp, Stamp | None]
+"""Of the file and of its log."""
 
 
 @dataclass(kw_only=True)
 class OpenSpace:
     """A space, its index and its vectors, as they were at a stamp."""
 
-    stamp: str
+    stamp: DatabaseStamp | None
     space: Space
     opened: Opened
-    index_stamp: str
+    index_path: str
+    index_stamp: Stamp | None
     stored: StoredVectors
     filters: OrderedDict[str, Ids] = field(default_factory=OrderedDict)
     """Segments that pass a condition, for the conditions asked last."""
@@ -65,7 +69,8 @@ def open_space(workspace: Workspace, encoder: str, layer: int, pooling: str) -> 
         stamp=stamp,
         space=space,
         opened=opened,
-        index_stamp="" if opened.path is None else stamp_of(opened.path),
+        index_path=str(opened.path or ""),
+        index_stamp=stamp_of(opened.path) if opened.path else None,
         stored=stored,
     )
     with _lock:
@@ -97,18 +102,15 @@ def segments_where(workspace: Workspace, space: OpenSpace, where: str) -> Ids:
     return ids
 
 
-def database_stamp(workspace: Workspace) -> str:
-    """Changes when the database is written; empty where that cannot be told yet."""
-    path = workspace.database.path
+def database_stamp(workspace: Workspace) -> DatabaseStamp | None:
+    """Changes when the database is written; none where that cannot be told yet."""
+    path = str(workspace.database.path)
     now = time.time_ns()
-    log = path.with_name(f"{path.name}.wal")
-    stamps = (stamp_of(path), stamp_of(log))
-    times = [int(stamp.split("-")[1]) for stamp in stamps if stamp]
-    if not times or now - max(times) < SETTLED_NS:
-        return ""
-    return " ".join(stamps)
+    file, log = stamp_of(path), stamp_of(f"{path}.wal")
+    if file is None or now - max(file[1], log[1] if log else 0) < SETTLED_NS:
+        return None
+    return file, log
 
 
 def _has_its_file(known: OpenSpace) -> bool:
-    path = known.opened.path
-    return path is None or stamp_of(path) == known.index_stamp
+    return not known.index_path or stamp_of(known.index_path) == known.index_stamp

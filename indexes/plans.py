@@ -76,7 +76,7 @@ def plan_index(n: int, dim: int, kind: Kind = "auto", memory_gb: float = MEMORY_
         memory_gb: What an index that ``auto`` chooses may take.
 
     >>> plan_index(1_000_000, 384).factory, plan_index(1_000_000, 384, memory_gb=0.1).factory
-    ('IVF4000,SQ8', 'IVF4000,PQ64')
+    ('IVF4000,SQ8', 'IVF4000,PQ64np')
     >>> plan_index(1_000, 384).kind
     'flat'
     """
@@ -126,7 +126,7 @@ def _plan(kind: str, n: int, dim: int, reason: str, parts: int | None = None) ->
     factory, size = {
         "flat": ("IDMap,Flat", n * (4 * dim + ID_BYTES)),
         "ivf": (f"IVF{n_lists},SQ8", n * (dim + ID_BYTES) + lists),
-        "ivfpq": (f"IVF{n_lists},PQ{parts}", n * (parts + ID_BYTES) + lists + 1024 * dim),
+        "ivfpq": (f"IVF{n_lists},PQ{parts}np", n * (parts + ID_BYTES) + lists + 1024 * dim),
         "hnsw": (f"IDMap,HNSW{HNSW_LINKS},SQ8", n * (dim + ID_BYTES + 9 * HNSW_LINKS)),
     }[kind]
     return Plan(kind=kind, factory=factory, bytes=size, reason=reason)

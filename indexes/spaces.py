@@ -285,7 +285,7 @@ def _hits(
 ) -> SearchHits:
     index = _usable(space, metric)
     if where is None and index is not None:
-        hits = index.search(query[None], k)
+        hits = index.search_ready(query[None], k)
         return _found(hits.ids[0], hits.scores[0])
     notice = ""
     if where is None and space.opened.problem:

@@ -55,5 +55,8 @@ class TableVectors:
 
 
 def stored_vectors(workspace: Workspace, space: Space) -> StoredVectors:
-    """The vectors of a space: its array where there is one, else its table."""
+    """The vectors of a space: its array file where there is one, else its table."""
+    arrays = workspace.array_file(space).open()
+    if arrays is not None:
+        return ArrayVectors(arrays.segment_ids, arrays.vectors)
     return TableVectors(workspace, space.space_id, space.dim)
