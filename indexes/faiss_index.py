@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.errors import FileError, ShapeError, StoreError
@@ -191,29 +192,27 @@ class VectorIndex:
         return Hits(ids, -found if self.metric == "l2" else found)
 
     def _search(self, asked: FloatArray, k: int) -> tuple[Ids, FloatArray]:
-        """The k best of as many candidates as may be among them."""
+        """The k best of the candidates; of more, for queries that have too few of them."""
         n = int(self.faiss_index.ntotal)
         spare = SPARE_HITS if self.kind == "flat" else k  # other kinds have been tuned
         wanted = min(n, max(k + spare, self.effort.n_candidates))
-        times = 1
         found = self.candidates(asked, wanted)
-        while not self._is_enough(found, k) and (
-            wanted < n or times * max(1, self.effort.n_probe) < self.n_lists
-        ):
-            wanted, times = min(4 * wanted, n), 4 * times
-            found = self.candidates(asked, wanted, times=times)
+        ids, exact = self._best(asked, found, k)
+        for row in np.flatnonzero(~_is_enough(found, k)):
+            one, wider, times = asked[row : row + 1], wanted, 1
+            while wider < n or times * max(1, self.effort.n_probe) < self.n_lists:
+                wider, times = min(4 * wider, n), 4 * times
+                more = self.candidates(one, wider, times=times)
+                if _is_enough(more, k)[0]:
+                    break
+            if wider > wanted or times > 1:
+                ids[row], exact[row] = (best[0] for best in self._best(one, more, k))
+        return ids, exact
+
+    def _best(self, asked: FloatArray, found: Hits, k: int) -> tuple[Ids, FloatArray]:
         exact = self._exact_scores(asked, found)
         order = np.lexsort((found.ids, -exact), axis=1)[:, :k]
         return np.take_along_axis(found.ids, order, 1), np.take_along_axis(exact, order, 1)
-
-    @staticmethod
-    def _is_enough(found: Hits, k: int) -> bool:
-        """Whether k were found, and the candidates do not end among equals of the k-th."""
-        is_there = found.ids >= 0
-        if not is_there.all() and int(is_there.sum(axis=1).min()) < k:
-            return False
-        last, kth = found.scores[:, -1], found.scores[:, k - 1]
-        return bool(((last < kth - TIE * np.abs(kth)) | ~is_there[:, -1]).all())
 
     def _exact_scores(self, asked: FloatArray, found: Hits) -> FloatArray:
         if len(asked) == 1 and self.stored is not None and int(found.ids.min()) >= 0:
@@ -260,3 +259,12 @@ class VectorIndex:
     def with_effort(self, effort: Effort) -> "VectorIndex":
         """The same index, which does more or less for a query."""
         return VectorIndex(self.faiss_index, self.kind, self.metric, effort, self.stored)
+
+
+def _is_enough(found: Hits, k: int) -> npt.NDArray[np.bool_]:
+    """Of each query whether k were found, and its candidates do not end among equals of the k-th."""
+    is_there = found.ids >= 0
+    last, kth = found.scores[:, -1], found.scores[:, k - 1]
+    with np.errstate(over="ignore"):  # the scores of what is not there
+        is_past = (last < kth - TIE * np.abs(kth)) | ~is_there[:, -1]
+    return is_past if is_there.all() else is_past & (is_there.sum(axis=1) >= k)

@@ -118,7 +118,7 @@ def _why_behind(record: IndexRecord, settings: Settings | None, space: Space, n:
             f"is behind: it was built from other vectors than are stored now ({n:,}, now "
             f"{space.n:,})."
         )
-    if settings is None:
+    if settings is None and record.kind != "flat":
         return "is behind: it was built by a version that did not measure how much to read of it."
     return ""
 
