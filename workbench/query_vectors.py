@@ -9,6 +9,7 @@ from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip as Sound
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.storage.clip_audio import file_of_clip
+from usad_workbench.core.storage.spaces import stored_precision
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _embedded(
     # Encoders need torch, which is slow to import: stored vectors are searched without it.
     from usad_workbench.core.encoders.registry import load_encoder
 
-    loaded = load_encoder(encoder)
+    loaded = load_encoder(encoder, precision=stored_precision(workspace, encoder))
     notice = other_weights(workspace, loaded)
     if notice:
         note(notice)
