@@ -60,7 +60,8 @@ def _copy_problems(workspace: Workspace) -> list[str]:
     )
     copies = workspace.read(
         f"SELECT list(clip_id ORDER BY clip_id) AS clip_ids, {told} FROM clips "
-        "WHERE audio_sha256 IS NOT NULL GROUP BY audio_sha256 HAVING count(*) > 1 ORDER BY 1"
+        "WHERE audio_sha256 IS NOT NULL GROUP BY coalesce(samples_digest, audio_sha256) "
+        "HAVING count(*) > 1 ORDER BY 1"
     )
     problems = []
     for row in copies.to_dict("records"):
