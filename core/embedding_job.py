@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from usad_workbench.core.errors import ProvenanceError
 from usad_workbench.core.models.encoder import Pooling, resolve_layers
 from usad_workbench.core.models.spec import EncoderSpec
@@ -111,7 +113,8 @@ class EmbeddingJob(ABC):
     def take_place(self, run: str) -> None:
         """Puts the vectors of a run in the place of the stored ones, unless one would be lost."""
         name = self.record.spec.name
-        lost = stored_segments(self.workspace, name) - stored_segments(self.workspace, name, run)
+        new = stored_segments(self.workspace, name, run)
+        lost = set(np.setdiff1d(stored_segments(self.workspace, name), new).tolist())
         if not self.refuses(lost) and self.n_done:
             take_place(self.workspace, self.record, run)
 
@@ -119,7 +122,7 @@ class EmbeddingJob(ABC):
         """Segments with stored vectors whose audio is not there any more, each named."""
         spec = self.record.spec
         rows, _ = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
-        stored = stored_segments(self.workspace, spec.name)
+        stored = stored_segments(self.workspace, spec.name).tolist()
         asked = {row[0]: SegmentAudio(*row) for row in rows}
         has_audio = {path: self.workspace.audio_path(path).is_file() for _, path, *_ in rows}
         lost = {

@@ -10,8 +10,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -24,6 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from usad_workbench.core.errors import wrap_errors
 
+A = TypeVar("A")
 T = TypeVar("T")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -79,6 +87,45 @@ def as_finished(
         positions = {pool.submit(_call, work, job): position for position, job in enumerate(jobs)}
         for future in as_completed(positions):
             yield positions[future], future.result()
+
+
+AHEAD = 4
+"""Calls that each thread may be ahead of who takes their results."""
+
+
+def ahead_in_threads(
+    work: Callable[[A], T], items: Iterable[A], n_threads: int | None = None
+) -> Generator[tuple[A, Future[T]], None, None]:
+    """Each item with its finished call of ``work``, in the order of the items.
+
+    For work that lets go of the interpreter, such as decoding and hashing. A few calls are done
+    ahead, whatever the number of items, so that memory stays bounded.
+
+    Args:
+        work: Called with one item in some thread.
+        items: Taken as there is room.
+        n_threads: The number of cores by default.
+
+    Yields:
+        The item, and its future: ``result()`` gives what the call returned or raises its error.
+
+    >>> [(item, done.result()) for item, done in ahead_in_threads(abs, [-2, 3])]
+    [(-2, 2), (3, 3)]
+    """
+    n_threads = n_threads or os.cpu_count() or 1
+    waiting: deque[tuple[A, Future[T]]] = deque()
+    pool = ThreadPoolExecutor(n_threads)
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > AHEAD * n_threads:
+                wait([waiting[0][1]])
+                yield waiting.popleft()
+        while waiting:
+            wait([waiting[0][1]])
+            yield waiting.popleft()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 _EXCHANGE = threading.Lock()

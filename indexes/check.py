@@ -5,9 +5,10 @@ import numpy as np
 from usad_workbench.core.errors import StoreError, UnknownNameError
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.packs import unnamed_files as unnamed_audio
 from usad_workbench.core.storage.schema import STAGED
 from usad_workbench.core.storage.vector_tables import DIGEST_KIND, digest_of
-from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.files import open_index, unnamed_files
 
 
@@ -19,6 +20,11 @@ def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> l
     digests of every space, vectors that a killed command left, and index files.
     """
     problems = _clip_problems(workspace) + _copy_problems(workspace)
+    problems += [
+        f"{file.relative_to(workspace.folder)} was unpacked and no clip names it: the import that was "
+        "ended, run again, takes or removes it"
+        for file in unnamed_audio(workspace)
+    ]
     problems += _partial_problems(workspace) + _left_problems(workspace)
     spaces = workspace.spaces()
     for done, space in enumerate(spaces.itertuples(), start=1):
@@ -103,7 +109,7 @@ def _left_problems(workspace: Workspace) -> list[str]:
 def _space_problems(workspace: Workspace, encoder: str, layer: int, pooling: str) -> list[str]:
     name = f"{encoder} layer {layer} ({pooling})"
     try:
-        stored = workspace.embeddings(encoder, layer, pooling)
+        stored = workspace.embeddings(encoder, layer, pooling, from_table=True)
     except UnknownNameError:  # replaced or removed while this looked on
         return []
     except StoreError as error:
@@ -124,7 +130,18 @@ def _space_problems(workspace: Workspace, encoder: str, layer: int, pooling: str
             f"{name}: the vectors are not those that were stored. Embed or import it again with "
             "--replace"
         )
-    return problems
+    return problems + _array_problems(workspace, stored.space)
+
+
+def _array_problems(workspace: Workspace, space: Space) -> list[str]:
+    """Array files whose content changed after it was found to be that of the space."""
+    file = workspace.array_file(space)
+    if not file.path.is_file() or file.check():
+        return []
+    name = file.path.relative_to(workspace.folder)
+    return [
+        f"{name} does not hold the vectors of its space: remove it, the next reader makes it again"
+    ]
 
 
 def _index_problems(workspace: Workspace) -> list[str]:

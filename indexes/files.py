@@ -24,7 +24,7 @@ from usad_workbench.core.storage.index_records import (
     listed_index_files,
     note_index,
 )
-from usad_workbench.core.storage.leftovers import INDEXES, remove_unnamed_indexes
+from usad_workbench.core.storage.leftovers import INDEXES, remove_unnamed_files
 from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
 
@@ -128,7 +128,7 @@ def clear_leftovers(workspace: Workspace) -> None:
                 _part(folder, name).unlink(missing_ok=True)
         for part in folder.glob("space_*.part"):  # of versions that claimed nothing
             part.unlink(missing_ok=True)
-        remove_unnamed_indexes(workspace.database)
+        remove_unnamed_files(workspace.database)
 
 
 def unnamed_files(workspace: Workspace) -> list[str]:

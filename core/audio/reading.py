@@ -54,6 +54,7 @@ nothing in common 0.125 is left; of two of which one is turned over and 2 dB wea
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 10_000_000
 """Rates of sound. At others a damaged header lasts months on paper, in millions of segments."""
 SCAN_BLOCK_SAMPLES = 1 << 20
+"""Of all channels together."""
 Read = Callable[[int, int], npt.NDArray[np.float32]]
 """Reads samples [sample, channel] from the first on, as ``Sound.read``."""
 AUDIO_SUFFIXES = frozenset(
@@ -129,6 +130,9 @@ class AudioInfo:
     n_channels: int
     decoder: str
     """libsndfile, or FFmpeg for what that does not read to its end."""
+    samples_digest: str = ""
+    """XXH3 (128 bits) of the samples of all channels as float32, with their rate: equal for equal
+    sound in another container or with other tags. Empty where nothing was decoded."""
 
     @property
     def duration_s(self) -> float:
@@ -273,16 +277,21 @@ def scan_audio(source: AudioSource) -> AudioInfo:
     Raises:
         AudioError: as ``read_audio``, for the whole file.
     """
+    import xxhash
+
     levels = _Levels()
     with open_sound(source, in_order=True) as sound:
+        digest = xxhash.xxh3_128(f"{sound.sample_rate_hz} Hz, {sound.n_channels}".encode())
         for block in all_blocks(source, sound):
             levels.mixed(block)
+            digest.update(block.data)
     levels.check(sound.sample_rate_hz, name_of(source))
     return AudioInfo(
         sample_rate_hz=sound.sample_rate_hz,
         n_samples=levels.n_samples,
         n_channels=sound.n_channels,
         decoder=sound.decoder,
+        samples_digest=digest.hexdigest(),
     )
 
 
@@ -294,8 +303,9 @@ def all_blocks(source: AudioSource, sound: Sound) -> Iterator[npt.NDArray[np.flo
     """
     refuse_truncated(source)
     n_samples = 0
+    n_at_once = SCAN_BLOCK_SAMPLES // sound.n_channels
     # Not soundfile's `blocks`, which fills up what is missing with whatever was in memory.
-    while len(block := sound.read(n_samples, SCAN_BLOCK_SAMPLES)):
+    while len(block := sound.read(n_samples, n_at_once)):
         n_samples += len(block)
         yield block
     if n_samples < sound.n_samples and not sound.is_estimated:

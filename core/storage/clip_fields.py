@@ -14,7 +14,7 @@ from usad_workbench.core.storage.schema import CLIP_COLUMNS, quote
 from usad_workbench.core.storage.workspace import Workspace
 
 UNKNOWN_DOMAIN = "unknown"
-MEASURED = frozenset({"path", "duration_s", "sample_rate_hz", "audio_sha256"})
+MEASURED = frozenset({"path", "duration_s", "sample_rate_hz", "audio_sha256", "samples_digest"})
 """Columns that come from the file itself, whatever a manifest says."""
 RESERVED = frozenset({"segment_id", "start_s", "end_s", "x", "y", "score", "rank", "vector"})
 """Column names that the app and the other tables use beside a clip's own."""

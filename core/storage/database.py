@@ -9,6 +9,15 @@ refuses two configurations of one file there.
 This is also where DuckDB's errors become ours, those of a full disk or a damaged file among
 them. What people get wrong in SQL of their own is turned into words where it is run.
 
+A table grows by row groups, and closing the file writes the last one of each table anew where
+rows were added to it: with DuckDB's 122,880 rows a group, small commits to wide vectors rewrite
+hundreds of megabytes each. Groups of 2,048 rows, the least, are written once, straight to their
+place and past the log. Each checkpoint also joins groups that are small: bulk writes leave
+that to later ones, which join a few at a time, or they would rewrite every space. Measured with
+DuckDB 2 in processor seconds, 100,000 x 384 by transactions of 20,000 rows: 121 MB/s with the
+default groups, 284 with these (DuckDB on one open connection: 148 to 169); 13 x 384 by 3,000 rows
+104 and 297; 49 x 1280 by 1,024 rows, which pass through the log, 49 MB/s falling and 199.
+
 Measured on two cores: open, query, close 3 ms; open, eight inserts of 1,000 rows,
 commit, close 80 ms.
 """
@@ -24,12 +33,19 @@ import duckdb
 
 from usad_workbench.core.errors import StoreError, printable, wrap_errors
 from usad_workbench.core.storage.migrations import for_reading, for_writing
+from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.turns import waiting_to_write
 
 WAIT_S = 60.0
 """How long to wait for another process that holds the file."""
 FIRST_PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.25
+ROW_GROUP_ROWS = 2048
+"""Rows that a table grows by: DuckDB's least."""
+WRITING = {"max_vacuum_tasks": 2}
+"""Small groups of rows are joined by few, so that a small write stays one."""
+BULK = {"max_vacuum_tasks": 0, "force_compression": "uncompressed"}
+"""Floating-point vectors do not shrink: trying to costs a third of the time."""
 REFUSED = "?\\"
 """Characters of a path that DuckDB reads as something else."""
 
@@ -109,6 +125,14 @@ class Database:
         with _locks_guard:
             self._lock = _locks.setdefault(self.path, SharedLock())
 
+    def state(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Changes with every commit of anybody: size, time and inode of the file and its log.
+
+        Nobody commits while somebody reads, so what is read after this was asked for is what is
+        there for as long as this stays the same.
+        """
+        return tuple(_stamp(path) for path in (self.path, Path(f"{self.path}.wal")))
+
     @contextmanager
     def read(
         self, settings: Mapping[str, Any] | None = None
@@ -127,9 +151,18 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """One transaction: committed at the end of the block, undone by an exception."""
-        with wrap_errors(self.path), self._lock.writing(), self._connected(False) as connection:
+    def write(self, *, bulk: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One transaction: committed at the end of the block, undone by an exception.
+
+        Args:
+            bulk: For many vectors: see above.
+        """
+        settings = BULK if bulk else WRITING
+        with (
+            wrap_errors(self.path),
+            self._lock.writing(),
+            self._connected(False, settings) as connection,
+        ):
             connection.execute("BEGIN")
             try:
                 for_writing(connection)
@@ -161,7 +194,7 @@ class Database:
         is_waiting = False
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only, config=config)
+                return self._open(read_only, config)
             except duckdb.IOException as error:
                 if "lock" not in str(error).lower():
                     raise StoreError(
@@ -180,6 +213,28 @@ class Database:
                 waiting.enter_context(waiting_to_write(self.path.parent))
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    def _open(self, read_only: bool, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+        if read_only:
+            return duckdb.connect(str(self.path), read_only=True, config=config)
+        connection = duckdb.connect(config={"temp_directory": f"{self.path}.tmp", **config})
+        try:
+            connection.execute(
+                f"ATTACH {literal(str(self.path))} AS workspace (ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+            )
+            connection.execute("USE workspace")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _refuse_names(path: Path) -> None:

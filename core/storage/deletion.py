@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from usad_workbench.core.storage import vector_tables
-from usad_workbench.core.storage.leftovers import remove_unnamed_indexes
+from usad_workbench.core.storage.leftovers import remove_unnamed_files
 from usad_workbench.core.storage.schema import STAGED, embeddings_view, quote
 from usad_workbench.core.storage.segment_ids import keep_segment_ids
 from usad_workbench.core.storage.workspace import Workspace
@@ -69,7 +69,7 @@ def delete_encoder(workspace: Workspace, encoder: str) -> None:
                     f"DELETE FROM {quote(table)} WHERE {condition}", {"encoder": encoder}
                 )
         refresh_embeddings_view(connection)
-    remove_unnamed_indexes(workspace.database)
+    remove_unnamed_files(workspace.database)
 
 
 def delete_clips(workspace: Workspace, clip_ids: Collection[str]) -> None:
@@ -104,7 +104,7 @@ def delete_clips(workspace: Workspace, clip_ids: Collection[str]) -> None:
                     )
         connection.execute("DELETE FROM clips WHERE clip_id IN (SELECT clip_id FROM gone)")
         connection.execute("DROP TABLE gone")
-    remove_unnamed_indexes(workspace.database)
+    remove_unnamed_files(workspace.database)
 
 
 def delete_diagnosis(workspace: Workspace, student: str, selection: str = "") -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
+import pyarrow as pa
+
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -25,7 +27,14 @@ def set_failures(
     if not old and not failed:
         return
     with workspace.database.write() as connection:
-        for item in old:
-            connection.execute("DELETE FROM failures WHERE step = ? AND item = ?", [step, item])
-        for item, reason in failed.items():
-            connection.execute("INSERT INTO failures VALUES (?, ?, ?)", [item, step, reason])
+        connection.execute(
+            "DELETE FROM failures WHERE step = ? AND list_contains(?, item)", [step, sorted(old)]
+        )
+        rows = pa.table(
+            {
+                "item": pa.array(failed, pa.string()),
+                "reason": pa.array(failed.values(), pa.string()),
+            }
+        )
+        connection.register("failed_items", rows)
+        connection.execute("INSERT INTO failures SELECT item, ?, reason FROM failed_items", [step])

@@ -1,7 +1,8 @@
 """Audio into a workspace.
 
 Each file is decoded once, whole and in blocks, so that what is truncated, silent or
-not finite is named here and not in the middle of an embedding run. Clips are added in
+not finite is named here and not in the middle of an embedding run. Several are decoded side by
+side in threads, and taken in their order. Clips are added in
 batches of one transaction each: a killed import has lost the batch in hand at most,
 and the same command again adds the rest.
 
@@ -11,7 +12,9 @@ gone from the stored path and found at another, the path follows.
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import pyarrow as pa
 from usad_workbench.core.audio.reading import scan_audio
 from usad_workbench.core.errors import AudioError, UsadError, printable, wrap_errors
 from usad_workbench.core.files import sha256_of_file
+from usad_workbench.core.parallel import ahead_in_threads
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_fields import (
     MEASURED,
@@ -53,7 +57,10 @@ __all__ = [
 
 STEP = "import"
 """The step under which ``failures`` keeps what an import could not use."""
-BATCH_CLIPS = 256
+BATCH_CLIPS = 1024
+"""Between two commits: of short clips what two seconds decode."""
+BATCH_S = 10.0
+"""Or as much time, where clips are long."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,12 +72,25 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Copy:
+    """A clip whose sound another clip had before it."""
+
+    clip_id: str
+    of: str
+    """The clip that was there first."""
+    kind: str
+    """``file``: equal bytes; ``samples``: equal sound in another file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImportReport:
     """What an import did."""
 
     n_added: int
     n_copies: int
     """Added clips whose audio another clip has under another path."""
+    copies: list[Copy]
+    """Which they are, and of which."""
     n_skipped: int
     """Already there, with the same content."""
     n_moved: int
@@ -116,16 +136,17 @@ def import_clips(
         n_skipped=n_again,
     )
     job.note(stored_clips(workspace, wanted))
-    for done, source in enumerate(merged, start=1):
-        try:
-            with wrap_errors(source.path):
-                job.add(source)
-        except UsadError as error:
-            name = printable(str(source.path))
-            job.failed.append(Failure(path=name, reason=printable(str(error))))
-        if len(job.batch) + len(job.changes) >= BATCH_CLIPS:
-            job.flush()
-        progress(done, len(merged), "import")
+    with closing(ahead_in_threads(job.describe, merged)) as described:
+        for done, (source, found) in enumerate(described, start=1):
+            try:
+                with wrap_errors(source.path):
+                    job.add(source, *found.result())
+            except UsadError as error:
+                reason = printable(str(error)).replace(printable(str(source.path)), source.name)
+                job.failed.append(Failure(path=source.name, reason=reason))
+            if job.is_full():
+                job.flush()
+            progress(done, len(merged), "import")
     job.flush()
     _note_failures(workspace, [source for source in merged if not source.fault], job.failed)
     return job.report()
@@ -171,11 +192,14 @@ class _Import:
     """What is known of each clip, by its id."""
     by_path: dict[str, str] = field(default_factory=dict)
     by_digest: dict[str, list[str]] = field(default_factory=dict)
+    by_samples: dict[str, str] = field(default_factory=dict)
+    """The first clip of each sound."""
     batch: list[dict[str, object]] = field(default_factory=list)
     changes: dict[str, dict[str, str]] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
+    flushed_s: float = field(default_factory=time.monotonic)
     n_added: int = 0
-    n_copies: int = 0
     n_skipped: int = 0
     n_moved: int = 0
     n_filled: int = 0
@@ -190,26 +214,48 @@ class _Import:
                 self.by_path[str(row["path"])] = clip_id
             if row["audio_sha256"]:
                 self.by_digest.setdefault(str(row["audio_sha256"]), []).append(clip_id)
+            if row["samples_digest"]:
+                self.by_samples.setdefault(str(row["samples_digest"]), clip_id)
 
-    def add(self, source: SourceClip) -> None:
-        """Takes a file: as a new clip, or as one that is there.
+    def describe(self, source: SourceClip) -> tuple[dict[str, object], str]:
+        """What a file holds, read to its end; called in several threads.
 
         Raises:
-            UsadError: a file that cannot be used, or that contradicts what is stored.
+            UsadError: a file that cannot be used.
         """
         if source.fault:
             raise AudioError(source.fault)
-        row, decoder = _describe(source, self.domain, self.workspace.folder)
+        return _describe(source, self.domain, self.workspace.folder)
+
+    def add(self, source: SourceClip, row: dict[str, object], decoder: str) -> None:
+        """Takes a file: as a new clip, or as one that is there.
+
+        Raises:
+            UsadError: a file that contradicts what is stored.
+        """
         clip_id = self._existing(row, is_named="clip_id" in columns_of(source.fields))
         if clip_id is None:
             self.segmentation.cut(float(str(row["duration_s"])))  # as it will be: bounded
             self.n_by_ffmpeg += decoder == "FFmpeg"
-            self.n_copies += str(row["audio_sha256"]) in self.by_digest
+            self._note_copy(row)
             self.note([row])
             self.batch.append(row)
         else:
             given = {"domain": self.domain} if self.domain else {}
             self._update(self.clips[clip_id], row, {**given, **columns_of(source.fields)})
+
+    def _note_copy(self, row: Mapping[str, object]) -> None:
+        clip_id, digest = str(row["clip_id"]), str(row["audio_sha256"])
+        if digest in self.by_digest:
+            first = self.by_digest[digest][0]
+            self.copies.append(Copy(clip_id=clip_id, of=first, kind="file"))
+        elif (first_one := self.by_samples.get(str(row["samples_digest"]))) is not None:
+            self.copies.append(Copy(clip_id=clip_id, of=first_one, kind="samples"))
+
+    def is_full(self) -> bool:
+        """Whether what was taken is to be stored."""
+        n = len(self.batch) + len(self.changes)
+        return n >= BATCH_CLIPS or (n > 0 and time.monotonic() - self.flushed_s > BATCH_S)
 
     def _existing(self, row: Mapping[str, object], *, is_named: bool) -> str | None:
         """The clip that a file is; none where it is a new one.
@@ -252,6 +298,8 @@ class _Import:
             self.n_moved += 1
             new["path"] = str(row["path"])
             self.by_path[new["path"]] = str(clip["clip_id"])
+        if not clip["samples_digest"]:  # of an earlier version, which did not measure it
+            new["samples_digest"] = str(row["samples_digest"])
         clip.update(new)
         if new and not any(clip is waiting for waiting in self.batch):
             self.changes.setdefault(str(clip["clip_id"]), {}).update(new)
@@ -264,6 +312,7 @@ class _Import:
             self._see_what_others_added(len(self.batch) - n_added)
         change_clips(self.workspace, self.changes)
         self.batch, self.changes = [], {}
+        self.flushed_s = time.monotonic()
 
     def _see_what_others_added(self, n_there: int) -> None:
         """Counts clips that another import added in the meantime, and names what it has not."""
@@ -291,7 +340,8 @@ class _Import:
         """What was done so far."""
         return ImportReport(
             n_added=self.n_added,
-            n_copies=self.n_copies,
+            n_copies=len(self.copies),
+            copies=self.copies,
             n_skipped=self.n_skipped,
             n_moved=self.n_moved,
             n_filled=self.n_filled,
@@ -305,7 +355,7 @@ def _note_failures(
 ) -> None:
     """Keeps the failures for the page ``Data``, in place of what was said of these files before."""
     stored = {
-        printable(str(source.path)): _stored_path(source.path, workspace.folder)
+        source.name: source.name if source.shown else _stored_path(source.path, workspace.folder)
         for source in sources
     }
     set_failures(
@@ -325,7 +375,7 @@ def _describe(
     info = scan_audio(path)
     digest = sha256_of_file(path)
     fields = columns_of(source.fields)
-    clip_id = fields.pop("clip_id", "") or f"{readable_slug(path.stem) or 'clip'}-{digest[:8]}"
+    clip_id = fields.pop("clip_id", "") or _clip_id(path, digest)
     row = {
         "domain": domain or UNKNOWN_DOMAIN,
         "dataset": path.parent.name,
@@ -336,8 +386,15 @@ def _describe(
         "duration_s": info.duration_s,
         "sample_rate_hz": info.sample_rate_hz,
         "audio_sha256": digest,
+        "samples_digest": info.samples_digest,
     }
     return row, info.decoder
+
+
+def _clip_id(path: Path, digest: str) -> str:
+    """A clip's id where none is given: its name and content; an unpacked file is named so already."""
+    name, content = readable_slug(path.stem) or "clip", f"-{digest[:8]}"
+    return name if content in name else name + content
 
 
 def _stored_path(path: Path, folder: Path) -> str:

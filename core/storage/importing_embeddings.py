@@ -125,7 +125,7 @@ class _EncoderImport:
         """
         register_encoder(self.workspace, self.record)
         self._run(file, progress, None)
-        if stored_segments(self.workspace, self.name):
+        if len(stored_segments(self.workspace, self.name)):
             return True
         unregister_encoder(self.workspace, self.name)  # no trace of it is left then
         return False
@@ -134,7 +134,7 @@ class _EncoderImport:
         """Puts the file's vectors in the place of the stored ones; whether they took it."""
         with replacing(self.workspace) as run:
             self._run(file, progress, run)
-            lost = self._failing & stored_segments(self.workspace, self.name)
+            lost = self._failing & set(stored_segments(self.workspace, self.name).tolist())
             if lost:
                 self.failed.append(
                     Failure(
@@ -154,7 +154,7 @@ class _EncoderImport:
 
     def _run(self, file: duckdb.DuckDBPyConnection, progress: Progress, run: str | None) -> None:
         """Adds clip by clip, in batches of one transaction each."""
-        stored = stored_segments(self.workspace, self.name, run)
+        stored = set(stored_segments(self.workspace, self.name, run).tolist())
         total = count_clips(file, self.name)
         batch: dict[int, list[Vector]] = {}
         for done, (clip_id, layers) in enumerate(clips_of(file, self.name), start=1):

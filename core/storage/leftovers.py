@@ -3,8 +3,15 @@
 from contextlib import suppress
 from pathlib import Path
 
+import duckdb
+
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.locks import abandoned
+from usad_workbench.core.storage.array_files import (
+    ArrayFile,
+    remove_partial_arrays,
+    remove_unnamed_arrays,
+)
 from usad_workbench.core.storage.database import Database
 from usad_workbench.core.storage.schema import STAGED
 
@@ -16,12 +23,22 @@ REPLACE = "replace"
 """Claims of vectors that are to replace others: the column ``run`` of ``staged_spaces``."""
 
 
+def array_paths(connection: duckdb.DuckDBPyConnection, folder: Path) -> set[Path]:
+    """Where the array files of the spaces of a workspace lie, there or not."""
+    rows = connection.execute("SELECT space_id, n, dim, digest FROM spaces").fetchall()
+    return {
+        ArrayFile(folder=folder, space_id=space_id, n=n, dim=dim, digest=digest).path
+        for space_id, n, dim, digest in rows
+    }
+
+
 def clear_leftovers(database: Path) -> None:
     """Removes what commands that have ended left beside or in a database.
 
     Where that cannot be done now, because the folder cannot be written or another program
     holds the database, it is left to the next one.
     """
+    remove_partial_arrays(database.parent)
     with suppress(OSError, StoreError):
         with abandoned(database.parent, NEW) as names:
             for name in names:
@@ -58,13 +75,17 @@ def drop_staged(database: Database, runs: list[str]) -> None:
             connection.execute(f"DELETE FROM {STAGED} WHERE space_id = ?", [space_id])
 
 
-def remove_unnamed_indexes(database: Database) -> None:
-    """Removes index files that no row of ``indexes`` names.
+def remove_unnamed_files(database: Database) -> None:
+    """Removes index and array files of vectors that are not there.
 
-    A file takes its name in the transaction that notes it, so such a file is of a space that is
-    gone, or of a command that was killed before it could remove it.
+    An index file takes its name in the transaction that notes it, so one that no row of ``indexes``
+    names is of a space that is gone, or of a command that was killed before it could remove it.
+    An array file has the digest of its space in its name.
     """
     folder = database.path.parent / INDEXES
+    with database.read() as connection:
+        arrays = array_paths(connection, database.path.parent)
+    remove_unnamed_arrays(database.path.parent, arrays)
     if not folder.is_dir():
         return
     with database.write() as connection:  # nobody is noting one meanwhile

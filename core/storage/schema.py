@@ -48,6 +48,7 @@ CLIP_COLUMNS: dict[str, str] = {
     "sample_rate_hz": "INTEGER",
     "split": "VARCHAR",
     "audio_sha256": "VARCHAR",
+    "samples_digest": "VARCHAR",
 }
 """Columns that every clip has; metadata fields of a manifest become further columns."""
 

@@ -40,6 +40,16 @@ class Segmentation:
         """What the column ``segmentation`` holds."""
         return f"{self.window_s:g}s/{self.hop_s:g}s"
 
+    @property
+    def in_words(self) -> str:
+        """Window and hop for people.
+
+        >>> Segmentation().in_words, Segmentation(window_s=5, hop_s=2.5).in_words
+        ('10 s', '5 s, every 2.5 s')
+        """
+        hop = "" if self.hop_s == self.window_s else f", every {self.hop_s:g} s"
+        return f"{self.window_s:g} s{hop}"
+
     def cut(self, duration_s: float) -> list[tuple[float, float]]:
         """Start and end of each segment in seconds; together they cover the clip.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from usad_workbench.core.audio.folders import is_audio_name, walk
 from usad_workbench.core.audio.reading import AUDIO_SUFFIXES
-from usad_workbench.core.errors import AudioError, as_usad_error
+from usad_workbench.core.errors import AudioError, as_usad_error, printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +21,13 @@ class SourceClip:
     """Values of the manifest's row: contract columns and metadata alike."""
     fault: str = ""
     """Why it cannot be added, found before its audio was looked at; empty where nothing was."""
+    shown: str = ""
+    """How failures name it where that is not its path: what it was unpacked from."""
+
+    @property
+    def name(self) -> str:
+        """How failures name it."""
+        return printable(self.shown or str(self.path))
 
 
 def find_sources(source: str | Path) -> list[SourceClip]:
@@ -38,26 +45,24 @@ def find_sources(source: str | Path) -> list[SourceClip]:
     if not path.is_dir():
         raise AudioError(f"{path} does not exist. Expected an audio file or a folder of them.")
     sources: list[SourceClip] = []
-    files = []
     unreadable: list[OSError] = []
     for file in walk(path, unreadable):
-        files.append(file)
         if is_audio_name(file):
             sources.append(SourceClip(path=file))
     for error in unreadable:
         where = Path(os.fsdecode(error.filename or path))
         sources.append(SourceClip(path=where, fault=str(as_usad_error(error))))
-    if not sources and any(file.suffix == ".arrow" for file in files):
-        raise AudioError(
-            f"{path} looks like a Hugging Face data set on disk, which cannot be imported yet. "
-            "Write its audio to files and import those with a manifest."
-        )
     if not sources:
         raise AudioError(
             f"{path} is a folder without audio files. Expected files that end in "
             f"{', '.join(sorted(AUDIO_SUFFIXES))}."
         )
     return sorted(sources, key=lambda source: source.path)
+
+
+def has_audio_files(folder: Path) -> bool:
+    """Whether a folder has a file that is taken for audio."""
+    return any(is_audio_name(file) for file in walk(folder))
 
 
 def count_ignored(source: str | Path) -> dict[str, int]:

@@ -26,7 +26,7 @@ from usad_workbench.core.storage.leftovers import (
     REPLACE,
     clear_leftovers,
     drop_staged,
-    remove_unnamed_indexes,
+    remove_unnamed_files,
 )
 from usad_workbench.core.storage.schema import NEXT_SPACE, STAGED
 from usad_workbench.core.storage.workspace import (
@@ -140,24 +140,23 @@ def take_place(workspace: Workspace, record: EncoderRecord, run: str) -> None:
         )
         connection.execute(f"DELETE FROM {STAGED} WHERE run = ? AND encoder = ?", [run, name])
         refresh_embeddings_view(connection)
-    remove_unnamed_indexes(workspace.database)
+    remove_unnamed_files(workspace.database)
 
 
-def stored_segments(workspace: Workspace, encoder: str, run: str | None = None) -> set[int]:
-    """Segments with a vector of the encoder in any space, or in any of a run.
+def stored_segments(
+    workspace: Workspace, encoder: str, run: str | None = None
+) -> npt.NDArray[np.int64]:
+    """Segments with a vector of the encoder in any space, or in any of a run: ascending ids.
 
     A space whose table is gone has none: its encoder can be replaced.
     """
+    ids = np.empty(0, dtype=np.int64)
     with workspace.database.read() as connection:
         tables = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
-        return {
-            segment_id
-            for space_id in _listed(connection, encoder, run)
-            if f"vectors_{space_id}" in tables
-            for (segment_id,) in connection.execute(
-                f"SELECT segment_id FROM vectors_{space_id}"
-            ).fetchall()
-        }
+        for space_id in _listed(connection, encoder, run):
+            if f"vectors_{space_id}" in tables:
+                ids = np.union1d(ids, vector_tables.ids_of(connection, space_id))
+    return ids
 
 
 def _listed(
@@ -227,6 +226,7 @@ def append_vectors(
     segment_ids: npt.NDArray[np.int64],
     vectors: Mapping[int, FloatArray],
     run: str | None = None,
+    stored_ids: vector_tables.StoredIds | None = None,
 ) -> None:
     """Adds the vectors of some segments in several layers, as one transaction.
 
@@ -240,12 +240,18 @@ def append_vectors(
         segment_ids: Shape [segment].
         vectors: Per layer an array [segment, dim].
         run: Of ``replacing``: adds them beside what is there, for ``take_place``.
+        stored_ids: Kept from call to call by one who adds often: see ``vector_writer``.
 
     Raises:
-        ShapeError: rows or width that do not fit; nothing is stored.
+        ShapeError: rows or width that do not fit, or a segment twice; nothing is stored.
         ProvenanceError: vectors that are not finite, or an encoder that was deleted, or replaced by
             other weights, since it was registered.
     """
+    if len(np.unique(segment_ids)) != len(segment_ids):
+        raise ShapeError(
+            f"Found a segment twice among {len(segment_ids)} of {record.spec.name}, expected each "
+            "once. Nothing of this batch was stored."
+        )
     for layer, values in vectors.items():
         expected = (len(segment_ids), values.shape[-1] if values.ndim == 2 else -1)
         if values.shape != expected or len(segment_ids) == 0:
@@ -258,20 +264,25 @@ def append_vectors(
                 f"Layer {layer} of {record.spec.name} gave values that are not finite. Nothing "
                 "of this batch was stored."
             )
-    with workspace.database.write() as connection:
+    stored_ids = stored_ids or vector_tables.StoredIds()
+    added = []
+    with workspace.database.write(bulk=True) as connection:
         if run is None:
             _check_registered(connection, record)
         is_there = _are_segments(connection, segment_ids)
-        # fetchall: a result that is not read to its end bars register() on the connection.
-        before = connection.execute("SELECT count(*) FROM spaces").fetchall()
-        ids = {
-            layer: _space(connection, record, pooling, layer, values.shape[1], run)
-            for layer, values in vectors.items()
-        }
-        if connection.execute("SELECT count(*) FROM spaces").fetchall() != before:
-            refresh_embeddings_view(connection)
+        spaces = _spaces_of(connection, record, pooling, vectors, run)
         for layer, values in vectors.items():
-            _append(connection, ids[layer], segment_ids[is_there], values[is_there], run)
+            space_id, before = spaces[layer]
+            is_new = is_there & ~stored_ids.are_stored(connection, space_id, before, segment_ids)
+            if not is_new.any():
+                continue
+            ids = segment_ids if is_new.all() else segment_ids[is_new]
+            new = values if is_new.all() else values[is_new]
+            digest = vector_tables.append(connection, space_id, ids, new)
+            added.append((space_id, vector_tables.together(before, digest), ids))
+        _note_added(connection, added, run)
+    for change in added:  # committed
+        stored_ids.added(*change)
 
 
 def _check_registered(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
@@ -298,31 +309,68 @@ def _are_segments(
     """Which of these the workspace still has, shape [segment]."""
     connection.register("batch_segments", pa.table({"segment_id": segment_ids}))
     present = connection.execute(
-        "SELECT segment_id FROM segments WHERE segment_id IN (SELECT segment_id FROM batch_segments)"
+        "SELECT segment_id FROM segments WHERE segment_id BETWEEN ? AND ? "  # skips groups of rows
+        "AND segment_id IN (SELECT segment_id FROM batch_segments)",
+        [int(segment_ids.min()), int(segment_ids.max())],
     ).fetchnumpy()["segment_id"]
     connection.unregister("batch_segments")
     return np.isin(segment_ids, present)
 
 
-def _append(
+def _note_added(
     connection: duckdb.DuckDBPyConnection,
-    space_id: int,
-    segment_ids: npt.NDArray[np.int64],
-    values: FloatArray,
+    added: Sequence[tuple[int, str, npt.NDArray[np.int64]]],
     run: str | None,
 ) -> None:
+    """Notes what was added to spaces: their new digests, and so many more vectors."""
     table, _, _ = _list_of(run)
-    n, digest = vector_tables.append(connection, space_id, segment_ids, values)
-    ((stored,),) = connection.execute(
-        f"SELECT digest FROM {table} WHERE space_id = ?", [space_id]
+    for space_id, digest, ids in added:
+        connection.execute(
+            f"UPDATE {table} SET n = n + ?, digest = ? WHERE space_id = ?",
+            [len(ids), digest, space_id],
+        )
+
+
+def _spaces_of(
+    connection: duckdb.DuckDBPyConnection,
+    record: EncoderRecord,
+    pooling: str,
+    vectors: Mapping[int, FloatArray],
+    run: str | None,
+) -> dict[int, tuple[int, str]]:
+    """The id and digest of the space of each layer, made with its table where it is new."""
+    name = record.spec.name
+    table, condition, values = _list_of(run)
+    rows = connection.execute(
+        f"SELECT layer, space_id, digest, dim, precision FROM {table} "
+        f"WHERE encoder = ? AND pooling = ? AND {condition}",
+        [name, pooling, *values],
     ).fetchall()
-    connection.execute(
-        f"UPDATE {table} SET n = n + ?, digest = ? WHERE space_id = ?",
-        [n, vector_tables.together(stored, digest), space_id],
-    )
+    spaces = {}
+    for layer, space_id, digest, dim, precision in rows:
+        if layer not in vectors:
+            continue
+        if dim != vectors[layer].shape[1]:
+            raise ShapeError(
+                f"Layer {layer} of {name} has vectors of {dim} values, found "
+                f"{vectors[layer].shape[1]}."
+            )
+        if precision != record.precision:
+            raise ProvenanceError(
+                f"Layer {layer} of {name} has vectors of {precision}, found {record.precision}. "
+                "Nothing of this batch was stored: vectors of the two must not be mixed."
+            )
+        spaces[layer] = (space_id, digest)
+    new = [layer for layer in vectors if layer not in spaces]
+    for layer in new:
+        space_id = _new_space(connection, record, pooling, layer, vectors[layer].shape[1], run)
+        spaces[layer] = (space_id, vector_tables.EMPTY_DIGEST)
+    if new and run is None:
+        refresh_embeddings_view(connection)
+    return spaces
 
 
-def _space(
+def _new_space(
     connection: duckdb.DuckDBPyConnection,
     record: EncoderRecord,
     pooling: str,
@@ -330,25 +378,9 @@ def _space(
     dim: int,
     run: str | None,
 ) -> int:
-    """The id of a space, made with its table if it is new."""
+    """Lists a space and makes its table; its id."""
     spec = record.spec
-    table, condition, values = _list_of(run)
-    rows = connection.execute(
-        f"SELECT space_id, dim, precision FROM {table} "
-        f"WHERE encoder = ? AND layer = ? AND pooling = ? AND {condition}",
-        [spec.name, layer, pooling, *values],
-    ).fetchall()
-    for space_id, stored_dim, precision in rows:
-        if precision != record.precision:
-            raise ProvenanceError(
-                f"Layer {layer} of {spec.name} has vectors of {precision}, found {record.precision}. "
-                "Nothing of this batch was stored: vectors of the two must not be mixed."
-            )
-        if stored_dim != dim:
-            raise ShapeError(
-                f"Layer {layer} of {spec.name} has vectors of {stored_dim} values, found {dim}."
-            )
-        return int(space_id)
+    table, _, _ = _list_of(run)
     space_id = _next_id(connection)
     window = connection.execute("SELECT value FROM meta WHERE key = 'segmentation'").fetchone()
     segmentation = parse_segmentation(window[0] if window else None)

@@ -1,10 +1,11 @@
-"""Tables that people hand in, CSV or Parquet: every cell is text, as it stands in the file.
+"""Tables that people hand in, CSV, Parquet or JSON lines: every cell is text, as it stands in the file.
 
 One reader for manifests of audio, clips of vectors and tasks. "NA", "None" and "null" are
 names like any other; a cell is missing where there is nothing in it.
 """
 
 import csv
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Table:
 
 
 def read_table(path: str | Path) -> Table:
-    """A CSV in UTF-8, parted by commas, semicolons or tabs, or a Parquet file.
+    """A CSV in UTF-8, parted by commas, semicolons or tabs, a Parquet file or JSON lines.
 
     A row that repeats the header, or has cells beyond it, has a fault; rows without any cell are left out.
 
@@ -48,15 +49,16 @@ def read_table(path: str | Path) -> Table:
         ConfigError: no such file, another format, or a column that stands twice.
     """
     path = Path(path)
-    is_parquet = path.suffix.lower() in PARQUET_SUFFIXES
+    readers = dict.fromkeys(PARQUET_SUFFIXES, _parquet) | {".jsonl": _json_lines}
     try:
         with wrap_errors(path):
-            columns, rows = _parquet(path) if is_parquet else _csv(path)
+            columns, rows = readers.get(path.suffix.lower(), _csv)(path)
     except ConfigError:
         raise
     except UsadError as error:
         raise ConfigError(
-            f"{path} cannot be read: {error} Expected a CSV in UTF-8 or a Parquet file (.parquet)."
+            f"{path} cannot be read: {error} Expected a CSV in UTF-8, a Parquet file (.parquet) "
+            "or an object a line (.jsonl)."
         ) from error
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
@@ -129,11 +131,29 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
                 f"The column {name!r} of {path} holds {kind}, expected text, numbers or times. "
                 "Leave it out or write it as text."
             )
-    columns = [[_text(value) for value in column.to_pylist()] for column in table.columns]
+    columns = [[text_of(value) for value in column.to_pylist()] for column in table.columns]
     return list(table.column_names), [list(row) for row in zip(*columns, strict=True)]
 
 
-def _text(value: Any) -> str:
+def _json_lines(path: Path) -> tuple[list[str], list[list[str]]]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line]
+    for number, row in enumerate(rows, start=1):
+        nested = [row] if not isinstance(row, dict) else row.values()
+        if any(isinstance(value, (dict, list)) for value in nested):
+            raise ConfigError(
+                f"Row {number} of {path} is no object of text and numbers. Leave out what is nested, "
+                "or write it as text."
+            )
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return columns, [[text_of(row.get(name)) for name in columns] for row in rows]
+
+
+def text_of(value: Any) -> str:
+    """A value as the text of a cell; empty where it is missing.
+
+    >>> text_of(7), text_of(None), text_of(float("nan"))
+    ('7', '', '')
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(value)

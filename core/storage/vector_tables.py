@@ -19,7 +19,7 @@ import xxhash
 
 from usad_workbench.core.errors import ShapeError
 
-PAGE_ROWS = 10_000
+PAGE_ROWS = 4096
 DIGEST_KIND = "xxh3-"
 """How digests begin; those of schema 2 do not, and nothing that is computed now equals them."""
 EMPTY_DIGEST = DIGEST_KIND + "0" * 32
@@ -39,26 +39,82 @@ def append(
     space_id: int,
     segment_ids: npt.NDArray[np.int64],
     vectors: npt.NDArray[np.float32],
-) -> tuple[int, str]:
-    """Adds the vectors of segments that the table does not have yet.
+) -> str:
+    """Adds the vectors of segments that the table does not have.
 
     Returns:
-        How many were added, and their digest.
+        Their digest.
     """
     values = np.ascontiguousarray(vectors, dtype=np.float32)
-    connection.register("asked", pa.table({"segment_id": segment_ids}))
-    stored = connection.execute(
-        f"SELECT segment_id FROM vectors_{space_id} WHERE segment_id IN (SELECT * FROM asked)"
-    ).fetchnumpy()["segment_id"]
-    connection.unregister("asked")
-    is_new = ~np.isin(segment_ids, stored)
-    ids, values = segment_ids[is_new], values[is_new]
-    if len(ids):
-        column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        connection.register("batch", pa.table({"segment_id": ids, "vector": column}))
-        connection.execute(f"INSERT INTO vectors_{space_id} SELECT segment_id, vector FROM batch")
-        connection.unregister("batch")
-    return len(ids), digest_of(ids, values)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    connection.register("batch", pa.table({"segment_id": segment_ids, "vector": column}))
+    connection.execute(f"INSERT INTO vectors_{space_id} SELECT segment_id, vector FROM batch")
+    connection.unregister("batch")
+    return digest_of(segment_ids, values)
+
+
+class StoredIds:
+    """Which segments have vectors, of spaces that one process adds to.
+
+    What a table holds is looked up once, and again only where somebody else has changed it, which
+    its digest tells: a look-up at each commit would read more the more there is.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, npt.NDArray[np.bool_]]] = {}
+
+    def are_stored(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        space_id: int,
+        digest: str,
+        segment_ids: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.bool_]:
+        """Which of these have a vector, shape [segment].
+
+        Args:
+            connection: Within a transaction of the caller.
+            space_id: Of the space.
+            digest: What the transaction finds as its digest.
+            segment_ids: Shape [segment].
+        """
+        known, is_stored = self._known.get(space_id, ("", np.zeros(0, dtype=np.bool_)))
+        if known != digest:
+            is_stored = np.zeros(0, dtype=np.bool_)
+            if digest != EMPTY_DIGEST:
+                ids = ids_of(connection, space_id)
+                is_stored = _grown(is_stored, ids)
+                is_stored[ids] = True
+            self._known[space_id] = (digest, is_stored)
+        is_inside = segment_ids < len(is_stored)
+        found = np.zeros(len(segment_ids), dtype=np.bool_)
+        found[is_inside] = is_stored[segment_ids[is_inside]]
+        return found
+
+    def added(self, space_id: int, digest: str, segment_ids: npt.NDArray[np.int64]) -> None:
+        """Notes vectors that this process has committed, and the digest of all since then."""
+        is_stored = _grown(self._known[space_id][1], segment_ids)
+        is_stored[segment_ids] = True
+        self._known[space_id] = (digest, is_stored)
+
+
+def _grown(
+    is_stored: npt.NDArray[np.bool_], segment_ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """The same, long enough for some segments; by doubling, so that growing costs little."""
+    needed = int(segment_ids.max(initial=-1)) + 1
+    if needed <= len(is_stored):
+        return is_stored
+    grown = np.zeros(max(needed, 2 * len(is_stored)), dtype=np.bool_)
+    grown[: len(is_stored)] = is_stored
+    return grown
+
+
+def ids_of(connection: duckdb.DuckDBPyConnection, space_id: int) -> npt.NDArray[np.int64]:
+    """The segments that have a vector in a space, in the order of the table."""
+    rows = connection.execute(f"SELECT segment_id FROM vectors_{space_id}").fetchnumpy()
+    ids: npt.NDArray[np.int64] = rows["segment_id"].astype(np.int64, copy=False)
+    return ids
 
 
 def remove(connection: duckdb.DuckDBPyConnection, space_id: int, gone: str) -> tuple[int, str]:
@@ -77,10 +133,10 @@ def remove(connection: duckdb.DuckDBPyConnection, space_id: int, gone: str) -> t
 
 
 def pages(
-    connection: duckdb.DuckDBPyConnection, space_id: int
+    connection: duckdb.DuckDBPyConnection, space_id: int, condition: str = ""
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
     """What lies in the table of a space: segment ids [segment] and vectors [segment, dim]."""
-    rows = connection.sql(f"SELECT segment_id, vector FROM vectors_{space_id}")
+    rows = connection.sql(f"SELECT segment_id, vector FROM vectors_{space_id} {condition}")
     for page in rows.to_arrow_reader(PAGE_ROWS):
         table = pa.Table.from_batches([page])
         yield table["segment_id"].to_numpy(), matrix_of(table["vector"])

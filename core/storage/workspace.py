@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.errors import (
+    ConfigError,
     QueryError,
     StoreError,
     UnknownNameError,
@@ -25,6 +27,7 @@ from usad_workbench.core.errors import (
     wrap_errors,
 )
 from usad_workbench.core.metrics import BLOCK_ROWS, Metric, check_k, nearest, query_of
+from usad_workbench.core.storage.array_files import ArrayFile, Arrays
 from usad_workbench.core.storage.contents import (
     embedded_encoders,
     embedded_layers,
@@ -33,8 +36,15 @@ from usad_workbench.core.storage.contents import (
 from usad_workbench.core.storage.creation import create_database
 from usad_workbench.core.storage.database import Database
 from usad_workbench.core.storage.leftovers import clear_leftovers
+from usad_workbench.core.storage.mapped_spaces import MappedSpaces
 from usad_workbench.core.storage.query import QueryLimits, ask, clip_ids_where
 from usad_workbench.core.storage.segments import Segmentation
+from usad_workbench.core.storage.vector_reading import (
+    is_ascending,
+    read_arrays,
+    read_rows_of,
+    rows_of,
+)
 from usad_workbench.core.storage.vector_tables import matrix_of
 
 FILE_NAME = "workspace.duckdb"
@@ -59,7 +69,7 @@ class Space:
     """In which the encoder computed: ``float32`` or ``bfloat16``."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Embeddings:
     """Vectors of one space, row i belongs to segment i."""
 
@@ -67,10 +77,16 @@ class Embeddings:
     """What they are a part of, or all of: read in the same transaction."""
     segment_ids: npt.NDArray[np.int64]
     """Shape [segment], ascending."""
-    clip_ids: npt.NDArray[np.object_]
-    """Shape [segment]."""
+    clips: pa.ChunkedArray
+    """The clip of each segment as an Arrow column of text: see ``clip_ids``."""
     vectors: FloatArray
-    """Shape [segment, dim]."""
+    """Shape [segment, dim]. Those of a large space may be a file that is mapped: read-only."""
+
+    @cached_property
+    def clip_ids(self) -> npt.NDArray[np.object_]:
+        """Shape [segment]; made when it is asked for first: many Python strings take long."""
+        ids: npt.NDArray[np.object_] = self.clips.to_numpy(zero_copy_only=False)
+        return ids
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -99,6 +115,7 @@ class Workspace:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).resolve()
         self.database = Database(self.folder / FILE_NAME)
+        self._mapped = MappedSpaces[Embeddings](self.database.state)
 
     def __reduce__(self) -> tuple[type["Workspace"], tuple[Path]]:
         """What other processes are sent: the folder; locks are each process's own."""
@@ -126,7 +143,12 @@ class Workspace:
     def create(folder: str | Path, segmentation: Segmentation | None = None) -> "Workspace":
         """Opens a workspace, made if it is not there yet: whole, or not at all.
 
+        Args:
+            folder: Where it is or is to be.
+            segmentation: The windows of a new one; ``Segmentation()`` where none.
+
         Raises:
+            ConfigError: one that cuts its clips into other windows.
             StoreError: something there that is no workspace.
             FileError: a folder that cannot be made or written.
         """
@@ -135,7 +157,14 @@ class Workspace:
             with wrap_errors(folder):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 create_database(path, segmentation or Segmentation())
-        return Workspace.open(folder)
+        workspace = Workspace.open(folder)
+        if segmentation is not None and workspace.segmentation != segmentation:
+            raise ConfigError(
+                f"{folder} has a vector for each {workspace.segmentation.in_words} of audio, found "
+                f"{segmentation.in_words}. All clips of a workspace are cut into the same windows: "
+                "leave the window and hop out, or name a new folder."
+            )
+        return workspace
 
     def meta(self, key: str) -> str | None:
         """A value of the table ``meta``."""
@@ -282,7 +311,13 @@ class Workspace:
             return find_space(connection, encoder, layer, pooling)
 
     def embeddings(
-        self, encoder: str, layer: int, pooling: str = "mean", where: str | None = None
+        self,
+        encoder: str,
+        layer: int,
+        pooling: str = "mean",
+        where: str | None = None,
+        *,
+        from_table: bool = False,
     ) -> Embeddings:
         """Vectors of one space with their segment and clip ids, and what the space was then.
 
@@ -294,20 +329,50 @@ class Workspace:
             layer: 0 enters the first block, negative counts from the end.
             pooling: ``mean`` or ``native``.
             where: SQL condition on the columns of ``clips``.
+            from_table: Out of the table itself, whatever array files there are.
 
         Raises:
             UnknownNameError: no such space.
             QueryError: a condition that is not SQL.
         """
+        if where is None and not from_table:
+            return self._mapped.get(
+                (encoder, layer, pooling), lambda: self._read(encoder, layer, pooling, None, False)
+            )
+        return self._read(encoder, layer, pooling, where, from_table)
+
+    def _read(
+        self, encoder: str, layer: int, pooling: str, where: str | None, from_table: bool
+    ) -> Embeddings:
         with self.among(self.clip_ids(where)) as (connection, chosen):
             space = find_space(connection, encoder, layer, pooling)
-            query = f"SELECT v.segment_id, s.clip_id, v.vector {_matching(space.space_id, chosen)}"
-            table = connection.sql(f"{query} ORDER BY v.segment_id").to_arrow_table()
-        return Embeddings(
-            space=space,
-            segment_ids=table["segment_id"].to_numpy(),
-            clip_ids=table["clip_id"].to_numpy(zero_copy_only=False),
-            vectors=matrix_of(table["vector"]),
+            file = self.array_file(space)
+            segments = connection.sql(
+                f"SELECT segment_id, clip_id FROM segments WHERE {chosen}"
+            ).to_arrow_table()
+            of_segments = segments["segment_id"].to_numpy()
+            if not is_ascending(of_segments):
+                order = np.argsort(of_segments)
+                segments, of_segments = segments.take(order), of_segments[order]
+            if where is None:
+                ids, vectors = read_arrays(connection, file, from_table=from_table)
+            else:
+                ids, vectors = read_rows_of(connection, file, of_segments)
+        if not np.array_equal(ids, of_segments):
+            segments = segments.take(rows_of(of_segments, ids))
+        if len(segments) != len(ids):  # vectors of no segment
+            rows = rows_of(ids, of_segments)
+            ids, vectors = ids[rows], vectors[rows]
+        return Embeddings(space=space, segment_ids=ids, clips=segments["clip_id"], vectors=vectors)
+
+    def array_file(self, space: Space) -> ArrayFile:
+        """The file that holds the vectors of a space as arrays, where there is one."""
+        return ArrayFile(
+            folder=self.folder,
+            space_id=space.space_id,
+            n=space.n,
+            dim=space.dim,
+            digest=space.digest,
         )
 
     def search(
@@ -347,11 +412,14 @@ class Workspace:
         with self.among(self.clip_ids(where)) as (connection, chosen):
             space = find_space(connection, encoder, layer, pooling)
             query = query_of(vector, space.dim, metric)
-            stored = connection.sql(
-                f"SELECT v.segment_id, v.vector {_matching(space.space_id, chosen)}"
-            )
-            reader = stored.to_arrow_reader(BLOCK_ROWS)
-            ids, scores = nearest(map(_ids_and_vectors, reader), query, k, metric)
+            if arrays := self.array_file(space).open():
+                blocks = _blocks(connection, arrays, chosen)
+            else:
+                stored = connection.sql(
+                    f"SELECT v.segment_id, v.vector {_matching(space.space_id, chosen)}"
+                )
+                blocks = map(_ids_and_vectors, stored.to_arrow_reader(BLOCK_ROWS))
+            ids, scores = nearest(blocks, query, k, metric)
         return SearchHits(segment_ids=ids, scores=scores)
 
 
@@ -411,6 +479,19 @@ def parse_segmentation(value: str | None) -> Segmentation:
 
 def _ids_and_vectors(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], FloatArray]:
     return batch["segment_id"].to_numpy(), matrix_of(pa.chunked_array([batch["vector"]]))
+
+
+def _blocks(
+    connection: duckdb.DuckDBPyConnection, arrays: Arrays, chosen: str
+) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray]]:
+    """Ids and vectors of the clips that are chosen, block by block, out of an array file."""
+    ids = connection.execute(f"SELECT segment_id FROM segments WHERE {chosen}").fetchnumpy()
+    rows = rows_of(arrays.segment_ids, np.sort(ids["segment_id"].astype(np.int64)))
+    for start in range(0, len(rows), BLOCK_ROWS):
+        part = rows[start : start + BLOCK_ROWS]
+        is_run = part[-1] - part[0] == len(part) - 1
+        block: slice | npt.NDArray[np.intp] = slice(part[0], part[-1] + 1) if is_run else part
+        yield arrays.segment_ids[block], arrays.vectors[block]
 
 
 def _matching(space_id: int, chosen: str) -> str:

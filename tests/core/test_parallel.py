@@ -1,5 +1,7 @@
 """Work in processes of one thread each."""
 
+import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from usad_workbench.core import parallel
 from usad_workbench.core.errors import DegenerateError, WorkerError
 from usad_workbench.core.parallel import as_finished, in_processes, process_pool
 
@@ -127,3 +130,25 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "begun\n[6, 24]\n"), done.stderr
+
+
+def test_calls_in_threads_come_in_order_and_a_few_ahead() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.002 * (number % 3))
+        if number == 5:
+            raise ValueError("five")
+        return number * number
+
+    numbers = parallel.ahead_in_threads(work, range(1_000), n_threads=2)
+    with contextlib.closing(numbers):
+        for item, future in itertools.islice(numbers, 20):
+            assert max(begun) <= item + 2 * parallel.AHEAD + 2
+            if item == 5:
+                with pytest.raises(ValueError, match="five"):
+                    future.result()
+            else:
+                assert future.result() == item * item
+    assert len(begun) < 40  # closing ends what waits

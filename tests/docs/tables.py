@@ -15,6 +15,7 @@ RESULTS = ROOT / "docs" / "results"
 PAGES = (
     ROOT / "README.md",
     ROOT / "docs" / "results.md",
+    ROOT / "docs" / "scale.md",
     ROOT / "core" / "models" / "shipped" / "MODEL_CARD.md",
 )
 STUDENT = "usad-demo"
@@ -131,12 +132,82 @@ def _student(system: str) -> str:
     return f"`{system}`, seed 0" if system == STUDENT else f"`{system}`"
 
 
+def million() -> str:
+    """The steps of a million segments."""
+    rows = read_results("million")
+    head = ("step", "seconds", "processor seconds", "peak memory", "answer")
+    lines = []
+    for row in rows:
+        memory = f"{float(row['peak_mb']) / 1000:.1f} GB" if float(row["peak_mb"]) else ""
+        lines.append([row["step"], row["wall_s"], row["processor_s"], memory, row["answer"]])
+    first = rows[0]
+    note = (
+        f"{int(first['segments']):,} segments × 2 spaces × 384, {first['machine']}, {first['date']}"
+    )
+    return f"{note}\n\n{markdown(head, lines)}"
+
+
+def speed() -> str:
+    """Every claim beside its peer, search apart."""
+    rows = [row for row in read_results("speed") if not _SEARCH.match(row["name"])]
+    head = ("what", "here", "peer", "its value", "ratio")
+    return markdown(
+        head,
+        [
+            [
+                row["name"],
+                f"{_short(row['value'])} {row['unit']}",
+                row["peer"],
+                _short(row["peer_value"]),
+                f"{float(row['ratio']):.2f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def speed_search() -> str:
+    """Recall and costs of every index, ours first: a row each."""
+    measures = ("recall@10", "a query, processor", "building, processor", "file")
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for row in read_results("speed"):
+        if match := _SEARCH.match(row["name"]):
+            kind, size, measure = match.groups()
+            found.setdefault((size, f"`{kind}`"), {}).setdefault(measure, row["value"])
+            found.setdefault((size, row["peer"]), {})[measure] = row["peer_value"]
+    ordered = sorted(found, key=lambda key: (int(key[0].replace(",", "")), key[1][0] != "`"))
+    head = ("vectors", "index", "recall@10", "ms a query", "seconds to build", "MB of file")
+    return markdown(
+        head,
+        [
+            [*key, *(_short(found[key].get(measure, "nan")) for measure in measures)]
+            for key in ordered
+        ],
+    )
+
+
+_SEARCH = re.compile(r"search (\w+), ([\d,]+) × \d+, (.+)$")
+
+
+def _short(text: str) -> str:
+    """Three digits, or the whole of a larger number.
+
+    >>> _short("0.98765"), _short("1234.5"), _short("12.345")
+    ('0.988', '1,234', '12.3')
+    """
+    value = float(text)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "in-short": in_short,
     "means": means,
     "means-three-seeds": lambda: means(BEFORE),
     "tasks": by_task,
     "domains": by_domain,
+    "million": million,
+    "speed": speed,
+    "speed-search": speed_search,
 }
 
 

@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -50,6 +53,7 @@ FOREIGN = "import-embeddings OLD.parquet --workspace W --role teacher --clips CL
 CASES = {
     "import": Case(command=IMPORT),
     "import-more": Case(command="import MORE --workspace W --domain sound", before=(IMPORT,)),
+    "import-packs": Case(command="import PACK.tar DATASET --workspace W"),
     "embed": Case(command=EMBED, before=(IMPORT,)),
     "embed-replace": Case(
         command=f"{EMBED} --replace",
@@ -86,6 +90,14 @@ def make_inputs(folder: Path) -> None:
         for number in range(n):
             sound = noise.uniform(-0.5, 0.5, RATE_HZ // 2).astype(np.float32)
             soundfile.write(folder / name / f"{name.lower()}{number}.wav", sound, RATE_HZ)
+    sounds = [path.read_bytes() for path in sorted((folder / "SOUNDS").iterdir())]
+    with tarfile.open(folder / "PACK.tar", "w") as archive:
+        for path in sorted((folder / "SOUNDS").iterdir())[:3]:
+            archive.add(path, path.name)
+    audio = [{"bytes": data, "path": None} for data in sounds[2:]]
+    (folder / "DATASET").mkdir()
+    table = pa.table({"audio": audio, "label": list("abcd")})
+    pq.write_table(table, folder / "DATASET" / "train.parquet")
     ids = [f"made{number}" for number in range(300)]  # more than one batch of 256
     for name in ("OLD", "NEW"):
         vectors = noise.normal(size=(len(ids), 4)).astype(np.float32)

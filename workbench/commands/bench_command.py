@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, cast
 
-from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.workbench.exit_codes import DONE
 from usad_workbench.workbench.output import Output, table
 
@@ -20,6 +20,8 @@ class Benchmark:
     function: str
     measures: str
     needs_cuda: bool = False
+    takes_size: bool = False
+    """Whether it is of so many vectors as ``--size`` says."""
 
 
 BENCHMARKS = {
@@ -48,6 +50,59 @@ BENCHMARKS = {
         function="bench_adapters",
         measures="models of transformers through our adapters against a plain loop",
     ),
+    "embed": Benchmark(
+        module="embedding",
+        function="bench_embed",
+        measures="the whole of embedding against the bare forward pass",
+    ),
+    "store-write": Benchmark(
+        module="storing",
+        function="bench_store_write",
+        measures="vectors into a space against DuckDB's own bulk insert",
+        takes_size=True,
+    ),
+    "store-read": Benchmark(
+        module="storing",
+        function="bench_store_read",
+        measures="a space read once and again against DuckDB and a memory map",
+        takes_size=True,
+    ),
+    "store-stack": Benchmark(
+        module="storing",
+        function="bench_store_stack",
+        measures="all layers of an encoder that costs nothing against DuckDB's own bulk insert",
+        takes_size=True,
+    ),
+    "import-embeddings": Benchmark(
+        module="importing",
+        function="bench_import_embeddings",
+        measures="vectors from Parquet against DuckDB's CREATE TABLE AS",
+        takes_size=True,
+    ),
+    "search": Benchmark(
+        module="searching",
+        function="bench_search",
+        measures="every kind of index against FAISS, hnswlib, usearch and perch-hoplite",
+        takes_size=True,
+    ),
+    "search-filtered": Benchmark(
+        module="filtering",
+        function="bench_filtered_search",
+        measures="filters that 0.1 to 100 % of the rows pass against exact search",
+        takes_size=True,
+    ),
+    "search-overhead": Benchmark(
+        module="filtering",
+        function="bench_search_overhead",
+        measures="one query in an open workspace against the same index in FAISS",
+        takes_size=True,
+    ),
+    "project": Benchmark(
+        module="mapping",
+        function="bench_project",
+        measures="maps against umap-learn and PaCMAP",
+        takes_size=True,
+    ),
     "large-training": Benchmark(
         module="accelerator",
         function="bench_large_training",
@@ -63,10 +118,19 @@ BENCHMARKS = {
 }
 
 
+MIN_SIZE = 200
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="all that can run where none")
     parser.add_argument("--list", action="store_true", help="what there is")
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="N",
+        help="vectors, where a benchmark is of vectors; default: 100,000, of maps 20,000",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -76,6 +140,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         raise UnknownNameError(
             f"Found no benchmark {', '.join(unknown)}, expected {', '.join(BENCHMARKS)}."
         )
+    if args.size is not None and args.size < MIN_SIZE:
+        raise ConfigError(f"Found --size {args.size}, expected {MIN_SIZE} vectors or more.")
     if args.list:
         entries = [
             {
@@ -96,9 +162,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
             output.note(f"{name}: needs CUDA, skipped")
             continue
         module = import_module(f"usad_workbench.workbench.speed.{benchmark.module}")
-        measure = cast(Callable[[], Iterable[Any]], getattr(module, benchmark.function))
+        measure = cast(Callable[..., Iterable[Any]], getattr(module, benchmark.function))
         output.note(f"{name}: measuring")
-        for row in measure():
+        sized = benchmark.takes_size and args.size is not None
+        for row in measure(args.size) if sized else measure():
             # At once: a benchmark of many rows takes minutes.
             output.note(f"{row.name}: {row.ratio:.2f} of {row.peer}")
             rows.append(asdict(row))

@@ -2,18 +2,23 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
+from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.workbench.commands.arguments import add_tasks, add_workspace
 from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
 from usad_workbench.workbench.output import Output
 
 if TYPE_CHECKING:
-    from usad_workbench.core.storage.importing import ImportReport
+    from usad_workbench.core.storage.importing import Copy, Failure, ImportReport
+    from usad_workbench.core.storage.packs import Pack
+    from usad_workbench.core.storage.sources import SourceClip
 
+NAMED_COPIES = 3
 TABLE_SUFFIXES = {".csv", ".tsv", ".parquet", ".jsonl"}
 EPILOG = """A file that is in the workspace already is skipped, whatever its clip id: the same command again
 adds nothing. What a manifest or --domain says of it that the workspace does not know yet, such as
@@ -24,14 +29,25 @@ cluster_id, or delete them, since folds keep clusters whole.
 
 Of folders every file is taken that ends like audio, also in folders behind links; hidden files and
 what macOS leaves on foreign disks (._*, __MACOSX, .Trashes) are passed over, all others are counted
-by suffix. A manifest is a CSV parted by commas, semicolons or tabs, or Parquet, one row for each
+by suffix. A metadata.csv or .jsonl in a folder (Hugging Face's audiofolder) is read as a manifest.
+
+Tar archives (.tar, .tar.gz; also WebDataset: 1.flac with 1.json, 1.txt, 1.cls), folders of
+datasets.save_to_disk, and Parquet as on the hub are unpacked into the folder `unpacked` of the
+workspace. Classes come by name, splits and other columns of single values as columns of clips.
+
+A manifest is a CSV parted by commas, semicolons or tabs, or Parquet, one row for each
 file. Cells are text as they stand: NA, None and null are labels like others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.epilog = EPILOG
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="audio files or folders")
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="audio files, folders, tar archives, audio data sets of Hugging Face on disk",
+    )
     add_workspace(parser)
     parser.add_argument("--domain", help="speech, sound, music, or any name for an unseen domain")
     parser.add_argument(
@@ -41,6 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="a CSV or Parquet file with a column 'path' (or 'file_name') and any of clip_id, domain, dataset, cluster_id, label, "
         "split; its other columns are kept as they are",
+    )
+    parser.add_argument(
+        "--window-s",
+        type=float,
+        metavar="S",
+        help="of a new workspace: seconds of audio that one vector stands for "
+        f"(default: {Segmentation().window_s:g})",
+    )
+    parser.add_argument(
+        "--hop-s",
+        type=float,
+        metavar="S",
+        help="of a new workspace: seconds from one window to the next (default: the window)",
     )
     parser.add_argument(
         "--update",
@@ -53,9 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds clips; what cannot be read is named and stops nothing."""
     from usad_workbench.core.storage.clip_fields import columns_of
-    from usad_workbench.core.storage.importing import Failure, import_clips
-    from usad_workbench.core.storage.manifests import read_manifest
-    from usad_workbench.core.storage.sources import count_ignored, find_sources
+    from usad_workbench.core.storage.importing import import_clips
+    from usad_workbench.core.storage.packs import unpacked
     from usad_workbench.core.storage.task_file import read_tasks
     from usad_workbench.core.storage.tasks import check_task_columns, set_tasks
     from usad_workbench.core.storage.workspace import Workspace
@@ -65,29 +93,30 @@ def run(args: argparse.Namespace, output: Output) -> int:
             "Found nothing to import, expected files, folders, --manifest CSV or --tasks CSV."
         )
     tasks = read_tasks(args.tasks) if args.tasks else []
-    clips, missing = [], []
-    ignored: Counter[str] = Counter()
-    for source in args.sources:
-        try:
-            with wrap_errors(source):
-                clips += find_sources(source)
-                ignored.update(count_ignored(source))
-        except UsadError as error:
-            missing.append(Failure(path=source, reason=str(error)))
-    for manifest in args.manifest:
-        clips += read_manifest(manifest)
+    clips, packs, ignored, missing = _found(args.sources, args.manifest)
     # Tasks alone are for clips that are there.
     has_clips = args.sources or args.manifest
-    workspace = (Workspace.create if has_clips else Workspace.open)(args.workspace)
-    check_task_columns(
-        workspace, tasks, {name for clip in clips for name in columns_of(clip.fields)}
+    segmentation = _segmentation(args.window_s, args.hop_s)
+    workspace = (
+        Workspace.create(args.workspace, segmentation)
+        if has_clips
+        else Workspace.open(args.workspace)
     )
-    report = import_clips(
-        workspace, clips, domain=args.domain, update=args.update, progress=output.progress
-    )
+    with unpacked(workspace, list(packs.values()), output.progress) as from_packs:
+        clips += from_packs
+        check_task_columns(
+            workspace, tasks, {name for clip in clips for name in columns_of(clip.fields)}
+        )
+        report = import_clips(
+            workspace, clips, domain=args.domain, update=args.update, progress=output.progress
+        )
+    for pack in packs.values():
+        ignored.update(pack.left_out)
     report = replace(report, failed=missing + report.failed)
     set_tasks(workspace, tasks)
     output.failures(report.failed)
+    if segmentation is not None:
+        output.note(f"One vector stands for {workspace.segmentation.in_words} of audio.")
     for note in _notes(report, ignored):
         output.note(note)
     said = (
@@ -95,10 +124,51 @@ def run(args: argparse.Namespace, output: Output) -> int:
         f"{len(report.failed)} failed"
     )
     output.result(
-        asdict(report) | {"ignored": dict(ignored.most_common()), "n_tasks": len(tasks)},
+        asdict(report)
+        | asdict(workspace.segmentation)
+        | {"ignored": dict(ignored.most_common()), "n_tasks": len(tasks)},
         f"{said}; tasks set: {len(tasks)}" if tasks else said,
     )
     return SOME_FAILED if report.failed else DONE
+
+
+def _found(
+    sources: "Sequence[str]", manifests: "Sequence[str]"
+) -> "tuple[list[SourceClip], dict[Path, Pack], Counter[str], list[Failure]]":
+    """The clips and packs behind all words, what is left out of folders, and what is not there."""
+    from usad_workbench.core.storage.finding import find
+    from usad_workbench.core.storage.importing import Failure
+    from usad_workbench.core.storage.manifests import read_manifest
+
+    clips, missing = [], []
+    packs: dict[Path, Pack] = {}
+    ignored: Counter[str] = Counter()
+    for source in sources:
+        try:
+            with wrap_errors(source):
+                found = find(source)
+                clips += found.clips
+                packs |= {pack.path.resolve(): pack for pack in found.packs}
+                ignored.update(found.ignored)
+        except UsadError as error:
+            missing.append(Failure(path=source, reason=str(error)))
+    for manifest in manifests:
+        clips += read_manifest(manifest)
+    return clips, packs, ignored, missing
+
+
+def _copies(copies: "Sequence[Copy]") -> str:
+    """The first few of them, by name."""
+    named = [f"{one.clip_id} that of {one.of}" for one in copies[:NAMED_COPIES]]
+    return ", ".join(named) + (", ..." if len(copies) > NAMED_COPIES else "")
+
+
+def _segmentation(window_s: float | None, hop_s: float | None) -> Segmentation | None:
+    """What is asked for; none where nothing is."""
+    if window_s is None and hop_s is None:
+        return None
+    window_s = Segmentation().window_s if window_s is None else window_s
+    return Segmentation(window_s=window_s, hop_s=window_s if hop_s is None else hop_s)
 
 
 def _notes(report: "ImportReport", ignored: Mapping[str, int]) -> Iterator[str]:
@@ -106,8 +176,8 @@ def _notes(report: "ImportReport", ignored: Mapping[str, int]) -> Iterator[str]:
     if report.n_copies:
         yield (
             f"{report.n_copies} of the added clips have the audio of another clip under another "
-            "path. Give copies one cluster_id in a manifest, or delete them: folds keep clusters "
-            "whole, not copies."
+            f"path: {_copies(report.copies)}. Give copies one cluster_id in a manifest, or delete "
+            "them. `usad duplicates` lists them all."
         )
     if report.n_moved:
         yield f"{report.n_moved} clips were moved: they have the paths at which they were found."

@@ -10,7 +10,7 @@ from usad_workbench.workbench.presenters.numbers import as_number, is_missing
 from usad_workbench.workbench.presenters.sql import Sql
 
 FIRST_COLUMNS = ("clip_id", "label", "domain", "dataset", "cluster_id", "start_s", "end_s")
-HIDDEN_COLUMNS = ("audio_sha256", "segment_id", "x", "y", "segmentation")
+HIDDEN_COLUMNS = ("audio_sha256", "samples_digest", "segment_id", "x", "y", "segmentation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

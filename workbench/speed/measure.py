@@ -1,5 +1,6 @@
-"""What every benchmark needs: a row, a clock, the machine and its own matmul rate."""
+"""What every benchmark needs: a row, clocks, the machine and its own matmul rate."""
 
+import math
 import platform
 import statistics
 import time
@@ -23,7 +24,7 @@ class Row:
     """What it is compared with."""
     peer_value: float
     ratio: float
-    """Value over the peer's."""
+    """Value over the peer's; NaN where the peer has zero."""
     machine: str
 
 
@@ -35,7 +36,7 @@ def make_row(name: str, value: float, unit: str, peer: str, peer_value: float) -
         unit=unit,
         peer=peer,
         peer_value=peer_value,
-        ratio=value / peer_value,
+        ratio=value / peer_value if peer_value else math.nan,
         machine=machine(),
     )
 
@@ -63,6 +64,40 @@ def median_seconds(
         for name, job in jobs.items():
             times[name].append(seconds_of(job))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of a job: what passed on the wall, and what the processor worked in all threads."""
+
+    wall_s: float
+    processor_s: float
+
+
+def median_costs(jobs: Mapping[str, Callable[[], object]], repeats: int = 3) -> dict[str, Cost]:
+    """Median costs of each job, taking turns as in ``median_seconds``, none run before.
+
+    Jobs that write have to be run as often as they are counted, so that nothing warms them up.
+    Processor seconds are what can be compared on a machine that also does other work.
+    """
+    costs: dict[str, list[Cost]] = {name: [] for name in jobs}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            costs[name].append(cost_of(job))
+    return {
+        name: Cost(
+            statistics.median(cost.wall_s for cost in found),
+            statistics.median(cost.processor_s for cost in found),
+        )
+        for name, found in costs.items()
+    }
+
+
+def cost_of(job: Callable[[], object]) -> Cost:
+    """What a job costs in this process, its threads included."""
+    processor = time.process_time()
+    wall_s = seconds_of(job)
+    return Cost(wall_s, time.process_time() - processor)
 
 
 def seconds_of(job: Callable[[], object]) -> float:

@@ -195,7 +195,9 @@ def literal_attention(attention: RelativeAttention, frames: Tensor, n_valid: int
     return attention.output(output)
 
 
-def test_relative_attention_is_its_formula() -> None:
+@pytest.mark.parametrize("at_once", [256, 3, 1])
+def test_relative_attention_is_its_formula(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{RelativeAttention.__module__}.QUERIES_AT_ONCE", at_once)
     torch.manual_seed(0)
     attention = RelativeAttention(tiny(dim=12, n_heads=3, pos_groups=1)).eval()
     torch.nn.init.normal_(attention.content_bias)
@@ -210,13 +212,34 @@ def test_relative_attention_is_its_formula() -> None:
             torch.testing.assert_close(ours[row], literal, atol=1e-5, rtol=1e-5)
 
 
-def test_shift_to_keys_takes_the_score_of_the_distance() -> None:
+def test_blocks_of_queries_give_the_frames_and_gradients_of_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    attention = RelativeAttention(tiny()).eval()
+    torch.nn.init.normal_(attention.position_bias)
+    frames, weights = torch.randn(2, 37, 32), torch.randn(2, 37, 32)
+    is_valid = torch.arange(37) < torch.tensor([37, 20])[:, None]
+    found = []
+    for at_once in (37, 8):
+        monkeypatch.setattr(f"{RelativeAttention.__module__}.QUERIES_AT_ONCE", at_once)
+        attention.zero_grad()
+        output = attention(frames, is_valid, distance_table(37, 32, frames.device))
+        (output * weights).sum().backward()
+        found.append([output.detach(), *[p.grad.clone() for p in attention.parameters()]])
+    for whole, in_blocks in zip(*found, strict=True):
+        torch.testing.assert_close(in_blocks, whole, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("m", [5, 2])
+def test_shift_to_keys_takes_the_score_of_the_distance(m: int) -> None:
+    """Queries 0 to m - 1 of 5 keys: column c of query 0 is key c - m, at distance m - c."""
     n = 5
-    scores = torch.randn(2, 3, n, 2 * n + 1)
+    scores = torch.randn(2, 3, m, m + n)
     shifted = shift_to_keys(scores)
-    for i in range(n):
+    for i in range(m):
         for j in range(n):
-            assert torch.equal(shifted[..., i, j], scores[..., i, n - (i - j)])
+            assert torch.equal(shifted[..., i, j], scores[..., i, m - (i - j)])
 
 
 def test_the_encoder_meets_the_contract() -> None:

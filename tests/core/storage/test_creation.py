@@ -7,12 +7,13 @@ import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from usad_workbench.core import locks
-from usad_workbench.core.errors import StoreError, UsadError
+from usad_workbench.core.errors import ConfigError, StoreError, UsadError
 from usad_workbench.core.locks import FileLock, abandoned, claimed
 from usad_workbench.core.storage import creation
 from usad_workbench.core.storage.database import SharedLock
@@ -59,8 +60,10 @@ def test_of_many_at_once_all_get_the_same(tmp_path: Path) -> None:
     seconds = [1.0, 2.0, 3.0, 4.0]
 
     def make(window_s: float) -> float:
-        made = Workspace.create(tmp_path, Segmentation(window_s=window_s, hop_s=window_s))
-        return made.segmentation.window_s
+        asked = Segmentation(window_s=window_s, hop_s=window_s)
+        with suppress(ConfigError):  # who comes second with other windows is refused
+            assert Workspace.create(tmp_path, asked).segmentation == asked
+        return Workspace.open(tmp_path).segmentation.window_s
 
     with ThreadPoolExecutor(4) as pool:
         found = set(pool.map(make, seconds))
@@ -166,3 +169,12 @@ def test_readers_do_not_wait_for_each_other_and_writers_are_alone() -> None:
         pass
     with lock.writing(), pytest.raises(RuntimeError, match="waits for itself"), lock.reading():
         pass
+
+
+def test_other_windows_than_those_of_a_workspace_are_refused(tmp_path: Path) -> None:
+    halves = Segmentation(window_s=5.0, hop_s=2.5)
+    assert Workspace.create(tmp_path, halves).segmentation == halves
+    assert Workspace.create(tmp_path, halves).segmentation == halves
+    assert Workspace.create(tmp_path).segmentation == halves
+    with pytest.raises(ConfigError, match=r"each 5 s, every 2.5 s of audio, found 10 s"):
+        Workspace.create(tmp_path, Segmentation())

@@ -254,7 +254,7 @@ def test_what_a_command_prepares_is_not_touched(whole: Workspace) -> None:
         record = EncoderRecord(spec=spec_of("old-control", 4), weights_sha256="0" * 64)
         append_vectors(whole, record, "mean", np.array([0]), vectors, run)
         delete_encoder(whole, "old-control")
-        assert stored_segments(whole, "old-control", run) == {0}
+        assert stored_segments(whole, "old-control", run).tolist() == [0]
 
 
 def spec_of(name: str, dim: int) -> EncoderSpec:

@@ -269,3 +269,49 @@ def test_an_export_of_an_import_of_an_export_can_be_imported(tmp_path: Path) -> 
         clips = read_manifest(tmp_path / f"out{number}" / "manifest.csv")
     columns = one.clips().columns.tolist()
     assert "meta_audio_sha256" in columns and "meta_meta_audio_sha256" not in columns
+
+
+def test_copies_are_named_whatever_file_holds_their_sound(tmp_path: Path) -> None:
+    first = write_tone(tmp_path / "a.wav", 300, 1.0)
+    samples, rate_hz = soundfile.read(first)
+    (tmp_path / "b.wav").write_bytes(first.read_bytes())
+    soundfile.write(tmp_path / "c.flac", samples, rate_hz)  # the same samples, other bytes
+    soundfile.write(tmp_path / "d.wav", samples, rate_hz // 2)  # the same at another speed
+    soundfile.write(tmp_path / "e.wav", np.stack([samples, samples], 1), rate_hz)
+    soundfile.write(tmp_path / "f.wav", samples / 2, rate_hz)
+    workspace = Workspace.create(tmp_path / "w")
+    names = [tmp_path / name for name in ("a.wav", "b.wav", "c.flac", "d.wav", "e.wav", "f.wav")]
+    sources = [SourceClip(path=path, fields={"clip_id": path.stem}) for path in names]
+    report = import_clips(workspace, sources)
+    assert [(one.clip_id, one.of, one.kind) for one in report.copies] == [
+        ("b", "a", "file"),
+        ("c", "a", "samples"),
+    ]
+    assert (report.n_added, report.n_copies) == (6, 2)
+    assert workspace.clips().samples_digest.nunique() == 4
+
+
+def test_what_an_earlier_version_did_not_measure_is_filled_in(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    source = SourceClip(path=write_tone(tmp_path / "a.wav", 300, 1.0))
+    import_clips(workspace, [source])
+    measured = workspace.clips().samples_digest[0]
+    with workspace.database.write() as connection:
+        connection.execute("UPDATE clips SET samples_digest = NULL")
+    report = import_clips(workspace, [source])
+    assert (report.n_skipped, report.n_filled) == (1, 0)
+    assert workspace.clips().samples_digest[0] == measured
+
+
+def test_clips_come_in_the_order_of_their_sources_however_long_each_takes(tmp_path: Path) -> None:
+    seconds = np.random.default_rng(0).permutation(np.linspace(0.05, 8, 30))
+    for number, length in enumerate(seconds):
+        write_tone(tmp_path / f"{number:02d}.wav", 200 + number, float(length))
+    workspace = Workspace.create(tmp_path / "w")
+    import_clips(workspace, find_sources(tmp_path))
+    rows = workspace.read("SELECT path FROM clips ORDER BY rowid")
+    assert [Path(path).stem for path in rows.path] == [f"{n:02d}" for n in range(30)]
+    starts = workspace.read(
+        "SELECT path, duration_s FROM segments_of_clips ORDER BY segment_id"
+    ).path
+    assert starts.tolist() == rows.path.tolist()

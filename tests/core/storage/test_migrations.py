@@ -94,7 +94,8 @@ def test_the_first_writer_brings_it_up_to_date(old: Path) -> None:
     assert workspace.meta("schema_version") == "3"
     assert raw(old, "SELECT * FROM embeddings ORDER BY ALL") == vectors
     for name, rows in tables.items():
-        assert raw(old, f"SELECT * FROM {name} ORDER BY ALL") == rows, name
+        now = raw(old, f"SELECT * FROM {name} ORDER BY ALL")  # new columns come last
+        assert [row[: len(rows[0])] for row in now] == rows, name
     for encoder, layer in SPACES:
         stored = workspace.embeddings(encoder, layer)
         assert stored.space.digest == digest_of(stored.segment_ids, stored.vectors)

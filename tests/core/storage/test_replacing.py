@@ -81,7 +81,7 @@ def test_readers_see_the_old_until_all_is_new(silent: Workspace, tmp_path: Path)
     report = import_embeddings(
         silent, file_of(tmp_path, 2, dim=5), role="teacher", replace=True, progress=look
     )
-    assert seen == [((N, {1.0}), 1, N)] * 2
+    assert seen and seen == [((N, {1.0}), 1, N)] * len(seen)
     assert (report.encoders, report.n_rows) == (["e"], N)
     assert values(silent) == (N, {2.0})
     assert silent.space("e", 0).space_id > old.space_id

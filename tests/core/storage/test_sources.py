@@ -314,3 +314,20 @@ def test_the_command_says_what_was_not_taken(
     assert code == 0
     assert json.loads(said.out)["ignored"] == {".mkv": 1, ".pdf": 1}
     assert "2 files of the folders were not taken: 1 .mkv, 1 .pdf" in said.err
+
+
+def test_windows_are_set_at_the_first_import_and_others_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tone(tmp_path / "a.wav", 300, 3.0)
+    words = ["import", str(tmp_path / "a.wav"), "--workspace", str(tmp_path / "w"), "--json"]
+    assert main([*words, "--window-s", "2", "--hop-s", "0.5"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["window_s"], said["hop_s"]) == (2.0, 0.5)
+    cuts = Workspace.open(tmp_path / "w").read("SELECT start_s, end_s FROM segments ORDER BY 1")
+    assert cuts.values.tolist() == [[0.0, 2.0], [0.5, 2.5], [1.0, 3.0]]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main([*words, "--window-s", "2"]) == 2
+    assert "has a vector for each 2 s, every 0.5 s of audio, found 2 s" in capsys.readouterr().err
+    assert main([*words, "--window-s", "0"]) == 2

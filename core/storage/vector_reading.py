@@ -1,0 +1,120 @@
+"""Vectors of a space out of its table, or out of its array file where there is one.
+
+There is no join and no sort in SQL: ids are compared in NumPy, and only rows that are not in
+order are moved. Ids of clips stay an Arrow column until somebody asks for them: a million Python
+strings take as long as the vectors.
+
+Measured in processor seconds on 100,000 x 384, beside DuckDB's own read to Arrow: see the numbers
+of ``usad bench``.
+"""
+
+from collections.abc import Iterable
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from usad_workbench.core.storage.array_files import ArrayDraft, ArrayFile, Arrays
+from usad_workbench.core.storage.vector_tables import ids_of, pages
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def read_arrays(
+    connection: duckdb.DuckDBPyConnection, file: ArrayFile, *, from_table: bool = False
+) -> Arrays:
+    """All vectors of a space, in ascending order of their segments.
+
+    Args:
+        connection: Within a transaction of the caller.
+        file: Of the space as the transaction finds it; written where it is worth it.
+        from_table: Looks at no array file and writes none.
+    """
+    if not from_table and (arrays := file.open()):
+        return arrays
+    ids = ids_of(connection, file.space_id)
+    draft = None if from_table else file.create()
+    if draft and is_ascending(ids):
+        # Straight from DuckDB's blocks to the file, which is then mapped.
+        if arrays := _filled(draft, pages(connection, file.space_id)):
+            return arrays
+        draft = None
+    read = _sorted(ids, file.dim, pages(connection, file.space_id))
+    return (draft and _filled(draft, [read])) or read
+
+
+def read_rows_of(
+    connection: duckdb.DuckDBPyConnection, file: ArrayFile, segment_ids: npt.NDArray[np.int64]
+) -> Arrays:
+    """The vectors of some segments, in ascending order; of those that have one.
+
+    Args:
+        connection: Within a transaction of the caller.
+        file: Of the space as the transaction finds it; used where it is there.
+        segment_ids: Ascending.
+    """
+    if arrays := file.open():
+        rows = rows_of(arrays.segment_ids, segment_ids)
+        return Arrays(arrays.segment_ids[rows], arrays.vectors[rows])
+    connection.register("asked_segments", pa.table({"segment_id": segment_ids}))
+    condition = "WHERE segment_id IN (SELECT segment_id FROM asked_segments)"
+    parts = list(pages(connection, file.space_id, condition))
+    connection.unregister("asked_segments")
+    if not parts:
+        return Arrays(np.empty(0, np.int64), np.empty((0, file.dim), np.float32))
+    return _sorted(np.concatenate([part[0] for part in parts]), file.dim, parts)
+
+
+def is_ascending(ids: npt.NDArray[np.int64]) -> bool:
+    """Whether each is larger than the one before."""
+    return bool((ids[1:] > ids[:-1]).all())
+
+
+def rows_of(
+    stored: npt.NDArray[np.int64], segment_ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.intp]:
+    """The rows of those segments that are there, in their order.
+
+    Args:
+        stored: Ascending.
+        segment_ids: Those that are asked for.
+    """
+    if not len(stored):
+        return np.empty(0, dtype=np.intp)
+    rows = np.searchsorted(stored, segment_ids)
+    is_there = stored[np.minimum(rows, len(stored) - 1)] == segment_ids
+    found: npt.NDArray[np.intp] = rows[is_there]
+    return found
+
+
+def _sorted(
+    ids: npt.NDArray[np.int64], dim: int, parts: Iterable[tuple[npt.NDArray[np.int64], FloatArray]]
+) -> Arrays:
+    """Rows that come in the order of ``ids``, each put to its place at once."""
+    vectors = np.empty((len(ids), dim), dtype=np.float32)
+    if is_ascending(ids):
+        place, in_order = None, ids
+    else:
+        order = np.argsort(ids, kind="stable")
+        place, in_order = np.empty_like(order), ids[order]
+        place[order] = np.arange(len(order))
+    start = 0
+    for _, part in parts:
+        rows = slice(start, start + len(part))
+        vectors[rows if place is None else place[rows]] = part
+        start += len(part)
+    return Arrays(in_order, vectors)
+
+
+def _filled(
+    draft: ArrayDraft, parts: Iterable[tuple[npt.NDArray[np.int64], FloatArray]]
+) -> Arrays | None:
+    try:
+        for ids, vectors in parts:
+            draft.add(ids, vectors)
+        return draft.keep()
+    except OSError:  # the disk has filled up
+        return None
+    finally:
+        draft.discard()

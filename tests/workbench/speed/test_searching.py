@@ -1,0 +1,55 @@
+"""Every contender finds what exact search finds, where it should; rows pair the right values."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from usad_workbench.core.cosine import normalise
+from usad_workbench.workbench.speed import filtering, searching
+from usad_workbench.workbench.speed.peers import Faiss, Hnswlib, Hoplite, Peer, Usearch
+from usad_workbench.workbench.speed.planted import plant
+
+PEERS: list[Peer] = [
+    Faiss("Flat"),
+    Faiss("IVF4,Flat", n_probe=4),
+    Faiss("HNSW16", ef_search=64),
+    Hnswlib(),
+    Usearch(),
+    Hoplite(is_exact=True),
+    Hoplite(is_exact=False),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_a_peer_finds_the_nearest_rows(peer: Peer, tmp_path: Path) -> None:
+    if not peer.is_installed:
+        pytest.skip(f"{peer.module} is not installed")
+    unit = normalise(plant(400, dim=16).vectors())
+    peer.build(unit, tmp_path / "index")
+    peer.open(tmp_path / "index")
+    assert searching.bytes_of(peer, tmp_path / "index") > 400 * 16
+    for row in (3, 200):
+        truth = np.argsort(-(unit @ unit[row]))[:5]
+        assert set(peer.nearest(unit[row], 5).tolist()) == set(truth.tolist())
+
+
+def test_a_pair_is_measured_against_held_out_queries(tmp_path: Path) -> None:
+    workspace, collection = searching.collect(300, tmp_path, n_queries=4)
+    assert collection.unit.shape == (300, 384) and collection.queries.shape == (4, 384)
+    assert not (collection.queries @ collection.unit.T > 0.9999).any()
+    ours, peer = searching.measure_pair(
+        [searching.Ours(workspace, "flat"), Faiss("Flat")], collection, tmp_path / "work"
+    )
+    assert ours.recall == peer.recall == 1.0
+    assert ours.file_mb == pytest.approx(300 * 384 * 4 / 1e6, rel=0.05)
+    assert ours.ms_per_query > 0 and peer.ms_per_query > 0
+
+
+def test_filters_are_exact_whatever_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filtering, "QUERIES", 1)
+    rows = list(filtering.bench_filtered_search(2000))
+    recalls = [row for row in rows if row.name.endswith("recall@10")]
+    assert len(recalls) == 3 and all(row.value == 1.0 for row in recalls)
+    assert len({row.name for row in rows}) == len(rows)

@@ -1,0 +1,67 @@
+"""The whole of ``embed`` against the bare forward pass of the same network on the same clips.
+
+Ours reads files, resamples, batches, pools every layer and stores it. The bare pass has the
+samples in memory already, in the same batches, and throws away what comes out.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from usad_workbench.core.audio.reading import read_audio
+from usad_workbench.core.clips import ClipBatch
+from usad_workbench.core.embedding import embed
+from usad_workbench.core.encoders.registry import load_encoder
+from usad_workbench.core.models.encoder import Encoder
+from usad_workbench.core.storage.deletion import delete_encoder
+from usad_workbench.core.storage.importing import import_clips
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.speed.adapters import short_clips
+from usad_workbench.workbench.speed.measure import Row, make_row, median_costs
+
+ENCODERS = ("usad-demo", "whisper-tiny.en")
+CLIPS_PER_DOMAIN = 40
+REPEATS = 3
+
+
+def bench_embed(
+    encoders: Sequence[str] = ENCODERS,
+    clips_per_domain: int = CLIPS_PER_DOMAIN,
+    repeats: int = REPEATS,
+) -> Iterator[Row]:
+    """Audio seconds per second of ``embed``, over those of the bare forward pass."""
+    sources = short_clips(clips_per_domain)
+    for name in encoders:
+        encoder = load_encoder(name)
+        rate = encoder.spec.sample_rate_hz
+        clips = [read_audio(source.path, sample_rate_hz=rate) for source in sources]
+        audio_s = sum(clip.duration_s for clip in clips)
+        batches = [
+            ClipBatch.from_clips([clips[i] for i in batch])
+            for batch in encoder.batches([len(clip.samples) for clip in clips])
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            workspace = Workspace.create(Path(folder))
+            import_clips(workspace, sources)
+            bare = partial(_forward, encoder, batches)
+            bare()
+            costs = median_costs(
+                {"ours": partial(_embed, workspace, encoder), "peer": bare}, repeats
+            )
+        label = f"embed {name}, {len(clips)} clips, all layers"
+        for clock in ("processor", "wall"):
+            ours, theirs = (audio_s / getattr(costs[who], f"{clock}_s") for who in costs)
+            yield make_row(f"{label}, {clock}", ours, "audio s/s", "the bare forward pass", theirs)
+
+
+def _forward(encoder: Encoder, batches: Sequence[ClipBatch]) -> None:
+    for batch in batches:
+        encoder.features(batch)
+
+
+def _embed(workspace: Workspace, encoder: Encoder) -> None:
+    """As if for the first time."""
+    if encoder.spec.name in workspace.embedded():
+        delete_encoder(workspace, encoder.spec.name)
+    embed(workspace, encoder)

@@ -1,0 +1,102 @@
+"""Filtered search at five selectivities, and what a search in an open workspace costs on top.
+
+The rows that pass lie in whole clusters, as those of a domain do: a graph that passes over the
+others loses its way among them. The peer is FAISS's exact search with the rows that pass given;
+ours finds out which they are from the condition.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.files import open_index
+from usad_workbench.indexes.spaces import search, update_index
+from usad_workbench.workbench.speed.measure import Row, make_row
+from usad_workbench.workbench.speed.planted import DIM, plant
+from usad_workbench.workbench.speed.searching import Collection, K, collect
+from usad_workbench.workbench.speed.storing import ENCODER
+
+SIZE = 100_000
+THOUSANDTHS = (1, 10, 100, 500, 1000)
+QUERIES = 30
+
+
+def bench_filtered_search(size: int = SIZE) -> Iterator[Row]:
+    """Recall against exact search over the rows that pass, and milliseconds a query."""
+    with tempfile.TemporaryDirectory() as name:
+        workspace, collection = collect(size, Path(name))
+        update_index(workspace, ENCODER, 0)
+        cluster = plant(size + len(collection.queries)).cluster[:size]
+        place = cluster * 1000 // plant(size + len(collection.queries)).n_clusters
+        exact = faiss.IndexFlatIP(DIM)
+        exact.add(collection.unit)
+        # Of few vectors there are few clusters: one filter where several leave the same.
+        by_count = {int((place < t).sum()): t for t in reversed(THOUSANDTHS)}
+        for thousandths in sorted(by_count.values()):
+            rows = np.flatnonzero(place < thousandths)
+            yield from _filtered(workspace, collection, exact, rows, thousandths)
+
+
+def _filtered(
+    workspace: Workspace, collection: Collection, exact: Any, rows: Any, thousandths: int
+) -> Iterator[Row]:
+    parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))
+    where = f"place::INTEGER < {thousandths}"
+    search(workspace, collection.queries[0], ENCODER, 0, k=K, where=where)
+    n_found = n_true = 0
+    times: dict[str, list[tuple[float, float]]] = {"ours": [], "peer": []}
+    for query in collection.queries[:QUERIES]:
+        clock = _clock()
+        found = search(workspace, query, ENCODER, 0, k=K, where=where).segment_ids
+        times["ours"].append(_since(clock))
+        clock = _clock()
+        _, true = exact.search(query[None], min(K, len(rows)), params=parameters)
+        times["peer"].append(_since(clock))
+        n_found += len(np.intersect1d(found, true[0]))
+        n_true += true.size
+    label = f"search-filtered, {len(rows):,} of {len(collection.unit):,} rows pass"
+    yield make_row(f"{label}, recall@10", n_found / n_true, "share", "exact", 1.0)
+    for clock_name, column in (("processor", 0), ("wall", 1)):
+        ours, peer = (1000 * float(np.median(times[who], axis=0)[column]) for who in times)
+        yield make_row(
+            f"{label}, a query, {clock_name}", ours, "ms", "FAISS Flat, the rows given", peer
+        )
+
+
+def bench_search_overhead(size: int = SIZE) -> list[Row]:
+    """One query at a time through ``search`` against the same FAISS index alone."""
+    with tempfile.TemporaryDirectory() as name:
+        workspace, collection = collect(size, Path(name))
+        update_index(workspace, ENCODER, 0)
+        index: Any = open_index(workspace, workspace.space(ENCODER, 0)).index
+        times: dict[str, list[tuple[float, float]]] = {"ours": [], "peer": []}
+        for query in collection.queries:
+            clock = _clock()
+            search(workspace, query, ENCODER, 0, k=K)
+            times["ours"].append(_since(clock))
+            clock = _clock()
+            index.candidates(query[None], K)
+            times["peer"].append(_since(clock))
+    return [
+        make_row(
+            f"search-overhead, {size:,} × {DIM}, a query, {clock_name}",
+            *(1000 * float(np.median(times["ours"], axis=0)[column]), "ms"),
+            *("the same index in FAISS", 1000 * float(np.median(times["peer"], axis=0)[column])),
+        )
+        for clock_name, column in (("processor", 0), ("wall", 1))
+    ]
+
+
+def _clock() -> tuple[float, float]:
+    return time.process_time(), time.perf_counter()
+
+
+def _since(clock: tuple[float, float]) -> tuple[float, float]:
+    now = _clock()
+    return now[0] - clock[0], now[1] - clock[1]
