@@ -85,7 +85,9 @@ def judge_map(
     intruded = np.empty(len(judged))
     lost = np.empty(len(judged))
     # Where they are few, vectors that all but tie are told apart.
-    wide = unit.astype(np.float64 if unit.size < BLOCK_VALUES // 8 else np.float32, copy=False)
+    wide: npt.NDArray[np.floating] = unit
+    if unit.size < BLOCK_VALUES // 8:
+        wide = unit.astype(np.float64)
     step = max(1, BLOCK_VALUES // n)
     for start in range(0, len(judged), step):
         block = range(start, min(start + step, len(judged)))
@@ -107,7 +109,7 @@ def judge_map(
 
 
 def _ranks(
-    distances: FloatArray, own: int, neighbours: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.floating], own: int, neighbours: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """The ranks of some points by their distance from one of them, 1 is the nearest."""
     limits = distances[neighbours]

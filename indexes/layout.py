@@ -14,6 +14,7 @@ offered.
 import io
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 
 import numpy as np
@@ -141,8 +142,7 @@ def _umap() -> ModuleType:
     with warnings.catch_warnings():
         # Without Tensorflow it lacks a kind of map that is not made here, and says so.
         warnings.simplefilter("ignore", ImportWarning)
-        import umap.umap_ as library  # slow to import: it compiles
-    return library
+        return import_module("umap.umap_")  # slow: it compiles
 
 
 class _Epochs(io.StringIO):

@@ -7,7 +7,7 @@ exact lists over all. Where it is too low, more neighbours are followed.
 Processor seconds for 15 neighbours of 100,000 vectors of 384 values, and recall, where clusters
 are low-dimensional / where they are balls: NN-descent that follows 15 neighbours 8 at 0.977 / 10
 at 0.933, 30 neighbours 14 at 0.993 / 14 at 0.998. Dropped: FAISS's inverted lists (632), queries
-in the order of the lists, 19 at 0.954 / as many lists read one by one (``big_batch_search``) 21
+in the order of the lists, 19 at 0.954 / as many lists read one by one (its big batch search) 21
 at 0.954 and 33 at 0.966 / 18 at 1.000; clusters compared with their nearest clusters as blocks
 15 at 0.907 / 14 at 1.000. The index of search, an eighth of its lists read, took 164.
 """
