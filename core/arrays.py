@@ -29,6 +29,16 @@ def as_vectors(x: Vectors, name: str, min_clips: int = 1) -> Matrix:
         ShapeError: not two axes, no dims, or fewer clips than the measure needs.
         DegenerateError: a value that is not finite.
     """
+    return finite_vectors(x, name, min_clips).astype(np.float64)
+
+
+def finite_vectors(x: Vectors, name: str, min_clips: int = 1) -> Vectors:
+    """The embeddings `[clip, dim]` as they came, floats of any width: no copy is made.
+
+    Raises:
+        ShapeError: not two axes, no dims, or fewer clips than the measure needs.
+        DegenerateError: a value that is not finite.
+    """
     array = np.asarray(x)
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiub":
         raise ShapeError(
@@ -40,7 +50,8 @@ def as_vectors(x: Vectors, name: str, min_clips: int = 1) -> Matrix:
             f"{name} has {len(array)} clips, the measure needs at least {min_clips}. "
             "Choose a larger domain or fewer filters."
         )
-    array = array.astype(np.float64)
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise DegenerateError(

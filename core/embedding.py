@@ -1,63 +1,53 @@
 """Embeds a workspace's segments: with one encoder, or with several at the same time.
 
-What is stored already is not computed again. Reading and resampling of the next portion runs
-in a thread beside the forward pass. A portion is committed as one transaction with all its
-layers, so a killed run loses that portion at most and the same call finishes the work.
+What is stored already is not computed again. Encoders that fit into memory together take the same
+portions: files are decoded once for all of them, and resampled once for each rate
+(``segment_audio``), in threads beside the forward pass, and so are vectors stored. All layers of a
+segment are one transaction, so a killed run loses what is in hand at most and the same call
+finishes the work.
 
 Most of the work of small encoders is front ends and convolutions that one thread does as fast
-as two: on a CPU two processes of one thread finish earlier than one process of two. Larger ones
-keep all cores busy, and several at once would fill the memory: they come one after the other.
+as two: on a CPU two processes of one thread finish earlier than one process of two. They share
+out the audio, not the encoders, so that one encoder uses all cores too. Their start takes 2 to
+4 s, more than they save where there is little to do. Larger encoders keep all cores busy, and
+several at once would fill the memory: on a CPU they come one after the other, and decode again
+for each what is a hundredth of its work.
+
+Dropped: one process for each encoder (decodes once per encoder, and the largest is waited for);
+processes that decode for others (audio through pipes costs what decoding costs).
 """
 
-import multiprocessing
 import os
-import queue
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future, wait
-from dataclasses import dataclass
-from multiprocessing.queues import Queue
-from pathlib import Path
-from typing import TypeAlias, clear_overloads, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import clear_overloads, overload
 
-import numpy as np
-import torch
-
-from usad_workbench.core.embedding_job import EmbeddingJob, EmbedReport, layers_of_pooling
+from usad_workbench.core.embedding_group import (
+    CommonProgress,
+    EmbedRequest,
+    EncoderGroup,
+    Outcome,
+)
+from usad_workbench.core.embedding_job import EmbedReport, layers_of_pooling
+from usad_workbench.core.embedding_workers import embed_in_processes, record_of
 from usad_workbench.core.encoders.catalogue import encoder_row
 from usad_workbench.core.encoders.registry import load_encoder
-from usad_workbench.core.errors import (
-    Cancelled,
-    UsadError,
-    WorkerError,
-    as_usad_error,
-    wrap_errors,
-)
+from usad_workbench.core.errors import UnknownNameError, UsadError, WorkerError, wrap_errors
 from usad_workbench.core.models.devices import usable_device
-from usad_workbench.core.models.encoder import Encoder, Pooling
-from usad_workbench.core.parallel import process_pool
-from usad_workbench.core.portions import EmbeddedPortion, embed_portion
+from usad_workbench.core.models.encoder import Encoder, Pooling, Precision
+from usad_workbench.core.portions import through_encoders
 from usad_workbench.core.progress import Progress, no_progress
-from usad_workbench.core.storage.segment_audio import read_ahead
-from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors
+from usad_workbench.core.storage.segment_audio import read_at_rates
+from usad_workbench.core.storage.spaces import EncoderRecord, pending_segments
 from usad_workbench.core.storage.workspace import Workspace
 
+__all__ = ["EmbedReport", "Outcome", "embed"]
+
 MAX_PARAMS_BESIDE = 50_000_000
-"""Encoders of more parameters are not run beside others."""
-_POLL_S = 0.5
-
-
-Outcome: TypeAlias = EmbedReport | UsadError
-"""What embedding with one encoder of several did, or why it did nothing."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Request:
-    """What is asked of every encoder."""
-
-    layers: Sequence[int] | None
-    pooling: Pooling
-    replace: bool
+"""Encoders of more parameters are not run beside others on a CPU."""
+MAX_PARAMS_TOGETHER = 500_000_000
+"""Of the encoders that a process holds at the same time: 2 GB in float32."""
+PROCESSES_FROM_S = 3600.0
+"""Seconds of audio, times encoders, from which starting processes pays."""
 
 
 @overload
@@ -69,6 +59,7 @@ def embed(
     pooling: Pooling = "mean",
     replace: bool = False,
     device: str = "cpu",
+    precision: Precision = "float32",
     n_processes: int | None = None,
     progress: Progress = no_progress,
 ) -> EmbedReport: ...
@@ -83,6 +74,7 @@ def embed(
     pooling: Pooling = "mean",
     replace: bool = False,
     device: str = "cpu",
+    precision: Precision = "float32",
     n_processes: int | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Outcome]: ...
@@ -96,12 +88,13 @@ def embed(
     pooling: Pooling = "mean",
     replace: bool = False,
     device: str = "cpu",
+    precision: Precision = "float32",
     n_processes: int | None = None,
     progress: Progress = no_progress,
 ) -> EmbedReport | dict[str, Outcome]:
     """Embeds the segments that have no vectors yet, and records who taught a student.
 
-    Several encoders are embedded by several processes where that is faster.
+    Audio is decoded once for all encoders that are embedded together.
 
     Args:
         workspace: Where clips come from and vectors go.
@@ -113,8 +106,11 @@ def embed(
             stored ones stay, and ``failed`` says so; where its audio is gone, before anything is
             computed.
         device: For encoders given by name: a torch device, or ``auto``.
-        n_processes: For several encoders on a CPU; the number of cores by default.
-        progress: Called after each portion, in segments, of all encoders together.
+        precision: In which the forward pass is computed, for encoders given by name. A part of
+            the provenance: vectors of two precisions are never in one encoder's spaces.
+        n_processes: For small encoders on a CPU; by default the number of cores where there is
+            so much to do that starting them pays.
+        progress: Called after each batch, in segments, of all encoders together.
 
     Returns:
         Of one encoder its report: counts, failures by name and time; a segment that fails stops
@@ -123,28 +119,31 @@ def embed(
         is tried once more, alone.
 
     Raises:
-        ProvenanceError: the workspace holds vectors of other weights under this name, or this
-            model folder under another.
+        ProvenanceError: the workspace holds vectors of other weights or another precision under
+            this name, or this model folder under another.
+        ConfigError: one encoder cannot compute in this precision.
         UnknownNameError: no such encoder, or a layer that does not exist.
         UsadError: one encoder cannot be loaded, or the workspace cannot be written.
     """
-    request = _Request(layers=layers, pooling=pooling, replace=replace)
-    if isinstance(encoders, str):
-        return _embed_one(workspace, load_encoder(encoders, device), request, progress)
+    request = EmbedRequest(layers=layers, pooling=pooling, replace=replace, precision=precision)
     if isinstance(encoders, Encoder):
-        return _embed_one(workspace, encoders, request, progress)
-    names = list(dict.fromkeys(encoders))
-    together = _CommonProgress(names, progress)
+        shown = CommonProgress([encoders.spec.name], progress)
+        group = _embed_here(workspace, {encoders.spec.name: encoders}, request, shown)
+        return _report_of(group.outcomes[encoders.spec.name])
+    names = [encoders] if isinstance(encoders, str) else list(dict.fromkeys(encoders))
+    shown = CommonProgress(names, progress)
     outcomes: dict[str, Outcome] = {}
-    beside = _fit_beside_others(names) if _is_cpu(device) and n_processes != 1 else []
-    if len(beside) > 1:
-        n_workers = min(n_processes or os.cpu_count() or 1, len(beside))
-        outcomes = _in_processes(workspace.folder, beside, request, n_workers, together)
-        for name in [n for n, outcome in outcomes.items() if isinstance(outcome, WorkerError)]:
-            outcomes |= _in_processes(workspace.folder, [name], request, 1, together)
-    for name in names:
-        if name not in outcomes:
-            outcomes[name] = _attempt(workspace, name, device, request, together)
+    for together in _groups(names, device):
+        n = _n_processes(workspace, together, request, device, n_processes)
+        if n > 1:
+            outcomes |= embed_in_processes(workspace, together, request, n, shown)
+            for name in [x for x in together if isinstance(outcomes[x], WorkerError)]:
+                outcomes |= embed_in_processes(workspace, [name], request, 1, shown)
+        else:
+            loaded = {name: _loaded(name, device, precision) for name in together}
+            outcomes |= _embed_here(workspace, loaded, request, shown).outcomes
+    if isinstance(encoders, str):
+        return _report_of(outcomes[encoders])
     return {name: outcomes[name] for name in names}
 
 
@@ -153,151 +152,102 @@ def embed(
 clear_overloads()
 
 
-class _CommonProgress:
-    """The progress of several encoders as that of one job."""
-
-    def __init__(self, names: Sequence[str], progress: Progress) -> None:
-        self._counts = dict.fromkeys(names, (0, 0))
-        self._progress = progress
-
-    def update(self, name: str, done: int, total: int) -> None:
-        """Reports that an encoder has done so many of its segments."""
-        self._counts[name] = (done, total)
-        # An encoder that has not begun is taken to have as much to do as the largest.
-        largest = max(total for _, total in self._counts.values())
-        n_total = sum(total or largest for _, total in self._counts.values())
-        self._progress(sum(done for done, _ in self._counts.values()), n_total, f"embed {name}")
+def _report_of(outcome: Outcome) -> EmbedReport:
+    if isinstance(outcome, UsadError):
+        raise outcome
+    return outcome
 
 
-def _is_cpu(device: str) -> bool:
-    return device == "cpu" or (device == "auto" and usable_device(device) == "cpu")
-
-
-def _fit_beside_others(names: Sequence[str]) -> list[str]:
-    """The encoders that are known to be small, the largest first: the last to end has little."""
-    n_params = {}
-    for name in names:
-        try:
-            n_params[name] = encoder_row(name).spec.n_params
-        except UsadError:  # of a prefix, or unknown: loading it will tell
-            continue
-    small = {name: n for name, n in n_params.items() if n is not None and n <= MAX_PARAMS_BESIDE}
-    return sorted(small, key=lambda name: small[name], reverse=True)
-
-
-def _attempt(
-    workspace: Workspace, name: str, device: str, request: _Request, together: _CommonProgress
-) -> Outcome:
-    """Embeds with one encoder of several in this process."""
+def _loaded(name: str, device: str, precision: Precision) -> Encoder | UsadError:
     try:
         with wrap_errors(name):
-            encoder = load_encoder(name, device)
-            return _embed_one(
-                workspace,
-                encoder,
-                request,
-                lambda done, total, _: together.update(name, done, total),
-            )
-    except Cancelled:
-        raise
+            return load_encoder(name, device, precision=precision)
     except UsadError as error:
         return error
 
 
-def _in_processes(
-    folder: Path,
-    names: Sequence[str],
-    request: _Request,
-    n_processes: int,
-    together: _CommonProgress,
-) -> dict[str, Outcome]:
-    """Embeds with each encoder once, in new processes that end with this call."""
-    reports: Queue[tuple[str, int, int]] = multiprocessing.get_context("spawn").Queue()
-    n_threads = max((os.cpu_count() or 1) // n_processes, 1)
-    with process_pool(n_processes, _start_worker, (reports, n_threads)) as pool:
-        jobs = {name: pool.submit(_embed_in_worker, folder, name, request) for name in names}
-        while wait(jobs.values(), _POLL_S).not_done:
-            _drain(reports, together)
-        _drain(reports, together)
-        return {name: _outcome(job) for name, job in jobs.items()}
+def _embed_here(
+    workspace: Workspace,
+    loaded: Mapping[str, Encoder | UsadError],
+    request: EmbedRequest,
+    progress: CommonProgress,
+) -> EncoderGroup:
+    """Embeds with encoders in this process."""
+    group = EncoderGroup(workspace, request, progress)
+    encoders = {name: one for name, one in loaded.items() if isinstance(one, Encoder)}
+    records: dict[str, EncoderRecord | UsadError] = {
+        name: record_of(one) if isinstance(one, Encoder) else one for name, one in loaded.items()
+    }
+    rates_hz = sorted({encoder.spec.sample_rate_hz for encoder in encoders.values()})
+    with group.at_work(records):
+        for portion, audio in read_at_rates(workspace.folder, rates_hz, group.pending()):
+            asked = group.asked(portion)
+            for name, made in through_encoders(encoders, portion, audio, asked, group.count):
+                group.store(name, made)
+    return group
 
 
-def _drain(reports: "Queue[tuple[str, int, int]]", together: _CommonProgress) -> None:
-    latest: dict[str, tuple[int, int]] = {}
-    while True:
+def _groups(names: Sequence[str], device: str) -> Iterator[list[str]]:
+    """The encoders that take the same portions, of which a process holds all."""
+    on_cpu = _is_cpu(device)
+    n_params = _known_sizes(names)
+    beside = _fit_beside_others(names) if on_cpu else [name for name in names if name in n_params]
+    together: list[str] = []
+    for name in beside:
+        if together and sum(n_params[x] for x in [*together, name]) > MAX_PARAMS_TOGETHER:
+            yield together
+            together = []
+        together.append(name)
+    if together:
+        yield together
+    yield from ([name] for name in names if name not in beside)
+
+
+def _known_sizes(names: Sequence[str]) -> dict[str, int]:
+    n_params: dict[str, int] = {}
+    for name in names:
         try:
-            name, done, total = reports.get_nowait()
-        except queue.Empty:
-            break
-        latest[name] = (done, total)
-    for name, (done, total) in latest.items():
-        together.update(name, done, total)
+            known = encoder_row(name).spec.n_params
+        except UsadError:  # of a prefix, or unknown: loading it will tell
+            continue
+        if known is not None:
+            n_params[name] = known
+    return n_params
 
 
-def _outcome(job: Future[EmbedReport]) -> Outcome:
-    error = job.exception()
-    if error is None:
-        return job.result()
-    described = as_usad_error(error)
-    if described is None:
-        raise error
-    return described
+def _fit_beside_others(names: Sequence[str]) -> list[str]:
+    """The encoders that are known to be small, the largest first."""
+    small = {name: n for name, n in _known_sizes(names).items() if n <= MAX_PARAMS_BESIDE}
+    return sorted(small, key=lambda name: small[name], reverse=True)
 
 
-_reports: "Queue[tuple[str, int, int]] | None" = None
-"""In a worker: the queue to the process that draws the progress."""
+def _n_processes(
+    workspace: Workspace,
+    names: Sequence[str],
+    request: EmbedRequest,
+    device: str,
+    asked: int | None,
+) -> int:
+    """How many processes a group gets; with one it stays in this."""
+    if not _is_cpu(device) or asked == 1 or not set(names) <= set(_fit_beside_others(names)):
+        return 1
+    if asked is not None:
+        return asked
+    seconds = sum(_pending_s(workspace, name, request) for name in names)
+    return (os.cpu_count() or 1) if seconds >= PROCESSES_FROM_S else 1
 
 
-def _start_worker(reports: "Queue[tuple[str, int, int]]", n_threads: int) -> None:
-    global _reports
-    _reports = reports
-    torch.set_num_threads(n_threads)
+def _pending_s(workspace: Workspace, name: str, request: EmbedRequest) -> float:
+    """Seconds of audio that an encoder of the table misses."""
+    try:
+        layers = layers_of_pooling(request.layers, encoder_row(name).spec, request.pooling)
+    except UnknownNameError:  # whoever embeds says it
+        return 0.0
+    # What is to be replaced is missed as if nothing were stored.
+    stored_as = "" if request.replace else name
+    rows, _ = pending_segments(workspace, stored_as, layers, request.pooling)
+    return sum(end_s - start_s for _, _, start_s, end_s, _ in rows)
 
 
-def _embed_in_worker(folder: Path, name: str, request: _Request) -> EmbedReport:
-    def progress(done: int, total: int, what: str) -> None:
-        if _reports is not None:
-            _reports.put((name, done, total))
-
-    return _embed_one(Workspace.open(folder), load_encoder(name, device="cpu"), request, progress)
-
-
-def _embed_one(
-    workspace: Workspace, encoder: Encoder, request: _Request, progress: Progress
-) -> EmbedReport:
-    """Embeds with one encoder in this process."""
-    started = time.perf_counter()
-    job = _LocalJob(
-        workspace=workspace,
-        record=EncoderRecord(spec=encoder.spec, weights_sha256=encoder.weights_sha256),
-        layers=layers_of_pooling(request.layers, encoder.spec, request.pooling),
-        pooling=request.pooling,
-        encoder=encoder,
-    )
-    job.complete(request.replace, progress)
-    return job.report(time.perf_counter() - started)
-
-
-@dataclass(kw_only=True, eq=False)
-class _LocalJob(EmbeddingJob):
-    """The embedding of one workspace with one encoder in this process."""
-
-    encoder: Encoder
-
-    def run(self, progress: Progress, run: str | None) -> None:
-        """Embeds what is missing: of what is stored, or of a run that is to replace it."""
-        spec = self.encoder.spec
-        pending = self.pending(run)
-        n_seen = 0
-        for portion, clips in read_ahead(self.workspace.folder, spec.sample_rate_hz, pending):
-            self._store(embed_portion(self.encoder, portion, clips, self.layers, self.pooling), run)
-            n_seen += len(portion)
-            progress(n_seen, len(pending), f"embed {spec.name}")
-
-    def _store(self, portion: EmbeddedPortion, run: str | None) -> None:
-        self.failed += portion.failed
-        self.audio_seconds += portion.audio_seconds
-        ids = np.array([s.segment_id for s in portion.segments], dtype=np.int64)
-        if len(ids):
-            append_vectors(self.workspace, self.record, self.pooling, ids, portion.vectors, run)
-        self.n_done += len(ids)
+def _is_cpu(device: str) -> bool:
+    return device == "cpu" or (device == "auto" and usable_device(device) == "cpu")

@@ -5,7 +5,8 @@ replacement is a swap, and what is reported and noted at the end.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,8 +63,8 @@ def layers_of_pooling(
 
 
 @dataclass(kw_only=True, eq=False)
-class EmbeddingJob(ABC):
-    """The embedding of one workspace with one encoder."""
+class PieceOfWork:
+    """The embedding of one workspace with one encoder, whoever gives the vectors."""
 
     workspace: Workspace
     record: EncoderRecord
@@ -73,22 +74,30 @@ class EmbeddingJob(ABC):
     n_skipped: int = 0
     audio_seconds: float = 0.0
     failed: list[Failure] = field(default_factory=list)
+    is_refused: bool = False
+    """Whether a replacement would lose stored vectors: then nothing is to be computed."""
 
-    @abstractmethod
-    def run(self, progress: Progress, run: str | None) -> None:
-        """Embeds what is missing: of what is stored, or of a run that is to replace it."""
+    @contextmanager
+    def under_way(self, replace: bool) -> Iterator[str | None]:
+        """Registers the encoder, or replaces; notes failures in the workspace at the end.
 
-    def complete(self, replace: bool, progress: Progress) -> None:
-        """Registers the encoder and runs, or replaces; notes failures in the workspace."""
+        Yields:
+            The run that vectors go to where they are to replace those that are stored.
+
+        Raises:
+            ProvenanceError: the workspace holds vectors of other weights or another precision
+                under this name, or this model folder under another.
+        """
         _refuse_second_name(self.workspace, self.record)
         if replace:
             with replacing(self.workspace) as run:
-                if not self.refuses(self.without_audio(run)):
-                    self.run(progress, run)
+                self.is_refused = self.refuses(self.without_audio(run))
+                yield run
+                if not self.is_refused:
                     self.take_place(run)
         else:
             register_encoder(self.workspace, self.record)
-            self.run(progress, None)
+            yield None
         failed = {failure.path: failure.reason for failure in self.failed}
         set_failures(self.workspace, f"embed {self.record.spec.name}", failed)
 
@@ -147,6 +156,21 @@ class EmbeddingJob(ABC):
             self.failed.append(Failure(path=self.record.spec.name, reason=reason))
             self.n_done = 0
         return bool(lost)
+
+
+@dataclass(kw_only=True, eq=False)
+class EmbeddingJob(PieceOfWork, ABC):
+    """A piece of work that gets its vectors by itself."""
+
+    @abstractmethod
+    def run(self, progress: Progress, run: str | None) -> None:
+        """Embeds what is missing: of what is stored, or of a run that is to replace it."""
+
+    def complete(self, replace: bool, progress: Progress) -> None:
+        """Registers the encoder and runs, or replaces; notes failures in the workspace."""
+        with self.under_way(replace) as run:
+            if not self.is_refused:
+                self.run(progress, run)
 
 
 def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:

@@ -1,6 +1,7 @@
 """One portion of segments through an encoder: vectors of those it takes, words for the others."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from usad_workbench.core.errors import DeviceMemoryError, EncoderError
 from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
 from usad_workbench.core.models.pooling import pooled_vectors
 from usad_workbench.core.storage.importing import Failure
-from usad_workbench.core.storage.segment_audio import SegmentAudio
+from usad_workbench.core.storage.segment_audio import AtRates, SegmentAudio
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,6 +34,7 @@ def embed_portion(
     clips: Sequence[Clip | Failure],
     layers: tuple[int, ...],
     pooling: Pooling,
+    count: Callable[[int], None] = lambda n: None,
 ) -> EmbeddedPortion:
     """Vectors of a portion's segments; where the encoder fails on some, only these are lost.
 
@@ -42,10 +44,23 @@ def embed_portion(
         clips: with the audio of each segment, or why it has none.
         layers: From 0.
         pooling: How frames become vectors.
+        count: Told how many segments more are done, after each batch.
     """
+    n_left = len(portion)
+
+    def count_batch(n_more: int) -> None:
+        nonlocal n_left
+        n_more = min(n_more, n_left)  # clips of a batch that failed go through once more
+        n_left -= n_more
+        count(n_more)
+
     failed = [c for c in clips if isinstance(c, Failure)]
     good = [(s, c) for s, c in zip(portion, clips, strict=True) if isinstance(c, Clip)]
-    good, vectors, refused = _forward(encoder, good, layers, pooling) if good else ([], {}, [])
+    if good:
+        good, vectors, refused = _forward(encoder, good, layers, pooling, count_batch)
+    else:
+        good, vectors, refused = [], {}, []
+    count_batch(n_left)
     failed += refused
     segments = [segment for segment, _ in good]
     if segments:
@@ -67,22 +82,66 @@ def embed_portion(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AskedPortion:
+    """What one encoder is asked of a portion."""
+
+    misses: Sequence[bool]
+    """Whether it misses each segment."""
+    layers: tuple[int, ...]
+    pooling: Pooling
+
+
+def through_encoders(
+    encoders: Mapping[str, Encoder],
+    portion: Sequence[SegmentAudio],
+    audio: AtRates,
+    asked: Mapping[str, AskedPortion],
+    count: Callable[[str, int], None],
+) -> Iterator[tuple[str, EmbeddedPortion]]:
+    """One portion, decoded once, through all encoders that miss any of it.
+
+    Args:
+        encoders: Loaded, by name.
+        portion: As ``read_at_rates`` gives it,
+        audio: with the audio of each segment at the rates of the encoders.
+        asked: By encoder.
+        count: Told of an encoder how many segments more are done.
+    """
+    for name, of_portion in asked.items():
+        encoder = encoders[name]
+        clips = audio[encoder.spec.sample_rate_hz]
+        missed = [i for i, misses in enumerate(of_portion.misses) if misses]
+        yield (
+            name,
+            embed_portion(
+                encoder,
+                [portion[i] for i in missed],
+                [clips[i] for i in missed],
+                of_portion.layers,
+                of_portion.pooling,
+                functools.partial(count, name),
+            ),
+        )
+
+
 def _forward(
     encoder: Encoder,
     good: list[tuple[SegmentAudio, Clip]],
     layers: tuple[int, ...],
     pooling: Pooling,
+    count: Callable[[int], None],
 ) -> tuple[list[tuple[SegmentAudio, Clip]], dict[int, FloatArray], list[Failure]]:
     """What could be embedded, its vectors per layer, and the clips on which the encoder fails."""
     try:
-        return good, pooled_vectors(encoder, [clip for _, clip in good], layers, pooling), []
+        return good, pooled_vectors(encoder, [c for _, c in good], layers, pooling, count), []
     except (DeviceMemoryError, EncoderError):
         # One by one, so that only these clips are lost.
         pass
     kept, parts, failed = [], [], []
     for segment, clip in good:
         try:
-            parts.append(pooled_vectors(encoder, [clip], layers, pooling))
+            parts.append(pooled_vectors(encoder, [clip], layers, pooling, count))
             kept.append((segment, clip))
         except (DeviceMemoryError, EncoderError) as error:
             failed.append(Failure(path=segment.name, reason=str(error)))

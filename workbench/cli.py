@@ -28,6 +28,7 @@ COMMANDS = {
     "embed": "per-layer embeddings of every clip that has none yet",
     "index": "build or update the FAISS indexes; `index test` measures them",
     "search": "the nearest segments to a clip or a sound file",
+    "duplicates": "clips of equal content, and near copies by embedding",
     "project": "two-dimensional maps (UMAP or PCA) and how faithful they are",
     "diagnose": "what the student took from its teachers: panels, verdicts, an HTML report",
     "evaluate": "frozen probes on the workspace's tasks, or on a published benchmark",

@@ -11,6 +11,7 @@ from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.storage.clip_audio import file_of_clip
+from usad_workbench.core.storage.spaces import stored_precision
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
 Note = Callable[[str], None]
@@ -152,7 +153,7 @@ def other_weights(workspace: Workspace, loaded: Encoder) -> str:
 def _embedded(
     workspace: Workspace, sound: Sound, encoder: str, layer: int, note: Note
 ) -> FloatArray:
-    loaded = load_encoder(encoder)
+    loaded = load_encoder(encoder, precision=stored_precision(workspace, encoder))
     notice = other_weights(workspace, loaded)
     if notice:
         note(notice)

@@ -17,8 +17,9 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
+from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling, Precision
 from usad_workbench.core.storage.query import Answer, QueryLimits, ask
+from usad_workbench.core.storage.spaces import stored_precision
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.training.run_folder import LOG_FILE
 from usad_workbench.workbench.cache import BoundedCache
@@ -228,17 +229,21 @@ def _draw(clip: Clip) -> Sound:
     return Sound(wav=sound.wav_bytes(clip), thumbnail=sound.thumbnail(clip))
 
 
-@st.cache_resource(max_entries=4, show_spinner="Loading the encoder…")
 def encoder(name: str) -> Encoder:
-    """An encoder with its weights, kept for all sessions.
+    """An encoder with its weights, in the precision of its stored vectors, for all sessions.
 
     Raises:
         UnknownNameError: no encoder of that name on this machine.
         WeightsError: its weights have not been fetched.
     """
+    return _encoder(name, stored_precision(workspace(), name))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Loading the encoder…")
+def _encoder(name: str, precision: Precision) -> Encoder:
     from usad_workbench.core import load_encoder
 
-    return load_encoder(name)
+    return load_encoder(name, precision=precision)
 
 
 def embed(name: str, clip: Clip, layer: int, pooling: Pooling) -> FloatArray:

@@ -30,7 +30,7 @@ from usad_workbench.core.probes.folds import Codes, codes_of, grouped_folds
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
     too_few_clusters,
 )
 
@@ -313,11 +313,13 @@ def paired_score_difference(
     reason = too_few_clusters(n_clusters)
     low = high = float("nan")
     if not reason:
-        counts = cluster_bootstrap_counts(n_clusters, N_RESAMPLES, seed).astype(np.float64)
         sides: Sequence[Callable[[Matrix], Matrix]] = [
             factor.resampler(side, baseline, units) for side in (a, b)
         ]
-        low, high = bootstrap_limits(sides[0](counts) - sides[1](counts), n_clusters)
+        samples = bootstrap_samples(
+            lambda counts: sides[0](counts) - sides[1](counts), n_clusters, N_RESAMPLES, seed
+        )
+        low, high = bootstrap_limits(samples, n_clusters)
     return Interval(value=value, ci_low=low, ci_high=high, n_clusters=n_clusters, reason=reason)
 
 

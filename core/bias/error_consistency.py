@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from usad_workbench.core.arrays import Ids, Indices, Matrix, cluster_codes
 from usad_workbench.core.errors import ShapeError
@@ -26,7 +27,7 @@ from usad_workbench.core.similarity.excess import (
 )
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
     jackknife_groups,
     too_few_clusters,
 )
@@ -149,7 +150,7 @@ def error_consistency(
     limits = [(nan, nan), (nan, nan)]
     reason = too_few_clusters(n_clusters)
     if not reason:
-        draws = cluster_bootstrap_counts(n_clusters, n_resamples, seed).astype(np.float64) @ tables
+        draws = bootstrap_samples(lambda counts: counts @ tables, n_clusters, n_resamples, seed)
         limits = [
             bootstrap_limits(statistic(draws), n_clusters)
             for statistic in (_kappa, _copy_probability)
@@ -277,12 +278,10 @@ def shared_confusions(
         kappa = (observed - expected) / (1 - expected)
         reason = too_few_clusters(n_clusters)
     if not reason:
-        counts = cluster_bootstrap_counts(n_clusters, n_resamples, seed).astype(np.float64)
-        samples = []
-        for start in range(0, n_resamples, CHUNK):
-            same, chance = _shares(counts[start : start + CHUNK], *tables)
-            samples.append(_above(same, chance))
-        low, high = bootstrap_limits(np.concatenate(samples), n_clusters)
+        samples = bootstrap_samples(
+            lambda counts: _resampled_confusions(counts, *tables), n_clusters, n_resamples, seed
+        )
+        low, high = bootstrap_limits(samples, n_clusters)
     return SharedConfusions(
         kappa=kappa,
         ci_low=low,
@@ -372,24 +371,38 @@ def _answers(
 
 def _confusion_tables(
     a: Indices, b: Indices, truth: Indices, codes: Indices, both: NDArray[np.bool_]
-) -> tuple[Matrix, Matrix, Matrix]:
-    """Same answers `[cluster]`, answers of a and of b `[cluster, class × answer]`."""
+) -> tuple[Matrix, csr_array, csr_array]:
+    """Same answers `[cluster]`, answers of a and of b `[cluster, class × answer]`.
+
+    Sparse: a cluster has no more answers than clips, however many classes there are.
+    """
     n_classes = int(max(a.max(), b.max(), truth.max())) + 1
-    shape = int(codes.max()) + 1, n_classes, n_classes
+    shape = int(codes.max()) + 1, n_classes**2
     cluster, true = (np.broadcast_to(one, a.shape)[both] for one in (codes, truth))
-    of_a, of_b, same = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
-    np.add.at(of_a, (cluster, true, a[both]), 1.0)
-    np.add.at(of_b, (cluster, true, b[both]), 1.0)
+    ones = np.ones(len(cluster))
+    of_a, of_b = (
+        csr_array((ones, (cluster, true * n_classes + answers[both])), shape=shape)
+        for answers in (a, b)
+    )
+    same = np.zeros(shape[0])
     np.add.at(same, cluster, (a[both] == b[both]).astype(np.float64))
     return same, of_a, of_b
 
 
-def _shares(counts: Matrix, same: Matrix, of_a: Matrix, of_b: Matrix) -> tuple[Matrix, Matrix]:
+def _resampled_confusions(counts: Matrix, same: Matrix, of_a: csr_array, of_b: csr_array) -> Matrix:
+    """Kappa in each resample, a few at a time: a table of confusions goes with each."""
+    blocks = (counts[start : start + CHUNK] for start in range(0, len(counts), CHUNK))
+    return np.concatenate([_above(*_shares(block, same, of_a, of_b)) for block in blocks])
+
+
+def _shares(
+    counts: Matrix, same: Matrix, of_a: csr_array, of_b: csr_array
+) -> tuple[Matrix, Matrix]:
     """Observed and expected share of same answers in each resample `[resample]`."""
-    n_classes = of_a.shape[1]
+    n_classes = math.isqrt(of_a.shape[1])
     shape = len(counts), n_classes, n_classes
-    drawn_a = (counts @ of_a.reshape(len(of_a), -1)).reshape(shape)
-    drawn_b = (counts @ of_b.reshape(len(of_b), -1)).reshape(shape)
+    drawn_a = (counts @ of_a).reshape(shape)
+    drawn_b = (counts @ of_b).reshape(shape)
     sizes = drawn_a.sum(axis=2)
     products = np.sum(drawn_a * drawn_b, axis=2)
     by_class = np.divide(products, sizes, out=np.zeros_like(sizes), where=sizes > 0)

@@ -18,7 +18,7 @@ from usad_workbench.core.probes.metrics import count_hits, metric_of_counts
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
     permutations_within,
     too_few_clusters,
 )
@@ -181,8 +181,8 @@ def score_interval(
         far = 0.025 ** (1 / n_clusters)
         low, high = (far, 1.0) if value == 1.0 else (0.0, 1 - far)
     elif not reason:
-        counts = cluster_bootstrap_counts(n_clusters, N_RESAMPLES, seed).astype(np.float64)
-        samples = factor.resampler(predictions, baseline, units)(counts)
+        resampler = factor.resampler(predictions, baseline, units)
+        samples = bootstrap_samples(resampler, n_clusters, N_RESAMPLES, seed)
         low, high = bootstrap_limits(samples, n_clusters)
     return Interval(value=value, ci_low=low, ci_high=high, n_clusters=n_clusters, reason=reason)
 

@@ -28,9 +28,9 @@ from usad_workbench.core.similarity.neighbours import DEFAULT_K, nearest_neighbo
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,
-    cluster_bootstrap_counts,
     jackknife_groups,
     jackknife_limits,
+    resampled_means,
     too_few_clusters,
 )
 
@@ -106,7 +106,9 @@ def hubness(x: Vectors, k: int = DEFAULT_K, clusters: Ids | None = None) -> Hubn
     """
     array = centred_unit(as_vectors(x, "x", 2), "x")
     n = len(array)
-    occurrences = _occurrences(nearest_neighbours(array, k), n)
+    longest, groups, reason = _jackknife(clusters, n, k)
+    lists = nearest_neighbours(array, longest)
+    occurrences = _occurrences(lists[:, :k], n)
     share = occurrences / occurrences.sum()
     return Hubness(
         occurrences=occurrences,
@@ -114,7 +116,7 @@ def hubness(x: Vectors, k: int = DEFAULT_K, clusters: Ids | None = None) -> Hubn
         antihub_share=float(np.mean(occurrences == 0)),
         robin_hood=float(np.abs(share - 1 / n).sum() / 2),
         max_occurrence=int(occurrences.max()),
-        interval=_skewness_interval(array, k, clusters),
+        interval=_skewness_interval(lists, k, groups, clusters, reason),
     )
 
 
@@ -228,9 +230,8 @@ def mean_interval(per_clip: Matrix, clusters: Ids, seed: int = 0) -> Interval:
     reason = too_few_clusters(n_clusters)
     low = high = math.nan
     if not reason:
-        counts = cluster_bootstrap_counts(n_clusters, N_RESAMPLES, seed).astype(np.float64)
-        sums = counts @ np.bincount(units, per_clip)
-        low, high = bootstrap_limits(sums / (counts @ np.bincount(units)), n_clusters)
+        samples = resampled_means(per_clip, units, N_RESAMPLES, seed)
+        low, high = bootstrap_limits(samples, n_clusters)
     return Interval(value=value, ci_low=low, ci_high=high, n_clusters=n_clusters, reason=reason)
 
 
@@ -245,21 +246,28 @@ def _occurrences(neighbours: Indices, n: int) -> Indices:
     return np.bincount(neighbours.ravel(), minlength=n).astype(np.intp)
 
 
-def _skewness_interval(x: Matrix, k: int, clusters: Ids | None) -> Interval:
-    """Jackknife; lists long enough that k neighbours are left without any one group."""
-    units = cluster_codes(clusters, len(x))
-    n_clusters = int(units.max()) + 1
-    groups = jackknife_groups(clusters, len(x))
-    sizes = np.bincount(groups)
-    reason = too_few_clusters(n_clusters)
-    if not reason and len(x) - sizes.max() <= k:
-        reason = f"no interval: without the largest cluster {len(x) - sizes.max()} clips are left"
-    longest = min(len(x) - 1, k if reason else k + int(sizes.max()))
-    lists = nearest_neighbours(x, longest)
-    value = occurrence_skewness(_occurrences(lists[:, :k], len(x)))
+def _jackknife(clusters: Ids | None, n: int, k: int) -> tuple[int, Indices, str]:
+    """How long lists of neighbours must be, what is left out in turn, and why it cannot be.
+
+    Long enough that k neighbours are left without any one group.
+    """
+    groups = jackknife_groups(clusters, n)
+    largest = int(np.bincount(groups).max())
+    reason = too_few_clusters(int(cluster_codes(clusters, n).max()) + 1)
+    if not reason and n - largest <= k:
+        reason = f"no interval: without the largest cluster {n - largest} clips are left"
+    return (k if reason else min(n - 1, k + largest)), groups, reason
+
+
+def _skewness_interval(
+    lists: Indices, k: int, groups: Indices, clusters: Ids | None, reason: str
+) -> Interval:
+    value = occurrence_skewness(_occurrences(lists[:, :k], len(lists)))
+    n_clusters = int(cluster_codes(clusters, len(lists)).max()) + 1
     low = high = math.nan
     if not reason:
-        replicates = [_skewness_without(lists, groups == group, k) for group in range(len(sizes))]
+        n_groups = int(groups.max()) + 1
+        replicates = [_skewness_without(lists, groups == group, k) for group in range(n_groups)]
         limits = jackknife_limits(np.asarray(value), np.asarray(replicates))
         low, high = float(limits[0]), float(limits[1])
     return Interval(value=value, ci_low=low, ci_high=high, n_clusters=n_clusters, reason=reason)

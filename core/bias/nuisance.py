@@ -40,7 +40,7 @@ from usad_workbench.core.probes.folds import Codes, Fold, codes_of
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
     exchange_warning,
     permutation_p_value,
     permutations_within,
@@ -195,12 +195,16 @@ def amplification(
         return Interval(
             value=value, ci_low=math.nan, ci_high=math.nan, n_clusters=n_clusters, reason=reason
         )
-    counts = cluster_bootstrap_counts(n_clusters, N_RESAMPLES, seed).astype(np.float64)
-    samples = [
-        factor.resampler(one.predictions, one.baseline, units)(counts)
-        for one in (student, *teachers)
-    ]
-    low, high = bootstrap_limits(samples[0] - np.max(samples[1:], axis=0), n_clusters)
+    of_student, *of_teachers = (
+        factor.resampler(one.predictions, one.baseline, units) for one in (student, *teachers)
+    )
+    samples = bootstrap_samples(
+        lambda counts: of_student(counts) - np.max([one(counts) for one in of_teachers], axis=0),
+        n_clusters,
+        N_RESAMPLES,
+        seed,
+    )
+    low, high = bootstrap_limits(samples, n_clusters)
     return Interval(value=value, ci_low=low, ci_high=high, n_clusters=n_clusters)
 
 

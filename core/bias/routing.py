@@ -64,7 +64,8 @@ def pca_mixture(blocks: Sequence[Vectors], width: int) -> Matrix:
     arrays = as_blocks(list(blocks))
     rows = np.arange(len(arrays[0]))
     if len(arrays) == 1:
-        joint = arrays[0] - arrays[0].mean(axis=0)
+        joint = arrays[0].astype(np.float64)
+        joint -= joint.mean(axis=0)
     else:
         joint = scaled_features(arrays, rows)
     # The smaller of the two square matrices has the same axes.

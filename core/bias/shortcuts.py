@@ -23,10 +23,10 @@ from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.probes.folds import Codes, codes_of
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
-    cluster_bootstrap_counts,
     exchange_warning,
     permutation_p_value,
     permutations_within,
+    resampled_means,
     too_few_clusters,
 )
 
@@ -104,8 +104,7 @@ def neighbour_attribute(
     reason = too_few_clusters(n_clusters)
     low = high = float("nan")
     if not reason:
-        counts = cluster_bootstrap_counts(n_clusters, N_RESAMPLES, seed).astype(np.float64)
-        samples = (counts @ np.bincount(units, per_clip)) / (counts @ np.bincount(units))
+        samples = resampled_means(per_clip, units, N_RESAMPLES, seed)
         low, high = (one - middle for one in bootstrap_limits(samples, n_clusters))
     return ShortcutResult(
         value=value,

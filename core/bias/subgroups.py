@@ -24,9 +24,9 @@ from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
+    permutation_blocks,
     permutation_p_value,
-    permutations_within,
     too_few_clusters,
 )
 
@@ -102,8 +102,9 @@ def group_gap(
     low = high = worst_low = worst_high = math.nan
     reason = too_few_clusters(n_clusters)
     if not reason:
-        draws = cluster_bootstrap_counts(n_clusters, n_resamples, seed).astype(np.float64)
-        drawn = _ratio(draws @ hits, draws @ clips)
+        drawn = bootstrap_samples(
+            lambda draws: _ratio(draws @ hits, draws @ clips), n_clusters, n_resamples, seed
+        )
         sizes = np.count_nonzero(clips, axis=0)
         low, high, reason = _gap_limits(values, drawn, sizes)
         worst_low, worst_high = _limits_of_all(values, drawn, sizes, worst)
@@ -227,8 +228,10 @@ def inherited_gap(
         return Interval(
             value=value, ci_low=math.nan, ci_high=math.nan, n_clusters=n_clusters, reason=reason
         )
-    draws = cluster_bootstrap_counts(n_clusters, n_resamples, seed).astype(np.float64)
-    low, high = bootstrap_limits(_excess_correlation(tables, draws), n_clusters)
+    samples = bootstrap_samples(
+        lambda draws: _excess_correlation(tables, draws), n_clusters, n_resamples, seed
+    )
+    low, high = bootstrap_limits(samples, n_clusters)
     return Interval(value=value, ci_low=low, ci_high=high, n_clusters=n_clusters)
 
 
@@ -279,16 +282,16 @@ def _null_gaps(
         clips = np.bincount(cluster).astype(np.float64)
         owner = np.empty(len(clips), dtype=np.intp)
         owner[cluster] = group
-        stratum, dealt = np.zeros(len(clips), dtype=np.intp), "clusters"
+        stratum, over = np.zeros(len(clips), dtype=np.intp), "clusters"
     else:
         hits, clips, owner = share, np.ones(len(share)), group
-        stratum, dealt = cluster, "clips of a cluster"
-    dealt_groups = owner[permutations_within(stratum, n_permutations, seed)]
-    values = np.stack(
-        [_ratio((dealt_groups == g) @ hits, (dealt_groups == g) @ clips) for g in range(n_groups)],
-        axis=1,
-    )
-    return np.asarray(np.nanmax(values, axis=1) - np.nanmin(values, axis=1)), dealt
+        stratum, over = cluster, "clips of a cluster"
+    gaps = []
+    for orders in permutation_blocks(stratum, n_permutations, seed):
+        of_group = [owner[orders] == g for g in range(n_groups)]
+        values = np.stack([_ratio(dealt @ hits, dealt @ clips) for dealt in of_group], axis=1)
+        gaps.append(np.nanmax(values, axis=1) - np.nanmin(values, axis=1))
+    return np.concatenate(gaps), over
 
 
 def _gap_limits(values: Matrix, drawn: Matrix, sizes: Indices) -> tuple[float, float, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from usad_workbench.core.arrays import Indices
 from usad_workbench.core.diagnosis.comparable_students import differences, student_record
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.encoders.students import trained_student_spec
@@ -174,7 +175,8 @@ class MatchTable:
         """
         names = (encoder, *controls)
         sizes = [self._n_params.get(name, math.nan) for name in names]
-        dims = [float(self._vectors(name, layer).shape[1]) for name in names]
+        first = self._data.rows(domain)[:1]
+        dims = [float(self._vectors(name, layer, first).shape[1]) for name in names]
         accuracies = [self._accuracy(name, layer, domain) for name in names]
         n = len(controls)
         return Match(
@@ -186,9 +188,9 @@ class MatchTable:
             control_n_params=sum(sizes[1:]) / n,
         )
 
-    def _vectors(self, name: str, layer: int) -> ClipVectors:
+    def _vectors(self, name: str, layer: int, rows: Indices) -> ClipVectors:
         data = self._data
-        return data.vectors(name, data.matching_layer(name, layer))
+        return data.vectors(name, data.matching_layer(name, layer), rows)
 
     def _accuracy(self, name: str, layer: int, domain: str) -> float:
         key = (name, layer, domain)
@@ -204,7 +206,7 @@ class MatchTable:
             task = whole.take(rows)
             if untestable(task):
                 continue
-            x = self._vectors(name, layer)[data.rows_of_clips(task.clip_ids)]
+            x = self._vectors(name, layer, data.rows_of_clips(task.clip_ids))
             score = evaluate_probe(
                 x, task.labels, task.groups, task.units, metric=task.metric, seeds=(0,)
             )

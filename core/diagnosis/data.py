@@ -7,11 +7,13 @@ A panel reads vectors and labels here and nowhere else, so that a filter or a li
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from usad_workbench.core.arrays import Indices
+from usad_workbench.core.diagnosis.clip_sample import ClipSample
 from usad_workbench.core.diagnosis.doubts import (
     doubts,
     few_permutations,
@@ -33,8 +35,7 @@ from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.evaluation.testability import possible_tasks
 from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity.collapsed import describe_collapse
-from usad_workbench.core.similarity.layers import thin_clusters
-from usad_workbench.core.storage.clip_vectors import ClipVectors, clip_vectors, common_clips
+from usad_workbench.core.storage.clip_vectors import ClipVectors, common_clips
 from usad_workbench.core.storage.distillation import (
     has_teachers,
     record_teachers,
@@ -59,6 +60,9 @@ class DiagnosisConfig:
     """Neighbours per clip; Huh et al. 2024 (arXiv:2405.07987) use 10."""
     max_clips: int = 1000
     """Nulls and n × n measures take at most this many clips of a domain, in whole clusters."""
+    max_domain_clips: int = 5000
+    """All else that reads vectors takes at most this many clips of a domain, in whole clusters.
+    What is read from stored predictions (mistakes, groups, routing) takes every clip."""
     layers: tuple[int, ...] = ()
     """Student layers of the panels that take few; a quarter, half, three quarters and all of
     the depth where empty."""
@@ -114,8 +118,6 @@ class DiagnosisData:
     collapsed: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Layers of each encoder that are left out: their clips cannot be told apart."""
     _tasks: Sequence[Task] = ()
-    _vectors: dict[tuple[str, int], ClipVectors] = field(default_factory=dict, init=False)
-    """Of ``clips``: a copy on other clips begins without any."""
     _layers: dict[str, list[int]] = field(default_factory=dict)
     predictions: dict[str, Mapping[str, Predictions]] = field(default_factory=dict, init=False)
     """By task and encoder: what was read so far, for the next panel that asks
@@ -158,17 +160,21 @@ class DiagnosisData:
             [domain_taught for name in self.teachers for domain_taught in self.taught[name]],
         )
 
+    @cached_property
+    def sample(self) -> ClipSample:
+        """Which of ``clips`` stand for each domain; a copy on other clips draws its own."""
+        return clip_sample(self.clips, self.config)
+
     def rows(self, domain: str) -> Indices:
-        """Row numbers of a domain's clips."""
-        return np.flatnonzero((self.clips.domain == domain).to_numpy())
+        """Row numbers of a domain's clips, or of ``max_domain_clips`` in whole clusters."""
+        return self.sample.of_domain(domain, self.config.max_domain_clips)
 
     def thinned_rows(self, domain: str) -> Indices:
         """Row numbers of at most ``max_clips`` clips of a domain, in whole clusters.
 
         The clips that n × n measures and nulls are computed on; the seed decides which.
         """
-        rows = self.rows(domain)
-        return rows[thin_clusters(self.clusters(rows), self.config.max_clips, self.config.seed)]
+        return self.sample.of_domain(domain, self.config.max_clips)
 
     def rows_of_clips(self, clip_ids: Sequence[str]) -> Indices:
         """Row number of each clip.
@@ -238,12 +244,12 @@ class DiagnosisData:
 
     def vectors(self, encoder: str, layer: int, rows: Indices | None = None) -> ClipVectors:
         """One vector per clip `[clip, dim]`, float32, in the order of ``clips``."""
-        key = (encoder, layer)
-        if key not in self._vectors:
-            self._vectors[key] = clip_vectors(
-                self.workspace, encoder, layer, self.clips.clip_id.tolist()
-            )
-        return self._vectors[key] if rows is None else self._vectors[key][rows]
+        return self.sample.vectors(self.workspace, encoder, layer, rows)
+
+
+def clip_sample(clips: pd.DataFrame, config: DiagnosisConfig) -> ClipSample:
+    """The sample of these clips that the panels look at."""
+    return ClipSample(clips, (config.max_domain_clips, config.max_clips), config.seed)
 
 
 def load_diagnosis_data(
@@ -278,7 +284,9 @@ def load_diagnosis_data(
         workspace.space_id(name, -1)
     clips = _common(workspace, [student, *roles], config)
     counts = clips.domain.value_counts()
-    collapsed, gone, flat_words = _collapsed(workspace, [student, *roles], clips)
+    sample = clip_sample(clips, config)
+    with workspace.database.read():
+        collapsed, gone, flat_words = _collapsed(workspace, [student, *roles], clips, sample)
     if student in gone:
         of_student = [words for words in flat_words if words.startswith(f"{student} layer")]
         raise DegenerateError(
@@ -309,6 +317,7 @@ def load_diagnosis_data(
             ),
             *describe_left_out(counts),
             *small_selections(counts),
+            *sample.describe([str(name) for name, n in counts.items() if n >= MIN_CLIPS]),
             *flat_words,
             *where_letters(workspace, config.where),
             *describe_alike({str(name): int(n) for name, n in counts.items()}),
@@ -339,24 +348,20 @@ def _common(workspace: Workspace, encoders: Sequence[str], config: DiagnosisConf
 
 
 def _collapsed(
-    workspace: Workspace, encoders: Sequence[str], clips: pd.DataFrame
+    workspace: Workspace, encoders: Sequence[str], clips: pd.DataFrame, sample: ClipSample
 ) -> tuple[dict[str, frozenset[int]], set[str], list[str]]:
     """Layers without geometry in a domain that is diagnosed, who has no other, and warnings."""
     counts = clips.domain.value_counts()
     domains = sorted(str(name) for name in counts.index[counts >= MIN_CLIPS])
-    rows = {domain: np.flatnonzero((clips.domain == domain).to_numpy()) for domain in domains}
-    stored, ids = stored_layers(workspace), clips.clip_id.tolist()
+    places = {d: np.flatnonzero((clips.domain == d).to_numpy()[sample.rows]) for d in domains}
+    stored = stored_layers(workspace)
     collapsed: dict[str, frozenset[int]] = {}
     words = []
     for name in dict.fromkeys(encoders):
         flat = set()
         for layer in stored[name]:
-            x = clip_vectors(workspace, name, layer, ids)
-            how = {
-                d: said
-                for d, domain_rows in rows.items()
-                if (said := describe_collapse(x[domain_rows]))
-            }
+            x = sample.vectors(workspace, name, layer, sample.rows)
+            how = {d: said for d, of_d in places.items() if (said := describe_collapse(x[of_d]))}
             if how:
                 flat.add(layer)
                 clips_words = ", ".join(f"all clips of {d} {said}" for d, said in how.items())

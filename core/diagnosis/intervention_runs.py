@@ -40,6 +40,7 @@ from usad_workbench.core.progress import Progress
 from usad_workbench.core.storage.clip_audio import unchanged
 from usad_workbench.core.storage.diagnosis_tables import replace_interventions, stored_interventions
 from usad_workbench.core.storage.spaces import CODE_VERSION as EMBEDDING_VERSION
+from usad_workbench.core.storage.spaces import stored_precision
 from usad_workbench.core.storage.workspace import Workspace
 
 CLIPS_PER_DOMAIN = 12
@@ -226,7 +227,7 @@ def _measure(job: _MeasurementJob, count: Callable[[int], None]) -> dict[str, st
     ids, done = list(changed), 0
     for name, sha256 in job.weights.items():
         try:
-            encoder = load_encoder(name)
+            encoder = load_encoder(name, precision=stored_precision(workspace, name))
             if encoder.weights_sha256 != sha256:
                 raise ProvenanceError("its weights are not those of the stored vectors")
         except UnknownNameError:

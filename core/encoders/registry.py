@@ -40,7 +40,7 @@ from usad_workbench.core.errors import (
     WeightsError,
 )
 from usad_workbench.core.models.devices import usable_device
-from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.models.spec import EncoderSpec, Precision
 from usad_workbench.core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -151,12 +151,19 @@ def encoder_status(name: str) -> EncoderStatus:
     return EncoderStatus(available=reason is None, reason=reason or "", needs=needs)
 
 
-def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = False) -> Encoder:
+def load_encoder(
+    name: str,
+    device: str = "cpu",
+    *,
+    precision: Precision = "float32",
+    trust_remote_code: bool = False,
+) -> Encoder:
     """An encoder with its weights.
 
     Args:
         name: A name of ``encoder_specs()``, or one with a prefix (see the module).
         device: A torch device, or ``auto`` for an accelerator where there is one.
+        precision: In which it computes; what ``embed`` gives is float32 always.
         trust_remote_code: Whether code that comes with a model of the hub may run; see
             ``trusting_remote_code`` for whole pieces of work.
 
@@ -166,7 +173,7 @@ def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = Fa
 
     Raises:
         UnknownNameError: no such encoder.
-        ConfigError: no such device, or code that is not trusted.
+        ConfigError: no such device or precision, or code that is not trusted.
         WeightsError: the weights have not been fetched, or are damaged.
         CheckpointError: no such run or step.
     """
@@ -175,13 +182,13 @@ def load_encoder(name: str, device: str = "cpu", *, trust_remote_code: bool = Fa
     if opener:
         chosen = usable_device(device)
         loaded: Encoder = import_object(opener.load)(name, trust_remote_code=trust_remote_code)
-        return loaded.to(chosen)
+        return loaded.to(chosen).in_precision(precision)
     row = encoder_row(name)
     chosen = usable_device(device)
     _check_trust(name, row, trust_remote_code)
     with _of_others(name, row):
         loaded = _load_row(row)
-    return loaded.to(chosen)
+    return loaded.to(chosen).in_precision(precision)
 
 
 def get_weights(

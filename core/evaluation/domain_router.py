@@ -7,7 +7,8 @@ import numpy as np
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.probes import LinearProbe, ProbeResult, evaluate_probe
-from usad_workbench.core.probes.folds import codes_of
+from usad_workbench.core.probes.evaluate import MAX_TRAIN_CLIPS
+from usad_workbench.core.probes.folds import codes_of, thin_training
 from usad_workbench.core.storage.clip_vectors import clip_vectors, common_clips
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -64,7 +65,8 @@ def learn_routes(workspace: Workspace, baseline: str | None, homes: Mapping[str,
     if len(other):
         codes = np.zeros(len(clips), dtype=np.intp)
         codes[labelled] = codes_of(domains[labelled].tolist(), "domain")
-        answers = LinearProbe(x, codes).predict(labelled, other, UNSEEN_PENALTY + 1)
+        train = thin_training(labelled, codes, MAX_TRAIN_CLIPS)
+        answers = LinearProbe(x, codes).predict(train, other, UNSEEN_PENALTY + 1)
         taken[other] = np.unique(domains[labelled])[answers[UNSEEN_PENALTY]]
     return Routes(
         encoder=baseline,

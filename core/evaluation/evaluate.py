@@ -70,9 +70,10 @@ def evaluate(
         ConfigError: a workspace without tasks, an unknown protocol, or a wrong number of seeds.
     """
     settings = _settings(protocols, seeds)
-    possible, untested = possible_tasks(stored_task_rows(workspace, tasks), workspace.clips())
-    pool = teacher_pool(workspace)
-    systems = system_names(pool, encoders, against)
+    with workspace.database.read():
+        possible, untested = possible_tasks(stored_task_rows(workspace, tasks), workspace.clips())
+        pool = teacher_pool(workspace)
+        systems = system_names(pool, encoders, against)
     results = _probe_all(pool, systems, possible, settings, progress) if possible else []
     members = list(dict.fromkeys(name for result in results for name in result.shares))
     costs = encoder_costs(workspace, members, progress) if cost else {}

@@ -81,7 +81,10 @@ def probe_in_folder(
     folder: Path, system: str, tasks: Sequence[Task], settings: ProbeSettings
 ) -> list[SystemResult]:
     """The results of one encoder or concatenation on all tasks, in a process of its own."""
-    return probe_system(teacher_pool(Workspace.open(folder)), system, tasks, settings)
+    workspace = Workspace.open(folder)
+    with workspace.database.read():
+        pool = teacher_pool(workspace)
+    return probe_system(pool, system, tasks, settings)
 
 
 def probe_system(
@@ -93,11 +96,16 @@ def probe_system(
         ConfigError: a protocol on frames for teachers that are put side by side.
     """
     clip_ids = sorted({clip_id for task in tasks for clip_id in task.clip_ids})
-    layers = candidates(pool, system, clip_ids)
+    with pool.workspace.database.read():
+        layers = candidates(pool, system, clip_ids)
     results = []
     for task in tasks:
         rows = pd.Index(clip_ids).get_indexer(task.clip_ids)
-        of_task = {layer: [x[rows] for x in blocks] for layer, blocks in layers.items()}
+        is_all = len(rows) == len(clip_ids)  # both ascend: then no copy is made
+        of_task = {
+            layer: blocks if is_all else [x[rows] for x in blocks]
+            for layer, blocks in layers.items()
+        }
         results += [
             _probe(pool, system, task, protocol, of_task, settings.seeds)
             for protocol in settings.protocols
@@ -141,7 +149,7 @@ def _probe(
         probe=result,
         shares=dict.fromkeys(members, 1.0),
         dim=float(sum(block.shape[1] for block in layers[layer])),
-        note=_collapse_note(system, layer, layers[layer]),
+        note="; ".join(filter(None, (result.note, _collapse_note(system, layer, layers[layer])))),
     )
 
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ from usad_workbench.core.errors import (
 )
 from usad_workbench.core.models.batching import BatchPlan, plan_batches
 from usad_workbench.core.models.out_of_memory import out_of_memory_is_one_error
-from usad_workbench.core.models.spec import EncoderSpec, Role
+from usad_workbench.core.models.spec import EncoderSpec, Precision, Role
 
 __all__ = [
     "BatchPlan",
@@ -43,6 +44,7 @@ __all__ = [
     "FloatArray",
     "LayerFeatures",
     "Pooling",
+    "Precision",
     "Role",
     "TargetKind",
     "frame_mask",
@@ -87,8 +89,10 @@ class LayerFeatures:
             ConfigError: ``native`` of an encoder that has no such output.
         """
         if pooling == "mean":
+            # In float32: a sum of a thousand frames has no digit left in half precision.
             return tuple(
-                masked_mean(frames, n) for frames, n in zip(self.frames, self.n_valid, strict=True)
+                masked_mean(frames.float(), n)
+                for frames, n in zip(self.frames, self.n_valid, strict=True)
             )
         if self.native is None:
             raise ConfigError(
@@ -146,6 +150,8 @@ class Encoder(ABC):
     weights_sha256: str
     """Of the weights in use; of the configuration where there are none."""
     device: torch.device = torch.device("cpu")
+    precision: Precision = "float32"
+    """In which ``features`` computes."""
     cpu_batch_s: float = 10.0
     """Of audio in a batch on a CPU, see ``BatchPlan``."""
 
@@ -162,6 +168,35 @@ class Encoder(ABC):
     @abstractmethod
     def to(self, device: str | torch.device) -> Encoder:
         """Moves the weights to a device and returns itself."""
+
+    def in_precision(self, precision: Precision) -> Self:
+        """Brings the weights to a precision and returns itself.
+
+        Raises:
+            ConfigError: an encoder that computes in float32 only, or one whose weights have lost
+                their digits already.
+        """
+        if precision == self.precision:
+            return self
+        if precision != "bfloat16":
+            raise ConfigError(
+                f"{self.spec.name} is in {self.precision}, {precision} was asked for. Load it "
+                f"anew: load_encoder(..., precision={precision!r})."
+            )
+        self._to_bfloat16()
+        self.precision = precision
+        return self
+
+    def _to_bfloat16(self) -> None:
+        """Brings the weights to bfloat16, where the encoder can compute in it."""
+        raise ConfigError(
+            f"{self.spec.name} computes in float32 only. Leave out --precision, or embed with "
+            "another encoder."
+        )
+
+    def _computing(self) -> AbstractContextManager[Any]:
+        """In what ``_forward`` runs."""
+        return nullcontext()
 
     def samples_run(self, n_samples: int) -> int:
         """How much of a batch a clip of so many samples takes."""
@@ -211,7 +246,7 @@ class Encoder(ABC):
         n_valid = n_valid.clamp(min=shortest)
         resolved = resolve_layers(layers, self.spec.n_layers)
         try:
-            with out_of_memory_is_one_error():
+            with out_of_memory_is_one_error(), self._computing():
                 return self._forward(samples, n_valid, resolved, kind)
         except (UsadError, torch.OutOfMemoryError):
             raise

@@ -1,6 +1,6 @@
 """Pooled vectors of many clips, in batches that fit the device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,11 @@ from usad_workbench.core.models.out_of_memory import halve_until_it_fits
 
 
 def pooled_vectors(
-    encoder: Encoder, clips: Sequence[Clip], layers: tuple[int, ...], pooling: Pooling
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    layers: tuple[int, ...],
+    pooling: Pooling,
+    count: Callable[[int], None] = lambda n: None,
 ) -> dict[int, FloatArray]:
     """Pooled vectors of clips: by layer an array [clip, dim], in the order of the clips.
 
@@ -23,6 +27,7 @@ def pooled_vectors(
         clips: At the encoder's sample rate.
         layers: Numbers from 0 to L; with ``native`` the last one alone.
         pooling: ``mean`` over frames, or ``native`` for the encoder's own output.
+        count: Told of each batch how many clips it had.
 
     Raises:
         DeviceMemoryError: a single clip that does not fit.
@@ -41,6 +46,7 @@ def pooled_vectors(
         for batch, made in halve_until_it_fits(pooled, batches, lengths, encoder.device):
             order += batch
             parts.append(made)
+            count(len(batch))
     except torch.OutOfMemoryError as error:
         longest_s = max(clip.duration_s for clip in clips)
         raise DeviceMemoryError(

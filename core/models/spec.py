@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from usad_workbench.core.errors import CheckpointError, ConfigError
 
+Precision = Literal["float32", "bfloat16"]
+"""Of weights and activations; what is pooled and stored is float32 always."""
 Role = Literal["teacher", "student", "control", "baseline"]
 
 _NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)

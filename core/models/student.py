@@ -241,6 +241,10 @@ class StudentEncoder(Encoder):
             frame_rates_hz=(float(self.student.config.frame_rate_hz),) * len(layers),
         )
 
+    def _to_bfloat16(self) -> None:
+        # The bands stay float32: half precision has no room for a power spectrum.
+        self.student.to(torch.bfloat16)
+
     def to(self, device: str | torch.device) -> StudentEncoder:
         """Moves the weights to a device and returns itself."""
         self.device = torch.device(device)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from usad_workbench.core.arrays import Matrix, Vectors, as_vectors
+from usad_workbench.core.arrays import Matrix, Vectors, finite_vectors
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.probes.folds import Codes
 
@@ -17,15 +17,15 @@ Features = Vectors | Sequence[Vectors]
 """Embeddings `[clip, dim]`, or a list of them: the encoders of a concatenation."""
 
 
-def as_blocks(x: Features) -> list[Matrix]:
-    """One float64 array `[clip, dim]` for each encoder.
+def as_blocks(x: Features) -> list[Vectors]:
+    """One array `[clip, dim]` for each encoder, as it came: rows become float64 when used.
 
     Raises:
         ShapeError: no array `[clip, dim]`, or blocks of other numbers of clips.
         DegenerateError: values that are not finite.
     """
     arrays = [x] if isinstance(x, np.ndarray) else list(x)
-    blocks = [as_vectors(block, f"block {number}") for number, block in enumerate(arrays)]
+    blocks = [finite_vectors(block, f"block {number}") for number, block in enumerate(arrays)]
     if not blocks or len({len(block) for block in blocks}) != 1:
         raise ShapeError(
             f"The blocks have {[len(block) for block in blocks]} clips, expected at least one "
@@ -34,7 +34,7 @@ def as_blocks(x: Features) -> list[Matrix]:
     return blocks
 
 
-def scaled_features(blocks: list[Matrix], train: Codes) -> Matrix:
+def scaled_features(blocks: Sequence[Vectors], train: Codes, rows: Codes | None = None) -> Matrix:
     """The features of a linear probe, with mean square length 1 on the training rows.
 
     One block: every dim standardised; a dim that is constant in training is dropped to 0.
@@ -44,24 +44,26 @@ def scaled_features(blocks: list[Matrix], train: Codes) -> Matrix:
     Args:
         blocks: From ``as_blocks``.
         train: Training rows.
+        rows: The rows that are asked for; all where none.
 
     Returns:
-        `[clip, dim]` for all rows.
+        `[row, dim]` for the rows that are asked for.
     """
     if len(blocks) > 1:
-        scaled = np.hstack([centred_block(block, train) for block in blocks])
+        scaled = np.hstack([centred_block(block, train, rows) for block in blocks])
         return np.asarray(scaled / np.sqrt(len(blocks)))
     x = blocks[0]
-    largest = np.abs(x).max(axis=0)
-    x = x / np.where(largest > 0, largest, 1.0)
-    centred = x - x[train].mean(axis=0)
-    deviation = np.sqrt(np.mean(centred[train] ** 2, axis=0))
+    largest = np.maximum(x.max(axis=0), -x.min(axis=0)).astype(np.float64)
+    unit = np.where(largest > 0, largest, 1.0)
+    trained, asked = x[train] / unit, (x if rows is None else x[rows]) / unit
+    mean = trained.mean(axis=0)
+    deviation = np.sqrt(np.mean((trained - mean) ** 2, axis=0))
     # Below this, the deviation is the rounding of the mean.
     scale = np.where(deviation > 1e-12, 1 / np.maximum(deviation, 1e-12), 0.0)
-    return np.asarray(centred * scale / np.sqrt(max(1, int(np.sum(scale > 0)))))
+    return np.asarray((asked - mean) * scale / np.sqrt(max(1, int(np.sum(scale > 0)))))
 
 
-def centred_block(block: Matrix, train: Codes) -> Matrix:
+def centred_block(block: Vectors, train: Codes, rows: Codes | None = None) -> Matrix:
     """A block with mean 0 and mean square length 1 on the training rows.
 
     A block that is constant there stays 0.
@@ -69,6 +71,8 @@ def centred_block(block: Matrix, train: Codes) -> Matrix:
     >>> centred_block(np.array([[1.0, 0.0], [3.0, 0.0], [5.0, 1.0]]), np.array([0, 1])).tolist()
     [[-1.0, 0.0], [1.0, 0.0], [3.0, 1.0]]
     """
-    centred = block - block[train].mean(axis=0)
-    length = np.sqrt(np.mean(np.sum(centred[train] ** 2, axis=1)))
+    trained = block[train].astype(np.float64)
+    mean = trained.mean(axis=0)
+    length = np.sqrt(np.mean(np.sum((trained - mean) ** 2, axis=1)))
+    centred = (block if rows is None else block[rows]) - mean
     return np.asarray(centred / length if length > 0 else centred)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from usad_workbench.core.arrays import Ids, Matrix
 from usad_workbench.core.errors import ShapeError, UnknownNameError, did_you_mean
 from usad_workbench.core.probes.blocks import Features, as_blocks
-from usad_workbench.core.probes.folds import Codes, Fold, codes_of, grouped_folds
+from usad_workbench.core.probes.folds import Codes, Fold, codes_of, grouped_folds, thin_training
 from usad_workbench.core.probes.knn import KnnProbe
 from usad_workbench.core.probes.linear import CHOICE_TOLERANCE, PENALTIES, LinearProbe
 from usad_workbench.core.probes.metrics import (
@@ -28,7 +28,7 @@ from usad_workbench.core.probes.metrics import (
 )
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
     too_few_clusters,
 )
 
@@ -36,6 +36,10 @@ ProbeName = Literal["knn", "linear", "hear", "hear-frames", "marble", "marble-fr
 """Names of the probes as the command line has them; the last four are ``evaluate_head``'s."""
 N_INNER_FOLDS = 3
 N_RESAMPLES = 2000
+MAX_TRAIN_CLIPS = 5000
+"""Clips that a probe is trained on in one fold; more are thinned class by class, and every clip
+is tested all the same. So k-NN costs clips × 5,000 and a linear fit does not grow. What that
+costs in accuracy: ``docs/statistics.md``, "Large collections"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +75,8 @@ class ProbeResult:
     """The metric on folds within the training part `[seed, fold]`, of the layer and penalty
     that were used; NaN without a choice, none for predictions made elsewhere."""
     reason: str
+    note: str = ""
+    """What goes with the number, such as that a part of the clips was trained on."""
 
 
 class Probe(Protocol):
@@ -218,10 +224,15 @@ def _evaluate(
         raise ShapeError("There are no seeds, expected at least one. Pass seeds=(0,).")
     probes = [_build(layer, codes, protocol) for layer in _some(layers)]
     predicted = np.empty((len(seeds), len(codes)), dtype=np.intp)
-    chosen, scores, n_unseen = [], [], 0
+    chosen, scores, n_unseen, n_train = [], [], 0, 0
     for row, seed in enumerate(seeds):
         folds = grouped_folds(codes, members, n_folds, seed)
         n_unseen += sum(len(fold.unseen) for fold in folds)
+        n_train = max(n_train, *(len(fold.train) for fold in folds))
+        folds = [
+            replace(fold, train=thin_training(fold.train, codes, MAX_TRAIN_CLIPS, seed))
+            for fold in folds
+        ]
         tested = [_test(probes, codes, members, fold, protocol, metric, seed) for fold in folds]
         for fold, (prediction, _, _) in zip(folds, tested, strict=True):
             predicted[row, fold.test] = prediction
@@ -232,6 +243,17 @@ def _evaluate(
         n_unseen=n_unseen,
         layers=None if len(probes) == 1 else np.asarray(chosen, dtype=np.intp),
         validation=np.asarray(scores, dtype=np.float64),
+        note=_describe_training(n_train),
+    )
+
+
+def _describe_training(n_train: int) -> str:
+    """What is said of a probe that was trained on a part of what it could have been."""
+    if n_train <= MAX_TRAIN_CLIPS:
+        return ""
+    return (
+        f"each fold trained on {MAX_TRAIN_CLIPS:,} of up to {n_train:,} clips, drawn class by "
+        "class; all clips are tested"
     )
 
 
@@ -401,6 +423,9 @@ def _with_interval(
         # Every resample would say the same: Clopper and Pearson with clusters as the trials.
         far = 0.025 ** (1 / len(hits))
         return (value, far, 1.0, "") if value == 1.0 else (value, 0.0, 1 - far, "")
-    counts: Matrix = cluster_bootstrap_counts(len(hits), N_RESAMPLES).astype(np.float64)
-    samples = metric_of_counts(counts @ hits, counts @ clips, metric)
+    samples = bootstrap_samples(
+        lambda counts: metric_of_counts(counts @ hits, counts @ clips, metric),
+        len(hits),
+        N_RESAMPLES,
+    )
     return value, *bootstrap_limits(samples, len(hits)), ""

@@ -11,20 +11,22 @@ import numpy as np
 from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.probes.blocks import Features, as_blocks
 from usad_workbench.core.probes.folds import Codes
-from usad_workbench.core.similarity.neighbours import TIE_DIGITS, top_columns
+from usad_workbench.core.similarity.neighbours import BLOCK_ROWS, TIE_DIGITS, top_columns
 
 DEFAULT_K = 10
+ROUNDING = 1e-26
+"""A mean square below this, of values up to 1, is the rounding of a mean."""
 
 
 class KnnProbe:
     """A k-NN probe on one set of clips, for any split of them.
 
-    Centring with a training mean is done on the Gram matrix: all folds and seeds cost one
-    product of the embeddings. Memory: 8 bytes × blocks × clips².
+    Clips are compared a block of test rows at a time, so that nothing of the size clips × clips
+    exists. Dropped: one Gram matrix for all folds, which took 8 bytes × clips².
     """
 
     def __init__(self, x: Features, labels: Codes, k: int = DEFAULT_K) -> None:
-        """Computes the Gram matrices.
+        """Takes the embeddings.
 
         Args:
             x: Embeddings `[clip, dim]` or blocks of them.
@@ -35,7 +37,9 @@ class KnnProbe:
             ShapeError: no array `[clip, dim]`, or blocks of other numbers of clips.
             DegenerateError: values that are not finite.
         """
-        self._grams = [_gram(block) for block in as_blocks(x)]
+        self._blocks = as_blocks(x)
+        # The scale goes first: squares of very large or small values would leave the range.
+        self._largest = [float(max(x.max(), -x.min())) or 1.0 for x in self._blocks]
         self._labels = labels
         self._k = k
 
@@ -55,44 +59,39 @@ class KnnProbe:
         >>> probe.predict(np.array([0, 1, 2]), np.array([3, 4])).tolist()
         [[0, 1]]
         """
-        score = np.round(self._cosine(train, test), TIE_DIGITS)
-        near = top_columns(score, min(self._k, len(train)))
+        trained, asked = self._unit_rows(train, test)
+        chosen = np.empty(len(test), dtype=np.intp)
+        for start in range(0, len(test), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            chosen[block] = self._vote(asked[block] @ trained.T, self._labels[train])
+        return chosen[None, :]
+
+    def _vote(self, cosines: Matrix, labels: Codes) -> Codes:
+        """The class that wins in each row of cosines with the training rows."""
+        score = np.round(cosines, TIE_DIGITS)
+        near = top_columns(score, min(self._k, len(labels)))
         cosine = np.take_along_axis(score, near, axis=1)
-        votes = np.zeros((len(test), int(self._labels.max()) + 1))
+        votes = np.zeros((len(score), int(self._labels.max()) + 1))
         sums = np.zeros_like(votes)
-        rows = np.broadcast_to(np.arange(len(test))[:, None], near.shape)
-        np.add.at(votes, (rows, self._labels[train][near]), 1.0)
-        np.add.at(sums, (rows, self._labels[train][near]), cosine)
+        rows = np.broadcast_to(np.arange(len(score))[:, None], near.shape)
+        np.add.at(votes, (rows, labels[near]), 1.0)
+        np.add.at(sums, (rows, labels[near]), cosine)
         tied = votes == votes.max(axis=1, keepdims=True)
         first = np.argmax(np.where(tied, np.round(sums, 9), -np.inf), axis=1)
-        return np.asarray(first)[None, :]
+        return np.asarray(first, dtype=np.intp)
 
-    def _cosine(self, train: Codes, test: Codes) -> Matrix:
-        """Cosine of centred rows `[test, train]`."""
-        cross = np.zeros((len(test), len(train)))
-        length_train, length_test = np.zeros(len(train)), np.zeros(len(test))
-        for gram in self._grams:
-            inner = gram[np.ix_(train, train)]
-            outer = gram[np.ix_(test, train)]
-            mean_train, mean_test = inner.mean(axis=1), outer.mean(axis=1)
-            middle = float(mean_train.mean())
-            square_train = np.diag(inner) - 2 * mean_train + middle
-            square_test = gram[test, test] - 2 * mean_test + middle
-            size = float(square_train.mean())
-            if size <= 0:
-                continue
-            cross += (outer - mean_test[:, None] - mean_train[None, :] + middle) / size
-            length_train += square_train / size
-            length_test += square_test / size
-        lengths = np.sqrt(np.outer(np.maximum(length_test, 0), np.maximum(length_train, 0)))
+    def _unit_rows(self, train: Codes, test: Codes) -> tuple[Matrix, Matrix]:
+        """Training and test rows, centred on the former, blocks side by side, of length 1."""
+        blocks = []
+        rows = np.concatenate([train, test])
+        for x, largest in zip(self._blocks, self._largest, strict=True):
+            scaled = x[rows] / np.float64(largest)
+            centred = scaled - scaled[: len(train)].mean(axis=0)
+            size = float(np.mean(np.sum(centred[: len(train)] ** 2, axis=1)))
+            # What is constant in training says nothing; its differences are rounding.
+            blocks.append(centred / np.sqrt(size) if size > ROUNDING else np.zeros_like(centred))
+        joint = np.hstack(blocks)
+        lengths = np.sqrt(np.sum(joint**2, axis=1, keepdims=True))
         # Lengths are in units of the mean length: this is the rounding of a zero row.
-        zero = np.zeros_like(cross)
-        return np.asarray(np.divide(cross, lengths, out=zero, where=lengths > 1e-10))
-
-
-def _gram(x: Matrix) -> Matrix:
-    """Gram matrix of rows near the origin, so that centring it anew loses no digits."""
-    largest = float(np.abs(x).max())
-    x = x / largest if largest > 0 else x
-    x = x - x.mean(axis=0)
-    return np.asarray(x @ x.T)
+        unit = np.divide(joint, lengths, out=np.zeros_like(joint), where=lengths > 1e-10)
+        return unit[: len(train)], unit[len(train) :]

@@ -94,16 +94,17 @@ class LinearProbe:
             n_settings: Only the first so many penalties.
             tolerance: The slope at which a fit ends.
         """
-        x = scaled_features(self._blocks, train)
+        x = scaled_features(self._blocks, train, np.concatenate([train, test]))
         classes, codes = np.unique(self._labels[train], return_inverse=True)
         penalties = self._penalties[:n_settings]
         scores = np.full((len(penalties), len(test), int(self._labels.max()) + 1), -np.inf)
         if len(classes) == 1:
             scores[:, :, classes[0]] = 0.0
             return scores
-        axes = _principal_axes(x[train])
-        path = fit_path(x[train] @ axes, codes, penalties, tolerance)
-        on_axes = x[test] @ axes
+        trained, asked = x[: len(train)], x[len(train) :]
+        axes = _principal_axes(trained)
+        path = fit_path(trained @ axes, codes, penalties, tolerance)
+        on_axes = asked @ axes
         for row, (weights, intercept) in enumerate(path):
             scores[row][:, classes] = on_axes @ weights + intercept
         return scores

@@ -23,7 +23,7 @@ from usad_workbench.core.probes.metrics import (
 from usad_workbench.core.similarity.resampling import (
     Interval,
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
     too_few_clusters,
 )
 
@@ -106,8 +106,10 @@ def mean_paired_difference(
         return Interval(
             value=value, ci_low=math.nan, ci_high=math.nan, n_clusters=n_clusters, reason=reason
         )
-    counts = cluster_bootstrap_counts(n_clusters, n_resamples, seed).astype(np.float64)
-    low, high = bootstrap_limits(_mean_difference(tasks, tables, counts), n_clusters)
+    samples = bootstrap_samples(
+        lambda counts: _mean_difference(tasks, tables, counts), n_clusters, n_resamples, seed
+    )
+    low, high = bootstrap_limits(samples, n_clusters)
     return Interval(value=value, ci_low=low, ci_high=high, n_clusters=n_clusters)
 
 

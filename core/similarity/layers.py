@@ -139,7 +139,7 @@ def layer_similarity(
     codes = cluster_codes(clusters, n_all)
     # Thinned before anything is converted: a domain may hold a million clips.
     rows = thin_clusters(codes, max_clips, seed)
-    notes = [] if len(rows) == n_all else [f"{len(rows)} of {n_all} clips, in whole clusters"]
+    notes = [note for note in [describe_thinning(len(rows), n_all)] if note]
     student = _checked(student_layers, "student", rows)
     teacher = _checked(teacher_layers, "teacher", rows)
     codes = np.unique(codes[rows], return_inverse=True)[1].astype(np.intp)
@@ -156,6 +156,15 @@ def null_kind(n_permutations: int) -> str:
     if n_permutations == 0:
         return "none"
     return f"rows within cluster, max over layer pairs, {n_permutations} permutations"
+
+
+def describe_thinning(n_clips: int, n_all: int) -> str:
+    """What is said of a value that rests on a sample of the clips; empty where on all.
+
+    >>> describe_thinning(1000, 20000)
+    '1000 of 20000 clips, in whole clusters'
+    """
+    return "" if n_clips == n_all else f"{n_clips} of {n_all} clips, in whole clusters"
 
 
 def thin_clusters(clusters: Ids, max_clips: int, seed: int = 0) -> Indices:

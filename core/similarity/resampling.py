@@ -7,8 +7,9 @@ twice is its own neighbour): these take the jackknife.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ MIN_CLUSTERS = 8
 """With fewer clusters no interval is given: its own error would be of its own size."""
 MAX_JACKKNIFE_GROUPS = 100
 """Above this many clusters they are dealt into this many groups: the interval hardly gains."""
+
+MAX_COUNTS = 8_000_000
+"""Counts of clusters, or rows of permutations, that are in memory at once: 64 MB."""
+MAX_KEPT_COUNTS = 48_000_000
+"""Draws of at most this size are kept for the next statistic: 96 MB each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,13 +85,28 @@ def permutations_within(stratum: Indices, n_permutations: int, seed: int = 0) ->
     >>> permutations_within(np.array([0, 1, 0]), 2)[:, 1].tolist()
     [1, 1]
     """
+    blocks = list(permutation_blocks(stratum, n_permutations, seed))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def permutation_blocks(stratum: Indices, n_permutations: int, seed: int = 0) -> Iterator[Indices]:
+    """The orders of ``permutations_within``, a few at a time where there are many clips.
+
+    Args:
+        stratum: The stratum of each row `[clip]`.
+        n_permutations: How many.
+        seed: The same seed gives the same permutations.
+    """
     stratum = np.asarray(stratum, dtype=np.intp)
     rng = np.random.default_rng(seed)
     places = np.argsort(stratum, kind="stable")
-    keys = rng.random((n_permutations, len(stratum))) + stratum
-    orders = np.empty((n_permutations, len(stratum)), dtype=np.intp)
-    orders[:, places] = np.argsort(keys, axis=1)
-    return orders
+    step = max(1, MAX_COUNTS // max(1, len(stratum)))
+    for start in range(0, max(1, n_permutations), step):
+        n = min(step, n_permutations - start)
+        keys = rng.random((n, len(stratum))) + stratum
+        orders = np.empty((n, len(stratum)), dtype=np.intp)
+        orders[:, places] = np.argsort(keys, axis=1)
+        yield orders
 
 
 def exchange_warning(stratum: Indices, n_permutations: int) -> str:
@@ -221,22 +242,72 @@ def jackknife_interval(
     return Interval(value=value, ci_low=float(low), ci_high=float(high), n_clusters=n_clusters)
 
 
-def cluster_bootstrap_counts(n_clusters: int, n_resamples: int, seed: int = 0) -> Indices:
-    """How often each cluster is drawn in each resample `[resample, cluster]`.
+def bootstrap_samples(
+    statistic: Callable[[Matrix], Matrix], n_clusters: int, n_resamples: int, seed: int = 0
+) -> Matrix:
+    """A statistic of every resample of clusters `[resample, ...]`.
 
-    For means over clips (accuracy, kappa, gaps), never for CKA or neighbours.
+    For means over clips (accuracy, kappa, gaps), never for CKA or neighbours. Resamples are drawn
+    once for equal numbers and seed, and handed over a few at a time where there are many clusters.
+
+    Args:
+        statistic: Takes how often each cluster is drawn `[resample, cluster]`, gives one value
+            (or row of values) for each resample.
+        n_clusters: That are drawn from.
+        n_resamples: How many.
+        seed: The same seed gives the same resamples.
 
     Raises:
         DegenerateError: no clusters.
 
-    >>> cluster_bootstrap_counts(5, 3).sum(axis=1).tolist()
-    [5, 5, 5]
+    >>> bootstrap_samples(lambda counts: counts.sum(axis=1), 5, 3).tolist()
+    [5.0, 5.0, 5.0]
     """
     if n_clusters < 1:
         raise DegenerateError("There are no clusters to draw from, expected at least 1. Add clips.")
+    step = max(1, MAX_COUNTS // n_clusters)
+    if n_clusters * n_resamples <= MAX_KEPT_COUNTS:
+        counts = _kept_counts(n_clusters, n_resamples, seed)
+        blocks: Iterator[NDArray[Any]] = (
+            counts[start : start + step] for start in range(0, n_resamples, step)
+        )
+    else:
+        blocks = _drawn_counts(n_clusters, n_resamples, seed, step)
+    return np.concatenate([statistic(block.astype(np.float64)) for block in blocks])
+
+
+def resampled_means(per_clip: Matrix, units: Indices, n_resamples: int, seed: int = 0) -> Matrix:
+    """The mean over clips in every resample of clusters `[resample]`.
+
+    Args:
+        per_clip: One value for each clip.
+        units: Cluster number of each clip.
+        n_resamples: How many.
+        seed: Of the resamples.
+
+    >>> resampled_means(np.array([2.0, 2.0, 2.0]), np.array([0, 0, 1]), 2).tolist()
+    [2.0, 2.0]
+    """
+    sums, sizes = np.bincount(units, per_clip), np.bincount(units)
+    return bootstrap_samples(
+        lambda counts: np.asarray((counts @ sums) / (counts @ sizes)), len(sizes), n_resamples, seed
+    )
+
+
+@lru_cache(maxsize=4)
+def _kept_counts(n_clusters: int, n_resamples: int, seed: int) -> NDArray[np.uint16]:
+    (counts,) = _drawn_counts(n_clusters, n_resamples, seed, n_resamples)
+    return counts.astype(np.uint16) if n_clusters <= np.iinfo(np.uint16).max else counts
+
+
+def _drawn_counts(
+    n_clusters: int, n_resamples: int, seed: int, step: int
+) -> Iterator[NDArray[Any]]:
+    """How often each cluster is drawn `[resample, cluster]`, some resamples at a time."""
     rng = np.random.default_rng(seed)
     even = np.full(n_clusters, 1 / n_clusters)
-    return rng.multinomial(n_clusters, even, size=n_resamples).astype(np.intp)
+    for start in range(0, n_resamples, step):
+        yield rng.multinomial(n_clusters, even, size=min(step, n_resamples - start))
 
 
 def bootstrap_limits(

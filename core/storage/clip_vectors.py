@@ -27,6 +27,8 @@ def clip_vectors(
             f"{len(missing)} clips have no vector in {encoder} layer {layer}, such as "
             f"{missing[0]!r}. Run `usad embed --encoders {encoder}` first."
         )
+    if np.array_equal(position, np.arange(len(clip_ids))):
+        return stored.vectors  # one segment for each clip, in order: no copy is made
     return mean_of_segments(stored.vectors[is_asked], position[is_asked])
 
 
@@ -42,6 +44,8 @@ def mean_of_segments(vectors: ClipVectors, clips: npt.NDArray[np.intp]) -> ClipV
            [3., 4.]], dtype=float32)
     """
     counts = np.bincount(clips)
+    if len(counts) == len(clips):  # one segment for each clip
+        return vectors[np.argsort(clips)]
     sums = np.zeros((len(counts), vectors.shape[1]), dtype=np.float64)
     np.add.at(sums, clips, vectors)
     means: ClipVectors = (sums / counts[:, None]).astype(np.float32)

@@ -25,7 +25,7 @@ commit, close 80 ms.
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,12 @@ class _Depth(threading.local):
     """How many blocks of readers this thread is in."""
 
     value = 0
+
+
+class _Held(threading.local):
+    """The connection of the block of readers that this thread is in."""
+
+    connection: duckdb.DuckDBPyConnection | None = None
 
 
 class SharedLock:
@@ -121,6 +127,7 @@ class Database:
     def __init__(self, path: Path, *, wait_s: float = WAIT_S) -> None:
         self.path = path.resolve()
         self._wait_s = wait_s
+        self._held = _Held()
         _refuse_names(self.path)
         with _locks_guard:
             self._lock = _locks.setdefault(self.path, SharedLock())
@@ -139,16 +146,30 @@ class Database:
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection, closed at the end of the block: all in it is of one moment.
 
+        A block within another one of this thread is of that one's moment, and opens nothing.
+
         Args:
             settings: DuckDB's configuration beside our own.
         """
+        if settings is None and self._held.connection is not None:
+            with wrap_errors(self.path), closing(self._held.connection.cursor()) as cursor:
+                for_reading(cursor)
+                yield cursor
+            return
         with (
             wrap_errors(self.path),
             self._lock.reading(),
             self._connected(True, settings) as connection,
         ):
             for_reading(connection)
-            yield connection
+            if settings is not None:
+                yield connection
+                return
+            self._held.connection = connection
+            try:
+                yield connection
+            finally:
+                self._held.connection = None
 
     @contextmanager
     def write(self, *, bulk: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -11,12 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from usad_workbench.core import embedding
+from usad_workbench.core import embedding, embedding_workers
+from usad_workbench.core.clips import Clip
 from usad_workbench.core.embedding import EmbedReport, embed
+from usad_workbench.core.embedding_group import EmbedRequest
 from usad_workbench.core.encoders.registry import load_encoder
-from usad_workbench.core.errors import Cancelled, UnknownNameError, WorkerError
+from usad_workbench.core.errors import (
+    Cancelled,
+    ConfigError,
+    ProvenanceError,
+    UnknownNameError,
+    WorkerError,
+)
+from usad_workbench.core.storage import segment_audio
 from usad_workbench.core.storage.importing import SourceClip, import_clips
+from usad_workbench.core.storage.spaces import stored_precision
+from usad_workbench.core.storage.vector_writer import VectorWriter
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench import query_vectors
 
 pytestmark = pytest.mark.long  # processes of their own, each with seconds of imports
 
@@ -138,7 +150,7 @@ def test_a_worker_that_dies_costs_nobody_its_vectors(workspace: Workspace) -> No
 def test_a_worker_that_dies_every_time_is_words_in_its_place(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "_start_worker", _exit)
+    monkeypatch.setattr(embedding_workers, "_start_worker", _exit)
     found = embed(workspace, NAMES, n_processes=2)
     assert [type(found[name]) for name in NAMES] == [WorkerError] * 2
 
@@ -158,3 +170,99 @@ def _is_worker(pid: int) -> bool:
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes() and os.getpid() != pid
     except OSError:
         return False
+
+
+def test_audio_is_decoded_once_for_all_encoders(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the two has done ten clips already, which are read for the other one alone."""
+    opened: list[Path] = []
+    read = segment_audio.read_audio
+
+    def counted(file: Path, **times: float) -> Clip:
+        opened.append(file)
+        return read(file, **times)
+
+    monkeypatch.setattr(segment_audio, "read_audio", counted)
+    embed(workspace, NAMES, layers=[0], n_processes=1)
+    assert sorted(opened) == sorted({*opened}) and len(opened) == len(workspace.clips())
+    opened.clear()
+    outcomes = embed(workspace, [NAMES[0], "untrained-student"], layers=[0], n_processes=1)
+    assert [o.n_done for o in outcomes.values() if isinstance(o, EmbedReport)] == [0, len(opened)]
+
+
+def test_progress_begins_at_nothing_and_moves_with_each_batch(workspace: Workspace) -> None:
+    seen: list[tuple[int, int]] = []
+    embed(workspace, "untrained-student", progress=lambda done, n, _: seen.append((done, n)))
+    n = len(workspace.clips())
+    assert seen[0] == (0, n) and seen[-1] == (n, n)
+    assert seen == sorted(seen) and len(seen) > 2
+
+
+def test_an_encoder_whose_vectors_cannot_be_stored_stops_no_other(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(writer: VectorWriter, *given: object) -> None:
+        if writer._target[1].spec.name == NAMES[0]:
+            raise ProvenanceError("deleted meanwhile")
+        store(writer, *given)  # type: ignore[arg-type]
+
+    store = VectorWriter.add
+    monkeypatch.setattr(VectorWriter, "add", add)
+    found = embed(workspace, NAMES, n_processes=1)
+    assert isinstance(found[NAMES[0]], ProvenanceError)
+    assert len(workspace.embeddings(NAMES[1], 0)) == len(workspace.clips())
+
+
+def test_little_to_do_starts_no_processes(workspace: Workspace) -> None:
+    request = EmbedRequest(layers=None, pooling="mean", replace=False, precision="float32")
+    how = (workspace, list(NAMES), request, "cpu")
+    assert embedding._n_processes(*how, None) == 1
+    assert embedding._n_processes(*how, 2) == 2
+    audio_s = sum(embedding._pending_s(workspace, name, request) for name in NAMES)
+    assert audio_s == pytest.approx(2 * workspace.clips().duration_s.sum(), rel=1e-3)
+
+
+class TestPrecision:
+    """bfloat16 is computed in, told apart, and never mixed with float32."""
+
+    NAME = "untrained-student"
+
+    def test_vectors_are_near_and_say_in_what_they_were_computed(
+        self, workspace: Workspace
+    ) -> None:
+        embed(workspace, self.NAME, layers=[0, -1])
+        exact = workspace.embeddings(self.NAME, -1).vectors.copy()
+        embed(workspace, self.NAME, layers=[0, -1], replace=True, precision="bfloat16")
+        near = workspace.embeddings(self.NAME, -1).vectors
+        error = np.linalg.norm(near - exact) / np.linalg.norm(exact)
+        assert near.dtype == np.float32 and 1e-5 < error < 0.02
+        assert set(workspace.spaces().precision) == {"bfloat16"}
+        assert stored_precision(workspace, self.NAME) == "bfloat16"
+
+    def test_the_other_precision_is_refused_in_words(self, workspace: Workspace) -> None:
+        embed(workspace, self.NAME, layers=[0], precision="bfloat16")
+        before = workspace.embeddings(self.NAME, 0).vectors.copy()
+        with pytest.raises(ProvenanceError, match=r"bfloat16.*float32.*--replace"):
+            embed(workspace, self.NAME, layers=[0, 1])
+        assert workspace.layers(self.NAME) == [0]
+        np.testing.assert_array_equal(workspace.embeddings(self.NAME, 0).vectors, before)
+
+    def test_a_query_is_computed_as_what_it_meets(
+        self, workspace: Workspace, tones: list[SourceClip]
+    ) -> None:
+        embed(workspace, self.NAME, layers=[-1], precision="bfloat16")
+        stored = workspace.embeddings(self.NAME, -1).vectors[3]
+        file, part = str(tones[3].path), query_vectors.Part()
+        query = query_vectors.vector_of_file(
+            workspace, file, part, self.NAME, -1, lambda words: None
+        )
+        (in_float32,) = load_encoder(self.NAME).embed(file, -1)
+        assert np.linalg.norm(query - stored) < 0.3 * np.linalg.norm(in_float32 - stored)
+
+    def test_encoders_that_cannot_say_so(self, workspace: Workspace) -> None:
+        with pytest.raises(ConfigError, match="computes in float32 only"):
+            embed(workspace, NAMES[0], precision="bfloat16")
+        encoder = load_encoder(self.NAME, precision="bfloat16")
+        with pytest.raises(ConfigError, match="Load it anew"):
+            encoder.in_precision("float32")

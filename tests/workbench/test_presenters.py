@@ -229,7 +229,7 @@ def test_cell_words_have_interval_null_and_n() -> None:
 
 
 def test_clip_faithfulness_is_one_against_itself_and_less_against_others(
-    workspace: Workspace,
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def values(teacher: str, domain: str = "music") -> pd.DataFrame:
         return layers.clip_faithfulness(
@@ -251,6 +251,11 @@ def test_clip_faithfulness_is_one_against_itself_and_less_against_others(
     assert not set(most["clip_id"]) & set(least["clip_id"])
     with pytest.raises(DegenerateError, match="at least 2"):
         values("tiny-student", "nothing")
+    assert other.attrs["n_all"] == 28
+    monkeypatch.setattr(layers, "MAX_CLIPS", 20)  # of a larger domain some clips, the same ones
+    some = values("speech-teacher")
+    assert len(some) <= 20 and some.attrs["n_all"] == 28
+    assert some.equals(values("speech-teacher"))
 
 
 def best_rows() -> pd.DataFrame:

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.similarity import describe_level, is_significant, neighbour_overlap
+from usad_workbench.core.similarity.layers import thin_clusters
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.joined_clusters import with_joined_clusters
 from usad_workbench.core.storage.schema import literal
@@ -246,11 +247,12 @@ def clip_faithfulness(
 ) -> pd.DataFrame:
     """Per clip the share of nearest neighbours that both layers agree on, lowest first.
 
-    Columns ``clip_id``, ``segment_id`` (the clip's first) and ``value``.
+    Columns ``clip_id``, ``segment_id`` (the clip's first) and ``value``. Of a larger domain
+    ``MAX_CLIPS`` clips in whole clusters are compared, the same ones each time: ``attrs`` has
+    ``k``, and ``n_all``, the clips that both layers have.
 
     Raises:
-        DegenerateError: fewer clips of other clusters than one neighbour needs, or more
-            clips than can be compared while somebody waits.
+        DegenerateError: fewer clips of other clusters than one neighbour needs.
     """
     where = f"domain = {literal(domain)}"
     left = _clip_vectors(workspace, student, student_layer, where)
@@ -258,11 +260,10 @@ def clip_faithfulness(
     both = left.index.intersection(right.index)
     clips = with_joined_clusters(workspace.clips(where))
     clusters = clips.set_index("clip_id")["cluster_id"].loc[both]
-    if len(both) > MAX_CLIPS:
-        raise DegenerateError(
-            f"{len(both):,} clips of {domain} are too many to compare on a click, at most "
-            f"{MAX_CLIPS:,} are. `usad diagnose` stores the value of every clip."
-        )
+    n_all = len(both)
+    if n_all > MAX_CLIPS:
+        both = both[thin_clusters(clusters.tolist(), MAX_CLIPS)]
+        clusters = clusters.loc[both]
     candidates = len(both) - int(clusters.value_counts().max()) if len(both) else 0
     k = min(k, candidates // 2)
     if k < 1:
@@ -279,7 +280,7 @@ def clip_faithfulness(
     overlaps = pd.DataFrame(
         {"clip_id": both, "segment_id": left.loc[both, "segment_id"].to_numpy(), "value": values}
     )
-    overlaps.attrs["k"] = k
+    overlaps.attrs |= {"k": k, "n_all": n_all}
     return overlaps.sort_values(["value", "clip_id"], ignore_index=True)
 
 

@@ -69,8 +69,8 @@ def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
         overlaps = state.remembered(cell, lambda: _computed(cell))
     return overlaps, (
         f"Computed now: the share of a clip's {overlaps.attrs['k']} nearest neighbours on which both "
-        f"layers agree; mean {number(overlaps['value'].mean())} over n = {len(overlaps):,} clips of "
-        f"{escape_markdown(cell.domain)}. Neighbours of the same cluster do not count."
+        f"layers agree; mean {number(overlaps['value'].mean())} over n = {len(overlaps):,} of "
+        f"{overlaps.attrs['n_all']:,} clips of {escape_markdown(cell.domain)}. Neighbours of the same cluster do not count."
     )
 
 

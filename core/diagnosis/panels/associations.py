@@ -141,13 +141,15 @@ def _selected(data: DiagnosisData, rule: AssociationRule, side: str) -> Indices:
         raise ConfigError(
             f"Association test {rule.name!r}, {side} = {condition!r}: {error}"
         ) from error
-    return np.flatnonzero(data.clips.clip_id.isin(chosen.clip_id).to_numpy())
+    is_chosen = data.clips.clip_id.isin(chosen.clip_id).to_numpy()
+    return np.intersect1d(np.flatnonzero(is_chosen), data.sample.rows)
 
 
 def default_tests(data: DiagnosisData, domain: str) -> list[AssociationTest]:
     """The tests of one domain that the columns at hand allow."""
     clips = data.clips.iloc[data.rows(domain)]
-    others = np.flatnonzero((data.clips.domain != domain).to_numpy())
+    everyone = data.sample.rows
+    others = everyone[(data.clips.domain != domain).to_numpy()[everyone]]
     attributes = _attributes(data, others)
     tests, seen = [], set()
     for name in clips.columns:
@@ -225,8 +227,13 @@ def _row(
         n_clusters=len(set(data.clusters(targets))),
     )
     try:
+        everyone = data.sample.rows
+        x, y, a, b = (np.searchsorted(everyone, rows) for rows in (test.x, test.y, test.a, test.b))
         result = association(
-            data.vectors(encoder, layer), test, data.clusters(), seed=data.config.seed
+            data.vectors(encoder, layer, everyone),
+            AssociationTest(name=test.name, x=x, y=y, a=a, b=b),
+            data.clusters(everyone),
+            seed=data.config.seed,
         )
     except (ShapeError, DegenerateError) as error:
         return replace(row, reason=str(error)), None

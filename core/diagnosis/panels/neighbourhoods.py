@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from usad_workbench.core.arrays import Indices
 from usad_workbench.core.bias.neighbourhoods import (
     Leakage,
     bad_occurrences,
@@ -25,6 +24,7 @@ from usad_workbench.core.diagnosis.panel import (
     PanelRow,
     Shares,
     cell_name,
+    join_reasons,
     most_influential,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
@@ -82,11 +82,14 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
                 row = replace(row, reason=row.reason or leak)
             elif leak is not None:
                 row = _with_leakage(row, leak)
-                influences["leakage"] = leak.leaking
             rows.append(row)
             cell = cell_name(domain=domain, encoder=encoder, layer=layer)
             ids = data.clips.clip_id.iloc[data.rows(domain)].tolist()
             clips += [most_influential(cell, ids, x, kind) for kind, x in influences.items()]
+            if isinstance(leak, Leakage):
+                of_all = data.clips.iloc[data.sample.across(data.domains)]
+                ids = of_all.clip_id[of_all.domain == domain].tolist()
+                clips.append(most_influential(cell, ids, leak.leaking, "leakage"))
         progress(done, len(spaces), NAME)
     return Panel(name=NAME, row_type=NeighbourhoodRow, rows=rows, influential=clips)
 
@@ -142,7 +145,7 @@ def _row(
 
 def _leakages(data: DiagnosisData, encoder: str, layer: int) -> dict[str, Leakage | str]:
     """By domain; a reason where there is none."""
-    rows: Indices = np.sort(np.concatenate([data.rows(domain) for domain in data.domains]))
+    rows = data.sample.across(data.domains)
     domains = data.clips.domain.iloc[rows].tolist()
     if len(data.domains) < 2:
         return {domain: "no leakage: one domain only" for domain in data.domains}
@@ -156,8 +159,11 @@ def _leakages(data: DiagnosisData, encoder: str, layer: int) -> dict[str, Leakag
 
 def _with_leakage(row: NeighbourhoodRow, leak: Leakage) -> NeighbourhoodRow:
     shares = leak.shares.items()
+    n = len(leak.leaking)
+    fewer = f"leakage rests on {n} clips" if n < row.n_clips else ""
     return replace(
         row,
+        reason=join_reasons(row.reason, fewer),
         leakage={name: share.value for name, share in shares},
         leakage_ci_low={name: share.ci_low for name, share in shares},
         leakage_ci_high={name: share.ci_high for name, share in shares},

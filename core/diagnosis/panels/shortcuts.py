@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from usad_workbench.core.arrays import Indices
 from usad_workbench.core.bias.neighbourhoods import centred_neighbours
 from usad_workbench.core.bias.shortcuts import neighbour_attribute
 from usad_workbench.core.diagnosis.clip_factors import (
@@ -63,8 +64,9 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     for done, domain in enumerate(data.domains, start=1):
         factors, content = clip_factors(data, domain), content_label(data, domain)
         for encoder, layer in spaces:
+            near = _Neighbours(data, encoder, layer)
             for factor in factors:
-                row, influence = _row(data, domain, encoder, layer, factor, content)
+                row, influence = _row(data, domain, near, factor, content)
                 rows.append(row)
                 if influence is not None:
                     cell = cell_name(
@@ -78,11 +80,28 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     return Panel(name=NAME, row_type=ShortcutRow, rows=rows, influential=clips)
 
 
+class _Neighbours:
+    """Neighbours in one space; factors that the same clips have share them."""
+
+    def __init__(self, data: DiagnosisData, encoder: str, layer: int) -> None:
+        self.encoder, self.layer = encoder, layer
+        self._data = data
+        self._found: dict[bytes, Indices] = {}
+
+    def of(self, rows: Indices) -> Indices:
+        """The neighbours of these clips among them `[clip, k]`."""
+        key = rows.tobytes()
+        if key not in self._found:
+            x = self._data.vectors(self.encoder, self.layer, rows)
+            clusters = self._data.clusters(rows)
+            self._found[key] = centred_neighbours(x, self._data.config.k, clusters)
+        return self._found[key]
+
+
 def _row(
     data: DiagnosisData,
     domain: str,
-    encoder: str,
-    layer: int,
+    near: _Neighbours,
     factor: ClipFactor,
     content: tuple[str, list[str]],
 ) -> tuple[ShortcutRow, np.ndarray | None]:
@@ -90,8 +109,8 @@ def _row(
     clusters = data.clusters(factor.rows)
     row = ShortcutRow(
         domain=domain,
-        encoder=encoder,
-        layer=layer,
+        encoder=near.encoder,
+        layer=near.layer,
         attribute=factor.name,
         label_column=column,
         n_clips=len(factor.rows),
@@ -103,9 +122,8 @@ def _row(
     of_domain = np.searchsorted(data.rows(domain), factor.rows)
     config = data.config
     try:
-        near = centred_neighbours(data.vectors(encoder, layer, factor.rows), config.k, clusters)
         shared = neighbour_attribute(
-            near,
+            near.of(factor.rows),
             factor.factor,
             clusters,
             [labels[i] for i in of_domain],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,33 @@ from usad_workbench.core.models.spec import EncoderSpec
 Net = TypeVar("Net", bound=nn.Module)
 
 
+_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+"""Modules whose weights bfloat16 halves: all that costs time in a network."""
+
+
 class FrozenEncoder(Encoder):
-    """An encoder around one module that never trains."""
+    """An encoder around one module that never trains.
+
+    In bfloat16 its products are (weights and what they are applied to); norms, softmax and front
+    ends keep what they need, as torch's autocast decides.
+    """
 
     def __init__(self, spec: EncoderSpec, net: nn.Module, weights_sha256: str) -> None:
         self.spec = spec
         self.weights_sha256 = weights_sha256
         self.net = net.eval().requires_grad_(False)
+
+    def _to_bfloat16(self) -> None:
+        products = [module for module in self.net.modules() if isinstance(module, _PRODUCTS)]
+        if not products:
+            super()._to_bfloat16()
+        for module in products:
+            module.to(torch.bfloat16)
+
+    def _computing(self) -> AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the weights to a device and returns itself."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from usad_workbench.core.audio.mel_scale import hz_to_mel, mel_to_hz
+from usad_workbench.core.models.frontend import without_autocast
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,15 +62,16 @@ class MelSpectrogram(nn.Module):
             n_valid: Samples of each clip where some end in padding, [clip]. Frames up to
                 ``n_frames`` of it are then those of the clip alone.
         """
-        spectrum = torch.stft(
-            self._extended(samples, n_valid),
-            self.config.n_fft,
-            self.config.hop,
-            window=self.window,
-            center=False,
-            return_complex=True,
-        )
-        return (self.filters @ spectrum.abs().square()).transpose(1, 2)
+        with without_autocast(samples.device):  # half precision has no room for a power spectrum
+            spectrum = torch.stft(
+                self._extended(samples, n_valid),
+                self.config.n_fft,
+                self.config.hop,
+                window=self.window,
+                center=False,
+                return_complex=True,
+            )
+            return (self.filters @ spectrum.abs().square()).transpose(1, 2)
 
     def n_frames(self, n_samples: Tensor) -> Tensor:
         """Frames of clips with so many samples, [clip] to [clip]."""

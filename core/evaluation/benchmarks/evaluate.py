@@ -24,7 +24,7 @@ from usad_workbench.core.probes.mlp import HEADS, LINEAR, GridPoint, MlpProbe
 from usad_workbench.core.probes.scores import Truth, metric_of_scores
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
     too_few_clusters,
 )
 
@@ -157,8 +157,10 @@ def benchmark_score(
     reason = too_few_clusters(n_units)
     low = high = math.nan
     if not reason:
-        counts = cluster_bootstrap_counts(n_units, N_RESAMPLES[task.metric]).astype(np.float64)
-        low, high = bootstrap_limits(_metric(task, splits, unit_of, counts), n_units)
+        samples = bootstrap_samples(
+            lambda counts: _metric(task, splits, unit_of, counts), n_units, N_RESAMPLES[task.metric]
+        )
+        low, high = bootstrap_limits(samples, n_units)
     published = task.published.get(mode, ())
     nearest = min(published, key=lambda number: abs(number.value - value), default=None)
     return BenchmarkScore(

@@ -83,6 +83,32 @@ def test_values_are_those_of_the_measure(planted: Workspace) -> None:
     assert stored.value[0] == pytest.approx(debiased_linear_cka(x, y), abs=1e-9)
 
 
+def test_clips_have_their_value_of_the_nearest_pair_of_layers(planted: Workspace) -> None:
+    """One row a clip and encoder, of the pair that stands out; their mean is the table's value.
+
+    Of a domain that is thinned they are the clips that the value rests on.
+    """
+    for max_clips in (1000, 30):
+        config = SimilarityConfig(n_permutations=9, max_clips=max_clips)
+        compare_with_teachers(planted, "s", config=config)
+        rows = planted.sql(
+            "SELECT t.teacher, t.domain, t.student_layer, t.teacher_layer, t.n_clips, t.reason, "
+            "t.value AS whole, avg(c.value) AS mean, count(*) AS n "
+            "FROM clip_teacher_similarity c JOIN clips k USING (clip_id) JOIN teacher_similarity t "
+            "ON (t.student, t.student_layer, t.teacher, t.teacher_layer, t.domain, t.measure) = "
+            "(c.student, c.student_layer, c.teacher, c.teacher_layer, k.domain, c.measure) GROUP BY ALL"
+        )
+        assert len(rows) == 2 * 3  # domains, encoders
+        assert (rows.n == rows.n_clips).all() and (rows.n <= max_clips).all()
+        assert rows.whole.to_numpy() == pytest.approx(rows["mean"].to_numpy(), abs=1e-12)
+        stands_out = set(
+            zip(rows.teacher, rows.domain, rows.student_layer, rows.teacher_layer, strict=True)
+        )
+        assert {("a", "speech", 1, 2), ("b", "music", 1, 0)} <= stands_out
+        assert rows.reason.str.contains("in whole clusters").all() == (max_clips == 30)
+    assert planted.sql("SELECT count(*) AS n FROM clip_teacher_similarity").n[0] == rows.n.sum()
+
+
 def test_second_run_computes_nothing_and_new_settings_all(planted: Workspace) -> None:
     compare_with_teachers(planted, "s", config=CONFIG)
     before = planted.sql("SELECT * FROM teacher_similarity ORDER BY ALL")

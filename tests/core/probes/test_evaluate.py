@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError
+from usad_workbench.core.probes import evaluate as evaluation
 from usad_workbench.core.probes import (
     evaluate_best_layer,
     evaluate_probe,
@@ -13,6 +14,7 @@ from usad_workbench.core.probes import (
 )
 from usad_workbench.core.probes.evaluate import _choose, _with_interval
 from usad_workbench.core.probes.knn import KnnProbe
+from usad_workbench.core.probes.linear import LinearProbe
 from usad_workbench.core.probes.metrics import chance_level, count_hits, metric_of_counts
 
 PROTOCOLS = ["knn", "linear"]
@@ -225,3 +227,31 @@ def test_settings_are_chosen_on_rows_that_neither_train_nor_test_the_choice():
     for inner_train, inner_test in spy.calls:
         assert set(inner_train) < set(train)
         assert not set(groups[inner_train]) & set(groups[inner_test])
+
+
+@pytest.mark.parametrize("protocol", ["knn", "linear"])
+def test_many_clips_are_all_tested_and_some_trained_on(monkeypatch, protocol):
+    """A fold is trained on a part, class by class; what all find, the part finds too."""
+    rng = np.random.default_rng(5)
+    labels = np.repeat([0, 1, 2], [300, 90, 30])
+    groups = rng.permutation(420) // 7
+    x = rng.normal(size=(420, 6)) + 1.5 * np.eye(6)[labels]
+    whole = evaluate_probe(x, labels, groups, protocol=protocol, seeds=(0,))
+    assert whole.note == ""
+    trained = []
+    counted = KnnProbe.predict if protocol == "knn" else LinearProbe.predict
+
+    def predict(self, train, test, *settings):
+        trained.append(np.bincount(labels[train], minlength=3))
+        return counted(self, train, test, *settings)
+
+    monkeypatch.setattr(KnnProbe if protocol == "knn" else LinearProbe, "predict", predict)
+    monkeypatch.setattr(evaluation, "MAX_TRAIN_CLIPS", 120)
+    part = evaluate_probe(x, labels, groups, protocol=protocol, seeds=(0,))
+    assert max(sizes.sum() for sizes in trained) <= 123
+    assert min(sizes.min() for sizes in trained) >= 2
+    assert part.n_test == 420 and part.n_unseen == 0
+    assert "trained on 120 of up to 3" in part.note and "all clips are tested" in part.note
+    assert part.ci_low <= whole.value <= part.ci_high
+    again = evaluate_probe(x, labels, groups, protocol=protocol, seeds=(0,))
+    np.testing.assert_array_equal(again.predictions, part.predictions)

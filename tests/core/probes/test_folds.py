@@ -3,7 +3,7 @@ import pytest
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.probes import grouped_folds
-from usad_workbench.core.probes.folds import codes_of
+from usad_workbench.core.probes.folds import codes_of, thin_training
 
 
 def test_no_group_is_on_both_sides_and_every_clip_is_tested_once():
@@ -62,3 +62,14 @@ def test_wrong_input_is_refused():
         codes_of(np.array([1.0, np.nan]), "label")
     with pytest.raises(ShapeError, match="shape"):
         codes_of(np.ones((2, 2), dtype=int), "label")
+
+
+def test_thinned_training_keeps_the_share_of_every_class():
+    labels = np.repeat([0, 1, 2], [600, 300, 3])
+    train = np.flatnonzero(np.arange(903) % 3 > 0)
+    kept = thin_training(train, labels, 100, seed=1)
+    assert set(kept) <= set(train) and (np.diff(kept) > 0).all()
+    assert np.bincount(labels[kept]).tolist() == [67, 34, 1]
+    assert thin_training(train, labels, 100, seed=1).tolist() == kept.tolist()
+    assert thin_training(train, labels, 100, seed=2).tolist() != kept.tolist()
+    assert thin_training(train, labels, len(train)) is train

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from usad_workbench.core.probes import KnnProbe
+from usad_workbench.core.probes import KnnProbe, knn
 
 
 def literal(x, labels, train, test, k):
@@ -79,3 +79,21 @@ def test_scale_does_not_matter(scale):
     np.testing.assert_array_equal(
         KnnProbe(scale * x, labels).predict(train, test), KnnProbe(x, labels).predict(train, test)
     )
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    rng = np.random.default_rng(4)
+    x, labels = rng.normal(size=(90, 5)).astype(np.float32), rng.integers(0, 3, 90)
+    train, test = np.arange(60), np.arange(60, 90)
+    whole = KnnProbe(x, labels).predict(train, test)
+    seen = []
+    counted = knn.top_columns
+
+    def top_columns(score, k):
+        seen.append(score.shape)
+        return counted(score, k)
+
+    monkeypatch.setattr(knn, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(knn, "top_columns", top_columns)
+    np.testing.assert_array_equal(KnnProbe(x, labels).predict(train, test), whole)
+    assert max(seen) == (7, 60) and len(seen) == 5

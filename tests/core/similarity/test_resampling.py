@@ -6,15 +6,23 @@ import pytest
 from scipy import stats
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity import benjamini_hochberg, holm, jackknife_interval, strata
+from usad_workbench.core.similarity import (
+    benjamini_hochberg,
+    holm,
+    jackknife_interval,
+    resampling,
+    strata,
+)
 from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
-    cluster_bootstrap_counts,
+    bootstrap_samples,
     exchange_warning,
     jackknife_groups,
     jackknife_limits,
+    permutation_blocks,
     permutation_p_value,
     permutations_within,
+    resampled_means,
 )
 from usad_workbench.core.similarity.significance import family_p_values
 
@@ -87,8 +95,7 @@ def test_cluster_bootstrap_covers_where_the_clip_bootstrap_does_not():
         x = rng.normal(size=n_clusters)[clusters] + rng.normal(size=len(clusters))
         for kind, units in (("cluster", clusters), ("clip", np.arange(len(clusters)))):
             n_units = units.max() + 1
-            counts = cluster_bootstrap_counts(n_units, 400, seed=trial)[:, units]
-            low, high = bootstrap_limits(counts @ x / counts.sum(axis=1), n_units)
+            low, high = bootstrap_limits(resampled_means(x, units, 400, seed=trial), n_units)
             hits[kind].append(low <= 0 <= high)
     assert 0.90 <= np.mean(hits["cluster"]) <= 0.99
     assert np.mean(hits["clip"]) < 0.85
@@ -96,9 +103,47 @@ def test_cluster_bootstrap_covers_where_the_clip_bootstrap_does_not():
 
 def test_bootstrap_without_clusters():
     with pytest.raises(DegenerateError, match="no clusters"):
-        cluster_bootstrap_counts(0, 10)
+        bootstrap_samples(lambda counts: counts, 0, 10)
     assert math.isnan(bootstrap_limits(np.array([np.nan]), 9)[0])
     assert math.isnan(bootstrap_limits(np.array([1.0]), 1)[0])
+
+
+def test_many_clusters_are_drawn_a_few_resamples_at_a_time(monkeypatch):
+    """The same draws, whatever the blocks: kept ones, and those too many to be kept."""
+    literal = np.random.default_rng(3).multinomial(50, np.full(50, 1 / 50), size=40)
+    seen: list[int] = []
+
+    def counts(block):
+        seen.append(block.size)
+        return block
+
+    np.testing.assert_array_equal(bootstrap_samples(counts, 50, 40, 3), literal)
+    assert seen == [2000]
+    monkeypatch.setattr(resampling, "MAX_COUNTS", 350)
+    for most_kept in (10**6, 0):
+        monkeypatch.setattr(resampling, "MAX_KEPT_COUNTS", most_kept)
+        seen.clear()
+        np.testing.assert_array_equal(bootstrap_samples(counts, 50, 40, 3), literal)
+        assert max(seen) == 350
+
+
+def test_resampled_means_are_those_of_drawn_clusters():
+    x, units = np.arange(6.0), np.array([0, 0, 1, 2, 2, 2])
+    draws = np.random.default_rng(1).multinomial(3, [1 / 3] * 3, size=25)
+    expected = [
+        np.concatenate([np.tile(x[units == u], n) for u, n in enumerate(draw)]).mean()
+        for draw in draws
+    ]
+    np.testing.assert_allclose(resampled_means(x, units, 25, seed=1), expected)
+
+
+def test_permutation_blocks_are_the_permutations(monkeypatch):
+    stratum = np.repeat(np.arange(4), 5)
+    whole = permutations_within(stratum, 30, seed=2)
+    monkeypatch.setattr(resampling, "MAX_COUNTS", 65)
+    blocks = list(permutation_blocks(stratum, 30, seed=2))
+    assert {len(block) for block in blocks} == {3}
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
 
 
 def test_benjamini_hochberg_keeps_shape_and_nan():

@@ -1,0 +1,1 @@
+"""Embedding by several machines: workers write parts, the workspace adopts them."""
