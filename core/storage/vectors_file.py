@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -53,7 +54,7 @@ def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise ConfigError(f"{path} does not exist. Expected a Parquet file.")
     # DuckDB makes the folder where it needs it, and removes it.
     spilled = Path(tempfile.gettempdir(), f"usad-{secrets.token_hex(6)}")
-    config = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(spilled)}
+    config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(spilled)}
     with duckdb.connect(config=config) as connection:
         source = f"read_parquet({literal(_as_pattern(path))}, hive_partitioning = false)"
         try:
