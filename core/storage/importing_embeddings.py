@@ -1,42 +1,48 @@
 """Vectors that were made elsewhere, from Parquet: ``clip_id, encoder, layer, vector``.
 
-DuckDB reads the file, sorts it by encoder, clip and layer, and hands it on in batches, so a
-file larger than memory is no trouble. A clip comes with all layers of its encoder or not at
-all. The weights of such an encoder are not known: the hash of its vectors stands in their
-place, so that other vectors under the same name are refused and the same ones skipped.
+A clip comes with all layers of its encoder or not at all. The weights of such an encoder are
+not known: a hash of its vectors stands in their place, so that other vectors under the same name
+are refused and the same ones skipped. What is refused is refused before anything is added.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
 from pathlib import Path
 from typing import cast, get_args
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from usad_workbench.core.errors import ConfigError, UnknownNameError, did_you_mean
 from usad_workbench.core.models.spec import EncoderSpec, Role
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.distillation import set_distillation
-from usad_workbench.core.storage.importing import BATCH_CLIPS, Failure
+from usad_workbench.core.storage.importing import Failure
 from usad_workbench.core.storage.spaces import (
     EncoderRecord,
-    append_vectors,
+    check_provenance,
     register_encoder,
     replacing,
     stored_segments,
     take_place,
     unregister_encoder,
 )
+from usad_workbench.core.storage.vector_tables import EMPTY_DIGEST, digest_of, ids_of, together
+from usad_workbench.core.storage.vector_writer import VectorWriter
 from usad_workbench.core.storage.vectors_file import (
-    Vector,
-    clips_of,
-    count_clips,
+    content_of,
+    faults_of,
     layer_widths,
     open_vectors,
+    portions_of,
+    rows_of,
 )
-from usad_workbench.core.storage.workspace import FloatArray, Workspace
+from usad_workbench.core.storage.workspace import Workspace
+
+COMMIT_BYTES = 32 << 20
+"""So much is committed together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +55,8 @@ class EmbeddingsReport:
     n_skipped: int
     """Vectors that were there already."""
     failed: list[Failure]
+    n_clips_added: int = 0
+    """What ``add_clips`` said."""
 
 
 def import_embeddings(
@@ -59,6 +67,7 @@ def import_embeddings(
     domain: str | None = None,
     teachers: Sequence[str] = (),
     replace: bool = False,
+    add_clips: Callable[[], int] = lambda: 0,
     progress: Progress = no_progress,
 ) -> EmbeddingsReport:
     """Adds encoders whose vectors are in a Parquet file; one without a single good clip is not.
@@ -74,7 +83,9 @@ def import_embeddings(
             they are complete, and removes what was computed from the old ones. Where a clip
             that has a stored vector fails, the stored ones of its encoder stay, and this is
             said in ``failed``; clips that the file leaves out are the file's own choice.
-        progress: Called after each batch of clips.
+        add_clips: Adds clips that the vectors belong to, and says how many; called once the file
+            is known not to be refused, such as for other vectors that are stored.
+        progress: Called after each block of clips, with how many are stored.
 
     Raises:
         ConfigError: no such file, missing columns, layers of several widths, another role.
@@ -83,24 +94,33 @@ def import_embeddings(
             are not to be replaced.
     """
     taught = check_origin(workspace, role, teachers)
-    segments = _segments(workspace)
-    encoders: list[str] = []
-    failed: list[Failure] = []
-    n_rows = n_skipped = 0
+    report = EmbeddingsReport(encoders=[], n_rows=0, n_skipped=0, failed=[])
     with open_vectors(Path(source)) as file:
-        for name, dims in layer_widths(file).items():
-            record = _record(file, name, dims, cast(Role, role), domain)
-            job = _EncoderImport(workspace=workspace, record=record, dims=dims, segments=segments)
+        jobs = [
+            _EncoderImport.begin(workspace, file, name, dims, cast(Role, role), domain)
+            for name, dims in layer_widths(file).items()
+        ]
+        if not replace:
+            for job in jobs:
+                job.recognise(file)
+                check_provenance(workspace, job.record)
+        report = dataclass_replace(report, n_clips_added=add_clips())
+        segments = _segments(workspace)
+        for job in jobs:
+            job.find_faults(file, segments)
             is_stored = (job.replace if replace else job.add)(file, progress)
-            failed += job.failed
+            report.failed.extend(job.failed)
             if not is_stored:
                 continue
-            encoders.append(name)
-            n_rows += job.n_clips * len(dims)
-            n_skipped += job.n_skipped * len(dims)
+            report.encoders.append(job.name)
+            report = dataclass_replace(
+                report,
+                n_rows=report.n_rows + job.n_clips * len(job.dims),
+                n_skipped=report.n_skipped + job.n_skipped * len(job.dims),
+            )
             if taught or role != "student":
-                set_distillation(workspace, name, taught)
-    return EmbeddingsReport(encoders=encoders, n_rows=n_rows, n_skipped=n_skipped, failed=failed)
+                set_distillation(workspace, job.name, taught)
+    return report
 
 
 @dataclass(kw_only=True, eq=False)
@@ -110,17 +130,84 @@ class _EncoderImport:
     workspace: Workspace
     record: EncoderRecord
     dims: dict[int, int]
-    segments: dict[str, list[int]]
+    not_finite: list[str]
+    """Clips with a value that is not finite."""
     failed: list[Failure] = field(default_factory=list)
-    _failing: set[int] = field(default_factory=set)
-    """Segments of the clips that failed."""
     n_clips: int = 0
     n_skipped: int = 0
+    _failing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(
+        cls,
+        workspace: Workspace,
+        file: duckdb.DuckDBPyConnection,
+        encoder: str,
+        dims: dict[int, int],
+        role: Role,
+        domain: str | None,
+    ) -> "_EncoderImport":
+        """What is known of an encoder from its vectors alone."""
+        content, not_finite = content_of(file, encoder)
+        spec = _spec(encoder, dims, role, domain)
+        record = EncoderRecord(spec=spec, weights_sha256=content)
+        return cls(workspace=workspace, record=record, dims=dims, not_finite=not_finite)
+
+    @property
+    def name(self) -> str:
+        """The name of the encoder."""
+        return self.record.spec.name
+
+    def recognise(self, file: duckdb.DuckDBPyConnection) -> None:
+        """Takes the stored hash for its own where it is one of before and the vectors are equal.
+
+        Up to schema 2 a sorted file was hashed. What tells is the digest of the vectors that are
+        stored: of an import that was killed those are a part of the file's.
+        """
+        spaces = self.workspace.spaces("mean")
+        spaces = spaces[spaces.encoder == self.name]
+        stored = set(spaces.weights_sha256)
+        if not stored or stored == {self.record.weights_sha256} or any(spaces.sample_rate_hz):
+            return
+        if not set(spaces.layer) <= set(self.dims):
+            return
+        file.register("workspace_segments", _segments(self.workspace))
+        file.execute("CREATE OR REPLACE TABLE of_workspace AS SELECT * FROM workspace_segments")
+        file.unregister("workspace_segments")
+        with self.workspace.database.write() as connection:  # digests of today
+            digests = dict(
+                connection.execute(
+                    "SELECT layer, digest FROM spaces WHERE encoder = ? AND pooling = 'mean'",
+                    [self.name],
+                ).fetchall()
+            )
+            ids = {
+                int(space.layer): ids_of(connection, int(space.space_id))
+                for space in spaces.itertuples()
+            }
+        found = dict.fromkeys(digests, EMPTY_DIGEST)
+        for block, layers in rows_of(file, self.name, "JOIN of_workspace USING (clip_id)"):
+            of_rows = block["segment_id"].to_numpy()
+            for layer in layers.keys() & digests.keys():
+                rows, vectors = layers[layer]
+                is_stored = np.isin(of_rows[rows], ids[layer])
+                part = digest_of(of_rows[rows][is_stored], vectors[is_stored])
+                found[layer] = together(found[layer], part)
+        if found == digests:
+            self.record = dataclass_replace(self.record, weights_sha256=stored.pop())
+
+    def find_faults(self, file: duckdb.DuckDBPyConnection, segments: pa.Table) -> None:
+        """Names the clips that cannot be taken; the others are in ``good`` of the file then."""
+        faults = faults_of(file, self.name, list(self.dims), segments, self.not_finite)
+        self.failed += [
+            Failure(path=f"{self.name}: {clip_id}", reason=reason) for clip_id, reason in faults
+        ]
+        self._failing = [clip_id for clip_id, _ in faults]
 
     def add(self, file: duckdb.DuckDBPyConnection, progress: Progress) -> bool:
         """Adds what is not stored yet; whether the workspace has any vector of it then.
 
-        Batches are seen as they come, like those of an encoder that is being embedded: a
+        Transactions are seen as they come, like those of an encoder that is being embedded: a
         killed import goes on where it was, and ``usad check`` names what is missing.
         """
         register_encoder(self.workspace, self.record)
@@ -134,70 +221,50 @@ class _EncoderImport:
         """Puts the file's vectors in the place of the stored ones; whether they took it."""
         with replacing(self.workspace) as run:
             self._run(file, progress, run)
-            lost = self._failing & set(stored_segments(self.workspace, self.name).tolist())
-            if lost:
+            n_lost = self._count_lost()
+            if n_lost:
                 self.failed.append(
                     Failure(
                         path=self.name,
-                        reason=f"{len(lost)} clips that have stored vectors failed, so all stored "
+                        reason=f"{n_lost} clips that have stored vectors failed, so all stored "
                         "vectors stay. Mend these clips in the file, or leave them out of it.",
                     )
                 )
             elif self.n_clips:
                 take_place(self.workspace, self.record, run)
-            return not lost and self.n_clips > 0
+            return not n_lost and self.n_clips > 0
 
-    @property
-    def name(self) -> str:
-        """The name of the encoder."""
-        return self.record.spec.name
+    def _count_lost(self) -> int:
+        """How many segments of clips that failed have a stored vector."""
+        if not self._failing:
+            return 0
+        failing = pa.array(self._failing, pa.string())
+        with self.workspace.among(failing) as (connection, chosen):
+            rows = connection.execute(
+                f"SELECT segment_id FROM segments WHERE {chosen}"
+            ).fetchnumpy()
+        stored = stored_segments(self.workspace, self.name)
+        return int(np.isin(rows["segment_id"], stored).sum())
 
     def _run(self, file: duckdb.DuckDBPyConnection, progress: Progress, run: str | None) -> None:
-        """Adds clip by clip, in batches of one transaction each."""
-        stored = set(stored_segments(self.workspace, self.name, run).tolist())
-        total = count_clips(file, self.name)
-        batch: dict[int, list[Vector]] = {}
-        for done, (clip_id, layers) in enumerate(clips_of(file, self.name), start=1):
-            reason = self._fault(clip_id, layers)
-            segments = self.segments.get(clip_id, [])
-            if reason:
-                self.failed.append(Failure(path=f"{self.name}: {clip_id}", reason=reason))
-                self._failing.update(segments)
-            elif segments[0] in stored:
-                self.n_skipped += 1
-            else:
-                batch[segments[0]] = [vector for _, vector in layers]
-            if len(batch) == BATCH_CLIPS or done == total:
-                self._append(batch, run)
-                batch = {}
-                progress(done, total, f"import {self.name}")
-
-    def _fault(self, clip_id: str, layers: Sequence[tuple[int, Vector]]) -> str:
-        """Why a clip cannot be taken; empty where it can."""
-        if clip_id not in self.segments:
-            return "the workspace has no such clip; add it with --clips"
-        if len(self.segments[clip_id]) > 1:
-            return (
-                f"the clip has {len(self.segments[clip_id])} segments, expected one: make a "
-                "workspace whose window holds whole clips"
-            )
-        numbers = [layer for layer, _ in layers]
-        if numbers != list(self.dims):
-            return f"layers {numbers}, expected each of {list(self.dims)} once"
-        if not all(np.isfinite(vector).all() for _, vector in layers):
-            return "values that are not finite"
-        return ""
-
-    def _append(self, batch: dict[int, list[Vector]], run: str | None) -> None:
-        if not batch:
+        """Adds the good clips that are not there yet."""
+        ((total,),) = file.execute("SELECT count(*) FROM good").fetchall()
+        stored = pa.table({"segment_id": stored_segments(self.workspace, self.name, run)})
+        file.register("stored", stored)
+        file.execute("DELETE FROM good WHERE segment_id IN (SELECT segment_id FROM stored)")
+        file.unregister("stored")
+        ((left,),) = file.execute("SELECT count(*) FROM good").fetchall()
+        self.n_skipped = total - left
+        if not left:
             return
-        ids = np.array(list(batch), dtype=np.int64)
-        vectors: dict[int, FloatArray] = {
-            layer: np.stack([clip[place] for clip in batch.values()])
-            for place, layer in enumerate(self.dims)
-        }
-        append_vectors(self.workspace, self.record, "mean", ids, vectors, run)
-        self.n_clips += len(batch)
+        with VectorWriter(
+            self.workspace, self.record, "mean", run, commit_bytes=COMMIT_BYTES
+        ) as writer:
+            for segment_ids, vectors in portions_of(file, self.name, self.dims):
+                writer.add(segment_ids, vectors)
+                self.n_clips += len(segment_ids)
+                progress(self.n_skipped + writer.n_stored, total, f"import {self.name}")
+        progress(self.n_skipped + self.n_clips, total, f"import {self.name}")
 
 
 def check_origin(
@@ -223,21 +290,10 @@ def check_origin(
     return [(name, homes[name] if isinstance(homes[name], str) else None, 1) for name in teachers]
 
 
-def _record(
-    file: duckdb.DuckDBPyConnection,
-    encoder: str,
-    dims: dict[int, int],
-    role: Role,
-    domain: str | None,
-) -> EncoderRecord:
-    """What is known of an encoder from its vectors alone; layers without vectors have width 0."""
-    digest = hashlib.sha256()
-    for clip_id, layers in clips_of(file, encoder):
-        digest.update(clip_id.encode())
-        for layer, vector in layers:
-            digest.update(layer.to_bytes(4) + vector.tobytes())
+def _spec(encoder: str, dims: dict[int, int], role: Role, domain: str | None) -> EncoderSpec:
+    """What is known of an encoder; layers without vectors have width 0."""
     depth = max(dims)
-    spec = EncoderSpec(
+    return EncoderSpec(
         name=encoder,
         role=role,
         domain=domain,
@@ -249,12 +305,8 @@ def _record(
         licence="unknown",
         citation="imported vectors",
     )
-    return EncoderRecord(spec=spec, weights_sha256=digest.hexdigest())
 
 
-def _segments(workspace: Workspace) -> dict[str, list[int]]:
-    rows = workspace.read("SELECT clip_id, segment_id FROM segments ORDER BY segment_id")
-    segments: dict[str, list[int]] = {}
-    for clip_id, segment_id in zip(rows.clip_id, rows.segment_id, strict=True):
-        segments.setdefault(str(clip_id), []).append(int(segment_id))
-    return segments
+def _segments(workspace: Workspace) -> pa.Table:
+    with workspace.database.read() as connection:
+        return connection.sql("SELECT segment_id, clip_id FROM segments").to_arrow_table()

@@ -56,21 +56,36 @@ def register_encoder(workspace: Workspace, record: EncoderRecord) -> None:
         ProvenanceError: the workspace holds vectors of other weights, another code version or
             another precision under this name.
     """
-    spec = record.spec
     with workspace.database.write() as connection:
-        stored = connection.execute(
-            "SELECT weights_sha256, code_version, precision FROM spaces WHERE encoder = ? LIMIT 1",
-            [spec.name],
-        ).fetchone()
-        if stored is not None and stored != (record.weights_sha256, CODE_VERSION, record.precision):
-            raise ProvenanceError(
-                f"The workspace holds vectors of {spec.name!r} made with weights "
-                f"{stored[0][:12]}, code version {stored[1]} and {stored[2]}; now it has weights "
-                f"{record.weights_sha256[:12]}, code version {CODE_VERSION} and "
-                f"{record.precision}. Vectors of the two must not be mixed: embed or import with "
-                "--replace, or use another workspace."
-            )
+        _check_provenance(connection, record)
         _note(connection, record)
+
+
+def check_provenance(workspace: Workspace, record: EncoderRecord) -> None:
+    """Checks that vectors of an encoder may be added to those that are there.
+
+    Raises:
+        ProvenanceError: as ``register_encoder`` says.
+    """
+    with workspace.database.read() as connection:
+        _check_provenance(connection, record)
+
+
+def _check_provenance(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
+    name = record.spec.name
+    rows = connection.execute(
+        "SELECT weights_sha256, code_version, precision FROM spaces WHERE encoder = ? LIMIT 1",
+        [name],
+    ).fetchall()
+    for weights, version, precision in rows:
+        if (weights, version, precision) == (record.weights_sha256, CODE_VERSION, record.precision):
+            continue
+        raise ProvenanceError(
+            f"The workspace holds vectors of {name!r} made with weights {weights[:12]}, code "
+            f"version {version} and {precision}; now it has weights {record.weights_sha256[:12]}, "
+            f"code version {CODE_VERSION} and {record.precision}. Vectors of the two must not be "
+            "mixed: embed or import with --replace, or use another workspace."
+        )
 
 
 def stored_precision(workspace: Workspace, encoder: str) -> Precision:

@@ -26,7 +26,7 @@ COMMIT_BYTES = 64 << 20
 """So many bytes of vectors are committed together."""
 COMMIT_S = 15.0
 """What was handed over is committed after so many seconds at the latest."""
-HELD_COMMITS = 4
+HELD_COMMITS = 2
 """Beyond so many times as much that is not stored yet, whoever hands over more waits."""
 
 Portion = tuple[npt.NDArray[np.int64], Mapping[int, FloatArray]]

@@ -1,16 +1,26 @@
-"""A Parquet file of vectors, ``clip_id, encoder, layer, vector``, checked and in order."""
+"""A Parquet file of vectors, ``clip_id, encoder, layer, vector``, checked as sets of rows.
 
+DuckDB reads it and hands it on in blocks, so a file larger than memory is no trouble. It is read
+three times, never sorted as a whole unless the layers of its clips are far apart: for the widths
+of its layers, for the sum of its hashes, and for its vectors. Clips are checked by one statement
+on their ids and layers.
+"""
+
+import hashlib
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import xxhash
 
 from usad_workbench.core.errors import ConfigError, printable, wrap_errors
-from usad_workbench.core.storage.importing import BATCH_CLIPS
 from usad_workbench.core.storage.schema import literal
 
 COLUMNS = ("clip_id", "encoder", "layer", "vector")
@@ -19,7 +29,16 @@ _NUMBERS = re.compile(rf"(FLOAT|DOUBLE|HUGEINT|UBIGINT|DECIMAL.*|{'|'.join(_INTE
 MAX_LAYER = 9_999
 """The highest layer number; one beyond is a mistake, and would be a table of that many widths."""
 _SUBJECT = "The Parquet file"
-Vector = npt.NDArray[np.float32]
+BLOCK_ROWS = 8192
+SPREAD_BYTES = 256 << 20
+"""Clips whose rows are further apart in the file than this are brought together by sorting."""
+PORTION_BYTES = 32 << 20
+"""So much is handed on at a time, of clips with several layers."""
+MEMORY_LIMIT = "512MB"
+"""Of DuckDB's memory; a sort of more goes over the disk."""
+Vectors = npt.NDArray[np.float32]
+ByLayer = dict[int, tuple[npt.NDArray[np.intp], Vectors]]
+"""Which rows of a block are of a layer, and their vectors [row, dim]."""
 
 
 @contextmanager
@@ -31,12 +50,15 @@ def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist. Expected a Parquet file.")
-    with duckdb.connect() as connection:
+    with (
+        tempfile.TemporaryDirectory() as spilled,
+        duckdb.connect(
+            config={"memory_limit": MEMORY_LIMIT, "temp_directory": spilled}
+        ) as connection,
+    ):
+        source = f"read_parquet({literal(_as_pattern(path))}, hive_partitioning = false)"
         try:
-            connection.execute(
-                f"CREATE VIEW file AS SELECT * FROM read_parquet({literal(_as_pattern(path))}, "
-                "hive_partitioning = false)"
-            )
+            connection.execute(f"CREATE VIEW file AS SELECT * FROM {source}")
         except (duckdb.Error, RuntimeError) as error:
             raise ConfigError(
                 f"{printable(str(path))} cannot be read as Parquet. Expected a Parquet file with "
@@ -53,7 +75,8 @@ def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         )
         connection.execute(
             "CREATE VIEW vectors AS SELECT clip_id::VARCHAR AS clip_id, encoder::VARCHAR AS "
-            f"encoder, layer::BIGINT AS layer, {vector} AS vector FROM file"
+            f"encoder, layer::BIGINT AS layer, {vector} AS vector, "
+            f"TRY_CAST(file_row_number AS BIGINT) AS row_number FROM {source}"
         )
         yield connection
 
@@ -136,38 +159,196 @@ def layer_widths(file: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
     return widths
 
 
-def count_clips(file: duckdb.DuckDBPyConnection, encoder: str) -> int:
-    """How many clips have vectors of an encoder."""
-    row = file.execute(
-        "SELECT count(DISTINCT clip_id) FROM vectors WHERE encoder = ?", [encoder]
-    ).fetchone()
-    return int(row[0]) if row else 0
+def rows_of(
+    file: duckdb.DuckDBPyConnection, encoder: str, wanted: str = "", order: str = ""
+) -> Iterator[tuple[pa.RecordBatch, ByLayer]]:
+    """The rows of an encoder in blocks, in whatever order the file has them.
 
+    Args:
+        file: Of ``open_vectors``.
+        encoder: Its name.
+        wanted: SQL that joins further columns, and leaves the rows out that have none.
+        order: SQL of another order.
 
-def clips_of(
-    file: duckdb.DuckDBPyConnection, encoder: str
-) -> Iterator[tuple[str, list[tuple[int, Vector]]]]:
-    """Every clip with its layers, sorted by clip and layer, read in batches."""
+    Yields:
+        A block, and its vectors by layer.
+    """
     with wrap_errors(_SUBJECT):
         rows = file.cursor().sql(
-            "SELECT clip_id, layer, vector FROM vectors WHERE encoder = ? ORDER BY clip_id, layer",
-            params=[encoder],
+            f"SELECT * FROM vectors {wanted} WHERE encoder = ? {order}", params=[encoder]
         )
-        if rows is None:
-            return
-        reader = rows.to_arrow_reader(BATCH_CLIPS)
-        now, layers = "", list[tuple[int, Vector]]()
-        for batch in reader:
-            vectors = batch["vector"]
-            flat = np.asarray(vectors.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
-            ends = np.cumsum(vectors.value_lengths().to_numpy())
-            vectors_by_row = np.split(flat, ends[:-1])
-            ids, numbers = batch["clip_id"].to_pylist(), batch["layer"].to_pylist()
-            for clip_id, layer, vector in zip(ids, numbers, vectors_by_row, strict=True):
-                if clip_id != now and layers:
-                    yield now, layers
-                    layers = []
-                now = clip_id
-                layers.append((layer, vector))
-        if layers:
-            yield now, layers
+        for block in rows.to_arrow_reader(BLOCK_ROWS) if rows is not None else ():
+            yield block, _by_layer(block)
+
+
+def _by_layer(block: pa.RecordBatch) -> ByLayer:
+    vectors = block["vector"]
+    flat = np.asarray(vectors.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+    widths = vectors.value_lengths().to_numpy()
+    starts = np.cumsum(widths) - widths
+    layers = block["layer"].to_numpy()
+    found = {}
+    for layer in np.unique(layers):
+        rows = np.flatnonzero(layers == layer)
+        width = widths[rows[0]]
+        if len(rows) == len(layers):
+            values = flat.reshape(-1, width)
+        else:
+            values = flat[starts[rows, None] + np.arange(width)]
+        found[int(layer)] = (rows, values)
+    return found
+
+
+def content_of(file: duckdb.DuckDBPyConnection, encoder: str) -> tuple[str, list[str]]:
+    """What stands for the weights of an encoder of a file, and the clips that cannot be used.
+
+    Returns:
+        64 hexadecimal digits: equal ones, equal vectors of equal clips and layers, in whatever
+        order the rows are. They are the sha256 of a sum of hashes of the rows, so that a file need
+        not be sorted. And the clips with a value that is not finite.
+    """
+    total = n_rows = 0
+    not_finite: list[str] = []
+    for block, layers in rows_of(file, encoder):
+        clip_ids = block["clip_id"].to_pylist()
+        n_rows += len(clip_ids)
+        for layer, (rows, vectors) in layers.items():
+            seeds = [
+                xxhash.xxh3_64_intdigest(clip_ids[row].encode("utf-8", "surrogatepass"), layer)
+                for row in rows
+            ]
+            total += sum(map(xxhash.xxh3_128_intdigest, vectors, seeds))
+            is_bad = ~np.isfinite(vectors).all(axis=1)
+            not_finite += [clip_ids[row] for row in rows[is_bad]]
+    return hashlib.sha256(f"{n_rows} {total}".encode()).hexdigest(), not_finite
+
+
+def faults_of(
+    file: duckdb.DuckDBPyConnection,
+    encoder: str,
+    layers: Sequence[int],
+    segments: pa.Table,
+    not_finite: Sequence[str],
+) -> list[tuple[str, str]]:
+    """Clips that cannot be taken, each with the reason, by the names of the clips.
+
+    Those that can be are in the table ``good`` afterwards, with the columns ``clip_id``,
+    ``segment_id`` and ``spread``: how far apart in the file, in rows, those of the clip are.
+
+    Args:
+        file: Of ``open_vectors``.
+        encoder: Its name.
+        layers: Each must be there once.
+        segments: ``segment_id, clip_id`` of the workspace.
+        not_finite: Clips of ``content_of``.
+    """
+    file.register("workspace_segments", segments)
+    file.register("not_finite", pa.table({"clip_id": pa.array(not_finite, pa.string())}))
+    with wrap_errors(_SUBJECT):
+        file.execute(
+            "CREATE OR REPLACE TABLE of_clips AS WITH s AS (SELECT clip_id, count(*) AS n, "
+            "min(segment_id) AS segment_id FROM workspace_segments GROUP BY clip_id), "
+            "f AS (SELECT clip_id, list(layer ORDER BY layer) AS layers, "
+            "max(row_number) - min(row_number) AS spread "
+            "FROM vectors WHERE encoder = $1 GROUP BY clip_id) "
+            "SELECT f.clip_id, coalesce(s.n, 0) AS n_segments, s.segment_id, f.layers, f.spread, "
+            "b.clip_id IS NOT NULL AS is_bad FROM f LEFT JOIN s USING (clip_id) "
+            "LEFT JOIN (SELECT DISTINCT clip_id FROM not_finite) b USING (clip_id)",
+            [encoder],
+        )
+        good = "n_segments = 1 AND layers = $1::BIGINT[] AND NOT is_bad"
+        file.execute(
+            "CREATE OR REPLACE TABLE good AS SELECT clip_id, segment_id, spread "
+            f"FROM of_clips WHERE {good}",
+            [list(layers)],
+        )
+        rows = file.execute(
+            f"SELECT clip_id, n_segments, layers FROM of_clips WHERE NOT ({good}) ORDER BY clip_id",
+            [list(layers)],
+        ).fetchall()
+        file.execute("DROP TABLE of_clips")
+    file.unregister("workspace_segments")
+    file.unregister("not_finite")
+    return [(clip_id, _fault(n, found, list(layers))) for clip_id, n, found in rows]
+
+
+def _fault(n_segments: int, found: list[int], layers: list[int]) -> str:
+    """Why a clip cannot be taken."""
+    if n_segments == 0:
+        return "the workspace has no such clip; add it with --clips"
+    if n_segments > 1:
+        return (
+            f"the clip has {n_segments} segments, expected one: make a workspace whose window "
+            "holds whole clips"
+        )
+    if found != layers:
+        return f"layers {found}, expected each of {layers} once"
+    return "values that are not finite"
+
+
+def portions_of(
+    file: duckdb.DuckDBPyConnection, encoder: str, dims: Mapping[int, int]
+) -> Iterator[tuple[npt.NDArray[np.int64], dict[int, Vectors]]]:
+    """Vectors of the clips in the table ``good``, each clip with all its layers.
+
+    Rows are taken as they come where those of a clip are close to each other; of a file where they
+    are far apart, such as one layer after the other, DuckDB sorts the rows, on the disk where they
+    do not fit.
+
+    Yields:
+        Segment ids [segment], and by layer their vectors [segment, dim].
+    """
+    ((spread,),) = file.execute("SELECT coalesce(max(spread), 0) FROM good").fetchall()
+    is_far = len(dims) > 1 and spread * 4 * max(dims.values()) > SPREAD_BYTES
+    order = "ORDER BY segment_id" if is_far else ""
+    blocks = rows_of(file, encoder, "JOIN good USING (clip_id)", order)
+    if len(dims) > 1:
+        yield from _whole_clips(blocks, list(dims))
+        return
+    for block, layers in blocks:
+        segment_ids = block["segment_id"].to_numpy()
+        yield segment_ids, {layer: vectors for layer, (_, vectors) in layers.items()}
+
+
+def _whole_clips(
+    blocks: Iterable[tuple[pa.RecordBatch, ByLayer]], layers: Sequence[int]
+) -> Iterator[tuple[npt.NDArray[np.int64], dict[int, Vectors]]]:
+    """Brings the rows of each clip together; what is not complete waits for the next blocks."""
+    waiting: dict[int, list[tuple[npt.NDArray[np.int64], Vectors]]] = {n: [] for n in layers}
+    n_bytes, limit = 0, PORTION_BYTES
+    for block, found in blocks:
+        segment_ids = block["segment_id"].to_numpy()
+        for layer, (rows, vectors) in found.items():
+            waiting[layer].append((segment_ids[rows], vectors))
+            n_bytes += vectors.nbytes
+        if n_bytes >= limit:
+            portion, waiting = _complete(waiting)
+            n_bytes = sum(vectors.nbytes for parts in waiting.values() for _, vectors in parts)
+            limit = n_bytes + PORTION_BYTES
+            if len(portion[0]):
+                yield portion
+    portion, _ = _complete(waiting)
+    if len(portion[0]):
+        yield portion
+
+
+def _complete(
+    waiting: Mapping[int, list[tuple[npt.NDArray[np.int64], Vectors]]],
+) -> tuple[
+    tuple[npt.NDArray[np.int64], dict[int, Vectors]],
+    dict[int, list[tuple[npt.NDArray[np.int64], Vectors]]],
+]:
+    """The segments that have all layers, and what is left of the others."""
+    if not all(waiting.values()):
+        return (np.empty(0, dtype=np.int64), {}), dict(waiting)
+    ids = {n: np.concatenate([part[0] for part in parts]) for n, parts in waiting.items()}
+    whole = reduce(np.intersect1d, ids.values())
+    vectors, left = {}, {}
+    for layer, parts in waiting.items():
+        values = np.concatenate([part[1] for part in parts])
+        order = np.argsort(ids[layer])
+        rows = order[np.searchsorted(ids[layer], whole, sorter=order)]
+        vectors[layer] = values[rows]
+        is_left = ~np.isin(ids[layer], whole)
+        left[layer] = [(ids[layer][is_left], values[is_left])] if is_left.any() else []
+    return (whole, vectors), left

@@ -61,8 +61,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     workspace = Workspace.create(args.workspace)
     check_origin(workspace, args.role, teachers)
     check_task_columns(workspace, tasks, columns)
-    n_clips = import_clips_without_audio(workspace, args.clips, args.update) if args.clips else 0
-    set_tasks(workspace, tasks)
+
+    def add_clips() -> int:
+        return import_clips_without_audio(workspace, args.clips, args.update) if args.clips else 0
+
     report = import_embeddings(
         workspace,
         args.parquet,
@@ -70,8 +72,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
         domain=args.domain,
         teachers=teachers,
         replace=args.replace,
+        add_clips=add_clips,
         progress=output.progress,
     )
+    set_tasks(workspace, tasks)
+    n_clips = report.n_clips_added
     output.failures(report.failed)
     output.result(
         {

@@ -21,6 +21,7 @@ from usad_workbench.core.storage.workspace import Workspace
 DIM = 384
 CLUSTER_SIZE = 250
 WITHIN = 32
+SPREAD = 0.8
 NOISE = 0.15
 DOMAINS = (("speech", 0.55), ("sound", 0.3), ("music", 0.14), ("effects", 0.01))
 """Domains and their shares; a cluster is of one domain, which is what misleads graphs."""
@@ -69,9 +70,8 @@ class Planted:
         """The vectors [clip, dim], so many rows at a time; the same each time."""
         rng = np.random.default_rng(self.seed + 1)
         centres = rng.standard_normal((self.n_clusters, self.dim), dtype=np.float32)
-        within = rng.standard_normal((WITHIN, self.dim), dtype=np.float32) / np.sqrt(
-            np.arange(1, WITHIN + 1, dtype=np.float32)[:, None]
-        )
+        within = rng.standard_normal((WITHIN, self.dim), dtype=np.float32)
+        within *= SPREAD / np.sqrt(np.arange(1, WITHIN + 1, dtype=np.float32)[:, None])
         for start in range(0, self.n, rows):
             cluster = self.cluster[start : start + rows]
             page = centres[cluster] + 0.3

@@ -1,8 +1,7 @@
 """The store against DuckDB's own bulk insert and read, and against NumPy's memory map.
 
-Ours is what every command does: ``append_vectors`` in portions of a transaction each, with
-provenance, digest and the check that no segment comes twice; ``Workspace.embeddings`` with its
-ids. The peer is a bare table of ``FLOAT[dim]`` filled from Arrow, which is the limit: plain
+Ours is what embedding does: portions handed to ``VectorWriter``, with provenance, digest and the
+check that no segment comes twice; and ``Workspace.embeddings`` with its ids. The peer is a bare table of ``FLOAT[dim]`` filled from Arrow, which is the limit: plain
 DuckDB must find the vectors.
 """
 
@@ -17,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from usad_workbench.core.models.spec import EncoderSpec
-from usad_workbench.core.storage.segment_audio import PORTION_S
-from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors, register_encoder
+from usad_workbench.core.storage.segment_audio import PORTION_S, PORTION_SEGMENTS
+from usad_workbench.core.storage.spaces import EncoderRecord, register_encoder
 from usad_workbench.core.storage.vector_tables import matrix_of
+from usad_workbench.core.storage.vector_writer import VectorWriter
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.speed.measure import Cost, Row, cost_of, make_row, median_costs
 from usad_workbench.workbench.speed.planted import DIM, FloatArray, plant, workspace_of
@@ -30,8 +30,8 @@ REPEATS = 3
 ENCODER = "made"
 STACKS = ((13, 384), (49, 1280))
 """Layers and width of the smallest encoders and of XXLarge."""
-STACK_VALUES = 16_000_000
-"""Values that a stack stores at full size: 64 MB."""
+STACK_VALUES = 100_000_000
+"""Values that a stack stores at full size: 400 MB, several transactions."""
 SEGMENT_S = 10.0
 TARGET_REAL_TIME = 5000.0
 """Seconds of audio per second that an accelerator embeds with XXLarge."""
@@ -155,14 +155,15 @@ def fill(workspace: Workspace, layers: dict[int, FloatArray]) -> None:
     register_encoder(workspace, record)
     ids = workspace.read("SELECT segment_id FROM segments ORDER BY segment_id").segment_id
     segment_ids = ids.to_numpy(np.int64)[: len(next(iter(layers.values())))]
-    for rows in _portions(len(segment_ids), len(layers)):
-        portion = {layer: vectors[rows] for layer, vectors in layers.items()}
-        append_vectors(workspace, record, "mean", segment_ids[rows], portion)
+    with VectorWriter(workspace, record, "mean") as writer:
+        for rows in _portions(len(segment_ids), len(layers)):
+            portion = {layer: vectors[rows] for layer, vectors in layers.items()}
+            writer.add(segment_ids[rows], portion)
 
 
 def _portions(n: int, n_layers: int) -> Iterator[slice]:
-    """Rows of one transaction: all layers of 240 s of audio where there are several."""
-    step = TRANSACTION_ROWS if n_layers == 1 else int(PORTION_S / SEGMENT_S)
+    """Rows that an encoder hands over at once: 240 s of audio, of one layer short segments."""
+    step = PORTION_SEGMENTS if n_layers == 1 else int(PORTION_S / SEGMENT_S)
     return (slice(start, start + step) for start in range(0, n, step))
 
 

@@ -12,6 +12,7 @@ import pytest
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.evaluation.cost import encoder_costs
 from usad_workbench.core.similarity import debiased_linear_cka
+from usad_workbench.core.storage import vectors_file
 from usad_workbench.core.storage.clips_without_audio import import_clips_without_audio
 from usad_workbench.core.storage.exporting import export_clips
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
@@ -138,8 +139,20 @@ def test_the_number_of_parameters_is_unknown_not_zero(workspace: Workspace, tmp_
     assert table.parameters.tolist() == [MISSING]
 
 
-def test_a_killed_import_is_finished(workspace: Workspace, tmp_path: Path) -> None:
-    path = write(tmp_path / "v.parquet", rows_of("e"))
+@pytest.mark.parametrize("layer_by_layer", [False, True])
+def test_a_killed_import_is_finished(
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    layer_by_layer: bool,
+) -> None:
+    rows = rows_of("e")
+    monkeypatch.setattr(vectors_file, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(vectors_file, "PORTION_BYTES", 1)
+    if layer_by_layer:  # a clip is complete at the end only, unless rows are brought together
+        monkeypatch.setattr(vectors_file, "SPREAD_BYTES", 1)
+        rows = rows.sort_values(["layer", "clip_id"])
+    path = write(tmp_path / "v.parquet", rows, shuffled=not layer_by_layer)
 
     def stop(done: int, total: int, what: str) -> None:
         raise InterruptedError
@@ -377,3 +390,41 @@ def test_check_names_what_is_wrong_with_vectors(workspace: Workspace, tmp_path: 
         workspace, write(tmp_path / "v.parquet", rows_of("e")), role="control", replace=True
     )
     assert check_workspace(workspace) == []
+
+
+def test_what_is_refused_adds_no_clips(workspace: Workspace, tmp_path: Path) -> None:
+    import_embeddings(workspace, write(tmp_path / "a.parquet", rows_of("e")), role="teacher")
+    others = write(tmp_path / "c.parquet", rows_of("e", 1))
+    with pytest.raises(ProvenanceError, match="must not be mixed"):
+        import_embeddings(
+            workspace, others, role="teacher", add_clips=lambda: pytest.fail("clips were added")
+        )
+
+
+def test_vectors_that_changed_places_are_other_vectors(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """What stands for the weights is a sum over rows, whose order is not a part of it."""
+    rows = rows_of("e")
+    import_embeddings(workspace, write(tmp_path / "a.parquet", rows), role="teacher")
+    rows.clip_id = rows.clip_id.replace({"x000": "x001", "x001": "x000"})
+    with pytest.raises(ProvenanceError, match="must not be mixed"):
+        import_embeddings(workspace, write(tmp_path / "b.parquet", rows), role="teacher")
+
+
+@pytest.mark.parametrize("n_stored", [N, 200])
+def test_vectors_that_schema_2_stored_are_the_same_vectors(
+    workspace: Workspace, tmp_path: Path, n_stored: int
+) -> None:
+    """It hashed a sorted file; a part is what a killed import had stored."""
+    rows = rows_of("e")
+    some = write(tmp_path / "some.parquet", rows[rows.clip_id < f"x{n_stored:03}"])
+    import_embeddings(workspace, some, role="teacher")
+    with workspace.database.write() as connection:
+        connection.execute("UPDATE spaces SET weights_sha256 = repeat('a', 64)")
+        connection.execute("UPDATE encoders SET weights_sha256 = repeat('a', 64)")
+    report = import_embeddings(workspace, write(tmp_path / "all.parquet", rows), role="teacher")
+    assert (report.n_rows, report.n_skipped) == (2 * (N - n_stored), 2 * n_stored)
+    assert check_workspace(workspace) == []
+    with pytest.raises(ProvenanceError, match="must not be mixed"):
+        import_embeddings(workspace, write(tmp_path / "c.parquet", rows_of("e", 1)), role="teacher")
