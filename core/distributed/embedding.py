@@ -355,7 +355,10 @@ class _RayJob(EmbeddingJob):
         for name in self.parts.names(self.origin):
             try:
                 part = self.parts.read(self.origin, name)
-            except (DamagedFileError, ProvenanceError) as error:
+            except DamagedFileError as error:
+                logger.warning("%s", error)
+                self.parts.remove(self.origin, [name])
+            except ProvenanceError as error:
                 logger.warning("%s", error)
             else:
                 # Its failures are tried again.
