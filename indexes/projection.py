@@ -30,6 +30,7 @@ from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.storage.projection_tables import MapQuality, replace_map, stored_map
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
+from usad_workbench.indexes.building import build_index
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import open_index
 
@@ -274,7 +275,7 @@ def _index_of(workspace: Workspace, stored: Embeddings) -> VectorIndex:
     opened = open_index(workspace, stored.space)
     if opened.index is not None and not opened.is_behind and opened.index.kind in GOOD_KINDS:
         return opened.index
-    return VectorIndex.build(stored.vectors, stored.segment_ids)
+    return build_index(stored.segment_ids, stored.vectors).index
 
 
 def _finite(value: float) -> float | None:

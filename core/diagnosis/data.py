@@ -285,7 +285,8 @@ def load_diagnosis_data(
     clips = _common(workspace, [student, *roles], config)
     counts = clips.domain.value_counts()
     sample = clip_sample(clips, config)
-    collapsed, gone, flat_words = _collapsed(workspace, [student, *roles], clips, sample)
+    with workspace.database.read():
+        collapsed, gone, flat_words = _collapsed(workspace, [student, *roles], clips, sample)
     if student in gone:
         of_student = [words for words in flat_words if words.startswith(f"{student} layer")]
         raise DegenerateError(

@@ -32,6 +32,7 @@ class Settings:
     n_permutations: int
     k: int
     max_clips: int
+    max_domain_clips: int
     layers: tuple[int, ...]
     associations: tuple[str, ...]
 
@@ -216,6 +217,7 @@ def provenance(data: DiagnosisData) -> Provenance:
             n_permutations=config.n_permutations,
             k=config.k,
             max_clips=config.max_clips,
+            max_domain_clips=config.max_domain_clips,
             layers=tuple(data.student_layers),
             associations=tuple(test.name for test in config.associations),
         ),

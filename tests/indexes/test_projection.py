@@ -14,6 +14,7 @@ from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import project, projection
+from usad_workbench.indexes.building import build_index
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.projection import neighbours, pca_of, project_space, umap_of
 from usad_workbench.indexes.spaces import update_index
@@ -30,7 +31,7 @@ def _blobs(n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_neighbours_start_with_the_row_itself() -> None:
     vectors = normalise(np.repeat(_blobs()[0][:30], 3, axis=0))  # exact copies
     ids = np.arange(90) * 2
-    rows, distances = neighbours(VectorIndex.build(vectors, ids), vectors, ids, 10)
+    rows, distances = neighbours(build_index(ids, vectors).index, vectors, ids, 10)
     np.testing.assert_array_equal(rows[:, 0], np.arange(90))
     np.testing.assert_array_equal(distances[:, 0], 0.0)
     assert all(len(set(row)) == 10 for row in rows.tolist())
@@ -43,10 +44,10 @@ def test_umap_keeps_planted_clusters_apart() -> None:
     vectors, labels = _blobs()
     unit = normalise(vectors)
     ids = np.arange(len(unit))
-    points = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
+    points = umap_of(unit, *neighbours(build_index(ids, unit).index, unit, ids, 15))
     nearest = np.argsort(((points[:, None] - points[None]) ** 2).sum(-1), axis=1)[:, 1:6]
     assert (labels[nearest] == labels[:, None]).mean() > 0.95
-    again = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
+    again = umap_of(unit, *neighbours(build_index(ids, unit).index, unit, ids, 15))
     np.testing.assert_allclose(points, again, atol=1e-4)
 
 
@@ -61,7 +62,7 @@ def test_umap_is_given_our_neighbours_and_searches_no_others(
     monkeypatch.setattr(umap.umap_, "nearest_neighbors", refuse)
     unit = normalise(_blobs()[0])
     ids = np.arange(len(unit))
-    points = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
+    points = umap_of(unit, *neighbours(build_index(ids, unit).index, unit, ids, 15))
     assert np.isfinite(points).all()
 
 
@@ -150,7 +151,7 @@ def test_graphs_in_pieces_end_and_keep_their_pieces(n_pieces: int) -> None:
     for row, piece in enumerate(which):
         vectors[row, 3 * piece : 3 * piece + 3] = 1 + 0.3 * rng.normal(size=3)
     unit, ids = normalise(vectors), np.arange(len(which))
-    points = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
+    points = umap_of(unit, *neighbours(build_index(ids, unit).index, unit, ids, 15))
     assert np.isfinite(points).all()
     nearest = np.argsort(((points[:, None] - points[None]) ** 2).sum(-1), axis=1)[:, 1:6]
     assert (which[nearest] == which[:, None]).mean() > 0.9
@@ -164,7 +165,7 @@ def test_the_start_is_one_that_always_ends(monkeypatch: pytest.MonkeyPatch) -> N
     )
     unit = normalise(_blobs()[0])
     ids = np.arange(len(unit))
-    assert len(umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))) == 120
+    assert len(umap_of(unit, *neighbours(build_index(ids, unit).index, unit, ids, 15))) == 120
 
 
 def test_a_graph_with_poor_recall_is_not_what_a_map_is_made_of(

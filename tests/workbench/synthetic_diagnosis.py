@@ -242,7 +242,13 @@ def diagnosis(workspace: Workspace, selection: str = "") -> Diagnosis:
             packages={"numpy": "1.2.3"},
             weights_sha256={"speech-teacher": "ab" * 32},
             settings=Settings(
-                seed=3, n_permutations=29, k=10, max_clips=1000, layers=(1, 2, 4), associations=()
+                seed=3,
+                n_permutations=29,
+                k=10,
+                max_clips=1000,
+                max_domain_clips=5000,
+                layers=(1, 2, 4),
+                associations=(),
             ),
         ),
     )

@@ -19,7 +19,7 @@ import numpy as np
 
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.indexes.faiss_index import Kind
+from usad_workbench.indexes.plans import Kind
 from usad_workbench.indexes.spaces import search, update_index
 from usad_workbench.workbench.speed.measure import Row, cost_of, make_row
 from usad_workbench.workbench.speed.peers import (

@@ -89,7 +89,13 @@ def _decide(**panels: Sequence[PanelRow]) -> dict[str, Verdict]:
             packages={},
             weights_sha256={},
             settings=Settings(
-                seed=0, n_permutations=19, k=10, max_clips=99, layers=(4,), associations=()
+                seed=0,
+                n_permutations=19,
+                k=10,
+                max_clips=99,
+                max_domain_clips=500,
+                layers=(4,),
+                associations=(),
             ),
         ),
     )

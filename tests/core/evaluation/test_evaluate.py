@@ -2,13 +2,19 @@
 
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.evaluation.evaluate import evaluate
-from usad_workbench.core.evaluation.systems import ORACLE_ROUTER
+from usad_workbench.core.evaluation.scores import scores_of
+from usad_workbench.core.evaluation.system_results import ProbeSettings, probe_system
+from usad_workbench.core.evaluation.systems import CONCATENATION, ORACLE_ROUTER, teacher_pool
+from usad_workbench.core.evaluation.tasks import stored_task_rows
+from usad_workbench.core.evaluation.testability import possible_tasks
+from usad_workbench.core.probes import evaluate as probes
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.rows import read_rows
 from usad_workbench.core.storage.scores import ClipPrediction, ProbeScore
@@ -113,3 +119,35 @@ def test_what_cannot_be_evaluated_is_named(
 def test_a_workspace_without_tasks_says_how_to_add_some(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="usad import --tasks CSV"):
         evaluate(Workspace.create(tmp_path / "w"))
+
+
+def test_all_layers_of_a_system_are_read_through_one_connection(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, _ = possible_tasks(stored_task_rows(workspace), workspace.clips())
+    pool = teacher_pool(workspace)
+    opened: list[bool] = []
+    connect = duckdb.connect
+
+    def counting(*args: object, **settings: object) -> duckdb.DuckDBPyConnection:
+        opened.append(True)
+        return connect(*args, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(duckdb, "connect", counting)
+    settings = ProbeSettings(protocols=("knn",), seeds=(0,))
+    for system in ("s", CONCATENATION):
+        opened.clear()
+        probe_system(pool, system, tasks, settings)
+        assert len(opened) == 1
+
+
+def test_a_score_says_that_some_clips_were_trained_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "MAX_TRAIN_CLIPS", 12)
+    tasks, _ = possible_tasks(stored_task_rows(workspace), workspace.clips())
+    settings = ProbeSettings(protocols=("knn",), seeds=(0,))
+    results = probe_system(teacher_pool(workspace), "t", tasks, settings)
+    (score, *_) = scores_of(results, settings.protocols, None, {})
+    assert "each fold trained on 12 of up to" in score.reason
+    assert score.n_test == N // 2

@@ -1,0 +1,42 @@
+"""Connections live as long as one piece of work; blocks of readers of one thread share theirs."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from usad_workbench.core.storage.workspace import Workspace
+
+
+def test_readers_within_a_block_open_nothing_and_see_its_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    opened: list[bool] = []
+    connect = duckdb.connect
+
+    def counting(*args: object, **settings: object) -> duckdb.DuckDBPyConnection:
+        opened.append(True)
+        return connect(*args, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(duckdb, "connect", counting)
+    with workspace.database.read() as outer:
+        pending = outer.execute("SELECT range AS i FROM range(5000)")
+        first = pending.fetchone()
+        assert workspace.clips().empty and workspace.spaces().empty
+        with workspace.database.read() as inner:
+            assert inner.execute("SELECT 7").fetchall() == [(7,)]
+        # A result that is being read is not disturbed by what others ask.
+        assert [first, *pending.fetchall()] == [(i,) for i in range(5000)]
+    assert len(opened) == 1
+    workspace.clips()
+    assert len(opened) == 2
+    with workspace.database.write() as connection:  # the block has left nothing behind
+        connection.execute("INSERT INTO failures VALUES ('a', 'b', 'c')")
+    assert len(workspace.read("SELECT * FROM failures")) == 1
+    with (
+        workspace.database.read(),
+        pytest.raises(RuntimeError, match="waits for itself"),
+        workspace.database.write(),
+    ):
+        pass
