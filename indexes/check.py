@@ -149,7 +149,7 @@ def _index_problems(workspace: Workspace) -> list[str]:
     problems = []
     for space in workspace.spaces().itertuples():
         key = (str(space.encoder), int(space.layer), str(space.pooling))
-        problem = open_index(workspace, workspace.space(*key)).problem
+        problem = open_index(workspace, workspace.space(*key), is_hashed=True).problem
         if problem:
             problems.append(f"{problem} `usad index` builds it again.")
     left = [
