@@ -60,7 +60,8 @@ def _copy_problems(workspace: Workspace) -> list[str]:
     )
     copies = workspace.read(
         f"SELECT list(clip_id ORDER BY clip_id) AS clip_ids, {told} FROM clips "
-        "WHERE audio_sha256 IS NOT NULL GROUP BY audio_sha256 HAVING count(*) > 1 ORDER BY 1"
+        "WHERE audio_sha256 IS NOT NULL GROUP BY coalesce(samples_digest, audio_sha256) "
+        "HAVING count(*) > 1 ORDER BY 1"
     )
     problems = []
     for row in copies.to_dict("records"):
@@ -148,7 +149,7 @@ def _index_problems(workspace: Workspace) -> list[str]:
     problems = []
     for space in workspace.spaces().itertuples():
         key = (str(space.encoder), int(space.layer), str(space.pooling))
-        problem = open_index(workspace, workspace.space(*key)).problem
+        problem = open_index(workspace, workspace.space(*key), is_hashed=True).problem
         if problem:
             problems.append(f"{problem} `usad index` builds it again.")
     left = [

@@ -1,8 +1,9 @@
 """Recall and time of an index against exact search, measured in one run.
 
-Queries are stored vectors, and each is left out of its own answer on both sides. Counted in,
-it is found by every index that can find anything: an index that finds nothing else would
-reach 0.1. Its exact copies stay in, as other segments that a search has to find.
+Queries are stored vectors that the index was neither trained nor tuned on (``tuning.held_out``),
+and each is left out of its own answer on both sides. Counted in, it is found by every index that
+can find anything: an index that finds nothing else would reach 0.1. Its exact copies stay in, as
+other segments that a search has to find.
 """
 
 import time
@@ -10,16 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from usad_workbench.core.cosine import normalise, scores_of
+from usad_workbench.core.metrics import scores
 from usad_workbench.core.storage.index_records import set_index_quality
-from usad_workbench.core.storage.workspace import Embeddings, FloatArray, Workspace
-from usad_workbench.indexes.faiss_index import Hits, Ids, VectorIndex
+from usad_workbench.core.storage.workspace import Embeddings, Workspace
+from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import open_index
+from usad_workbench.indexes.hits import FloatArray, Hits, Ids
+from usad_workbench.indexes.stored import ArrayVectors
+from usad_workbench.indexes.torch_search import neighbour_lists
+from usad_workbench.indexes.tuning import K, query_rows, recall_shares
 
-MAX_QUERIES = 1000
-K = 10
-TIE = 1e-6
-"""Cosines that differ by less are equal: the index may hold either."""
+MAX_QUERIES = 500
+MEASURED_GROUP = 2
+"""Of ``tuning.held_out``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,10 +34,14 @@ class IndexEvaluation:
     layer: int
     pooling: str
     kind: str
+    metric: str
     n: int
     recall_at_10: float
+    n_queries: int
     ms_per_query: float
+    """One query after the other, their candidates compared exactly included."""
     exact_ms_per_query: float
+    """All of them at once."""
     bytes: int
 
 
@@ -42,9 +50,9 @@ def evaluate_index(
 ) -> IndexEvaluation | None:
     """Compares the index of a space with exact search over the same vectors.
 
-    Queries are up to 1,000 stored vectors, none of zeros. Of each the 10 nearest others are
+    Queries are up to 500 stored vectors, none of zeros. Of each the 10 nearest others are
     asked for, or all others where there are fewer. Recall is the share of them that the index
-    finds, where a hit counts if its exact cosine reaches that of the last of them: equal scores
+    finds, where a hit counts if its exact score reaches that of the last of them: equal scores
     in another order are no miss.
 
     Args:
@@ -66,19 +74,24 @@ def evaluate_index(
     index = opened.index
     if index is None or opened.is_behind:
         return None
-    rows = _query_rows(stored.vectors, seed)
-    queries, own = stored.vectors[rows], stored.segment_ids[rows]
-    exact = VectorIndex.build(stored.vectors, stored.segment_ids, "flat")
-    truth, exact_s = _timed(exact, queries)
-    found, index_s = _timed(index, queries)
+    index.stored = ArrayVectors(stored.segment_ids, stored.vectors)
+    rows = query_rows(stored.segment_ids, stored.vectors, MEASURED_GROUP, MAX_QUERIES, seed)
+    started = time.perf_counter()
+    truth = neighbour_lists(stored.vectors, K, metric=index.metric, rows=rows)
+    exact_s = time.perf_counter() - started
+    found, index_s = _timed(index, np.asarray(stored.vectors[rows]))
     n_queries = max(len(rows), 1)
+    own = without_self(found, stored.segment_ids[rows])
+    shares = recall_shares(_scores(stored, rows, own, index), truth.scores)
     result = IndexEvaluation(
         encoder=encoder,
         layer=stored.space.layer,
         pooling=pooling,
         kind=index.kind,
+        metric=index.metric,
         n=len(index),
-        recall_at_10=_recall(stored, queries, without_self(truth, own), without_self(found, own)),
+        recall_at_10=float(shares.mean()) if len(shares) else 1.0,
+        n_queries=len(rows),
         ms_per_query=1000 * index_s / n_queries,
         exact_ms_per_query=1000 * exact_s / n_queries,
         bytes=opened.bytes,
@@ -103,31 +116,28 @@ def without_self(hits: Hits, own: Ids) -> Ids:
     return np.take_along_axis(hits.ids, order, 1)[:, :-1]
 
 
-def _query_rows(vectors: FloatArray, seed: int) -> Ids:
-    """Rows to ask with: a vector of zeros has no neighbours."""
-    rows = np.flatnonzero(vectors.any(axis=1))
-    return np.sort(np.random.default_rng(seed).permutation(rows)[:MAX_QUERIES])
-
-
-def _recall(stored: Embeddings, queries: FloatArray, truth: Ids, found: Ids) -> float:
-    """The share of hits that reach the exact cosine of the last true one; 1 without any."""
-    if not truth.size:
-        return 1.0
-    floor = _cosines(stored, queries, truth[:, -1:]) - TIE
-    is_hit = (found >= 0) & (_cosines(stored, queries, found) >= floor)
-    return float(is_hit.mean())
-
-
-def _cosines(stored: Embeddings, queries: FloatArray, ids: Ids) -> FloatArray:
-    """Exact cosines [query, hit] of queries and the segments that were found for them."""
-    rows = np.searchsorted(stored.segment_ids, np.maximum(ids, stored.segment_ids[0]))
-    unit = normalise(queries)
-    return np.stack(
-        [scores_of(normalise(stored.vectors[r]), u) for r, u in zip(rows, unit, strict=True)]
-    )
+def _scores(stored: Embeddings, rows: Ids, ids: Ids, index: VectorIndex) -> FloatArray:
+    """Exact scores [query, hit] of what was found for queries; -inf where nothing was."""
+    exact = np.full(ids.shape, -np.inf, np.float32)
+    asked = index.prepared(np.asarray(stored.vectors[rows]))
+    for i, query in enumerate(asked):
+        is_there = ids[i] >= 0
+        places = np.searchsorted(stored.segment_ids, ids[i][is_there])
+        exact[i, is_there] = scores(np.asarray(stored.vectors[places]), query, index.metric)
+    return exact
 
 
 def _timed(index: VectorIndex, queries: FloatArray) -> tuple[Hits, float]:
+    """Hits of each query, and the seconds that they took one after the other."""
     started = time.perf_counter()
-    hits = index.search(queries, K + 1)
-    return hits, time.perf_counter() - started
+    hits = [index.search(query[None], K + 1) for query in queries]
+    elapsed_s = time.perf_counter() - started
+    width = min(K + 1, len(index))
+    empty = Hits(np.empty((0, width), np.int64), np.empty((0, width), np.float32))
+    return (
+        Hits(
+            np.concatenate([empty.ids, *(one.ids for one in hits)]),
+            np.concatenate([empty.scores, *(one.scores for one in hits)]),
+        ),
+        elapsed_s,
+    )

@@ -1,133 +1,151 @@
-"""One FAISS index: cosine similarity over vectors with ids of their own.
+"""One FAISS index: nearest vectors by cosine, inner product or L2, with ids of their own.
 
-Vectors are brought to length one, so that the inner product that FAISS computes is the
-cosine: higher is nearer, 1 is the same direction. FAISS finds candidates; their scores are
-computed again from the vectors that the index holds, as exact search computes them, so that
-equal scores are equal and come in the order of their ids whichever way is taken. (``ivfpq``
-holds no vectors but codes: its scores are estimates.)
+FAISS finds candidates; their scores are computed again from the stored vectors, as exact search
+computes them (``core.metrics``), so that scores are exact for every kind, and equal ones come in
+the order of their ids whichever way is taken. How many candidates, and how much of the index is
+read for them, is its effort (``tuning`` finds it).
+
+For the cosine vectors are brought to length one, so that the inner product that FAISS computes
+is the cosine.
 
 An index takes no filter. A graph (HNSW) that passes over what a filter leaves out ends in a
 dead corner: on 100,000 clustered vectors 9 of 12 queries by domain found none of the 10,000 to
-38,000 rows that passed. Filtered search compares with the rows that pass (``core.cosine``).
-
-``auto`` above 50,000 vectors is IVF and was HNSW: on 100,000 vectors of 384 values in 200
-clusters, queries held out, recall@10 of HNSW16 was 0.959 at efSearch 64, 0.985 at 256 and
-0.987 at 512, of inverted lists 1.000 where an eighth of them is read (2.9 ms a query on two
-cores, exact search 11 ms), still 1.000 at a thirty-second.
+38,000 rows that passed. Filtered search compares with the rows that pass (``core.metrics``).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.cosine import normalise, scores_of, unit_query
+from usad_workbench.core.cosine import normalise
 from usad_workbench.core.errors import FileError, ShapeError, StoreError
-from usad_workbench.core.metrics import check_k
-from usad_workbench.core.storage.workspace import FloatArray
+from usad_workbench.core.metrics import Metric, check_k, query_of, scores
+from usad_workbench.indexes.faiss_module import load_faiss
+from usad_workbench.indexes.hits import FloatArray, Hits, Ids
+from usad_workbench.indexes.stored import StoredVectors
 
-Kind = Literal["auto", "flat", "ivf", "ivfpq", "hnsw"]
-Ids = npt.NDArray[np.int64]
-
-FLAT_UP_TO = 50_000
-"""Exact search of this many 768-wide vectors takes about 10 ms on two cores; below that
-nothing faster is worth an approximation."""
-MIN_TRAINING_PER_LIST = 39
-"""FAISS warns below 39 training vectors per inverted list."""
-TRAINING_PER_LIST = 64
-TRAINING_ROUNDS = 10
-"""For 100,000 vectors on a busy machine: 632 lists by these 25 s, 1,264 lists by FAISS's own
-256 vectors a list and 25 rounds 97 s; both find the same."""
-READ_LISTS = 8
-"""One list in so many is read."""
-SCORE_TOLERANCE = 1e-5
-"""More than FAISS's sums in float32 differ from exact ones."""
+TIE = 1e-5
+"""More than FAISS's sums in float32 differ for equal vectors, as a share of the score."""
 SPARE_HITS = 32
 """Candidates beyond those asked for, whose exact scores may be the better ones."""
 BLOCK_QUERIES = 256
-TRAINING_VECTORS = {"ivf": 4 * MIN_TRAINING_PER_LIST, "ivfpq": 256 * MIN_TRAINING_PER_LIST}
-"""The number of vectors that the smallest index of each kind is trained on."""
-HNSW_LINKS = 16
-HNSW_EF_CONSTRUCTION = 40
-HNSW_EF_SEARCH = 256
+HNSW_EF_CONSTRUCTION = 80
+REMOVED = -1
+"""The id of what was removed from a graph, which keeps its nodes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """Best first; shape [query, k]. Ids of -1 fill up where fewer were found."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """How much an index does for a query: more finds more and takes longer."""
 
-    ids: Ids
-    scores: FloatArray
+    n_probe: int = 0
+    """Inverted lists that are read."""
+    ef_search: int = 0
+    """Nodes of a graph that are kept in sight."""
+    n_candidates: int = SPARE_HITS
+    """Candidates whose exact scores are computed, at least."""
 
 
 class VectorIndex:
-    """A FAISS index with the kind it was built as."""
+    """A FAISS index with its kind, metric and effort, and the vectors that it was built from."""
 
-    def __init__(self, index: Any, kind: str) -> None:
-        self._index = index
+    def __init__(
+        self,
+        index: Any,
+        kind: str,
+        metric: Metric = "cosine",
+        effort: Effort | None = None,
+        stored: StoredVectors | None = None,
+    ) -> None:
+        self.faiss_index = index
         self.kind = kind
-        if kind == "ivf":  # where each vector lies, to read it again
-            faiss.extract_index_ivf(index).make_direct_map()
+        self.metric = metric
+        self.effort = effort or Effort()
+        self.stored = stored
+        """What candidates are compared with; an exact index needs none, others then give
+        estimates."""
+        self._n_removed = int((self.all_ids() == REMOVED).sum()) if kind == "hnsw" else 0
 
     @staticmethod
-    def build(vectors: FloatArray, ids: Ids, kind: Kind = "auto") -> "VectorIndex":
-        """Builds an index; ``auto`` is exact up to 50,000 vectors and IVF above.
-
-        Raises:
-            ShapeError: ids that do not fit the vectors.
-
-        >>> index = VectorIndex.build(np.eye(3, dtype=np.float32), np.array([7, 8, 9]))
-        >>> index.search(np.eye(3, dtype=np.float32)[:1], 1).ids.tolist()
-        [[7]]
-        """
-        if vectors.ndim != 2 or len(ids) != len(vectors):
-            raise ShapeError(
-                f"Found vectors of shape {vectors.shape} and {len(ids)} ids, expected one id per row."
-            )
-        chosen = _resolve(kind, len(vectors))
-        inner = _make(chosen, vectors.shape[1], len(vectors))
-        unit = normalise(vectors)
-        if not inner.is_trained:
-            inner.train(unit)
-        index = faiss.IndexIDMap2(inner)
-        index.add_with_ids(unit, np.ascontiguousarray(ids, dtype=np.int64))
-        return VectorIndex(index, chosen)
-
-    @staticmethod
-    def load(path: Path, kind: str) -> "VectorIndex":
-        """Reads an index file.
+    def load(
+        path: Path,
+        kind: str,
+        metric: Metric = "cosine",
+        effort: Effort | None = None,
+        *,
+        is_mapped: bool = True,
+    ) -> "VectorIndex":
+        """Opens an index file, as a memory map unless it is to be changed.
 
         Raises:
             StoreError: a file that is missing or damaged.
+            MissingExtraError: FAISS is not installed.
         """
+        faiss = load_faiss()
         try:
-            return VectorIndex(faiss.read_index(str(path)), kind)
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if is_mapped else 0)
         except RuntimeError as error:
             raise StoreError(
                 f"{path} cannot be read as a FAISS index. Build it again with `usad index`."
             ) from error
+        return VectorIndex(index, kind, metric, effort)
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return int(self.faiss_index.ntotal) - self._n_removed
 
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return int(self._index.d)
+        return int(self.faiss_index.d)
+
+    @property
+    def n_lists(self) -> int:
+        """How many inverted lists there are; 0 of a kind without."""
+        return int(self.faiss_index.nlist) if self.kind in ("ivf", "ivfpq") else 0
+
+    def all_ids(self) -> Ids:
+        """The ids as the index holds them, -1 for what was removed from a graph."""
+        faiss = load_faiss()
+        if self.kind not in ("ivf", "ivfpq"):
+            ids: Ids = faiss.vector_to_array(self.faiss_index.id_map)
+            return ids
+        lists = self.faiss_index.invlists
+        parts = [
+            faiss.rev_swig_ptr(lists.get_ids(i), lists.list_size(i)).copy()
+            for i in range(self.faiss_index.nlist)
+            if lists.list_size(i)
+        ]
+        return np.concatenate([*parts, np.empty(0, np.int64)])
 
     def ids(self) -> Ids:
-        """The ids that are in the index."""
-        ids: Ids = faiss.vector_to_array(self._index.id_map)
-        return ids
+        """The ids that are in the index, ascending."""
+        ids = self.all_ids()
+        return np.sort(ids[ids != REMOVED])
 
-    def with_added(self, vectors: FloatArray, ids: Ids) -> "VectorIndex":
-        """A copy with more vectors; this one stays as its file is, for who is searching it."""
-        more = VectorIndex(faiss.clone_index(self._index), self.kind)
-        more._index.add_with_ids(normalise(vectors), np.ascontiguousarray(ids, dtype=np.int64))
-        return more
+    def add(self, ids: Ids, vectors: FloatArray) -> None:
+        """Adds vectors [id, dim] under ids that the index does not have."""
+        self.faiss_index.add_with_ids(
+            self.prepared(vectors), np.ascontiguousarray(ids, dtype=np.int64)
+        )
+
+    def remove(self, ids: Ids) -> None:
+        """Takes vectors out by their ids; a graph keeps them as ways to others."""
+        if self.kind != "hnsw":
+            self.faiss_index.remove_ids(np.ascontiguousarray(ids, dtype=np.int64))
+            return
+        kept = self.all_ids()
+        kept[np.isin(kept, ids)] = REMOVED
+        load_faiss().copy_array_to_vector(kept, self.faiss_index.id_map)
+        self._n_removed = int((kept == REMOVED).sum())
+
+    def prepared(self, vectors: FloatArray) -> FloatArray:
+        """Vectors as the index holds them: at length one for the cosine."""
+        if self.metric == "cosine":
+            return normalise(vectors)
+        return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def search(self, queries: FloatArray, k: int) -> Hits:
         """The k nearest of each query, best first; equal scores in the order of their ids.
@@ -138,51 +156,85 @@ class VectorIndex:
 
         Raises:
             ShapeError: queries of another width.
-            DegenerateError: queries that are not finite, or all zeros.
+            DegenerateError: queries that are not finite, or for the cosine all zeros.
             ConfigError: a ``k`` below 1.
         """
-        k = min(check_k(k), len(self))
         if np.ndim(queries) != 2:
             raise ShapeError(
                 f"Found queries of shape {np.shape(queries)}, expected [query, {self.dim}]."
             )
-        unit = np.empty((len(queries), self.dim), np.float32)
+        asked = np.empty((len(queries), self.dim), np.float32)
         for row, query in enumerate(queries):
-            unit[row] = unit_query(query, self.dim)
-        ids = np.empty((len(unit), k), np.int64)
-        scores = np.empty((len(unit), k), np.float32)
-        for start in range(0, len(unit) if k else 0, BLOCK_QUERIES):
+            asked[row] = query_of(query, self.dim, self.metric)
+        return self.search_ready(asked, k)
+
+    def search_ready(self, asked: FloatArray, k: int) -> Hits:
+        """``search`` with queries [query, dim] that ``query_of`` made."""
+        k = min(check_k(k), len(self))
+        if len(asked) == 1 and k:
+            return Hits(*self._search(asked, k))
+        ids = np.empty((len(asked), k), np.int64)
+        found = np.empty((len(asked), k), np.float32)
+        for start in range(0, len(asked) if k else 0, BLOCK_QUERIES):
             block = slice(start, start + BLOCK_QUERIES)
-            ids[block], scores[block] = self._search(unit[block], k)
-        return Hits(ids, scores)
+            ids[block], found[block] = self._search(asked[block], k)
+        return Hits(ids, found)
 
-    def candidates(self, unit: FloatArray, k: int) -> Hits:
-        """What FAISS finds for queries at length one, its own scores as they are."""
-        scores, ids = self._index.search(unit, k, params=self._parameters())
-        return Hits(ids, scores)
+    def candidates(self, asked: FloatArray, k: int, *, times: int = 1) -> Hits:
+        """What FAISS finds for prepared queries, its own scores as they are, higher nearer.
 
-    def _search(self, unit: FloatArray, k: int) -> tuple[Ids, FloatArray]:
-        """The k best of as many candidates as may be among them."""
-        wanted = k + SPARE_HITS
-        while True:
-            wanted = min(wanted, len(self))
-            found = self.candidates(unit, wanted)
-            # Where the candidates end among equals, some of those equals are not among them.
-            is_whole = found.scores[:, -1] < found.scores[:, k - 1] - SCORE_TOLERANCE
-            if wanted == len(self) or bool(is_whole.all()) or bool((found.ids[:, -1] < 0).all()):
-                break
-            wanted *= 4
-        scores = found.scores if self.kind == "ivfpq" else self._exact_scores(unit, found)
-        order = np.lexsort((found.ids, -scores), axis=1)[:, :k]
-        return np.take_along_axis(found.ids, order, 1), np.take_along_axis(scores, order, 1)
+        Args:
+            asked: Shape [query, dim], at length one for the cosine.
+            k: How many.
+            times: By how much the effort is raised.
+        """
+        found, ids = self.faiss_index.search(asked, k, params=self._parameters(k, times))
+        return Hits(ids, -found if self.metric == "l2" else found)
 
-    def _exact_scores(self, unit: FloatArray, candidates: Hits) -> FloatArray:
-        scores = np.full(candidates.scores.shape, -np.inf, np.float32)
-        for row, query in enumerate(unit):
-            is_there = candidates.ids[row] >= 0
-            vectors = self._index.reconstruct_batch(candidates.ids[row][is_there])
-            scores[row, is_there] = scores_of(vectors, query)
-        return scores
+    def _search(self, asked: FloatArray, k: int) -> tuple[Ids, FloatArray]:
+        """The k best of the candidates; of more, for queries that have too few of them."""
+        n = int(self.faiss_index.ntotal)
+        spare = SPARE_HITS if self.kind == "flat" else k  # other kinds have been tuned
+        wanted = min(n, max(k + spare, self.effort.n_candidates))
+        found = self.candidates(asked, wanted)
+        ids, exact = self._best(asked, found, k)
+        for row in np.flatnonzero(~_is_enough(found, k)):
+            one, wider, times = asked[row : row + 1], wanted, 1
+            while wider < n or times * max(1, self.effort.n_probe) < self.n_lists:
+                wider, times = min(4 * wider, n), 4 * times
+                more = self.candidates(one, wider, times=times)
+                if _is_enough(more, k)[0]:
+                    break
+            if wider > wanted or times > 1:
+                ids[row], exact[row] = (best[0] for best in self._best(one, more, k))
+        return ids, exact
+
+    def _best(self, asked: FloatArray, found: Hits, k: int) -> tuple[Ids, FloatArray]:
+        exact = self._exact_scores(asked, found)
+        order = np.lexsort((found.ids, -exact), axis=1)[:, :k]
+        return np.take_along_axis(found.ids, order, 1), np.take_along_axis(exact, order, 1)
+
+    def _exact_scores(self, asked: FloatArray, found: Hits) -> FloatArray:
+        if len(asked) == 1 and self.stored is not None and int(found.ids.min()) >= 0:
+            vectors = self.stored.rows(found.ids[0])
+            return scores(vectors, asked[0], self.metric)[None]
+        exact = np.full(found.scores.shape, -np.inf, np.float32)
+        if self.stored is None and self.kind != "flat":
+            return np.where(found.ids >= 0, found.scores, -np.inf)
+        for row, query in enumerate(asked):
+            is_there = found.ids[row] >= 0
+            vectors = self._vectors(found.ids[row][is_there])
+            exact[row, is_there] = scores(vectors, query, self.metric)
+        return exact
+
+    def _vectors(self, ids: Ids) -> FloatArray:
+        if self.stored is not None:
+            return self.stored.rows(ids)
+        mapped = self.all_ids()
+        order = np.argsort(mapped)
+        places = order[np.searchsorted(mapped, ids, sorter=order)]
+        vectors: FloatArray = self.faiss_index.index.reconstruct_batch(places)
+        return vectors
 
     def save(self, path: Path) -> None:
         """Writes the index to a file.
@@ -191,51 +243,28 @@ class VectorIndex:
             FileError: a file that cannot be written.
         """
         try:
-            faiss.write_index(self._index, str(path))
+            load_faiss().write_index(self.faiss_index, str(path))
         except RuntimeError as error:
             raise FileError(f"{path} cannot be written: {error}. Free some space.") from error
 
-    def _parameters(self) -> Any:
+    def _parameters(self, k: int, times: int) -> Any:
+        faiss = load_faiss()
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=HNSW_EF_SEARCH)
-        if self.kind in ("ivf", "ivfpq"):
-            n_lists = faiss.extract_index_ivf(self._index).nlist
-            return faiss.SearchParametersIVF(nprobe=max(8, n_lists // READ_LISTS))
+            return faiss.SearchParametersHNSW(efSearch=max(k, self.effort.ef_search * times))
+        if self.n_lists:
+            n_probe = max(1, min(self.effort.n_probe * times, self.n_lists))
+            return faiss.SearchParametersIVF(nprobe=n_probe)
         return None
 
-
-def why_exact(kind: Kind, n: int) -> str:
-    """Why an index of a kind is built as an exact one of so many vectors; empty where it is not.
-
-    >>> why_exact("ivf", 100)
-    'ivf needs 156 vectors to train on, there are 100: built flat, which is exact'
-    """
-    needed = TRAINING_VECTORS.get(kind, 0)
-    if n >= needed:
-        return ""
-    return (
-        f"{kind} needs {needed:,} vectors to train on, there are {n:,}: built flat, which is exact"
-    )
+    def with_effort(self, effort: Effort) -> "VectorIndex":
+        """The same index, which does more or less for a query."""
+        return VectorIndex(self.faiss_index, self.kind, self.metric, effort, self.stored)
 
 
-def _resolve(kind: Kind, n: int) -> str:
-    """What ``auto`` means; kinds that need training fall back to exact search when small."""
-    if kind == "auto":
-        return "flat" if n <= FLAT_UP_TO else "ivf"
-    return "flat" if why_exact(kind, n) else kind
-
-
-def _make(kind: str, dim: int, n: int) -> Any:
-    if kind == "flat":
-        return faiss.IndexFlatIP(dim)
-    if kind == "hnsw":
-        index = faiss.IndexHNSWFlat(dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = HNSW_EF_CONSTRUCTION
-        return index
-    n_lists = max(4, min(int(2 * np.sqrt(n)), n // MIN_TRAINING_PER_LIST))
-    parts = next(p for p in (64, 48, 32, 16, 8, 4, 2, 1) if dim % p == 0)
-    codes = "Flat" if kind == "ivf" else f"PQ{parts}"
-    index = faiss.index_factory(dim, f"IVF{n_lists},{codes}", faiss.METRIC_INNER_PRODUCT)
-    index.cp.max_points_per_centroid = TRAINING_PER_LIST
-    index.cp.niter = TRAINING_ROUNDS
-    return index
+def _is_enough(found: Hits, k: int) -> npt.NDArray[np.bool_]:
+    """Of each query whether k were found, and its candidates do not end among equals of the k-th."""
+    is_there = found.ids >= 0
+    last, kth = found.scores[:, -1], found.scores[:, k - 1]
+    with np.errstate(over="ignore"):  # the scores of what is not there
+        is_past = (last < kth - TIE * np.abs(kth)) | ~is_there[:, -1]
+    return is_past if is_there.all() else is_past & (is_there.sum(axis=1) >= k)

@@ -1,23 +1,36 @@
 """Indexes of a workspace's spaces: built, brought up to date, and searched.
 
-Where there is no index that belongs to the stored vectors (``files`` says when it does),
-search compares with every stored vector instead: slower, never wrong.
+Where there is no index that belongs to the stored vectors (``files`` says when it does) and is
+of the metric that is asked for, search compares with every stored vector: slower, never wrong.
+Filtered search compares with the vectors that pass, at every size: see ``faiss_index`` for why.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from usad_workbench.core.cosine import unit_query
-from usad_workbench.core.errors import StoreError
-from usad_workbench.core.metrics import check_k
-from usad_workbench.core.storage.vector_tables import digest_of
+from usad_workbench.core.errors import ShapeError, StoreError
+from usad_workbench.core.metrics import (
+    BLOCK_ROWS,
+    Metric,
+    check_k,
+    check_metric,
+    nearest,
+    query_of,
+)
+from usad_workbench.core.storage.vector_tables import digest_of, together
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, SearchHits, Workspace
-from usad_workbench.indexes.faiss_index import Kind, VectorIndex
+from usad_workbench.indexes.building import Built, add_in_blocks, build_index, tuned
+from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import Opened, open_index, save_index
+from usad_workbench.indexes.hits import Ids
+from usad_workbench.indexes.opened import OpenSpace, open_space, segments_where
+from usad_workbench.indexes.plans import BuildConfig, Kind
+from usad_workbench.indexes.stored import ArrayVectors
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +46,29 @@ class IndexReport:
     layer: int
     pooling: str
     kind: str
+    metric: str
     n: int
     bytes: int
     is_new: bool
-    """Whether anything was built or added."""
+    """Whether anything was built, added or taken out."""
+    reason: str
+    """What was chosen and why, in words."""
+    target_recall: float
+    tuned_recall: float
+    """Of the queries that it was tuned on; ``evaluate_index`` measures it on others."""
 
 
 def update_index(
-    workspace: Workspace, encoder: str, layer: int, pooling: str = "mean", kind: Kind = "auto"
+    workspace: Workspace,
+    encoder: str,
+    layer: int,
+    pooling: str = "mean",
+    kind: Kind = "auto",
+    *,
+    metric: Metric | None = None,
+    config: BuildConfig | None = None,
 ) -> IndexReport:
-    """Builds the index of a space, or adds the vectors that it misses.
+    """Builds the index of a space, or adds the vectors that it misses and takes out what is gone.
 
     Args:
         workspace: Holds the embeddings; the file goes to its folder ``indexes``.
@@ -51,45 +77,41 @@ def update_index(
         pooling: ``mean`` or ``native``.
         kind: ``flat`` is exact, ``ivf``, ``ivfpq`` and ``hnsw`` are faster; ``auto`` keeps the
             kind that is there, else chooses by the number of vectors.
+        metric: ``cosine``, ``inner_product`` or ``l2``; that of the index that is there, else
+            the cosine, where none is named.
+        config: The recall that is to be reached, the memory and the device.
 
     Returns:
-        The kind, the number of vectors and the bytes of the index, and whether it is new.
+        The index as it is now, what was chosen for it and why.
 
     Raises:
         UnknownNameError: a space that is not there.
+        ConfigError: a metric or device that cannot be used.
+        MissingExtraError: FAISS is not installed.
         StoreError: vectors that are replaced again and again while they are read.
         FileError: a folder that cannot be written.
     """
+    config = config or BuildConfig()
     space = workspace.space(encoder, layer, pooling)
     old = open_index(workspace, space)
-    same_kind = old.index is not None and kind in ("auto", old.index.kind)
-    if old.index is not None and same_kind and not old.is_behind:
-        return IndexReport(
-            encoder=encoder,
-            layer=space.layer,
-            pooling=pooling,
-            kind=old.index.kind,
-            n=len(old.index),
-            bytes=old.bytes,
-            is_new=False,
-        )
+    measure: Metric = old.index.metric if metric is None and old.index else metric or "cosine"
+    check_metric(measure)
+    if old.index is not None and not _is_as_asked(old, kind, measure, config.target_recall):
+        old = Opened()
+    if old.index is not None and old.settings is not None and not old.is_behind:
+        built = Built(index=old.index, settings=old.settings)
+        return _report(workspace, encoder, space.layer, pooling, built, old.bytes, is_new=False)
     if old.problem and not old.is_behind:
         logger.warning("%s It is built again.", old.problem)
     for _ in range(ATTEMPTS):
         stored = workspace.embeddings(encoder, layer, pooling)
-        index = _added(old, stored) if kind == "auto" else None
-        index = index or VectorIndex.build(stored.vectors, stored.segment_ids, kind)
-        path = save_index(workspace, stored.space, index)
+        built = _changed(old, stored, config) or build_index(
+            stored.segment_ids, stored.vectors, kind=kind, metric=measure, config=config
+        )
+        path = save_index(workspace, stored.space, built)
         if path is not None:
-            return IndexReport(
-                encoder=encoder,
-                layer=space.layer,
-                pooling=pooling,
-                kind=index.kind,
-                n=len(index),
-                bytes=path.stat().st_size,
-                is_new=True,
-            )
+            size = path.stat().st_size
+            return _report(workspace, encoder, space.layer, pooling, built, size, is_new=True)
         old = Opened()  # what was added to is not as its file is any more
     raise StoreError(
         f"The vectors of {encoder} layer {space.layer} were written {ATTEMPTS} times while they "
@@ -97,17 +119,73 @@ def update_index(
     )
 
 
-def _added(old: Opened, stored: Embeddings) -> VectorIndex | None:
-    """The index that is there with the vectors that came since; none where others changed too.
+def _is_as_asked(old: Opened, kind: Kind, metric: Metric, target_recall: float) -> bool:
+    if old.index is None or old.settings is None:
+        return False
+    has_recall = old.index.kind == "flat" or old.settings.target_recall == target_recall
+    return kind in ("auto", old.index.kind) and old.index.metric == metric and has_recall
 
-    One that doubles is built anew: its lists were trained on too little.
+
+def _report(
+    workspace: Workspace,
+    encoder: str,
+    layer: int,
+    pooling: str,
+    built: Built,
+    size: int,
+    *,
+    is_new: bool,
+) -> IndexReport:
+    return IndexReport(
+        encoder=encoder,
+        layer=layer,
+        pooling=pooling,
+        kind=built.index.kind,
+        metric=built.index.metric,
+        n=len(built.index),
+        bytes=size,
+        is_new=is_new,
+        reason=built.settings.reason,
+        target_recall=built.settings.target_recall,
+        tuned_recall=built.settings.tuned_recall,
+    )
+
+
+def _changed(old: Opened, stored: Embeddings, config: BuildConfig) -> Built | None:
+    """The index that is there with what came since and without what is gone, tuned again.
+
+    None where nothing is there, or too much changed: one that doubles or loses a third is built
+    anew, as its lists were trained on other vectors. A segment keeps its vector as long as its
+    space is there, and the number of one that is gone is not given again, so that what has the
+    same number is the same vector; where nothing is gone the digests prove it.
     """
-    if old.index is None or not len(old.index) <= len(stored) <= 2 * len(old.index):
+    if old.index is None or old.path is None or old.settings is None:
         return None
-    is_old = np.isin(stored.segment_ids, old.index.ids())
-    if digest_of(stored.segment_ids[is_old], stored.vectors[is_old]) != old.digest:
+    there = old.index.ids()
+    is_new = ~np.isin(stored.segment_ids, there, assume_unique=True)
+    gone = there[~np.isin(there, stored.segment_ids, assume_unique=True)]
+    rows = np.flatnonzero(is_new)
+    if len(rows) > len(there) or 3 * len(gone) > len(there):
         return None
-    return old.index.with_added(stored.vectors[~is_old], stored.segment_ids[~is_old])
+    added = np.asarray(stored.vectors[rows])
+    ids = stored.segment_ids[rows]
+    if not len(gone) and (
+        old.digest is None or together(old.digest, digest_of(ids, added)) != stored.space.digest
+    ):
+        return None
+    index = VectorIndex.load(
+        old.path, old.index.kind, old.index.metric, old.index.effort, is_mapped=False
+    )
+    index.remove(gone)
+    add_in_blocks(index, ids, added)
+    return tuned(
+        index,
+        stored.segment_ids,
+        stored.vectors,
+        factory=old.settings.factory,
+        reason=f"{len(ids):,} vectors added and {len(gone):,} taken out",
+        config=config,
+    )
 
 
 def search(
@@ -119,8 +197,9 @@ def search(
     pooling: str = "mean",
     k: int = 10,
     where: str | None = None,
+    metric: Metric = "cosine",
 ) -> SearchHits:
-    """The k segments nearest to a vector by cosine, best first.
+    """The k segments nearest to a vector, best first.
 
     With a condition, and where there is no index to rely on, the query is compared with every
     vector that matches: see ``Workspace.search``, whose hits, order and errors these are.
@@ -131,32 +210,112 @@ def search(
         encoder: Name of the encoder.
         layer: 0 enters the first block, negative counts from the end.
         pooling: ``mean`` or ``native``.
-        k: How many.
+        k: How many; an index is tuned for 10.
         where: SQL condition on the columns of ``clips``.
+        metric: ``cosine``, ``inner_product``, or ``l2``, whose scores are negative distances.
 
     Returns:
-        Segment ids and cosines, best first; fewer than k where fewer match.
+        Segment ids and exact scores, best first; fewer than k where fewer match.
 
     Raises:
-        ConfigError: a ``k`` below 1.
+        ConfigError: a ``k`` below 1, or no such metric.
         ShapeError: a vector of another width.
-        DegenerateError: a vector that is not finite, or all zeros.
+        DegenerateError: a vector that is not finite, or for the cosine all zeros.
         UnknownNameError: a space that is not there.
         QueryError: a condition that is not SQL.
     """
-    k = check_k(k)
-    space = workspace.space(encoder, layer, pooling)
-    opened = open_index(workspace, space) if where is None else Opened()
-    if opened.index is None or opened.is_behind:
-        notice = ""
-        if opened.problem:
-            notice = f"{opened.problem} Compared with every vector; `usad index` builds it again."
-            logger.warning("%s", notice)
-        exact = workspace.search(vector, encoder, layer, k, where, pooling=pooling)
-        return replace(exact, notice=notice)
-    hits = opened.index.search(unit_query(vector, opened.index.dim)[None], k)
-    is_hit = hits.ids[0] >= 0
-    return SearchHits(segment_ids=hits.ids[0][is_hit], scores=hits.scores[0][is_hit])
+    k, metric = check_k(k), check_metric(metric)
+    space = open_space(workspace, encoder, layer, pooling)
+    query = query_of(vector, space.space.dim, metric)
+    return _hits(workspace, space, query, k, where, metric)
+
+
+def search_many(
+    workspace: Workspace,
+    queries: FloatArray,
+    encoder: str,
+    layer: int,
+    *,
+    pooling: str = "mean",
+    k: int = 10,
+    where: str | None = None,
+    metric: Metric = "cosine",
+) -> list[SearchHits]:
+    """The k segments nearest to each of several vectors, in one call.
+
+    Args:
+        workspace: Where to search.
+        queries: Shape [query, dim], of the same encoder, layer and pooling.
+        encoder: Name of the encoder.
+        layer: 0 enters the first block, negative counts from the end.
+        pooling: ``mean`` or ``native``.
+        k: How many; an index is tuned for 10.
+        where: SQL condition on the columns of ``clips``.
+        metric: ``cosine``, ``inner_product``, or ``l2``, whose scores are negative distances.
+
+    Returns:
+        What ``search`` gives, for each query.
+
+    Raises:
+        ShapeError: queries that are no rows of the right width.
+        ConfigError: a ``k`` below 1, or no such metric.
+        DegenerateError: a query that is not finite, or for the cosine all zeros.
+        UnknownNameError: a space that is not there.
+        QueryError: a condition that is not SQL.
+    """
+    k, metric = check_k(k), check_metric(metric)
+    if np.ndim(queries) != 2:
+        raise ShapeError(f"Found queries of shape {np.shape(queries)}, expected [query, dim].")
+    space = open_space(workspace, encoder, layer, pooling)
+    index = _usable(space, metric)
+    if index is not None and where is None:
+        hits = index.search(queries, k)
+        return [_found(*one) for one in zip(hits.ids, hits.scores, strict=True)]
+    asked = [query_of(query, space.space.dim, metric) for query in queries]
+    return [_hits(workspace, space, query, k, where, metric) for query in asked]
+
+
+def _hits(
+    workspace: Workspace,
+    space: OpenSpace,
+    query: FloatArray,
+    k: int,
+    where: str | None,
+    metric: Metric,
+) -> SearchHits:
+    index = _usable(space, metric)
+    if where is None and index is not None:
+        hits = index.search_ready(query[None], k)
+        return _found(hits.ids[0], hits.scores[0])
+    notice = ""
+    if where is None and space.opened.problem:
+        notice = f"{space.opened.problem} Compared with every vector; `usad index` builds it again."
+        logger.warning("%s", notice)
+    if isinstance(space.stored, ArrayVectors):
+        ids = space.stored.ids
+        if where is not None:
+            ids = segments_where(workspace, space, where)
+        found = nearest(_blocks(space.stored, ids), query, k, metric)
+        return replace(_found(*found), notice=notice)
+    key = (space.space.encoder, space.space.layer)
+    exact = workspace.search(query, *key, k, where, pooling=space.space.pooling, metric=metric)
+    return replace(exact, notice=notice)
+
+
+def _usable(space: OpenSpace, metric: Metric) -> VectorIndex | None:
+    index = space.opened.index
+    return None if index is None or space.opened.is_behind or index.metric != metric else index
+
+
+def _found(ids: Ids, scores: FloatArray) -> SearchHits:
+    is_hit = ids >= 0
+    return SearchHits(segment_ids=ids[is_hit], scores=scores[is_hit])
+
+
+def _blocks(stored: ArrayVectors, ids: Ids) -> Iterator[tuple[Ids, FloatArray]]:
+    for start in range(0, len(ids), BLOCK_ROWS):
+        part = ids[start : start + BLOCK_ROWS]
+        yield part, stored.rows(part)
 
 
 def describe_hits(workspace: Workspace, hits: SearchHits) -> pd.DataFrame:

@@ -3,6 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.stored_vectors import store
 
 
 def _loaded_after(code: str) -> set[str]:
@@ -55,3 +60,35 @@ def test_no_module_is_imported_under_a_second_name() -> None:
     folders = ("core", "training", "indexes", "workbench", "sample_data")
     assert "usad_workbench.indexes" in loaded
     assert [name for name in loaded if name.split(".")[0] in folders] == []
+
+
+def test_a_search_from_a_stored_clip_imports_neither_maps_nor_models(tmp_path: Path) -> None:
+    store(tmp_path / "w", np.eye(4))
+    loaded = _loaded_after(
+        "from usad_workbench.workbench.cli import main\n"
+        f"assert main(['search', '--workspace', {str(tmp_path / 'w')!r}, '--clip', 'c000001', "
+        "'--encoder', 'made', '--layer', '0', '--json']) == 0"
+    )
+    assert "duckdb" in loaded
+    assert loaded.isdisjoint({"torch", "sklearn", "umap", "scipy", "librosa", "streamlit"})
+
+
+def test_without_faiss_everything_but_an_index_works(tmp_path: Path) -> None:
+    store(tmp_path / "w", np.eye(4))
+    folder = str(tmp_path / "w")
+    _loaded_with_blocked(
+        "import contextlib, io\n"
+        "from usad_workbench.core import Workspace\n"
+        "from usad_workbench.indexes import search\n"
+        "from usad_workbench.indexes.check import check_workspace\n"
+        "from usad_workbench.workbench.cli import main\n"
+        f"w = Workspace.open({folder!r})\n"
+        "hits = search(w, w.embeddings('made', 0).vectors[2], 'made', 0, k=1)\n"
+        "assert hits.segment_ids.tolist() == [2]\n"
+        "assert check_workspace(w) == []\n"
+        "said = io.StringIO()\n"
+        "with contextlib.redirect_stderr(said):\n"
+        f"    assert main(['index', '--workspace', {folder!r}]) == 2\n"
+        "assert 'usad-workbench[faiss]' in said.getvalue(), said.getvalue()\n",
+        ("faiss",),
+    )

@@ -34,6 +34,20 @@ def test_every_dependency_says_why() -> None:
     assert [line for line in listed if "#" not in line] == []
 
 
+def test_no_extra_brings_two_builds_of_faiss() -> None:
+    """Both have a module `faiss`: whichever is installed last overwrites the other."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {"": [], **project["optional-dependencies"]}
+    builds = {
+        name: [one for one in [*project["dependencies"], *extra] if one.startswith("faiss")]
+        for name, extra in extras.items()
+    }
+    assert builds[""] == []
+    assert all(len(found) <= 1 for found in builds.values()), builds
+    with_one = {name: found[0].split(">")[0] for name, found in builds.items() if found}
+    assert with_one == {"faiss": "faiss-cpu", "faiss-gpu": "faiss-gpu", "dev": "faiss-cpu"}
+
+
 def test_tracked_tree_stays_small() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True

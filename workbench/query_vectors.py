@@ -3,16 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip as Sound
-from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import ConfigError, UnknownNameError
-from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.storage.clip_audio import file_of_clip
 from usad_workbench.core.storage.spaces import stored_precision
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
+
+if TYPE_CHECKING:
+    from usad_workbench.core.models.encoder import Encoder
 
 Note = Callable[[str], None]
 Clip = Any
@@ -138,7 +139,7 @@ def vector_of_clip(
     return _embedded(workspace, sound, encoder, layer, note)
 
 
-def other_weights(workspace: Workspace, loaded: Encoder) -> str:
+def other_weights(workspace: Workspace, loaded: "Encoder") -> str:
     """That stored vectors are not of the weights that a query is embedded with; empty if so."""
     name = loaded.spec.name
     stored = workspace.read("SELECT weights_sha256 FROM spaces WHERE encoder = ? LIMIT 1", [name])
@@ -153,6 +154,9 @@ def other_weights(workspace: Workspace, loaded: Encoder) -> str:
 def _embedded(
     workspace: Workspace, sound: Sound, encoder: str, layer: int, note: Note
 ) -> FloatArray:
+    # Encoders need torch, which is slow to import: stored vectors are searched without it.
+    from usad_workbench.core.encoders.registry import load_encoder
+
     loaded = load_encoder(encoder, precision=stored_precision(workspace, encoder))
     notice = other_weights(workspace, loaded)
     if notice:

@@ -16,7 +16,7 @@ from usad_workbench.core.probes.metrics import Metric, check_metric
 from usad_workbench.core.similarity import MIN_CLUSTERS
 from usad_workbench.core.similarity.resampling import Interval
 from usad_workbench.core.storage.domains import same_domain
-from usad_workbench.core.storage.joined_clusters import CONTENT_COLUMN, joined_groups
+from usad_workbench.core.storage.joined_clusters import joined_by_content
 from usad_workbench.core.storage.task_file import TASK_COLUMNS
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -108,7 +108,8 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
     Args:
         row: ``task, label_column, domain, group_column, metric``; any domain where missing.
         clips: ``clip_id, domain, cluster_id`` and the columns that the row names; with
-            ``audio_sha256``, groups and clusters that share a recording are one.
+            ``audio_sha256`` or ``samples_digest``, groups and clusters that share a recording are
+            one.
 
     Raises:
         ConfigError: a column that the clips do not have.
@@ -128,11 +129,8 @@ def make_task(row: Mapping[str, str], clips: pd.DataFrame) -> Task:
         clips = clips[clips.domain == domain]
     clips = clips[clips[label].notna() & clips[group].notna()]
     labels = clips[label].astype(str).to_numpy(dtype=object)
-    groups = clips[group].astype(str).to_numpy(dtype=object)
-    clusters = clips.cluster_id.to_numpy(dtype=object)
-    if CONTENT_COLUMN in clips:
-        groups = joined_groups(groups, clips[CONTENT_COLUMN])
-        clusters = joined_groups(clusters, clips[CONTENT_COLUMN])
+    groups = joined_by_content(clips[group].astype(str).to_numpy(dtype=object), clips)
+    clusters = joined_by_content(clips.cluster_id.to_numpy(dtype=object), clips)
     return Task(
         name=row["task"],
         metric=row["metric"],  # type: ignore[arg-type]

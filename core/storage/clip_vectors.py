@@ -61,7 +61,8 @@ def common_clips(workspace: Workspace, encoders: Sequence[str]) -> pd.DataFrame:
     ids = [int(i) for i in spaces[spaces.encoder.isin(encoders)].space_id]
     conditions = " AND ".join(f"segment_id IN (SELECT segment_id FROM vectors_{i})" for i in ids)
     clips = workspace.read(
-        "SELECT clip_id, domain, cluster_id, audio_sha256 FROM clips WHERE clip_id IN (SELECT "
+        "SELECT clip_id, domain, cluster_id, audio_sha256, samples_digest FROM clips "
+        "WHERE clip_id IN (SELECT "
         f"clip_id FROM segments GROUP BY clip_id HAVING bool_and({conditions or 'true'})) "
         "ORDER BY clip_id"
     )

@@ -75,7 +75,7 @@ def delete_encoder(workspace: Workspace, encoder: str) -> None:
 def delete_clips(workspace: Workspace, clip_ids: Collection[str]) -> None:
     """Removes clips with their segments, vectors and every row that names one of them.
 
-    Indexes of spaces that had vectors of them go, the next `usad index` builds them again; a map
+    Indexes of spaces that had vectors of them are not used until `usad index` takes these out; a map
     loses their points. Audio files stay where they are. Scores and similarities over many clips
     stay as they were computed, with their counts, until they are computed again.
 
@@ -185,7 +185,7 @@ def _remove_diagnosis(
 
 
 def _remove_vectors(connection: duckdb.DuckDBPyConnection) -> None:
-    """Removes the vectors of the segments in ``gone`` from every space, with its index."""
+    """Removes the vectors of the segments in ``gone`` from every space."""
     for list_of_spaces in ("spaces", STAGED):
         rows = connection.execute(
             f"SELECT space_id, digest, encoder, layer, pooling FROM {list_of_spaces}"
@@ -197,7 +197,7 @@ def _remove_vectors(connection: duckdb.DuckDBPyConnection) -> None:
                     f"UPDATE {list_of_spaces} SET n = n - ?, digest = ? WHERE space_id = ?",
                     [n, vector_tables.without(digest, of_gone), space_id],
                 )
-                connection.execute("DELETE FROM indexes WHERE space_id = ?", [space_id])
+                # An index is of other vectors now and not used; `usad index` takes these out of it.
                 # A map keeps its other points; of fewer vectors than are stored it is made again.
                 connection.execute(
                     "UPDATE projection_quality SET n = n - ? "

@@ -15,6 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 CONTENT_COLUMN = "audio_sha256"
+CONTENT_COLUMNS = (CONTENT_COLUMN, "samples_digest")
+"""Equal bytes, and equal samples in another file; either is unknown of some clips."""
 
 
 def joined_groups(
@@ -50,12 +52,28 @@ def joined_groups(
     return np.array([name_of[number] for number in component], dtype=object)
 
 
+def joined_by_content(
+    groups: Sequence[Any] | npt.NDArray[Any], clips: pd.DataFrame
+) -> npt.NDArray[np.object_]:
+    """The groups of clips, those joined that share a file or its samples.
+
+    Args:
+        groups: Group of each clip.
+        clips: ``audio_sha256`` and ``samples_digest``, each where clips have audio.
+    """
+    names = np.asarray(groups, dtype=object)
+    for column in CONTENT_COLUMNS:
+        if column in clips:
+            names = joined_groups(names, clips[column])
+    return names
+
+
 def with_joined_clusters(clips: pd.DataFrame) -> pd.DataFrame:
     """The clips with clusters of equal content under one ``cluster_id``.
 
     Args:
-        clips: ``cluster_id`` and, where clips have audio, ``audio_sha256``.
+        clips: ``cluster_id`` and, where clips have audio, ``audio_sha256`` and ``samples_digest``.
     """
-    if CONTENT_COLUMN not in clips:
+    if not any(column in clips for column in CONTENT_COLUMNS):
         return clips
-    return clips.assign(cluster_id=joined_groups(clips.cluster_id, clips[CONTENT_COLUMN]))
+    return clips.assign(cluster_id=joined_by_content(clips.cluster_id, clips))

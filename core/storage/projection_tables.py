@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from usad_workbench.core.storage.row_types import BigInt
 from usad_workbench.core.storage.rows import Key, read_rows, write_rows
-from usad_workbench.core.storage.workspace import FloatArray, Workspace
+from usad_workbench.core.storage.workspace import FloatArray, Space, Workspace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,7 @@ class MapQuality:
     seconds: float
     """How long the map took."""
     settings: str | None = None
-    """JSON of how the map was made."""
+    """JSON: how the map was made, of which vectors (``vectors_digest``), how faithful it is."""
 
 
 def stored_map(
@@ -43,23 +43,33 @@ def stored_map(
 def replace_map(
     workspace: Workspace,
     quality: MapQuality,
+    space: Space,
     segment_ids: npt.NDArray[np.int64],
     points: FloatArray,
     *,
     replaces: tuple[str, ...] = (),
-) -> None:
+) -> bool:
     """Writes the map of a space in the place of the one of the same method.
 
     Args:
         workspace: Where to.
         quality: Names the space and the method.
+        space: What the map was made of.
         segment_ids: Shape [point].
         points: Shape [point, 2].
         replaces: Other methods whose maps of this space go too.
+
+    Returns:
+        Whether it was written: it is not where the vectors of the space have changed meanwhile.
     """
     key: Key = {"encoder": quality.encoder, "layer": quality.layer, "pooling": quality.pooling}
     points_table = pa.table({"segment_id": segment_ids, "x": points[:, 0], "y": points[:, 1]})
     with workspace.database.write() as connection:
+        now = connection.execute(
+            "SELECT digest FROM spaces WHERE space_id = ?", [space.space_id]
+        ).fetchone()
+        if now is None or now[0] != space.digest:
+            return False
         for method in {quality.method, *replaces}:
             for table in ("projections", "projection_quality"):
                 connection.execute(
@@ -80,3 +90,4 @@ def replace_map(
             [quality],
             key={**key, "method": quality.method},
         )
+    return True

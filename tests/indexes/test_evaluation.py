@@ -7,8 +7,10 @@ import pytest
 
 from tests.stored_vectors import ENCODER, clustered, literal_nearest, store
 from usad_workbench.indexes import evaluate_index, update_index
-from usad_workbench.indexes.faiss_index import Hits, VectorIndex
+from usad_workbench.indexes.building import build_index
+from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import Opened
+from usad_workbench.indexes.hits import Hits
 
 
 def _stored_recall(workspace) -> float:  # type: ignore[no-untyped-def]
@@ -47,7 +49,7 @@ def test_recall_equals_its_literal_definition(
     kept = np.flatnonzero(np.arange(n) % 3)
     monkeypatch.setattr(
         "usad_workbench.indexes.evaluation.open_index",
-        lambda *_: Opened(index=VectorIndex.build(vectors[kept], kept, "hnsw")),
+        lambda *_: Opened(index=build_index(kept, vectors[kept], kind="hnsw").index),
     )
     shares = []
     for i in range(n):

@@ -13,6 +13,7 @@ from usad_workbench.core.locks import claimed
 from usad_workbench.core.storage.deletion import delete_encoder
 from usad_workbench.core.storage.workspace import Embeddings, Workspace
 from usad_workbench.indexes import search, update_index
+from usad_workbench.indexes.building import build_index
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import clear_leftovers, index_file, open_index
@@ -42,7 +43,7 @@ def flip(path: Path) -> None:
 
 def other_index(path: Path) -> None:
     """A sound file, of other vectors with the same ids."""
-    VectorIndex.build(VECTORS[::-1].copy(), np.arange(300)).save(path)
+    build_index(np.arange(300), VECTORS[::-1].copy()).index.save(path)
 
 
 @pytest.mark.parametrize(

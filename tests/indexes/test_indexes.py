@@ -10,6 +10,7 @@ from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError, StoreError
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.building import build_index
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.indexes.evaluation import evaluate_index
 from usad_workbench.indexes.faiss_index import VectorIndex
@@ -42,11 +43,11 @@ def test_recall_and_own_vector_first(kind: str) -> None:
     # as few as ivfpq takes, and 20 values: 4 codes of 5 each, as a code of a long vector is of many
     vectors = _clustered(10_000, 20)
     ids = np.arange(10_000) * 7 + 3
-    index = VectorIndex.build(vectors, ids, kind)  # type: ignore[arg-type]
+    index = build_index(ids, vectors, kind=kind).index  # type: ignore[arg-type]
     assert index.kind == kind
     queries = vectors[::400]
     hits = index.search(queries, 10)
-    truth = VectorIndex.build(vectors, ids, "flat").search(queries, 10)
+    truth = build_index(ids, vectors, kind="flat").index.search(queries, 10)
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.ids, truth.ids, strict=True)])
     floor = {"flat": 1.0, "hnsw": 0.95, "ivf": 0.95, "ivfpq": 0.4}[kind]
     assert recall >= floor
@@ -57,14 +58,14 @@ def test_recall_and_own_vector_first(kind: str) -> None:
 
 def test_exact_kind_equals_the_literal_definition() -> None:
     vectors, ids = _clustered(300, 16), np.arange(300) + 1000
-    index = VectorIndex.build(vectors, ids)
+    index = build_index(ids, vectors).index
     for query in vectors[:20]:
         assert index.search(query[None], 12).ids[0].tolist() == _exact(vectors, ids, query, 12)
 
 
 def test_edges(tmp_path: Path) -> None:
     vectors = np.eye(4, dtype=np.float32)
-    index = VectorIndex.build(vectors, np.arange(4))
+    index = build_index(np.arange(4), vectors).index
     assert index.search(vectors[:1], 99).ids.shape == (1, 4)
     with pytest.raises(ShapeError, match="same encoder and layer"):
         index.search(np.ones((1, 5), np.float32), 1)
@@ -84,7 +85,7 @@ def test_edges(tmp_path: Path) -> None:
 
 def test_duplicates_come_in_the_order_of_their_ids() -> None:
     vectors = np.repeat(np.eye(3, dtype=np.float32), 3, axis=0)
-    hits = VectorIndex.build(vectors, np.arange(9)).search(vectors[4:5], 3)
+    hits = build_index(np.arange(9), vectors).index.search(vectors[4:5], 3)
     assert hits.ids[0].tolist() == [3, 4, 5]
 
 

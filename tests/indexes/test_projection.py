@@ -1,75 +1,27 @@
-"""Maps: from the index's neighbours, faithful, and honest about it."""
+"""Maps: of their vectors, faithful, and honest about it."""
 
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.manifold import trustworthiness
 
 from tests.conftest import SpectrumEncoder
-from tests.stored_vectors import ENCODER, clustered, store
+from tests.stored_vectors import ENCODER, clustered, record, store
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.storage.deletion import delete_clips
+from usad_workbench.core.storage.spaces import append_vectors, replacing, take_place
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import project, projection
-from usad_workbench.indexes.faiss_index import VectorIndex
-from usad_workbench.indexes.projection import neighbours, pca_of, project_space, umap_of
+from usad_workbench.indexes.layout import UmapSettings, pca_of
+from usad_workbench.indexes.projection import project_space
 from usad_workbench.indexes.spaces import update_index
 from usad_workbench.workbench.cli import main
 from usad_workbench.workbench.presenters.maps import available_maps
-
-
-def _blobs(n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(4), n // 4)
-    return (4 * np.eye(4, 20)[labels] + rng.normal(size=(n, 20))).astype(np.float32), labels
-
-
-def test_neighbours_start_with_the_row_itself() -> None:
-    vectors = normalise(np.repeat(_blobs()[0][:30], 3, axis=0))  # exact copies
-    ids = np.arange(90) * 2
-    rows, distances = neighbours(VectorIndex.build(vectors, ids), vectors, ids, 10)
-    np.testing.assert_array_equal(rows[:, 0], np.arange(90))
-    np.testing.assert_array_equal(distances[:, 0], 0.0)
-    assert all(len(set(row)) == 10 for row in rows.tolist())
-    np.testing.assert_allclose(
-        distances[:, 5], [1 - vectors[i] @ vectors[rows[i, 5]] for i in range(90)], atol=1e-5
-    )
-
-
-def test_umap_keeps_planted_clusters_apart() -> None:
-    vectors, labels = _blobs()
-    unit = normalise(vectors)
-    ids = np.arange(len(unit))
-    points = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
-    nearest = np.argsort(((points[:, None] - points[None]) ** 2).sum(-1), axis=1)[:, 1:6]
-    assert (labels[nearest] == labels[:, None]).mean() > 0.95
-    again = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
-    np.testing.assert_allclose(points, again, atol=1e-4)
-
-
-def test_umap_is_given_our_neighbours_and_searches_no_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import umap.umap_
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise AssertionError("umap searched for neighbours itself")
-
-    monkeypatch.setattr(umap.umap_, "nearest_neighbors", refuse)
-    unit = normalise(_blobs()[0])
-    ids = np.arange(len(unit))
-    points = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
-    assert np.isfinite(points).all()
-
-
-def test_pca_handles_tiny_sets() -> None:
-    for n in (0, 1, 2, 5):
-        points = pca_of(np.eye(5, 8, dtype=np.float32)[:n])
-        assert points.shape == (n, 2)
-        assert np.isfinite(points).all()
 
 
 def test_project_stores_points_and_their_faithfulness(workspace: Workspace) -> None:
@@ -82,7 +34,10 @@ def test_project_stores_points_and_their_faithfulness(workspace: Workspace) -> N
     stored = workspace.embeddings("spectrum", 1)
     assert rows.segment_id.tolist() == stored.segment_ids.tolist()
     expected = trustworthiness(
-        normalise(stored.vectors), rows[["x", "y"]].to_numpy(), n_neighbors=10, metric="cosine"
+        normalise(stored.vectors).astype(float),
+        rows[["x", "y"]].to_numpy(),
+        n_neighbors=10,
+        metric="cosine",
     )
     assert report.trustworthiness == pytest.approx(expected, abs=1e-6)
     mixed = np.random.default_rng(0).permutation(len(rows))
@@ -141,50 +96,104 @@ def test_a_collection_that_grows_gets_umap(tmp_path: Path) -> None:
     assert not project_space(workspace, ENCODER, 0).is_new
 
 
-@pytest.mark.parametrize("n_pieces", [2, 7, 40])
-def test_graphs_in_pieces_end_and_keep_their_pieces(n_pieces: int) -> None:
-    """Each piece has its own axes: no neighbour is in another, as in large collections."""
-    rng = np.random.default_rng(0)
-    which = np.repeat(np.arange(n_pieces), 840 // n_pieces)
-    vectors = np.zeros((len(which), 3 * n_pieces), np.float32)
-    for row, piece in enumerate(which):
-        vectors[row, 3 * piece : 3 * piece + 3] = 1 + 0.3 * rng.normal(size=3)
-    unit, ids = normalise(vectors), np.arange(len(which))
-    points = umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))
-    assert np.isfinite(points).all()
-    nearest = np.argsort(((points[:, None] - points[None]) ** 2).sum(-1), axis=1)[:, 1:6]
-    assert (which[nearest] == which[:, None]).mean() > 0.9
+def _settings(workspace: Workspace) -> dict[str, object]:
+    (text,) = workspace.read("SELECT settings FROM projection_quality").settings
+    return json.loads(text)
 
 
-def test_the_start_is_one_that_always_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    import umap.umap_
-
-    monkeypatch.setattr(
-        umap.umap_, "spectral_layout", lambda *_, **__: pytest.fail("a start that may not end")
-    )
-    unit = normalise(_blobs()[0])
-    ids = np.arange(len(unit))
-    assert len(umap_of(unit, *neighbours(VectorIndex.build(unit, ids), unit, ids, 15))) == 120
-
-
-def test_a_graph_with_poor_recall_is_not_what_a_map_is_made_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_map_says_how_it_was_made_and_how_faithful_it_is(tmp_path: Path) -> None:
     vectors = clustered(400, 6, 4)[0]
     workspace = store(tmp_path / "w", vectors)
-    seen: list[str] = []
+    report = project_space(workspace, ENCODER, 0)
+    known = _settings(workspace)
+    assert known == report.settings
+    assert known["vectors_digest"] == workspace.space(ENCODER, 0).digest
+    assert (known["n_neighbours"], known["seed"]) == (15, 0)
+    assert (known["neighbours"], known["neighbour_recall"]) == ("exact", 1.0)
+    assert known["trustworthiness"] == report.trustworthiness
+    assert 0 < known["neighbours_kept"] < 1 and 0.5 < known["continuity"] <= 1
 
-    def noted(index: VectorIndex, *rest: object) -> object:
-        seen.append(index.kind)
-        return neighbours(index, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(projection, "neighbours", noted)
-    for kind in ("hnsw", "ivf"):
-        update_index(workspace, ENCODER, 0, kind=kind)  # type: ignore[arg-type]
-        project_space(workspace, ENCODER, 0)
-        with workspace.database.write() as connection:
-            connection.execute("DELETE FROM projection_quality")
-    assert seen == ["flat", "ivf"]
+def test_an_index_of_poor_recall_is_not_what_a_map_is_made_of(tmp_path: Path) -> None:
+    vectors = clustered(400, 6, 4)[0]
+    workspace = store(tmp_path / "w", vectors)
+    update_index(workspace, ENCODER, 0, kind="hnsw")
+    assert project_space(workspace, ENCODER, 0).settings["neighbour_recall"] == 1.0
+
+
+def test_a_map_is_kept_for_its_vectors_and_settings_only(tmp_path: Path) -> None:
+    vectors = clustered(60, 6, 4)[0]
+    workspace = store(tmp_path / "w", vectors)
+    assert project_space(workspace, ENCODER, 0).is_new
+    assert not project_space(workspace, ENCODER, 0).is_new
+    other = UmapSettings(min_dist=0.5)
+    assert project_space(workspace, ENCODER, 0, settings=other).is_new
+    assert not project_space(workspace, ENCODER, 0, settings=other).is_new
+    assert project_space(workspace, ENCODER, 0, method="pca").is_new
+    assert not project_space(workspace, ENCODER, 0, method="pca", settings=other).is_new
+
+
+def test_as_many_other_vectors_are_mapped_again(tmp_path: Path) -> None:
+    """A map whose vectors were replaced by as many, as a killed or an older command leaves it."""
+    first = clustered(60, 6, 4, seed=0)[0]
+    other = clustered(60, 6, 4, seed=1)[0]
+    workspace = store(tmp_path / "w", first)
+    expected = store(tmp_path / "other", other)
+    project_space(workspace, ENCODER, 0, method="pca")
+    project_space(expected, ENCODER, 0, method="pca")
+    maps = [
+        workspace.read(f"SELECT * FROM {table}") for table in ("projections", "projection_quality")
+    ]
+    with replacing(workspace) as run:
+        made = record(6)
+        ids = workspace.embeddings(ENCODER, 0).segment_ids
+        append_vectors(workspace, made, "mean", ids, {0: other}, run)
+        take_place(workspace, made, run)
+    with workspace.database.write() as connection:
+        for table, rows in zip(("projections", "projection_quality"), maps, strict=True):
+            connection.register("old", rows)
+            connection.execute(f"DELETE FROM {table}")
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM old")
+    assert project_space(workspace, ENCODER, 0, method="pca").is_new
+    query = "SELECT x, y FROM projections ORDER BY segment_id"
+    pd.testing.assert_frame_equal(workspace.read(query), expected.read(query))
+
+
+def test_vectors_that_change_while_they_are_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = clustered(60, 6, 4)[0]
+    workspace = store(tmp_path / "w", vectors)
+
+    def slow(unit: np.ndarray) -> np.ndarray:
+        delete_clips(workspace, ["c000003"])
+        return pca_of(unit)
+
+    monkeypatch.setattr(projection, "pca_of", slow)
+    report = project_space(workspace, ENCODER, 0, method="pca")
+    assert not report.is_new and "changed" in report.reason
+    assert workspace.read("SELECT * FROM projections").empty
+    monkeypatch.undo()
+    assert project_space(workspace, ENCODER, 0, method="pca").n == 59
+
+
+def test_progress_moves_within_a_map(tmp_path: Path) -> None:
+    workspace = store(tmp_path / "w", clustered(60, 6, 4)[0])
+    seen: list[tuple[int, int, str]] = []
+    project(workspace, progress=lambda *call: seen.append(call))
+    layout = [call for call in seen if call[2] == f"{ENCODER} layer 0: layout"]
+    assert layout[0][0] == 0 and layout[-1][:2] == (500, 500)
+    assert seen[-1] == (1, 1, "project umap")
+
+
+@pytest.mark.parametrize("seed", ["-1", "some", "4294967296"])
+def test_seeds_are_whole_numbers_or_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: str
+) -> None:
+    store(tmp_path / "w", clustered(60, 6, 4)[0])
+    with pytest.raises(SystemExit):
+        main(["project", "--workspace", str(tmp_path / "w"), f"--seed={seed}"])
+    assert "or none" in capsys.readouterr().err
 
 
 def test_one_call_makes_the_maps_of_several_layers(workspace: Workspace) -> None:

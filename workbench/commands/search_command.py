@@ -1,21 +1,76 @@
 """``usad search``."""
 
 import argparse
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.errors import ConfigError, UsadError
 from usad_workbench.workbench.commands.arguments import add_trust, add_workspace
 from usad_workbench.workbench.exit_codes import DONE
 from usad_workbench.workbench.output import Output, table
 
+if TYPE_CHECKING:
+    from usad_workbench.core.storage.workspace import FloatArray, SearchHits, Workspace
+
 COLUMNS = ["rank", "score", "clip_id", "start_s", "end_s", "path"]
+Space = tuple[str, int, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_workspace(parser)
-    query = parser.add_mutually_exclusive_group(required=True)
-    query.add_argument("--query", metavar="FILE", help="a sound file")
-    query.add_argument("--clip", metavar="ID", help="a clip of the workspace")
+    _add_examples(parser)
+    parser.add_argument("--encoder", metavar="E", help="whose space is searched; embedded before")
+    parser.add_argument("--layer", type=int, help="negative counts from the end")
+    parser.add_argument(
+        "--everywhere",
+        action="store_true",
+        help="search every space in place of one, and say how far their hits agree",
+    )
+    add_trust(parser)
+    parser.add_argument(
+        "-k", type=int, default=10, metavar="K", help="how many hits (default: %(default)s)"
+    )
+    parser.add_argument("--where", metavar="SQL", help="condition on the columns of clips")
+    parser.add_argument(
+        "--metric",
+        choices=["cosine", "inner_product", "l2"],
+        default="cosine",
+        help="what is nearest; scores by l2 are negative distances (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--group-by",
+        choices=["segment", "clip"],
+        default="segment",
+        help="clip: the best segment of each clip (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--diverse",
+        type=float,
+        metavar="LAMBDA",
+        help="hits that differ from each other: 1 is by the score alone, 0 by the difference alone",
+    )
+
+
+def _add_examples(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--query",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a sound file; several, and --clip too, are examples of one thing",
+    )
+    parser.add_argument(
+        "--clip", action="append", default=[], metavar="ID", help="a clip of the workspace"
+    )
+    parser.add_argument(
+        "--unlike",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="clips of the workspace that are examples against: half their cosine is taken off",
+    )
     parser.add_argument(
         "--start",
         type=float,
@@ -29,33 +84,117 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds; exactly the part from --start to --end is looked for",
     )
-    parser.add_argument(
-        "--encoder", required=True, metavar="E", help="whose space is searched; embedded before"
-    )
-    parser.add_argument("--layer", type=int, required=True, help="negative counts from the end")
-    add_trust(parser)
-    parser.add_argument(
-        "-k", type=int, default=10, metavar="K", help="how many hits (default: %(default)s)"
-    )
-    parser.add_argument("--where", metavar="SQL", help="condition on the columns of clips")
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Finds the nearest segments by cosine."""
+    """Finds the nearest segments."""
     from usad_workbench.core.storage.workspace import Workspace
-    from usad_workbench.indexes.spaces import describe_hits, search
-    from usad_workbench.workbench.query_vectors import Part, vector_of_clip, vector_of_file
 
-    if args.k < 1:
-        raise ConfigError(f"Found -k {args.k}, expected 1 or more. Ask for at least one hit.")
+    _check(args)
     workspace = Workspace.open(args.workspace)
-    part = Part(start_s=args.start, end_s=args.end)
-    vector = (
-        vector_of_file(workspace, args.query, part, args.encoder, args.layer, output.note)
-        if args.clip is None
-        else vector_of_clip(workspace, args.clip, part, args.encoder, args.layer, output.note)
-    )
-    hits = search(workspace, vector, args.encoder, args.layer, k=args.k, where=args.where)
-    rows = describe_hits(workspace, hits).to_dict("records")
+    if args.everywhere:
+        return _run_everywhere(workspace, args, output)
+    hits = _search(workspace, args, (args.encoder, args.layer, "mean"), output)
+    rows = _rows(workspace, hits)
     output.result({"hits": rows}, table(rows, COLUMNS))
     return DONE
+
+
+def _run_everywhere(workspace: "Workspace", args: argparse.Namespace, output: Output) -> int:
+    """Searches every space that can be searched; the others are named."""
+    from usad_workbench.indexes.refining import agreements, clips_of
+
+    rows: list[dict[str, Any]] = []
+    found: dict[str, list[Any]] = {}
+    for space in workspace.spaces("mean").itertuples():
+        encoder, layer = str(space.encoder), int(space.layer)
+        name = f"{encoder} layer {layer}"
+        try:
+            hits = _search(workspace, args, (encoder, layer, "mean"), output)
+        except ConfigError:
+            raise
+        except UsadError as error:
+            output.note(f"{name} was not searched: {error}")
+            continue
+        rows += [{"encoder": encoder, "layer": layer, **row} for row in _rows(workspace, hits)]
+        ids = hits.segment_ids
+        found[name] = list(clips_of(workspace, ids) if args.group_by == "clip" else ids.tolist())
+    agreement = [
+        {name: getattr(one, name) for name in one.__slots__} for one in agreements(found, args.k)
+    ]
+    text = table(rows, ["encoder", "layer", *COLUMNS])
+    if agreement:
+        text += f"\n\n{table(agreement, list(agreement[0]))}"
+    output.result({"hits": rows, "agreement": agreement}, text)
+    return DONE
+
+
+def _search(
+    workspace: "Workspace", args: argparse.Namespace, space: Space, output: Output
+) -> "SearchHits":
+    from usad_workbench.indexes.refining import best_of_clips, diverse
+    from usad_workbench.indexes.spaces import search
+
+    encoder, layer, pooling = space
+
+    def ask(k: int) -> "SearchHits":
+        return search(
+            workspace,
+            vector,
+            encoder,
+            layer,
+            pooling=pooling,
+            k=k,
+            where=args.where,
+            metric=args.metric,
+        )
+
+    vector = _query(workspace, args, encoder, layer, output)
+    get = partial(best_of_clips, workspace, ask) if args.group_by == "clip" else ask
+    if args.diverse is None:
+        return get(args.k)
+    return diverse(workspace, space, get, args.k, args.diverse, args.metric)
+
+
+def _query(
+    workspace: "Workspace", args: argparse.Namespace, encoder: str, layer: int, output: Output
+) -> "FloatArray":
+    """The vector that the examples make together."""
+    from usad_workbench.indexes.examples import query_of_examples
+    from usad_workbench.workbench.query_vectors import Part, vector_of_clip, vector_of_file
+
+    part, whole = Part(start_s=args.start, end_s=args.end), Part()
+    to = (encoder, layer, output.note)
+    like = [vector_of_file(workspace, file, part, *to) for file in args.query]
+    like += [vector_of_clip(workspace, clip, part, *to) for clip in args.clip]
+    unlike = [vector_of_clip(workspace, clip, whole, *to) for clip in args.unlike]
+    return query_of_examples(like, unlike, args.metric)
+
+
+def _rows(workspace: "Workspace", hits: "SearchHits") -> list[dict[str, Any]]:
+    from usad_workbench.indexes.spaces import describe_hits
+
+    rows: list[dict[str, Any]] = describe_hits(workspace, hits).to_dict("records")
+    return rows
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.k < 1:
+        raise ConfigError(f"Found -k {args.k}, expected 1 or more. Ask for at least one hit.")
+    n_examples = len(args.query) + len(args.clip)
+    if not n_examples:
+        raise ConfigError("Found nothing to search for. Give --query FILE or --clip ID.")
+    if n_examples > 1 and (args.start is not None or args.end is not None):
+        raise ConfigError(
+            f"Found --start or --end and {n_examples} examples, expected one to cut a part of. "
+            "Leave them out, or give one example."
+        )
+    if args.everywhere != (args.encoder is None and args.layer is None) or (
+        not args.everywhere and (args.encoder is None or args.layer is None)
+    ):
+        raise ConfigError(
+            "Expected --encoder and --layer, which name the space that is searched, or "
+            "--everywhere in place of both."
+        )
+    if args.diverse is not None and not 0 <= args.diverse <= 1:
+        raise ConfigError(f"Found --diverse {args.diverse:g}, expected 0 to 1.")

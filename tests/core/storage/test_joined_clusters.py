@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from tests.conftest import SpectrumEncoder, write_tone
 from usad_workbench.core.embedding import embed
@@ -29,23 +30,31 @@ TASK = {
 }
 
 
-def copies_of(tones: list[SourceClip], folder: Path, numbers: list[int]) -> list[SourceClip]:
+def copies_of(
+    tones: list[SourceClip], folder: Path, numbers: list[int], suffix: str = "wav"
+) -> list[SourceClip]:
     """The same audio under another name, in a cluster of its own, called the contrary."""
     folder.mkdir()
     made = []
     for number in numbers:
         tone = tones[number]
-        path = folder / f"copy{number:02}.wav"
-        shutil.copy(tone.path, path)
+        path = folder / f"copy{number:02}.{suffix}"
+        if suffix == "wav":
+            shutil.copy(tone.path, path)
+        else:
+            soundfile.write(path, *soundfile.read(tone.path))
         label = "high" if tone.fields["label"] == "low" else "low"
         told = {"clip_id": path.stem, "cluster_id": f"copy{number}", "label": label}
         made.append(replace(tone, path=path, fields=dict(tone.fields) | told))
     return made
 
 
-@pytest.fixture
-def with_copies(workspace: Workspace, tones: list[SourceClip], tmp_path: Path) -> Workspace:
-    import_clips(workspace, copies_of(tones, tmp_path / "copies", [0, 7, 13]))
+@pytest.fixture(params=["wav", "flac"])
+def with_copies(
+    request: pytest.FixtureRequest, workspace: Workspace, tones: list[SourceClip], tmp_path: Path
+) -> Workspace:
+    """Copies of three tones: their files, or their samples in other files."""
+    import_clips(workspace, copies_of(tones, tmp_path / "copies", [0, 7, 13], request.param))
     return workspace
 
 

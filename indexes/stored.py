@@ -1,0 +1,62 @@
+"""Stored vectors by the ids of their segments: what candidates are compared with again."""
+
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from usad_workbench.core.storage.vector_tables import matrix_of
+from usad_workbench.core.storage.workspace import Space, Workspace
+from usad_workbench.indexes.hits import FloatArray, Ids
+
+
+class StoredVectors(Protocol):
+    """Vectors that can be read by their ids."""
+
+    def rows(self, ids: Ids) -> FloatArray:
+        """The vectors [id, dim] of ids that are there, in their order."""
+
+
+class ArrayVectors:
+    """Vectors in an array, or a memory map, beside their ids, which ascend."""
+
+    def __init__(self, ids: Ids, vectors: FloatArray) -> None:
+        self.ids, self.vectors = ids, vectors
+        # Without clips that were deleted, an id is its place.
+        self._is_place = bool(len(ids)) and int(ids[0]) == 0 and int(ids[-1]) == len(ids) - 1
+
+    def rows(self, ids: Ids) -> FloatArray:
+        """The vectors [id, dim] of ids that are there, in their order."""
+        places = ids if self._is_place else np.searchsorted(self.ids, ids)
+        return np.asarray(self.vectors[places])
+
+
+class TableVectors:
+    """Vectors in the database, where there is no array of them; each call opens it."""
+
+    def __init__(self, workspace: Workspace, space_id: int, dim: int) -> None:
+        self._workspace, self._space_id, self._dim = workspace, space_id, dim
+
+    def rows(self, ids: Ids) -> FloatArray:
+        """The vectors [id, dim] of ids that are there, in their order."""
+        if not len(ids):
+            return np.empty((0, self._dim), np.float32)
+        wanted, place = np.unique(ids, return_inverse=True)
+        with self._workspace.database.read() as connection:
+            connection.register("wanted", pa.table({"segment_id": wanted}))
+            # A range that DuckDB can skip blocks by, beside the ids.
+            table = connection.sql(
+                f"SELECT v.segment_id, v.vector FROM vectors_{self._space_id} v "
+                "JOIN wanted USING (segment_id) "
+                f"WHERE v.segment_id BETWEEN {int(wanted[0])} AND {int(wanted[-1])} "
+                "ORDER BY v.segment_id"
+            ).to_arrow_table()
+        return matrix_of(table["vector"])[place]
+
+
+def stored_vectors(workspace: Workspace, space: Space) -> StoredVectors:
+    """The vectors of a space: its array file where there is one, else its table."""
+    arrays = workspace.array_file(space).open()
+    if arrays is not None:
+        return ArrayVectors(arrays.segment_ids, arrays.vectors)
+    return TableVectors(workspace, space.space_id, space.dim)
