@@ -42,7 +42,8 @@ class CommonProgress:
     """The progress of several encoders as that of one job."""
 
     def __init__(self, names: Sequence[str], progress: Progress) -> None:
-        self._counts = dict.fromkeys(names, (0, 0))
+        self._counts: dict[str, tuple[int, int] | None] = dict.fromkeys(names)
+        """Done and to be done; none of an encoder that has not begun."""
         self._progress = progress
 
     def begin(self, name: str, total: int) -> None:
@@ -52,15 +53,23 @@ class CommonProgress:
 
     def add(self, name: str, n_more: int) -> None:
         """Reports that an encoder has done so many segments more."""
-        done, total = self._counts[name]
+        done, total = self._counts[name] or (0, n_more)
         self._counts[name] = (min(done + n_more, total), total)
         self._show(name)
 
+    def leave_out(self, name: str) -> None:
+        """Notes that an encoder does nothing more."""
+        done, _ = self._counts[name] or (0, 0)
+        self._counts[name] = (done, done)
+        self._show(name)
+
     def _show(self, name: str) -> None:
+        begun = [counts for counts in self._counts.values() if counts is not None]
         # An encoder that has not begun is taken to have as much to do as the largest.
-        largest = max(total for _, total in self._counts.values())
-        n_total = sum(total or largest for _, total in self._counts.values())
-        self._progress(sum(done for done, _ in self._counts.values()), n_total, f"embed {name}")
+        n_waiting = len(self._counts) - len(begun)
+        n_total = sum(n for _, n in begun) + n_waiting * max(n for _, n in begun)
+        if n_total:
+            self._progress(sum(done for done, _ in begun), n_total, f"embed {name}")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -109,6 +118,7 @@ class EncoderGroup:
             for name, record in records.items():
                 if isinstance(record, UsadError):
                     self.outcomes[name] = record
+                    self._progress.leave_out(name)
                     continue
                 self._open[name] = stack.enter_context(ExitStack())
                 with self._leaving_out(name):
@@ -182,5 +192,6 @@ class EncoderGroup:
         except UsadError as error:
             self.outcomes[name] = error
             self._members.pop(name, None)
+            self._progress.leave_out(name)
             with suppress(UsadError):  # said already
                 self._open[name].__exit__(type(error), error, error.__traceback__)

@@ -149,6 +149,7 @@ class MillionRun:
         self.step("index", "index", judge=_indexes)
         self.step("index test", "index", "test", judge=_indexes)
         self.searches()
+        self.examples()
         self.open_searches()
         for encoder in ENCODERS:
             self.step(f"project {encoder}", "project", "--encoder", encoder, judge=self.judge_map)
@@ -188,6 +189,33 @@ class MillionRun:
                 *condition,
                 judge=judge,
             )
+
+    def examples(self) -> None:
+        """Two examples for and one against; one query in every space."""
+        cluster = self.planted(ENCODERS[0]).cluster
+        wanted, other = (np.flatnonzero(cluster == cluster[i]) for i in (10, 11))
+        space = ("--encoder", ENCODERS[0], "--layer", "0")
+
+        def judge(document: Any) -> str:
+            found = [cluster[int(hit["clip_id"][1:])] for hit in document["hits"]]
+            return f"{sum(found == cluster[10])} of {len(found)} of the cluster of the examples"
+
+        def judge_everywhere(document: Any) -> str:
+            (agreement,) = document["agreement"]
+            shown = {name: round(v, 3) for name, v in agreement.items() if isinstance(v, float)}
+            return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+        self.step(
+            "search, two examples, one against",
+            *("search", "--clip", f"c{wanted[0]:07}", "--clip", f"c{wanted[1]:07}"),
+            *("--unlike", f"c{other[0]:07}", *space),
+            judge=judge,
+        )
+        self.step(
+            "search, every space",
+            *("search", "--clip", f"c{wanted[0]:07}", "--everywhere"),
+            judge=judge_everywhere,
+        )
 
     def open_searches(self) -> None:
         """Queries in one process, the workspace open: milliseconds and recall of each filter."""

@@ -90,10 +90,15 @@ class LayerFeatures:
         """
         if pooling == "mean":
             # In float32: a sum of a thousand frames has no digit left in half precision.
-            return tuple(
-                masked_mean(frames.float(), n)
-                for frames, n in zip(self.frames, self.n_valid, strict=True)
-            )
+            # Layers mostly share their valid frames, so that one mask does for all of them.
+            masks: dict[tuple[int, int], Tensor] = {}
+            means = []
+            for frames, n in zip(self.frames, self.n_valid, strict=True):
+                key = (id(n), frames.shape[1])
+                if key not in masks:
+                    masks[key] = frame_mask(n, frames.shape[1])
+                means.append(_mean_where(frames.float(), masks[key], n))
+            return tuple(means)
         if self.native is None:
             raise ConfigError(
                 "Pooling 'native' was asked of an encoder without an utterance-level output. "
@@ -108,8 +113,13 @@ def masked_mean(frames: Tensor, n_valid: Tensor) -> Tensor:
     >>> masked_mean(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2])).tolist()
     [[2.0]]
     """
-    mask = frame_mask(n_valid, frames.shape[1]).unsqueeze(-1)
-    return frames.masked_fill(~mask, 0.0).sum(1) / n_valid.to(frames).unsqueeze(-1)
+    return _mean_where(frames, frame_mask(n_valid, frames.shape[1]), n_valid)
+
+
+def _mean_where(frames: Tensor, mask: Tensor, n_valid: Tensor) -> Tensor:
+    """``masked_mean`` with its mask, [clip, frame]."""
+    valid = frames.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return valid.sum(1) / n_valid.to(frames).unsqueeze(-1)
 
 
 def frame_mask(n_valid: Tensor, n_frames: int) -> Tensor:

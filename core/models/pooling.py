@@ -35,12 +35,18 @@ def pooled_vectors(
     """
     lengths = [len(clip.samples) for clip in clips]
 
-    def pooled(batch: list[int]) -> tuple[FloatArray, ...]:
+    widths: list[int] = []
+
+    def pooled(batch: list[int]) -> FloatArray:
         features = encoder.features(ClipBatch.from_clips([clips[i] for i in batch]), layers)
-        return tuple(v.float().cpu().numpy() for v in features.pooled(pooling))
+        vectors = features.pooled(pooling)
+        widths[:] = [vector.shape[1] for vector in vectors]
+        # All layers side by side: one transfer from a device instead of one for each.
+        joined: FloatArray = torch.cat(vectors, dim=1).float().cpu().numpy()
+        return joined
 
     order: list[int] = []
-    parts: list[tuple[FloatArray, ...]] = []
+    parts: list[FloatArray] = []
     try:
         batches = encoder.batches(lengths)
         for batch, made in halve_until_it_fits(pooled, batches, lengths, encoder.device):
@@ -53,7 +59,9 @@ def pooled_vectors(
             f"{encoder.spec.name} runs out of memory on {encoder.device} with a single clip of at "
             f"most {longest_s:.1f} s. Cut the clips into segments, or use --device cpu."
         ) from error
-    back = np.argsort(np.array(order))
+    every = np.concatenate(parts)[np.argsort(np.array(order))]
+    ends = np.cumsum(widths)
     return {
-        layer: np.concatenate([part[i] for part in parts])[back] for i, layer in enumerate(layers)
+        layer: np.ascontiguousarray(every[:, end - width : end])
+        for layer, width, end in zip(layers, widths, ends, strict=True)
     }

@@ -57,7 +57,7 @@ def test_same_vectors_as_one_after_the_other(
         np.testing.assert_array_equal(mine.segment_ids, theirs.segment_ids)
         np.testing.assert_array_equal(mine.vectors, theirs.vectors)
     assert isinstance(found["no-such-encoder"], UnknownNameError)
-    assert seen[-1][0] == 2 * n
+    assert seen[-1] == (2 * n, 2 * n)
 
 
 @pytest.mark.parametrize("n_processes", [1, 2])

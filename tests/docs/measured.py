@@ -4,6 +4,7 @@
 and peer are replaced, all others stay.
 """
 
+import argparse
 import csv
 import sys
 from datetime import UTC, datetime
@@ -32,7 +33,18 @@ def merge(file: Path, measured: list[dict[str, Any]], date: str) -> None:
         writer.writerows(rows.values())
 
 
-if __name__ == "__main__":
-    done = run_usad("bench", *sys.argv[1:], log=Path("bench.log"))
+def main() -> int:
+    """The command line: what ``usad bench`` takes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--size", metavar="N")
+    args = parser.parse_args()
+    size = () if args.size is None else ("--size", args.size)
+    done = run_usad("bench", *args.names, *size, log=Path("bench.log"))
     kept = [row for row in done.document if row["ratio"] is not None]
     merge(FILE, kept, f"{datetime.now(UTC):%Y-%m-%d}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

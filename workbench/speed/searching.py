@@ -7,18 +7,22 @@ query; milliseconds are of the processor, one query at a time.
 """
 
 import logging
-import shutil
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from usad_workbench.core.cosine import normalise
+from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.files import open_index
 from usad_workbench.indexes.plans import Kind
 from usad_workbench.indexes.spaces import search, update_index
 from usad_workbench.workbench.speed.measure import Row, cost_of, make_row
@@ -39,6 +43,10 @@ logger = logging.getLogger(__name__)
 SIZE = 100_000
 QUERIES = 100
 K = 10
+BRUTE_UP_TO = 200_000
+"""Brute force in Python takes seconds a query beyond."""
+KINDS: tuple[Kind, ...] = ("auto", "flat", "hnsw")
+"""``auto`` first: where there is an index it keeps its kind. It is ``ivf`` above 50,000."""
 
 
 class Ours(Peer):
@@ -49,6 +57,7 @@ class Ours(Peer):
     def __init__(self, workspace: Workspace, kind: Kind) -> None:
         self.name = kind
         self._workspace, self._kind = workspace, kind
+        self.file_bytes = 0
 
     def build(self, unit: FloatArray, path: Path) -> None:
         """Of what the workspace holds, which is ``unit``."""
@@ -61,17 +70,25 @@ class Ours(Peer):
         """Segment i is row i."""
         return search(self._workspace, query, ENCODER, 0, k=k).segment_ids
 
+    def same_in_faiss(self) -> Faiss:
+        """FAISS with the parameters that were chosen."""
+        opened = open_index(self._workspace, self._workspace.space(ENCODER, 0))
+        if opened.settings is None:
+            raise StoreError("The index that was built just now is not there. Run this alone.")
+        effort = opened.settings.effort
+        factory = opened.settings.factory.removeprefix("IDMap,")
+        return Faiss(factory, n_probe=effort.n_probe, ef_search=effort.ef_search)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """What is measured of one index."""
+class Built:
+    """What an index costs before and beside its queries."""
 
-    recall: float
-    ms_per_query: float
     build_s: float
+    """Processor seconds."""
     file_mb: float
     memory_mb: float
-    """What the process holds more once it is open and was asked."""
+    """What a process holds more once it has opened the index and asked it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,23 +106,19 @@ def bench_search(size: int = SIZE) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         workspace, collection = collect(size, folder)
-        n_lists = max(4, min(int(4 * np.sqrt(size)), size // 39))
-        pairs: list[tuple[Kind, Peer]] = [
-            ("flat", Faiss("Flat")),
-            ("hnsw", Faiss("HNSW16", ef_search=256)),
-            ("ivf", Faiss(f"IVF{n_lists},SQ8", n_probe=max(8, n_lists // 32))),
-            ("auto", Faiss("Flat")),
-            ("auto", Hnswlib()),
-            ("auto", Usearch()),
-            ("auto", Hoplite(is_exact=True)),
-            ("auto", Hoplite(is_exact=False)),
-        ]
-        for kind, peer in pairs:
-            if not peer.is_installed:
-                logger.warning("search: %s is not installed, left out", peer.name)
-                continue
-            measured = measure_pair([Ours(workspace, kind), peer], collection, folder / "work")
-            yield from _rows(f"search {kind}, {size:,} × {DIM}", peer.name, *measured)
+        others: list[Peer] = [Hnswlib(), Usearch(), Hoplite(is_exact=False)]
+        if size <= BRUTE_UP_TO:
+            others.append(Hoplite(is_exact=True))
+        for kind in KINDS:
+            ours = Ours(workspace, kind)
+            built = build(ours, collection, folder)
+            for peer in [ours.same_in_faiss(), *(others if kind == KINDS[0] else [])]:
+                if not peer.is_installed:
+                    logger.warning("search: %s is not installed, left out", peer.name)
+                    continue
+                costs = [built, build(peer, collection, folder)]
+                asked = ask([ours, peer], collection)
+                yield from _rows(f"search {kind}, {size:,} × {DIM}", peer.name, costs, asked)
 
 
 def collect(size: int, folder: Path, n_queries: int = QUERIES) -> tuple[Workspace, Collection]:
@@ -121,20 +134,30 @@ def collect(size: int, folder: Path, n_queries: int = QUERIES) -> tuple[Workspac
     return workspace, Collection(unit=unit[:size], queries=queries, truth=nearest)
 
 
-def measure_pair(indexes: Sequence[Peer], collection: Collection, folder: Path) -> list[Measured]:
-    """Builds and opens each, then asks all of them each query in turn."""
-    folder.mkdir()
-    build_s, file_mb, memory_mb = [], [], []
-    for i, index in enumerate(indexes):
-        path = folder / f"index{i}"
-        build_s.append(cost_of(partial(index.build, collection.unit, path)).processor_s)
-        file_mb.append(bytes_of(index, path) / 1e6)
-    for i, index in enumerate(indexes):
-        before = memory_of().get("VmRSS", 0)
-        index.open(folder / f"index{i}")
-        for query in collection.queries:
-            index.nearest(query, K)
-        memory_mb.append(max(0, memory_of().get("VmRSS", 0) - before) / 1e6)
+def build(index: Peer, collection: Collection, folder: Path) -> Built:
+    """Builds and opens an index."""
+    path = folder / f"index{len(list(folder.glob('index*')))}"
+    cost = cost_of(partial(index.build, collection.unit, path))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        memory = pool.submit(_memory_opened, index, path, collection.queries).result()
+    index.open(path)
+    return Built(
+        build_s=cost.processor_s, file_mb=bytes_of(index, path) / 1e6, memory_mb=memory / 1e6
+    )
+
+
+def _memory_opened(index: Peer, path: Path, queries: FloatArray) -> int:
+    """Bytes, in a process that does nothing else."""
+    import_module(index.module)
+    before = memory_of().get("VmRSS", 0)
+    index.open(path)
+    for query in queries:
+        index.nearest(query, K)
+    return max(0, memory_of().get("VmHWM", 0) - before)
+
+
+def ask(indexes: Sequence[Peer], collection: Collection) -> list[tuple[float, float]]:
+    """Asks all of them each query in turn: recall and milliseconds of the processor of each."""
     processor_s = np.zeros((len(indexes), len(collection.queries)))
     hits = np.zeros(len(indexes))
     for q, query in enumerate(collection.queries):
@@ -143,15 +166,8 @@ def measure_pair(indexes: Sequence[Peer], collection: Collection, folder: Path) 
             found = index.nearest(query, K)
             processor_s[i, q] = time.process_time() - started
             hits[i] += len(np.intersect1d(found, collection.truth[q]))
-    shutil.rmtree(folder)
     return [
-        Measured(
-            recall=hits[i] / collection.truth.size,
-            ms_per_query=1000 * float(np.median(processor_s[i])),
-            build_s=build_s[i],
-            file_mb=file_mb[i],
-            memory_mb=memory_mb[i],
-        )
+        (float(hits[i] / collection.truth.size), 1000 * float(np.median(processor_s[i])))
         for i in range(len(indexes))
     ]
 
@@ -164,14 +180,15 @@ def bytes_of(index: Peer, path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _rows(name: str, peer: str, ours: Measured, theirs: Measured) -> Iterator[Row]:
-    measures = {
-        "recall": ("recall@10", "share"),
-        "ms_per_query": ("a query, processor", "ms"),
-        "build_s": ("building, processor", "s"),
-        "file_mb": ("file", "MB"),
-        "memory_mb": ("memory when opened", "MB"),
+def _rows(
+    name: str, peer: str, built: Sequence[Built], asked: Sequence[tuple[float, float]]
+) -> Iterator[Row]:
+    measures: dict[tuple[str, str], list[float]] = {
+        ("recall@10", "share"): [recall for recall, _ in asked],
+        ("a query, processor", "ms"): [milliseconds for _, milliseconds in asked],
+        ("building, processor", "s"): [one.build_s for one in built],
+        ("file", "MB"): [one.file_mb for one in built],
+        ("memory when opened", "MB"): [one.memory_mb for one in built],
     }
-    for field, (measure, unit) in measures.items():
-        value, peer_value = getattr(ours, field), getattr(theirs, field)
+    for (measure, unit), (value, peer_value) in measures.items():
         yield make_row(f"{name}, {measure}", value, unit, peer, peer_value)
