@@ -169,6 +169,7 @@ class _SimilarityJob:
         self._config = config
         self._clips_sha256 = hashlib.sha256(clips.to_csv(index=False).encode()).hexdigest()
         self._sample = ClipSample(clips, (config.max_clips,), config.seed)
+        self._spaces = workspace.spaces()
 
     def misses(self, name: str, domain: str) -> bool:
         """Whether this pair has to be computed."""
@@ -201,7 +202,7 @@ class _SimilarityJob:
     def compare(self, name: str, domain: str, measure: Measure) -> LayerMatrix:
         """Computes and stores one encoder's matrix in one domain."""
         matrix = self.matrix(name, domain, measure, n_permutations=self._config.n_permutations)
-        student_layers, layers = (self.workspace.layers(one) for one in (self.student, name))
+        student_layers, layers = self._layers(self.student), self._layers(name)
         stamp = self._fingerprint(name)
         table = similarity_rows(self.student, student_layers, name, layers, domain, matrix, stamp)
         key = {
@@ -244,8 +245,7 @@ class _SimilarityJob:
 
     def _fingerprint(self, name: str) -> str:
         """Names what a pair's values were computed from: vectors, clips, clusters, settings."""
-        spaces = self.workspace.spaces()
-        spaces = spaces[spaces.encoder.isin([self.student, name])]
+        spaces = self._spaces[self._spaces.encoder.isin([self.student, name])]
         config = self._config
         made_from = [
             sorted(
@@ -260,8 +260,13 @@ class _SimilarityJob:
         """Vectors [clip, dim] of some rows of the sample, of every layer."""
         return {
             layer: self._sample.vectors(self.workspace, name, layer, rows)
-            for layer in self.workspace.layers(name)
+            for layer in self._layers(name)
         }
+
+    def _layers(self, name: str) -> list[int]:
+        """The mean-pooled layers of an encoder, ascending."""
+        is_own = (self._spaces.encoder == name) & (self._spaces.pooling == "mean")
+        return sorted(int(layer) for layer in self._spaces.layer[is_own])
 
 
 def similarity_rows(

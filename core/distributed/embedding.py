@@ -274,7 +274,8 @@ class _RayJob(EmbeddingJob):
             n_seen = total - len(self.missing)
             progress(n_seen, total, what)
             segments = [self._located(segment) for segment in self.missing.values()]
-            shards = cut(segments, self.workers.n_workers, self.config.shard_segments)
+            n_bytes = 4 * sum(self.record.spec.dims[layer] for layer in self.layers)
+            shards = cut(segments, self.workers.n_workers, self.config.shard_segments, n_bytes)
             queue = ShardQueue(shards, self.workers.n_workers)
             while queue or self.workers.n_embedding:
                 for event in self._next_events(queue):
@@ -354,7 +355,10 @@ class _RayJob(EmbeddingJob):
         for name in self.parts.names(self.origin):
             try:
                 part = self.parts.read(self.origin, name)
-            except (DamagedFileError, ProvenanceError) as error:
+            except DamagedFileError as error:
+                logger.warning("%s", error)
+                self.parts.remove(self.origin, [name])
+            except ProvenanceError as error:
                 logger.warning("%s", error)
             else:
                 # Its failures are tried again.

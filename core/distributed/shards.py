@@ -18,7 +18,10 @@ from usad_workbench.core.errors import WorkerError
 from usad_workbench.core.storage.segment_audio import SegmentAudio
 
 SHARD_SEGMENTS = 1024
-"""At most so many segments in a shard: 7.9 MB of whisper-tiny.en, 257 MB of 49 layers of 1280."""
+"""At most so many segments in a shard: 7.9 MB of all layers of whisper-tiny.en."""
+SHARD_BYTES = 64 << 20
+"""At most so many bytes of vectors, where a segment alone is not more. Shards of 257 MB took the
+driver 1.9 GB of memory, those of 64 MB half of it, at the same speed."""
 SHARD_S = 10_240.0
 """At most so many seconds of audio; a longer segment is a shard by itself."""
 SHARDS_A_WORKER = 4
@@ -50,7 +53,10 @@ class Shard:
 
 
 def cut(
-    segments: Sequence[SegmentAudio], n_workers: int, shard_segments: int = SHARD_SEGMENTS
+    segments: Sequence[SegmentAudio],
+    n_workers: int,
+    shard_segments: int = SHARD_SEGMENTS,
+    segment_bytes: int = 0,
 ) -> list[Shard]:
     """Segments as shards, in their order.
 
@@ -58,13 +64,15 @@ def cut(
         segments: All that is to be done.
         n_workers: Each is to have several shards.
         shard_segments: At most so many segments in one.
+        segment_bytes: Of the vectors of one segment in all layers.
 
     >>> segments = [SegmentAudio(i, "a.wav", 10.0 * i, 10.0 * i + 10.0, None) for i in range(20)]
     >>> [len(shard) for shard in cut(segments, n_workers=2)]
     [3, 3, 3, 3, 3, 3, 2]
     """
     fair = -(-len(segments) // (SHARDS_A_WORKER * n_workers))
-    at_most = max(min(shard_segments, fair), 1)
+    of_bytes = SHARD_BYTES // max(segment_bytes, 1)
+    at_most = max(min(shard_segments, fair, of_bytes), 1)
     shards: list[Shard] = []
     taken: list[SegmentAudio] = []
     seconds = 0.0

@@ -10,8 +10,8 @@ in its rows: segment, times and the hash of the audio. A part of another origin 
 row whose segment the workspace does not have like that is left out. Nothing depends on where a
 part lies or what it is called. Each page of a file has a checksum: damage is noticed.
 
-Vectors are stored as they are. Of 256 segments of whisper-tiny.en in 5 layers zstd leaves 92%, and
-takes longer for it than a disk or network for the rest.
+Vectors are stored as they are: of all layers of usad-demo zstd leaves 93%, at 230 MB per processor
+second, about what the whole of adopting a part costs.
 """
 
 import hashlib

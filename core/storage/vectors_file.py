@@ -8,11 +8,13 @@ on their ids and layers.
 
 import hashlib
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -50,12 +52,14 @@ def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist. Expected a Parquet file.")
-    with (
-        tempfile.TemporaryDirectory() as spilled,
-        duckdb.connect(
-            config={"memory_limit": MEMORY_LIMIT, "temp_directory": spilled}
-        ) as connection,
-    ):
+    # DuckDB makes the folder where it needs it, and removes it.
+    spilled = Path(tempfile.gettempdir(), f"usad-{secrets.token_hex(6)}")
+    config: dict[str, Any] = {
+        "memory_limit": MEMORY_LIMIT,
+        "temp_directory": str(spilled),
+        "enable_external_file_cache": False,  # it fills the memory; the system has its own
+    }
+    with duckdb.connect(config=config) as connection:
         source = f"read_parquet({literal(_as_pattern(path))}, hive_partitioning = false)"
         try:
             connection.execute(f"CREATE VIEW file AS SELECT * FROM {source}")

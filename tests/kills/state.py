@@ -23,6 +23,8 @@ def state_of(folder: Path) -> dict[str, Any]:
     Index files are named after spaces, whose ids are never used again: they count by what the table of indexes says.
     """
     found: dict[str, Any] = {}
+    for database in folder.rglob(DATABASE):
+        Workspace.open(database.parent)  # clears away what a kill has left beside it
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
     for database in [path for path in files.values() if path.name == DATABASE]:
         name = database.parent.relative_to(folder).as_posix()

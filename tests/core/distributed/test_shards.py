@@ -26,6 +26,9 @@ def test_shards_hold_every_segment_once_and_are_small() -> None:
         assert [s for shard in shards for s in shard.segments] == asked
         assert max(len(shard) for shard in shards) <= 300
         assert len(shards) > 3.8 * n_workers
+    large = cut(asked, 1, segment_bytes=49 * 1280 * 4)
+    assert max(len(shard) for shard in large) == 64 * 2**20 // (49 * 1280 * 4)
+    assert [len(s) for s in cut(segments(2), 1, segment_bytes=2**40)] == [1, 1]
     assert cut([], 3) == []
     assert [len(s) for s in cut(segments(3, SHARD_S), 1)] == [1, 1, 1]
 
