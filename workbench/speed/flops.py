@@ -23,9 +23,9 @@ def forward_flops(config: StudentConfig, n_clips: int, n_samples: int) -> int:
     kernel = position_kernel(config)
     position = config.pos_depth * (n + (kernel + 1) % 2) * kernel * d * d // config.pos_groups
     linear = n * (4 + 2 * config.ffn_ratio) * d * d
-    scores = n * (2 * n + 1) * d
+    scores = n * 2 * n * d
     attention = 2 * n * n * d
     per_clip = mel + first + second + projection + position
     per_clip += config.n_layers * (linear + scores + attention)
     # The positions are projected once per layer, whatever the number of clips.
-    return 2 * (n_clips * per_clip + config.n_layers * (2 * n + 1) * d * d)
+    return 2 * (n_clips * per_clip + config.n_layers * 2 * n * d * d)
