@@ -5,13 +5,14 @@ after another encoder was fetched, finishes the work.
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from usad_workbench.core.diagnosis.teacher_similarity import compare_with_teachers
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import encoder_status, setup_encoders
-from usad_workbench.core.errors import UsadError
+from usad_workbench.core.errors import MissingExtraError, UsadError
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
 from usad_workbench.core.storage.task_file import read_tasks
@@ -80,8 +81,9 @@ def _embed_all(workspace: Workspace, progress: Progress) -> list[Failure]:
 def _index_and_project(workspace: Workspace, progress: Progress) -> None:
     clear_leftovers(workspace)
     spaces = workspace.spaces()
-    for done, space in enumerate(spaces.itertuples(), start=1):
-        key = (str(space.encoder), int(space.layer), str(space.pooling))
-        update_index(workspace, *key)
-        progress(done, len(spaces), "index")
+    with suppress(MissingExtraError):  # search compares with every vector then
+        for done, space in enumerate(spaces.itertuples(), start=1):
+            key = (str(space.encoder), int(space.layer), str(space.pooling))
+            update_index(workspace, *key)
+            progress(done, len(spaces), "index")
     project(workspace, progress=progress)

@@ -126,6 +126,26 @@ def test_unjudged_maps_say_so() -> None:
     assert "Too few" in maps.describe_faithfulness(found)
 
 
+def test_a_map_says_on_how_many_points_it_was_judged_and_of_what_it_was_made() -> None:
+    quality = pd.DataFrame(
+        {
+            "layer": [0, 1],
+            "pooling": "mean",
+            "method": "umap",
+            "n": 100_000,
+            "trustworthiness": 0.9,
+            "n_judged": 2000,
+            "settings": [None, '{"neighbours_kept": 0.24, "neighbour_recall": 0.96}'],
+        }
+    )
+    said = [
+        maps.describe_faithfulness(maps.faithfulness(quality, i, "mean", "umap")) for i in (0, 1)
+    ]
+    assert all("2,000 of 100,000 points" in text for text in said)
+    assert "recall" not in said[0]
+    assert "24% of the nearest are kept" in said[1] and "recall 0.96" in said[1]
+
+
 def test_overview_of_the_workspace(workspace: Workspace) -> None:
     found = overview.totals(workspace.read)
     assert (found.n_clips, found.n_segments, found.n_failures) == (109, 111, 1)

@@ -1,5 +1,6 @@
 """The map of a space: points, their colours, and how far it can be trusted."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,10 @@ class Faithfulness:
     n: int
     trustworthiness: float | None
     n_judged: int
+    neighbours_kept: float | None = None
+    """Share of the neighbours in the space that are neighbours on the map."""
+    neighbour_recall: float | None = None
+    """Share of true neighbours among those that the map was made of; none where it needs none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +106,14 @@ def faithfulness(maps: pd.DataFrame, layer: int, pooling: str, method: str) -> F
         return None
     row = chosen.iloc[0]
     score = None if is_missing(row.trustworthiness) else float(row.trustworthiness)
-    return Faithfulness(n=int(row.n), trustworthiness=score, n_judged=int(row.n_judged))
+    known = {} if is_missing(row.settings) else json.loads(row.settings)
+    return Faithfulness(
+        n=int(row.n),
+        trustworthiness=score,
+        n_judged=int(row.n_judged),
+        neighbours_kept=known.get("neighbours_kept"),
+        neighbour_recall=known.get("neighbour_recall"),
+    )
 
 
 def describe_faithfulness(faithfulness: Faithfulness | None) -> str:
@@ -113,10 +125,18 @@ in the space (1 is all of them).'
     """
     if faithfulness is None or faithfulness.trustworthiness is None:
         return "Too few points to judge how faithful this map is."
-    return (
-        f"Trustworthiness {number(faithfulness.trustworthiness)}, judged on {faithfulness.n_judged:,} points: "
+    among = "points" if faithfulness.n_judged == faithfulness.n else f"of {faithfulness.n:,} points"
+    sentence = (
+        f"Trustworthiness {number(faithfulness.trustworthiness)}, judged on "
+        f"{faithfulness.n_judged:,} {among}: "
         "how far neighbours on the map are neighbours in the space (1 is all of them)."
     )
+    if faithfulness.neighbours_kept is not None:
+        sentence += f" {faithfulness.neighbours_kept:.0%} of the nearest are kept."
+    recall = faithfulness.neighbour_recall
+    if recall is not None and recall < 1:
+        sentence += f" It was made of neighbours of recall {number(recall)}."
+    return sentence
 
 
 def colour_columns(points: pd.DataFrame) -> list[str]:
