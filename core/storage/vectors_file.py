@@ -54,7 +54,11 @@ def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise ConfigError(f"{path} does not exist. Expected a Parquet file.")
     # DuckDB makes the folder where it needs it, and removes it.
     spilled = Path(tempfile.gettempdir(), f"usad-{secrets.token_hex(6)}")
-    config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(spilled)}
+    config: dict[str, Any] = {
+        "memory_limit": MEMORY_LIMIT,
+        "temp_directory": str(spilled),
+        "enable_external_file_cache": False,  # it fills the memory; the system has its own
+    }
     with duckdb.connect(config=config) as connection:
         source = f"read_parquet({literal(_as_pattern(path))}, hive_partitioning = false)"
         try:

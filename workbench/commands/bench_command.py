@@ -55,6 +55,11 @@ BENCHMARKS = {
         function="bench_embed",
         measures="the whole of embedding against the bare forward pass",
     ),
+    "embed-free": Benchmark(
+        module="free_encoder",
+        function="bench_free_encoder",
+        measures="embedding with an encoder that costs nothing against DuckDB's own bulk insert",
+    ),
     "store-write": Benchmark(
         module="storing",
         function="bench_store_write",

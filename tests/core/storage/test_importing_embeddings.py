@@ -1,6 +1,8 @@
 """Vectors made elsewhere: taken as they are, once, whole clips only, under their own name."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.stored_vectors import store
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.evaluation.cost import encoder_costs
 from usad_workbench.core.similarity import debiased_linear_cka
@@ -428,3 +431,35 @@ def test_vectors_that_schema_2_stored_are_the_same_vectors(
     assert check_workspace(workspace) == []
     with pytest.raises(ProvenanceError, match="must not be mixed"):
         import_embeddings(workspace, write(tmp_path / "c.parquet", rows_of("e", 1)), role="teacher")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Of the vectors only the portions in hand are in it: 400 to 600 MB at any size."""
+    peaks = []
+    for n in (120_000, 240_000):
+        folder = tmp_path / str(n)
+        store(folder / "w", np.ones((n, 1), np.float32))
+        vectors = np.random.default_rng(0).normal(size=(n, 384)).astype(np.float32)
+        table = pa.table(
+            {
+                "clip_id": [f"c{i:06}" for i in range(n)],
+                "encoder": ["e"] * n,
+                "layer": np.zeros(n, np.int32),
+                "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 384),
+            }
+        )
+        pq.write_table(table, folder / "v.parquet", row_group_size=10_000)
+        script = (
+            "import re, sys\n"
+            "from usad_workbench.core.storage.importing_embeddings import import_embeddings\n"
+            "from usad_workbench.core.storage.workspace import Workspace\n"
+            "import_embeddings(Workspace.open(sys.argv[1]), sys.argv[2], role='teacher')\n"
+            # Its own peak: ``ru_maxrss`` begins with that of the process that started it.
+            "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read()).group(1))"
+        )
+        arguments = [sys.executable, "-c", script, str(folder / "w"), str(folder / "v.parquet")]
+        done = subprocess.run(arguments, check=True, capture_output=True, text=True)
+        peaks.append(1024 * int(done.stdout.split()[-1]))  # behind DuckDB's bar: a script has none
+    assert max(peaks) < 800e6
+    assert peaks[1] - peaks[0] < 120_000 * 384 * 4
