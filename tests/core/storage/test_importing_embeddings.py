@@ -435,9 +435,9 @@ def test_vectors_that_schema_2_stored_are_the_same_vectors(
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """It grows by less than the vectors: by the portions in hand and the ids of the clips."""
+    """Of the vectors only the portions in hand are in it: 400 to 600 MB at any size."""
     peaks = []
-    for n in (20_000, 120_000):
+    for n in (120_000, 240_000):
         folder = tmp_path / str(n)
         store(folder / "w", np.ones((n, 1), np.float32))
         vectors = np.random.default_rng(0).normal(size=(n, 384)).astype(np.float32)
@@ -461,4 +461,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         arguments = [sys.executable, "-c", script, str(folder / "w"), str(folder / "v.parquet")]
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
         peaks.append(1024 * int(done.stdout.split()[-1]))  # behind DuckDB's bar: a script has none
-    assert peaks[1] - peaks[0] < 100_000 * 384 * 4
+    assert max(peaks) < 800e6
+    assert peaks[1] - peaks[0] < 120_000 * 384 * 4
