@@ -184,6 +184,8 @@ def _embed_here(
             asked = group.asked(portion)
             for name, made in through_encoders(encoders, portion, audio, asked, group.count):
                 group.store(name, made)
+            if group.is_over:
+                break
     return group
 
 

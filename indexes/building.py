@@ -143,8 +143,7 @@ def tuned(
         tuned_recall=result.recall,
         reason=f"{reason}; {said}{short}",
     )
-    index = index.with_effort(result.effort)
-    index.stored = ArrayVectors(ids, vectors)
+    index = index.with_effort(result.effort).with_stored(ArrayVectors(ids, vectors))
     return Built(index=index, settings=settings)
 
 

@@ -74,7 +74,7 @@ def evaluate_index(
     index = opened.index
     if index is None or opened.is_behind:
         return None
-    index.stored = ArrayVectors(stored.segment_ids, stored.vectors)
+    index = index.with_stored(ArrayVectors(stored.segment_ids, stored.vectors))
     rows = query_rows(stored.segment_ids, stored.vectors, MEASURED_GROUP, MAX_QUERIES, seed)
     started = time.perf_counter()
     truth = neighbour_lists(stored.vectors, K, metric=index.metric, rows=rows)

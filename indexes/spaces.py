@@ -292,10 +292,8 @@ def _hits(
         notice = f"{space.opened.problem} Compared with every vector; `usad index` builds it again."
         logger.warning("%s", notice)
     if isinstance(space.stored, ArrayVectors):
-        ids = space.stored.ids
-        if where is not None:
-            ids = segments_where(workspace, space, where)
-        found = nearest(_blocks(space.stored, ids), query, k, metric)
+        among = None if where is None else segments_where(workspace, space, where)
+        found = nearest(_blocks(space.stored, among), query, k, metric)
         return replace(_found(*found), notice=notice)
     key = (space.space.encoder, space.space.layer)
     exact = workspace.search(query, *key, k, where, pooling=space.space.pooling, metric=metric)
@@ -312,10 +310,13 @@ def _found(ids: Ids, scores: FloatArray) -> SearchHits:
     return SearchHits(segment_ids=ids[is_hit], scores=scores[is_hit])
 
 
-def _blocks(stored: ArrayVectors, ids: Ids) -> Iterator[tuple[Ids, FloatArray]]:
+def _blocks(stored: ArrayVectors, among: Ids | None) -> Iterator[tuple[Ids, FloatArray]]:
+    """The vectors of these segments, or of all."""
+    ids = stored.ids if among is None else among
     for start in range(0, len(ids), BLOCK_ROWS):
-        part = ids[start : start + BLOCK_ROWS]
-        yield part, stored.rows(part)
+        block = slice(start, start + BLOCK_ROWS)
+        part = ids[block]
+        yield part, stored.vectors[block] if among is None else stored.rows(part)
 
 
 def describe_hits(workspace: Workspace, hits: SearchHits) -> pd.DataFrame:

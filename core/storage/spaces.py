@@ -326,6 +326,7 @@ def _check_registered(connection: duckdb.DuckDBPyConnection, record: EncoderReco
             f"The vectors of {name} were replaced by those of other weights while these were made. "
             "Nothing of this batch was stored: give the other model another name."
         )
+    _check_provenance(connection, record)  # vectors that another process has added meanwhile
 
 
 def _are_segments(

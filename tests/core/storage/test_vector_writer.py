@@ -142,6 +142,17 @@ def test_two_writers_of_the_same_segments_store_each_once(workspace: Workspace) 
     _check(workspace, ids)
 
 
+def test_two_precisions_of_one_encoder_never_meet(workspace: Workspace) -> None:
+    """Two commands may begin before either has stored anything, each with layers of its own."""
+    other = replace(_record(), precision="bfloat16")
+    register_encoder(workspace, other)
+    ids = np.arange(3)
+    append_vectors(workspace, _record(), "mean", ids, {0: _vectors(ids)[0]})
+    with pytest.raises(ProvenanceError, match=r"float32; now .*bfloat16.*must not be mixed"):
+        append_vectors(workspace, other, "mean", ids, {2: _vectors(ids)[2]})
+    assert workspace.layers("e") == [0]
+
+
 def test_segments_that_were_deleted_meanwhile_get_no_vector(workspace: Workspace) -> None:
     ids = np.arange(100)
     with VectorWriter(workspace, _record(), "mean") as writer:
