@@ -269,7 +269,7 @@ def append_vectors(
     Raises:
         ShapeError: rows or width that do not fit, or a segment twice; nothing is stored.
         ProvenanceError: vectors that are not finite, or an encoder that was deleted, or replaced by
-            other weights, since it was registered.
+            other weights or in another precision, since it was registered.
     """
     if len(np.unique(segment_ids)) != len(segment_ids):
         raise ShapeError(
@@ -293,6 +293,7 @@ def append_vectors(
     with workspace.database.write(bulk=True) as connection:
         if run is None:
             _check_registered(connection, record)
+            _check_provenance(connection, record)
         is_there = _are_segments(connection, segment_ids)
         spaces = _spaces_of(connection, record, pooling, vectors, run)
         for layer, values in vectors.items():
