@@ -135,7 +135,8 @@ def _axes(unit: FloatArray, mean: FloatArray) -> FloatArray:
         covariance += centred.T @ centred
     axes = np.linalg.eigh(covariance)[1][:, ::-1]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
-    return (axes * np.sign(largest)).astype(np.float32)
+    signed: FloatArray = (axes * np.sign(largest)).astype(np.float32)
+    return signed
 
 
 def _blocks(n: int) -> list[slice]:
