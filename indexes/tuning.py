@@ -41,7 +41,7 @@ def held_out(ids: Ids) -> npt.NDArray[np.int8]:
     """Of each segment: 0 is trained on, 1 is tuned on, 2 is measured on; always the same.
 
     >>> np.bincount(held_out(np.arange(100_000))).tolist()
-    [90008, 4994, 4998]
+    [89946, 5262, 4792]
     """
     spread = (ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
     rest = spread % np.uint64(20)
