@@ -293,7 +293,6 @@ def append_vectors(
     with workspace.database.write(bulk=True) as connection:
         if run is None:
             _check_registered(connection, record)
-            _check_provenance(connection, record)
         is_there = _are_segments(connection, segment_ids)
         spaces = _spaces_of(connection, record, pooling, vectors, run)
         for layer, values in vectors.items():
