@@ -172,7 +172,7 @@ class _EncoderImport:
         stored = set(spaces.weights_sha256)
         if not stored or stored == {self.record.weights_sha256} or any(spaces.sample_rate_hz):
             return
-        if not set(spaces.layer) <= set(self.dims):
+        if set(spaces.layer) != set(self.dims):  # clips of one layer more would pass as stored
             return
         file.register("workspace_segments", _segments(self.workspace))
         file.execute("CREATE OR REPLACE TABLE of_workspace AS SELECT * FROM workspace_segments")

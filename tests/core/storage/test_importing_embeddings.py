@@ -415,6 +415,18 @@ def test_vectors_that_changed_places_are_other_vectors(
         import_embeddings(workspace, write(tmp_path / "b.parquet", rows), role="teacher")
 
 
+def test_a_layer_more_is_not_taken_for_what_is_stored(workspace: Workspace, tmp_path: Path) -> None:
+    rows = rows_of("e")
+    import_embeddings(
+        workspace, write(tmp_path / "a.parquet", rows[rows.layer == 0]), role="teacher"
+    )
+    both = write(tmp_path / "b.parquet", rows)
+    with pytest.raises(ProvenanceError, match="must not be mixed"):
+        import_embeddings(workspace, both, role="teacher")
+    import_embeddings(workspace, both, role="teacher", replace=True)
+    assert workspace.layers("e") == [0, 2]
+
+
 @pytest.mark.parametrize("n_stored", [N, 200])
 def test_vectors_that_schema_2_stored_are_the_same_vectors(
     workspace: Workspace, tmp_path: Path, n_stored: int
