@@ -13,8 +13,7 @@ out the audio, not the encoders, so that one encoder uses all cores too. Their s
 several at once would fill the memory: on a CPU they come one after the other, and decode again
 for each what is a hundredth of its work.
 
-Dropped: one process for each encoder (decodes once per encoder, and the largest is waited for);
-processes that decode for others (audio through pipes costs what decoding costs).
+Not so: one process for each encoder, which decodes once per encoder and waits for the largest.
 """
 
 import os
@@ -184,6 +183,8 @@ def _embed_here(
             asked = group.asked(portion)
             for name, made in through_encoders(encoders, portion, audio, asked, group.count):
                 group.store(name, made)
+            if group.is_over:
+                break
     return group
 
 

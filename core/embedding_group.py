@@ -176,11 +176,18 @@ class EncoderGroup:
         """Notes that an encoder has so many segments behind it."""
         self._progress.add(name, n_more)
 
-    def store(self, name: str, portion: EmbeddedPortion) -> None:
-        """Stores what an encoder made of a portion."""
+    @property
+    def is_over(self) -> bool:
+        """Whether every encoder was left out: what is read from here on is for nobody."""
+        return not self._members
+
+    def store(self, name: str, made: EmbeddedPortion | UsadError) -> None:
+        """Stores what an encoder made of a portion, or leaves it out where it could not."""
         if name in self._members:
             with self._leaving_out(name):
-                self._members[name].store(portion)
+                if isinstance(made, UsadError):
+                    raise made
+                self._members[name].store(made)
 
     @contextmanager
     def _leaving_out(self, name: str) -> Iterator[None]:

@@ -72,8 +72,8 @@ def _embed(
         records = pool.submit(_load_in_worker, names, request.precision).result()
         with group.at_work(records):
             stretches = deque(in_stretches(group.pending(), LONGEST_STRETCH_S))
-            jobs: set[Future[list[tuple[str, EmbeddedPortion]]]] = set()
-            while stretches or jobs:
+            jobs: set[Future[list[tuple[str, EmbeddedPortion | UsadError]]]] = set()
+            while (stretches or jobs) and not group.is_over:
                 while stretches and len(jobs) < 2 * n_processes:
                     stretch = stretches.popleft()
                     asked = [group.asked(portion) for portion in in_portions(stretch)]
@@ -144,11 +144,11 @@ def _embed_in_worker(
     precision: Precision,
     stretch: Sequence[SegmentAudio],
     asked: Sequence[Mapping[str, AskedPortion]],
-) -> list[tuple[str, EmbeddedPortion]]:
+) -> list[tuple[str, EmbeddedPortion | UsadError]]:
     """A stretch through the encoders, whose portions ``asked`` follows."""
     encoders = {name: _encoder(name, precision) for portion in asked for name in portion}
     rates_hz = sorted({encoder.spec.sample_rate_hz for encoder in encoders.values()})
-    made: list[tuple[str, EmbeddedPortion]] = []
+    made: list[tuple[str, EmbeddedPortion | UsadError]] = []
     audio = read_at_rates(folder, rates_hz, stretch)
     for (portion, clips), of_portion in zip(audio, asked, strict=True):
         made += through_encoders(encoders, portion, clips, of_portion, _report)

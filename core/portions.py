@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.errors import DeviceMemoryError, EncoderError
+from usad_workbench.core.errors import Cancelled, DeviceMemoryError, EncoderError, UsadError
 from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling
 from usad_workbench.core.models.pooling import pooled_vectors
 from usad_workbench.core.storage.importing import Failure
@@ -98,8 +98,11 @@ def through_encoders(
     audio: AtRates,
     asked: Mapping[str, AskedPortion],
     count: Callable[[str, int], None],
-) -> Iterator[tuple[str, EmbeddedPortion]]:
+) -> Iterator[tuple[str, EmbeddedPortion | UsadError]]:
     """One portion, decoded once, through all encoders that miss any of it.
+
+    Yields:
+        The name of each, and what it made of the portion or why it can do nothing that is asked.
 
     Args:
         encoders: Loaded, by name.
@@ -112,17 +115,21 @@ def through_encoders(
         encoder = encoders[name]
         clips = audio[encoder.spec.sample_rate_hz]
         missed = [i for i, misses in enumerate(of_portion.misses) if misses]
-        yield (
-            name,
-            embed_portion(
+        made: EmbeddedPortion | UsadError
+        try:
+            made = embed_portion(
                 encoder,
                 [portion[i] for i in missed],
                 [clips[i] for i in missed],
                 of_portion.layers,
                 of_portion.pooling,
                 functools.partial(count, name),
-            ),
-        )
+            )
+        except Cancelled:
+            raise
+        except UsadError as error:
+            made = error
+        yield name, made
 
 
 def _forward(

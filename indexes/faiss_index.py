@@ -13,6 +13,7 @@ dead corner: on 100,000 clustered vectors 9 of 12 queries by domain found none o
 38,000 rows that passed. Filtered search compares with the rows that pass (``core.metrics``).
 """
 
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,7 +259,15 @@ class VectorIndex:
 
     def with_effort(self, effort: Effort) -> "VectorIndex":
         """The same index, which does more or less for a query."""
-        return VectorIndex(self.faiss_index, self.kind, self.metric, effort, self.stored)
+        other = copy(self)
+        other.effort = effort
+        return other
+
+    def with_stored(self, stored: StoredVectors) -> "VectorIndex":
+        """The same index, which compares candidates with these vectors."""
+        other = copy(self)
+        other.stored = stored
+        return other
 
 
 def _is_enough(found: Hits, k: int) -> npt.NDArray[np.bool_]:

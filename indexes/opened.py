@@ -3,12 +3,15 @@
 A search on an open workspace opens no database. The stamp of ``workspace.duckdb`` and of its log
 tells whether anything was written; a stamp that is younger than the clock of the file system is
 coarse is not trusted yet, as two writes may have the same.
+
+The vectors of small spaces are held in memory: of those that were searched last, up to
+``MAX_HELD_BYTES``.
 """
 
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from usad_workbench.indexes.stored import ArrayVectors, StoredVectors, stored_ve
 SETTLED_NS = 50_000_000
 """A file that was written this long ago gets another time with the next write."""
 MAX_OPEN = 64
+MAX_HELD_BYTES = 1 << 29
 MAX_FILTERS = 8
 
 Key = tuple[Path, str, int, str]
@@ -58,13 +62,15 @@ def open_space(workspace: Workspace, encoder: str, layer: int, pooling: str) -> 
     stamp = database_stamp(workspace)
     with _lock:
         known = _spaces.get(key)
+        if known is not None:
+            _spaces.move_to_end(key)
     if known is not None and stamp and known.stamp == stamp and _has_its_file(known):
         return known
     space = workspace.space(encoder, layer, pooling)
     opened = open_index(workspace, space)
     stored = stored_vectors(workspace, space)
     if opened.index is not None and not opened.is_behind:
-        opened.index.stored = stored
+        opened = replace(opened, index=opened.index.with_stored(stored))
     found = OpenSpace(
         stamp=stamp,
         space=space,
@@ -76,9 +82,14 @@ def open_space(workspace: Workspace, encoder: str, layer: int, pooling: str) -> 
     with _lock:
         _spaces[key] = found
         _spaces.move_to_end(key)
-        while len(_spaces) > MAX_OPEN:
+        while len(_spaces) > MAX_OPEN or (len(_spaces) > 1 and _held_bytes() > MAX_HELD_BYTES):
             _spaces.popitem(last=False)
     return found
+
+
+def _held_bytes() -> int:
+    stored = [space.stored for space in _spaces.values()]
+    return sum(one.held_bytes for one in stored if isinstance(one, ArrayVectors))
 
 
 def segments_where(workspace: Workspace, space: OpenSpace, where: str) -> Ids:

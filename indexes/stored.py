@@ -1,4 +1,9 @@
-"""Stored vectors by the ids of their segments: what candidates are compared with again."""
+"""Stored vectors by the ids of their segments: what candidates are compared with again.
+
+Those of a large space are mapped from its array file, those of a small one, which has none, are
+held in memory: read from the database for each query they took 25 ms at 3,000 vectors of 384
+values; held, 0.16.
+"""
 
 from typing import Protocol
 
@@ -20,8 +25,10 @@ class StoredVectors(Protocol):
 class ArrayVectors:
     """Vectors in an array, or a memory map, beside their ids, which ascend."""
 
-    def __init__(self, ids: Ids, vectors: FloatArray) -> None:
+    def __init__(self, ids: Ids, vectors: FloatArray, held_bytes: int = 0) -> None:
         self.ids, self.vectors = ids, vectors
+        self.held_bytes = held_bytes
+        """What they take of memory for as long as they are open."""
         # Without clips that were deleted, an id is its place.
         self._is_place = bool(len(ids)) and int(ids[0]) == 0 and int(ids[-1]) == len(ids) - 1
 
@@ -55,8 +62,13 @@ class TableVectors:
 
 
 def stored_vectors(workspace: Workspace, space: Space) -> StoredVectors:
-    """The vectors of a space: its array file where there is one, else its table."""
-    arrays = workspace.array_file(space).open()
+    """The vectors of a space: its array file, or of a small space itself; else its table."""
+    file = workspace.array_file(space)
+    arrays = file.open()
     if arrays is not None:
         return ArrayVectors(arrays.segment_ids, arrays.vectors)
+    if file.is_small:
+        held = workspace.embeddings(space.encoder, space.layer, space.pooling)
+        if held.space == space:  # else written to since it was looked up
+            return ArrayVectors(held.segment_ids, held.vectors, held.vectors.nbytes)
     return TableVectors(workspace, space.space_id, space.dim)

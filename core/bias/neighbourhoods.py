@@ -21,6 +21,7 @@ from usad_workbench.core.arrays import (
     as_vectors,
     centred_unit,
     cluster_codes,
+    finite_vectors,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.probes.folds import Codes, codes_of
@@ -54,13 +55,20 @@ class Hubness:
     """Interval of the skewness, delete-one-cluster jackknife."""
 
 
-def centred_neighbours(x: Vectors, k: int = DEFAULT_K, clusters: Ids | None = None) -> Indices:
+def centred_neighbours(
+    x: Vectors,
+    k: int = DEFAULT_K,
+    clusters: Ids | None = None,
+    queries: Indices | None = None,
+) -> Indices:
     """The k nearest clips by cosine after centring, nearest first, `[clip, k]`.
 
     Args:
-        x: Embeddings `[clip, dim]`; all of them are searched.
+        x: Embeddings `[clip, dim]`; all of them are searched, and centred on.
         k: Neighbours per clip.
         clusters: Cluster id of each clip; clips of one cluster are no neighbours.
+        queries: Rising row numbers of the clips whose neighbours are wanted `[query, k]`; every
+            clip where none.
 
     Raises:
         ShapeError: a clip with fewer than k possible neighbours.
@@ -69,7 +77,13 @@ def centred_neighbours(x: Vectors, k: int = DEFAULT_K, clusters: Ids | None = No
     >>> centred_neighbours(np.array([[9.0, 1], [9, 1.1], [9, -1], [9, -1.2]]), 1)[:, 0].tolist()
     [1, 0, 3, 2]
     """
-    return nearest_neighbours(centred_unit(as_vectors(x, "x", 2), "x"), k, clusters)
+    if queries is None or len(queries) == len(x):
+        return nearest_neighbours(centred_unit(as_vectors(x, "x", 2), "x"), k, clusters)
+    # A collection that is searched for a part of it may be large: no copy of it is made.
+    array = finite_vectors(x, "x", 2)
+    return nearest_neighbours(
+        array, k, clusters, queries=queries, origin=array.mean(axis=0, dtype=np.float64)
+    )
 
 
 def occurrence_skewness(occurrences: Vectors) -> float:
@@ -120,12 +134,13 @@ def hubness(x: Vectors, k: int = DEFAULT_K, clusters: Ids | None = None) -> Hubn
     )
 
 
-def label_purity(neighbours: Indices, labels: Ids) -> Matrix:
+def label_purity(neighbours: Indices, labels: Ids, queries: Indices | None = None) -> Matrix:
     """Share of each clip's neighbours that have its label, `[clip]`.
 
     Args:
         neighbours: From ``centred_neighbours``.
-        labels: Label of each clip.
+        labels: Label of each clip that was searched.
+        queries: Whose neighbours these are; every clip's where none.
 
     Raises:
         ShapeError: other numbers of clips, or a clip without label.
@@ -133,8 +148,9 @@ def label_purity(neighbours: Indices, labels: Ids) -> Matrix:
     >>> label_purity(np.array([[1], [0], [0]]), ["a", "a", "b"]).tolist()
     [1.0, 1.0, 0.0]
     """
-    codes = _labels(labels, len(neighbours))
-    return np.asarray(np.mean(codes[neighbours] == codes[:, None], axis=1))
+    codes = _labels(labels, len(neighbours) if queries is None else len(labels))
+    own = codes if queries is None else codes[queries]
+    return np.asarray(np.mean(codes[neighbours] == own[:, None], axis=1))
 
 
 def bad_occurrences(neighbours: Indices, labels: Ids) -> Indices:
@@ -178,7 +194,13 @@ class Leakage:
     """Share of each own clip's neighbours that lie in other domains `[own clip]`."""
 
 
-def leakage(neighbours: Indices, domains: Ids, clusters: Ids, domain: str) -> Leakage:
+def leakage(
+    neighbours: Indices,
+    domains: Ids,
+    clusters: Ids,
+    domain: str,
+    queries: Indices | None = None,
+) -> Leakage:
     """How many neighbours of a domain's clips lie in each other domain.
 
     Args:
@@ -187,6 +209,7 @@ def leakage(neighbours: Indices, domains: Ids, clusters: Ids, domain: str) -> Le
         domains: Domain of each clip.
         clusters: Cluster id of each clip.
         domain: Whose clips are looked at.
+        queries: Row numbers of the clips whose neighbours these are; every clip's where none.
 
     Raises:
         ShapeError: other numbers of clips.
@@ -198,20 +221,20 @@ def leakage(neighbours: Indices, domains: Ids, clusters: Ids, domain: str) -> Le
     (1.0, 1.0)
     """
     names = np.asarray([str(one) for one in domains], dtype=np.str_)
-    units = cluster_codes(clusters, len(neighbours))
-    members = np.flatnonzero(names == domain)
-    if len(names) != len(neighbours) or len(members) == 0:
+    units = cluster_codes(clusters, len(names))
+    asked = np.arange(len(names)) if queries is None else queries
+    members = np.flatnonzero(names[asked] == domain)
+    if len(asked) != len(neighbours) or len(members) == 0:
         raise DegenerateError(
             f"{len(members)} of {len(names)} clips are of domain {domain!r}, expected some of the "
             f"{len(neighbours)} with neighbours."
         )
     near = names[neighbours[members]]
     others = [str(name) for name in np.unique(names) if name != domain]
-    candidates = len(names) - np.bincount(units)[units[members]]
+    candidates = len(names) - np.bincount(units)[units[names == domain]]
+    own = units[asked[members]]
     return Leakage(
-        shares={
-            name: mean_interval((near == name).mean(axis=1), units[members]) for name in others
-        },
+        shares={name: mean_interval((near == name).mean(axis=1), own) for name in others},
         expected={name: float(np.mean(np.sum(names == name) / candidates)) for name in others},
         leaking=np.asarray((near != domain).mean(axis=1)),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from usad_workbench.core.arrays import Ids, Indices, Matrix
+from usad_workbench.core.arrays import Ids, Indices, Matrix, cluster_codes
 from usad_workbench.core.bias.factors import (
     VARYING_SHARE,
     Factor,
@@ -62,16 +62,19 @@ def neighbour_attribute(
     clusters: Ids,
     labels: Ids | None = None,
     *,
+    queries: Indices | None = None,
     n_permutations: int = N_PERMUTATIONS,
     seed: int = 0,
 ) -> ShortcutResult:
     """How much more neighbours share an attribute than their labels explain.
 
     Args:
-        neighbours: `[clip, k]`, clips of the own cluster excluded.
+        neighbours: `[query, k]`, clips of the own cluster excluded.
         attribute: Classes, or values, of which ranks are compared.
         clusters: Cluster id of each clip.
         labels: Content label of each clip; one label for all where none.
+        queries: Row numbers of the clips whose neighbours these are; every clip's where none. The
+            null exchanges the attribute among all clips, value and interval are those of the queries.
         n_permutations: Size of the null.
         seed: Of the permutations.
 
@@ -85,21 +88,24 @@ def neighbour_attribute(
     >>> found.value, found.null < 0.7, found.p_value < 0.05
     (1.0, True, True)
     """
-    n = len(neighbours)
+    n = len(clusters)
+    asked = np.arange(n) if queries is None else queries
     units = codes_of(clusters, "cluster")
     content = np.zeros(n, dtype=np.intp) if labels is None else codes_of(labels, "label")
-    if not len(attribute) == len(units) == len(content) == n:
+    if not len(attribute) == len(content) == n or len(neighbours) != len(asked):
         raise ShapeError(
-            f"There are neighbours of {n} clips, {len(attribute)} attributes, {len(units)} clusters "
-            f"and {len(content)} labels, expected one of each for each clip."
+            f"There are neighbours of {len(neighbours)} clips, {len(attribute)} attributes, {n} "
+            f"clusters and {len(content)} labels, expected one of each for each clip."
         )
     values = _ranks(attribute.values) if attribute.is_continuous else attribute.values
     orders, weak = _orders(values, units, content, n_permutations, seed)
-    per_clip = _agreement(values, neighbours, attribute.is_continuous)
+    is_continuous = attribute.is_continuous
+    per_clip = _agreement(values, neighbours, asked, is_continuous)
     null = np.array(
-        [_agreement(values[order], neighbours, attribute.is_continuous).mean() for order in orders]
+        [_agreement(values[order], neighbours, asked, is_continuous).mean() for order in orders]
     )
     value, middle = float(per_clip.mean()), float(null.mean())
+    units = cluster_codes(units[asked], len(asked))
     n_clusters = int(units.max()) + 1
     reason = too_few_clusters(n_clusters)
     low = high = float("nan")
@@ -113,19 +119,21 @@ def neighbour_attribute(
         ci_low=low,
         ci_high=high,
         p_value=permutation_p_value(value - 1e-12, null),
-        n_clips=n,
+        n_clips=len(asked),
         n_clusters=n_clusters,
         influence=per_clip - middle,
         reason="; ".join(one for one in (reason, weak) if one),
     )
 
 
-def _agreement(values: Matrix, neighbours: Indices, is_continuous: bool) -> Matrix:
+def _agreement(
+    values: Matrix, neighbours: Indices, queries: Indices, is_continuous: bool
+) -> Matrix:
     """Share of neighbours of the same class, or own rank times mean rank of neighbours."""
-    near = values[neighbours]
+    near, own = values[neighbours], values[queries]
     if is_continuous:
-        return np.asarray(values * near.mean(axis=1))
-    return np.asarray(np.mean(near == values[:, None], axis=1))
+        return np.asarray(own * near.mean(axis=1))
+    return np.asarray(np.mean(near == own[:, None], axis=1))
 
 
 def _ranks(values: Matrix) -> Matrix:

@@ -58,9 +58,8 @@ class ClipFactor:
     reason: str = ""
 
 
-def clip_factors(data: DiagnosisData, domain: str) -> list[ClipFactor]:
-    """The factors of one domain, classes first, in the order of the columns."""
-    rows = data.rows(domain)
+def clip_factors(data: DiagnosisData, domain: str, rows: Indices) -> list[ClipFactor]:
+    """The factors of these clips of one domain, classes first, in the order of the columns."""
     clips = data.clips.iloc[rows]
     content = content_columns(data, domain)
     seen = [pd.factorize(clips[name])[0] for name in (*content, "cluster_id")]
@@ -89,13 +88,12 @@ def content_columns(data: DiagnosisData, domain: str) -> list[str]:
 
 
 def content_label(data: DiagnosisData, domain: str) -> tuple[str, list[str]]:
-    """The column that says what the clips hold, and its value for each clip of the domain.
+    """The column that says what the clips hold, and its value for every clip of the domain.
 
     The first content column whose levels mostly have two clusters or more; no column, and
     one label for all, where there is none. Clips without a label get one of their own.
     """
-    rows = data.rows(domain)
-    clips = data.clips.iloc[rows]
+    clips = data.clips.iloc[data.sample.all_of(domain)]
     for name in content_columns(data, domain):
         values = clips[name].dropna()
         clusters = clips.cluster_id[values.index].groupby(values).nunique()

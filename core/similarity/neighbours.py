@@ -18,9 +18,9 @@ from usad_workbench.core.arrays import (
     Indices,
     Matrix,
     Vectors,
-    as_vectors,
     check_aligned,
     cluster_codes,
+    finite_vectors,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity.distances import cosine_similarity, normalise_rows
@@ -28,8 +28,8 @@ from usad_workbench.core.similarity.distances import cosine_similarity, normalis
 DEFAULT_K = 10
 """Neighbours per clip, as in Huh et al. 2024 (there with 1024 clips)."""
 TIE_DIGITS = 12
-BLOCK_ROWS = 1024
-"""Rows that are compared with all at once: the scores of 5,000 clips take 41 MB."""
+BLOCK_ROWS, BLOCK_CANDIDATES = 1024, 5000
+"""Clips that are compared with clips at once: their scores take 41 MB."""
 
 
 def neighbour_overlap(
@@ -161,17 +161,27 @@ def _masked_hsic1(gram_x: Matrix, gram_y: Matrix, mask: NDArray[np.bool_]) -> fl
     return total / (n * (n - 3))
 
 
-def nearest_neighbours(x: Vectors, k: int, clusters: Ids | None = None, name: str = "x") -> Indices:
+def nearest_neighbours(
+    x: Vectors,
+    k: int,
+    clusters: Ids | None = None,
+    name: str = "x",
+    queries: Indices | None = None,
+    origin: Matrix | None = None,
+) -> Indices:
     """The k nearest clips of every clip by cosine, nearest first, `[clip, k]`.
 
-    Exact: compares all pairs, a block of rows at a time, so that nothing of the size clips ×
-    clips exists.
+    Exact: compares all pairs, a block of clips with a block of clips at a time, so that nothing
+    of the size clips × clips exists.
 
     Args:
         x: Embeddings `[clip, dim]`.
         k: Neighbours per clip.
         clusters: Cluster id of each clip; clips of one cluster are no neighbours.
         name: What error messages call the embeddings.
+        queries: Row numbers of the clips whose neighbours are wanted, among all clips; then
+            `[query, k]`. Every clip where none.
+        origin: A vector `[dim]` that is taken from every row first.
 
     Raises:
         ShapeError: a clip with fewer than k possible neighbours.
@@ -180,21 +190,66 @@ def nearest_neighbours(x: Vectors, k: int, clusters: Ids | None = None, name: st
     >>> nearest_neighbours(np.array([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]]), 1)[:, 0].tolist()
     [1, 0, 3, 2]
     """
-    unit = normalise_rows(as_vectors(x, name, min_clips=2))
-    codes = cluster_codes(clusters, len(unit))
+    array = finite_vectors(x, name, min_clips=2)
+    n, width = len(array), max(k, BLOCK_CANDIDATES)
+    codes = cluster_codes(clusters, n)
     _check_candidates(codes, k)
-    if float(np.abs(unit - unit[0]).max()) <= SPREAD_FLOOR:
+    rows = np.arange(n) if queries is None else queries
+    unit = _unit_rows(array[rows], origin)
+    found = np.empty((len(unit), k), dtype=np.intp)
+    best = np.empty((len(unit), k))
+    spread = 0.0
+    for start in range(0, n, width):
+        is_all = queries is None and n <= width
+        near = unit if is_all else _unit_rows(array[start : start + width], origin)
+        spread = max(spread, float(np.abs(near - unit[0]).max()))
+        for first in range(0, len(unit), BLOCK_ROWS):
+            block = slice(first, first + BLOCK_ROWS)
+            is_own = codes[rows[block], None] == codes[None, start : start + width]
+            score = unit[block] @ near.T
+            if start == 0:
+                best[block], found[block] = _first_nearest(score, is_own, k)
+            else:
+                _keep_nearest(best[block], found[block], score, is_own, start)
+    if spread <= SPREAD_FLOOR:
         raise DegenerateError(
-            f"All {len(unit)} rows of {name} point in one direction, expected embeddings that "
+            f"All {n} rows of {name} point in one direction, expected embeddings that "
             "differ: their neighbours are undefined. Leave this layer out."
         )
-    found = np.empty((len(unit), k), dtype=np.intp)
-    for start in range(0, len(unit), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        score = np.round(unit[block] @ unit.T, TIE_DIGITS)
-        score[codes[block, None] == codes[None, :]] = -np.inf
-        found[block] = top_columns(score, k)
     return found
+
+
+def _unit_rows(rows: Vectors, origin: Matrix | None) -> Matrix:
+    return normalise_rows(rows if origin is None else rows - origin)
+
+
+def _first_nearest(score: Matrix, is_own: NDArray[np.bool_], k: int) -> tuple[Matrix, Indices]:
+    """Scores and columns of the k nearest `[row, k]`."""
+    score = np.round(score, TIE_DIGITS)
+    score[is_own] = -np.inf
+    columns = top_columns(score, k)
+    return np.take_along_axis(score, columns, axis=1), columns
+
+
+def _keep_nearest(
+    best: Matrix, found: Indices, score: Matrix, is_own: NDArray[np.bool_], start: int
+) -> None:
+    """Puts clips that are nearer than those found so far into their place, both `[row, k]`.
+
+    What is not above the last score that was kept cannot be nearer, nor can an equal one: ties go
+    to the lower row.
+    """
+    k = found.shape[1]
+    rows, columns = np.nonzero((score > best[:, -1:]) & ~is_own)
+    if len(rows) == 0:
+        return
+    places = np.concatenate([np.repeat(np.arange(len(best)), k), rows])
+    scores = np.concatenate([best.ravel(), np.round(score[rows, columns], TIE_DIGITS)])
+    clips = np.concatenate([found.ravel(), columns + start])
+    order = np.lexsort((clips, -scores, places))
+    sizes = k + np.bincount(rows, minlength=len(best))
+    kept = order[(np.cumsum(sizes) - sizes)[:, None] + np.arange(k)]
+    best[:], found[:] = scores[kept], clips[kept]
 
 
 def top_columns(score: Matrix, k: int) -> Indices:

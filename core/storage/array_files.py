@@ -82,6 +82,11 @@ class ArrayFile:
         return self._offset + 4 * self.n * self.dim
 
     @property
+    def is_small(self) -> bool:
+        """Whether the space is so small that no file is written for it."""
+        return self.n_bytes < MIN_BYTES
+
+    @property
     def _offset(self) -> int:
         return -(-8 * self.n // _ALIGNED) * _ALIGNED
 
@@ -107,7 +112,7 @@ class ArrayFile:
     def create(self) -> "ArrayDraft | None":
         """A file to be filled; nothing where the space is small, or none can be written there."""
         is_current = self.digest is not None and self.digest.startswith(DIGEST_KIND)
-        if not is_current or self.n_bytes < MIN_BYTES:
+        if not is_current or self.is_small:
             return None
         folder = self.path.parent
         try:

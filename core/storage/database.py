@@ -217,6 +217,11 @@ class Database:
         while True:
             try:
                 return self._open(read_only, config)
+            except (duckdb.ResourceInUseException, duckdb.ConnectionException) as error:
+                raise StoreError(
+                    f"{self.path} is open in this process by a connection of DuckDB's own, which "
+                    "takes no other beside it. Close that connection, or ask by `Workspace.sql`."
+                ) from error
             except duckdb.IOException as error:
                 if "lock" not in str(error).lower():
                     raise StoreError(

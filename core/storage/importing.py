@@ -365,7 +365,8 @@ def _describe(
     source: SourceClip, domain: str | None, folder: Path
 ) -> tuple[dict[str, object], str]:
     """The row of ``clips`` for one file, read whole, checked, hashed; and who decoded it."""
-    str(source.path).encode()  # a name that is not UTF-8 cannot be stored
+    for text in (str(source.path), *source.fields, *source.fields.values()):
+        text.encode()  # what is not UTF-8 cannot be stored
     path = as_on_disk(source.path).resolve()
     info = scan_audio(path)
     digest = sha256_of_file(path)

@@ -286,7 +286,7 @@ def append_vectors(
     Raises:
         ShapeError: rows or width that do not fit, or a segment twice; nothing is stored.
         ProvenanceError: vectors that are not finite, or an encoder that was deleted, or replaced by
-            other weights, since it was registered.
+            other weights or in another precision, since it was registered.
     """
     if len(np.unique(segment_ids)) != len(segment_ids):
         raise ShapeError(
@@ -310,6 +310,7 @@ def append_vectors(
     with workspace.database.write(bulk=True) as connection:
         if run is None:
             _check_registered(connection, record)
+            _check_provenance(connection, record)
         is_there = _are_segments(connection, segment_ids)
         spaces = _spaces_of(connection, record, pooling, vectors, run)
         for layer, values in vectors.items():
@@ -342,6 +343,7 @@ def _check_registered(connection: duckdb.DuckDBPyConnection, record: EncoderReco
             f"The vectors of {name} were replaced by those of other weights while these were made. "
             "Nothing of this batch was stored: give the other model another name."
         )
+    _check_provenance(connection, record)  # vectors that another process has added meanwhile
 
 
 def _are_segments(
@@ -383,23 +385,18 @@ def _spaces_of(
     name = record.spec.name
     table, condition, values = _list_of(run)
     rows = connection.execute(
-        f"SELECT layer, space_id, digest, dim, precision FROM {table} "
+        f"SELECT layer, space_id, digest, dim FROM {table} "
         f"WHERE encoder = ? AND pooling = ? AND {condition}",
         [name, pooling, *values],
     ).fetchall()
     spaces = {}
-    for layer, space_id, digest, dim, precision in rows:
+    for layer, space_id, digest, dim in rows:
         if layer not in vectors:
             continue
         if dim != vectors[layer].shape[1]:
             raise ShapeError(
                 f"Layer {layer} of {name} has vectors of {dim} values, found "
                 f"{vectors[layer].shape[1]}."
-            )
-        if precision != record.precision:
-            raise ProvenanceError(
-                f"Layer {layer} of {name} has vectors of {precision}, found {record.precision}. "
-                "Nothing of this batch was stored: vectors of the two must not be mixed."
             )
         spaces[layer] = (space_id, digest)
     new = [layer for layer in vectors if layer not in spaces]

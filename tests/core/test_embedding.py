@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from usad_workbench.core.errors import (
     Cancelled,
     ConfigError,
     ProvenanceError,
+    StoreError,
     UnknownNameError,
     WorkerError,
 )
@@ -212,6 +215,39 @@ def test_an_encoder_whose_vectors_cannot_be_stored_stops_no_other(
     found = embed(workspace, NAMES, n_processes=1)
     assert isinstance(found[NAMES[0]], ProvenanceError)
     assert len(workspace.embeddings(NAMES[1], 0)) == len(workspace.clips())
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_an_encoder_that_cannot_do_what_is_asked_stops_no_other(
+    workspace: Workspace, n_processes: int
+) -> None:
+    found = embed(workspace, [NAMES[0], "ge2e"], pooling="native", n_processes=n_processes)
+    assert isinstance(found[NAMES[0]], ConfigError)
+    report = found["ge2e"]
+    assert isinstance(report, EmbedReport) and report.n_done == len(workspace.clips())
+
+
+def test_nothing_is_read_for_nobody(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full ends the work, not the decoding of all that is left."""
+
+    def full(*_: object) -> None:
+        raise StoreError("full")
+
+    portions: list[int] = []
+    read = embedding.read_at_rates
+
+    def counted(*given: Any) -> Iterator[Any]:
+        for portion in read(*given):
+            portions.append(len(portion[0]))
+            yield portion
+
+    monkeypatch.setattr(segment_audio, "PORTION_SEGMENTS", 2)
+    monkeypatch.setattr(segment_audio.in_portions, "__defaults__", (240.0, 2))
+    monkeypatch.setattr(embedding, "read_at_rates", counted)
+    monkeypatch.setattr(VectorWriter, "add", full)
+    found = embed(workspace, NAMES, layers=[0], n_processes=1)
+    assert [type(outcome) for outcome in found.values()] == [StoreError] * 2
+    assert portions == [2] and len(workspace.clips()) > 8
 
 
 def test_little_to_do_starts_no_processes(workspace: Workspace) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.stored_vectors import ENCODER, clustered, literal_nearest, store
+from tests.stored_vectors import ENCODER, add, clustered, literal_nearest, store
 from usad_workbench.core.metrics import METRICS, Metric
 from usad_workbench.core.storage import array_files
 from usad_workbench.core.storage.database import Database
-from usad_workbench.core.storage.deletion import delete_clips
+from usad_workbench.core.storage.deletion import delete_clips, delete_encoder
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import files, opened, search, search_many, update_index
 from usad_workbench.indexes.files import index_file, open_index
@@ -33,15 +33,24 @@ def settled(workspace: Workspace) -> Workspace:
     return workspace
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+@pytest.mark.parametrize("is_held", [False, True])
+@pytest.mark.parametrize("kind", ["none", "flat", "ivf", "hnsw"])
 def test_a_second_search_opens_no_database_and_finds_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_held: bool
 ) -> None:
+    """Of vectors that are mapped, and of those of a small space, which are held in memory."""
+    if is_held:
+        monkeypatch.setattr(array_files, "MIN_BYTES", 1 << 40)
     workspace = store(tmp_path / "w", VECTORS)
-    update_index(workspace, ENCODER, 0, kind=kind)  # type: ignore[arg-type]
+    workspace.embeddings(ENCODER, 0)  # writes the array file
+    if kind != "none":
+        update_index(workspace, ENCODER, 0, kind=kind)  # type: ignore[arg-type]
     settled(workspace)
+    assert workspace.array_file(workspace.space(ENCODER, 0)).path.is_file() != is_held
     first = search(workspace, VECTORS[5], ENCODER, 0)
-    assert isinstance(stored_vectors(workspace, workspace.space(ENCODER, 0)), ArrayVectors)
+    assert (
+        first.segment_ids.tolist() == workspace.search(VECTORS[5], ENCODER, 0).segment_ids.tolist()
+    )
     filtered = search(workspace, VECTORS[5], ENCODER, 0, where="clip_id < 'c000100'")
     monkeypatch.setattr(Database, "read", lambda *_: pytest.fail("opened"))
     monkeypatch.setattr(files, "sha256_of_file", lambda _: pytest.fail("hashed"))
@@ -59,7 +68,12 @@ def test_a_second_search_opens_no_database_and_finds_the_same(
         )
 
 
-def test_a_write_is_seen_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_write_is_seen_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool
+) -> None:
+    if is_held:
+        monkeypatch.setattr(array_files, "MIN_BYTES", 1 << 40)
     workspace = store(tmp_path / "w", VECTORS)
     update_index(workspace, ENCODER, 0)
     settled(workspace)
@@ -69,6 +83,25 @@ def test_a_write_is_seen_at_once(tmp_path: Path) -> None:
         assert 7 not in search(workspace, VECTORS[7], ENCODER, 0).segment_ids
     update_index(workspace, ENCODER, 0)
     assert 7 not in search(workspace, VECTORS[7], ENCODER, 0).segment_ids
+    delete_encoder(workspace, ENCODER)
+    add(workspace, VECTORS[::-1].copy()[:-1])
+    settled(workspace)
+    for _ in range(3):
+        assert search(workspace, VECTORS[9], ENCODER, 0, k=1).segment_ids.tolist() == [N - 10]
+
+
+def test_only_so_many_bytes_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(array_files, "MIN_BYTES", 1 << 40)
+    monkeypatch.setattr(opened, "MAX_HELD_BYTES", 2 * VECTORS.nbytes)
+    workspaces = [settled(store(tmp_path / name, VECTORS)) for name in "abc"]
+    keys = [(workspace.database.path, ENCODER, 0, "mean") for workspace in workspaces]
+    for one in (0, 1, 0, 2):  # the second is the one that was not asked for longest
+        found = search(workspaces[one], VECTORS[5], ENCODER, 0, k=1)
+        assert found.segment_ids.tolist() == [5]
+    assert [key in opened._spaces for key in keys] == [True, False, True]
+    monkeypatch.setattr(opened, "MAX_HELD_BYTES", 1)  # the one that is asked for stays in any case
+    search(workspaces[1], VECTORS[5], ENCODER, 0, k=1)
+    assert list(opened._spaces) == [keys[1]]
 
 
 def test_a_file_is_hashed_only_where_its_stamp_has_changed(
@@ -134,7 +167,7 @@ def test_deleted_clips_are_taken_out_without_building_anew(
 def test_without_an_array_file_the_table_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(array_files, "MIN_BYTES", 1 << 40)
+    monkeypatch.setattr(array_files, "ROOM", 1 << 40)  # a full disk
     workspace = store(tmp_path / "w", VECTORS)
     update_index(workspace, ENCODER, 0, kind="ivf")
     stored = stored_vectors(workspace, workspace.space(ENCODER, 0))

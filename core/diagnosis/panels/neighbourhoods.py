@@ -97,8 +97,10 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
 def _row(
     data: DiagnosisData, domain: str, encoder: str, layer: int, content: tuple[str, list[str]]
 ) -> tuple[NeighbourhoodRow, dict[str, np.ndarray]]:
-    clip_rows = data.rows(domain)
-    x, clusters = data.vectors(encoder, layer, clip_rows), data.clusters(clip_rows)
+    everyone, clip_rows = data.sample.all_of(domain), data.rows(domain)
+    queries = np.searchsorted(everyone, clip_rows)
+    x = data.vectors(encoder, layer, everyone)
+    some, clusters = x[queries], data.clusters(clip_rows)
     column, labels = content
     k = data.config.k
     row = NeighbourhoodRow(
@@ -111,7 +113,7 @@ def _row(
         n_clusters=len(set(clusters)),
     )
     try:
-        hubs = hubness(x, k, clusters)
+        hubs = hubness(some, k, clusters)
     except (ShapeError, DegenerateError) as error:
         return replace(row, reason=str(error)), {}
     row = replace(
@@ -122,37 +124,47 @@ def _row(
         antihub_share=hubs.antihub_share,
         robin_hood=hubs.robin_hood,
         max_occurrence=hubs.max_occurrence,
-        reason=hubs.interval.reason,
+        reason=join_reasons(hubs.interval.reason, _hubs_among(len(some), len(x))),
     )
     influences = {"hub": hubs.occurrences.astype(np.float64)}
     if not column:
         return replace(row, reason="no purity: no label has two clusters or more"), influences
     try:
-        near = centred_neighbours(x, k, clusters)
-        purity = mean_interval(label_purity(near, labels), clusters)
+        of_all = data.clusters(everyone)
+        near = centred_neighbours(x, k, of_all, queries)
+        purity = mean_interval(label_purity(near, labels, queries), clusters)
+        near_some = near if len(some) == len(x) else centred_neighbours(some, k, clusters)
+        bad = bad_occurrences(near_some, [labels[i] for i in queries])
         row = replace(
             row,
             purity=purity.value,
             ci_low=purity.ci_low,
             ci_high=purity.ci_high,
-            purity_expected=expected_purity(labels, clusters),
-            bad_hub_share=float(np.mean(bad_occurrences(near, labels) > k)),
+            purity_expected=expected_purity(labels, of_all),
+            bad_hub_share=float(np.mean(bad > k)),
         )
     except (ShapeError, DegenerateError) as error:
         row = replace(row, reason=str(error))
     return row, influences
 
 
+def _hubs_among(n_clips: int, n_all: int) -> str:
+    """What is said of hubs where not every clip is a query: who is near whom goes both ways."""
+    return "" if n_clips == n_all else f"hubs are those of {n_clips} clips among themselves"
+
+
 def _leakages(data: DiagnosisData, encoder: str, layer: int) -> dict[str, Leakage | str]:
     """By domain; a reason where there is none."""
-    rows = data.sample.across(data.domains)
+    rows = data.sample.all_of(*data.domains)
+    queries = np.searchsorted(rows, data.sample.across(data.domains))
     domains = data.clips.domain.iloc[rows].tolist()
     if len(data.domains) < 2:
         return {domain: "no leakage: one domain only" for domain in data.domains}
     try:
         clusters = data.clusters(rows)
-        near = centred_neighbours(data.vectors(encoder, layer, rows), data.config.k, clusters)
-        return {domain: leakage(near, domains, clusters, domain) for domain in data.domains}
+        x = data.vectors(encoder, layer, rows)
+        near = centred_neighbours(x, data.config.k, clusters, queries)
+        return {one: leakage(near, domains, clusters, one, queries) for one in data.domains}
     except (ShapeError, DegenerateError) as error:
         return {domain: str(error) for domain in data.domains}
 

@@ -118,7 +118,7 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     cells = [
         _Cells(factor=factor, domain=domain)
         for domain in data.domains
-        for factor in clip_factors(data, domain)
+        for factor in clip_factors(data, domain, data.rows(domain))
     ]
     clips: list[InfluentialClips] = []
     for done, cell in enumerate(cells, start=1):

@@ -62,7 +62,8 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     clips: list[InfluentialClips] = []
     spaces = spaces_of(data)
     for done, domain in enumerate(data.domains, start=1):
-        factors, content = clip_factors(data, domain), content_label(data, domain)
+        everyone, content = data.sample.all_of(domain), content_label(data, domain)
+        factors = clip_factors(data, domain, everyone)
         for encoder, layer in spaces:
             near = _Neighbours(data, encoder, layer)
             for factor in factors:
@@ -72,7 +73,8 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
                     cell = cell_name(
                         domain=domain, encoder=encoder, layer=layer, attribute=factor.name
                     )
-                    ids = data.clips.clip_id.iloc[factor.rows].tolist()
+                    asked = factor.rows[_queries(data, domain, factor)]
+                    ids = data.clips.clip_id.iloc[asked].tolist()
                     clips.append(most_influential(cell, ids, influence, "overlap"))
         progress(done, len(data.domains), NAME)
     q = q_values(row.p_value for row in rows)
@@ -88,14 +90,19 @@ class _Neighbours:
         self._data = data
         self._found: dict[bytes, Indices] = {}
 
-    def of(self, rows: Indices) -> Indices:
-        """The neighbours of these clips among them `[clip, k]`."""
+    def of(self, rows: Indices, queries: Indices) -> Indices:
+        """The neighbours among these clips of some of them `[query, k]`."""
         key = rows.tobytes()
         if key not in self._found:
             x = self._data.vectors(self.encoder, self.layer, rows)
             clusters = self._data.clusters(rows)
-            self._found[key] = centred_neighbours(x, self._data.config.k, clusters)
+            self._found[key] = centred_neighbours(x, self._data.config.k, clusters, queries)
         return self._found[key]
+
+
+def _queries(data: DiagnosisData, domain: str, factor: ClipFactor) -> Indices:
+    """Which of the clips that have the factor are in the sample: their neighbours are looked at."""
+    return np.flatnonzero(np.isin(factor.rows, data.rows(domain)))
 
 
 def _row(
@@ -107,26 +114,28 @@ def _row(
 ) -> tuple[ShortcutRow, np.ndarray | None]:
     column, labels = content
     clusters = data.clusters(factor.rows)
+    queries = _queries(data, domain, factor)
     row = ShortcutRow(
         domain=domain,
         encoder=near.encoder,
         layer=near.layer,
         attribute=factor.name,
         label_column=column,
-        n_clips=len(factor.rows),
-        n_clusters=len(set(clusters)),
+        n_clips=len(queries),
+        n_clusters=len({clusters[i] for i in queries}),
         reason=factor.reason,
     )
     if factor.factor is None:
         return row, None
-    of_domain = np.searchsorted(data.rows(domain), factor.rows)
+    of_domain = np.searchsorted(data.sample.all_of(domain), factor.rows)
     config = data.config
     try:
         shared = neighbour_attribute(
-            near.of(factor.rows),
+            near.of(factor.rows, queries),
             factor.factor,
             clusters,
             [labels[i] for i in of_domain],
+            queries=queries,
             n_permutations=config.n_permutations,
             seed=config.seed,
         )

@@ -14,6 +14,7 @@ from usad_workbench.core.diagnosis.panels.interventions import PANEL
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.interventions import INTERVENTIONS
+from usad_workbench.core.models.spec import Precision
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
@@ -64,7 +65,7 @@ def test_three_clips_end_to_end_and_from_the_cache(
     np.testing.assert_allclose(twelve, 2 * six, rtol=1e-3)
     np.testing.assert_allclose(twelve, twelve[0], rtol=1e-3)
     # Nothing is loaded a second time.
-    monkeypatch.setattr(measuring, "load_encoder", lambda name: pytest.fail(f"loaded {name}"))
+    monkeypatch.setattr(measuring, "load_encoder", lambda name, **_: pytest.fail(f"loaded {name}"))
     again = measure_interventions(data, no_progress, clips_per_domain=3, n_processes=1)
     for key, matrix in found.distances.items():
         np.testing.assert_array_equal(matrix, again.distances[key])
@@ -77,9 +78,9 @@ def test_a_killed_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         connection.execute("DELETE FROM interventions WHERE clip_id = ?", [whole.clips.clip_id[1]])
     loaded: list[str] = []
 
-    def load(name: str) -> object:
+    def load(name: str, precision: Precision) -> object:
         loaded.append(name)
-        return load_encoder(name)
+        return load_encoder(name, precision=precision)
 
     monkeypatch.setattr(measuring, "load_encoder", load)
     again = measure_interventions(data, no_progress, clips_per_domain=4, n_processes=1)
@@ -132,8 +133,9 @@ def test_panel_says_what_was_measured_and_what_was_not(
     )
     known = load_encoder
 
-    def load(name: str) -> object:
-        encoder = known("mfcc-statistics" if name == "log-mel-statistics" else name)
+    def load(name: str, precision: Precision) -> object:
+        here = "mfcc-statistics" if name == "log-mel-statistics" else name
+        encoder = known(here, precision=precision)
         return encoder
 
     monkeypatch.setattr(measuring, "load_encoder", load)

@@ -8,6 +8,7 @@ from usad_workbench.core.similarity import (
     mutual_knn,
     nearest_neighbours,
     neighbour_overlap,
+    neighbours,
 )
 from usad_workbench.core.similarity.neighbours import top_columns
 
@@ -50,6 +51,29 @@ def test_ties_and_zero_vectors_go_by_row():
     assert found[0].tolist() == [1, 2]  # cosine 0 with all
     assert found[3].tolist() == [1, 2]  # equal clips
     assert found[5].tolist() == [0, 1]
+
+
+def test_blocks_of_clips_find_what_one_block_finds(monkeypatch):
+    rng = np.random.default_rng(3)
+    x = rng.integers(-2, 3, size=(90, 4)).astype(np.float32)  # many ties, some zero vectors
+    clusters = np.arange(90) // 7 % 5
+    whole = nearest_neighbours(x, 6, clusters)
+    queries = np.array([2, 3, 40, 88])
+    np.testing.assert_array_equal(
+        nearest_neighbours(x, 6, clusters, queries=queries), whole[queries]
+    )
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(neighbours, "BLOCK_CANDIDATES", 8)
+    np.testing.assert_array_equal(nearest_neighbours(x, 6, clusters), whole)
+    np.testing.assert_array_equal(
+        nearest_neighbours(x, 6, clusters, queries=queries), whole[queries]
+    )
+    moved = nearest_neighbours(x, 6, clusters, queries=queries, origin=x.mean(axis=0))
+    np.testing.assert_array_equal(
+        moved, nearest_neighbours(x - x.mean(axis=0), 6, clusters)[queries]
+    )
+    with pytest.raises(DegenerateError, match="one direction"):
+        nearest_neighbours(np.ones((90, 2)), 6, clusters)
 
 
 def test_top_columns_is_a_stable_sort():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.stored_vectors import record, store
-from usad_workbench.core.errors import ProvenanceError, ShapeError
+from usad_workbench.core.errors import ProvenanceError, ShapeError, StoreError
 from usad_workbench.core.storage.database import ROW_GROUP_ROWS, Database
 from usad_workbench.core.storage.deletion import delete_clips, delete_encoder
 from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors, register_encoder
@@ -142,6 +142,17 @@ def test_two_writers_of_the_same_segments_store_each_once(workspace: Workspace) 
     _check(workspace, ids)
 
 
+def test_two_precisions_of_one_encoder_never_meet(workspace: Workspace) -> None:
+    """Two commands may begin before either has stored anything, each with layers of its own."""
+    other = replace(_record(), precision="bfloat16")
+    register_encoder(workspace, other)
+    ids = np.arange(3)
+    append_vectors(workspace, _record(), "mean", ids, {0: _vectors(ids)[0]})
+    with pytest.raises(ProvenanceError, match=r"float32; now .*bfloat16.*must not be mixed"):
+        append_vectors(workspace, other, "mean", ids, {2: _vectors(ids)[2]})
+    assert workspace.layers("e") == [0]
+
+
 def test_segments_that_were_deleted_meanwhile_get_no_vector(workspace: Workspace) -> None:
     ids = np.arange(100)
     with VectorWriter(workspace, _record(), "mean") as writer:
@@ -150,6 +161,24 @@ def test_segments_that_were_deleted_meanwhile_get_no_vector(workspace: Workspace
         delete_clips(workspace, [f"c{i:06}" for i in (3, 70)])
         writer.add(ids[50:], _vectors(ids[50:]))
     _check(workspace, np.delete(ids, [3, 70]))
+
+
+def test_layers_of_two_precisions_never_meet_in_one_encoder(workspace: Workspace) -> None:
+    """Two commands that embed other layers have both looked before either stored anything."""
+    ids = np.arange(5)
+    append_vectors(workspace, _record(), "mean", ids, {0: _vectors(ids)[0]})
+    other = replace(_record(), precision="bfloat16")
+    with pytest.raises(ProvenanceError, match=r"float32; now it has .* bfloat16"):
+        append_vectors(workspace, other, "mean", ids, {2: _vectors(ids)[2]})
+    assert workspace.layers("e") == [0]
+
+
+def test_what_is_handed_to_a_closed_writer_is_refused(workspace: Workspace) -> None:
+    ids = np.arange(5)
+    with VectorWriter(workspace, _record(), "mean") as writer:
+        pass
+    with pytest.raises(StoreError, match="closed"):
+        writer.add(ids, _vectors(ids))
 
 
 def test_a_segment_twice_in_a_batch_is_refused(workspace: Workspace) -> None:
