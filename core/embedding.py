@@ -247,7 +247,7 @@ def _pending_s(workspace: Workspace, name: str, request: EmbedRequest) -> float:
     # What is to be replaced is missed as if nothing were stored.
     stored_as = "" if request.replace else name
     rows, _ = pending_segments(workspace, stored_as, layers, request.pooling)
-    return sum(end_s - start_s for _, _, start_s, end_s, _ in rows)
+    return float((rows["end_s"].to_numpy() - rows["start_s"].to_numpy()).sum())
 
 
 def _is_cpu(device: str) -> bool:

@@ -63,10 +63,12 @@ def _copy_problems(workspace: Workspace) -> list[str]:
         f"list(DISTINCT {name} ORDER BY {name}) FILTER ({name} IS NOT NULL) AS {name}"
         for name in names
     )
+    # Earlier versions did not hash samples: of them a copy of the file may know the hash.
+    content = "coalesce(max(samples_digest) OVER (PARTITION BY audio_sha256), audio_sha256)"
     copies = workspace.read(
-        f"SELECT list(clip_id ORDER BY clip_id) AS clip_ids, {told} FROM clips "
-        "WHERE audio_sha256 IS NOT NULL GROUP BY coalesce(samples_digest, audio_sha256) "
-        "HAVING count(*) > 1 ORDER BY 1"
+        f"SELECT list(clip_id ORDER BY clip_id) AS clip_ids, {told} FROM "
+        f"(SELECT clip_id, {', '.join(names)}, {content} AS content FROM clips "
+        "WHERE audio_sha256 IS NOT NULL) GROUP BY content HAVING count(*) > 1 ORDER BY 1"
     )
     problems = []
     for row in copies.to_dict("records"):

@@ -128,6 +128,16 @@ def n_unmeasured(workspace: Workspace) -> int:
     return int(rows.n[0])
 
 
+def n_without_vectors(workspace: Workspace, encoder: str, layer: int) -> int:
+    """Clips without a vector in a space, whose near copies are not looked for."""
+    space = workspace.space(encoder, layer)
+    rows = workspace.read(
+        "SELECT count(*) AS n FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM segments "
+        f"SEMI JOIN vectors_{space.space_id} USING (segment_id))"
+    )
+    return int(rows.n[0])
+
+
 def close_pairs(
     vectors: FloatArray, groups: Rows, threshold: float, progress: Progress = no_progress
 ) -> ClosePairs:

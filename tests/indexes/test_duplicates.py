@@ -198,6 +198,15 @@ def test_the_command_prints_groups(planted: Workspace, capsys: pytest.CaptureFix
         connection.execute("UPDATE clips SET samples_digest = NULL WHERE clip_id = 'tags'")
     assert main(words) == 0
     assert "1 clips were imported by a version" in capsys.readouterr().err
+    near_said = (*near[:3], "-1")
+    assert main([*words, *near_said]) == 0 and "have no vector" not in capsys.readouterr().err
+    with planted.database.write() as connection:
+        connection.execute(
+            "INSERT INTO clips (clip_id, path, domain, dataset, cluster_id) "
+            "VALUES ('late', '', 'sound', 'made', 'late')"
+        )
+    assert main([*words, *near_said]) == 0
+    assert "1 clips have no vector of spectrum at layer -1" in capsys.readouterr().err
 
 
 def test_a_chain_is_one_group_and_its_score_that_of_the_weakest_link(tmp_path: Path) -> None:

@@ -163,16 +163,6 @@ def test_segments_that_were_deleted_meanwhile_get_no_vector(workspace: Workspace
     _check(workspace, np.delete(ids, [3, 70]))
 
 
-def test_layers_of_two_precisions_never_meet_in_one_encoder(workspace: Workspace) -> None:
-    """Two commands that embed other layers have both looked before either stored anything."""
-    ids = np.arange(5)
-    append_vectors(workspace, _record(), "mean", ids, {0: _vectors(ids)[0]})
-    other = replace(_record(), precision="bfloat16")
-    with pytest.raises(ProvenanceError, match=r"float32; now it has .* bfloat16"):
-        append_vectors(workspace, other, "mean", ids, {2: _vectors(ids)[2]})
-    assert workspace.layers("e") == [0]
-
-
 def test_what_is_handed_to_a_closed_writer_is_refused(workspace: Workspace) -> None:
     ids = np.arange(5)
     with VectorWriter(workspace, _record(), "mean") as writer:
