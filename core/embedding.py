@@ -13,8 +13,7 @@ out the audio, not the encoders, so that one encoder uses all cores too. Their s
 several at once would fill the memory: on a CPU they come one after the other, and decode again
 for each what is a hundredth of its work.
 
-Dropped: one process for each encoder (decodes once per encoder, and the largest is waited for);
-processes that decode for others (audio through pipes costs what decoding costs).
+Not so: one process for each encoder, which decodes once per encoder and waits for the largest.
 """
 
 import os
@@ -248,7 +247,7 @@ def _pending_s(workspace: Workspace, name: str, request: EmbedRequest) -> float:
     # What is to be replaced is missed as if nothing were stored.
     stored_as = "" if request.replace else name
     rows, _ = pending_segments(workspace, stored_as, layers, request.pooling)
-    return sum(end_s - start_s for _, _, start_s, end_s, _ in rows)
+    return float((rows["end_s"].to_numpy() - rows["start_s"].to_numpy()).sum())
 
 
 def _is_cpu(device: str) -> bool:

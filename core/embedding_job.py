@@ -8,8 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from usad_workbench.core.errors import ProvenanceError
 from usad_workbench.core.models.encoder import Pooling, resolve_layers
@@ -117,7 +120,7 @@ class PieceOfWork:
             self.workspace, self.record.spec.name, self.layers, self.pooling, run
         )
         self.n_skipped = total - len(rows)
-        return [SegmentAudio(*row) for row in rows]
+        return _segments_of(rows)
 
     def take_place(self, run: str) -> None:
         """Puts the vectors of a run in the place of the stored ones, unless one would be lost."""
@@ -131,20 +134,20 @@ class PieceOfWork:
         """Segments with stored vectors whose audio is not there any more, each named."""
         spec = self.record.spec
         rows, _ = pending_segments(self.workspace, spec.name, self.layers, self.pooling, run)
-        stored = stored_segments(self.workspace, spec.name).tolist()
-        asked = {row[0]: SegmentAudio(*row) for row in rows}
-        has_audio = {path: self.workspace.audio_path(path).is_file() for _, path, *_ in rows}
-        lost = {
-            segment_id
-            for segment_id in stored
-            if segment_id not in asked or not has_audio[asked[segment_id].path]
+        stored = stored_segments(self.workspace, spec.name)
+        is_gone = {
+            path: not self.workspace.audio_path(path).is_file()
+            for path in pc.unique(rows["path"]).to_pylist()
         }
-        self.failed += [
-            Failure(path=asked[segment_id].name, reason="Its audio is gone.")
-            for segment_id in sorted(lost)
-            if segment_id in asked
-        ]
-        return lost
+        gone = pa.array([path for path, gone in is_gone.items() if gone], pa.string())
+        is_lost = pc.and_(
+            pc.is_in(rows["path"], value_set=gone),
+            pc.is_in(rows["segment_id"], value_set=pa.array(stored)),
+        )
+        lost = _segments_of(rows.filter(is_lost).sort_by("segment_id"))
+        self.failed += [Failure(path=one.name, reason="Its audio is gone.") for one in lost]
+        not_asked = np.setdiff1d(stored, rows["segment_id"].to_numpy())
+        return {*not_asked.tolist(), *(one.segment_id for one in lost)}
 
     def refuses(self, lost: set[int]) -> bool:
         """Whether stored vectors would be lost; if so, ``failed`` says it."""
@@ -171,6 +174,28 @@ class EmbeddingJob(PieceOfWork, ABC):
         with self.under_way(replace) as run:
             if not self.is_refused:
                 self.run(progress, run)
+
+
+def _segments_of(rows: pa.Table) -> list[SegmentAudio]:
+    """Rows of ``pending_segments``; segments of one file share its path and hash."""
+    return [
+        SegmentAudio(*row)
+        for row in zip(
+            rows["segment_id"].to_pylist(),
+            _shared(rows["path"]),
+            rows["start_s"].to_pylist(),
+            rows["end_s"].to_pylist(),
+            _shared(rows["audio_sha256"]),
+            strict=True,
+        )
+    ]
+
+
+def _shared(column: pa.ChunkedArray) -> list[Any]:
+    """A column of text in which equal texts are one object."""
+    different = pc.unique(column)
+    texts = different.to_pylist()
+    return [texts[place] for place in pc.index_in(column, value_set=different).to_pylist()]
 
 
 def _refuse_second_name(workspace: Workspace, record: EncoderRecord) -> None:

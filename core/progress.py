@@ -16,3 +16,32 @@ class Progress(Protocol):
 
 def no_progress(done: int, total: int, what: str) -> None:
     """The default: reports nowhere."""
+
+
+STEPS = 100
+"""Of each part of a job."""
+
+
+def part_of(progress: Progress, part: int, n_parts: int, name: str = "") -> Progress:
+    """The progress of one of several parts of a job, which count the same.
+
+    What the part reports moves the whole on: one bar, which never starts again.
+
+    Args:
+        progress: Of the whole job.
+        part: From 0 on.
+        n_parts: How many there are.
+        name: Put before what the part reports.
+
+    >>> second = part_of(print, 1, 4, "layer 8")
+    >>> second(1, 2, "training")
+    150 400 layer 8: training
+    """
+    if progress is no_progress:
+        return no_progress
+
+    def report(done: int, total: int, what: str) -> None:
+        steps = STEPS * part + STEPS * min(done, total) // max(total, 1)
+        progress(steps, STEPS * n_parts, f"{name}: {what}" if name else what)
+
+    return report

@@ -12,6 +12,7 @@ import numpy as np
 
 from usad_workbench.core.errors import DamagedFileError, ShapeError
 from usad_workbench.core.metrics import Metric
+from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.indexes.faiss_index import HNSW_EF_CONSTRUCTION, Effort, VectorIndex
 from usad_workbench.indexes.faiss_module import load_faiss, on_cpu, on_device
 from usad_workbench.indexes.hits import FloatArray, Ids
@@ -27,7 +28,10 @@ from usad_workbench.indexes.tuning import held_out, tune
 
 TRAINING_PER_LIST = 40
 TRAINING_ROUNDS = 8
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 8192
+"""Vectors that are added at once: a few seconds to a graph."""
+N_STEPS = 3
+"""Training, adding, tuning."""
 MIN_TRAINING = 256
 """Of 8-bit codes of each value, which learn the range of values."""
 
@@ -84,6 +88,7 @@ def build_index(
     kind: Kind = "auto",
     metric: Metric = "cosine",
     config: BuildConfig | None = None,
+    progress: Progress = no_progress,
 ) -> Built:
     """Builds an index of vectors and tunes it.
 
@@ -93,6 +98,7 @@ def build_index(
         kind: ``auto`` is exact up to 50,000 vectors and inverted lists above.
         metric: ``cosine``, ``inner_product`` or ``l2``.
         config: The recall that is to be reached, the memory and the device.
+        progress: Called before training, after each block that is added, and while it is tuned.
 
     Returns:
         The index and its settings.
@@ -116,11 +122,21 @@ def build_index(
     inner = on_device(index.faiss_index, config.device) if plan.kind.startswith("ivf") else None
     filled = index if inner is None else VectorIndex(inner, plan.kind, metric)
     if not filled.faiss_index.is_trained:
-        filled.faiss_index.train(filled.prepared(np.asarray(vectors[_sample(ids, plan, filled)])))
-    add_in_blocks(filled, ids, vectors)
+        sample = _sample(ids, plan, filled)
+        part_of(progress, 0, N_STEPS)(0, 1, f"training on {len(sample):,} vectors")
+        filled.faiss_index.train(filled.prepared(np.asarray(vectors[sample])))
+    add_in_blocks(filled, ids, vectors, part_of(progress, 1, N_STEPS))
     if inner is not None:
         index = VectorIndex(on_cpu(inner), plan.kind, metric)
-    return tuned(index, ids, vectors, factory=plan.factory, reason=plan.reason, config=config)
+    return tuned(
+        index,
+        ids,
+        vectors,
+        factory=plan.factory,
+        reason=plan.reason,
+        config=config,
+        progress=part_of(progress, 2, N_STEPS),
+    )
 
 
 def tuned(
@@ -131,9 +147,10 @@ def tuned(
     factory: str,
     reason: str,
     config: BuildConfig,
+    progress: Progress = no_progress,
 ) -> Built:
     """The index with the least effort that reaches a recall, and what was found."""
-    result = tune(index, ids, vectors, config.target_recall, config.device)
+    result = tune(index, ids, vectors, config.target_recall, config.device, progress)
     said = _said(index, result.effort, result.recall)
     short = "" if result.is_enough else f", less than the {config.target_recall:g} asked for"
     settings = Settings(
@@ -147,11 +164,14 @@ def tuned(
     return Built(index=index, settings=settings)
 
 
-def add_in_blocks(index: VectorIndex, ids: Ids, vectors: FloatArray) -> None:
+def add_in_blocks(
+    index: VectorIndex, ids: Ids, vectors: FloatArray, progress: Progress = no_progress
+) -> None:
     """Adds vectors to an index, read in blocks."""
     for start in range(0, len(ids), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         index.add(ids[block], np.asarray(vectors[block]))
+        progress(min(block.stop, len(ids)), len(ids), "adding vectors")
 
 
 def _empty(plan: Plan, dim: int, metric: Metric) -> object:

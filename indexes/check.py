@@ -4,7 +4,7 @@ import numpy as np
 
 from usad_workbench.core.errors import StoreError, UnknownNameError
 from usad_workbench.core.files import sha256_of_file
-from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.packs import unnamed_files as unnamed_audio
 from usad_workbench.core.storage.schema import STAGED
 from usad_workbench.core.storage.vector_tables import DIGEST_KIND, digest_of
@@ -18,8 +18,12 @@ def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> l
     Looks at clips without segments or files, audio that changed since its import, copies
     of one recording that are told apart, encoders that miss segments, counts, finiteness and
     digests of every space, vectors that a killed command left, and index files.
+
+    Args:
+        workspace: What to look at.
+        progress: Called after each audio file, within each space, and after each index.
     """
-    problems = _clip_problems(workspace) + _copy_problems(workspace)
+    problems = _clip_problems(workspace, progress) + _copy_problems(workspace)
     problems += [
         f"{file.relative_to(workspace.folder)} was unpacked and no clip names it: the import that was "
         "ended, run again, takes or removes it"
@@ -27,21 +31,22 @@ def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> l
     ]
     problems += _partial_problems(workspace) + _left_problems(workspace)
     spaces = workspace.spaces()
-    for done, space in enumerate(spaces.itertuples(), start=1):
-        problems += _space_problems(
-            workspace, str(space.encoder), int(space.layer), str(space.pooling)
-        )
-        progress(done, len(spaces), "check")
-    return problems + _index_problems(workspace)
+    for number, space in enumerate(spaces.itertuples()):
+        of_space = part_of(progress, number, len(spaces), f"{space.encoder} layer {space.layer}")
+        key = (str(space.encoder), int(space.layer), str(space.pooling))
+        problems += _space_problems(workspace, *key, of_space)
+        of_space(1, 1, "check")
+    return problems + _index_problems(workspace, progress)
 
 
-def _clip_problems(workspace: Workspace) -> list[str]:
+def _clip_problems(workspace: Workspace, progress: Progress) -> list[str]:
     orphans = workspace.read(
         "SELECT clip_id FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM segments)"
     )
     problems = [f"clip {clip_id} has no segment" for clip_id in orphans.clip_id]
     clips = workspace.read("SELECT clip_id, path, audio_sha256 FROM clips WHERE path <> ''")
-    for clip_id, path, digest in clips.itertuples(index=False):
+    for done, (clip_id, path, digest) in enumerate(clips.itertuples(index=False), start=1):
+        progress(done, len(clips), "check audio")
         file = workspace.audio_path(path)
         if not file.is_file():
             problems.append(f"the audio of clip {clip_id} is missing: {path}")
@@ -58,10 +63,12 @@ def _copy_problems(workspace: Workspace) -> list[str]:
         f"list(DISTINCT {name} ORDER BY {name}) FILTER ({name} IS NOT NULL) AS {name}"
         for name in names
     )
+    # Earlier versions did not hash samples: of them a copy of the file may know the hash.
+    content = "coalesce(max(samples_digest) OVER (PARTITION BY audio_sha256), audio_sha256)"
     copies = workspace.read(
-        f"SELECT list(clip_id ORDER BY clip_id) AS clip_ids, {told} FROM clips "
-        "WHERE audio_sha256 IS NOT NULL GROUP BY coalesce(samples_digest, audio_sha256) "
-        "HAVING count(*) > 1 ORDER BY 1"
+        f"SELECT list(clip_id ORDER BY clip_id) AS clip_ids, {told} FROM "
+        f"(SELECT clip_id, {', '.join(names)}, {content} AS content FROM clips "
+        "WHERE audio_sha256 IS NOT NULL) GROUP BY content HAVING count(*) > 1 ORDER BY 1"
     )
     problems = []
     for row in copies.to_dict("records"):
@@ -107,8 +114,11 @@ def _left_problems(workspace: Workspace) -> list[str]:
     ]
 
 
-def _space_problems(workspace: Workspace, encoder: str, layer: int, pooling: str) -> list[str]:
+def _space_problems(
+    workspace: Workspace, encoder: str, layer: int, pooling: str, progress: Progress
+) -> list[str]:
     name = f"{encoder} layer {layer} ({pooling})"
+    progress(0, 4, "reading vectors")
     try:
         stored = workspace.embeddings(encoder, layer, pooling, from_table=True)
     except UnknownNameError:  # replaced or removed while this looked on
@@ -121,16 +131,19 @@ def _space_problems(workspace: Workspace, encoder: str, layer: int, pooling: str
         problems.append(f"{name}: the table says {n} vectors, {len(stored)} belong to segments")
     if len(np.unique(stored.segment_ids)) != len(stored):
         problems.append(f"{name}: a segment has more than one vector")
+    progress(1, 4, "values")
     n_bad = int((~np.isfinite(stored.vectors).all(axis=1)).sum())
     if n_bad:
         problems.append(f"{name}: {n_bad} vectors are not finite")
     digest = stored.space.digest or ""  # none, or one of schema 2: until a writer migrates it
+    progress(2, 4, "digest")
     is_known = digest.startswith(DIGEST_KIND)
     if is_known and digest_of(stored.segment_ids, stored.vectors) != digest:
         problems.append(
             f"{name}: the vectors are not those that were stored. Embed or import it again with "
             "--replace"
         )
+    progress(3, 4, "array file")
     return problems + _array_problems(workspace, stored.space)
 
 
@@ -145,13 +158,17 @@ def _array_problems(workspace: Workspace, space: Space) -> list[str]:
     ]
 
 
-def _index_problems(workspace: Workspace) -> list[str]:
+def _index_problems(workspace: Workspace, progress: Progress) -> list[str]:
     problems = []
-    for space in workspace.spaces().itertuples():
+    spaces = workspace.spaces()
+    for done, space in enumerate(spaces.itertuples()):
+        progress(done, len(spaces), "check indexes")
         key = (str(space.encoder), int(space.layer), str(space.pooling))
         problem = open_index(workspace, workspace.space(*key), is_hashed=True).problem
         if problem:
             problems.append(f"{problem} `usad index` builds it again.")
+    if len(spaces):
+        progress(len(spaces), len(spaces), "check indexes")
     left = [
         f"{file} is the index of no space: `usad index` removes it."
         for file in unnamed_files(workspace)

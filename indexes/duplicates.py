@@ -37,6 +37,8 @@ THRESHOLD = 0.995
 BLOCK_ROWS = 1024
 BAND_ROWS = 8192
 """Rows that are compared at once: products of 34 MB."""
+PAIRS = 16_384
+"""Whose rows are laid side by side at once: of all pairs of two blocks they are 25 GB."""
 MAX_PAIRS = 10_000_000
 """Of segments, 240 MB; more are no duplicates but a space in which all is near."""
 SAMPLE_ROWS = 10_000
@@ -81,8 +83,8 @@ def find_duplicates(
     """Groups of clips that are there more than once, equal ones first.
 
     A group holds what is linked: of three of which the first is near the second and the second
-    near the third, all are one group. Of clips of equal content the first by name stands for all
-    among the near ones.
+    near the third, all are one group. Of clips of equal content the first by name that has
+    vectors stands for all among the near ones.
 
     Args:
         workspace: Where they are.
@@ -106,7 +108,12 @@ def find_duplicates(
     if encoder is None:
         return equal
     stored = workspace.embeddings(encoder, layer, pooling)
-    copies = {clip_id for group in equal for clip_id in group.clip_ids[1:]}
+    embedded = set(stored.clip_ids)
+    copies = {
+        clip_id
+        for group in equal
+        for clip_id in [one for one in group.clip_ids if one in embedded][1:]
+    }
     kept = np.flatnonzero([clip_id not in copies for clip_id in stored.clip_ids])
     clips, names = pd.factorize(stored.clip_ids[kept], sort=True)
     pairs = close_pairs(stored.vectors[kept], clips, threshold, progress)
@@ -117,6 +124,16 @@ def n_unmeasured(workspace: Workspace) -> int:
     """Clips whose samples were not hashed when they were imported, by an earlier version."""
     rows = workspace.read(
         "SELECT count(*) AS n FROM clips WHERE audio_sha256 IS NOT NULL AND samples_digest IS NULL"
+    )
+    return int(rows.n[0])
+
+
+def n_without_vectors(workspace: Workspace, encoder: str, layer: int) -> int:
+    """Clips without a vector in a space, whose near copies are not looked for."""
+    space = workspace.space(encoder, layer)
+    rows = workspace.read(
+        "SELECT count(*) AS n FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM segments "
+        f"SEMI JOIN vectors_{space.space_id} USING (segment_id))"
     )
     return int(rows.n[0])
 
@@ -139,6 +156,9 @@ def close_pairs(
     >>> pairs.first, pairs.second, pairs.scores
     (array([0]), array([2]), array([1.], dtype=float32))
     """
+    if len(vectors) < 2:
+        nothing = np.empty(0, np.int64)
+        return ClosePairs(first=nothing, second=nothing, scores=np.empty(0, np.float32))
     unit = normalise(vectors)
     place = unit @ _direction(unit)
     order = np.argsort(place, kind="stable")
@@ -146,9 +166,7 @@ def close_pairs(
     found: list[tuple[Rows, Rows, FloatArray]] = []
     n_pairs = 0
     for start in range(0, len(unit), BLOCK_ROWS):
-        for first, second in _candidates(unit, place, start, threshold):
-            other = group[first] != group[second]
-            first, second = first[other], second[other]
+        for first, second in _candidates(unit, place, group, start, threshold):
             scores = np.einsum(
                 "ij,ij->i", unit[first], unit[second], dtype=np.float64, casting="same_kind"
             ).astype(np.float32)
@@ -176,9 +194,9 @@ def _direction(unit: FloatArray) -> FloatArray:
 
 
 def _candidates(
-    unit: FloatArray, place: FloatArray, start: int, threshold: float
+    unit: FloatArray, place: FloatArray, group: Rows, start: int, threshold: float
 ) -> Iterator[tuple[Rows, Rows]]:
-    """Pairs of a block's rows with later ones that may be near.
+    """Pairs of a block's rows with later ones of other groups that may be near, some at a time.
 
     Their places differ by no more than they do: |u - v|^2 = 2 - 2 cos.
     """
@@ -190,8 +208,10 @@ def _candidates(
         products = unit[start:end] @ unit[left:right].T
         first, second = np.nonzero(products >= threshold - SLACK)
         first, second = first + start, second + left
-        later = second > first
-        yield first[later], second[later]
+        wanted = np.flatnonzero((second > first) & (group[first] != group[second]))
+        for part in range(0, len(wanted), PAIRS):
+            pairs = wanted[part : part + PAIRS]
+            yield first[pairs], second[pairs]
 
 
 def _equal(workspace: Workspace, column: str, kind: Kind) -> list[DuplicateGroup]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from usad_workbench.core.metrics import scores
+from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.index_records import set_index_quality
 from usad_workbench.core.storage.workspace import Embeddings, Workspace
 from usad_workbench.indexes.faiss_index import VectorIndex
@@ -46,7 +47,12 @@ class IndexEvaluation:
 
 
 def evaluate_index(
-    workspace: Workspace, encoder: str, layer: int, pooling: str = "mean", seed: int = 0
+    workspace: Workspace,
+    encoder: str,
+    layer: int,
+    pooling: str = "mean",
+    seed: int = 0,
+    progress: Progress = no_progress,
 ) -> IndexEvaluation | None:
     """Compares the index of a space with exact search over the same vectors.
 
@@ -61,6 +67,7 @@ def evaluate_index(
         layer: 0 enters the first block, negative counts from the end.
         pooling: ``mean`` or ``native``.
         seed: Of the choice of queries.
+        progress: Called after each block of the exact search, and each query of the index.
 
     Returns:
         Recall (0 to 1) and milliseconds per query of both; none without an index of the vectors
@@ -77,9 +84,11 @@ def evaluate_index(
     index = index.with_stored(ArrayVectors(stored.segment_ids, stored.vectors))
     rows = query_rows(stored.segment_ids, stored.vectors, MEASURED_GROUP, MAX_QUERIES, seed)
     started = time.perf_counter()
-    truth = neighbour_lists(stored.vectors, K, metric=index.metric, rows=rows)
+    truth = neighbour_lists(
+        stored.vectors, K, metric=index.metric, rows=rows, progress=part_of(progress, 0, 2)
+    )
     exact_s = time.perf_counter() - started
-    found, index_s = _timed(index, np.asarray(stored.vectors[rows]))
+    found, index_s = _timed(index, np.asarray(stored.vectors[rows]), part_of(progress, 1, 2))
     n_queries = max(len(rows), 1)
     own = without_self(found, stored.segment_ids[rows])
     shares = recall_shares(_scores(stored, rows, own, index), truth.scores)
@@ -127,11 +136,14 @@ def _scores(stored: Embeddings, rows: Ids, ids: Ids, index: VectorIndex) -> Floa
     return exact
 
 
-def _timed(index: VectorIndex, queries: FloatArray) -> tuple[Hits, float]:
+def _timed(index: VectorIndex, queries: FloatArray, progress: Progress) -> tuple[Hits, float]:
     """Hits of each query, and the seconds that they took one after the other."""
-    started = time.perf_counter()
-    hits = [index.search(query[None], K + 1) for query in queries]
-    elapsed_s = time.perf_counter() - started
+    hits, elapsed_s = [], 0.0
+    for done, query in enumerate(queries, start=1):
+        started = time.perf_counter()
+        hits.append(index.search(query[None], K + 1))
+        elapsed_s += time.perf_counter() - started
+        progress(done, len(queries), "queries")
     width = min(K + 1, len(index))
     empty = Hits(np.empty((0, width), np.int64), np.empty((0, width), np.float32))
     return (

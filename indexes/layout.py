@@ -18,6 +18,7 @@ from importlib import import_module
 from types import ModuleType
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.progress import Progress, no_progress
@@ -108,7 +109,9 @@ def umap_of(
 def pca_of(unit: FloatArray, n: int = 2) -> FloatArray:
     """The first principal components [point, n]; zeros where there are fewer.
 
-    Vectors are read in blocks; of each component the largest loading is positive.
+    Vectors are read in blocks; of each component the largest loading is positive. Products are
+    of one thread: several add up in another order, and from a start that differs by rounding
+    UMAP makes another map.
 
     >>> pca_of(np.array([[0.0, 1], [0, 2], [0, 3]], np.float32))[:, 0].tolist()
     [-1.0, 0.0, 1.0]
@@ -116,18 +119,28 @@ def pca_of(unit: FloatArray, n: int = 2) -> FloatArray:
     points = np.zeros((len(unit), n), dtype=np.float32)
     if len(unit) < 2:
         return points
-    blocks = [slice(s, s + BLOCK_ROWS) for s in range(0, len(unit), BLOCK_ROWS)]
-    mean = unit.mean(axis=0, dtype=np.float64).astype(np.float32)
+    with threadpool_limits(1, user_api="blas"):
+        mean = unit.mean(axis=0, dtype=np.float64).astype(np.float32)
+        axes = _axes(unit, mean)[:, :n]
+        for block in _blocks(len(unit)):
+            points[block, : axes.shape[1]] = (unit[block] - mean) @ axes
+    return points
+
+
+def _axes(unit: FloatArray, mean: FloatArray) -> FloatArray:
+    """Directions [dim, component], the one that varies most first."""
     covariance = np.zeros((unit.shape[1], unit.shape[1]))
-    for block in blocks:
+    for block in _blocks(len(unit)):
         centred = unit[block] - mean
         covariance += centred.T @ centred
-    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :n]
+    axes = np.linalg.eigh(covariance)[1][:, ::-1]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
-    axes = (axes * np.sign(largest)).astype(np.float32)
-    for block in blocks:
-        points[block, : axes.shape[1]] = (unit[block] - mean) @ axes
-    return points
+    signed: FloatArray = (axes * np.sign(largest)).astype(np.float32)
+    return signed
+
+
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, start + BLOCK_ROWS) for start in range(0, n, BLOCK_ROWS)]
 
 
 def _start(unit: FloatArray, random: np.random.RandomState) -> FloatArray:

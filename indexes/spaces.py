@@ -22,6 +22,7 @@ from usad_workbench.core.metrics import (
     nearest,
     query_of,
 )
+from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.vector_tables import digest_of, together
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, SearchHits, Workspace
 from usad_workbench.indexes.building import Built, add_in_blocks, build_index, tuned
@@ -67,6 +68,7 @@ def update_index(
     *,
     metric: Metric | None = None,
     config: BuildConfig | None = None,
+    progress: Progress = no_progress,
 ) -> IndexReport:
     """Builds the index of a space, or adds the vectors that it misses and takes out what is gone.
 
@@ -80,6 +82,7 @@ def update_index(
         metric: ``cosine``, ``inner_product`` or ``l2``; that of the index that is there, else
             the cosine, where none is named.
         config: The recall that is to be reached, the memory and the device.
+        progress: Called while it is trained, filled and tuned.
 
     Returns:
         The index as it is now, what was chosen for it and why.
@@ -105,8 +108,13 @@ def update_index(
         logger.warning("%s It is built again.", old.problem)
     for _ in range(ATTEMPTS):
         stored = workspace.embeddings(encoder, layer, pooling)
-        built = _changed(old, stored, config) or build_index(
-            stored.segment_ids, stored.vectors, kind=kind, metric=measure, config=config
+        built = _changed(old, stored, config, progress) or build_index(
+            stored.segment_ids,
+            stored.vectors,
+            kind=kind,
+            metric=measure,
+            config=config,
+            progress=progress,
         )
         path = save_index(workspace, stored.space, built)
         if path is not None:
@@ -151,7 +159,9 @@ def _report(
     )
 
 
-def _changed(old: Opened, stored: Embeddings, config: BuildConfig) -> Built | None:
+def _changed(
+    old: Opened, stored: Embeddings, config: BuildConfig, progress: Progress
+) -> Built | None:
     """The index that is there with what came since and without what is gone, tuned again.
 
     None where nothing is there, or too much changed: one that doubles or loses a third is built
@@ -177,7 +187,7 @@ def _changed(old: Opened, stored: Embeddings, config: BuildConfig) -> Built | No
         old.path, old.index.kind, old.index.metric, old.index.effort, is_mapped=False
     )
     index.remove(gone)
-    add_in_blocks(index, ids, added)
+    add_in_blocks(index, ids, added, part_of(progress, 0, 2))
     return tuned(
         index,
         stored.segment_ids,
@@ -185,6 +195,7 @@ def _changed(old: Opened, stored: Embeddings, config: BuildConfig) -> Built | No
         factory=old.settings.factory,
         reason=f"{len(ids):,} vectors added and {len(gone):,} taken out",
         config=config,
+        progress=part_of(progress, 1, 2),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from usad_workbench.core.metrics import scores
+from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.indexes.faiss_index import Effort, VectorIndex
 from usad_workbench.indexes.hits import FloatArray, Hits, Ids
 
@@ -60,7 +61,12 @@ def query_rows(ids: Ids, vectors: FloatArray, group: int, n: int, seed: int = 0)
 
 
 def tune(
-    index: VectorIndex, ids: Ids, vectors: FloatArray, target: float, device: str = "cpu"
+    index: VectorIndex,
+    ids: Ids,
+    vectors: FloatArray,
+    target: float,
+    device: str = "cpu",
+    progress: Progress = no_progress,
 ) -> Tuned:
     """The least effort that reaches a recall, or the greatest where none does.
 
@@ -70,13 +76,17 @@ def tune(
         vectors: Shape [vector, dim].
         target: Share of the 10 nearest that is to be found.
         device: Where the true neighbours are searched.
+        progress: Called after each block that these are searched in, and each effort that is tried.
     """
     if index.kind == "flat":
         return Tuned(effort=Effort(), recall=1.0, is_enough=True)
     from usad_workbench.indexes.torch_search import neighbour_lists  # torch is slow to import
 
     rows = query_rows(ids, vectors, 1, N_TUNING_QUERIES)
-    truth = neighbour_lists(vectors, K, metric=index.metric, rows=rows, device=device)
+    of_truth, of_steps = part_of(progress, 0, 2), part_of(progress, 1, 2)
+    truth = neighbour_lists(
+        vectors, K, metric=index.metric, rows=rows, device=device, progress=of_truth
+    )
     steps = _steps(index)
     shares: dict[int, FloatArray] = {}
 
@@ -84,6 +94,7 @@ def tune(
         if step not in shares:
             one = index.with_effort(steps[step])
             shares[step] = _shares(one, ids, vectors, rows, truth)
+            of_steps(len(shares), len(steps).bit_length() + 1, "tuning")
         return shares[step]
 
     best = _first(len(steps), lambda step: _low(found(step)[:, -1]) >= target)

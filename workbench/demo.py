@@ -13,7 +13,7 @@ from usad_workbench.core.diagnosis.teacher_similarity import compare_with_teache
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import encoder_status, setup_encoders
 from usad_workbench.core.errors import MissingExtraError, UsadError
-from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
 from usad_workbench.core.storage.task_file import read_tasks
 from usad_workbench.core.storage.tasks import set_tasks
@@ -82,8 +82,9 @@ def _index_and_project(workspace: Workspace, progress: Progress) -> None:
     clear_leftovers(workspace)
     spaces = workspace.spaces()
     with suppress(MissingExtraError):  # search compares with every vector then
-        for done, space in enumerate(spaces.itertuples(), start=1):
+        for number, space in enumerate(spaces.itertuples()):
             key = (str(space.encoder), int(space.layer), str(space.pooling))
-            update_index(workspace, *key)
-            progress(done, len(spaces), "index")
+            of_space = part_of(progress, number, len(spaces), f"{key[0]} layer {key[1]}")
+            update_index(workspace, *key, progress=of_space)
+            of_space(1, 1, "index")
     project(workspace, progress=progress)

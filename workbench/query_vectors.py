@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Note = Callable[[str], None]
 Clip = Any
 """A row of the table ``clips``."""
+Known = dict[tuple[str, str, "Part", str], dict[int, FloatArray]]
+"""The vector of each stored layer of sounds that were embedded: by ``file`` or ``clip``, its name,
+the part of it and the encoder."""
 SAME_TIME_S = 1e-6
 """Times that differ by less are one: what is typed is what was stored, but for rounding."""
 
@@ -62,15 +65,26 @@ class Part:
 
 
 def vector_of_file(
-    workspace: Workspace, path: str, part: Part, encoder: str, layer: int, note: Note
+    workspace: Workspace,
+    path: str,
+    part: Part,
+    encoder: str,
+    layer: int,
+    note: Note,
+    known: Known | None = None,
 ) -> FloatArray:
     """The vector [dim] of a part of a sound file.
+
+    With ``known``, whose layers are counted from 0, every layer is computed at once and kept there.
 
     Raises:
         UnknownNameError: a space that is not there, or an encoder that is not known here.
         AudioError: a file that is no audio, or has no such part.
     """
     workspace.space_id(encoder, layer)  # a wrong name is said before weights load
+    key = ("file", path, part, encoder)
+    if known and key in known:
+        return known[key][layer]
     window_s = workspace.segmentation.window_s
     end_s = part.end_s
     if end_s is None and probe_audio(path).duration_s - part.first_s > window_s:
@@ -80,16 +94,25 @@ def vector_of_file(
             "workspace. --start and --end choose another part."
         )
     clip = read_audio(path, start_s=part.first_s, end_s=end_s)
-    return _embedded(workspace, clip, encoder, layer, note)
+    vectors = _embedded(workspace, clip, encoder, layer, note, is_all=known is not None)
+    if known is not None:
+        known[key] = vectors
+    return vectors[layer]
 
 
 def vector_of_clip(
-    workspace: Workspace, clip_id: str, part: Part, encoder: str, layer: int, note: Note
+    workspace: Workspace,
+    clip_id: str,
+    part: Part,
+    encoder: str,
+    layer: int,
+    note: Note,
+    known: Known | None = None,
 ) -> FloatArray:
     """The vector [dim] of a clip: of its first segment, or of exactly the part that is asked for.
 
     A part that was stored as a segment has its vector; any other part is cut from the clip's
-    audio and embedded, as a part of a file is.
+    audio and embedded, as a part of a file is; ``known`` is that of ``vector_of_file``.
 
     Raises:
         UnknownNameError: no such clip or space, or no stored vector.
@@ -135,8 +158,14 @@ def vector_of_clip(
             f"from. What is stored of it: {', '.join(map(_span, times)) or 'nothing'}. Leave out "
             "--start and --end, or use `usad search --query FILE`."
         )
+    key = ("clip", clip_id, part, encoder)
+    if known and key in known:
+        return known[key][layer]
     sound = read_audio(file_of_clip(workspace, str(clip.path)), start_s=start_s, end_s=end_s)
-    return _embedded(workspace, sound, encoder, layer, note)
+    vectors = _embedded(workspace, sound, encoder, layer, note, is_all=known is not None)
+    if known is not None:
+        known[key] = vectors
+    return vectors[layer]
 
 
 def other_weights(workspace: Workspace, loaded: "Encoder") -> str:
@@ -152,8 +181,9 @@ def other_weights(workspace: Workspace, loaded: "Encoder") -> str:
 
 
 def _embedded(
-    workspace: Workspace, sound: Sound, encoder: str, layer: int, note: Note
-) -> FloatArray:
+    workspace: Workspace, sound: Sound, encoder: str, layer: int, note: Note, *, is_all: bool
+) -> dict[int, FloatArray]:
+    """The vectors of one layer, or of all that are stored."""
     # Encoders need torch, which is slow to import: stored vectors are searched without it.
     from usad_workbench.core.encoders.registry import load_encoder
 
@@ -161,7 +191,8 @@ def _embedded(
     notice = other_weights(workspace, loaded)
     if notice:
         note(notice)
-    return loaded.embed(sound, layer)[0]
+    layers = workspace.layers(encoder) if is_all else [layer]
+    return dict(zip(layers, loaded.embed(sound, layers), strict=True))
 
 
 def _cut(clip: Clip, part: Part, window_s: float) -> tuple[float, float]:

@@ -230,17 +230,16 @@ def read_parts(
 
 
 def _keeping_the_last(sound: Sound) -> Read:
-    """Reads an open file, and what parts have in common once."""
+    """Reads an open file, and what parts have in common once; never back."""
     start, held = 0, np.empty((0, sound.n_channels), dtype=np.float32)
 
     def read(first: int, n_samples: int) -> npt.NDArray[np.float32]:
         nonlocal start, held
-        block = held[first - start :][:n_samples]
-        if len(block) < n_samples:
-            more = sound.read(first + len(block), n_samples - len(block))
-            block = np.concatenate([block, more]) if len(block) else more
-        start, held = first, block
-        return block
+        start, held = first, held[first - start :]
+        if len(held) < n_samples:
+            more = sound.read(first + len(held), n_samples - len(held))
+            held = np.concatenate([held, more]) if len(held) else more
+        return held[:n_samples]
 
     return read
 

@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from usad_workbench.core.audio.folders import FOREIGN_FOLDERS, is_audio_name
-from usad_workbench.core.errors import AudioError, printable
+from usad_workbench.core.errors import AudioError, ConfigError, printable
+from usad_workbench.core.storage.clip_fields import refuse_collisions
 from usad_workbench.core.storage.packs import Content, PackedSound
+from usad_workbench.core.storage.table_file import text_of
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 FIELD_SUFFIXES = frozenset({".json", ".txt", ".cls"})
@@ -88,7 +90,7 @@ class Archive:
             fields.setdefault(str(name.with_suffix("")), {}).update(
                 _read_fields(suffix, content.read(FIELD_BYTES))
             )
-        except (AudioError, ValueError) as error:
+        except (AudioError, ConfigError, RecursionError, ValueError) as error:
             return PackedSound(name=member.name, fault=f"It cannot be read: {error}")
         return None
 
@@ -122,11 +124,11 @@ def _read_fields(suffix: str, data: bytes) -> dict[str, str]:
     given = json.loads(text)
     if not isinstance(given, dict):
         raise AudioError("it holds no object of names and values")
-    return {
-        str(name): str(value)
-        for name, value in given.items()
-        if isinstance(value, (str, int, float)) and value != ""
+    single = {
+        name: text_of(value) for name, value in given.items() if not isinstance(value, (dict, list))
     }
+    refuse_collisions(single, "the object")
+    return {name: value for name, value in single.items() if value}
 
 
 def _fields_of(name: str, fields: dict[str, dict[str, str]]) -> dict[str, str]:

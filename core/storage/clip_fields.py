@@ -92,8 +92,16 @@ def _settled(clip: Mapping[str, object], fields: Mapping[str, str]) -> Mapping[s
     """The fields with the domain as the clip has it, where it differs in letters alone."""
     if "domain" not in fields:
         return fields
-    domains = [str(clip.get("domain") or ""), *TEACHER_DOMAINS]
-    return {**fields, "domain": same_domain(fields["domain"], domains)}
+    return {**fields, "domain": domain_of(str(clip.get("domain") or ""), fields["domain"])}
+
+
+def domain_of(stored: str, found: str) -> str:
+    """A domain that is found for a clip, as the stored one is written where it is the same.
+
+    >>> domain_of("whales", "Whales"), domain_of("", "Speech"), domain_of("speech", "Birds ")
+    ('whales', 'speech', 'Birds')
+    """
+    return same_domain(found, [stored, *TEACHER_DOMAINS])
 
 
 def is_open(clip: Mapping[str, object], name: str) -> bool:
@@ -121,19 +129,24 @@ def change_clips(workspace: Workspace, changes: Mapping[str, Mapping[str, str]])
         workspace: Where.
         changes: Values by column, by clip.
     """
-    if not changes:
+    names = {name for values in changes.values() for name in values}
+    columns = {name: [values.get(name) for values in changes.values()] for name in names}
+    cells = {"clip_id": list(changes), **columns}
+    set_fields(workspace, pa.table({k: pa.array(v, pa.string()) for k, v in cells.items()}))
+
+
+def set_fields(workspace: Workspace, changes: pa.Table) -> None:
+    """``change_clips`` by columns, for very many clips.
+
+    Args:
+        workspace: Where.
+        changes: ``clip_id`` and columns of text; what is missing in them stays as it is.
+    """
+    if not len(changes):
         return
-    names = sorted({name for values in changes.values() for name in values})
-    text = pa.string()
-    table = pa.table(
-        {"clip_id": pa.array(list(changes), text)}
-        | {
-            name: pa.array([values.get(name) for values in changes.values()], text)
-            for name in names
-        }
-    )
+    names = sorted(set(changes.column_names) - {"clip_id"})
     with workspace.database.write() as connection:
-        connection.register("changed_clips", table)
+        connection.register("changed_clips", changes)
         add_columns(connection, names)
         for name in names:
             column = quote(name)

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from usad_workbench.core.locks import claimed
+from usad_workbench.core.storage.connecting import connect
 from usad_workbench.core.storage.leftovers import NEW, new_database, remove_new_database
 from usad_workbench.core.storage.schema import (
     DECLARED,
@@ -30,7 +31,7 @@ def create_database(path: Path, segmentation: Segmentation) -> None:
     with claimed(path.parent, NEW) as name:
         made = new_database(path.parent, name)
         try:
-            with duckdb.connect(str(made)) as connection:
+            with connect(made) as connection:
                 _fill(connection, segmentation)
             _give_name(made, path)
         finally:

@@ -32,6 +32,7 @@ from typing import Any
 import duckdb
 
 from usad_workbench.core.errors import StoreError, printable, wrap_errors
+from usad_workbench.core.storage.connecting import connect
 from usad_workbench.core.storage.migrations import for_reading, for_writing
 from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.turns import waiting_to_write
@@ -216,6 +217,11 @@ class Database:
         while True:
             try:
                 return self._open(read_only, config)
+            except (duckdb.ResourceInUseException, duckdb.ConnectionException) as error:
+                raise StoreError(
+                    f"{self.path} is open in this process by a connection of DuckDB's own, which "
+                    "takes no other beside it. Close that connection, or ask by `Workspace.sql`."
+                ) from error
             except duckdb.IOException as error:
                 if "lock" not in str(error).lower():
                     raise StoreError(
@@ -237,8 +243,8 @@ class Database:
 
     def _open(self, read_only: bool, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         if read_only:
-            return duckdb.connect(str(self.path), read_only=True, config=config)
-        connection = duckdb.connect(config={"temp_directory": f"{self.path}.tmp", **config})
+            return connect(self.path, read_only=True, config=config)
+        connection = connect(config={"temp_directory": f"{self.path}.tmp", **config})
         try:
             connection.execute(
                 f"ATTACH {literal(str(self.path))} AS workspace (ROW_GROUP_SIZE {ROW_GROUP_ROWS})"

@@ -24,25 +24,29 @@ def same_domain(name: str, present: Iterable[str]) -> str:
     return min(alike) if alike else name.strip()
 
 
-def with_settled_domains(
-    rows: Iterable[Mapping[str, object]], present: Iterable[str]
-) -> list[dict[str, object]]:
-    """Rows of ``clips`` whose domains are written as those that are there, or as each other's.
+def settled_domains(
+    found: Iterable[str | None], present: Iterable[str]
+) -> dict[str | None, str | None]:
+    """How domains are written: as those that are there, or as the first of them that is alike.
 
-    >>> rows = [{"domain": "Speech "}, {"domain": "Whales"}, {"domain": "whales"}, {}]
-    >>> [row.get("domain") for row in with_settled_domains(rows, [])]
-    ['speech', 'Whales', 'Whales', None]
+    Args:
+        found: In the order in which they come.
+        present: Those that are there.
+
+    >>> settled_domains(["Speech ", "Whales", "whales"], [])
+    {'Speech ': 'speech', 'Whales': 'Whales', 'whales': 'Whales'}
     """
-    written: dict[str, str] = {one: one for one in (*present, *TEACHER_DOMAINS)}
-    found = []
-    for row in rows:
-        domain = row.get("domain")
-        if isinstance(domain, str):
-            if domain not in written:
-                written[domain] = same_domain(domain, list(written.values()))
-            domain = written[domain]
-        found.append({**row, "domain": domain})
-    return found
+    there = {*present, *TEACHER_DOMAINS}
+    alike: dict[str, str] = {}
+    for one in sorted(there, reverse=True):
+        alike[_folded(one)] = one  # the least of those that are alike, as in ``same_domain``
+    settled: dict[str | None, str | None] = {}
+    for name in found:
+        if name is None or name in there:
+            settled[name] = name
+        else:
+            settled[name] = alike.setdefault(_folded(name), name.strip())
+    return settled
 
 
 def other_letters_in(where: str, present: Iterable[str]) -> dict[str, str]:

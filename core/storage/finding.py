@@ -44,14 +44,12 @@ def find(source: str | Path) -> Found:
         return Found(packs=[Archive(path)])
     if path.is_file() or (path.is_dir() and not has_audio_files(path)):
         dataset = find_dataset(path)
-        if dataset is not None:
-            return Found(packs=[dataset])
+        archives = [Archive(file) for file in sorted(walk(path)) if is_archive(file)]
+        packs: list[Pack] = [*([dataset] if dataset else []), *archives]
+        if packs:
+            return Found(packs=packs)
     if not path.is_dir():
         return Found(clips=find_sources(path))
-    if not has_audio_files(path):
-        archives = [Archive(file) for file in sorted(walk(path)) if is_archive(file)]
-        if archives:
-            return Found(packs=list(archives))
     clips = find_sources(path)
     tables = [file for file in sorted(walk(path)) if file.name.lower() in METADATA]
     for table in tables:

@@ -22,12 +22,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from usad_workbench.core.audio.folders import walk
-from usad_workbench.core.errors import UsadError, printable, wrap_errors
+from usad_workbench.core.errors import (
+    ConfigError,
+    DamagedFileError,
+    UsadError,
+    printable,
+    wrap_errors,
+)
 from usad_workbench.core.storage.clip_fields import refuse_collisions
 from usad_workbench.core.storage.packs import PackedSound
 from usad_workbench.core.storage.table_file import text_of
 
 SUFFIXES = frozenset({".arrow", ".parquet"})
+STATE = "state.json"
+"""What ``save_to_disk`` says of the files of one split."""
 SPLITS = frozenset({"train", "test", "validation", "valid", "val", "dev", "eval"})
 PARQUET_ROWS = 16
 """That are read at once."""
@@ -54,8 +62,18 @@ class HuggingFaceDataset:
 
     def _rows(self, shard: Path, split: str) -> Iterator[PackedSound]:
         number = 0
+        if shard.name == STATE:
+            raise DamagedFileError(
+                f"This split is missing: its {STATE} is not there or names no files. Copy or save "
+                "the data set again."
+            )
         for batch in _batches(shard):
             audio = _audio_column(batch.schema)
+            if not audio:
+                raise ConfigError(
+                    f"{shard} has the columns {', '.join(batch.schema.names)}, expected one of "
+                    "audio: structs of bytes and path. Name another data set."
+                )
             names = [name for name in batch.schema.names if name != audio]
             single = [name for name in names if _is_single(batch.schema.field(name).type)]
             refuse_collisions(single, shard)
@@ -108,8 +126,8 @@ def find_dataset(path: Path) -> HuggingFaceDataset | None:
             for shard in _saved_shards(path / split)
         ]
         return HuggingFaceDataset(path, shards)
-    if (path / "state.json").is_file():
-        split = str(_read_json(path / "state.json").get("_split") or "")
+    if (path / STATE).is_file():
+        split = str(_read_json(path / STATE).get("_split") or "")
         return HuggingFaceDataset(path, [(shard, split) for shard in _saved_shards(path)])
     found = [
         (file, _split_of(file.relative_to(path)))
@@ -120,10 +138,10 @@ def find_dataset(path: Path) -> HuggingFaceDataset | None:
 
 
 def _saved_shards(folder: Path) -> list[Path]:
-    """The Arrow files of one split, in their order, as its state names them."""
-    files = _read_json(folder / "state.json").get("_data_files") or []
+    """The Arrow files of one split, in their order, as its state names them; else the state."""
+    files = _read_json(folder / STATE).get("_data_files") or []
     names = [Path(str(file["filename"])).name for file in files if isinstance(file, dict)]
-    return [folder / name for name in names]
+    return [folder / name for name in names] or [folder / STATE]
 
 
 def _split_of(path: Path) -> str:

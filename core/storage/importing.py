@@ -18,8 +18,6 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pyarrow as pa
-
 from usad_workbench.core.audio.reading import scan_audio
 from usad_workbench.core.errors import AudioError, UsadError, printable, wrap_errors
 from usad_workbench.core.files import sha256_of_file
@@ -28,18 +26,15 @@ from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_fields import (
     MEASURED,
     UNKNOWN_DOMAIN,
-    add_columns,
     change_clips,
     columns_of,
     is_open,
     new_values,
     stored_clips,
 )
-from usad_workbench.core.storage.domains import with_settled_domains
+from usad_workbench.core.storage.clip_rows import insert_clips
 from usad_workbench.core.storage.failures import set_failures
 from usad_workbench.core.storage.manifests import read_manifest
-from usad_workbench.core.storage.schema import quote
-from usad_workbench.core.storage.segment_ids import next_segment_id
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.slugs import readable_slug
 from usad_workbench.core.storage.sources import SourceClip, as_on_disk, find_sources
@@ -370,7 +365,8 @@ def _describe(
     source: SourceClip, domain: str | None, folder: Path
 ) -> tuple[dict[str, object], str]:
     """The row of ``clips`` for one file, read whole, checked, hashed; and who decoded it."""
-    str(source.path).encode()  # a name that is not UTF-8 cannot be stored
+    for text in (str(source.path), *source.fields, *source.fields.values()):
+        text.encode()  # what is not UTF-8 cannot be stored
     path = as_on_disk(source.path).resolve()
     info = scan_audio(path)
     digest = sha256_of_file(path)
@@ -404,48 +400,3 @@ def _stored_path(path: Path, folder: Path) -> str:
     except (OSError, RuntimeError, ValueError):  # too long, a loop, a NUL
         whole = Path(os.path.abspath(path))
     return printable(str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole))
-
-
-def insert_clips(workspace: Workspace, rows: list[dict[str, object]]) -> int:
-    """Adds clips and their segments in one transaction; returns how many were new.
-
-    A clip without ``duration_s`` is one segment: it has no audio to cut.
-    """
-    if not rows:
-        return 0
-    rows = with_settled_domains(rows, workspace.read("SELECT DISTINCT domain FROM clips").domain)
-    segmentation = workspace.segmentation
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.table({name: [row.get(name) for row in rows] for name in names})
-    cuts = [
-        (str(row["clip_id"]), start_s, end_s)
-        for row in rows
-        for start_s, end_s in segmentation.cut(float(str(row.get("duration_s") or 0.0)))
-    ]
-    segments = pa.table(
-        {
-            "clip_id": [c for c, _, _ in cuts],
-            "start_s": [s for _, s, _ in cuts],
-            "end_s": [e for _, _, e in cuts],
-        }
-    )
-    columns = ", ".join(quote(name) for name in names)
-    with workspace.database.write() as connection:
-        add_columns(connection, names)
-        connection.register("new_clips", table)
-        connection.register("new_segments", segments)
-        connection.execute(
-            "CREATE TEMP TABLE fresh AS SELECT clip_id FROM new_clips "
-            "WHERE clip_id NOT IN (SELECT clip_id FROM clips)"
-        )
-        connection.execute(
-            f"INSERT INTO clips ({columns}) SELECT {columns} FROM new_clips "
-            "WHERE clip_id IN (SELECT clip_id FROM fresh)"
-        )
-        connection.execute(
-            "INSERT INTO segments SELECT row_number() OVER () - 1 + ?, clip_id, start_s, end_s, ? "
-            "FROM new_segments WHERE clip_id IN (SELECT clip_id FROM fresh)",
-            [next_segment_id(connection), segmentation.name],
-        )
-        added = connection.execute("SELECT count(*) FROM fresh").fetchone()
-    return int(added[0]) if added else 0

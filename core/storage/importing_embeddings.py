@@ -5,7 +5,8 @@ not known: a hash of its vectors stands in their place, so that other vectors un
 are refused and the same ones skipped. What is refused is refused before anything is added.
 
 Measured on 200,000 x 384, clips known, in processor seconds: 4.0 beside 2.9 of DuckDB's CREATE
-TABLE AS from the same Parquet; 540 to 640 MB at the most. Clip by clip it was 44 (4,500 rows/s).
+TABLE AS from the same Parquet; 540 to 640 MB at the most. 1,000,000 x 384 with a table of their
+clips, which are new: 23.7 beside 15.5 (0.66 x its rate), 912 MB. Clip by clip it was 44 (4,500 rows/s).
 """
 
 from collections.abc import Callable, Sequence
@@ -172,7 +173,7 @@ class _EncoderImport:
         stored = set(spaces.weights_sha256)
         if not stored or stored == {self.record.weights_sha256} or any(spaces.sample_rate_hz):
             return
-        if not set(spaces.layer) <= set(self.dims):
+        if set(spaces.layer) != set(self.dims):  # clips of one layer more would pass as stored
             return
         file.register("workspace_segments", _segments(self.workspace))
         file.execute("CREATE OR REPLACE TABLE of_workspace AS SELECT * FROM workspace_segments")

@@ -110,9 +110,14 @@ def unnamed_files(workspace: Workspace) -> list[Path]:
     folder = workspace.folder / UNPACKED
     if not folder.is_dir():
         return []
-    paths = workspace.read("SELECT path FROM clips WHERE starts_with(path, ?)", [f"{UNPACKED}/"])
-    named = {workspace.audio_path(path) for path in paths.path}
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path not in named)
+    real = folder.resolve()  # it may be a link to another disk: clips have the paths there
+    paths = workspace.read(
+        "SELECT path FROM clips WHERE starts_with(path, ?) OR starts_with(path, ?)",
+        [f"{UNPACKED}/", f"{real}/"],
+    )
+    named = {real / path.removeprefix(f"{UNPACKED}/") for path in paths.path}
+    files = (path for path in real.rglob("*") if path.is_file() and path not in named)
+    return sorted(folder / path.relative_to(real) for path in files)
 
 
 @contextmanager
@@ -147,6 +152,9 @@ def _unpack(pack: Pack, folder: Path) -> Iterator[SourceClip]:
             except AudioError as error:
                 fault = str(error)
         found.append((sound, path, fault))
+    if not found:
+        fault = "It holds no sounds. Expected an archive or data set with audio; name another."
+        yield SourceClip(path=pack.path, fault=fault)
     for sound, path, fault in found:
         yield SourceClip(
             path=path,

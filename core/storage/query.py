@@ -35,6 +35,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usad_workbench.core.errors import Cancelled, QueryError, StoreError
+from usad_workbench.core.storage.connecting import connect
 from usad_workbench.core.storage.query_worker import Kind, Request
 from usad_workbench.core.storage.turns import let_writers_first
 
@@ -78,7 +79,7 @@ class Answer:
         Raises:
             QueryError: a column of a type that data frames have not.
         """
-        with duckdb.connect() as connection:
+        with connect() as connection:
             try:
                 return connection.from_arrow(self.table).df()
             except duckdb.Error as error:

@@ -205,8 +205,11 @@ def pending_segments(
     layers: Sequence[int],
     pooling: str,
     run: str | None = None,
-) -> tuple[list[tuple[int, str, float, float, str | None]], int]:
+) -> tuple[pa.Table, int]:
     """Segments with audio that miss one of the layers, and how many there are in all.
+
+    Ids of the layers are compared in NumPy: by a condition in SQL for each layer, 13 layers of
+    100,000 segments took 0.21 to 0.27 s in place of 0.14.
 
     Args:
         workspace: Where.
@@ -216,7 +219,7 @@ def pending_segments(
         run: Of ``replacing``: what is missing there, whatever is stored already.
 
     Returns:
-        Rows of (segment_id, path, start_s, end_s, audio_sha256), shortest first, and the total.
+        Columns ``segment_id, path, start_s, end_s, audio_sha256``, shortest first, and the total.
     """
     table, condition, values = _list_of(run)
     with workspace.database.read() as connection:
@@ -230,17 +233,31 @@ def pending_segments(
                 [encoder, pooling, *values],
             ).fetchall()
         )
-        done = " AND ".join(
-            f"segment_id IN (SELECT segment_id FROM vectors_{ids[layer]})"
-            if layer in ids
-            else "false"
-            for layer in layers
-        )
-        rows = connection.execute(
+        spaces = [ids.get(layer) for layer in layers]
+        connection.register("done", pa.table({"segment_id": _in_all(connection, spaces)}))
+        rows = connection.sql(
             "SELECT segment_id, path, start_s, end_s, audio_sha256 FROM segments_of_clips "
-            f"WHERE path <> '' AND NOT ({done}) ORDER BY end_s - start_s, segment_id"
-        ).fetchall()
+            "ANTI JOIN done USING (segment_id) WHERE path <> '' "
+            "ORDER BY end_s - start_s, segment_id"
+        ).to_arrow_table()
+        connection.unregister("done")
     return rows, int(total[0]) if total else 0
+
+
+def _in_all(
+    connection: duckdb.DuckDBPyConnection, spaces: Sequence[int | None]
+) -> npt.NDArray[np.int64]:
+    """The segments that have a vector in each of some spaces; none where one is not there."""
+    found: npt.NDArray[np.int64] | None = None
+    for space_id in spaces:
+        if space_id is None:
+            return np.empty(0, dtype=np.int64)
+        ids = vector_tables.ids_of(connection, space_id)
+        if found is None:
+            found = ids
+        elif not np.array_equal(found, ids):
+            found = np.intersect1d(found, ids, assume_unique=True)
+    return np.empty(0, dtype=np.int64) if found is None else found
 
 
 def append_vectors(
@@ -269,7 +286,7 @@ def append_vectors(
     Raises:
         ShapeError: rows or width that do not fit, or a segment twice; nothing is stored.
         ProvenanceError: vectors that are not finite, or an encoder that was deleted, or replaced by
-            other weights, since it was registered.
+            other weights or in another precision, since it was registered.
     """
     if len(np.unique(segment_ids)) != len(segment_ids):
         raise ShapeError(

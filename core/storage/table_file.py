@@ -1,22 +1,32 @@
 """Tables that people hand in, CSV, Parquet or JSON lines: every cell is text, as it stands in the file.
 
 One reader for manifests of audio, clips of vectors and tasks. "NA", "None" and "null" are
-names like any other; a cell is missing where there is nothing in it.
+names like any other; a cell is missing where there is nothing in it. Tables are columns of
+Arrow, and rows become dictionaries only for those who ask for them.
 """
 
 import csv
+import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from usad_workbench.core.errors import ConfigError, UsadError, did_you_mean, wrap_errors
 from usad_workbench.core.storage.csv_cells import as_meant
 
 DELIMITERS = ",;\t"
 PARQUET_SUFFIXES = (".parquet", ".pq")
+BLOCK_ROWS = 16384
+"""Rows of a CSV, or values of a column, that are Python objects at a time."""
+Block: TypeAlias = tuple[list[pa.Array], dict[int, str]]
+"""Text by column, and the faults of rows by their place in the block."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +47,25 @@ class Table:
 
     path: Path
     columns: list[str]
-    rows: list[Row]
+    cells: pa.Table
+    """Text by column, of those that have a name; missing where a cell is empty."""
+    faults: dict[int, str]
+    """Why rows cannot be used, by their index from 0."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows one by one, for tables that are not large."""
+        columns = [column.to_pylist() for column in self.cells.columns]
+        return [self._row(i, cells) for i, cells in enumerate(zip(*columns, strict=True))]
+
+    def row(self, index: int) -> Row:
+        """One row, by its index from 0."""
+        return self._row(index, [column[index].as_py() for column in self.cells.columns])
+
+    def _row(self, index: int, cells: Sequence[str | None]) -> Row:
+        named = zip(self.cells.column_names, cells, strict=True)
+        filled = {name: cell for name, cell in named if cell is not None}
+        return Row(number=index + 1, cells=filled, fault=self.faults.get(index, ""))
 
 
 def read_table(path: str | Path) -> Table:
@@ -52,7 +80,7 @@ def read_table(path: str | Path) -> Table:
     readers = dict.fromkeys(PARQUET_SUFFIXES, _parquet) | {".jsonl": _json_lines}
     try:
         with wrap_errors(path):
-            columns, rows = readers.get(path.suffix.lower(), _csv)(path)
+            columns, blocks = readers.get(path.suffix.lower(), _csv)(path)
     except ConfigError:
         raise
     except UsadError as error:
@@ -66,7 +94,8 @@ def read_table(path: str | Path) -> Table:
             f"{path} has the column {twice[0]!r} {columns.count(twice[0])} times, expected each "
             "once. Rename or remove one."
         )
-    return Table(path=path, columns=columns, rows=list(_rows(columns, rows)))
+    cells, faults = _together(columns, blocks)
+    return Table(path=path, columns=columns, cells=cells, faults=faults)
 
 
 def require_columns(table: Table, names: Sequence[str]) -> None:
@@ -79,34 +108,79 @@ def require_columns(table: Table, names: Sequence[str]) -> None:
         )
 
 
-def _rows(columns: list[str], rows: list[list[str]]) -> Iterator[Row]:
-    for number, cells in enumerate((row for row in rows if any(row)), start=1):
-        filled = {k: v for k, v in zip(columns, cells, strict=False) if k and v}
-        beyond = cells[len(columns) :]
-        if filled and all(name == cell for name, cell in filled.items()):
-            fault = "It repeats the names of the columns. Remove the row."
-            yield Row(number=number, cells=filled, fault=fault)
-            continue
-        if not any(beyond):
-            yield Row(number=number, cells=filled)
-            continue
-        yield Row(
-            number=number,
-            cells=filled,
-            fault=f"It has cells beyond its header, {len(cells)} for {len(columns)} columns, the "
-            f"last is {beyond[-1]!r}. Quote what holds the delimiter.",
-        )
+def _together(columns: list[str], blocks: Sequence[Block]) -> tuple[pa.Table, dict[int, str]]:
+    """The rows that are not empty, and the faults by their index."""
+    named = [i for i, name in enumerate(columns) if name]
+    names = [columns[i] for i in named]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    parts: list[pa.Table] = []
+    faults: dict[int, str] = {}
+    n_before = 0
+    for arrays, found in blocks:
+        is_filled = _any_valid(arrays)
+        is_filled[list(found)] = True
+        part = pa.table([arrays[i] for i in named], schema=schema)
+        if not is_filled.all():
+            part = part.filter(pa.array(is_filled))
+        places = n_before - 1 + np.cumsum(is_filled)
+        faults |= {int(places[row]): fault for row, fault in found.items()}
+        for row in _repeats_of_header(part):
+            faults[n_before + row] = "It repeats the names of the columns. Remove the row."
+        parts.append(part)
+        n_before += len(part)
+    return pa.concat_tables(parts) if parts else schema.empty_table(), faults
 
 
-def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
+def _any_valid(arrays: Sequence[pa.Array | pa.ChunkedArray]) -> Any:
+    """Which rows have a cell that is not empty, shape [row]."""
+    is_valid = np.zeros(len(arrays[0]) if arrays else 0, dtype=np.bool_)
+    for array in arrays:
+        is_valid |= array.is_valid().to_numpy(zero_copy_only=False) if len(array) else False
+    return is_valid
+
+
+def _repeats_of_header(part: pa.Table) -> list[int]:
+    """Rows all of whose cells are the names of their columns."""
+    if not part.num_columns or not len(part):
+        return []
+    is_repeat = _any_valid(part.columns)
+    for name, column in zip(part.column_names, part.columns, strict=True):
+        if not is_repeat.any():
+            return []
+        is_name = pc.fill_null(pc.equal(column, name), True)
+        is_repeat &= is_name.to_numpy()
+    return [int(row) for row in np.flatnonzero(is_repeat)]
+
+
+def _csv(path: Path) -> tuple[list[str], list[Block]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
         reader = csv.reader(file, delimiter=_delimiter(first), strict=True)
-        rows = [[as_meant(cell) for cell in row] for row in reader]
-    if not rows:
-        raise ConfigError(f"{path} is empty. Expected a CSV whose first line names its columns.")
-    return [name.strip() for name in rows[0]], rows[1:]
+        header = next(reader, None)
+        if header is None:
+            raise ConfigError(
+                f"{path} is empty. Expected a CSV whose first line names its columns."
+            )
+        blocks = []
+        while rows := list(itertools.islice(reader, BLOCK_ROWS)):
+            blocks.append(_block_of(len(header), rows))
+    return [as_meant(name).strip() for name in header], blocks
+
+
+def _block_of(n_columns: int, rows: Sequence[list[str]]) -> Block:
+    """Rows of a CSV as columns; those with cells beyond their header have a fault."""
+    faults = {}
+    for place, row in enumerate(rows):
+        if len(row) != n_columns:
+            if any(row[n_columns:]):
+                faults[place] = (
+                    f"It has cells beyond its header, {len(row)} for {n_columns} columns, the "
+                    f"last is {as_meant(row[-1])!r}. Quote what holds the delimiter."
+                )
+            row += [""] * (n_columns - len(row))
+    cells = ([as_meant(row[i]) or None for row in rows] for i in range(n_columns))
+    return [pa.array(column, pa.string()) for column in cells], faults
 
 
 def _delimiter(header: str) -> str:
@@ -119,8 +193,7 @@ def _delimiter(header: str) -> str:
     return max(DELIMITERS, key=outside.count)
 
 
-def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
-    import pyarrow as pa
+def _parquet(path: Path) -> tuple[list[str], list[Block]]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
@@ -131,11 +204,35 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
                 f"The column {name!r} of {path} holds {kind}, expected text, numbers or times. "
                 "Leave it out or write it as text."
             )
-    columns = [[text_of(value) for value in column.to_pylist()] for column in table.columns]
-    return list(table.column_names), [list(row) for row in zip(*columns, strict=True)]
+    return list(table.column_names), [([_as_text(column) for column in table.columns], {})]
 
 
-def _json_lines(path: Path) -> tuple[list[str], list[list[str]]]:
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as text: missing where it is empty, numbers and times as Python writes them."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _as_text(column.cast(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
+        text = column.cast(pa.string())
+        text.validate(full=True)  # UTF-8
+    else:
+        parts = (column[start : start + BLOCK_ROWS] for start in range(0, len(column), BLOCK_ROWS))
+        text = pa.chunked_array(
+            [
+                pa.array([text_of(value) or None for value in part.to_pylist()], pa.string())
+                for part in parts
+            ],
+            pa.string(),
+        )
+    is_empty = pc.equal(text, "")
+    return (
+        pc.if_else(is_empty, pa.scalar(None, pa.string()), text)
+        if pc.any(is_empty).as_py()
+        else text
+    )
+
+
+def _json_lines(path: Path) -> tuple[list[str], list[Block]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line]
     for number, row in enumerate(rows, start=1):
         nested = [row] if not isinstance(row, dict) else row.values()
@@ -145,7 +242,8 @@ def _json_lines(path: Path) -> tuple[list[str], list[list[str]]]:
                 "or write it as text."
             )
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    return columns, [[text_of(row.get(name)) for name in columns] for row in rows]
+    cells = ([text_of(row.get(name)) or None for row in rows] for name in columns)
+    return columns, [([pa.array(column, pa.string()) for column in cells], {})]
 
 
 def text_of(value: Any) -> str:

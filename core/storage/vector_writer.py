@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors
 from usad_workbench.core.storage.vector_tables import StoredIds
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
@@ -101,6 +102,7 @@ class VectorWriter:
         Raises:
             UsadError: what was handed over before could not be stored, as ``append_vectors``
                 says. Nothing of that transaction and nothing after it is stored.
+            StoreError: it was closed.
         """
         if not len(segment_ids):
             return
@@ -114,6 +116,11 @@ class VectorWriter:
                 )
             )
             self._raise_error()
+            if self._is_closed:
+                raise StoreError(
+                    "Vectors were handed to a writer that was closed, expected an open one. Nothing "
+                    "of them was stored: make another writer."
+                )
             if not self._waiting:
                 self._oldest_s = time.monotonic()
             self._waiting.append((segment_ids, vectors))

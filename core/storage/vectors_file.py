@@ -23,6 +23,7 @@ import pyarrow as pa
 import xxhash
 
 from usad_workbench.core.errors import ConfigError, printable, wrap_errors
+from usad_workbench.core.storage.connecting import connect
 from usad_workbench.core.storage.schema import literal
 
 COLUMNS = ("clip_id", "encoder", "layer", "vector")
@@ -59,7 +60,7 @@ def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "temp_directory": str(spilled),
         "enable_external_file_cache": False,  # it fills the memory; the system has its own
     }
-    with duckdb.connect(config=config) as connection:
+    with connect(config=config) as connection:
         source = f"read_parquet({literal(_as_pattern(path))}, hive_partitioning = false)"
         try:
             connection.execute(f"CREATE VIEW file AS SELECT * FROM {source}")

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import soundfile
 
 from tests.conftest import SpectrumEncoder
-from tests.stored_vectors import clustered
+from tests.stored_vectors import ENCODER, clustered, store
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.storage.deletion import delete_clips
 from usad_workbench.core.storage.importing import SourceClip, import_clips, read_manifest
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.workspace import Workspace
@@ -67,6 +69,46 @@ def test_more_pairs_than_can_be_kept_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(duplicates, "MAX_PAIRS", 50)
     with pytest.raises(ConfigError, match="Raise the threshold"):
         close_pairs(np.ones((30, 4), np.float32), np.arange(30), 0.9)
+
+
+def test_pairs_of_a_space_in_which_all_is_near_are_compared_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(duplicates, "PAIRS", 10)
+    sizes: list[int] = []
+    candidates = duplicates._candidates
+
+    def counted(*args: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first, second in candidates(*args):
+            sizes.append(len(first))
+            yield first, second
+
+    monkeypatch.setattr(duplicates, "_candidates", counted)
+    pairs = close_pairs(np.ones((30, 4), np.float32), np.arange(30) // 2, 0.9)
+    assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == {
+        (i, j) for j in range(30) for i in range(j) if i // 2 != j // 2
+    }
+    assert max(sizes) == 10
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_fewer_than_two_vectors_have_no_pairs(n: int, tmp_path: Path) -> None:
+    workspace = store(tmp_path / "w", np.ones((2, 4), np.float32))
+    delete_clips(workspace, [f"c{i:06}" for i in range(n, 2)])
+    assert find_duplicates(workspace, ENCODER, 0) == []
+
+
+def test_a_copy_without_vectors_stands_for_no_other(tmp_path: Path) -> None:
+    """The first by name is not embedded yet: its copy's near clip is found all the same."""
+    workspace = store(tmp_path / "w", np.eye(3, 4, dtype=np.float32)[[0, 1, 1]])
+    with workspace.database.write() as connection:
+        connection.execute(
+            "INSERT INTO clips (clip_id, path, domain, dataset, cluster_id, audio_sha256) "
+            "VALUES ('a', '', 'sound', 'made', 'a', 'x')"
+        )
+        connection.execute("UPDATE clips SET audio_sha256 = 'x' WHERE clip_id = 'c000001'")
+    groups = [(group.kind, group.clip_ids) for group in find_duplicates(workspace, ENCODER, 0)]
+    assert groups == [("file", ["a", "c000001"]), ("near", ["c000001", "c000002"])]
 
 
 def _music(seed: int, seconds: float) -> np.ndarray:
@@ -156,6 +198,15 @@ def test_the_command_prints_groups(planted: Workspace, capsys: pytest.CaptureFix
         connection.execute("UPDATE clips SET samples_digest = NULL WHERE clip_id = 'tags'")
     assert main(words) == 0
     assert "1 clips were imported by a version" in capsys.readouterr().err
+    near_said = (*near[:3], "-1")
+    assert main([*words, *near_said]) == 0 and "have no vector" not in capsys.readouterr().err
+    with planted.database.write() as connection:
+        connection.execute(
+            "INSERT INTO clips (clip_id, path, domain, dataset, cluster_id) "
+            "VALUES ('late', '', 'sound', 'made', 'late')"
+        )
+    assert main([*words, *near_said]) == 0
+    assert "1 clips have no vector of spectrum at layer -1" in capsys.readouterr().err
 
 
 def test_a_chain_is_one_group_and_its_score_that_of_the_weakest_link(tmp_path: Path) -> None:

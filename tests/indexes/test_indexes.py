@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import SpectrumEncoder, write_tone
+from tests.stored_vectors import store
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError, StoreError
+from usad_workbench.core.progress import part_of
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.building import build_index
@@ -156,3 +158,29 @@ def test_check_finds_what_is_planted(embedded: Workspace, tones: list) -> None: 
     assert "tone04 is missing" in problems
     assert "spectrum layer 0 (mean): the table says 30 vectors, 29" in problems
     assert "The index of spectrum layer 1 (mean) cannot be used" in problems
+
+
+def test_work_within_a_space_is_reported_as_one_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training, blocks that are added, efforts that are tried, queries: the count never falls."""
+    monkeypatch.setattr("usad_workbench.indexes.building.BLOCK_ROWS", 100)
+    workspace = store(tmp_path / "w", _clustered(400, 8))
+    said: list[tuple[int, int, str]] = []
+    bar = part_of(lambda *one: said.append(one), 1, 3, "made layer 0")
+    update_index(workspace, "made", 0, kind="ivf", progress=part_of(bar, 0, 2))
+    evaluate_index(workspace, "made", 0, progress=part_of(bar, 1, 2))
+    counts = [done for done, _, _ in said]
+    assert {total for _, total, _ in said} == {300}
+    assert counts == sorted(counts) and (counts[0], counts[-1]) == (100, 200)
+    what = [words.removeprefix("made layer 0: ") for _, _, words in said]
+    for stage, at_least in {"adding vectors": 4, "tuning": 2, "queries": 100}.items():
+        assert what.count(stage) >= at_least
+    assert any(words.startswith("training on") for words in what)
+    said.clear()
+    assert check_workspace(workspace, lambda *one: said.append(one)) == []
+    assert [words for *_, words in said if words.startswith("made layer 0: ")] == [
+        f"made layer 0: {step}"
+        for step in ("reading vectors", "values", "digest", "array file", "check")
+    ]
+    assert said[-1] == (1, 1, "check indexes")

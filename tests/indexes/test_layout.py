@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.errors import ConfigError
@@ -110,6 +111,16 @@ def test_components_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -
     found = pca_of(unit)
     np.testing.assert_allclose(np.abs(found), np.abs(peer), atol=1e-4)
     assert abs(np.corrcoef(found[:, 0], peer[:, 0])[0, 1]) > 0.9999
+
+
+def test_the_start_of_a_map_does_not_depend_on_the_number_of_threads() -> None:
+    """From a start that differs by rounding UMAP makes another map."""
+    unit = normalise(np.random.default_rng(0).normal(size=(4000, 96)).astype(np.float32))
+    made = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            made.append(pca_of(unit))
+    np.testing.assert_array_equal(*made)
 
 
 def test_pca_handles_tiny_sets() -> None:

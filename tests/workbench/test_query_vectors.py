@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import RATE_HZ
+from tests.conftest import RATE_HZ, SpectrumEncoder
 from tests.stored_vectors import ENCODER, add, store
+from usad_workbench.core.embedding import embed
+from usad_workbench.core.encoders import registry
+from usad_workbench.core.encoders.registry import load_encoder
+from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.cli import main
 
@@ -148,3 +152,32 @@ def test_vectors_of_other_weights_are_named(tmp_path: Path, find: Any, long: Pat
     for asked in (("--query", file), ("--clip", clip_of(tmp_path / "w"))):
         code, _, err = find(tmp_path / "w", *asked, "--end", "2")
         assert code == 0 and "other weights" in err
+
+
+def test_everywhere_embeds_a_sound_once_by_each_encoder(
+    long: Path, tmp_path: Path, find: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file and of a part of a clip; every layer finds what it finds alone."""
+    shutil.copytree(long, tmp_path / "w")
+    workspace = Workspace.open(tmp_path / "w")
+    embed(workspace, SpectrumEncoder())
+    loaded: list[str] = []
+
+    def load(name: str, **settings: Any) -> Encoder:
+        loaded.append(name)
+        return SpectrumEncoder() if name == "spectrum" else load_encoder(name, **settings)
+
+    monkeypatch.setattr(registry, "load_encoder", load)
+    part = ("--start", "3", "--end", "8")
+    for asked in (("--query", str(long.parent / "long.wav")), ("--clip", clip_of(long))):
+        loaded.clear()
+        code, hits, _ = find(tmp_path / "w", *asked, *part, space=("--everywhere",))
+        assert code == 0 and sorted(loaded) == sorted(workspace.encoders().encoder)
+        for layer in (0, 1):
+            space = ("--encoder", "spectrum", "--layer", str(layer))
+            _, alone, _ = find(tmp_path / "w", *asked, *part, space=space)
+            same = [h for h in hits if (h["encoder"], h["layer"]) == ("spectrum", layer)]
+            assert [(h["start_s"], h["score"]) for h in same] == [
+                (h["start_s"], pytest.approx(h["score"], abs=1e-6)) for h in alone
+            ]
+            assert len({h["score"] for h in alone}) == 3

@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Lists clips that are there more than once."""
     from usad_workbench.core.storage.workspace import Workspace
-    from usad_workbench.indexes.duplicates import THRESHOLD, find_duplicates, n_unmeasured
+    from usad_workbench.indexes.duplicates import (
+        THRESHOLD,
+        find_duplicates,
+        n_unmeasured,
+        n_without_vectors,
+    )
 
     if (args.encoder is None) != (args.layer is None) or (
         args.threshold is not None and args.encoder is None
@@ -52,6 +57,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
         output.note(
             f"{n} clips were imported by a version that did not hash their samples: of them only "
             "equal files are found. Importing their files again fills that in."
+        )
+    if args.encoder is not None and (n := n_without_vectors(workspace, args.encoder, args.layer)):
+        output.note(
+            f"{n} clips have no vector of {args.encoder} at layer {args.layer}: near copies of them "
+            "are not found. `usad embed` or `usad import-embeddings` adds what is missing."
         )
     rows = [asdict(group) for group in groups]
     lines = [row | {"clip_ids": ", ".join(row["clip_ids"])} for row in rows]

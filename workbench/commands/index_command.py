@@ -9,6 +9,7 @@ from usad_workbench.workbench.exit_codes import DONE
 from usad_workbench.workbench.output import Output, table
 
 if TYPE_CHECKING:
+    from usad_workbench.core.progress import Progress
     from usad_workbench.core.storage.workspace import Workspace
 
 COLUMNS = [
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Brings every space's index up to date; ``test`` measures each."""
+    from usad_workbench.core.progress import part_of
     from usad_workbench.core.storage.workspace import Workspace
     from usad_workbench.indexes.faiss_module import load_faiss
     from usad_workbench.indexes.files import clear_leftovers, open_index
@@ -82,17 +84,22 @@ def run(args: argparse.Namespace, output: Output) -> int:
     spaces = workspace.spaces()
     rows = []
     reasons: Counter[str] = Counter()
-    for done, space in enumerate(spaces.itertuples(), start=1):
+    is_built = args.action == "build"
+    for number, space in enumerate(spaces.itertuples()):
         key = (str(space.encoder), int(space.layer), str(space.pooling))
-        chosen, note = _built(workspace, key, args) if args.action == "build" else ({}, "")
+        of_space = part_of(output.progress, number, len(spaces), f"{key[0]} layer {key[1]}")
+        chosen: dict[str, Any] = {}
+        note = ""
+        if is_built:
+            chosen, note = _built(workspace, key, args, part_of(of_space, 0, 2))
         reasons[note] += 1
-        row = _measured(workspace, key)
+        row = _measured(workspace, key, part_of(of_space, 1, 2) if is_built else of_space)
         if row is None:
             problem = open_index(workspace, workspace.space(*key)).problem
             output.note(f"{problem or f'{key[0]} layer {key[1]} has no index.'} Run `usad index`.")
         else:
             rows.append(row | chosen)
-        output.progress(done, len(spaces), f"index {args.action}")
+        of_space(1, 1, f"index {args.action}")
     for note, n in reasons.items():
         if note:
             output.note(f"{n} of {len(spaces)} spaces: {note}.")
@@ -101,14 +108,19 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def _built(
-    workspace: "Workspace", key: tuple[str, int, str], args: argparse.Namespace
+    workspace: "Workspace",
+    key: tuple[str, int, str],
+    args: argparse.Namespace,
+    progress: "Progress",
 ) -> tuple[dict[str, Any], str]:
     """What was chosen for a space and why, and what is to be said of it."""
     from usad_workbench.indexes.plans import BuildConfig, why_exact
     from usad_workbench.indexes.spaces import update_index
 
     config = BuildConfig(target_recall=args.recall, memory_gb=args.memory_gb, device=args.device)
-    report = update_index(workspace, *key, kind=args.kind, metric=args.metric, config=config)
+    report = update_index(
+        workspace, *key, kind=args.kind, metric=args.metric, config=config, progress=progress
+    )
     exact = why_exact(args.kind, report.n)
     chosen = {
         "reason": exact,
@@ -120,10 +132,12 @@ def _built(
     return chosen, said
 
 
-def _measured(workspace: "Workspace", key: tuple[str, int, str]) -> dict[str, Any] | None:
+def _measured(
+    workspace: "Workspace", key: tuple[str, int, str], progress: "Progress"
+) -> dict[str, Any] | None:
     from usad_workbench.indexes.evaluation import evaluate_index
 
-    evaluation = evaluate_index(workspace, *key)
+    evaluation = evaluate_index(workspace, *key, progress=progress)
     if evaluation is None:
         return None
     return {name: getattr(evaluation, name) for name in COLUMNS}

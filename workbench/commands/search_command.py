@@ -11,6 +11,7 @@ from usad_workbench.workbench.output import Output, table
 
 if TYPE_CHECKING:
     from usad_workbench.core.storage.workspace import FloatArray, SearchHits, Workspace
+    from usad_workbench.workbench.query_vectors import Known
 
 COLUMNS = ["rank", "score", "clip_id", "start_s", "end_s", "path"]
 Space = tuple[str, int, str]
@@ -106,11 +107,12 @@ def _run_everywhere(workspace: "Workspace", args: argparse.Namespace, output: Ou
 
     rows: list[dict[str, Any]] = []
     found: dict[str, list[Any]] = {}
+    known: Known = {}  # each sound is embedded once by each encoder
     for space in workspace.spaces("mean").itertuples():
         encoder, layer = str(space.encoder), int(space.layer)
         name = f"{encoder} layer {layer}"
         try:
-            hits = _search(workspace, args, (encoder, layer, "mean"), output)
+            hits = _search(workspace, args, (encoder, layer, "mean"), output, known)
         except ConfigError:
             raise
         except UsadError as error:
@@ -130,7 +132,11 @@ def _run_everywhere(workspace: "Workspace", args: argparse.Namespace, output: Ou
 
 
 def _search(
-    workspace: "Workspace", args: argparse.Namespace, space: Space, output: Output
+    workspace: "Workspace",
+    args: argparse.Namespace,
+    space: Space,
+    output: Output,
+    known: "Known | None" = None,
 ) -> "SearchHits":
     from usad_workbench.indexes.refining import best_of_clips, diverse
     from usad_workbench.indexes.spaces import search
@@ -149,7 +155,7 @@ def _search(
             metric=args.metric,
         )
 
-    vector = _query(workspace, args, encoder, layer, output)
+    vector = _query(workspace, args, encoder, layer, output, known)
     get = partial(best_of_clips, workspace, ask) if args.group_by == "clip" else ask
     if args.diverse is None:
         return get(args.k)
@@ -157,14 +163,19 @@ def _search(
 
 
 def _query(
-    workspace: "Workspace", args: argparse.Namespace, encoder: str, layer: int, output: Output
+    workspace: "Workspace",
+    args: argparse.Namespace,
+    encoder: str,
+    layer: int,
+    output: Output,
+    known: "Known | None",
 ) -> "FloatArray":
     """The vector that the examples make together."""
     from usad_workbench.indexes.examples import query_of_examples
     from usad_workbench.workbench.query_vectors import Part, vector_of_clip, vector_of_file
 
     part, whole = Part(start_s=args.start, end_s=args.end), Part()
-    to = (encoder, layer, output.note)
+    to = (encoder, layer, output.note, known)
     like = [vector_of_file(workspace, file, part, *to) for file in args.query]
     like += [vector_of_clip(workspace, clip, part, *to) for clip in args.clip]
     unlike = [vector_of_clip(workspace, clip, whole, *to) for clip in args.unlike]

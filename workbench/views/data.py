@@ -7,6 +7,7 @@ from usad_workbench.indexes.check import check_workspace
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import clips, data, maps
 from usad_workbench.workbench.presenters.numbers import count
+from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.player import segment_player
 
@@ -60,8 +61,14 @@ def checks() -> None:
     table.show(data.check_table(data.checks(state.sql, state.workspace())))
     st.caption("The full check also verifies hashes, vectors and indexes, as `usad check` does.")
     if st.button("Run the full check"):
-        with st.spinner("Reading everything…"):
-            problems = check_workspace(state.workspace())
+        bar = st.progress(0.0)
+
+        def report(done: int, total: int, what: str) -> None:
+            if done % max(1, total // 100) == 0:  # each is a message to the browser
+                bar.progress(done / total, escape_markdown(what))
+
+        problems = check_workspace(state.workspace(), report)
+        bar.empty()
         if problems:
             table.show(pd.DataFrame({"problem": problems}))
         else:

@@ -22,7 +22,7 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import AudioError, ConfigError
 
 CONSECUTIVE = [(0.0, 0.7), (0.7, 1.4), (1.4, 2.9)]
-OVERLAPPING = [(0.1, 1.1), (0.6, 1.6), (0.6, 0.9), (2.0, 2.5)]
+OVERLAPPING = [(0.1, 1.1), (0.6, 1.6), (0.6, 0.9), (0.8, 1.8), (2.0, 2.5)]
 FILES: dict[str, Callable[[Path], Path]] = {name: HELD[name][0] for name in HELD}
 FILES |= {f"a.{suffix}": _written for suffix in ("wav", "flac", "ogg", "mp3")}
 
@@ -92,7 +92,7 @@ def test_a_file_is_decoded_once_and_no_further_than_asked(
 ) -> None:
     path = FILES["a.m4a"](tmp_path / "a.m4a")
     lengths = _count_decoded(monkeypatch)
-    assert len(list(read_parts(path, OVERLAPPING))) == 4
+    assert len(list(read_parts(path, OVERLAPPING))) == len(OVERLAPPING)
     assert 2.5 * RATE_HZ <= sum(lengths) < 2.6 * RATE_HZ
     lengths.clear()
     n_samples = scan_audio(path).n_samples

@@ -5,6 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -40,3 +41,16 @@ def test_readers_within_a_block_open_nothing_and_see_its_moment(
         workspace.database.write(),
     ):
         pass
+
+
+def test_a_plain_connection_of_this_process_is_named(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w")
+    with duckdb.connect(str(workspace.database.path), read_only=True):
+        with pytest.raises(StoreError, match="Close that connection"):
+            workspace.clips()
+        with (
+            pytest.raises(StoreError, match="Close that connection"),
+            workspace.database.write(),
+        ):
+            pass
+    assert workspace.clips().empty

@@ -82,7 +82,7 @@ def test_a_new_clip_never_gets_the_number_of_a_deleted_one(made: Workspace) -> N
         "SELECT segment_id FROM segments WHERE clip_id = 'new'"
     ).segment_id.tolist() == [N_CLIPS]
     assert len(made.embeddings("e", 0)) == last
-    assert [row[0] for row in pending_segments(made, "e", (0,), "mean")[0]] == [N_CLIPS]
+    assert pending_segments(made, "e", (0,), "mean")[0]["segment_id"].to_pylist() == [N_CLIPS]
 
 
 def test_vectors_of_a_deleted_encoder_are_refused(made: Workspace) -> None:

@@ -270,8 +270,9 @@ def test_measures_read_what_was_imported(workspace: Workspace, tmp_path: Path) -
 def test_clips_without_audio_fail_nowhere(workspace: Workspace, tmp_path: Path) -> None:
     import_embeddings(workspace, write(tmp_path / "a.parquet", rows_of("a")), role="teacher")
     assert check_workspace(workspace) == []
-    assert pending_segments(workspace, "a", [0], "mean") == ([], 0)
-    assert pending_segments(workspace, "other", [0], "mean") == ([], 0)
+    for name in ("a", "other"):
+        rows, total = pending_segments(workspace, name, [0], "mean")
+        assert (len(rows), total) == (0, 0)
     vector = workspace.embeddings("a", 0).vectors[3]
     hits = describe_hits(workspace, search(workspace, vector, "a", 0, k=2))
     assert (hits.clip_id[0], hits.path[0]) == ("x003", "")
@@ -413,6 +414,18 @@ def test_vectors_that_changed_places_are_other_vectors(
     rows.clip_id = rows.clip_id.replace({"x000": "x001", "x001": "x000"})
     with pytest.raises(ProvenanceError, match="must not be mixed"):
         import_embeddings(workspace, write(tmp_path / "b.parquet", rows), role="teacher")
+
+
+def test_a_layer_more_is_not_taken_for_what_is_stored(workspace: Workspace, tmp_path: Path) -> None:
+    rows = rows_of("e")
+    import_embeddings(
+        workspace, write(tmp_path / "a.parquet", rows[rows.layer == 0]), role="teacher"
+    )
+    both = write(tmp_path / "b.parquet", rows)
+    with pytest.raises(ProvenanceError, match="must not be mixed"):
+        import_embeddings(workspace, both, role="teacher")
+    import_embeddings(workspace, both, role="teacher", replace=True)
+    assert workspace.layers("e") == [0, 2]
 
 
 @pytest.mark.parametrize("n_stored", [N, 200])

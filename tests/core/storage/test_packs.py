@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,6 +196,49 @@ def test_unpacked_audio_that_no_clip_names_is_found_by_check(run: Any, tmp_path:
     assert not left.exists()
 
 
+def test_a_link_to_another_disk_keeps_its_audio(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / UNPACKED).symlink_to(tmp_path / "disk")
+    assert run(tar(tmp_path / "a.tar", SHARD))[1]["n_added"] == 3
+    workspace = Workspace.open(tmp_path / "w")
+    assert check_workspace(workspace) == []
+    left = tmp_path / "w" / UNPACKED / "a" / "left.wav"
+    left.write_bytes(b"x")
+    assert unnamed_files(workspace) == [left]
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (b'{"label": "dog", "Label": "cat"}', "would both become 'label'"),
+        (b'{"label": "\\ud800"}', "not UTF-8"),
+        (b"[" * 100_000, "cannot be read"),
+    ],
+)
+def test_fields_that_cannot_be_used_stop_no_other_sound(
+    told: bytes, why: str, run: Any, tmp_path: Path
+) -> None:
+    members = {
+        "1.wav": sound(300),
+        "1.json": told,
+        "2.wav": sound(400),
+        "2.json": b'{"label": NaN}',
+    }
+    code, said, _ = run(tar(tmp_path / "a.tar", members))
+    assert code == 1 and why in said["failed"][0]["reason"] and len(said["failed"]) == 1
+    found = clips(tmp_path)
+    assert [row.label for row in found.itertuples() if row.clip_id.startswith("2-")] == [None]
+
+
+@pytest.mark.parametrize("members", [{}, {"1.txt": b"no sound"}])
+def test_an_archive_without_sounds_is_named(
+    members: dict[str, bytes], run: Any, tmp_path: Path
+) -> None:
+    code, said, _ = run(tar(tmp_path / "a.tar", members))
+    assert code == 1 and "holds no sounds" in said["failed"][0]["reason"]
+
+
 @pytest.fixture
 def dataset() -> Iterator[Any]:
     """A data set with bytes, a path that is a name, one that is none, and an unknown class."""
@@ -299,6 +343,27 @@ def test_a_shard_that_is_damaged_is_named(dataset: Any, run: Any, tmp_path: Path
     assert "data-00001" in said["failed"][0]["path"]
 
 
+def test_a_split_that_is_missing_is_named(dataset: Any, run: Any, tmp_path: Path) -> None:
+    import datasets
+
+    halves = {"train": dataset.select(range(2)), "test": dataset.select(range(2, 4))}
+    datasets.DatasetDict(halves).save_to_disk(tmp_path / "d")
+    shutil.rmtree(tmp_path / "d" / "test")
+    code, said, _ = run(tmp_path / "d")
+    assert (code, said["n_added"]) == (1, 2)
+    assert "This split is missing" in said["failed"][0]["reason"]
+
+
+def test_a_data_set_without_audio_is_named(run: Any, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "d")
+    code, said, _ = run(tmp_path / "d")
+    assert (
+        code == 1 and "has the columns text, expected one of audio" in said["failed"][0]["reason"]
+    )
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_audiofolder(kind: str, run: Any, tmp_path: Path) -> None:
     for split in ("train", "test"):
@@ -319,6 +384,13 @@ def test_audiofolder(kind: str, run: Any, tmp_path: Path) -> None:
     for row in found.itertuples():
         assert row.label == f"{Path(row.path).parent.name}{Path(row.path).stem}"
         assert (row.split, row.bpm) == (Path(row.path).parent.name, f"6{Path(row.path).stem}")
+
+
+def test_archives_beside_a_data_set_are_taken(dataset: Any, run: Any, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    dataset.to_parquet(tmp_path / "d" / "train.parquet")
+    tar(tmp_path / "d" / "more.tar", {"a.wav": sound(350)})
+    assert run(tmp_path / "d")[1]["n_added"] == 5
 
 
 def test_a_folder_of_archives_is_all_of_them(run: Any, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.stored_vectors import record, store
-from usad_workbench.core.errors import ProvenanceError, ShapeError
+from usad_workbench.core.errors import ProvenanceError, ShapeError, StoreError
 from usad_workbench.core.storage.database import ROW_GROUP_ROWS, Database
 from usad_workbench.core.storage.deletion import delete_clips, delete_encoder
 from usad_workbench.core.storage.spaces import EncoderRecord, append_vectors, register_encoder
@@ -161,6 +161,14 @@ def test_segments_that_were_deleted_meanwhile_get_no_vector(workspace: Workspace
         delete_clips(workspace, [f"c{i:06}" for i in (3, 70)])
         writer.add(ids[50:], _vectors(ids[50:]))
     _check(workspace, np.delete(ids, [3, 70]))
+
+
+def test_what_is_handed_to_a_closed_writer_is_refused(workspace: Workspace) -> None:
+    ids = np.arange(5)
+    with VectorWriter(workspace, _record(), "mean") as writer:
+        pass
+    with pytest.raises(StoreError, match="closed"):
+        writer.add(ids, _vectors(ids))
 
 
 def test_a_segment_twice_in_a_batch_is_refused(workspace: Workspace) -> None:
