@@ -6,8 +6,9 @@ each clip is none: three specialists that guess reach 0.27 that way at a chance 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 from scipy.stats import binomtest
 
-from usad_workbench.core.arrays import Matrix, Vectors
+from usad_workbench.core.arrays import Indices, Matrix, Vectors
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.probes.blocks import as_blocks, scaled_features
+from usad_workbench.core.probes.blocks import as_blocks
 from usad_workbench.core.similarity.resampling import Interval
 
+PART_CLIPS = 5000
+"""Clips whose vectors are float64 at one time: 5,000 of 2,304 dims take 92 MB."""
 MARGIN = 0.01
 """Differences below one point do not matter; fixed before any number was looked at."""
 ALPHA = 0.05
@@ -61,27 +64,72 @@ def pca_mixture(blocks: Sequence[Vectors], width: int) -> Matrix:
     """
     if width < 1:
         raise ShapeError(f"The width is {width}, expected at least 1. Pass the student's dims.")
-    arrays = as_blocks(list(blocks))
-    rows = np.arange(len(arrays[0]))
-    if len(arrays) == 1:
-        joint = arrays[0].astype(np.float64)
-        joint -= joint.mean(axis=0)
-    else:
-        joint = scaled_features(arrays, rows)
+    side_by_side = _SideBySide(as_blocks(list(blocks)))
     # The smaller of the two square matrices has the same axes.
-    if joint.shape[1] <= joint.shape[0]:
-        squares, axes = np.linalg.eigh(joint.T @ joint)
-        scores = joint @ axes
-    else:
-        squares, sides = np.linalg.eigh(joint @ joint.T)
-        scores = sides * np.sqrt(np.maximum(squares, 0.0))
+    if side_by_side.n_dims <= side_by_side.n_clips:
+        squares, axes = np.linalg.eigh(
+            reduce(np.add, (part.T @ part for part in side_by_side.parts()))
+        )
+        kept = _kept_axes(squares, width)
+        mixture = np.empty((side_by_side.n_clips, len(kept)))
+        start = 0
+        for part in side_by_side.parts():
+            mixture[start : start + len(part)] = (part @ axes)[:, kept]
+            start += len(part)
+        return mixture
+    joint = np.vstack(list(side_by_side.parts()))
+    squares, sides = np.linalg.eigh(joint @ joint.T)
+    kept = _kept_axes(squares, width)
+    return np.asarray((sides * np.sqrt(np.maximum(squares, 0.0)))[:, kept])
+
+
+def _kept_axes(squares: Matrix, width: int) -> Indices:
+    """The axes with the largest squares that are no rounding, largest first."""
     if squares[-1] <= 0:
         raise DegenerateError(
             "All rows of the mixture are equal, expected embeddings that differ. Choose other "
             "layers or clips."
         )
-    kept = np.flatnonzero(squares > 1e-10 * squares[-1])[::-1][:width]
-    return np.asarray(scores[:, kept])
+    return np.flatnonzero(squares > 1e-10 * squares[-1])[::-1][:width]
+
+
+class _SideBySide:
+    """Blocks centred, scaled to equal mean square length and put side by side, some clips at a time.
+
+    So no float64 array of all clips and dims exists. A single block keeps its scale.
+    """
+
+    def __init__(self, blocks: Sequence[Vectors]) -> None:
+        self.n_clips, self.n_dims = len(blocks[0]), sum(block.shape[1] for block in blocks)
+        self._blocks = blocks
+        self._means = [
+            reduce(np.add, (x.sum(axis=0, dtype=np.float64) for x in _parts(block))) / self.n_clips
+            for block in blocks
+        ]
+        self._scales = [1.0]
+        if len(blocks) > 1:
+            self._scales = [
+                _length(block, mean) for block, mean in zip(blocks, self._means, strict=True)
+            ]
+
+    def parts(self) -> Iterator[Matrix]:
+        """The clips in their order, `[clip, dim]` of at most ``PART_CLIPS`` at a time."""
+        for of_blocks in zip(*(_parts(block) for block in self._blocks), strict=True):
+            centred = [
+                (x - mean) / scale
+                for x, mean, scale in zip(of_blocks, self._means, self._scales, strict=True)
+            ]
+            yield np.hstack(centred) / np.sqrt(len(centred))
+
+
+def _parts(block: Vectors) -> Iterator[Vectors]:
+    return (block[start : start + PART_CLIPS] for start in range(0, len(block), PART_CLIPS))
+
+
+def _length(block: Vectors, mean: Matrix) -> float:
+    """Root of the mean square length about the mean; 1 where all rows are equal."""
+    squares = [np.sum((x - mean) ** 2, axis=1) for x in _parts(block)]
+    return float(np.sqrt(np.mean(np.concatenate(squares)))) or 1.0
 
 
 def routed(predictions: Mapping[str, NDArray[Any]], routes: NDArray[Any]) -> NDArray[Any]:

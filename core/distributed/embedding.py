@@ -6,6 +6,7 @@ it leaves finished parts behind: the same command adopts them before it hands ou
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -111,7 +112,7 @@ def embed_on_ray(
         UsadError: no worker can load the encoder.
     """
     request = EmbedRequest(layers=layers, pooling=pooling, replace=replace, precision=precision)
-    parts_url = config.parts or str(workspace.folder / PARTS)
+    parts_url = _parts_url(workspace, config)
     PartStore(parts_url)  # a URL of no known kind is said before anything starts
     with connected(config.address):
         settings = WorkerSettings(
@@ -155,6 +156,12 @@ def embed_all_on_ray(
             except UsadError as error:
                 outcomes[name] = error
     return outcomes
+
+
+def _parts_url(workspace: Workspace, config: RayConfig) -> str:
+    """Where parts lie, in full: a worker has a working folder of its own."""
+    url = config.parts or str(workspace.folder / PARTS)
+    return url if "://" in url else os.path.abspath(url)
 
 
 def _resources(workspace: Workspace, config: RayConfig) -> Resources:

@@ -19,8 +19,8 @@ from usad_workbench.core.evaluation.systems import (
     CONCATENATION,
     MIXTURE,
     Candidates,
+    TaskLayers,
     TeacherPool,
-    candidates,
     teacher_pool,
 )
 from usad_workbench.core.evaluation.tasks import Strings, Task
@@ -90,22 +90,20 @@ def probe_in_folder(
 def probe_system(
     pool: TeacherPool, system: str, tasks: Sequence[Task], settings: ProbeSettings
 ) -> list[SystemResult]:
-    """The results of one encoder or concatenation on all tasks; its vectors are read once.
+    """The results of one encoder or concatenation on all tasks.
 
     Raises:
         ConfigError: a protocol on frames for teachers that are put side by side.
     """
     clip_ids = sorted({clip_id for task in tasks for clip_id in task.clip_ids})
-    with pool.workspace.database.read():
-        layers = candidates(pool, system, clip_ids)
+    layers = Candidates(pool, system, clip_ids)
+    # A router needs a validation score, which a probe without a choice does not make.
+    n_times = 2 if len(layers) == 1 and system in pool.teachers else 1
     results = []
     for task in tasks:
         rows = pd.Index(clip_ids).get_indexer(task.clip_ids)
         is_all = len(rows) == len(clip_ids)  # both ascend: then no copy is made
-        of_task = {
-            layer: blocks if is_all else [x[rows] for x in blocks]
-            for layer, blocks in layers.items()
-        }
+        of_task = TaskLayers(layers, None if is_all else rows, n_times)
         results += [
             _probe(pool, system, task, protocol, of_task, settings.seeds)
             for protocol in settings.protocols
@@ -118,18 +116,13 @@ def _probe(
     system: str,
     task: Task,
     protocol: ProbeName,
-    layers: Candidates,
+    features: TaskLayers,
     seeds: Sequence[int],
 ) -> SystemResult:
-    features = [blocks if len(blocks) > 1 else blocks[0] for blocks in layers.values()]
-    if len(features) == 1 and system in pool.teachers:
-        # A router needs a validation score, which a probe without a choice does not make.
-        features *= 2
     labels, groups = task.labels.tolist(), task.groups.tolist()
     if head_of(protocol):
         is_frames = protocol.endswith(FRAMES)
-        segments = _segments(pool, system, task, layers) if is_frames else []
-        segments *= len(features) // len(layers)
+        segments = _segments(pool, system, task, features.layers) if is_frames else []
         result = evaluate_head(
             features, labels, groups, protocol, task.metric, N_FOLDS, seeds, segments
         )
@@ -139,7 +132,7 @@ def _probe(
         )
     positions = [0] if result.layers is None else result.layers.ravel()
     most_chosen = int(np.bincount(np.asarray(positions, dtype=np.intp)).argmax())
-    layer = list(layers)[most_chosen % len(layers)]
+    layer, blocks = features.layers[most_chosen], features.blocks(most_chosen)
     members = pool.teachers if system in (CONCATENATION, MIXTURE) else [system]
     return SystemResult(
         system=system,
@@ -148,12 +141,12 @@ def _probe(
         layer=layer,
         probe=result,
         shares=dict.fromkeys(members, 1.0),
-        dim=float(sum(block.shape[1] for block in layers[layer])),
-        note="; ".join(filter(None, (result.note, _collapse_note(system, layer, layers[layer])))),
+        dim=float(sum(block.shape[1] for block in blocks)),
+        note="; ".join(filter(None, (result.note, _collapse_note(system, layer, blocks)))),
     )
 
 
-def _segments(pool: TeacherPool, system: str, task: Task, layers: Candidates) -> list[Segments]:
+def _segments(pool: TeacherPool, system: str, task: Task, layers: Sequence[int]) -> list[Segments]:
     """The segments of every layer; frame level is defined for a single encoder only."""
     if system in (CONCATENATION, MIXTURE):
         raise ConfigError(

@@ -10,15 +10,18 @@
   own gets the answer of that domain's teacher.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 
+from usad_workbench.core.arrays import Indices
 from usad_workbench.core.bias.routing import pca_mixture
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER, Routes, learn_routes
+from usad_workbench.core.probes.blocks import Features
 from usad_workbench.core.storage.clip_vectors import ClipVectors, clip_vectors, common_clips
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -31,8 +34,8 @@ SYSTEMS = (CONCATENATION, MIXTURE, *ROUTERS)
 DEPTHS = 4
 """Teachers together offer layers at 0, 1/4, 1/2, 3/4 and the whole of each depth."""
 
-Candidates = dict[int, list[ClipVectors]]
-"""Layer (of the first block) to its blocks, each [clip, dim]."""
+MAX_KEPT_BYTES = 10**9
+"""Vectors of one system that are kept; its other layers are read each time they are asked for."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -140,13 +143,78 @@ def _possible(pool: TeacherPool) -> list[str]:
     ]
 
 
-def candidates(pool: TeacherPool, system: str, clip_ids: Sequence[str]) -> Candidates:
-    """Every layer of one encoder, or the teachers together at the same relative depths."""
-    if system == CONCATENATION:
-        return {depth: pool.blocks(depth, clip_ids) for depth in range(DEPTHS + 1)}
-    if system == MIXTURE:
-        return {depth: [pool.mixture(depth, clip_ids)] for depth in range(DEPTHS + 1)}
-    return {
-        layer: [clip_vectors(pool.workspace, system, layer, clip_ids)]
-        for layer in pool.workspace.layers(system)
-    }
+class Candidates(Mapping[int, list[ClipVectors]]):
+    """Every layer of one encoder, or the teachers together at the same relative depths.
+
+    Layer (of the first block) to its blocks, each `[clip, dim]`. As many as fit into
+    ``MAX_KEPT_BYTES`` are read at once and kept.
+    """
+
+    def __init__(self, pool: TeacherPool, system: str, clip_ids: Sequence[str]) -> None:
+        """Reads the layers that are kept."""
+        self._pool, self._system, self._clip_ids = pool, system, clip_ids
+        is_several = system in (CONCATENATION, MIXTURE)
+        self._kept: dict[int, list[ClipVectors]] = {}
+        n_bytes = 0
+        with pool.workspace.database.read():
+            self._layers = list(range(DEPTHS + 1)) if is_several else pool.workspace.layers(system)
+            for layer in self._layers:
+                blocks = self._read(layer)
+                n_bytes += sum(block.nbytes for block in blocks)
+                if n_bytes > MAX_KEPT_BYTES:
+                    break
+                self._kept[layer] = blocks
+
+    def __iter__(self) -> Iterator[int]:
+        """Layers in rising order."""
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        """How many layers there are to choose from."""
+        return len(self._layers)
+
+    def __getitem__(self, layer: int) -> list[ClipVectors]:
+        """The blocks of one layer."""
+        return self._kept[layer] if layer in self._kept else self._read(layer)
+
+    def _read(self, layer: int) -> list[ClipVectors]:
+        if self._system == CONCATENATION:
+            return self._pool.blocks(layer, self._clip_ids)
+        if self._system == MIXTURE:
+            return [self._pool.mixture(layer, self._clip_ids)]
+        return [clip_vectors(self._pool.workspace, self._system, layer, self._clip_ids)]
+
+
+class TaskLayers(Sequence[Features]):
+    """The candidates on the clips of one task, in their order: a layer is cut when asked for."""
+
+    def __init__(self, layers: Candidates, rows: Indices | None, n_times: int = 1) -> None:
+        """Takes the candidates.
+
+        Args:
+            layers: Of one system.
+            rows: Row numbers of the task's clips; every clip where none.
+            n_times: How often all layers stand in the list.
+        """
+        self._candidates, self._rows = layers, rows
+        self.layers = list(layers) * n_times
+
+    def __len__(self) -> int:
+        """How many layers the list has."""
+        return len(self.layers)
+
+    @overload
+    def __getitem__(self, position: int) -> Features: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[Features]: ...
+    def __getitem__(self, position: int | slice) -> Features | Sequence[Features]:
+        """One layer `[clip, dim]`, or its blocks where there are several."""
+        if isinstance(position, slice):
+            return [self[one] for one in range(*position.indices(len(self)))]
+        blocks = self.blocks(position)
+        return blocks if len(blocks) > 1 else blocks[0]
+
+    def blocks(self, position: int) -> list[ClipVectors]:
+        """The blocks of one layer on the task's clips."""
+        blocks = self._candidates[self.layers[position]]
+        return blocks if self._rows is None else [block[self._rows] for block in blocks]

@@ -201,10 +201,9 @@ def validated_layer(
 ) -> tuple[int, float]:
     """The selected layer and its score on the inner folds, which is NaN without a choice."""
     codes = codes_of(labels, "label")
-    probes = [_build(layer, codes, protocol) for layer in _some(layers)]
     check_metric(metric)
-    rows = np.asarray(train, dtype=np.intp)
-    choice = _choose(probes, codes, codes_of(groups, "group"), rows, protocol, metric, seed)
+    rows, members = np.asarray(train, dtype=np.intp), codes_of(groups, "group")
+    (choice,) = _choose(_some(layers), codes, members, [rows], protocol, metric, [seed])
     return choice[0], choice[2]
 
 
@@ -222,28 +221,32 @@ def _evaluate(
     codes, members = codes_of(labels, "label"), codes_of(groups, "group")
     if not seeds:
         raise ShapeError("There are no seeds, expected at least one. Pass seeds=(0,).")
-    probes = [_build(layer, codes, protocol) for layer in _some(layers)]
+    _some(layers)
+    splits = [grouped_folds(codes, members, n_folds, seed) for seed in seeds]
+    seed_of = [seed for seed, folds in zip(seeds, splits, strict=True) for _ in folds]
+    row_of = [row for row, folds in enumerate(splits) for _ in folds]
+    parts = [fold for folds in splits for fold in folds]
+    trains = [
+        thin_training(fold.train, codes, MAX_TRAIN_CLIPS, seed)
+        for fold, seed in zip(parts, seed_of, strict=True)
+    ]
+    choices = _choose(layers, codes, members, trains, protocol, metric, seed_of)
     predicted = np.empty((len(seeds), len(codes)), dtype=np.intp)
-    chosen, scores, n_unseen, n_train = [], [], 0, 0
-    for row, seed in enumerate(seeds):
-        folds = grouped_folds(codes, members, n_folds, seed)
-        n_unseen += sum(len(fold.unseen) for fold in folds)
-        n_train = max(n_train, *(len(fold.train) for fold in folds))
-        folds = [
-            replace(fold, train=thin_training(fold.train, codes, MAX_TRAIN_CLIPS, seed))
-            for fold in folds
-        ]
-        tested = [_test(probes, codes, members, fold, protocol, metric, seed) for fold in folds]
-        for fold, (prediction, _, _) in zip(folds, tested, strict=True):
-            predicted[row, fold.test] = prediction
-        chosen.append([layer for _, layer, _ in tested])
-        scores.append([score for _, _, score in tested])
+    for used in sorted({layer for layer, _, _ in choices}):
+        probe = _build(layers[used], codes, protocol)
+        for row, fold, train, (layer, setting, _) in zip(
+            row_of, parts, trains, choices, strict=True
+        ):
+            if layer == used:
+                found = probe.predict(train, fold.test, setting + 1)
+                predicted[row, fold.test] = found[setting]
+    shape = (len(seeds), -1)
     return replace(
         evaluate_predictions(_names(labels)[predicted], labels, groups, clusters, protocol, metric),
-        n_unseen=n_unseen,
-        layers=None if len(probes) == 1 else np.asarray(chosen, dtype=np.intp),
-        validation=np.asarray(scores, dtype=np.float64),
-        note=_describe_training(n_train),
+        n_unseen=sum(len(fold.unseen) for fold in parts),
+        layers=None if len(layers) == 1 else np.array([c[0] for c in choices]).reshape(shape),
+        validation=np.array([c[2] for c in choices]).reshape(shape),
+        note=_describe_training(max(len(fold.train) for fold in parts)),
     )
 
 
@@ -363,52 +366,55 @@ def _some(layers: Sequence[Features]) -> Sequence[Features]:
     return layers
 
 
-def _test(
-    probes: list[Probe],
-    codes: Codes,
-    members: Codes,
-    fold: Fold,
-    protocol: ProbeName,
-    metric: Metric,
-    seed: int,
-) -> tuple[Codes, int, float]:
-    """Predictions of the test rows, the layer that was chosen without them, and its score."""
-    layer, setting, score = _choose(probes, codes, members, fold.train, protocol, metric, seed)
-    return probes[layer].predict(fold.train, fold.test, setting + 1)[setting], layer, score
-
-
 def _choose(
-    probes: list[Probe],
+    layers: Sequence[Features],
     codes: Codes,
     members: Codes,
-    train: Codes,
+    trains: Sequence[Codes],
     protocol: ProbeName,
     metric: Metric,
-    seed: int,
-) -> tuple[int, int, float]:
-    """Layer, setting and score of the best out-of-fold metric within the training rows.
+    seeds: Sequence[int],
+) -> list[tuple[int, int, float]]:
+    """Layer, setting and score of the best out-of-fold metric within each part of training rows.
 
-    Ties go to the lower layer and the stronger penalty.
+    Ties go to the lower layer and the stronger penalty. Layers are asked for one after the other.
     """
     n_settings = 1 if protocol == "knn" else len(PENALTIES)
-    if len(probes) * n_settings == 1:
-        return 0, 0, math.nan
-    if len(np.unique(members[train])) < 2:
-        return 0, n_settings // 2, math.nan  # nothing to choose by
-    inner = grouped_folds(codes[train], members[train], N_INNER_FOLDS, seed)
-    scores = np.empty((len(probes), n_settings))
+    if len(layers) * n_settings == 1:
+        return [(0, 0, math.nan)] * len(trains)
+    scores = np.full((len(trains), len(layers), n_settings), math.nan)
+    can_choose = [len(np.unique(members[train])) > 1 for train in trains]
+    inner = [
+        grouped_folds(codes[train], members[train], N_INNER_FOLDS, seed) if is_choice else []
+        for train, seed, is_choice in zip(trains, seeds, can_choose, strict=True)
+    ]
+    for layer, x in enumerate(layers):
+        probe = _build(x, codes, protocol)
+        for part, (train, folds) in enumerate(zip(trains, inner, strict=True)):
+            if folds:
+                scores[part, layer] = _inner_scores(probe, codes, train, folds, n_settings, metric)
+    chosen = []
+    for of_part, is_choice in zip(scores, can_choose, strict=True):
+        best = int(np.argmax(np.round(of_part, 12))) if is_choice else n_settings // 2
+        chosen.append((best // n_settings, best % n_settings, float(of_part.flat[best])))
+    return chosen
+
+
+def _inner_scores(
+    probe: Probe, codes: Codes, train: Codes, inner: Sequence[Fold], n_settings: int, metric: Metric
+) -> Matrix:
+    """The out-of-fold metric of each setting within the training rows `[setting]`."""
+    predicted = np.empty((n_settings, len(train)), dtype=np.intp)
+    for fold in inner:
+        predicted[:, fold.test] = probe.predict(
+            train[fold.train], train[fold.test], n_settings, CHOICE_TOLERANCE
+        )
     together = np.zeros(len(train), dtype=np.intp)
-    for layer, probe in enumerate(probes):
-        predicted = np.empty((n_settings, len(train)), dtype=np.intp)
-        for fold in inner:
-            predicted[:, fold.test] = probe.predict(
-                train[fold.train], train[fold.test], n_settings, CHOICE_TOLERANCE
-            )
-        for setting in range(n_settings):
-            hits, clips = count_hits(codes[train], predicted[setting], together)
-            scores[layer, setting] = metric_of_counts(hits[0], clips[0], metric)
-    best = int(np.argmax(np.round(scores, 12)))
-    return best // n_settings, best % n_settings, float(scores.flat[best])
+    scores = np.empty(n_settings)
+    for setting in range(n_settings):
+        hits, clips = count_hits(codes[train], predicted[setting], together)
+        scores[setting] = metric_of_counts(hits[0], clips[0], metric)
+    return scores
 
 
 def _with_interval(

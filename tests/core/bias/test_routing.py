@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
+from usad_workbench.core.bias import routing
 from usad_workbench.core.bias.routing import (
     any_right_share,
     best_on_validation,
@@ -100,6 +101,22 @@ def test_mixture_keeps_the_geometry_of_scaled_blocks():
     np.testing.assert_allclose(np.abs(cut), np.abs(whole[:, :4]), atol=1e-10)
     wide = pca_mixture([a[:8], b[:8]], 12)
     assert wide.shape == (8, 7)  # 8 clips span 7 axes
+
+
+def test_mixture_made_in_parts_is_that_of_one_array(monkeypatch):
+    rng = np.random.default_rng(6)
+    a = rng.normal(size=(700, 5)).astype(np.float32) + 3
+    b = (50 * rng.normal(size=(700, 7))).astype(np.float32)
+    whole = pca_mixture([a, b], 6), pca_mixture([b], 6)
+    # The literal definition, one float64 array.
+    blocks = [x - x.mean(axis=0) for x in (a.astype(np.float64), b.astype(np.float64))]
+    joint = np.hstack([x / np.sqrt(np.mean(np.sum(x**2, axis=1))) for x in blocks]) / np.sqrt(2)
+    np.testing.assert_array_equal(whole[0], (joint @ np.linalg.eigh(joint.T @ joint)[1])[:, :5:-1])
+    monkeypatch.setattr(routing, "PART_CLIPS", 64)
+    for one, parts in zip(whole, (pca_mixture([a, b], 6), pca_mixture([b], 6)), strict=True):
+        assert len(parts) == 700
+        signs = np.sign(np.sum(one * parts, axis=0))  # of an axis, which is free
+        np.testing.assert_allclose(parts * signs, one, rtol=1e-9, atol=1e-10)
 
 
 def test_mcnemar_is_that_of_statsmodels():

@@ -111,6 +111,22 @@ def assert_equal_to_embedding_here(
         np.testing.assert_allclose(mine.vectors, theirs.vectors, rtol=3e-7, atol=1e-7)
 
 
+def test_workers_are_told_of_a_folder_in_full(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their working folder is not that of the command."""
+    told: list[str] = []
+
+    def workers(settings: WorkerSettings, resources: Resources) -> WorkersHere:
+        told.append(settings.parts_url)
+        return WorkersHere(settings, resources)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(embedding, "Workers", workers)
+    assert embed_on_ray(workspace, ENCODER, config(parts="shared")).n_done == 30
+    assert told == [str(tmp_path / "shared")]
+
+
 def test_audio_and_parts_in_an_object_store(
     workspace: Workspace, tones: list[SourceClip], tmp_path: Path
 ) -> None:

@@ -8,10 +8,20 @@ import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.evaluation import systems
 from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.evaluation.scores import scores_of
-from usad_workbench.core.evaluation.system_results import ProbeSettings, probe_system
-from usad_workbench.core.evaluation.systems import CONCATENATION, ORACLE_ROUTER, teacher_pool
+from usad_workbench.core.evaluation.system_results import (
+    ProbeSettings,
+    SystemResult,
+    probe_system,
+)
+from usad_workbench.core.evaluation.systems import (
+    CONCATENATION,
+    MIXTURE,
+    ORACLE_ROUTER,
+    teacher_pool,
+)
 from usad_workbench.core.evaluation.tasks import stored_task_rows
 from usad_workbench.core.evaluation.testability import possible_tasks
 from usad_workbench.core.probes import evaluate as probes
@@ -151,3 +161,23 @@ def test_a_score_says_that_some_clips_were_trained_on(
     (score, *_) = scores_of(results, settings.protocols, None, {})
     assert "each fold trained on 12 of up to" in score.reason
     assert score.n_test == N // 2
+
+
+def test_layers_that_are_not_kept_give_what_kept_ones_give(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, _ = possible_tasks(stored_task_rows(workspace), workspace.clips())
+    settings = ProbeSettings(protocols=("knn", "linear"), seeds=(0, 1))
+    found: dict[str, list[SystemResult]] = {}
+    for n_bytes in (systems.MAX_KEPT_BYTES, 0):
+        monkeypatch.setattr(systems, "MAX_KEPT_BYTES", n_bytes)
+        for system in ("t", CONCATENATION, MIXTURE):
+            found.setdefault(system, []).extend(
+                probe_system(teacher_pool(workspace), system, tasks, settings)
+            )
+    for results in found.values():
+        half = len(results) // 2
+        for kept, read in zip(results[:half], results[half:], strict=True):
+            assert (kept.layer, kept.dim, kept.note) == (read.layer, read.dim, read.note)
+            np.testing.assert_array_equal(kept.probe.predictions, read.probe.predictions)
+            np.testing.assert_array_equal(kept.probe.validation, read.probe.validation)

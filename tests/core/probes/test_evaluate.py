@@ -216,12 +216,14 @@ class Spy:
         return np.zeros((n_settings, len(test)), dtype=np.intp)
 
 
-def test_settings_are_chosen_on_rows_that_neither_train_nor_test_the_choice():
-    _, labels, groups = planted()
+def test_settings_are_chosen_on_rows_that_neither_train_nor_test_the_choice(monkeypatch):
+    x, labels, groups = planted()
     codes = np.unique(labels, return_inverse=True)[1]
     train = grouped_folds(labels, groups)[0].train
     spy = Spy()
-    assert _choose([spy], codes, groups, train, "linear", "accuracy", 0)[:2] == (0, 0)
+    monkeypatch.setattr(evaluation, "_build", lambda *_: spy)
+    (choice,) = _choose([x], codes, groups, [train], "linear", "accuracy", [0])
+    assert choice[:2] == (0, 0)
     assert len(spy.calls) == 3
     assert sorted(np.concatenate([test for _, test in spy.calls])) == train.tolist()
     for inner_train, inner_test in spy.calls:
