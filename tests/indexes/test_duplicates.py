@@ -219,6 +219,16 @@ def test_a_chain_is_one_group_and_its_score_that_of_the_weakest_link(tmp_path: P
     assert group.score == pytest.approx(np.cos(np.deg2rad(5)), abs=1e-5)
 
 
+@pytest.mark.parametrize("clips", [[0, 0, 0, 1], [0, 1, 1, 1]], ids=["last", "first"])
+def test_whole_is_what_the_shorter_clip_is_whole_in(clips: list[int]) -> None:
+    """A clip of one segment lies in one of three, which is first or last by name."""
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[3] = vectors[0]
+    pairs = close_pairs(vectors, np.array(clips), 0.9)
+    (group,) = duplicates._near(pairs, np.array(clips), ["a", "b"])
+    assert (group.kind, group.clip_ids) == ("near", ["a", "b"])
+
+
 def test_a_space_that_is_not_there_is_named(planted: Workspace) -> None:
     with pytest.raises(UnknownNameError):
         find_duplicates(planted, "spectrum", 7)

@@ -187,6 +187,17 @@ def test_equal_sounds_of_one_name_are_clips_of_their_own(run: Any, tmp_path: Pat
     assert sorted(clips(tmp_path).label) == ["cat", "dog"]
 
 
+def test_an_unpacked_file_that_was_cut_is_whole_again(run: Any, tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", {"1.wav": sound(300)})
+    run(path)
+    workspace = Workspace.open(tmp_path / "w")
+    (file,) = (tmp_path / "w" / UNPACKED / "a").iterdir()
+    file.write_bytes(file.read_bytes()[:1000])
+    assert len(check_workspace(workspace)) == 1
+    assert run(path)[1]["n_skipped"] == 1
+    assert check_workspace(workspace) == []
+
+
 def test_unpacked_audio_that_no_clip_names_is_found_by_check(run: Any, tmp_path: Path) -> None:
     run(tar(tmp_path / "a.tar", SHARD))
     left = tmp_path / "w" / UNPACKED / "a" / "left.wav"
