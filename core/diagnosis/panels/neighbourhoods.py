@@ -79,7 +79,7 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
             row, influences = _row(data, domain, encoder, layer, contents[domain])
             leak = leaks.get(domain)
             if isinstance(leak, str):
-                row = replace(row, reason=row.reason or leak)
+                row = replace(row, reason=join_reasons(row.reason, leak))
             elif leak is not None:
                 row = _with_leakage(row, leak)
             rows.append(row)
