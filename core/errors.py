@@ -232,7 +232,8 @@ def _path_error(error: BaseException, subject: str, text: str) -> FileError | No
 
 
 def _library_error(error: BaseException, subject: str, text: str) -> UsadError | None:
-    if isinstance(error, DOCUMENT_ERRORS) or _is_of(error, "pyarrow", "safetensors"):
+    is_too_deep = isinstance(error, RecursionError) and "JSON" in text
+    if is_too_deep or isinstance(error, DOCUMENT_ERRORS) or _is_of(error, "pyarrow", "safetensors"):
         return DamagedFileError(
             f"{subject or 'A file'} cannot be read: {text}. It is damaged or of another format; "
             "export or copy it again."

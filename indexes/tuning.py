@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from usad_workbench.core.metrics import scores
 from usad_workbench.core.progress import Progress, no_progress, part_of
-from usad_workbench.indexes.faiss_index import Effort, VectorIndex
+from usad_workbench.indexes.faiss_index import TUNED_K, Effort, VectorIndex
 from usad_workbench.indexes.hits import FloatArray, Hits, Ids
 
-K = 10
+K = TUNED_K
 TIE = 1e-6
 """Scores that differ by less, as a share of the largest, are equal: either may be found."""
 N_TUNING_QUERIES = 256

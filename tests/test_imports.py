@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.stored_vectors import store
 
@@ -73,8 +74,12 @@ def test_a_search_from_a_stored_clip_imports_neither_maps_nor_models(tmp_path: P
     assert loaded.isdisjoint({"torch", "sklearn", "umap", "scipy", "librosa", "streamlit"})
 
 
-def test_without_faiss_everything_but_an_index_works(tmp_path: Path) -> None:
-    store(tmp_path / "w", np.eye(4))
+@pytest.mark.parametrize(
+    ("n", "method"), [(4, "pca"), pytest.param(40, "umap", marks=pytest.mark.slow)]
+)
+def test_without_faiss_everything_but_an_index_works(tmp_path: Path, n: int, method: str) -> None:
+    """Maps too; and the demo passes over its indexes."""
+    store(tmp_path / "w", np.random.default_rng(0).normal(size=(n, 6)))
     folder = str(tmp_path / "w")
     _loaded_with_blocked(
         "import contextlib, io\n"
@@ -86,9 +91,15 @@ def test_without_faiss_everything_but_an_index_works(tmp_path: Path) -> None:
         "hits = search(w, w.embeddings('made', 0).vectors[2], 'made', 0, k=1)\n"
         "assert hits.segment_ids.tolist() == [2]\n"
         "assert check_workspace(w) == []\n"
+        f"assert main(['project', '--workspace', {folder!r}, '--json']) == 0\n"
+        "made = w.read('SELECT method, count(*) AS n FROM projections GROUP BY ALL')\n"
+        f"assert made.values.tolist() == [[{method!r}, {n}]]\n"
         "said = io.StringIO()\n"
         "with contextlib.redirect_stderr(said):\n"
         f"    assert main(['index', '--workspace', {folder!r}]) == 2\n"
-        "assert 'usad-workbench[faiss]' in said.getvalue(), said.getvalue()\n",
+        "assert 'usad-workbench[faiss]' in said.getvalue(), said.getvalue()\n"
+        "from usad_workbench.workbench import demo\n"
+        "demo._index_and_project(w, lambda *_: None)\n"
+        "assert w.read('SELECT count(*) AS n FROM indexes').n[0] == 0\n",
         ("faiss",),
     )

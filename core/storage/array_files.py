@@ -127,7 +127,11 @@ class ArrayFile:
         """Whether it holds what its name says, whatever was noted of it."""
         if self.path.stat().st_size != self.n_bytes:
             return False
-        return _digest(self._mapped()) == self.digest
+        return self._is_right(self._mapped())
+
+    def _is_right(self, arrays: Arrays) -> bool:
+        is_ascending = bool((np.diff(arrays.segment_ids) > 0).all())
+        return is_ascending and _digest(arrays) == self.digest
 
     def _mapped(self) -> Arrays:
         ids = np.memmap(self.path, dtype="<i8", mode="r", shape=(self.n,))
@@ -142,8 +146,7 @@ class ArrayFile:
         if stamp == self._noted():
             _verified[self.path] = stamp
             return True
-        ids = arrays.segment_ids
-        if not (np.diff(ids) > 0).all() or _digest(arrays) != self.digest:
+        if not self._is_right(arrays):
             return False
         _verified[self.path] = stamp
         with suppress(OSError):  # a folder that cannot be written: the next process looks again

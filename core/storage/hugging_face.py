@@ -58,7 +58,8 @@ class HuggingFaceDataset:
                 with wrap_errors(shard):
                     yield from self._rows(shard, split)
             except UsadError as error:
-                yield PackedSound(name=str(shard.relative_to(self.path)), fault=str(error))
+                name = "" if shard == self.path else str(shard.relative_to(self.path))
+                yield PackedSound(name=name, fault=str(error))
 
     def _rows(self, shard: Path, split: str) -> Iterator[PackedSound]:
         number = 0

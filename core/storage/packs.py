@@ -48,7 +48,8 @@ class PackedSound:
     """One sound of a pack."""
 
     name: str
-    """With its suffix, as the pack has it: data, never a path that is written to."""
+    """With its suffix, as the pack has it: data, never a path that is written to. Empty for the
+    pack itself."""
     n_bytes: int = 0
     content: Content | None = None
     """Until the next one is asked for; none where ``path`` or ``fault`` is given."""
@@ -160,8 +161,13 @@ def _unpack(pack: Pack, folder: Path) -> Iterator[SourceClip]:
             path=path,
             fields={"dataset": pack.dataset, **sound.fields},
             fault=fault,
-            shown="" if sound.path else f"{pack.path}: {printable(sound.name)}",
+            shown="" if sound.path else _shown(pack, sound),
         )
+
+
+def _shown(pack: Pack, sound: PackedSound) -> str:
+    """How failures name a sound; what has no name is said of the pack."""
+    return f"{pack.path}: {printable(sound.name)}" if sound.name else str(pack.path)
 
 
 def _place(sound: PackedSound, pack: Path, where: Path, taken: set[Path]) -> Path:

@@ -29,10 +29,10 @@ class Segmentation:
     hop_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.hop_s <= self.window_s:
+        if not 0 < self.hop_s <= self.window_s < math.inf:
             raise ConfigError(
                 f"Found window {self.window_s} s and hop {self.hop_s} s, expected "
-                "0 < hop <= window, so that no audio is left out."
+                "finite seconds with 0 < hop <= window, so that no audio is left out."
             )
 
     @property

@@ -76,6 +76,7 @@ WORLD: list[tuple[Callable[[Path], object], type[UsadError], str]] = [
     (_damaged_tensors, DamagedFileError, "damaged"),
     (lambda f: pa.array(["x"]).cast(pa.int32()), DamagedFileError, "x"),
     (lambda f: json.loads("{"), DamagedFileError, "damaged"),
+    (lambda f: json.loads("[" * 100_000), DamagedFileError, "recursion depth"),
     (lambda f: tomllib.loads("a ="), DamagedFileError, "damaged"),
 ]
 
@@ -116,6 +117,7 @@ def test_a_dead_worker_is_a_worker_error() -> None:
         AttributeError("x"),
         ValueError("x"),
         RuntimeError("x"),
+        RecursionError("maximum recursion depth exceeded"),
         IndexError("x"),
         ZeroDivisionError(),
     ],

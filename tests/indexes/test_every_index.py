@@ -94,9 +94,32 @@ def test_vectors_of_zeros_have_a_place(built: Built) -> None:
 def test_as_many_as_there_are(built: Built) -> None:
     hits = built.index.search(QUERIES[:1], N + 5)
     assert hits.ids.shape == (1, N)
-    there = hits.ids[0][hits.ids[0] >= 0]
-    assert len(np.unique(there)) == len(there)
-    assert len(there) == N or built.index.kind == "hnsw"  # to some of its nodes no way leads
+    assert hits.ids[0].tolist() == exact(QUERIES[0], N, built.index.metric).tolist()
+    assert set(hits.ids[0].tolist()) == set(IDS.tolist())
+
+
+@pytest.mark.parametrize("k", [100, 400])
+def test_more_than_it_was_tuned_for_are_found_as_well(built: Built, k: int) -> None:
+    """Effort grows with k: with that of 10, 400 are hardly found."""
+    index = built.index
+    asked = QUERIES[1:12]
+    shares = [
+        np.isin(exact(query, k, index.metric), ids).mean()
+        for query, ids in zip(asked, index.search(asked, k).ids, strict=True)
+    ]
+    assert np.mean(shares) >= (0.95 if index.kind == "ivfpq" else 0.98)
+
+
+def test_a_graph_of_which_a_part_cannot_be_reached_is_compared_as_a_whole() -> None:
+    """Five groups far apart, and half of the nodes taken out: no way leads from one to another."""
+    vectors = clustered(2000, DIM, 5)[0]
+    index = build_index(np.arange(2000), vectors, kind="hnsw", metric="l2").index
+    gone = np.arange(0, 2000, 2)
+    index.remove(gone)
+    kept = np.setdiff1d(np.arange(2000), gone)
+    for k in (300, 1000):
+        expected = nearest([(kept, vectors[kept])], query_of(vectors[3], DIM, "l2"), k, "l2")[0]
+        assert index.search(vectors[3:4], k).ids[0].tolist() == expected.tolist()
 
 
 def test_what_cannot_be_asked_is_refused(built: Built) -> None:

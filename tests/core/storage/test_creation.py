@@ -1,5 +1,6 @@
 """A workspace is made whole or not at all, also by two at once; its folder may be any."""
 
+import math
 import os
 import signal
 import subprocess
@@ -178,3 +179,13 @@ def test_other_windows_than_those_of_a_workspace_are_refused(tmp_path: Path) -> 
     assert Workspace.create(tmp_path).segmentation == halves
     with pytest.raises(ConfigError, match=r"each 5 s, every 2.5 s of audio, found 10 s"):
         Workspace.create(tmp_path, Segmentation())
+
+
+@pytest.mark.parametrize(
+    ("window_s", "hop_s"), [(math.inf, math.inf), (math.nan, 1.0), (1.0, 2.0), (1.0, 0.0)]
+)
+def test_windows_that_leave_audio_out_or_never_end_are_refused(
+    window_s: float, hop_s: float
+) -> None:
+    with pytest.raises(ConfigError, match="finite seconds"):
+        Segmentation(window_s=window_s, hop_s=hop_s)

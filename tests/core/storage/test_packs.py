@@ -143,6 +143,7 @@ def test_what_lies_before_the_damage_is_taken(run: Any, tmp_path: Path) -> None:
     code, said, _ = run(path)
     assert code == 1 and said["n_added"] == 2
     assert all("truncated or damaged" in one["reason"] for one in said["failed"])
+    assert str(path) in [one["path"] for one in said["failed"]]  # of what has no name
     whole = tar(tmp_path / "a.tar", {f"{i}.wav": sound(200 + i) for i in range(5)})
     assert run(whole)[1]["n_added"] == 3
     assert len(unnamed_files(Workspace.open(tmp_path / "w"))) == 0
