@@ -15,6 +15,7 @@ dead corner: on 100,000 clustered vectors 9 of 12 queries by domain found none o
 
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ class VectorIndex:
             k: How many.
             times: By how much the effort is raised.
         """
-        found, ids = self.faiss_index.search(asked, k, params=self._parameters(k, times))
+        found, ids = self.faiss_index.search(asked, k, params=self.parameters(k, times))
         return Hits(ids, -found if self.metric == "l2" else found)
 
     def _search(self, asked: FloatArray, k: int) -> tuple[Ids, FloatArray]:
@@ -280,13 +281,12 @@ class VectorIndex:
         except RuntimeError as error:
             raise FileError(f"{path} cannot be written: {error}. Free some space.") from error
 
-    def _parameters(self, k: int, times: float) -> Any:
-        faiss = load_faiss()
+    def parameters(self, k: int, times: float = 1) -> Any:
+        """What FAISS is told for k candidates with so many times the effort; nothing if exact."""
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=max(k, round(self.effort.ef_search * times)))
+            return _graph_parameters(max(k, round(self.effort.ef_search * times)))
         if self.n_lists:
-            n_probe = max(1, min(round(self.effort.n_probe * times), self.n_lists))
-            return faiss.SearchParametersIVF(nprobe=n_probe)
+            return _list_parameters(max(1, min(round(self.effort.n_probe * times), self.n_lists)))
         return None
 
     def with_effort(self, effort: Effort) -> "VectorIndex":
@@ -302,8 +302,22 @@ class VectorIndex:
         return other
 
 
+@cache
+def _graph_parameters(ef_search: int) -> Any:
+    """To make them takes as long as to compare ten candidates."""
+    return load_faiss().SearchParametersHNSW(efSearch=ef_search)
+
+
+@cache
+def _list_parameters(n_probe: int) -> Any:
+    return load_faiss().SearchParametersIVF(nprobe=n_probe)
+
+
 def _is_enough(found: Hits, k: int) -> npt.NDArray[np.bool_]:
     """Of each query whether k were found, and its candidates do not end among equals of the k-th."""
+    if len(found.ids) == 1 and int(found.ids.min()) >= 0:  # one query is asked most often
+        floor = float(found.scores[0, k - 1])
+        return np.array([float(found.scores[0, -1]) < floor - TIE * abs(floor)])
     is_there = found.ids >= 0
     last, kth = found.scores[:, -1], found.scores[:, k - 1]
     with np.errstate(over="ignore"):  # the scores of what is not there

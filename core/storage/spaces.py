@@ -80,11 +80,13 @@ def _check_provenance(connection: duckdb.DuckDBPyConnection, record: EncoderReco
     for weights, version, precision in rows:
         if (weights, version, precision) == (record.weights_sha256, CODE_VERSION, record.precision):
             continue
+        is_other_model = (weights, version) != (record.weights_sha256, CODE_VERSION)
+        advice = "" if is_other_model else f"embed with --precision {precision} to add to them, "
         raise ProvenanceError(
             f"The workspace holds vectors of {name!r} made with weights {weights[:12]}, code "
             f"version {version} and {precision}; now it has weights {record.weights_sha256[:12]}, "
             f"code version {CODE_VERSION} and {record.precision}. Vectors of the two must not be "
-            "mixed: embed or import with --replace, or use another workspace."
+            f"mixed: {advice}embed or import with --replace, or use another workspace."
         )
 
 

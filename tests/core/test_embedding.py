@@ -279,7 +279,9 @@ class TestPrecision:
     def test_the_other_precision_is_refused_in_words(self, workspace: Workspace) -> None:
         embed(workspace, self.NAME, layers=[0], precision="bfloat16")
         before = workspace.embeddings(self.NAME, 0).vectors.copy()
-        with pytest.raises(ProvenanceError, match=r"bfloat16.*float32.*--replace"):
+        with pytest.raises(
+            ProvenanceError, match=r"bfloat16.*float32.*--precision bfloat16.*--replace"
+        ):
             embed(workspace, self.NAME, layers=[0, 1])
         assert workspace.layers(self.NAME) == [0]
         np.testing.assert_array_equal(workspace.embeddings(self.NAME, 0).vectors, before)

@@ -79,7 +79,7 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
             row, influences = _row(data, domain, encoder, layer, contents[domain])
             leak = leaks.get(domain)
             if isinstance(leak, str):
-                row = replace(row, reason=row.reason or leak)
+                row = replace(row, reason=join_reasons(row.reason, leak))
             elif leak is not None:
                 row = _with_leakage(row, leak)
             rows.append(row)
@@ -112,6 +112,7 @@ def _row(
         n_clips=len(clip_rows),
         n_clusters=len(set(clusters)),
     )
+    among = _hubs_among(len(some), len(x))
     try:
         hubs = hubness(some, k, clusters)
     except (ShapeError, DegenerateError) as error:
@@ -124,11 +125,12 @@ def _row(
         antihub_share=hubs.antihub_share,
         robin_hood=hubs.robin_hood,
         max_occurrence=hubs.max_occurrence,
-        reason=join_reasons(hubs.interval.reason, _hubs_among(len(some), len(x))),
+        reason=join_reasons(hubs.interval.reason, among),
     )
     influences = {"hub": hubs.occurrences.astype(np.float64)}
     if not column:
-        return replace(row, reason="no purity: no label has two clusters or more"), influences
+        why = "no purity: no label has two clusters or more"
+        return replace(row, reason=join_reasons(why, among)), influences
     try:
         of_all = data.clusters(everyone)
         near = centred_neighbours(x, k, of_all, queries)
@@ -144,7 +146,7 @@ def _row(
             bad_hub_share=float(np.mean(bad > k)),
         )
     except (ShapeError, DegenerateError) as error:
-        row = replace(row, reason=str(error))
+        row = replace(row, reason=join_reasons(str(error), among))
     return row, influences
 
 

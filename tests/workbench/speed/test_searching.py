@@ -63,3 +63,15 @@ def test_filters_are_exact_whatever_they_leave(monkeypatch: pytest.MonkeyPatch) 
     recalls = [row for row in rows if row.name.endswith("recall@10")]
     assert len(recalls) == 3 and all(row.value == 1.0 for row in recalls)
     assert len({row.name for row in rows}) == len(rows)
+
+
+def test_overhead_is_told_against_faiss_with_and_without_refinement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(filtering, "ROUNDS", 1)
+    rows = filtering.bench_search_overhead(500)
+    assert [row.name.split(", against ")[1] for row in rows] == [
+        f"{peer} FAISS, {clock}" for peer in ("raw", "refined") for clock in ("processor", "wall")
+    ]
+    assert all("refined exactly" in row.peer for row in rows[2:])
+    assert all(row.value > 0 and row.peer_value for row in rows)
