@@ -48,7 +48,7 @@ class SegmentAudio:
     @property
     def name(self) -> str:
         """Path and times, as failures name it."""
-        return f"{self.path} [{self.start_s:g} s to {self.end_s:g} s]"
+        return f"{self.path} [{self.start_s:.9g} s to {self.end_s:.9g} s]"
 
 
 ClipOrFailure: TypeAlias = Clip | Failure
