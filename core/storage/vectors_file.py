@@ -61,7 +61,7 @@ def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "enable_external_file_cache": False,  # it fills the memory; the system has its own
     }
     with connect(config=config) as connection:
-        source = f"read_parquet({literal(_as_pattern(path))}, hive_partitioning = false)"
+        source = f"read_parquet({literal(_as_pattern(path.absolute()))}, hive_partitioning = false)"
         try:
             connection.execute(f"CREATE VIEW file AS SELECT * FROM {source}")
         except (duckdb.Error, RuntimeError) as error:
@@ -88,6 +88,8 @@ def open_vectors(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _as_pattern(path: Path) -> str:
     """The pattern that this file alone fits: DuckDB takes no other names.
+
+    Of a path in full: a tilde at the start of one is the home folder for DuckDB.
 
     >>> _as_pattern(Path("v[1]?.parquet"))
     'v[[]1][?].parquet'

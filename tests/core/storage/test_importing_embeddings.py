@@ -293,6 +293,15 @@ def one_clip(folder: Path, name: str, encoder: str, **columns: object) -> Path:
     return path
 
 
+def test_a_tilde_in_front_of_a_name_is_a_letter(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_clip(tmp_path, "~v.parquet", "e")
+    monkeypatch.chdir(tmp_path)
+    report = import_embeddings(workspace, "~v.parquet", role="teacher")
+    assert (report.encoders, report.failed) == (["e"], [])
+
+
 @pytest.mark.parametrize(
     ("name", "other"),
     [
