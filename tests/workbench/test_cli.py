@@ -123,11 +123,9 @@ def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFi
     w = str(tmp_path / "w")
     manifest = str(collection / "manifest.csv")
     imported = _json(capsys, "import", "--workspace", w, "--manifest", manifest)
-    assert (imported.pop("n_added"), imported.pop("failed"), imported.pop("ignored")) == (
-        48,
-        [],
-        {},
-    )
+    expected = {"n_added": 48, "failed": [], "ignored": {}, "copies": []}
+    assert {name: imported.pop(name) for name in expected} == expected
+    assert (imported.pop("window_s"), imported.pop("hop_s")) == (10, 10)
     assert set(imported.values()) == {0}, "nothing was copied, moved, skipped or filled in"
     encoders = "log-mel-statistics,mfcc-statistics,untrained-student"
     done = _json(capsys, "embed", "--workspace", w, "--encoders", encoders)

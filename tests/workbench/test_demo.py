@@ -153,12 +153,19 @@ def test_every_domain_has_intervals_and_a_statement(workspace: Workspace) -> Non
 def test_clip_similarity_averages_to_the_table(workspace: Workspace) -> None:
     """Per-clip neighbour overlaps and the panel's mutual k-NN are one number."""
     rows = workspace.sql(
-        "SELECT t.value AS whole, avg(c.value) AS mean FROM teacher_similarity t "
+        "SELECT t.student, t.teacher, t.domain, t.value AS whole, avg(c.value) AS mean "
+        "FROM teacher_similarity t "
         "JOIN clip_teacher_similarity c USING (student, student_layer, teacher, teacher_layer, "
         "measure) JOIN clips k ON k.clip_id = c.clip_id AND k.domain = t.domain "
         "WHERE t.measure = 'mutual_knn' GROUP BY ALL"
     )
-    assert len(rows) > 100
+    compared = workspace.sql(
+        "SELECT DISTINCT student, teacher, domain FROM teacher_similarity "
+        "WHERE measure = 'mutual_knn' AND value IS NOT NULL AND domain <> 'all'"
+    )
+    key = ["student", "teacher", "domain"]
+    assert set(map(tuple, rows[key].to_numpy())) == set(map(tuple, compared.to_numpy()))
+    assert len(rows) == len(compared), "one pair of layers each"
     np.testing.assert_allclose(rows.whole, rows["mean"], atol=1e-9)
 
 
