@@ -1,6 +1,5 @@
 """Files and folders that are written at once, complete under their name or not there; sha256 of files."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -9,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.locks import abandoned, claimed
+from usad_workbench.core.locks import abandoned, claimed, try_lock
 
 
 def sha256_of_file(path: Path) -> str:
@@ -44,7 +43,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     descriptor = os.open(partial, os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks: nothing is cleared there
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(descriptor)
         yield partial
         os.replace(partial, target)
     finally:
@@ -65,8 +64,8 @@ def remove_abandoned(parent: Path, start: str) -> None:
         with suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                if try_lock(descriptor):
+                    shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(descriptor)
 

@@ -56,7 +56,7 @@ class FileLock:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         ends = time.monotonic() + patience_s
         try:
-            while not _lock(descriptor, fcntl.LOCK_EX):
+            while not try_lock(descriptor):
                 if time.monotonic() >= ends:
                     os.close(descriptor)
                     return None
@@ -90,7 +90,7 @@ def is_locked(path: Path) -> bool | None:
     except OSError:
         return None
     try:
-        is_free = _lock(descriptor, fcntl.LOCK_SH)
+        is_free = try_lock(descriptor, shared=True)
     except OSError:
         return None
     finally:
@@ -120,7 +120,18 @@ def _holder(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _lock(descriptor: int, kind: int) -> bool:
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Whether an open file or folder could be locked, until it is closed.
+
+    Args:
+        descriptor: Of the file or folder.
+        shared: Together with others that ask so; alone by default.
+
+    Raises:
+        LocksUnknownError: the file system knows no locks.
+        OSError: the file cannot be locked.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

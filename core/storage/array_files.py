@@ -14,7 +14,6 @@ Segment ids ``[segment]`` as int64 come first, ascending, then from the next mul
 the vectors ``[segment, dim]`` as float32, both little-endian.
 """
 
-import fcntl
 import json
 import os
 import secrets
@@ -28,6 +27,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from usad_workbench.core.locks import try_lock
 from usad_workbench.core.storage.vector_tables import (
     DIGEST_KIND,
     EMPTY_DIGEST,
@@ -189,7 +189,7 @@ class ArrayDraft:
         partial = file.path.with_name(f"{file.path.name}.{secrets.token_hex(4)}{_PARTIAL}")
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with suppress(OSError):  # a file system without locks: others may clear it away
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(descriptor)
         return cls(file=file, partial=partial, _descriptor=descriptor)
 
     def add(self, segment_ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
@@ -279,12 +279,11 @@ def _is_being_written(path: Path) -> bool:
     except OSError:
         return True  # gone, or not ours to judge
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return not try_lock(descriptor, shared=True)
     except OSError:
         return True
     finally:
         os.close(descriptor)
-    return False
 
 
 def _digest(arrays: Arrays) -> str:

@@ -10,7 +10,6 @@ Tried before: importing from memory without files. Every other part of the workb
 embedding, export, check) reads a clip's file, and would have had to know every kind of pack.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import Protocol
 
 from usad_workbench.core.audio.reading import AUDIO_SUFFIXES
 from usad_workbench.core.errors import AudioError, FileError, StoreError, printable
+from usad_workbench.core.locks import try_lock
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.slugs import readable_slug
 from usad_workbench.core.storage.sources import SourceClip
@@ -126,14 +126,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """Holds the folder for this process; nobody else then takes a file for left over."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
+        is_alone = True
         with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreError(
-                    f"Another command is unpacking audio into {folder}. Wait for its end and run "
-                    "this one again."
-                ) from None
+            is_alone = try_lock(descriptor)
+        if not is_alone:
+            raise StoreError(
+                f"Another command is unpacking audio into {folder}. Wait for its end and run "
+                "this one again."
+            )
         yield
     finally:
         os.close(descriptor)

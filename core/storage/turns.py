@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from usad_workbench.core.locks import try_lock
+
 PAUSE_S = 0.05
 
 
@@ -43,11 +45,8 @@ def somebody_waits(folder: Path) -> bool:
     except OSError:  # no such folder, or not to be read: opening the file says so
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(descriptor)
     except OSError:
         return False
     finally:
         os.close(descriptor)
-    return False
