@@ -5,6 +5,7 @@ points in the space and on the map. Ours is one call from stored vectors to stor
 """
 
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from usad_workbench.core.cosine import normalise
+from usad_workbench.indexes.faithfulness import judge_map
 from usad_workbench.indexes.projection import project_space
 from usad_workbench.workbench.speed.measure import Cost, Row, cost_of, make_row
 from usad_workbench.workbench.speed.planted import DIM, FloatArray, plant, workspace_of
@@ -25,7 +27,6 @@ from usad_workbench.workbench.speed.storing import ENCODER, fill
 logger = logging.getLogger(__name__)
 
 SIZE = 20_000
-NEIGHBOURS = 10
 JUDGED = 200
 
 
@@ -82,27 +83,12 @@ def _rows(
 
 
 def trustworthiness_of(unit: FloatArray, points: FloatArray, n_judged: int = JUDGED) -> float:
-    """Trustworthiness at 10 neighbours of a sample of points, against all points.
-
-    As Venna and Kaski 2001 define it: 1 where each neighbour on the map is one of the ten
-    nearest in the space, less by its rank there where it is not.
+    """Trustworthiness of a map, judged on so many points; NaN of too few to judge.
 
     >>> line = np.arange(100, dtype=np.float32)
     >>> round_trip = np.stack([np.cos(line / 100), np.sin(line / 100)], 1)
     >>> trustworthiness_of(round_trip, round_trip)
     1.0
     """
-    n = len(unit)
-    rows = np.random.default_rng(0).choice(n, min(n, n_judged), replace=False)
-    penalty = 0.0
-    for row in rows:
-        similarity = unit @ unit[row]
-        similarity[row] = np.inf
-        distances = ((points - points[row]) ** 2).sum(axis=1)
-        distances[row] = np.inf
-        near = np.argpartition(distances, NEIGHBOURS)[:NEIGHBOURS]
-        # The rank of a neighbour: how many are nearer in the space, itself counted.
-        ranks = (similarity[None, :] > similarity[near][:, None]).sum(axis=1)
-        penalty += float(np.maximum(ranks - NEIGHBOURS, 0).sum())
-    scale = len(rows) * NEIGHBOURS * (2 * n - 3 * NEIGHBOURS - 1) / 2
-    return 1.0 - penalty / scale
+    judged = judge_map(unit, points, n_judged=n_judged)
+    return math.nan if judged is None else judged.trustworthiness.value
