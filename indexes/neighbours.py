@@ -69,7 +69,7 @@ def find_neighbours(
         k: Length of the lists with the row itself; all rows where there are fewer.
         exact_up_to: Rows up to which every pair is compared.
         target_recall: What approximate lists are improved for; what was reached is stated.
-        progress: Called after each block of rows, or each round of NN-descent.
+        progress: Called after each block of rows, or each run of NN-descent.
 
     Returns:
         Rows and distances, each [row, k], with their recall.

@@ -67,7 +67,7 @@ class Planted:
         return np.arange(COPY_EVERY - 1, self.n, COPY_EVERY)
 
     def pages(self, rows: int = PAGE_ROWS) -> Iterator[FloatArray]:
-        """The vectors [clip, dim], so many rows at a time; the same each time."""
+        """The vectors [clip, dim], so many rows at a time; the same each time for the same ``rows``."""
         rng = np.random.default_rng(self.seed + 1)
         centres = rng.standard_normal((self.n_clusters, self.dim), dtype=np.float32)
         within = rng.standard_normal((WITHIN, self.dim), dtype=np.float32)
