@@ -47,7 +47,7 @@ from usad_workbench.training.recipe import Recipe, load_recipe
 from usad_workbench.training.run_folder import STUDENT_FOLDER, read_json
 
 VECTORS_FILE, MEMBERS_FILE = "students.parquet", "students.csv"
-"""Of a family: vectors with who each student is, as ``import-embeddings`` takes them; and what
+"""The vectors of a family with who each student is, as ``import-embeddings`` takes them; and what
 each was made of, one row a student."""
 
 
@@ -64,11 +64,11 @@ class Member:
     training_seed: int
     """Members of one seed are pairs."""
     teachers: str
-    """With commas between."""
+    """Names with commas between."""
     knn: float
     """Mean over the tasks of the sample data, last layer."""
     loss: float
-    """Of the last step; lower with fewer teachers."""
+    """That of the last step; students of fewer teachers have a sum of fewer parts."""
     audio_s: float
     """Heard, repeats included."""
     weights_sha256: str
@@ -85,7 +85,7 @@ class SampleClips:
     names: tuple[str, ...]
     clips: tuple[Clip, ...] = field(repr=False)
     sha256: str
-    """Of names and sounds: other clips need other vectors."""
+    """Hash of names and sounds: other clips need other vectors."""
 
 
 def load_sample_clips(folder: Path | None = None) -> SampleClips:
@@ -105,7 +105,7 @@ def load_sample_clips(folder: Path | None = None) -> SampleClips:
 
 
 def make_family(full: Recipe) -> tuple[Variant, ...]:
-    """With all teachers of a recipe, and without each of them.
+    """The rows of a family: with all teachers of a recipe, and without each of them.
 
     Raises:
         ConfigError: a recipe of one teacher, without whom there is none.
