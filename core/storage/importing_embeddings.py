@@ -71,7 +71,7 @@ def import_embeddings(
     role: str,
     domain: str | None = None,
     teachers: Sequence[str] = (),
-    origin: Origin = Origin(),
+    origin: Origin | None = None,
     replace: bool = False,
     add_clips: Callable[[], int] = lambda: 0,
     progress: Progress = no_progress,
@@ -106,7 +106,9 @@ def import_embeddings(
     report = EmbeddingsReport(encoders=[], n_rows=0, n_skipped=0, failed=[])
     with open_vectors(Path(source)) as file:
         widths, told = layer_widths(file), told_of_encoders(file)
-        said = {name: _said(name, origin, teachers, told.get(name, {})) for name in widths}
+        said = {
+            name: _said(name, origin or Origin(), teachers, told.get(name, {})) for name in widths
+        }
         taught = {name: check_origin(workspace, role, of_it) for name, (_, of_it) in said.items()}
         jobs = [
             _EncoderImport.begin(

@@ -104,8 +104,7 @@ def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
     spec = record.spec
     record_teachers_within(connection, spec.name, spec.taught_by)
     connection.execute(
-        "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-        "?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             spec.name,
             spec.role,
