@@ -94,7 +94,11 @@ def test_the_recipe_is_the_first_stage_of_the_shipped_student_at_half_its_width(
     mine, demo = load_recipe("family"), load_recipe("demo-small")
     assert mine.student == replace(demo.student, dim=demo.student.dim // 2, n_heads=2)
     assert (mine.teachers, mine.data, mine.objective) == (demo.teachers, demo.data, demo.objective)
-    assert mine.optimiser == replace(demo.optimiser, peak_lr=mine.optimiser.peak_lr)
+    others = {
+        name: getattr(mine.optimiser, name) for name in ("peak_lr", "n_steps", "warmup_steps")
+    }
+    assert mine.optimiser == replace(demo.optimiser, **others)
+    assert others["n_steps"] < demo.optimiser.n_steps
     assert "effects" not in mine.data.domains
 
 
