@@ -23,7 +23,7 @@ from usad_workbench.core.diagnosis.verdict_on_routing import AgainstRouter, univ
 from usad_workbench.core.diagnosis.verdicts import Estimate, Verdict
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
 from usad_workbench.core.evaluation.systems import MIXTURE, ORACLE_ROUTER
-from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
+from usad_workbench.core.evaluation.tasks import MEANS
 
 NORMAL_95 = 1.959964
 """Two-sided 95% quantile of the normal, to add variances of independent domains."""
@@ -36,7 +36,7 @@ def decide(diagnosis: Diagnosis, rules: Rules) -> list[Verdict]:
     if inheritance:
         verdicts.append(inherited(inheritance, rules))
     routing = _of_preferred_protocol(diagnosis.rows_of(RoutingRow))
-    means = [row for row in routing if row.task == MEAN_OF_TASKS and row.domain]
+    means = [row for row in routing if row.task in MEANS and row.domain]
     stages = changed_by_stage_2(diagnosis.rows_of(ComparisonRow))
     if means:
         verdicts.append(_general_or_mixture(diagnosis, means, rules))

@@ -370,8 +370,8 @@ def test_probes_have_n_interval_and_chance(workspace: Workspace) -> None:
     figure = probes.probe_figure(rows, roles, {})
     assert "27 test clips" in figure.layout.annotations[0].text
     assert "transductive" in probes.dot_hover({**rows.iloc[0].to_dict(), "transductive": True})
-    mean = rows.assign(task=probes.MEAN_OF_TASKS, layer=None, n_classes=None)
-    assert probes.task_order(pd.concat([rows, mean]))[-1] == probes.MEAN_OF_TASKS
+    mean = rows.assign(task=MEAN_OF_TASKS, layer=None, n_classes=None)
+    assert probes.task_order(pd.concat([rows, mean]))[-1] == MEAN_OF_TASKS
     probes.probe_figure(pd.concat([rows, mean]), roles, {})
 
 
