@@ -141,9 +141,7 @@ def class_excesses(
     ]
 
 
-def shrunken_variances(
-    variances: Matrix, sizes: Matrix, own_df: int
-) -> tuple[Matrix, float]:
+def shrunken_variances(variances: Matrix, sizes: Matrix, own_df: int) -> tuple[Matrix, float]:
     """Variances `[class]` shrunk towards what their sizes let expect, and their degrees of freedom.
 
     Args:

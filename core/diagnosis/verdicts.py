@@ -17,6 +17,8 @@ from usad_workbench.core.diagnosis.rules import Rules, percent
 
 UNDECIDED = "undecided"
 NOT_MEASURED = "not measured"
+MISSING = "what is missing"
+"""Key of the evidence that names what would decide an open question, and the command for it."""
 SHOWN_CONFIDENCE = 0.95
 """Of every interval that is shown."""
 Answer = Literal["yes", "no", "undecided"]

@@ -15,6 +15,7 @@ from usad_workbench.core.diagnosis import comparison
 from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
 from usad_workbench.core.diagnosis.sentences import describe_nearest
 from usad_workbench.core.errors import AudioError, DegenerateError
+from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
 from usad_workbench.core.similarity import EncoderRole, nearest_teachers
 from usad_workbench.core.storage.row_types import columns_of
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
