@@ -32,7 +32,8 @@ from usad_workbench.workbench.widgets.scatter import custom_data
 def view() -> None:
     page.head(
         "Bias",
-        "What did the student take from its teachers? Teachers beside controls, domain by domain.",
+        "Is the student nearer to its teachers than to encoders that did not teach it? Domain by "
+        "domain.",
     )
     diagnosis = choose_diagnosis("bias")
     if diagnosis is None:
@@ -81,12 +82,13 @@ def statements(student: str, measure: str) -> None:
         page.not_compared()
         return
     unseen = unseen_domains(state.sql, student)
+    alpha = stored.alpha_for(state.sql, student)
     if student not in overview.students_on_record(state.sql):
         st.caption(f"{escape_markdown(student)}: {overview.NO_RECORD}.")
     for row in rows:
         with st.container(border=True):
             st.markdown(
-                f"**{escape_markdown(row.domain)}**: {nearest.verdict(row)}"
+                f"**{escape_markdown(row.domain)}**: {nearest.verdict(row, alpha)}"
                 + (f" · {overview.UNSEEN}" if row.domain in unseen else "")
             )
             st.markdown(escape_markdown(sentence(row.statement)))

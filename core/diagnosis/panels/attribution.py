@@ -1,4 +1,4 @@
-"""Attribution: the share of the student's geometry that each teacher explains."""
+"""Attribution: the student's geometry fitted as a mixture of its teachers', beside placebos."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -130,7 +130,7 @@ def placebos(data: DiagnosisData) -> list[str]:
 
 PANEL = PanelKind(
     name=NAME,
-    question="What share of the student's geometry comes from each teacher?",
+    question="How far can the student's geometry be written as a mixture of its teachers'?",
     row_type=AttributionRow,
     compute=compute,
 )
