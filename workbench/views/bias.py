@@ -3,7 +3,6 @@
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.storage.unseen_domains import unseen_domains
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layers, overview
 from usad_workbench.workbench.presenters.diagnosis import nearest, stored
@@ -81,7 +80,7 @@ def statements(student: str, measure: str) -> None:
     if not rows:
         page.not_compared()
         return
-    unseen = unseen_domains(state.sql, student)
+    unseen = stored.unseen_for(state.sql, student)
     alpha = stored.alpha_for(state.sql, student)
     if student not in overview.students_on_record(state.sql):
         st.caption(f"{escape_markdown(student)}: {overview.NO_RECORD}.")
@@ -102,7 +101,7 @@ def chart(student: str, measure: str) -> None:
     )
     best = nearest.best_per_encoder(state.sql, student, measure)
     roles = roles_for(state.sql, student)
-    unseen = frozenset(unseen_domains(state.sql, student))
+    unseen = frozenset(stored.unseen_for(state.sql, student))
     role_legend(set(best["teacher"].map(roles)))
     event = st.plotly_chart(
         nearest.dots(best, roles, unseen, measure, encoder_names(state.sql)),

@@ -17,6 +17,7 @@ from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_d
 from usad_workbench.core.diagnosis.excess_doubt import TestedExcess, doubt_of
 from usad_workbench.core.diagnosis.record import diagnosis_document, store_diagnosis
 from usad_workbench.core.diagnosis.rules import Rules, load_rules, shipped_rules
+from usad_workbench.core.diagnosis.run import diagnose
 from usad_workbench.core.diagnosis.shared_errors import SharedErrors
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.diagnosis.verdict_inputs import decide
@@ -216,3 +217,19 @@ def test_no_module_of_the_diagnosis_has_a_level_of_its_own() -> None:
     for file in folder.rglob("*.py"):
         words = set(re.findall(r"\w+", file.read_text(encoding="utf-8")))
         assert not words & {"ALPHA", "MARGIN"}, f"{file.name} reads a constant"
+
+
+def test_pages_name_the_same_unseen_domains_as_the_diagnosis(copied: Workspace) -> None:
+    """Also where a diagnosis has other teachers than the record."""
+    assert stored.unseen_for(copied.sql, "s") == {"machines"}
+    found = diagnose(
+        copied,
+        "s",
+        teachers=["a", "k"],
+        panels=["attribution"],
+        layers=[2],
+        n_permutations=1,
+        n_processes=1,
+    )
+    assert found.unseen_domains == ["machines", "music"]
+    assert stored.unseen_for(copied.sql, "s") == {"machines", "music"}
