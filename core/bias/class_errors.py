@@ -26,7 +26,7 @@ from usad_workbench.core.similarity.excess import MIN_CONTROLS, ControlSlot, no_
 from usad_workbench.core.similarity.resampling import MIN_CLUSTERS
 
 MIN_CLASS_ERRORS = 5
-"""Of student and teacher each in a class; below, a mistake more or less makes the number."""
+"""A class with fewer errors of student or teacher is not asked: a mistake more would decide it."""
 SPREAD_FLOOR = 1e-6
 """Variances below are those of controls that cannot be told apart."""
 LARGEST = 2.0

@@ -43,7 +43,7 @@ from usad_workbench.core.similarity.resampling import (
 MIN_FIT = 0.5
 """Weights of a worse fit say little: the fit falls as a linear map stretches directions apart."""
 MAX_FALSE_SHARE = 0.1
-"""Of all placebos together. On planted worlds (80 and 300 clips, 1 to 6 placebos): at most .016 of
+"""Placebos together may get this much. On planted worlds (80, 300 clips; 1 to 6 placebos): at most .016 of
 mixtures of the teachers, .14 to .66 of students that never saw them, unless the fit gave them away
 already (.06 to .46 at a fit of .02)."""
 OVERFULL = 1e-3
