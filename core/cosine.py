@@ -32,7 +32,8 @@ def normalise(vectors: FloatArray) -> FloatArray:
         block = vectors[start : start + _BLOCK_ROWS].astype(np.float64)
         norms = np.sqrt(np.vecdot(block, block))
         norms[norms == 0] = 1.0
-        np.divide(block, norms[:, None], out=unit[start : start + _BLOCK_ROWS])
+        block /= norms[:, None]
+        unit[start : start + _BLOCK_ROWS] = block
     return unit
 
 
