@@ -36,7 +36,7 @@ class LayerHsic:
     pairs: Matrix
     """`[student_layer, teacher_layer]`"""
     students: Matrix
-    """Of each student layer with itself `[student_layer]`."""
+    """Each student layer with itself `[student_layer]`."""
     teachers: Matrix
     """`[teacher_layer]`"""
     student_floors: Matrix

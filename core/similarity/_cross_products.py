@@ -35,7 +35,7 @@ class CrossProducts:
     pairs: NDArray[np.float64]
     """`[3, student_layer, teacher_layer]`"""
     students: Matrix
-    """Of each student layer with itself `[3, student_layer]`."""
+    """Each student layer with itself `[3, student_layer]`."""
     teachers: Matrix
     """`[3, teacher_layer]`"""
 

@@ -95,7 +95,7 @@ def _neighbours(x: Vectors, y: Vectors, k: int, clusters: Ids | None) -> tuple[I
 
 
 def _cosine_distances(x: Vectors, near: Indices) -> Matrix:
-    """Of each clip to some others `[clip, neighbour]`; a little below 0 is rounding."""
+    """Distances of each clip to some others `[clip, neighbour]`."""
     unit = normalise_rows(np.asarray(x, dtype=np.float64))
     cosine = np.stack([np.einsum("id,id->i", unit, unit[column]) for column in near.T], axis=1)
     return np.maximum(1.0 - cosine, 0.0)
