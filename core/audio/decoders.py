@@ -188,29 +188,29 @@ def opened(source: AudioSource, *, in_order: bool = False) -> Iterator[Sound]:
     Raises:
         AudioError: no audio, damaged, or longer than any decoder here reads.
     """
-    soundfile = _soundfile()
-    why = _why_not_libsndfile(source)
-    if why:
-        _refuse_without_ffmpeg(source, why)
-        if in_order:
-            with as_bytes(source) as file, decoding(file, name_of(source)) as stream:
-                yield _InOrder(stream)
-        else:
-            yield _Decoded(_decoded(source))
-        return
     try:
-        with _straight()(argument(source)) as file:
-            if not 1 <= file.channels <= MAX_CHANNELS:
-                raise no_audio(
-                    name_of(source),
-                    f"its header names {file.channels} channels, at most {MAX_CHANNELS} are read",
-                )
-            yield _Sndfile(file)
-    except soundfile.LibsndfileError as error:
+        file, why = _by_libsndfile(source)
+        if file is not None:
+            with file:
+                if not 1 <= file.channels <= MAX_CHANNELS:
+                    raise no_audio(
+                        name_of(source),
+                        f"its header names {file.channels} channels, at most {MAX_CHANNELS} are "
+                        "read",
+                    )
+                yield _Sndfile(file)
+            return
+    except _soundfile().LibsndfileError as error:
         raise AudioError(
             f"{name_of(source)} is damaged: it could not be decoded to its end (libsndfile says "
             f"{_reason(error).rstrip('. ')!r}). Export the file again."
         ) from error
+    _refuse_without_ffmpeg(source, why)
+    if in_order:
+        with as_bytes(source) as bytes_, decoding(bytes_, name_of(source)) as stream:
+            yield _InOrder(stream)
+    else:
+        yield _Decoded(_decoded(source))
 
 
 def name_of(source: AudioSource) -> str:
@@ -250,26 +250,50 @@ def refuse_truncated(source: AudioSource) -> None:
         )
 
 
-def _why_not_libsndfile(source: AudioSource) -> str:
-    """Why libsndfile does not read a file to its end; empty where it does."""
-    if isinstance(source, (str, Path)):
-        return _known_reason(*_identity(source))
-    return _found_reason(source)
+Identity = tuple[str, int, int]
 
 
-def _identity(path: str | Path) -> tuple[str, int, int]:
+def _identity(path: str | Path) -> Identity:
     """A file as it is now: another content has another time or size."""
     state = os.stat(path)
     return str(path), state.st_mtime_ns, state.st_size
 
 
-@lru_cache(maxsize=MAX_KNOWN_FILES)
-def _known_reason(path: str, mtime_ns: int, n_bytes: int) -> str:
-    return _found_reason(path)
+_reasons: dict[Identity, str] = {}
+"""Why libsndfile does not read a file to its end; empty where it does."""
 
 
-def _found_reason(source: AudioSource) -> str:
-    soundfile = _soundfile()
+def _by_libsndfile(source: AudioSource) -> tuple[Any, str]:
+    """The file as libsndfile has opened it, or none and why it does not read it to its end.
+
+    Opened once also where it is looked at for the first time: of a short Ogg file that is as much
+    work as decoding it.
+    """
+    identity = _identity(source) if isinstance(source, (str, Path)) else None
+    known = _reasons.get(identity) if identity is not None else None
+    if known:
+        return None, known
+    offset = 0 if known is not None else _second_stream(source)
+    try:
+        file = _straight()(argument(source))
+    except _soundfile().LibsndfileError as error:
+        if known is not None:
+            raise
+        file, why = None, _reason(error).rstrip(". ")
+    else:
+        why = known if known is not None else _stops_early(source, file, offset)
+    if identity is not None:
+        if len(_reasons) >= MAX_KNOWN_FILES:
+            _reasons.clear()
+        _reasons[identity] = why
+    if why and file is not None:
+        file.close()
+        file = None
+    return file, why
+
+
+def _second_stream(source: AudioSource) -> int:
+    """The byte at which another stream of the same recording begins; 0 where none does."""
     with as_bytes(source) as bytes_:
         offset, is_chain = second_stream(bytes_)
     if offset and not is_chain:
@@ -277,18 +301,18 @@ def _found_reason(source: AudioSource) -> str:
             f"{name_of(source)} holds another file from byte {offset:,} on. Expected one recording "
             "a file: cut it there."
         )
-    try:
-        with soundfile.SoundFile(argument(source)) as file:
-            promised, is_mpeg, container = file.frames, _is_mpeg(file), file.format
-    except soundfile.LibsndfileError as error:
-        return _reason(error).rstrip(". ")
-    if not 0 <= promised < UNKNOWN_LENGTH:
+    return offset
+
+
+def _stops_early(source: AudioSource, file: Any, offset: int) -> str:
+    """Why libsndfile ends before a file that it has opened does; empty where it does not."""
+    if not 0 <= file.frames < UNKNOWN_LENGTH:
         return "its header leaves the length open"
-    if is_mpeg and container != "WAV":
+    if _is_mpeg(file) and file.format != "WAV":
         with as_bytes(source) as bytes_:
             held = count_frames(bytes_).n_samples
-        if held > promised + DELAY_SAMPLES:
-            return f"it announces {promised} samples, its frames hold {held}"
+        if held > file.frames + DELAY_SAMPLES:
+            return f"it announces {file.frames} samples, its frames hold {held}"
     return f"another stream begins at byte {offset:,}" if offset else ""
 
 

@@ -270,7 +270,7 @@ def append_vectors(
     vectors: Mapping[int, FloatArray],
     run: str | None = None,
     stored_ids: vector_tables.StoredIds | None = None,
-) -> None:
+) -> int:
     """Adds the vectors of some segments in several layers, as one transaction.
 
     Segments that a layer already has are left as they are; those that were deleted since they
@@ -284,6 +284,9 @@ def append_vectors(
         vectors: Per layer an array [segment, dim].
         run: Of ``replacing``: adds them beside what is there, for ``take_place``.
         stored_ids: Kept from call to call by one who adds often: see ``vector_writer``.
+
+    Returns:
+        How many of the segments got a vector in any layer.
 
     Raises:
         ShapeError: rows or width that do not fit, or a segment twice; nothing is stored.
@@ -326,6 +329,7 @@ def append_vectors(
         _note_added(connection, added, run)
     for change in added:  # committed
         stored_ids.added(*change)
+    return max((len(ids) for _, _, ids in added), default=0)
 
 
 def _check_registered(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
