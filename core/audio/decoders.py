@@ -31,6 +31,7 @@ from usad_workbench.core.audio.ffmpeg import (
     no_audio,
 )
 from usad_workbench.core.audio.mpeg_frames import count_frames
+from usad_workbench.core.audio.seeking import FrameTimes, frame_times, window
 from usad_workbench.core.audio.truncation import second_stream, truncation_reason
 from usad_workbench.core.errors import AudioError, MissingExtraError
 
@@ -139,6 +140,28 @@ class _Decoded:
         self.read = file.read
 
 
+class _Sought:
+    """A file of which FFmpeg decodes only what is read, where that is what the whole file has."""
+
+    is_estimated = False
+    decoder = "FFmpeg"
+
+    def __init__(self, path: str | Path, times: FrameTimes) -> None:
+        self._path, self._times = path, times
+        self.sample_rate_hz, self.n_channels = times.sample_rate_hz, times.n_channels
+        self.n_samples = times.n_samples
+
+    def read(self, first: int, n_samples: int) -> npt.NDArray[np.float32]:
+        identity = _identity(self._path)
+        if _frame_times.get(identity) is not None:
+            with open(self._path, "rb") as file:
+                found = window(file, self._times, first, n_samples)
+            if found is not None:
+                return found
+            _frame_times[identity] = None  # its next windows come from the whole file at once
+        return _decoded(self._path).read(first, n_samples)
+
+
 class _InOrder:
     """A file that FFmpeg decodes while it is read, from its first sample on and never back."""
 
@@ -177,13 +200,17 @@ class _InOrder:
 
 
 @contextmanager
-def opened(source: AudioSource, *, in_order: bool = False) -> Iterator[Sound]:
+def opened(
+    source: AudioSource, *, in_order: bool = False, end_s: float | None = None
+) -> Iterator[Sound]:
     """A file of sound, by the decoder that reads it to its end.
 
     Args:
         source: A path or an open binary file.
         in_order: Each read begins where the one before ended, or behind it. Then nothing has to
             be decoded beforehand, and the length may not be known.
+        end_s: Nothing behind this time is read. Then what lies before the first read may not have
+            to be decoded either.
 
     Raises:
         AudioError: no audio, damaged, or longer than any decoder here reads.
@@ -209,6 +236,8 @@ def opened(source: AudioSource, *, in_order: bool = False) -> Iterator[Sound]:
     if in_order:
         with as_bytes(source) as bytes_, decoding(bytes_, name_of(source)) as stream:
             yield _InOrder(stream)
+    elif sought := _sought(source, end_s):
+        yield sought
     else:
         yield _Decoded(_decoded(source))
 
@@ -323,6 +352,26 @@ def _refuse_without_ffmpeg(source: AudioSource, why: str) -> None:
             f"{name_of(source)} is not read to its end by libsndfile: {why}. Install the package "
             "av, which reads more, or convert the file to WAV or FLAC."
         )
+
+
+_frame_times: dict[Identity, FrameTimes | None] = {}
+"""Of files whose windows are sought; none of those that are decoded whole."""
+
+
+def _sought(source: AudioSource, end_s: float | None) -> _Sought | None:
+    """A file of which a window that ends so early can be sought."""
+    if end_s is None or not isinstance(source, (str, Path)):
+        return None
+    identity = _identity(source)
+    if identity not in _frame_times:
+        if len(_frame_times) >= MAX_KNOWN_FILES:
+            _frame_times.clear()
+        with open(source, "rb") as file:
+            _frame_times[identity] = frame_times(file)
+    times = _frame_times[identity]
+    if times is None or round(end_s * times.sample_rate_hz) >= times.n_samples:
+        return None
+    return _Sought(source, times)
 
 
 def _decoded(source: AudioSource) -> DecodedFile:
