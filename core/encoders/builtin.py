@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from usad_workbench.core.clips import MUSIC, SOUND, SPEECH
 from usad_workbench.core.encoders.row import EncoderRow
 from usad_workbench.core.encoders.sources import FileSource, WeightsSource, Wheel
-from usad_workbench.core.models.spec import EncoderSpec
+from usad_workbench.core.models.spec import EncoderSpec, Origin
 
 _NETWORKS = "usad_workbench.core.encoders.networks"
 
@@ -32,6 +32,7 @@ def _whisper_tiny_en() -> EncoderRow:
             n_params=7_633_152,
             licence="MIT",
             citation=_WHISPER,
+            origin=Origin(family="whisper"),
             has_ffn=True,
         ),
         loader=f"{_NETWORKS}.whisper:load",
@@ -69,6 +70,7 @@ def _whisper_base() -> EncoderRow:
             n_params=19_824_640,
             licence="MIT",
             citation=_WHISPER,
+            origin=Origin(family="whisper"),
             has_ffn=True,
         ),
         loader=f"{_NETWORKS}.whisper:load",

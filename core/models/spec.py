@@ -129,6 +129,23 @@ def beginnings_of_record(provenance: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """How an encoder came about, as far as somebody said; none where nobody did.
+
+    Two students are peers if architecture and training are equal; two encoders of one family
+    count as one where they stand for others.
+    """
+
+    family: str | None = None
+    """Models made in one piece of work, such as ``whisper``."""
+    architecture: str | None = None
+    training: str | None = None
+    """The recipe but for its teachers and its seed."""
+    training_seed: int | None = None
+    """Students of one recipe and different teachers are paired by it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderSpec:
     """What is known of an encoder without running it; the contract tests check it."""
 
@@ -164,6 +181,8 @@ class EncoderSpec:
     began_with: tuple[str, ...] = ()
     """The sha256 of the weights that a student's trainings began with, the last one first; empty
     where it began at random, and for every other encoder."""
+    origin: Origin = Origin()
+    """Family, architecture and training."""
 
     @property
     def is_non_commercial(self) -> bool | None:

@@ -10,17 +10,17 @@ clips, which are new: 23.7 beside 15.5 (0.66 x its rate), 912 MB. Clip by clip i
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from dataclasses import replace as dataclass_replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from usad_workbench.core.errors import ConfigError, UnknownNameError, did_you_mean
-from usad_workbench.core.models.spec import EncoderSpec, Role
+from usad_workbench.core.models.spec import EncoderSpec, Origin, Role
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.importing import Failure
@@ -42,6 +42,7 @@ from usad_workbench.core.storage.vectors_file import (
     open_vectors,
     portions_of,
     rows_of,
+    told_of_encoders,
 )
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -70,6 +71,7 @@ def import_embeddings(
     role: str,
     domain: str | None = None,
     teachers: Sequence[str] = (),
+    origin: Origin | None = None,
     replace: bool = False,
     add_clips: Callable[[], int] = lambda: 0,
     progress: Progress = no_progress,
@@ -83,6 +85,8 @@ def import_embeddings(
         role: student, teacher, control or baseline.
         domain: Home domain of the encoders; any where none.
         teachers: Who taught the students of the file, in stage 1, each on its home domain.
+        origin: Family, architecture and training of the encoders. What a column of the file of
+            that name says (``teachers`` too) holds for the encoder of its row.
         replace: Puts the file's vectors in the place of those that are stored, all at once when
             they are complete, and removes what was computed from the old ones. Where a clip
             that has a stored vector fails, the stored ones of its encoder stay, and this is
@@ -92,17 +96,25 @@ def import_embeddings(
         progress: Called after each block of clips, with how many are stored.
 
     Raises:
-        ConfigError: no such file, missing columns, layers of several widths, another role.
+        ConfigError: no such file, missing columns, layers of several widths, another role, or
+            a column that says another thing than an argument.
         UnknownNameError: a teacher that the workspace does not have.
         ProvenanceError: other vectors are stored under the name of an encoder, and they
             are not to be replaced.
     """
-    taught = check_origin(workspace, role, teachers)
+    check_origin(workspace, role, teachers)
     report = EmbeddingsReport(encoders=[], n_rows=0, n_skipped=0, failed=[])
     with open_vectors(Path(source)) as file:
+        widths, told = layer_widths(file), told_of_encoders(file)
+        said = {
+            name: _said(name, origin or Origin(), teachers, told.get(name, {})) for name in widths
+        }
+        taught = {name: check_origin(workspace, role, of_it) for name, (_, of_it) in said.items()}
         jobs = [
-            _EncoderImport.begin(workspace, file, name, dims, cast(Role, role), domain)
-            for name, dims in layer_widths(file).items()
+            _EncoderImport.begin(
+                workspace, file, _spec(name, dims, cast(Role, role), domain, said[name][0])
+            )
+            for name, dims in widths.items()
         ]
         if not replace:
             for job in jobs:
@@ -122,8 +134,8 @@ def import_embeddings(
                 n_rows=report.n_rows + job.n_clips * len(job.dims),
                 n_skipped=report.n_skipped + job.n_skipped * len(job.dims),
             )
-            if taught or role != "student":
-                set_distillation(workspace, job.name, taught)
+            if taught[job.name] or role != "student":
+                set_distillation(workspace, job.name, taught[job.name])
     return report
 
 
@@ -146,15 +158,12 @@ class _EncoderImport:
         cls,
         workspace: Workspace,
         file: duckdb.DuckDBPyConnection,
-        encoder: str,
-        dims: dict[int, int],
-        role: Role,
-        domain: str | None,
+        spec: EncoderSpec,
     ) -> "_EncoderImport":
-        """What is known of an encoder from its vectors alone."""
-        content, not_finite = content_of(file, encoder)
-        spec = _spec(encoder, dims, role, domain)
+        """What is known of an encoder, and a hash of its vectors in the place of its weights."""
+        content, not_finite = content_of(file, spec.name)
         record = EncoderRecord(spec=spec, weights_sha256=content)
+        dims = {layer: dim for layer, dim in enumerate(spec.dims) if dim}
         return cls(workspace=workspace, record=record, dims=dims, not_finite=not_finite)
 
     @property
@@ -294,7 +303,30 @@ def check_origin(
     return [(name, homes[name] if isinstance(homes[name], str) else None, 1) for name in teachers]
 
 
-def _spec(encoder: str, dims: dict[int, int], role: Role, domain: str | None) -> EncoderSpec:
+def _said(
+    encoder: str, origin: Origin, teachers: Sequence[str], told: dict[str, Any]
+) -> tuple[Origin, Sequence[str]]:
+    """What is said of an encoder by argument or by the columns of its file.
+
+    Raises:
+        ConfigError: one says another thing than the other.
+    """
+    by_argument = {name: value for name, value in asdict(origin).items() if value is not None}
+    by_argument |= {"teachers": tuple(teachers)} if teachers else {}
+    for name in by_argument.keys() & told.keys():
+        if by_argument[name] != told[name]:
+            raise ConfigError(
+                f"Found {name} {by_argument[name]!r} for {encoder!r} beside {told[name]!r} in the "
+                "file, expected it said once. Leave out the option or the column."
+            )
+    both = by_argument | told
+    of_it = both.pop("teachers", ())
+    return Origin(**both), of_it
+
+
+def _spec(
+    encoder: str, dims: dict[int, int], role: Role, domain: str | None, origin: Origin
+) -> EncoderSpec:
     """What is known of an encoder; layers without vectors have width 0."""
     depth = max(dims)
     return EncoderSpec(
@@ -308,6 +340,7 @@ def _spec(encoder: str, dims: dict[int, int], role: Role, domain: str | None) ->
         n_params=None,
         licence="unknown",
         citation="imported vectors",
+        origin=origin,
     )
 
 

@@ -60,7 +60,8 @@ TABLES: dict[str, str] = {
     "encoders": "encoder VARCHAR PRIMARY KEY, role VARCHAR NOT NULL, domain VARCHAR, "
     "n_layers INTEGER NOT NULL, dims INTEGER[] NOT NULL, frame_rates_hz DOUBLE[] NOT NULL, "
     "sample_rate_hz INTEGER NOT NULL, weights_sha256 VARCHAR NOT NULL, licence VARCHAR NOT NULL, "
-    "n_params BIGINT, layer_names VARCHAR[], citation VARCHAR",
+    "n_params BIGINT, layer_names VARCHAR[], citation VARCHAR, family VARCHAR, "
+    "architecture VARCHAR, training VARCHAR, training_seed BIGINT",
     "spaces": _SPACE,
     STAGED: f"{_SPACE}, run VARCHAR NOT NULL",
     "distillation": "student VARCHAR NOT NULL, teacher VARCHAR NOT NULL, domain VARCHAR, "

@@ -9,7 +9,7 @@ Replacing is a swap: the new vectors are written beside the old ones, listed in
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import duckdb
 import numpy as np
@@ -104,7 +104,7 @@ def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
     spec = record.spec
     record_teachers_within(connection, spec.name, spec.taught_by)
     connection.execute(
-        "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             spec.name,
             spec.role,
@@ -118,6 +118,7 @@ def _note(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
             spec.n_params,
             list(spec.layer_names),
             spec.citation,
+            *astuple(spec.origin),
         ],
     )
 

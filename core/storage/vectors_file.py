@@ -27,6 +27,8 @@ from usad_workbench.core.storage.connecting import connect
 from usad_workbench.core.storage.schema import literal
 
 COLUMNS = ("clip_id", "encoder", "layer", "vector")
+TOLD = ("family", "architecture", "training", "training_seed", "teachers")
+"""Columns that may say how an encoder came about, one value in all rows of an encoder."""
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _NUMBERS = re.compile(rf"(FLOAT|DOUBLE|HUGEINT|UBIGINT|DECIMAL.*|{'|'.join(_INTEGERS)})\[\d*\]")
 MAX_LAYER = 9_999
@@ -114,6 +116,48 @@ def _check_columns(path: Path, kinds: dict[str, str]) -> None:
             f"{path}: layer is {kinds['layer']} and vector {kinds['vector']}, expected whole "
             "numbers and lists of numbers."
         )
+
+
+def told_of_encoders(file: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    """What the columns ``TOLD`` of a file say, by encoder and column; what is missing left out.
+
+    ``teachers`` is a list of names, or one text of names with commas between them.
+
+    Raises:
+        ConfigError: several values for one encoder, or a seed that is no whole number.
+    """
+    kinds = {row[0]: str(row[1]) for row in file.execute("DESCRIBE file").fetchall()}
+    told: dict[str, dict[str, Any]] = {}
+    for column in TOLD:
+        if column not in kinds:
+            continue
+        value = {
+            "training_seed": "TRY_CAST(training_seed AS BIGINT)",
+            "teachers": "array_to_string(teachers, ',')" if kinds[column].endswith("]") else column,
+        }.get(column, column)
+        with wrap_errors(_SUBJECT):
+            rows = file.execute(
+                f"SELECT encoder::VARCHAR, list(DISTINCT ({value})::VARCHAR), "
+                f"count({column}) - count({value}) FROM file GROUP BY ALL"
+            ).fetchall()
+        for encoder, values, n_unread in rows:
+            if len(values) > 1 or n_unread:
+                raise ConfigError(
+                    f"Column {column} has {', '.join(map(repr, values)) or 'no number'} for "
+                    f"{encoder!r}, expected one {'whole number' if n_unread else 'value'} in all "
+                    "its rows. Mend the column, or leave it out."
+                )
+            if values and values[0]:
+                told.setdefault(str(encoder), {})[column] = _told(column, values[0])
+    return told
+
+
+def _told(column: str, value: str) -> Any:
+    if column == "training_seed":
+        return int(value)
+    if column == "teachers":
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
 
 
 def check_vectors(source: str | Path) -> None:

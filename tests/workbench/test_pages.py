@@ -384,7 +384,7 @@ def add_encoder(workspace: Workspace, role: str) -> None:
     """One encoder of one layer, as a table would name it; its vectors are not looked at."""
     with workspace.database.write() as connection:
         connection.execute(
-            "INSERT INTO encoders VALUES ('alone', ?, NULL, 0, [4], [0.0], 16000, 'hash', 'MIT', 1, NULL, '')",
+            "INSERT INTO encoders VALUES ('alone', ?, NULL, 0, [4], [0.0], 16000, 'hash', 'MIT', 1, NULL, '', NULL, NULL, NULL, NULL)",
             [role],
         )
         connection.execute(

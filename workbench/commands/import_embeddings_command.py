@@ -10,7 +10,10 @@ from usad_workbench.workbench.output import Output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "parquet", metavar="PARQUET", help="columns clip_id, encoder, layer, vector"
+        "parquet",
+        metavar="PARQUET",
+        help="columns clip_id, encoder, layer, vector; also family, architecture, training, "
+        "training_seed, teachers, where its encoders differ in them",
     )
     add_workspace(parser)
     parser.add_argument(
@@ -34,6 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tasks(parser)
     parser.add_argument("--teachers", metavar="A,B", help="who taught these students")
     parser.add_argument(
+        "--family", metavar="F", help="what these encoders belong to: as controls they count once"
+    )
+    parser.add_argument(
+        "--architecture", metavar="A", help="students of equal architecture and training are peers"
+    )
+    parser.add_argument(
+        "--training", metavar="T", help="their recipe, whatever its name, but for teachers and seed"
+    )
+    parser.add_argument(
+        "--training-seed", type=int, metavar="N", help="students of equal seed are paired"
+    )
+    parser.add_argument(
         "--replace",
         action="store_true",
         help="put the file's vectors in the place of what the workspace has of its encoders, all at "
@@ -43,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Adds vectors that were made elsewhere; what does not fit is named."""
+    from usad_workbench.core.models.spec import Origin
     from usad_workbench.core.storage.clips_without_audio import (
         import_clips_without_audio,
         new_columns,
@@ -71,6 +87,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
         role=args.role,
         domain=args.domain,
         teachers=teachers,
+        origin=Origin(
+            family=args.family,
+            architecture=args.architecture,
+            training=args.training,
+            training_seed=args.training_seed,
+        ),
         replace=args.replace,
         add_clips=add_clips,
         progress=output.progress,

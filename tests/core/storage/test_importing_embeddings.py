@@ -14,9 +14,11 @@ import pytest
 from tests.stored_vectors import store
 from usad_workbench.core.errors import ConfigError, ProvenanceError, UnknownNameError, UsadError
 from usad_workbench.core.evaluation.cost import encoder_costs
+from usad_workbench.core.models.spec import Origin
 from usad_workbench.core.similarity import debiased_linear_cka
 from usad_workbench.core.storage import vectors_file
 from usad_workbench.core.storage.clips_without_audio import import_clips_without_audio
+from usad_workbench.core.storage.distillation import recorded_teachers
 from usad_workbench.core.storage.exporting import export_clips
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.spaces import pending_segments
@@ -100,6 +102,44 @@ def test_vectors_come_back_where_they_belong(workspace: Workspace, tmp_path: Pat
         [5, 0, 7],
     )
     assert workspace.clips("clip_id = 'x001'").recorder_type[0] == "<b>x</b>"
+
+
+def test_who_taught_and_how_an_encoder_was_made_come_with_the_vectors(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    import_embeddings(workspace, write(tmp_path / "t.parquet", rows_of("t")), role="teacher")
+    import_embeddings(workspace, write(tmp_path / "u.parquet", rows_of("u")), role="teacher")
+    told = {"full-0": ("t, u", 0), "without-t-1": ("u", 1)}
+    rows = pd.concat(
+        rows_of(name, seed).assign(
+            family="small", architecture="8 of 128", training_seed=seed, teachers=teachers
+        )
+        for name, (teachers, seed) in told.items()
+    )
+    file = write(tmp_path / "s.parquet", rows)
+    import_embeddings(workspace, file, role="student", origin=Origin(training="2000 steps"))
+    kept = workspace.encoders().set_index("encoder")
+    for name, (teachers, seed) in told.items():
+        row = kept.loc[name]
+        assert (row.family, row.architecture, row.training, row.training_seed) == (
+            "small",
+            "8 of 128",
+            "2000 steps",
+            seed,
+        )
+        assert recorded_teachers(workspace, name) == set(teachers.split(", "))
+    assert kept.family.isna()["t"]
+    with pytest.raises(ConfigError, match="family 'other' for 'full-0' beside 'small'"):
+        import_embeddings(workspace, file, role="student", origin=Origin(family="other"))
+    mixed = rows_of("mixed").assign(family=["a", "b"] * N)
+    with pytest.raises(ConfigError, match="expected one value"):
+        import_embeddings(workspace, write(tmp_path / "m.parquet", mixed), role="student")
+    lists = rows_of("lists", 7).assign(teachers=[["t", "u"]] * (2 * N), training_seed="one")
+    with pytest.raises(ConfigError, match="whole number"):
+        import_embeddings(workspace, write(tmp_path / "l.parquet", lists), role="student")
+    lists = write(tmp_path / "l.parquet", lists.drop(columns="training_seed"))
+    import_embeddings(workspace, lists, role="student")
+    assert recorded_teachers(workspace, "lists") == {"t", "u"}
 
 
 def test_the_same_again_adds_nothing_and_others_are_refused(
