@@ -102,10 +102,10 @@ def scores(vectors: FloatArray, query: FloatArray, metric: Metric = "cosine") ->
         return scores_of(normalise(vectors), query)
     wide = vectors.astype(np.float64)
     if metric == "inner_product":
-        products: Wide = np.einsum("ij,j->i", wide, query.astype(np.float64))
+        products: Wide = np.vecdot(wide, query.astype(np.float64))
         return _rounded(products)
     wide -= query
-    distances: Wide = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    distances: Wide = np.sqrt(np.vecdot(wide, wide))
     return _rounded(-distances)
 
 

@@ -294,8 +294,8 @@ def _hits(
 ) -> SearchHits:
     index = _usable(space, metric)
     if where is None and index is not None:
-        hits = index.search_ready(query[None], k)
-        return _found(hits.ids[0], hits.scores[0])
+        ids, scores = index.nearest(query, k)
+        return SearchHits(segment_ids=ids, scores=scores)
     notice = ""
     if where is None and space.opened.problem:
         notice = f"{space.opened.problem} Compared with every vector; `usad index` builds it again."
@@ -303,9 +303,8 @@ def _hits(
     if isinstance(space.stored, ArrayVectors):
         stored = space.stored
         rows = None if where is None else rows_where(workspace, space, stored, where)
-        best, scores = nearest_rows(
-            stored.vectors, query, k, metric, rows=rows, squares=stored.squares
-        )
+        squares = stored.squares
+        best, scores = nearest_rows(stored.vectors, query, k, metric, rows=rows, squares=squares)
         return SearchHits(segment_ids=stored.ids[best], scores=scores, notice=notice)
     key = (space.space.encoder, space.space.layer)
     exact = workspace.search(query, *key, k, where, pooling=space.space.pooling, metric=metric)
