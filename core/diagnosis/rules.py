@@ -57,6 +57,20 @@ class InheritanceRules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorRules:
+    """When the absence of copied errors counts as shown."""
+
+    smallest_kappa: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InterventionRules:
+    """When the absence of an inherited sensitivity counts as shown."""
+
+    smallest_correlation: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AssociationRule:
     """An association test as four SQL conditions on the columns of ``clips``."""
 
@@ -82,6 +96,8 @@ class Rules:
     general: GeneralRules
     falsified: FalsifiedRules
     inheritance: InheritanceRules
+    errors: ErrorRules
+    interventions: InterventionRules
     associations: tuple[AssociationRule, ...] = ()
     """Beside the default tests of the panel."""
 
@@ -103,6 +119,8 @@ class Rules:
             "falsified.unseen_share": self.falsified.unseen_share,
             "inheritance.smallest_cka": self.inheritance.smallest_cka,
             "inheritance.smallest_mutual_knn": self.inheritance.smallest_mutual_knn,
+            "errors.smallest_kappa": self.errors.smallest_kappa,
+            "interventions.smallest_correlation": self.interventions.smallest_correlation,
         }
         for name, value in shares.items():
             if not 0 < value <= 1:
