@@ -36,9 +36,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.planted import add_clips, record
-from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
+from usad_workbench.core.diagnosis.controls import PEERS_AND_PLACEBOS, PLACEBOS_ALONE, Design
+from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData
 from usad_workbench.core.evaluation.testability import possible_tasks
 from usad_workbench.core.models.spec import Origin, Role
+from usad_workbench.core.similarity import EncoderRole
+from usad_workbench.core.similarity.placebo_excess import MIN_FAMILIES
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.spaces import append_vectors, register_encoder
 from usad_workbench.core.storage.tasks import set_tasks
@@ -69,22 +72,18 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "placebo, 8 peers": Kind(),
     "placebo, 4 peers": Kind(n_peers=4),
-    "placebo, 8 peers told": Kind(is_told=True),
     "placebo, 8 peers, 3 placebos": Kind(n_placebos=3),
     "placebo, 8 controls": Kind(n_peers=0, n_placebos=16),
     "placebo, width 8": Kind(width=8),
     "placebo, width 1024": Kind(width=1024),
     "placebo, a rogue dimension": Kind(has_rogue=True),
     "placebo, 3 students": Kind(n_students=3),
-    "better teacher, 8 peers": Kind(looks="better"),
     "better teacher, 8 peers told": Kind(looks="better", is_told=True),
     "better teacher, 8 controls": Kind(looks="better", n_peers=0, n_placebos=16),
     "shared shortcut, 8 peers": Kind(looks="shortcut"),
     "shared shortcut, 8 controls": Kind(looks="shortcut", n_peers=0, n_placebos=16),
     "one family, 4 controls": Kind(looks="family", n_peers=0, n_placebos=8),
-    "one family, 4 peers": Kind(looks="family", n_peers=4, n_placebos=8),
     "less-trained peers, 8": Kind(looks="less"),
-    "less-trained peers, 4": Kind(looks="less", n_peers=4),
     "less-trained peers, 8 told": Kind(looks="less", is_told=True),
     "20 % copied, 8 peers": Kind(copied=0.2),
     "20 % copied, 4 peers": Kind(copied=0.2, n_peers=4),
@@ -94,19 +93,15 @@ KINDS: Mapping[str, Kind] = {
     "20 % copied, a rogue dimension": Kind(copied=0.2, has_rogue=True),
     "20 % copied, 3 students": Kind(copied=0.2, n_students=3),
     "30 % copied, 8 peers": Kind(copied=0.3),
-    "30 % copied, 4 peers": Kind(copied=0.3, n_peers=4),
     "50 % copied, 8 peers": Kind(copied=0.5),
     "50 % copied, 4 peers": Kind(copied=0.5, n_peers=4),
     "50 % copied, 8 controls": Kind(copied=0.5, n_peers=0, n_placebos=16),
     "50 % copied, width 8": Kind(copied=0.5, width=8),
     "50 % copied, width 16": Kind(copied=0.5, width=16),
-    "50 % copied, width 256": Kind(copied=0.5, width=256),
     "50 % copied, width 1024": Kind(copied=0.5, width=1024),
     "50 % copied, a rogue dimension": Kind(copied=0.5, has_rogue=True),
     "50 % copied, 3 students": Kind(copied=0.5, n_students=3),
     "all copied, 8 peers": Kind(copied=1.0),
-    "all copied, 4 peers": Kind(copied=1.0, n_peers=4),
-    "all copied, a rogue dimension": Kind(copied=1.0, has_rogue=True),
 }
 
 
@@ -290,28 +285,62 @@ def workspace_of(world: InheritanceWorld, folder: Path) -> Workspace:
     return workspace
 
 
-def loaded(workspace: Workspace, kind: Kind) -> DiagnosisData:
-    """What panels are computed from, of the world that is in the workspace."""
-    first, *others = student_names(kind)
-    return load_diagnosis_data(
-        workspace,
-        first,
-        controls=[name for name in workspace.embedded() if name[0] in "pq"],
-        group=others,
-        config=DiagnosisConfig(layers=(0,)),
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Tasks:
+    """What the panel asks a workspace for: the label columns of tasks."""
+
+    def read(self, query: str, values: list[str] | None = None) -> pd.DataFrame:
+        assert "label_column" in query, query
+        return pd.DataFrame({"label_column": ["label"]})
+
+
+def data_of(world: InheritanceWorld, domains: tuple[str, ...] = DOMAINS) -> DiagnosisData:
+    """A world as ``load_diagnosis_data`` gives it, without a workspace: a store takes most time."""
+    is_asked = world.clips.domain.isin(domains)
+    clips = world.clips[is_asked].reset_index(drop=True)
+    tasks, _ = possible_tasks([row for row in task_rows() if row["domain"] in domains], clips)
+    others = {name: world.role(name) for name in (*TEACHERS, *world.peers, *world.placebos)}
+    first, *group = world.students
+    data = DiagnosisData(
+        workspace=_Tasks(),  # type: ignore[arg-type]
+        student=first,
+        others_of_group=tuple(group),
+        roles={
+            name: EncoderRole(role="control" if name not in TEACHERS else role, domain=home)
+            for name, (role, home) in others.items()
+        },
+        taught=dict.fromkeys(TEACHERS, ()),
+        clips=clips,
+        config=DiagnosisConfig(),
+        warnings=[],
+        are_controls_named=True,
+        origins={name: world.origin(name) for name in world.vectors},
+        _tasks=tasks,
     )
-
-
-def data_of(made: DiagnosisData, world: InheritanceWorld) -> DiagnosisData:
-    """The same with vectors and labels of another world of its kind."""
-    order = pd.Index(world.clips.clip_id).get_indexer(made.clips.clip_id)
-    columns = {n: world.clips[n].to_numpy()[order] for n in ("label", "loudness_db")}
-    clips = made.clips.assign(**columns)
-    tasks, _ = possible_tasks(task_rows(), clips)
-    data = _replaced(made, clips, tasks)
+    data._layers.update({name: [0] for name in world.vectors})
     for name, vectors in world.vectors.items():
-        data.sample._vectors[name, 0] = vectors[order].astype(np.float32)
+        data.sample._vectors[name, 0] = vectors[is_asked].astype(np.float32)
     return data
+
+
+def designs_of(data: DiagnosisData, world: InheritanceWorld) -> dict[str, Design]:
+    """Who stands in whose place, as ``design_for`` says it of a workspace with this world."""
+    designs = {}
+    for teacher, home in zip(TEACHERS, DOMAINS, strict=True):
+        placebos = [q for q in world.placebos if world.peers or world.role(q)[1] == home]
+        is_one = world.kind.looks == "family"
+        n_families = 1 if is_one else len(placebos)
+        designs[teacher] = Design(
+            teacher=teacher,
+            students=tuple(world.students),
+            peers=tuple(world.peers),
+            placebos=tuple(placebos),
+            families=tuple(0 if is_one else i for i in range(len(placebos))),
+            form=PEERS_AND_PLACEBOS if world.peers else PLACEBOS_ALONE,
+            is_on_record=world.kind.is_told and bool(world.peers),
+            reason="" if n_families >= MIN_FAMILIES else "too few families",
+        )
+    return designs
 
 
 def write_world(world: InheritanceWorld, folder: Path) -> dict[str, Path]:
@@ -349,7 +378,3 @@ def write_world(world: InheritanceWorld, folder: Path) -> dict[str, Path]:
 
 def _with_origin(entry, origin):  # type: ignore[no-untyped-def]
     return replace(entry, spec=replace(entry.spec, origin=origin))
-
-
-def _replaced(made, clips, tasks):  # type: ignore[no-untyped-def]
-    return replace(made, clips=clips, _tasks=tasks)

@@ -29,6 +29,7 @@ from usad_workbench.core.diagnosis.panel import (
     q_values,
 )
 from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.verdicts import SHOWN_CONFIDENCE
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import family_p_values
@@ -41,7 +42,7 @@ from usad_workbench.core.similarity.placebo_excess import (
 )
 
 NAME = "inheritance"
-SHOWN_ALPHA = 0.05
+SHOWN_ALPHA = 1 - SHOWN_CONFIDENCE
 """Of the intervals in tables and figures."""
 ENOUGH_FAMILIES = 4
 """With fewer placebos one case against them has little power."""
@@ -147,6 +148,17 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     """Every teacher in every domain, home or not, at each of the few student layers."""
     with data.workspace.database.read():
         designs = {teacher: design_for(data, teacher) for teacher in data.teachers}
+    return panel_of(data, designs, progress)
+
+
+def panel_of(data: DiagnosisData, designs: Mapping[str, Design], progress: Progress) -> Panel:
+    """The panel of some designs.
+
+    Args:
+        data: Of one student.
+        designs: Who stands in whose place, by teacher.
+        progress: Called after each layer of each domain.
+    """
     matches = MatchTable(data)
     cells: list[_Cell] = []
     jobs = [(domain, layer) for domain in data.domains for layer in data.student_layers]
