@@ -6,6 +6,8 @@ matrices adds the same row in another order where it lies at another place of a 
 scores near zero differ then.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,8 @@ FloatArray = npt.NDArray[np.float32]
 
 _BLOCK_ROWS = 1024
 """Rows that are brought to length one at once: they stay in the processor's cache."""
+_LEAST = 1e-200
+"""Of a sum of squares that has lost nothing to the range of float64."""
 
 
 def normalise(vectors: FloatArray) -> FloatArray:
@@ -26,8 +30,10 @@ def normalise(vectors: FloatArray) -> FloatArray:
     unit = np.empty(vectors.shape, dtype=np.float32)
     for start in range(0, len(vectors), _BLOCK_ROWS):
         block = vectors[start : start + _BLOCK_ROWS].astype(np.float64)
-        norms = np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
-        unit[start : start + _BLOCK_ROWS] = block / np.where(norms > 0, norms, 1.0)
+        norms = np.sqrt(np.vecdot(block, block))
+        norms[norms == 0] = 1.0
+        block /= norms[:, None]
+        unit[start : start + _BLOCK_ROWS] = block
     return unit
 
 
@@ -43,14 +49,19 @@ def unit_query(vector: npt.ArrayLike, dim: int) -> FloatArray:
     [0.6000000238418579, 0.800000011920929]
     """
     query = _numbers(vector, dim)
-    largest = np.abs(query).max(initial=0.0)
-    if largest == 0:
-        raise DegenerateError(
-            "The query is a vector of zeros: it has no direction, so its cosine with anything is "
-            "undefined. Choose another query, or the metric l2."
-        )
-    query = query / largest  # squares of very large and very small values stay in range
-    unit: FloatArray = (query / np.sqrt(query.dot(query))).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(query.dot(query))
+    if not _LEAST < square < 1 / _LEAST:  # very large and very small values, or not finite ones
+        largest = np.abs(query).max(initial=0.0)
+        if largest == 0:
+            raise DegenerateError(
+                "The query is a vector of zeros: it has no direction, so its cosine with anything "
+                "is undefined. Choose another query, or the metric l2."
+            )
+        _refuse_not_finite(query)
+        query = query / largest
+        square = float(query.dot(query))
+    unit: FloatArray = (query / math.sqrt(square)).astype(np.float32)
     return unit
 
 
@@ -77,7 +88,6 @@ def _numbers(vector: npt.ArrayLike, dim: int) -> npt.NDArray[np.float64]:
             f"The query has {len(query)} values, the stored vectors have {dim}. Embed the query "
             "with the same encoder and layer."
         )
-    _refuse_not_finite(query)
     return query
 
 
@@ -91,7 +101,7 @@ def _refuse_not_finite(query: npt.NDArray[np.floating]) -> None:
 
 def scores_of(unit: FloatArray, query: FloatArray) -> FloatArray:
     """Cosines [row] of rows and a query that are at length one."""
-    products: npt.NDArray[np.float64] = np.einsum(
-        "ij,j->i", unit.astype(np.float64), query.astype(np.float64)
-    )
-    return np.clip(products.astype(np.float32), -1.0, 1.0)
+    products: npt.NDArray[np.float64] = np.vecdot(unit.astype(np.float64), query.astype(np.float64))
+    cosines = products.astype(np.float32)
+    np.minimum(cosines, 1, out=cosines)
+    return np.maximum(cosines, -1, out=cosines)

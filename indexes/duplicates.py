@@ -7,7 +7,7 @@ that are near lie near there too, so that each block is compared with a band of 
 Memory grows with the vectors and the pairs found, never with all pairs.
 
 Measured: 100,000 vectors of 384 values in 200 clusters, threshold 0.995, took 22 processor seconds
-and 0.8 GB. On the 1,134 clips of the sample data and ``usad-demo``'s last layer 36 of 642,000 pairs
+and 0.8 GB. On 1,134 clips of the sample data and ``usad-demo``'s last layer 36 of 642,000 pairs
 reach 0.995, all of them takes of one sound or parts of one piece; of forty clips 95 % were found
 again after Vorbis, 93 % after a cut of 2 %, 90 % at half the level (at 0.9942), 45 % after MP3, 42 %
 after a cut of 10 %. Tried and dropped: vectors less the mean of their space, or divided by their

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.errors import FileError, ShapeError, StoreError
@@ -171,19 +170,19 @@ class VectorIndex:
         asked = np.empty((len(queries), self.dim), np.float32)
         for row, query in enumerate(queries):
             asked[row] = query_of(query, self.dim, self.metric)
-        return self.search_ready(asked, k)
-
-    def search_ready(self, asked: FloatArray, k: int) -> Hits:
-        """``search`` with queries [query, dim] that ``query_of`` made."""
         k = min(check_k(k), len(self))
-        if len(asked) == 1 and k:
-            return Hits(*self._search(asked, k))
-        ids = np.empty((len(asked), k), np.int64)
-        found = np.empty((len(asked), k), np.float32)
+        ids = np.full((len(asked), k), -1, np.int64)
+        found = np.full((len(asked), k), -np.inf, np.float32)
         for start in range(0, len(asked) if k else 0, BLOCK_QUERIES):
-            block = slice(start, start + BLOCK_QUERIES)
-            ids[block], found[block] = self._search(asked[block], k)
+            hits = self._search(asked[start : start + BLOCK_QUERIES], k)
+            for row, (best, exact) in enumerate(hits, start):
+                ids[row, : len(best)], found[row, : len(best)] = best, exact
         return Hits(ids, found)
+
+    def nearest(self, query: FloatArray, k: int) -> tuple[Ids, FloatArray]:
+        """Ids and scores [hit] of one query [dim] that ``query_of`` made, as ``search`` finds them."""
+        k = min(check_k(k), len(self))
+        return self._search(query[None], k)[0] if k else (np.empty(0, np.int64), query[:0])
 
     def candidates(self, asked: FloatArray, k: int, *, times: float = 1) -> Hits:
         """What FAISS finds for prepared queries, its own scores as they are, higher nearer.
@@ -196,28 +195,37 @@ class VectorIndex:
         found, ids = self.faiss_index.search(asked, k, params=self.parameters(k, times))
         return Hits(ids, -found if self.metric == "l2" else found)
 
-    def _search(self, asked: FloatArray, k: int) -> tuple[Ids, FloatArray]:
-        """The k best of the candidates; of more, for queries that have too few of them."""
-        n = int(self.faiss_index.ntotal)
+    def _search(self, asked: FloatArray, k: int) -> list[tuple[Ids, FloatArray]]:
+        """The k best of the candidates of each query; of more where these are too few."""
         spare = SPARE_HITS if self.kind == "flat" else k  # other kinds have been tuned
-        share = max(1.0, k / TUNED_K)
-        wanted = min(n, max(k + spare, round(self.effort.n_candidates * share)))
+        times = max(1.0, k / TUNED_K)
+        wanted = max(k + spare, round(self.effort.n_candidates * times))
+        wanted = min(int(self.faiss_index.ntotal), wanted)
         if self._is_compared_with_all(k, wanted):
-            return self._nearest_of_all(asked, k)
-        found = self.candidates(asked, wanted, times=share)
-        ids, exact = self._best(asked, found, k)
-        for row in np.flatnonzero(~_is_enough(found, k)):
-            one, wider, times = asked[row : row + 1], wanted, share
-            while wider < n or times * max(1, self.effort.n_probe) < self.n_lists:
-                wider, times = min(4 * wider, n), 4 * times
-                more = self.candidates(one, wider, times=times)
-                if _is_enough(more, k)[0]:
-                    break
-            if wider > wanted or times > share:
-                ids[row], exact[row] = (best[0] for best in self._best(one, more, k))
-            if ids[row, -1] < 0 and self.stored is not None:
-                ids[row], exact[row] = (best[0] for best in self._nearest_of_all(one, k))
-        return ids, exact
+            return [self._nearest_of_all(query, k) for query in asked]
+        found = self.candidates(asked, wanted, times=times)
+        return [
+            self._best(query, ids, estimates, k)
+            if _is_enough(ids, estimates, k)
+            else self._best_of_more(query, ids, estimates, k, times)
+            for query, ids, estimates in zip(asked, found.ids, found.scores, strict=True)
+        ]
+
+    def _best_of_more(
+        self, query: FloatArray, ids: Ids, estimates: FloatArray, k: int, times: float
+    ) -> tuple[Ids, FloatArray]:
+        """The k best, of more and more candidates until these are enough."""
+        n, wanted = int(self.faiss_index.ntotal), len(ids)
+        while wanted < n or times * max(1, self.effort.n_probe) < self.n_lists:
+            wanted, times = min(4 * wanted, n), 4 * times
+            found = self.candidates(query[None], wanted, times=times)
+            ids, estimates = found.ids[0], found.scores[0]
+            if _is_enough(ids, estimates, k):
+                break
+        best = self._best(query, ids, estimates, k)
+        if len(best[0]) < k and self.stored is not None:
+            return self._nearest_of_all(query, k)
+        return best
 
     def _is_compared_with_all(self, k: int, n_candidates: int) -> bool:
         """Whether so many candidates are so large a part that all vectors are as soon compared.
@@ -231,35 +239,26 @@ class VectorIndex:
         is_lost = self.kind == "hnsw" and self.metric == "inner_product" and k > 2 * TUNED_K
         return is_lost or 2 * n_candidates >= len(self)
 
-    def _nearest_of_all(self, asked: FloatArray, k: int) -> tuple[Ids, FloatArray]:
+    def _nearest_of_all(self, query: FloatArray, k: int) -> tuple[Ids, FloatArray]:
         """The k nearest of all vectors of the index, by exact search."""
         stored, ids = self.stored, self.ids()
         if stored is None:
             raise StoreError("This index has no stored vectors to compare with. Set `stored`.")
-        parts = [ids[i : i + COMPARED_ROWS] for i in range(0, len(ids), COMPARED_ROWS)]
-        found = [
-            nearest(((part, stored.rows(part)) for part in parts), query, k, self.metric)
-            for query in asked
-        ]
-        return np.stack([ids for ids, _ in found]), np.stack([scores for _, scores in found])
+        parts = (ids[i : i + COMPARED_ROWS] for i in range(0, len(ids), COMPARED_ROWS))
+        return nearest(((part, stored.rows(part)) for part in parts), query, k, self.metric)
 
-    def _best(self, asked: FloatArray, found: Hits, k: int) -> tuple[Ids, FloatArray]:
-        exact = self._exact_scores(asked, found)
-        order = np.lexsort((found.ids, -exact), axis=1)[:, :k]
-        return np.take_along_axis(found.ids, order, 1), np.take_along_axis(exact, order, 1)
-
-    def _exact_scores(self, asked: FloatArray, found: Hits) -> FloatArray:
-        if len(asked) == 1 and self.stored is not None and int(found.ids.min()) >= 0:
-            vectors = self.stored.rows(found.ids[0])
-            return scores(vectors, asked[0], self.metric)[None]
-        exact = np.full(found.scores.shape, -np.inf, np.float32)
-        if self.stored is None and self.kind != "flat":
-            return np.where(found.ids >= 0, found.scores, -np.inf)
-        for row, query in enumerate(asked):
-            is_there = found.ids[row] >= 0
-            vectors = self._vectors(found.ids[row][is_there])
-            exact[row, is_there] = scores(vectors, query, self.metric)
-        return exact
+    def _best(
+        self, query: FloatArray, ids: Ids, estimates: FloatArray, k: int
+    ) -> tuple[Ids, FloatArray]:
+        """The k best of candidates by their exact scores; by FAISS's where nothing is stored."""
+        if int(ids.min()) < 0:
+            is_there = ids >= 0
+            ids, estimates = ids[is_there], estimates[is_there]
+        exact = estimates
+        if self.stored is not None or self.kind == "flat":
+            exact = scores(self._vectors(ids), query, self.metric)
+        order = np.lexsort((ids, -exact))[:k]
+        return ids[order], exact[order]
 
     def _vectors(self, ids: Ids) -> FloatArray:
         if self.stored is not None:
@@ -313,13 +312,9 @@ def _list_parameters(n_probe: int) -> Any:
     return load_faiss().SearchParametersIVF(nprobe=n_probe)
 
 
-def _is_enough(found: Hits, k: int) -> npt.NDArray[np.bool_]:
-    """Of each query whether k were found, and its candidates do not end among equals of the k-th."""
-    if len(found.ids) == 1 and int(found.ids.min()) >= 0:  # one query is asked most often
-        floor = float(found.scores[0, k - 1])
-        return np.array([float(found.scores[0, -1]) < floor - TIE * abs(floor)])
-    is_there = found.ids >= 0
-    last, kth = found.scores[:, -1], found.scores[:, k - 1]
-    with np.errstate(over="ignore"):  # the scores of what is not there
-        is_past = (last < kth - TIE * np.abs(kth)) | ~is_there[:, -1]
-    return is_past if is_there.all() else is_past & (is_there.sum(axis=1) >= k)
+def _is_enough(ids: Ids, estimates: FloatArray, k: int) -> bool:
+    """Whether k candidates were found, and they do not end among equals of the k-th."""
+    least = int(ids.min())
+    kth = float(estimates[k - 1])
+    is_past = least < 0 or float(estimates[-1]) < kth - TIE * abs(kth)
+    return is_past and (least >= 0 or int(np.count_nonzero(ids >= 0)) >= k)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from usad_workbench.core.storage.vector_reading import rows_of
 from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.files import Opened, open_index, stamp_of
 from usad_workbench.indexes.hits import Ids
@@ -44,7 +45,7 @@ class OpenSpace:
     index_stamp: Stamp | None
     stored: StoredVectors
     filters: OrderedDict[str, Ids] = field(default_factory=OrderedDict)
-    """Segments that pass a condition, for the conditions asked last."""
+    """Rows of its vectors that pass a condition, for the conditions asked last."""
 
 
 _spaces: OrderedDict[Key, OpenSpace] = OrderedDict()
@@ -92,8 +93,8 @@ def _held_bytes() -> int:
     return sum(one.held_bytes for one in stored if isinstance(one, ArrayVectors))
 
 
-def segments_where(workspace: Workspace, space: OpenSpace, where: str) -> Ids:
-    """The segments of clips that fulfil a condition, ascending, with vectors of this space or not.
+def rows_where(workspace: Workspace, space: OpenSpace, stored: ArrayVectors, where: str) -> Ids:
+    """The rows of a space's vectors whose clips fulfil a condition, ascending.
 
     Raises:
         QueryError: a condition that is not SQL.
@@ -101,16 +102,12 @@ def segments_where(workspace: Workspace, space: OpenSpace, where: str) -> Ids:
     if space.stamp and where in space.filters:
         return space.filters[where]
     with workspace.among(workspace.clip_ids(where)) as (connection, chosen):
-        ids: Ids = connection.execute(
-            f"SELECT segment_id FROM segments WHERE {chosen} ORDER BY segment_id"
-        ).fetchnumpy()["segment_id"]
-    ids = np.asarray(ids, np.int64)
-    if isinstance(space.stored, ArrayVectors):
-        ids = np.intersect1d(ids, space.stored.ids, assume_unique=True)
-    space.filters[where] = ids
+        ids = connection.execute(f"SELECT segment_id FROM segments WHERE {chosen}").fetchnumpy()
+    rows = rows_of(stored.ids, np.sort(ids["segment_id"].astype(np.int64)))
+    space.filters[where] = rows
     while len(space.filters) > MAX_FILTERS:
         space.filters.popitem(last=False)
-    return ids
+    return rows
 
 
 def database_stamp(workspace: Workspace) -> DatabaseStamp | None:

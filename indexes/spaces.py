@@ -6,7 +6,6 @@ Filtered search compares with the vectors that pass, at every size: see ``faiss_
 """
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +14,10 @@ import pyarrow as pa
 
 from usad_workbench.core.errors import ShapeError, StoreError
 from usad_workbench.core.metrics import (
-    BLOCK_ROWS,
     Metric,
     check_k,
     check_metric,
-    nearest,
+    nearest_rows,
     query_of,
 )
 from usad_workbench.core.progress import Progress, no_progress, part_of
@@ -29,7 +27,7 @@ from usad_workbench.indexes.building import Built, add_in_blocks, build_index, t
 from usad_workbench.indexes.faiss_index import VectorIndex
 from usad_workbench.indexes.files import Opened, open_index, save_index
 from usad_workbench.indexes.hits import Ids
-from usad_workbench.indexes.opened import OpenSpace, open_space, segments_where
+from usad_workbench.indexes.opened import OpenSpace, open_space, rows_where
 from usad_workbench.indexes.plans import BuildConfig, Kind
 from usad_workbench.indexes.stored import ArrayVectors
 
@@ -296,16 +294,18 @@ def _hits(
 ) -> SearchHits:
     index = _usable(space, metric)
     if where is None and index is not None:
-        hits = index.search_ready(query[None], k)
-        return _found(hits.ids[0], hits.scores[0])
+        ids, scores = index.nearest(query, k)
+        return SearchHits(segment_ids=ids, scores=scores)
     notice = ""
     if where is None and space.opened.problem:
         notice = f"{space.opened.problem} Compared with every vector; `usad index` builds it again."
         logger.warning("%s", notice)
     if isinstance(space.stored, ArrayVectors):
-        among = None if where is None else segments_where(workspace, space, where)
-        found = nearest(_blocks(space.stored, among), query, k, metric)
-        return replace(_found(*found), notice=notice)
+        stored = space.stored
+        rows = None if where is None else rows_where(workspace, space, stored, where)
+        squares = stored.squares
+        best, scores = nearest_rows(stored.vectors, query, k, metric, rows=rows, squares=squares)
+        return SearchHits(segment_ids=stored.ids[best], scores=scores, notice=notice)
     key = (space.space.encoder, space.space.layer)
     exact = workspace.search(query, *key, k, where, pooling=space.space.pooling, metric=metric)
     return replace(exact, notice=notice)
@@ -319,15 +319,6 @@ def _usable(space: OpenSpace, metric: Metric) -> VectorIndex | None:
 def _found(ids: Ids, scores: FloatArray) -> SearchHits:
     is_hit = ids >= 0
     return SearchHits(segment_ids=ids[is_hit], scores=scores[is_hit])
-
-
-def _blocks(stored: ArrayVectors, among: Ids | None) -> Iterator[tuple[Ids, FloatArray]]:
-    """The vectors of these segments, or of all."""
-    ids = stored.ids if among is None else among
-    for start in range(0, len(ids), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        part = ids[block]
-        yield part, stored.vectors[block] if among is None else stored.rows(part)
 
 
 def describe_hits(workspace: Workspace, hits: SearchHits) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""The unseen domain: recordings of OpenTTD's OpenSFX (vehicles, animals, machines, impacts).
+"""The unseen domain: vehicles, animals, machines and impacts, of OpenTTD's OpenSFX and of Tux Paint's stamps.
 
 No teacher owns this domain and no student is distilled on it, so it asks what an encoder does with sounds that
-none of its domains prepared it for. Every entry of the collection carries its title, the recording it was made
-from, its authors and its licence; entries made from one recording are one cluster.
+none of its domains prepared it for. Every entry of OpenSFX carries its title, the recording it was made from, its
+authors and its licence; entries made from one recording are one cluster. Each stamp has a recording of its own.
 """
 
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from usad_workbench.sample_data.packages import BuildError
 from usad_workbench.sample_data.rows import ClipSource
+from usad_workbench.sample_data.speech import STAMPS_FOLDER, TUXPAINT_AUTHORS
 
 CATALOGUE = "usr/share/games/openttd/baseset/opensfx/opensfx.cat"
 _EMPTY_WAV_BYTES = 44
@@ -30,6 +31,33 @@ _KINDS = (
     ("vehicle", r"train|ship|ferry|plane|jet|helicopter|truck|bus|car horn|steam engine"),
 )
 """Kind and the words of a title that say so; the first that fits counts (a train's breakdown is a crash)."""
+_STAMP_SOUNDS = (
+    ("animal", "animals/amphibians", "frog"),
+    (
+        "animal",
+        "animals/birds",
+        "blackbird crow cuckoo duck gander hen heron_greatblue_flying lark owl",
+    ),
+    ("animal", "animals/birds", "penguin quetzal rooster seagull tucan turkey vulture"),
+    ("animal", "animals/insects", "bee grasshopper hornet mosquito"),
+    ("animal", "animals/mammals", "apes/chimp apes/gorilla aquatic/dolphin aquatic/orca"),
+    (
+        "animal",
+        "animals/mammals",
+        "aquatic/sea_lion aquatic/whale bears/bear bovines/bison bovines/bull",
+    ),
+    ("animal", "animals/mammals", "bovines/cow bovines/goat bovines/sheep camel/camel cats/lion"),
+    ("animal", "animals/mammals", "cats/tiger deer/caribou deer/deer dogs/dog dogs/fox elephant"),
+    ("animal", "animals/mammals", "equines/donkey equines/horse equines/zebra ferret hippopotamus"),
+    ("animal", "animals/mammals", "pig rodents/mouse rodents/rabbit rodents/squirrel"),
+    ("animal", "animals/marsupials", "koala"),
+    ("impact", "household/tools", "hammer mallet_metal"),
+    ("machine", "household", "Washing-machine tools/saw vacuum_cleaner"),
+    ("vehicle", "vehicles/emergency", "firetruck"),
+)
+"""Kind, folder and names of stamps with a sound of their own, beside the voice that says their name. Each animal once;
+left out are sounds under two names (badger and beaver, goat, mountain goat and ram) and those of animals without a
+voice, such as the giraffe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,11 +136,37 @@ def _slug(text: str) -> str:
 
 
 def list_effects(root: Path) -> list[ClipSource]:
-    """Every clip of the unseen domain, in the order of the collection.
+    """Every clip of the unseen domain, in the order of the collections.
 
     Args:
         root: Unpacked openttd-opensfx.
     """
+    return [*_list_catalogue(root), *_list_stamps()]
+
+
+def _list_stamps() -> list[ClipSource]:
+    clips = []
+    for kind, folder, names in _STAMP_SOUNDS:
+        for stamp in names.split():
+            name = _slug(stamp.rsplit("/", 1)[-1])
+            clips.append(
+                ClipSource(
+                    clip_id=f"effects_stamp_{name}",
+                    domain="effects",
+                    dataset="tuxpaint-stamps",
+                    package="tuxpaint-stamps-default",
+                    source_path=f"{STAMPS_FOLDER}/{folder}/{stamp}.ogg",
+                    cluster_id=f"stamp_{name}",
+                    label=kind,
+                    licence="GPL-2.0",
+                    author=TUXPAINT_AUTHORS,
+                    tags={"effect_kind": kind},
+                )
+            )
+    return clips
+
+
+def _list_catalogue(root: Path) -> list[ClipSource]:
     clips = []
     for entry in read_catalogue(root / CATALOGUE):
         kind = kind_of(entry.title)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from usad_workbench.sample_data.rows import ClipSource
 
 _SOUNDS = "usr/share/asterisk/sounds"
-_STAMPS = "usr/share/tuxpaint/stamps"
+STAMPS_FOLDER = "usr/share/tuxpaint/stamps"
 
 SENTENCES = (
     "agent-loggedoff",
@@ -171,21 +171,21 @@ ASTERISK_VOICES = (
     ),
 )
 
-_TUXPAINT = "Tux Paint stamps, Bill Kendrick and contributors"
+TUXPAINT_AUTHORS = "Tux Paint stamps, Bill Kendrick and contributors"
 DIGIT_VOICES = (
-    ("tuxpaint-en", "en", "", _TUXPAINT),
-    ("arundel", "en", "_en_GB", f"{_TUXPAINT}; voice John Arundel"),
-    ("gazzan", "es", "_es", f"{_TUXPAINT}; voice: the son of Gabriel Gazzan"),
-    ("tuxpaint-fr", "fr", "_fr", _TUXPAINT),
-    ("tuxpaint-it", "it", "_it", f"{_TUXPAINT}; from Schoolsplay"),
-    ("tuxpaint-ru", "ru", "_ru", f"{_TUXPAINT}; from Schoolsplay"),
-    ("tuxpaint-zh", "zh", "_zh_tw", _TUXPAINT),
+    ("tuxpaint-en", "en", "", TUXPAINT_AUTHORS),
+    ("arundel", "en", "_en_GB", f"{TUXPAINT_AUTHORS}; voice John Arundel"),
+    ("gazzan", "es", "_es", f"{TUXPAINT_AUTHORS}; voice: the son of Gabriel Gazzan"),
+    ("tuxpaint-fr", "fr", "_fr", TUXPAINT_AUTHORS),
+    ("tuxpaint-it", "it", "_it", f"{TUXPAINT_AUTHORS}; from Schoolsplay"),
+    ("tuxpaint-ru", "ru", "_ru", f"{TUXPAINT_AUTHORS}; from Schoolsplay"),
+    ("tuxpaint-zh", "zh", "_zh_tw", TUXPAINT_AUTHORS),
 )
 """Speaker, language, file ending, author. Only languages that a second person speaks too."""
 STAMP_VOICES = (
-    ("ortiz", "es", f"{_TUXPAINT}; voice Estefanía Ortiz"),
-    ("paulk", "fr", f"{_TUXPAINT}; voice PaulK"),
-    ("veber", "ru", f"{_TUXPAINT}; voice Edwin Veber"),
+    ("ortiz", "es", f"{TUXPAINT_AUTHORS}; voice Estefanía Ortiz"),
+    ("paulk", "fr", f"{TUXPAINT_AUTHORS}; voice PaulK"),
+    ("veber", "ru", f"{TUXPAINT_AUTHORS}; voice Edwin Veber"),
 )
 MANDARIN_VOICES = (
     (
@@ -264,7 +264,7 @@ def _list_digits() -> list[ClipSource]:
                     domain="speech",
                     dataset="tuxpaint-stamps",
                     package="tuxpaint-stamps-default",
-                    source_path=f"{_STAMPS}/symbols/math/{digit}{ending}.ogg",
+                    source_path=f"{STAMPS_FOLDER}/symbols/math/{digit}{ending}.ogg",
                     cluster_id=speaker,
                     label=language,
                     licence="GPL-2.0",
@@ -307,7 +307,7 @@ def _list_stamps() -> list[ClipSource]:
                     domain="speech",
                     dataset="tuxpaint-stamps",
                     package="tuxpaint-stamps-default",
-                    source_path=f"{_STAMPS}/animals/{stamp}_desc_{language}.ogg",
+                    source_path=f"{STAMPS_FOLDER}/animals/{stamp}_desc_{language}.ogg",
                     cluster_id=speaker,
                     label=language,
                     licence="GPL-2.0",

@@ -35,6 +35,7 @@ COMMANDS = {
     "student": "sizes of the USAD student",
     "train": "one stage of distillation from a recipe",
     "ablate": "the papers' ablation in small: a grid of runs, its table beside the published one",
+    "family": "students with all teachers and without each: their vectors of the sample clips",
     "export": "a student as Hugging Face folder or ONNX; vectors and clips as Parquet, CSV, WAV",
     "check": "integrity of a workspace",
     "workbench": "open the app",

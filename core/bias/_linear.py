@@ -56,7 +56,7 @@ def reduced_features(x: Matrix, train: Codes) -> Matrix:
     >>> reduced_features(x, np.arange(15)).shape
     (20, 3)
     """
-    scaled = scaled_features([x], train)
+    scaled = scaled_features(x, train)
     n_axes = max(1, len(train) // CLIPS_PER_AXIS)
     if n_axes >= x.shape[1]:
         return scaled

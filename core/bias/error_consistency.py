@@ -116,7 +116,7 @@ def error_consistency(
     >>> found.kappa, found.copy_probability
     (1.0, 1.0)
     """
-    tables, groups = _right_tables([student, teacher], clusters)
+    tables, groups = right_tables([student, teacher], clusters)
     n_clusters, n_clips = len(tables), len(groups)
     total = tables.sum(axis=0)
     accuracy, teacher_accuracy, agreement = (total[1:] / total[0]).tolist()
@@ -144,7 +144,7 @@ def error_consistency(
             reason=reason,
             **common,
         )
-    kappa, copied = float(_kappa(total)), float(_copy_probability(total))
+    kappa, copied = float(kappa_of(total)), float(_copy_probability(total))
     expected = accuracy * teacher_accuracy + (1 - accuracy) * (1 - teacher_accuracy)
     most = min(accuracy, teacher_accuracy) + min(1 - accuracy, 1 - teacher_accuracy)
     limits = [(nan, nan), (nan, nan)]
@@ -153,7 +153,7 @@ def error_consistency(
         draws = bootstrap_samples(lambda counts: counts @ tables, n_clusters, n_resamples, seed)
         limits = [
             bootstrap_limits(statistic(draws), n_clusters)
-            for statistic in (_kappa, _copy_probability)
+            for statistic in (kappa_of, _copy_probability)
         ]
     return ErrorConsistency(
         kappa=kappa,
@@ -203,15 +203,15 @@ def excess_consistency(
         raise no_control()
     pairs = [(student, teacher)]
     pairs += [(student, c) if slot == "teacher" else (c, teacher) for c in controls]
-    built = [_right_tables(list(pair), clusters)[0] for pair in pairs]
+    built = [right_tables(list(pair), clusters)[0] for pair in pairs]
     tables = np.stack(built, axis=1)
     n_clips = np.shape(student)[-1]
     groups = jackknife_groups(clusters, n_clips)
     codes = cluster_codes(clusters, n_clips)
-    kappas = _kappa(tables.sum(axis=0))
+    kappas = kappa_of(tables.sum(axis=0))
     left_out = np.stack(
         [
-            _kappa(tables[np.unique(codes[groups != group])].sum(axis=0))
+            kappa_of(tables[np.unique(codes[groups != group])].sum(axis=0))
             for group in range(int(groups.max()) + 1)
         ]
     )
@@ -294,7 +294,7 @@ def shared_confusions(
     )
 
 
-def _right_tables(pair: Sequence[Right], clusters: Ids) -> tuple[Matrix, Indices]:
+def right_tables(pair: Sequence[Right], clusters: Ids) -> tuple[Matrix, Indices]:
     """Clips, right of a, right of b and agreement of each cluster `[cluster, 4]`."""
     a, b = (np.atleast_2d(np.asarray(one, dtype=bool)) for one in pair)
     if a.shape != b.shape:
@@ -308,7 +308,7 @@ def _right_tables(pair: Sequence[Right], clusters: Ids) -> tuple[Matrix, Indices
     return tables.astype(np.float64), codes
 
 
-def _kappa(sums: Matrix) -> Matrix:
+def kappa_of(sums: Matrix) -> Matrix:
     """Kappa from clips, right, right and agreement `[..., 4]`; NaN where both are perfect."""
     n, p, q, agreement = _means(sums)
     expected = p * q + (1 - p) * (1 - q)

@@ -4,7 +4,9 @@ Folds keep clusters whole. With random folds a probe recognises the speaker and 
 nowhere in the data. What remains is compared to two sets of other labels, on the same folds:
 
 - control labels, constant per cluster and random across clusters: score minus their mean
-  is the selectivity (Hewitt and Liang 2019, arXiv:1909.03368);
+  is the selectivity. Hewitt and Liang (2019, arXiv:1909.03368) have control labels that a probe
+  can learn by heart; these it cannot, since it is tested on other clusters. So theirs asks what
+  a probe memorises, which whole clusters rule out, and ours is the distance from chance;
 - a permutation null: the control labels again where clusters have one level each, and
   labels exchanged within clusters where they vary.
 
@@ -70,7 +72,7 @@ class NuisanceResult:
     control: float
     """Mean score on control labels."""
     selectivity: float
-    """Value minus control."""
+    """Value minus control: the distance from chance with these clusters."""
     null_mean: float
     p_value: float
     """One-sided, from ``n_permutations`` labellings."""
@@ -111,7 +113,7 @@ def probe_nuisance(
         ShapeError: other numbers of clips.
         DegenerateError: constant embeddings, one cluster, or a level in one cluster alone.
 
-    Source: Hewitt and Liang 2019 for selectivity.
+    Source: Hewitt and Liang 2019 for control labels; see the module for what differs.
 
     >>> from usad_workbench.core.bias.factors import categorical
     >>> rng = np.random.default_rng(0)

@@ -3,13 +3,15 @@
 Rules, the same for every workspace: a column is a factor of a domain if it is neither the
 label nor a task's label there, nor says the same as one of these, as the cluster or as an
 earlier column, nor is bookkeeping (ids, paths, hashes, licences). Classes need 2 to 20 levels with at least
-2 clusters each, and 8 clusters in all. Duration, source sampling rate and loudness are
-continuous.
+2 clusters each, and 8 clusters in all. Duration, source sampling rate, loudness and every other
+column of numbers with more levels are continuous, so are numbers of which no level has 2
+clusters. A column that is neither is named, with the reason (``left_out_columns``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from usad_workbench.core.storage.clip_audio import unchanged
 from usad_workbench.core.storage.diagnosis_tables import add_loudness, stored_loudness
 
 CONTINUOUS = ("duration_s", "source_sample_rate_hz", "loudness_db")
+"""Columns that are numbers however few levels they have."""
 BOOKKEEPING = frozenset(
     [
         "clip_id",
@@ -60,22 +63,80 @@ class ClipFactor:
 
 def clip_factors(data: DiagnosisData, domain: str, rows: Indices) -> list[ClipFactor]:
     """The factors of these clips of one domain, classes first, in the order of the columns."""
+    kinds = _column_kinds(data, domain, rows)
+    clips = data.clips.iloc[rows]
+    numbers = {name: _as_numbers(data.clips[name]) for name in kinds.numbers}
+    of_classes = []
+    for name in kinds.classes:
+        found = _categorical(name, clips[name], clips.cluster_id, rows)
+        if found.factor is None and _are_numbers(clips[name]):
+            numbers[name] = _as_numbers(data.clips[name])
+        else:
+            of_classes.append(found)
+    columns = {**continuous_columns(data).to_dict("series"), **numbers}
+    return [*of_classes, *_continuous(data, rows, columns)]
+
+
+def left_out_columns(data: DiagnosisData, domains: Sequence[str]) -> list[str]:
+    """A sentence on the columns that are no factor of some domains; none where there is none.
+
+    Bookkeeping, columns of one value and what the clips hold are not named.
+    """
+    domains_of: dict[tuple[str, str], list[str]] = {}
+    for domain in domains:
+        kinds = _column_kinds(data, domain, data.rows(domain))
+        for name, why in kinds.left_out.items():
+            domains_of.setdefault((name, why), []).append(domain)
+    said = [f"{name} in {', '.join(of)} ({why})" for (name, why), of in domains_of.items()]
+    return [f"columns that are asked as no factor: {'; '.join(said)}"] if said else []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ColumnKinds:
+    """Columns of the clips of one domain by what they can be."""
+
+    classes: list[str]
+    numbers: list[str]
+    left_out: dict[str, str]
+    """With the reason."""
+
+
+def _column_kinds(data: DiagnosisData, domain: str, rows: Indices) -> _ColumnKinds:
     clips = data.clips.iloc[rows]
     content = content_columns(data, domain)
-    seen = [pd.factorize(clips[name])[0] for name in (*content, "cluster_id")]
-    factors = []
+    seen = {name: pd.factorize(clips[name])[0] for name in (*content, "cluster_id")}
+    kinds = _ColumnKinds(classes=[], numbers=[], left_out={})
     for name in clips.columns:
         column = clips[name]
-        if name in (*content, *CONTINUOUS) or name in BOOKKEEPING:
+        n_levels = column.nunique()
+        is_known = name in (*content, *CONTINUOUS) or name in BOOKKEEPING
+        if is_known or n_levels < MIN_LEVELS:
             continue
-        if not MIN_LEVELS <= column.nunique() <= MAX_LEVELS:
+        if n_levels > MAX_LEVELS and _are_numbers(column):
+            kinds.numbers.append(name)
             continue
         codes = pd.factorize(column)[0]
-        if any(_is_same(codes, other) for other in seen):
-            continue
-        seen.append(codes)
-        factors.append(_categorical(name, column, clips.cluster_id, rows))
-    return [*factors, *_continuous(data, rows)]
+        same = next((other for other, of_it in seen.items() if _is_same(codes, of_it)), None)
+        if same is not None:
+            kinds.left_out[name] = f"it parts the clips as {same} does"
+        elif n_levels <= MAX_LEVELS:
+            seen[name] = codes
+            kinds.classes.append(name)
+        else:
+            kinds.left_out[name] = (
+                f"{n_levels} levels that are no numbers, at most {MAX_LEVELS} classes can be asked"
+            )
+    return kinds
+
+
+def _as_numbers(column: "pd.Series[Any]") -> "pd.Series[float]":
+    return pd.to_numeric(column, errors="coerce").astype(float)
+
+
+def _are_numbers(column: "pd.Series[Any]") -> bool:
+    """Whether every value that is there is a finite number, however it is stored."""
+    there = column.dropna()
+    return len(there) > 0 and bool(np.isfinite(_as_numbers(there)).all())
 
 
 def content_factors(data: DiagnosisData, domain: str, rows: Indices) -> list[ClipFactor]:
@@ -180,10 +241,12 @@ def _categorical(
     return ClipFactor(name=name, rows=kept_rows, factor=factor, reason=reason)
 
 
-def _continuous(data: DiagnosisData, rows: Indices) -> Sequence[ClipFactor]:
+def _continuous(
+    data: DiagnosisData, rows: Indices, columns: Mapping[str, "pd.Series[float]"]
+) -> Sequence[ClipFactor]:
     factors = []
     clusters = np.asarray(data.clusters())
-    for name, column in continuous_columns(data).items():
+    for name, column in columns.items():
         values = column.to_numpy()[rows]
         is_finite = np.isfinite(values)
         kept_rows = rows[is_finite]
@@ -194,7 +257,7 @@ def _continuous(data: DiagnosisData, rows: Indices) -> Sequence[ClipFactor]:
         if n_clusters < MIN_CLUSTERS:
             reason = f"{n_clusters} clusters have it, at least {MIN_CLUSTERS} are needed"
         factor = None if reason else continuous(values[is_finite])
-        factors.append(ClipFactor(name=str(name), rows=kept_rows, factor=factor, reason=reason))
+        factors.append(ClipFactor(name=name, rows=kept_rows, factor=factor, reason=reason))
     return factors
 
 

@@ -24,6 +24,7 @@ from usad_workbench.core.diagnosis.panel import (
     Panel,
     PanelRow,
     cell_name,
+    join_reasons,
     most_influential,
     q_values,
 )
@@ -42,8 +43,8 @@ from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.predictions import Predictions
 from usad_workbench.core.evaluation.tasks import (
     MEAN_OF_TASKS,
-    MEAN_WITH_INTERVAL,
     Task,
+    judged_tasks,
     mean_difference,
 )
 from usad_workbench.core.parallel import as_finished
@@ -293,19 +294,18 @@ def _means(pairs: Sequence[Pair], other: str) -> list[ComparisonRow]:
     """Of each domain that has tasks: the mean over them, clusters drawn once for all.
 
     Tasks with too few clusters to resample would leave the mean without an interval: it is
-    that of the others, where there are some, and is named so.
+    that of the others, where there are some, and says so.
     """
     by_domain: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_domain.setdefault(pair[0].task.domain or ANY_DOMAIN, []).append(pair)
     rows = []
     for of_domain in by_domain.values():
-        with_interval = [pair for pair in of_domain if pair[0].task.has_interval]
-        is_subset = 0 < len(with_interval) < len(of_domain)
-        name, taken = (
-            (MEAN_WITH_INTERVAL, with_interval) if is_subset else (MEAN_OF_TASKS, of_domain)
-        )
-        rows.append(_task_row(MEAN_OF_TASKS, name, taken, other))
+        name, judged, words = judged_tasks([first.task for first, _ in of_domain])
+        names = {task.name for task in judged}
+        taken = [pair for pair in of_domain if pair[0].task.name in names]
+        row = _task_row(MEAN_OF_TASKS, name, taken, other)
+        rows.append(replace(row, reason=join_reasons(row.reason, words)))
     return rows
 
 

@@ -53,6 +53,20 @@ class InheritanceRules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorRules:
+    """When the absence of copied errors counts as shown."""
+
+    smallest_kappa: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InterventionRules:
+    """When the absence of an inherited sensitivity counts as shown."""
+
+    smallest_correlation: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AssociationRule:
     """An association test as four SQL conditions on the columns of ``clips``."""
 
@@ -78,6 +92,8 @@ class Rules:
     general: GeneralRules
     falsified: FalsifiedRules
     inheritance: InheritanceRules
+    errors: ErrorRules
+    interventions: InterventionRules
     associations: tuple[AssociationRule, ...] = ()
     """Beside the default tests of the panel."""
 
@@ -100,6 +116,8 @@ class Rules:
             "inheritance.smallest_share": self.inheritance.smallest_share,
             "inheritance.home_weight": self.inheritance.home_weight,
             "inheritance.carried_share": self.inheritance.carried_share,
+            "errors.smallest_kappa": self.errors.smallest_kappa,
+            "interventions.smallest_correlation": self.interventions.smallest_correlation,
         }
         for name, value in shares.items():
             if not 0 < value <= 1:

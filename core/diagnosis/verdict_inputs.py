@@ -1,11 +1,15 @@
 """From panels to verdicts: which rows the rules read.
 
 Routing and errors are read by the linear probe where it was evaluated, else by k-NN. A
-domain's number is the mean of its tasks.
+domain's number is the mean of its tasks, of those that have an interval where some have none.
+
+A question whose panels were computed has an answer, also where they hold nothing to decide it
+by: "undecided", with what is missing and the command that gives it.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from usad_workbench.core.diagnosis.comparison import ComparisonRow, changed_by_stage_2
@@ -15,15 +19,17 @@ from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.panels.routing import RoutingRow
 from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.shared_errors import shared_errors
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange, falsified
 from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited
 from usad_workbench.core.diagnosis.verdict_on_mixture import general_or_mixture
 from usad_workbench.core.diagnosis.verdict_on_routing import AgainstRouter, universal_or_routing
-from usad_workbench.core.diagnosis.verdicts import Estimate, Verdict
+from usad_workbench.core.diagnosis.verdicts import MISSING, UNDECIDED, Estimate, Verdict
+from usad_workbench.core.diagnosis.what_is_missing import what_is_missing
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
 from usad_workbench.core.evaluation.systems import MIXTURE, ORACLE_ROUTER
-from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
+from usad_workbench.core.evaluation.tasks import MEANS
 
 NORMAL_95 = 1.959964
 """Two-sided 95% quantile of the normal, to add variances of independent domains."""
@@ -32,18 +38,24 @@ NORMAL_95 = 1.959964
 def decide(diagnosis: Diagnosis, rules: Rules) -> list[Verdict]:
     """The verdicts on the questions for which panels were computed."""
     verdicts = []
-    inheritance = diagnosis.rows_of(InheritanceRow)
-    if inheritance:
-        verdicts.append(inherited(inheritance, rules))
+    if "inheritance" in diagnosis.panels:
+        verdicts.append(inherited(diagnosis.rows_of(InheritanceRow), rules))
     routing = _of_preferred_protocol(diagnosis.rows_of(RoutingRow))
-    means = [row for row in routing if row.task == MEAN_OF_TASKS and row.domain]
+    means = [row for row in routing if row.task in MEANS and row.domain]
     stages = changed_by_stage_2(diagnosis.rows_of(ComparisonRow))
-    if means:
+    if "routing" in diagnosis.panels:
         verdicts.append(_general_or_mixture(diagnosis, means, rules))
         verdicts.append(_universal_or_routing(means, rules))
-    if means or stages:
+    if "routing" in diagnosis.panels or stages:
         verdicts.append(_falsified(diagnosis, means, stages, rules))
-    return verdicts
+    return [_with_missing(one, what_is_missing(diagnosis, one.question)) for one in verdicts]
+
+
+def _with_missing(verdict: Verdict, missing: Mapping[str, str]) -> Verdict:
+    """The verdict with what would decide it among its evidence, where it is open."""
+    if not missing or not verdict.verdict.startswith(UNDECIDED):
+        return verdict
+    return replace(verdict, evidence={**verdict.evidence, MISSING: dict(missing)})
 
 
 def _general_or_mixture(diagnosis: Diagnosis, means: Sequence[RoutingRow], rules: Rules) -> Verdict:
@@ -51,7 +63,7 @@ def _general_or_mixture(diagnosis: Diagnosis, means: Sequence[RoutingRow], rules
     return general_or_mixture(
         explained=_explained(diagnosis),
         gains={d: e for d, e in mixture.items() if d in diagnosis.unseen_domains},
-        error_excess=_error_excess(diagnosis),
+        errors=shared_errors(_of_preferred_protocol(diagnosis.rows_of(ErrorsRow)), rules),
         specificity=_specificity(diagnosis, means),
         rules=rules,
     )
@@ -113,6 +125,7 @@ def _falsified(
         llm=_describe_llm(diagnosis.rows_of(LlmRow)),
         supervised=others,
         rules=rules,
+        n_teachers=len({row.system for row in single if row.role == "teacher"}),
     )
 
 
@@ -126,25 +139,6 @@ def _explained(diagnosis: Diagnosis) -> dict[str, Estimate]:
         )
         for row in rows
         if row.layer == last and row.domain not in diagnosis.unseen_domains
-    }
-
-
-def _error_excess(diagnosis: Diagnosis) -> dict[str, Estimate]:
-    """The tested excess with the smallest q in each domain; domains without a test are left out."""
-    smallest: dict[str, ErrorsRow] = {}
-    for row in _of_preferred_protocol(diagnosis.rows_of(ErrorsRow)):
-        domain = str(row.domain)
-        least = smallest[domain].q_value if domain in smallest else math.inf
-        if math.isfinite(row.q_value) and row.q_value < least:
-            smallest[domain] = row
-    return {
-        domain: Estimate(
-            value=row.excess,
-            ci_low=row.excess_ci_low,
-            ci_high=row.excess_ci_high,
-            n_clips=row.n_clips or 0,
-        )
-        for domain, row in smallest.items()
     }
 
 

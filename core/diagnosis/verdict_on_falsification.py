@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from usad_workbench.core.diagnosis.rules import Rules, percent
 from usad_workbench.core.diagnosis.verdicts import (
@@ -44,6 +44,7 @@ def falsified(
     llm: Mapping[str, str],
     supervised: Mapping[str, Mapping[str, Estimate]],
     rules: Rules,
+    n_teachers: int = 1,
 ) -> Verdict:
     """Whether one of the named falsifiers holds.
 
@@ -54,14 +55,17 @@ def falsified(
             decide nothing.
         supervised: For each supervised encoder, it minus the student per domain.
         rules: Thresholds.
+        n_teachers: Of which the best was picked on the same clips: the level is divided by them.
     """
     judged = judged_estimates(unseen, rules)
-    worse = [d for d, e in judged.items() if e.is_below(-rules.margin)]
+    picked = judged_estimates(unseen, replace(rules, alpha=rules.alpha / max(1, n_teachers)))
+    per_encoder = rules.alpha / max(1, len(supervised))
+    worse = [d for d, e in picked.items() if e.is_below(-rules.margin)]
     on_unseen = bool(judged) and len(worse) > rules.falsified.unseen_share * len(judged)
     winners = [
         name
         for name, domains in supervised.items()
-        if domains and all(e.at(rules.alpha).is_above(0.0) for e in domains.values())
+        if domains and all(e.at(per_encoder).is_above(0.0) for e in domains.values())
     ]
     changes = {d: c for d, c in (stage_2 or {}).items() if c.estimate.n_clips >= rules.min_clips}
     losses = [d for d, c in changes.items() if c.is_loss(rules)]
@@ -76,12 +80,13 @@ def falsified(
         verdict = "not falsified"
     rule = (
         f"falsified if the student is worse than its best single teacher by more than "
-        f"{percent(rules.margin)} (upper limit) in more than "
-        f"{percent(rules.falsified.unseen_share)} of the "
+        f"{percent(rules.margin)} (upper limit, the level divided by the number of teachers, as the "
+        f"best is picked on the same clips) in more than {percent(rules.falsified.unseen_share)} of the "
         f"unseen domains, or the second stage is worse than the first by more than "
         f"{percent(rules.margin)} (upper limit) in a domain with a q-value at or below {rules.alpha:g} "
         "(Benjamini-Hochberg over domains), or one supervised encoder is better in every domain "
-        "(each interval above 0: an intersection-union test); not falsified if the intervals "
+        "(each interval above 0: an intersection-union test, the level divided by the number of "
+        "encoders); not falsified if the intervals "
         f"rule out each of them; {describe_limits(rules)}; domains with fewer than {rules.min_clips} test clips decide "
         "neither the first nor the second"
     )

@@ -17,25 +17,30 @@ from usad_workbench.core.diagnosis.rules import Rules, percent
 
 UNDECIDED = "undecided"
 NOT_MEASURED = "not measured"
+MISSING = "what is missing"
+"""Key of the evidence that names what would decide an open question, and the command for it."""
 SHOWN_CONFIDENCE = 0.95
 """Of every interval that is shown."""
 Answer = Literal["yes", "no", "undecided"]
 
 
-def answer_of(is_shown: bool, low: float, high: float) -> Answer:
-    """What one tested excess says: "no" is not said where its own interval leaves 0 out.
+def answer_of(is_shown: bool, low: float, high: float, smallest: float) -> Answer:
+    """What one tested excess says: "no" only where one that would matter is ruled out.
 
     Args:
         is_shown: Whether it stands out after correction over the panel.
-        low: Lower limit of its 95% interval.
+        low: Lower limit of its interval as the rules read it.
         high: Upper limit.
+        smallest: The smallest excess that would matter.
 
-    >>> answer_of(True, .1, .3), answer_of(False, -.1, .3), answer_of(False, .04, .22)
-    ('yes', 'no', 'undecided')
+    >>> answer_of(True, .1, .3, .1), answer_of(False, -.1, .05, .1)
+    ('yes', 'no')
+    >>> answer_of(False, -.1, .3, .1), answer_of(False, .01, .05, .1)
+    ('undecided', 'undecided')
     """
     if is_shown:
         return "yes"
-    return "undecided" if low > 0 or high < 0 else "no"
+    return "no" if low <= 0 <= high < smallest else "undecided"
 
 
 def reach_at(alpha: float, df: float = math.inf) -> float:

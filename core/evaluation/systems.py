@@ -1,7 +1,8 @@
 """What is evaluated on tasks: encoders, and systems made of the teachers.
 
 - teachers side by side, each block centred and scaled with the training fold's statistics;
-- their mixture, the same on as many principal axes as the student has dims;
+- their mixture, the same on as many principal axes as the student has dims, each axis with its
+  own variance (standardised axes read the unseen task of the demo at 0.45 instead of 0.57);
 - the oracle domain router: the domain is known, and the specialist is the teacher that was
   best on folds within the training part of the task, so it is at least as fine as one
   specialist per domain;
@@ -153,11 +154,12 @@ class Candidates(Mapping[int, list[ClipVectors]]):
     def __init__(self, pool: TeacherPool, system: str, clip_ids: Sequence[str]) -> None:
         """Reads the layers that are kept."""
         self._pool, self._system, self._clip_ids = pool, system, clip_ids
-        is_several = system in (CONCATENATION, MIXTURE)
+        self.is_several = system in (CONCATENATION, MIXTURE)
+        layers = range(DEPTHS + 1) if self.is_several else pool.workspace.layers(system)
+        self._layers = list(layers)
         self._kept: dict[int, list[ClipVectors]] = {}
         n_bytes = 0
         with pool.workspace.database.read():
-            self._layers = list(range(DEPTHS + 1)) if is_several else pool.workspace.layers(system)
             for layer in self._layers:
                 blocks = self._read(layer)
                 n_bytes += sum(block.nbytes for block in blocks)
@@ -208,11 +210,11 @@ class TaskLayers(Sequence[Features]):
     @overload
     def __getitem__(self, position: slice) -> Sequence[Features]: ...
     def __getitem__(self, position: int | slice) -> Features | Sequence[Features]:
-        """One layer `[clip, dim]`, or its blocks where there are several."""
+        """One layer `[clip, dim]`, or blocks whose dims keep their variances, as of a mixture."""
         if isinstance(position, slice):
             return [self[one] for one in range(*position.indices(len(self)))]
         blocks = self.blocks(position)
-        return blocks if len(blocks) > 1 else blocks[0]
+        return blocks if self._candidates.is_several else blocks[0]
 
     def blocks(self, position: int) -> list[ClipVectors]:
         """The blocks of one layer on the task's clips."""

@@ -24,6 +24,7 @@ Strings = npt.NDArray[np.object_]
 MEAN_OF_TASKS = "mean of tasks"
 MEAN_WITH_INTERVAL = "mean of tasks with intervals"
 """Tasks with fewer than 8 units to resample have no interval, nor has a mean with them."""
+MEANS = (MEAN_OF_TASKS, MEAN_WITH_INTERVAL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -146,6 +147,27 @@ def _is_one_to_one(labels: Strings, clusters: Strings) -> bool:
     """Whether the label is the cluster itself, as for voice or track."""
     pairs = len(set(zip(labels, clusters, strict=True)))
     return pairs == len(set(labels)) == len(set(clusters))
+
+
+def judged_tasks(tasks: Sequence[Task]) -> tuple[str, list[Task], str]:
+    """Which tasks of a domain its mean is taken over, so that the mean has an interval.
+
+    Returns:
+        The name of the mean, the tasks that have intervals (all where none has one), and which
+        are left out, in words; empty where none is.
+    """
+    kept = [task for task in tasks if task.has_interval]
+    if not kept or len(kept) == len(tasks):
+        return MEAN_OF_TASKS, list(tasks), ""
+    names, out = (
+        ", ".join(task.name for task in some)
+        for some in (kept, [task for task in tasks if not task.has_interval])
+    )
+    words = (
+        f"the mean of {names}; left out, as fewer than {MIN_CLUSTERS} groups leave no interval: "
+        f"{out}"
+    )
+    return MEAN_WITH_INTERVAL, kept, words
 
 
 def mean_value(results: Sequence[tuple[Task, ProbeResult]]) -> Interval:

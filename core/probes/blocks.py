@@ -3,6 +3,9 @@
 Blocks of several encoders are centred and scaled to equal mean square length with the
 training fold's statistics: unscaled, the block with the largest norm would be the only one
 that counts (an oracle of three specialists at 0.94 falls to the one at 0.48).
+
+Dims of a single encoder are standardised one by one. Principal axes must not be: it would
+whiten them, so that the last axis counts as much as the first. They come as a list of one.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,8 @@ from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.probes.folds import Codes
 
 Features = Vectors | Sequence[Vectors]
-"""Embeddings `[clip, dim]`, or a list of them: the encoders of a concatenation."""
+"""Embeddings `[clip, dim]`, or a list of them: the encoders of a concatenation. The blocks of a
+list keep the variances of their dims, also where it is a list of one."""
 
 
 def as_blocks(x: Features) -> list[Vectors]:
@@ -34,25 +38,24 @@ def as_blocks(x: Features) -> list[Vectors]:
     return blocks
 
 
-def scaled_features(blocks: Sequence[Vectors], train: Codes, rows: Codes | None = None) -> Matrix:
+def scaled_features(x: Features, train: Codes, rows: Codes | None = None) -> Matrix:
     """The features of a linear probe, with mean square length 1 on the training rows.
 
-    One block: every dim standardised; a dim that is constant in training is dropped to 0.
-    Several: each block centred and scaled as a whole. The overall scale makes one grid of
+    One array: every dim standardised; a dim that is constant in training is dropped to 0.
+    A list: each block centred and scaled as a whole. The overall scale makes one grid of
     penalties fit all encoders.
 
     Args:
-        blocks: From ``as_blocks``.
+        x: Finite embeddings `[clip, dim]`, or a list of such blocks.
         train: Training rows.
         rows: The rows that are asked for; all where none.
 
     Returns:
         `[row, dim]` for the rows that are asked for.
     """
-    if len(blocks) > 1:
-        scaled = np.hstack([centred_block(block, train, rows) for block in blocks])
-        return np.asarray(scaled / np.sqrt(len(blocks)))
-    x = blocks[0]
+    if not isinstance(x, np.ndarray):
+        scaled = np.hstack([centred_block(block, train, rows) for block in x])
+        return np.asarray(scaled / np.sqrt(len(x)))
     largest = np.maximum(x.max(axis=0), -x.min(axis=0)).astype(np.float64)
     unit = np.where(largest > 0, largest, 1.0)
     trained, asked = x[train] / unit, (x if rows is None else x[rows]) / unit

@@ -355,7 +355,7 @@ def _build(x: Features, codes: Codes, protocol: ProbeName) -> Probe:
     if protocol == "knn":
         return KnnProbe(blocks, codes)
     if protocol == "linear":
-        return LinearProbe(blocks, codes)
+        return LinearProbe(blocks[0] if isinstance(x, np.ndarray) else blocks, codes)
     names = get_args(ProbeName)[:2]
     raise UnknownNameError(f"Unknown protocol {protocol!r}. {did_you_mean(protocol, names)}")
 

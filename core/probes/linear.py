@@ -51,7 +51,8 @@ class LinearProbe:
             ShapeError: no array `[clip, dim]`, or blocks of other numbers of clips.
             DegenerateError: values that are not finite.
         """
-        self._blocks = as_blocks(x)
+        blocks = as_blocks(x)
+        self._x: Features = blocks[0] if isinstance(x, np.ndarray) else blocks
         self._labels = labels
         self._penalties = penalties
 
@@ -94,7 +95,7 @@ class LinearProbe:
             n_settings: Only the first so many penalties.
             tolerance: The slope at which a fit ends.
         """
-        x = scaled_features(self._blocks, train, np.concatenate([train, test]))
+        x = scaled_features(self._x, train, np.concatenate([train, test]))
         classes, codes = np.unique(self._labels[train], return_inverse=True)
         penalties = self._penalties[:n_settings]
         scores = np.full((len(penalties), len(test), int(self._labels.max()) + 1), -np.inf)

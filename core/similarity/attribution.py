@@ -7,14 +7,22 @@ no such shares.
 
 Linear maps that stretch some directions far more than others lower the fit: below ``MIN_FIT`` the
 weights should not be read, and variance partitioning should be.
+
+A good fit alone shows nothing: encoders that were trained apart have geometry in common, and a
+student that never saw the teachers is fitted by them all the same (shares .28 each at a fit of
+.54 where 80% of every encoder is common). So placebos, encoders that never taught, are offered
+beside the teachers. What they get of such a student is as much as a teacher gets; of a mixture
+of the teachers it is .01. Teachers of one geometry cannot be told apart, only their sum can.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from scipy.sparse.csgraph import connected_components
 
 from usad_workbench.core.arrays import Ids, Matrix, Vectors, cluster_codes
 from usad_workbench.core.errors import ShapeError
@@ -34,6 +42,26 @@ from usad_workbench.core.similarity.resampling import (
 
 MIN_FIT = 0.5
 """Weights of a worse fit say little: the fit falls as a linear map stretches directions apart."""
+MAX_FALSE_SHARE = 0.1
+"""Placebos together may get this much. On planted worlds (80, 300 clips; 1 to 6 placebos): at most .016 of
+mixtures of the teachers, .14 to .66 of students that never saw them, unless the fit gave them away
+already (.06 to .46 at a fit of .02)."""
+OVERFULL = 1e-3
+"""Shares that sum to more than 1 by less are rounding: an exact mixture sums to 1 + 1e-9."""
+COLLINEAR = 0.05
+"""An eigenvalue of the teachers' cosines below this is a direction in which their shares trade
+against each other: two teachers have it from a cosine of 0.95 on (Belsley, Kuh and Welsch 1980)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherGroup:
+    """Teachers whose geometries cannot be told apart, and the share that they have together."""
+
+    teachers: tuple[str, ...]
+    share: float
+    ci_low: float
+    ci_high: float
+    """95% delete-one-cluster jackknife."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -52,6 +80,10 @@ class Attribution:
     novel_ci_low: float
     novel_ci_high: float
     fit_r2: float
+    collinear: tuple[TeacherGroup, ...]
+    """Teachers of which only the sum of the shares is known; none where all can be told apart."""
+    false_shares: Mapping[str, float]
+    """What each placebo gets that is offered beside the teachers; empty where there is none."""
     clip_shares: Mapping[str, Matrix]
     """Shares fitted to each clip's row alone `[clip]`."""
     n_clips: int
@@ -60,8 +92,43 @@ class Attribution:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether the mixture fits well enough to be read, and its shares are shares."""
-        return self.fit_r2 >= MIN_FIT and not self.is_overfull
+        """Whether every share can be read: see ``doubts``."""
+        return not self.doubts
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why the shares are not to be read, a sentence each; empty where they are reliable."""
+        said = []
+        if not self.fit_r2 >= MIN_FIT:
+            said.append(f"the mixture fits badly (R2 below {MIN_FIT}): read the variance panel")
+        if self.is_overfull:
+            said.append(
+                "the shares sum to more than 1, as the student stretches few directions: read the "
+                "variance panel"
+            )
+        said += [
+            f"{' and '.join(group.teachers)} are collinear: they have {group.share:.2f} "
+            f"[{group.ci_low:.2f}, {group.ci_high:.2f}] together, and how much each of them has is "
+            "not known"
+            for group in self.collinear
+        ]
+        if not self.false_shares:
+            said.append(
+                "no encoder that did not teach stands beside the teachers: a student that never "
+                "saw them might have the same shares"
+            )
+        elif not self.false_share <= MAX_FALSE_SHARE:
+            said.append(
+                f"{', '.join(self.false_shares)}: they never taught and get {self.false_share:.2f} "
+                f"beside the teachers, more than {MAX_FALSE_SHARE}: as much of the shares is "
+                "common to encoders that were trained apart"
+            )
+        return said
+
+    @property
+    def false_share(self) -> float:
+        """What all placebos get together; NaN where there is none."""
+        return sum(self.false_shares.values()) if self.false_shares else math.nan
 
     @property
     def is_overfull(self) -> bool:
@@ -69,7 +136,7 @@ class Attribution:
 
         The student's variance then lies in fewer directions than that of its teachers.
         """
-        return self.novel_ci_high < 0
+        return self.novel_ci_high < -OVERFULL
 
 
 def attribute(
@@ -77,6 +144,7 @@ def attribute(
     teachers: Mapping[str, Vectors],
     clusters: Ids,
     *,
+    placebos: Mapping[str, Vectors] | None = None,
     n_permutations: int = 100,
     seed: int = 0,
 ) -> Attribution:
@@ -84,8 +152,9 @@ def attribute(
 
     Args:
         student: Embeddings `[clip, dim]`.
-        teachers: The same clips of each teacher; controls may stand among them.
+        teachers: The same clips of each teacher.
         clusters: Cluster id of each clip.
+        placebos: The same clips of encoders that never taught, for a second fit.
         n_permutations: Size of the null of each teacher; 0 for none.
         seed: Of the permutations.
 
@@ -111,8 +180,8 @@ def attribute(
     reason = too_few_clusters(int(codes.max()) + 1)
     low, high = _limits(weights, left_out, reason)
     centred = centred_grams(grams, codes)
-    null_q95, p_value = _null(centred, products.whole, weights, codes, n_permutations, seed)
     names = list(teachers)
+    null_q95, p_value = _null(centred, products.whole, weights, codes, n_permutations, seed)
 
     def named(values: Matrix) -> dict[str, float]:
         return dict(zip(names, np.asarray(values, dtype=np.float64).tolist(), strict=False))
@@ -128,6 +197,11 @@ def attribute(
         novel_ci_low=float(low[-1]),
         novel_ci_high=float(high[-1]),
         fit_r2=fit_of(products.whole, weights),
+        collinear=tuple(
+            _group(names, members, weights, left_out, reason)
+            for members in collinear_groups(products.whole[1:, 1:])
+        ),
+        false_shares=_false_shares(centred, placebos or {}, codes),
         clip_shares={name: per_clip[:, column] for column, name in enumerate(names)},
         n_clips=len(codes),
         n_clusters=int(codes.max()) + 1,
@@ -199,17 +273,48 @@ def _clip_weights(centred: NDArray[np.float64]) -> Matrix:
     return np.stack([mixture_weights(one) for one in rows])
 
 
-def false_attribution(
-    student: Vectors, teachers: Mapping[str, Vectors], controls: Sequence[Vectors], clusters: Ids
-) -> float:
-    """The share that goes to controls when they are offered beside the teachers.
+def collinear_groups(products: Matrix) -> list[list[int]]:
+    """Teachers `[teacher]` whose shares trade against each other, as positions.
 
-    Raises:
-        ShapeError: no controls; the rest as for ``attribute``.
+    Args:
+        products: Of the centred Gram matrices of the teachers `[teacher, teacher]`.
+
+    >>> collinear_groups(np.array([[1., .99, 0.], [.99, 1., 0.], [0., 0., 1.]]))
+    [[0, 1]]
     """
-    if not controls:
-        raise ShapeError("There are no controls, expected at least one. Name them.")
-    grams = unit_grams([student, *teachers.values(), *controls])
-    codes = cluster_codes(clusters, len(grams[0]))
-    flat = centred_grams(grams, codes).reshape(len(grams), -1)
-    return float(mixture_weights(flat @ flat.T)[len(teachers) :].sum())
+    lengths = np.sqrt(np.diag(products))
+    values, vectors = np.linalg.eigh(products / np.outer(lengths, lengths))
+    weak = vectors[:, values < COLLINEAR]
+    # What moves along a weak direction together; the projector does not depend on their basis.
+    moves = weak @ weak.T
+    sizes = np.sqrt(np.maximum(np.diag(moves), 1e-12))
+    n_groups, group = connected_components(np.abs(moves / np.outer(sizes, sizes)) > 0.1)
+    found = [np.flatnonzero((group == one) & (sizes > 0.1)).tolist() for one in range(n_groups)]
+    return [members for members in found if len(members) > 1]
+
+
+def _group(
+    names: Sequence[str], members: Sequence[int], weights: Matrix, left_out: Matrix, reason: str
+) -> TeacherGroup:
+    share = np.asarray(weights[members].sum())
+    low, high = np.asarray(math.nan), np.asarray(math.nan)
+    if not reason:
+        low, high = jackknife_limits(share, left_out[:, members].sum(axis=1))
+    return TeacherGroup(
+        teachers=tuple(names[i] for i in members),
+        share=float(share),
+        ci_low=max(float(low), 0.0),
+        ci_high=float(high),
+    )
+
+
+def _false_shares(
+    centred: NDArray[np.float64], placebos: Mapping[str, Vectors], codes: NDArray[np.intp]
+) -> dict[str, float]:
+    """The share of each placebo in a fit of the student by teachers and placebos together."""
+    if not placebos:
+        return {}
+    beside = centred_grams(unit_grams(list(placebos.values())), codes)
+    flat = np.concatenate([centred, beside]).reshape(len(centred) + len(beside), -1)
+    weights = mixture_weights(flat @ flat.T)
+    return dict(zip(placebos, weights[len(centred) - 1 :].tolist(), strict=True))

@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from usad_workbench.core.arrays import Matrix
 from usad_workbench.core.errors import ShapeError
 from usad_workbench.core.similarity.layers import LayerMatrix
-from usad_workbench.core.similarity.resampling import Interval, jackknife_limits, too_few_clusters
+from usad_workbench.core.similarity.resampling import (
+    MAX_JACKKNIFE_GROUPS,
+    Interval,
+    jackknife_limits,
+    too_few_clusters,
+)
 from usad_workbench.core.similarity.significance import (
     ALPHA,
     describe_level,
@@ -85,7 +91,8 @@ class NearestTeacher:
     do_intervals_overlap: bool | None
     """Whether the intervals of teacher and control overlap; None where one has no interval."""
     is_nearer_than_control: bool | None
-    """Decided by the interval of the difference, else by separate intervals; None without both."""
+    """Decided by the interval of the difference at 1 - alpha, else by separate ones at 95%; None
+    without both."""
 
 
 def nearest_teachers(
@@ -102,7 +109,7 @@ def nearest_teachers(
         encoders: Role and home domain of each encoder; those not named are left out. Roles
             are this student's: another student's teacher may be this one's control.
         matrices: Where given, the joint interval of the difference is made from them.
-        alpha: Level at which a similarity stands out.
+        alpha: Level at which a similarity stands out, and a teacher is nearer than a control.
 
     Returns:
         One entry for each combination, in the order of the table.
@@ -127,7 +134,7 @@ def nearest_teachers(
             pair = _best_pair(name, entries, alpha)
             if name in encoders and pair is not None:
                 best[name] = pair
-        found.append(_compare(key, best, encoders, matrices or {}))
+        found.append(_compare(key, best, encoders, matrices or {}, alpha))
     return found
 
 
@@ -214,6 +221,7 @@ def _compare(
     best: dict[str, BestPair],
     encoders: Mapping[str, EncoderRole],
     matrices: Mapping[MatrixKey, LayerMatrix],
+    alpha: float,
 ) -> NearestTeacher:
     student, domain, measure = key
     teacher = _nearest(best, encoders, "teacher")
@@ -222,7 +230,7 @@ def _compare(
     baseline = _nearest(best, encoders, "baseline")
     difference = _difference(key, teacher, control, matrices)
     overlap = _overlap(teacher, control)
-    is_nearer = _is_nearer(teacher, control, difference, overlap)
+    is_nearer = _is_nearer(teacher, control, difference, overlap, alpha)
     found = NearestTeacher(
         student=student,
         domain=domain,
@@ -290,11 +298,19 @@ def _is_nearer(
     control: BestPair | None,
     difference: Interval | None,
     overlap: bool | None,
+    alpha: float,
 ) -> bool | None:
     if teacher is None or control is None:
         return None
     if difference is not None and math.isfinite(difference.ci_low):
-        return difference.ci_low > 0
+        return _lower_limit(difference, alpha) > 0
     if overlap is None:
         return None
     return not overlap and teacher.value > control.value
+
+
+def _lower_limit(difference: Interval, alpha: float) -> float:
+    """The lower limit at 1 - alpha, from that at 95%."""
+    df = min(difference.n_clusters, MAX_JACKKNIFE_GROUPS) - 1
+    reach = float(stdtrit(df, 1 - alpha / 2) / stdtrit(df, 0.975))
+    return difference.value - reach * (difference.value - difference.ci_low)

@@ -26,8 +26,15 @@ from usad_workbench.core.errors import (
     did_you_mean,
     wrap_errors,
 )
-from usad_workbench.core.metrics import BLOCK_ROWS, Metric, check_k, nearest, query_of
-from usad_workbench.core.storage.array_files import ArrayFile, Arrays
+from usad_workbench.core.metrics import (
+    BLOCK_ROWS,
+    Metric,
+    check_k,
+    nearest,
+    nearest_rows,
+    query_of,
+)
+from usad_workbench.core.storage.array_files import ArrayFile
 from usad_workbench.core.storage.contents import (
     embedded_encoders,
     embedded_layers,
@@ -413,13 +420,17 @@ class Workspace:
             space = find_space(connection, encoder, layer, pooling)
             query = query_of(vector, space.dim, metric)
             if arrays := self.array_file(space).open():
-                blocks = _blocks(connection, arrays, chosen)
+                of_clips = connection.execute(f"SELECT segment_id FROM segments WHERE {chosen}")
+                of_segments = of_clips.fetchnumpy()["segment_id"].astype(np.int64)
+                rows = rows_of(arrays.segment_ids, np.sort(of_segments))
+                best, scores = nearest_rows(arrays.vectors, query, k, metric, rows=rows)
+                ids = arrays.segment_ids[best]
             else:
                 stored = connection.sql(
                     f"SELECT v.segment_id, v.vector {_matching(space.space_id, chosen)}"
                 )
                 blocks = map(_ids_and_vectors, stored.to_arrow_reader(BLOCK_ROWS))
-            ids, scores = nearest(blocks, query, k, metric)
+                ids, scores = nearest(blocks, query, k, metric)
         return SearchHits(segment_ids=ids, scores=scores)
 
 
@@ -479,19 +490,6 @@ def parse_segmentation(value: str | None) -> Segmentation:
 
 def _ids_and_vectors(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], FloatArray]:
     return batch["segment_id"].to_numpy(), matrix_of(pa.chunked_array([batch["vector"]]))
-
-
-def _blocks(
-    connection: duckdb.DuckDBPyConnection, arrays: Arrays, chosen: str
-) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray]]:
-    """Ids and vectors of the clips that are chosen, block by block, out of an array file."""
-    ids = connection.execute(f"SELECT segment_id FROM segments WHERE {chosen}").fetchnumpy()
-    rows = rows_of(arrays.segment_ids, np.sort(ids["segment_id"].astype(np.int64)))
-    for start in range(0, len(rows), BLOCK_ROWS):
-        part = rows[start : start + BLOCK_ROWS]
-        is_run = part[-1] - part[0] == len(part) - 1
-        block: slice | npt.NDArray[np.intp] = slice(part[0], part[-1] + 1) if is_run else part
-        yield arrays.segment_ids[block], arrays.vectors[block]
 
 
 def _matching(space_id: int, chosen: str) -> str:

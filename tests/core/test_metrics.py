@@ -11,6 +11,7 @@ from usad_workbench.core.metrics import (
     check_k,
     check_metric,
     nearest,
+    nearest_rows,
     query_of,
     scores,
 )
@@ -62,6 +63,47 @@ def test_hits_are_those_of_summing_every_row(metric: Metric, offset: float) -> N
         found = nearest(blocks, query, 60, metric)
         np.testing.assert_array_equal(found[0], ids[order])
         np.testing.assert_array_equal(found[1], every[order])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_rows_of_an_array_however_they_lie(metric: Metric, offset: float) -> None:
+    """Runs, scattered rows and all of them, with copies, zeros and lengths found before."""
+    rng = np.random.default_rng(4)
+    n = 2 * BLOCK_ROWS + 700
+    vectors = (rng.normal(size=(n, 12)) + offset).astype(np.float32)
+    vectors[5] = vectors[9000] = 0
+    vectors[6000:6040] = vectors[7]
+    scattered = np.sort(rng.permutation(n)[: n // 10])
+    run_and_some = np.concatenate([scattered[scattered < 5900], np.arange(5900, 15_000)])
+    squares = np.full(n, np.nan, np.float32)
+    for rows in (None, scattered, np.flatnonzero(rng.random(n) < 0.6), run_and_some, scattered[:9]):
+        chosen = np.arange(n) if rows is None else rows
+        for row in (7, 12_345):
+            query = query_of(vectors[row], 12, metric)
+            every = scores(vectors[chosen], query, metric)
+            order = np.lexsort((chosen, -every))[:60]
+            for known in (None, squares):
+                found = nearest_rows(vectors, query, 60, metric, rows=rows, squares=known)
+                np.testing.assert_array_equal(found[0], chosen[order])
+                np.testing.assert_array_equal(found[1], every[order])
+    expected = (vectors.astype(np.float64) ** 2).sum(axis=1)
+    np.testing.assert_allclose(squares, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("scale", [1e-30, 1e15, 1e30])
+def test_rows_of_any_scale(metric: Metric, scale: float) -> None:
+    vectors = (np.random.default_rng(5).normal(size=(3000, 3)) * scale).astype(np.float32)
+    query = query_of(vectors[7], 3, metric)
+    every = scores(vectors, query, metric)
+    found = nearest_rows(vectors, query, 20, metric)
+    np.testing.assert_array_equal(found[1], np.sort(every)[::-1][:20])
+
+
+def test_of_no_rows_none_is_near() -> None:
+    found = nearest_rows(np.eye(3, dtype=np.float32), query_of([1, 0, 0], 3), 2, rows=np.arange(0))
+    assert [len(part) for part in found] == [0, 0]
 
 
 @pytest.mark.parametrize("metric", METRICS)

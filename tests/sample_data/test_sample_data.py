@@ -233,13 +233,35 @@ def test_time_blocks_of_a_track_do_not_touch() -> None:
         assert min(gaps) > 2.0
 
 
-def test_the_unseen_domain_is_one_package_that_no_other_domain_uses() -> None:
+def test_the_unseen_domain_is_of_packages_that_give_no_other_sounds() -> None:
     packages = defaultdict(set)
     for row in read("manifest.csv"):
         packages[row["domain"]].add(row["source_package"])
-    assert packages["effects"] == {"openttd-opensfx"}
-    others = set.union(*(names for domain, names in packages.items() if domain != "effects"))
-    assert "openttd-opensfx" not in others
+    assert packages["effects"] == {"openttd-opensfx", "tuxpaint-stamps-default"}
+    assert not packages["effects"] & (packages["sound"] | packages["music"])
+    # Of the stamps, speech has the voices that say a name, and the corpus nothing else.
+    both = [
+        row for row in read("manifest.csv") if row["source_package"] == "tuxpaint-stamps-default"
+    ]
+    voices = {row["source_path"] for row in both if row["domain"] == "speech"}
+    assert all("_desc" in path or "/symbols/math/" in path for path in voices)
+    assert not any("_desc" in row["source_path"] for row in both if row["domain"] == "effects")
+    of_stamps = [
+        row
+        for row in read("corpus_manifest.csv")
+        if row["source_package"] == "tuxpaint-stamps-default"
+    ]
+    assert of_stamps and all("_desc_" in row["source_path"] for row in of_stamps)
+
+
+def test_the_unseen_domain_has_a_hundred_labelled_clips_of_four_kinds() -> None:
+    kinds = defaultdict(set)
+    labelled = [row for row in read("manifest.csv") if row["effect_kind"]]
+    for row in labelled:
+        kinds[row["effect_kind"]].add(row["cluster_id"])
+    assert len(labelled) >= 100
+    assert set(kinds) == {"animal", "impact", "machine", "vehicle"}
+    assert min(len(clusters) for clusters in kinds.values()) >= 8
 
 
 def test_no_recording_occurs_twice() -> None:

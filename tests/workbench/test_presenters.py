@@ -15,6 +15,7 @@ from usad_workbench.core.diagnosis import comparison
 from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
 from usad_workbench.core.diagnosis.sentences import describe_nearest
 from usad_workbench.core.errors import AudioError, DegenerateError
+from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
 from usad_workbench.core.similarity import EncoderRole, nearest_teachers
 from usad_workbench.core.storage.row_types import columns_of
 from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
@@ -335,7 +336,10 @@ def test_dots_show_role_interval_null_and_what_is_unseen() -> None:
             {"control_value": 0.5, "difference_ci_low": 0.1, "difference_ci_high": 0.3},
             "nearer than",
         ),
-        ({"control_value": 0.5, "difference_ci_low": -0.1, "difference_ci_high": 0.3}, "no nearer"),
+        (
+            {"control_value": 0.5, "difference_ci_low": -0.1, "difference_ci_high": 0.3},
+            "not told apart",
+        ),
         ({"control_value": 0.5, "difference_ci_low": -0.3, "difference_ci_high": -0.1}, "farther"),
         (
             {"control_value": 0.5},
@@ -348,6 +352,17 @@ def test_verdict_follows_the_interval_of_the_difference(row: dict[str, float], s
         field.name: np.nan if field.type is float else None for field in fields(NearestTeacherRow)
     }
     assert said in nearest.verdict(NearestTeacherRow(**(missing | row)))
+
+
+def test_nearer_is_read_at_the_level_of_the_rules() -> None:
+    missing = {
+        field.name: np.nan if field.type is float else None for field in fields(NearestTeacherRow)
+    }
+    row = {"control_value": 0.5, "difference": 0.1, "n_clusters": 30}
+    limits = {"difference_ci_low": 0.02, "difference_ci_high": 0.18}
+    found = NearestTeacherRow(**(missing | row | limits))
+    assert nearest.verdict(found) == "nearer than its control"
+    assert nearest.verdict(found, 0.0001) == "not told apart from its control"
 
 
 def test_best_per_encoder_takes_one_pair(workspace: Workspace) -> None:
@@ -370,8 +385,8 @@ def test_probes_have_n_interval_and_chance(workspace: Workspace) -> None:
     figure = probes.probe_figure(rows, roles, {})
     assert "27 test clips" in figure.layout.annotations[0].text
     assert "transductive" in probes.dot_hover({**rows.iloc[0].to_dict(), "transductive": True})
-    mean = rows.assign(task=probes.MEAN_OF_TASKS, layer=None, n_classes=None)
-    assert probes.task_order(pd.concat([rows, mean]))[-1] == probes.MEAN_OF_TASKS
+    mean = rows.assign(task=MEAN_OF_TASKS, layer=None, n_classes=None)
+    assert probes.task_order(pd.concat([rows, mean]))[-1] == MEAN_OF_TASKS
     probes.probe_figure(pd.concat([rows, mean]), roles, {})
 
 

@@ -6,7 +6,7 @@ the weightier runs, is complete. All runs share one copy of audio and targets.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -39,7 +39,7 @@ from usad_workbench.training.run import (
 from usad_workbench.training.run_folder import RESOLVED_FILE, STUDENT_FOLDER, read_json, write_json
 from usad_workbench.training.trainer import Trainer
 
-FULL, UNTRAINED = "full", "untrained"
+FULL, UNTRAINED, WITHOUT = "full", "untrained", "without-"
 EVALUATION_FILE = "evaluation.json"
 """A run that has this file is finished."""
 N_SPLITS: dict[ProbeName, int] = {"knn": 3, "linear": 1}
@@ -74,7 +74,7 @@ class Variant:
     def of_seed(self, seed: int, folder: Path) -> Recipe:
         """The recipe of one run."""
         run = replace(self.recipe.run, seed=seed)
-        recipe = replace(self.recipe, name=f"usad-ablation-{self.name}", run=run)
+        recipe = replace(self.recipe, name=f"{self.recipe.name}-{self.name}", run=run)
         if self.depth is None:
             return recipe
         student = str(folder_of(folder, seed, FULL) / STUDENT_FOLDER)
@@ -110,7 +110,7 @@ def make_grid(full: Recipe, plus: Recipe) -> tuple[Variant, ...]:
         UNTRAINED: (full, None),
         FULL: (full, None),
         "omega-1": (_objective(full, omega=1.0), None),
-        **{f"without-{t.name}": (_without(full, t.name), None) for t in full.teachers},
+        **{f"{WITHOUT}{t.name}": (without(full, t.name), None) for t in full.teachers},
         "omega-50": (_objective(full, omega=50.0), None),
         "without-music-data": (replace(full, data=replace(full.data, domains=domains)), None),
         "layers-1": (_objective(full, n_layers=1), None),
@@ -133,7 +133,8 @@ def _objective(recipe: Recipe, **changes: Any) -> Recipe:
     return replace(recipe, objective=replace(recipe.objective, **changes))
 
 
-def _without(recipe: Recipe, teacher: str) -> Recipe:
+def without(recipe: Recipe, teacher: str) -> Recipe:
+    """The recipe with one teacher less and nothing else changed."""
     return replace(recipe, teachers=tuple(t for t in recipe.teachers if t.name != teacher))
 
 
@@ -184,6 +185,37 @@ def run_ablation(
     folder = Path(folder)
     recipes = [load_recipe(path, tuple(overrides)) for path in (full, plus)]
     rows = choose(make_grid(recipes[0], recipes[1]), only)
+    runs = train_rows(folder, rows, recipes, seeds=seeds, progress=progress, encoders=encoders)
+    return sum(1 for _ in runs)
+
+
+def train_rows(
+    folder: Path,
+    rows: Sequence[Variant],
+    recipes: Sequence[Recipe],
+    *,
+    seeds: int,
+    progress: Progress = no_progress,
+    encoders: Mapping[str, Encoder] | None = None,
+) -> Iterator[Path]:
+    """Trains and evaluates, seed by seed, what is not finished yet.
+
+    Args:
+        folder: Of the grid.
+        rows: In the order in which a seed's runs are made.
+        recipes: Of each stage the one with the most layers, teachers and domains, the first
+            stage's first; the rows need no more.
+        seeds: 0 to one less than this.
+        progress: Called after each piece of work.
+        encoders: Teachers to use instead of loading those that the recipes name.
+
+    Yields:
+        The folder of each run, once it is finished.
+
+    Raises:
+        ConfigError: another recipe than a run's.
+        WeightsError: a teacher's weights have not been fetched.
+    """
     todo = [
         (seed, row)
         for seed in range(seeds)
@@ -191,17 +223,18 @@ def run_ablation(
         if not (folder_of(folder, seed, row.name) / EVALUATION_FILE).is_file()
     ]
     if not todo:
-        return 0
+        return
     for seed, row in todo:  # before anything that takes long
         _check_same(folder_of(folder, seed, row.name), row.of_seed(seed, folder))
     evaluation = load_evaluation(recipes[0].evaluation, recipes[0].student.n_layers)
-    needed = recipes if any(row.recipe.stage == 2 for _, row in todo) else recipes[:1]
+    stages = {1, *(row.recipe.stage for _, row in todo)}
+    needed = [recipe for recipe in recipes if recipe.stage in stages]
     data = load_ablation_data(needed, folder / "material", _load(needed, encoders), progress)
     for done, (seed, row) in enumerate(todo, start=1):
         run_dir = folder_of(folder, seed, row.name)
         label = f"{row.name}, seed {seed} ({done} of {len(todo)})"
         _run(run_dir, row, row.of_seed(seed, folder), data, evaluation, _named(progress, label))
-    return len(todo)
+        yield run_dir
 
 
 def _named(progress: Progress, label: str) -> Progress:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from usad_workbench.core.models.spec import is_non_commercial
-from usad_workbench.core.storage.unseen_domains import unseen_domains
 from usad_workbench.workbench.presenters.colours import domain_order
+from usad_workbench.workbench.presenters.diagnosis.stored import unseen_for
 from usad_workbench.workbench.presenters.encoders import encoder_table
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import count, duration, is_missing, parameters
@@ -178,7 +178,7 @@ def headlines(sql: Sql, measure: str | None = None) -> list[Headline]:
     if measure is not None:
         statements = statements[statements["measure"] == measure]
     on_record = students_on_record(sql)
-    unseen = {student: unseen_domains(sql, student) for student in set(statements["student"])}
+    unseen = {student: unseen_for(sql, student) for student in set(statements["student"])}
     rank = {domain: i for i, domain in enumerate(domain_order(statements["domain"]))}
     rows = sorted(statements.itertuples(), key=lambda r: (r.student, r.measure, rank[r.domain]))
     return [

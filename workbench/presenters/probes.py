@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, MEAN_WITH_INTERVAL
+from usad_workbench.core.evaluation.tasks import MEANS
 from usad_workbench.workbench.presenters.forest_plots import dot_facets, order_by_role, title_lines
 from usad_workbench.workbench.presenters.numbers import (
     count,
@@ -67,8 +67,7 @@ def probe_rows(sql: Sql, protocol: str) -> pd.DataFrame:
 
 def task_order(rows: pd.DataFrame) -> list[str]:
     """Tasks by name, their means last."""
-    means = (MEAN_OF_TASKS, MEAN_WITH_INTERVAL)
-    return sorted(set(rows["task"]), key=lambda task: (task in means, task))
+    return sorted(set(rows["task"]), key=lambda task: (task in MEANS, task))
 
 
 def roles_with_systems(roles: Mapping[str, str]) -> dict[str, str]:

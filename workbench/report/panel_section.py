@@ -140,7 +140,7 @@ def figure(frame: pd.DataFrame, view: PanelView, roles: Mapping[str, str], is_ma
         said = f"{count(len(rows), 'row')}, none with a number."
         is_said = view.figure in ("dots", "curves")
         return Figure(title=title, reading=reading, caption=said if is_said else "")
-    sentences = [describe_rows(rows, view), _describe_choices(choices), *plan.notes]
+    sentences = [describe_rows(rows, view, roles), _describe_choices(choices), *plan.notes]
     caption = " ".join(sentence for sentence in sentences if sentence)
     return Figure(title=title, reading=reading, drawing=draw(plan), caption=caption)
 

@@ -3,7 +3,6 @@
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.storage.unseen_domains import unseen_domains
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layers, overview
 from usad_workbench.workbench.presenters.diagnosis import nearest, stored
@@ -32,7 +31,8 @@ from usad_workbench.workbench.widgets.scatter import custom_data
 def view() -> None:
     page.head(
         "Bias",
-        "What did the student take from its teachers? Teachers beside controls, domain by domain.",
+        "Is the student nearer to its teachers than to encoders that did not teach it? Domain by "
+        "domain.",
     )
     diagnosis = choose_diagnosis("bias")
     if diagnosis is None:
@@ -80,13 +80,14 @@ def statements(student: str, measure: str) -> None:
     if not rows:
         page.not_compared()
         return
-    unseen = unseen_domains(state.sql, student)
+    unseen = stored.unseen_for(state.sql, student)
+    alpha = stored.alpha_for(state.sql, student)
     if student not in overview.students_on_record(state.sql):
         st.caption(f"{escape_markdown(student)}: {overview.NO_RECORD}.")
     for row in rows:
         with st.container(border=True):
             st.markdown(
-                f"**{escape_markdown(row.domain)}**: {nearest.verdict(row)}"
+                f"**{escape_markdown(row.domain)}**: {nearest.verdict(row, alpha)}"
                 + (f" · {overview.UNSEEN}" if row.domain in unseen else "")
             )
             st.markdown(escape_markdown(sentence(row.statement)))
@@ -100,7 +101,7 @@ def chart(student: str, measure: str) -> None:
     )
     best = nearest.best_per_encoder(state.sql, student, measure)
     roles = roles_for(state.sql, student)
-    unseen = frozenset(unseen_domains(state.sql, student))
+    unseen = frozenset(stored.unseen_for(state.sql, student))
     role_legend(set(best["teacher"].map(roles)))
     event = st.plotly_chart(
         nearest.dots(best, roles, unseen, measure, encoder_names(state.sql)),

@@ -1,4 +1,4 @@
-"""Attribution: the share of the student's geometry that each teacher explains."""
+"""Attribution: the student's geometry fitted as a mixture of its teachers', beside placebos."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -12,11 +12,12 @@ from usad_workbench.core.diagnosis.panel import (
     Shares,
     cell_name,
     cells_of_domains_and_layers,
+    join_reasons,
     most_influential,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity.attribution import MIN_FIT, attribute, false_attribution
+from usad_workbench.core.similarity.attribution import attribute
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "attribution"
@@ -40,8 +41,15 @@ class AttributionRow(PanelRow):
     novel_ci_high: float = math.nan
     fit_r2: float = math.nan
     is_reliable: bool | None = None
+    """Whether the shares can be read; ``reason`` says why not."""
+    group_shares: Shares | None = None
+    """Of teachers that cannot be told apart, their names joined by " + "."""
+    group_ci_low: Shares | None = None
+    group_ci_high: Shares | None = None
     false_attribution: float = math.nan
-    """The share that controls get which taught nothing."""
+    """The share that encoders get together which taught nothing, offered beside the teachers."""
+    false_shares: Shares | None = None
+    """The share of each of them."""
     n_clips: int
     n_clusters: int
     reason: str = ""
@@ -72,21 +80,13 @@ def _cell(
             student,
             teachers,
             clusters,
+            placebos={name: of(name) for name in placebos(data)},
             seed=data.config.seed,
             n_permutations=min(N_PERMUTATIONS, data.config.n_permutations),
         )
-        controls = [of(name) for name in data.controls]
-        wrongly = false_attribution(student, teachers, controls, clusters) if controls else math.nan
     except (ShapeError, DegenerateError) as error:
         return replace(row, reason=str(error)), []
-    notes = [shares.reason] if shares.reason else []
-    if shares.is_overfull:
-        notes.append(
-            "the shares sum to more than 1, as the student stretches few directions: read the "
-            "variance panel"
-        )
-    if shares.fit_r2 < MIN_FIT:
-        notes.append(f"the mixture fits badly (R2 below {MIN_FIT}): read the variance panel")
+    groups = {" + ".join(group.teachers): group for group in shares.collinear}
     row = replace(
         row,
         shares=shares.shares,
@@ -99,8 +99,12 @@ def _cell(
         novel_ci_high=shares.novel_ci_high,
         fit_r2=shares.fit_r2,
         is_reliable=shares.is_reliable,
-        false_attribution=wrongly,
-        reason="; ".join(notes),
+        group_shares={name: group.share for name, group in groups.items()} or None,
+        group_ci_low={name: group.ci_low for name, group in groups.items()} or None,
+        group_ci_high={name: group.ci_high for name, group in groups.items()} or None,
+        false_attribution=shares.false_share,
+        false_shares=shares.false_shares or None,
+        reason=join_reasons(shares.reason, *shares.doubts),
     )
     ids = data.clips.clip_id.to_numpy()[clip_rows].tolist()
     return row, [
@@ -111,9 +115,22 @@ def _cell(
     ]
 
 
+def placebos(data: DiagnosisData) -> list[str]:
+    """Encoders that never taught the student, and are no students of its teachers either.
+
+    What they get of the student's geometry shows what a teacher would get for nothing. A
+    student of the same teachers is no placebo: it has their geometry.
+    """
+    students = set(data.workspace.read("SELECT DISTINCT student FROM distillation").student)
+    kept = data.workspace.encoders()
+    students |= set(kept.encoder[kept.role == "student"])
+    others = [*data.controls, *data.baselines]
+    return [name for name in others if name not in students | data.once_taught]
+
+
 PANEL = PanelKind(
     name=NAME,
-    question="What share of the student's geometry comes from each teacher?",
+    question="How far can the student's geometry be written as a mixture of its teachers'?",
     row_type=AttributionRow,
     compute=compute,
 )

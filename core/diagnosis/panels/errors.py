@@ -1,4 +1,9 @@
-"""Errors: does the student make its teachers' mistakes, beyond what controls share?"""
+"""Errors: does the student make its teachers' mistakes, beyond what controls share?
+
+Asked over all classes of a task, and class by class: mistakes that are copied in one class are
+lost among all others. Both share the level: each of the two is asked at half of it, so that
+the many tests of the classes take nothing more from the one of the task.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from usad_workbench.core.bias.class_errors import ClassExcess, class_excesses
 from usad_workbench.core.bias.error_consistency import (
     error_consistency,
     excess_consistency,
@@ -30,7 +36,8 @@ from usad_workbench.core.diagnosis.predictions import (
     both_wrong,
     task_predictions,
 )
-from usad_workbench.core.diagnosis.verdicts import answer_of
+from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.verdicts import answer_of, limit_at
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.progress import Progress
@@ -45,7 +52,10 @@ N_RESAMPLES = 1000
 class ErrorsRow(PanelRow):
     """Shared errors of student and teacher on one task, beside the controls of one slot."""
 
+    kind: str = "task"
+    """``task``: all classes; ``class``: the clips of one class."""
     task: str
+    true_class: str | None = None
     domain: str | None
     teacher: str
     protocol: str | None
@@ -71,7 +81,12 @@ class ErrorsRow(PanelRow):
     q_value: float = math.nan
     pair_p_value: float = math.nan
     """Of teacher and domain as a whole."""
+    df: float = math.nan
+    """Degrees of freedom of the test, from which the interval at another level follows."""
+    detectable: float = math.nan
+    """The smallest excess that would have stood out by itself."""
     copied: str = "not testable"
+    """``yes``, ``no``, ``undecided``, or ``not testable`` where nothing was tested."""
     controls: tuple[str, ...] = ()
     control_kappa: float = math.nan
     shared_confusions: float = math.nan
@@ -89,7 +104,7 @@ class ErrorsRow(PanelRow):
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
-    """Every teacher on every task, once for each slot that has controls."""
+    """Every teacher on every task and class, once for each slot that has controls."""
     tasks = data.tasks()
     rows: list[ErrorsRow] = []
     clips: list[InfluentialClips] = []
@@ -109,30 +124,43 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     return Panel(
         name=NAME,
         row_type=ErrorsRow,
-        rows=_answered(rows, data.config.rules.alpha),
+        rows=_answered(rows, data.config.rules),
         influential=clips,
         warnings=list(warnings),
     )
 
 
-def _answered(rows: Sequence[ErrorsRow], alpha: float) -> list[ErrorsRow]:
+def _answered(rows: Sequence[ErrorsRow], rules: Rules) -> list[ErrorsRow]:
     """q over the panel, one p for each teacher and domain, then an answer, as for inheritance.
 
-    With q alone errors seemed copied from another teacher too in 6 of 50 planted worlds.
+    With q alone errors seemed copied from another teacher too in 6 of 50 planted worlds. Tasks
+    and classes are two families, each of which has half of the level.
     """
-    p = np.array([row.p_value for row in rows], dtype=np.float64)
-    pair_p = family_p_values(p, [(row.teacher, row.domain) for row in rows])
+    kinds = [row.kind for row in rows]
+    n_families = len({row.kind for row in rows if math.isfinite(row.p_value)})
+    p = np.minimum(n_families * np.array([row.p_value for row in rows], dtype=np.float64), 1.0)
+    q = np.full(len(rows), np.nan)
+    pair_p = np.full(len(rows), np.nan)
+    for kind in set(kinds):
+        of_kind = np.array([one == kind for one in kinds])
+        pairs = [(row.teacher, row.domain) for row in rows if row.kind == kind]
+        q[of_kind] = q_values(p[of_kind])
+        pair_p[of_kind] = family_p_values(p[of_kind], pairs)
     return [
-        _answer(replace(row, q_value=q_value, pair_p_value=pair_p_value), alpha)
-        for row, q_value, pair_p_value in zip(rows, q_values(p), pair_p.tolist(), strict=True)
+        _answer(replace(row, q_value=q_value, pair_p_value=pair_p_value), rules)
+        for row, q_value, pair_p_value in zip(rows, q.tolist(), pair_p.tolist(), strict=True)
     ]
 
 
-def _answer(row: ErrorsRow, alpha: float) -> ErrorsRow:
+def _answer(row: ErrorsRow, rules: Rules) -> ErrorsRow:
     if not math.isfinite(row.q_value):
         return row
-    is_shown = max(row.q_value, row.pair_p_value) <= alpha and row.excess > 0
-    return replace(row, copied=answer_of(is_shown, row.excess_ci_low, row.excess_ci_high))
+    low, high = (
+        limit_at(row.excess, limit, rules.alpha, row.df)
+        for limit in (row.excess_ci_low, row.excess_ci_high)
+    )
+    is_shown = max(row.q_value, row.pair_p_value) <= rules.alpha and row.excess > 0
+    return replace(row, copied=answer_of(is_shown, low, high, rules.errors.smallest_kappa))
 
 
 def _rows(
@@ -145,17 +173,71 @@ def _rows(
         if not controls:
             continue
         row = replace(base, form=f"controls for the {slot}", controls=tuple(controls))
-        if not math.isnan(row.kappa):
-            row = _with_excess(row, data.student, task, slot, predictions)
-        rows.append(row)
+        if math.isnan(row.kappa):
+            rows.append(row)
+            continue
+        alpha = data.config.rules.alpha
+        rows.append(_with_excess(row, data.student, task, slot, predictions, alpha))
+        rows += _class_rows(row, data.student, task, slot, predictions, alpha)
     if not rows:
         why = f"no excess: no exchangeable control for {teacher} or the student{describe_no_peers(data)}"
         rows.append(replace(base, reason="; ".join(filter(None, (base.reason, why)))))
     return rows
 
 
+def _class_rows(
+    row: ErrorsRow,
+    student: str,
+    task: Task,
+    slot: ControlSlot,
+    predictions: TaskPredictions,
+    alpha: float,
+) -> list[ErrorsRow]:
+    """One row for each class that has enough errors to be asked by itself."""
+    found = class_excesses(
+        predictions[student].right,
+        predictions[row.teacher].right,
+        [predictions[name].right for name in row.controls],
+        task.labels.tolist(),
+        task.units.tolist(),
+        slot=slot,
+    )
+    return [_class_row(row, excess, alpha) for excess in found]
+
+
+def _class_row(row: ErrorsRow, excess: ClassExcess, alpha: float) -> ErrorsRow:
+    return ErrorsRow(
+        kind="class",
+        task=row.task,
+        true_class=excess.label,
+        domain=row.domain,
+        teacher=row.teacher,
+        protocol=row.protocol,
+        form=row.form,
+        controls=row.controls,
+        kappa=excess.kappa,
+        excess=excess.value,
+        excess_ci_low=excess.ci_low,
+        excess_ci_high=excess.ci_high,
+        p_value=excess.p_value,
+        p_kind=f"one case against {len(row.controls)} controls, t({excess.df:.1f}), one-sided",
+        df=excess.df,
+        detectable=excess.detectable(alpha),
+        control_kappa=excess.kappa - excess.value,
+        n_errors=excess.n_errors,
+        n_test=excess.n_clips,
+        n_clips=excess.n_clips,
+        n_clusters=excess.n_clusters,
+    )
+
+
 def _with_excess(
-    row: ErrorsRow, student: str, task: Task, slot: ControlSlot, predictions: TaskPredictions
+    row: ErrorsRow,
+    student: str,
+    task: Task,
+    slot: ControlSlot,
+    predictions: TaskPredictions,
+    alpha: float,
 ) -> ErrorsRow:
     """Adds how much more student and teacher err together than with a control in the slot."""
     try:
@@ -177,6 +259,8 @@ def _with_excess(
         clips_ci_high=excess.clips_high,
         p_value=excess.p_value,
         p_kind=excess.p_kind,
+        df=max(len(excess.control_values) - 1, 1),
+        detectable=excess.detectable(alpha),
         control_kappa=float(excess.control_values.mean()),
         reason=join_reasons(row.reason, excess.reason),
     )

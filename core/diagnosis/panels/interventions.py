@@ -37,7 +37,8 @@ from usad_workbench.core.diagnosis.panel import (
     most_influential,
     q_values,
 )
-from usad_workbench.core.diagnosis.verdicts import answer_of
+from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.verdicts import answer_of, limit_at
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.interventions import INTERVENTIONS
 from usad_workbench.core.progress import Progress
@@ -106,23 +107,26 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     return Panel(
         name=NAME,
         row_type=InterventionRow,
-        rows=_answered(job.rows, data.config.rules.alpha),
+        rows=_answered(job.rows, data.config.rules),
         influential=job.clips,
         warnings=job.measured.warnings,
     )
 
 
-def _answered(rows: Sequence[InterventionRow], alpha: float) -> list[InterventionRow]:
+def _answered(rows: Sequence[InterventionRow], rules: Rules) -> list[InterventionRow]:
     """q over the profiles of the panel, then an answer for each that was tested."""
     q = iter(q_values(row.p_value for row in rows if row.kind == "profile"))
-    return [_answer(row, next(q), alpha) if row.kind == "profile" else row for row in rows]
+    return [_answer(row, next(q), rules) if row.kind == "profile" else row for row in rows]
 
 
-def _answer(row: InterventionRow, q_value: float, alpha: float) -> InterventionRow:
+def _answer(row: InterventionRow, q_value: float, rules: Rules) -> InterventionRow:
     if not math.isfinite(q_value):
         return replace(row, q_value=q_value)
-    is_shown = q_value <= alpha and row.excess > 0
-    return replace(row, q_value=q_value, inherited=answer_of(is_shown, row.ci_low, row.ci_high))
+    df = (row.n_controls or 2) - 1
+    low, high = (limit_at(row.excess, x, rules.alpha, df) for x in (row.ci_low, row.ci_high))
+    is_shown = q_value <= rules.alpha and row.excess > 0
+    smallest = rules.interventions.smallest_correlation
+    return replace(row, q_value=q_value, inherited=answer_of(is_shown, low, high, smallest))
 
 
 def _sensitivity_rows(job: _PanelRows, encoder: str, layer: int, domain: str) -> None:

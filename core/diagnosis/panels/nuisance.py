@@ -25,7 +25,12 @@ from usad_workbench.core.bias.nuisance import (
     profile_inheritance,
 )
 from usad_workbench.core.bias.nuisance_share import ErasedPair, NuisanceShare, carried_share
-from usad_workbench.core.diagnosis.clip_factors import ClipFactor, clip_factors, spaces_of
+from usad_workbench.core.diagnosis.clip_factors import (
+    ClipFactor,
+    clip_factors,
+    left_out_columns,
+    spaces_of,
+)
 from usad_workbench.core.diagnosis.controls import controls_for
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.diagnosis.panel import (
@@ -138,7 +143,8 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
     rows = [row for cell in cells for row in cell.rows.values()]
     q = q_values(row.p_value for row in rows)
     rows = [replace(row, q_value=value) for row, value in zip(rows, q, strict=True)]
-    return Panel(name=NAME, row_type=NuisanceRow, rows=rows, influential=clips)
+    warnings = left_out_columns(data, data.domains)
+    return Panel(name=NAME, row_type=NuisanceRow, rows=rows, influential=clips, warnings=warnings)
 
 
 def _row(data: DiagnosisData, cell: _Cells, encoder: str, layer: int) -> NuisanceRow:

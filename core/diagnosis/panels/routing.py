@@ -20,6 +20,7 @@ from usad_workbench.core.diagnosis.panel import (
     PanelKind,
     PanelRow,
     cell_name,
+    join_reasons,
     most_influential,
 )
 from usad_workbench.core.diagnosis.predictions import (
@@ -33,7 +34,7 @@ from usad_workbench.core.diagnosis.verdicts import NOT_MEASURED
 from usad_workbench.core.errors import ConfigError, DegenerateError, QueryError, ShapeError
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
 from usad_workbench.core.evaluation.systems import ORACLE_ROUTER, SYSTEMS, teacher_pool
-from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS, Task, mean_difference
+from usad_workbench.core.evaluation.tasks import Task, judged_tasks, mean_difference
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity.resampling import Interval
 
@@ -85,7 +86,7 @@ Asked = Sequence[tuple[Task, TaskPredictions]]
 
 
 def compute(data: DiagnosisData, progress: Progress) -> Panel:
-    """Every system on every task, then on the mean of each domain's tasks."""
+    """Every system on every task, then on the mean of each domain's tasks that have intervals."""
     tasks = data.tasks()
     asked: list[tuple[Task, TaskPredictions]] = []
     warnings: dict[str, None] = {}
@@ -106,11 +107,11 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
             if system != data.student:
                 clips.append(_differing(data, system, task, predictions))
     for domain in dict.fromkeys(task.domain for task, _ in asked):
-        of_domain = [
-            (task, predictions_of) for task, predictions_of in asked if task.domain == domain
-        ]
+        name, judged, words = judged_tasks([task for task, _ in asked if task.domain == domain])
+        of_domain = [one for one in asked if one[0] in judged]
         systems = _systems(data, of_domain)
-        means = [_row(data, system, of_domain, MEAN_OF_TASKS, costs) for system in systems]
+        means = [_row(data, system, of_domain, name, costs) for system in systems]
+        means = [replace(row, reason=join_reasons(row.reason, words)) for row in means]
         rows += _with_routers(data, means, of_domain)
     return Panel(
         name=NAME,
@@ -197,13 +198,11 @@ def _with_routers(
     """Adds to a domain's routers the accuracy they need, and the one the learned router has."""
     by_system = {row.system: row for row in rows}
     oracle = by_system.get(ORACLE_ROUTER)
-    teachers = {name: by_system[name].value for name in data.teachers if name in by_system}
+    teachers = [name for name in data.teachers if name in by_system]
     if oracle is None or len(teachers) < 2:
         return list(rows)
-    # The specialist is the best of them here; a wrong route leads to one of the others.
-    best = max(teachers, key=lambda name: teachers[name])
-    off = float(np.mean([value for name, value in teachers.items() if name != best]))
-    needed = break_even_accuracy(by_system[data.student].value, oracle.value, off)
+    homes = teacher_pool(data.workspace).homes
+    needed = _break_even(by_system, data.student, oracle, homes)
     right = [[predictions_of[name].right for name in teachers] for _, predictions_of in asked]
     headroom = float(np.mean([any_right_share(of_task) for of_task in right]))
     words = describe_break_even(needed)
@@ -212,7 +211,7 @@ def _with_routers(
         oracle,
         break_even=needed,
         any_teacher_right=headroom,
-        reason="; ".join(filter(None, (oracle.reason, note))),
+        reason=join_reasons(oracle.reason, note),
     )
     learned = by_system.get(LEARNED_ROUTER)
     if learned is not None:
@@ -223,9 +222,30 @@ def _with_routers(
             router_accuracy=accuracy.value,
             router_ci_low=accuracy.ci_low,
             router_ci_high=accuracy.ci_high,
-            reason="; ".join(filter(None, (learned.reason, accuracy.reason))),
+            reason=join_reasons(learned.reason, accuracy.reason),
         )
     return list(by_system.values())
+
+
+def _break_even(
+    by_system: Mapping[str, RoutingRow],
+    student: str,
+    oracle: RoutingRow,
+    homes: Mapping[str, str],
+) -> float:
+    """How often a domain router must be right; NaN where no route is right, or none is wrong.
+
+    A wrong route leads to the teacher of another domain. A second teacher of this one is not
+    on any: with it among the wrong routes a router of the demo seemed to pay at any accuracy.
+    """
+    elsewhere = [
+        by_system[name].value
+        for domain, name in homes.items()
+        if domain != oracle.domain and name in by_system
+    ]
+    if oracle.domain not in homes or not elsewhere:
+        return math.nan
+    return break_even_accuracy(by_system[student].value, oracle.value, float(np.mean(elsewhere)))
 
 
 def _router_accuracy(data: DiagnosisData, domain: str, asked: Asked) -> Interval:

@@ -12,6 +12,7 @@ from usad_workbench.core.diagnosis.clip_factors import (
     ClipFactor,
     clip_factors,
     content_label,
+    left_out_columns,
     spaces_of,
 )
 from usad_workbench.core.diagnosis.data import DiagnosisData
@@ -79,7 +80,8 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
         progress(done, len(data.domains), NAME)
     q = q_values(row.p_value for row in rows)
     rows = [replace(row, q_value=value) for row, value in zip(rows, q, strict=True)]
-    return Panel(name=NAME, row_type=ShortcutRow, rows=rows, influential=clips)
+    warnings = left_out_columns(data, data.domains)
+    return Panel(name=NAME, row_type=ShortcutRow, rows=rows, influential=clips, warnings=warnings)
 
 
 class _Neighbours:

@@ -17,6 +17,8 @@ from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_d
 from usad_workbench.core.diagnosis.excess_doubt import TestedExcess, doubt_of
 from usad_workbench.core.diagnosis.record import diagnosis_document, store_diagnosis
 from usad_workbench.core.diagnosis.rules import Rules, load_rules, shipped_rules
+from usad_workbench.core.diagnosis.run import diagnose
+from usad_workbench.core.diagnosis.shared_errors import SharedErrors
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.diagnosis.verdict_inputs import decide
 from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange, falsified
@@ -50,7 +52,7 @@ def test_verdicts_read_intervals_at_alpha(alpha: float, is_shown: bool) -> None:
     """An interval at 95% that leaves 0 out by little holds it at 99.99%."""
     asked = rules(alpha=alpha)
     gain = {"machines": about(0.05, 0.04)}
-    none = {"speech": about(0.0, 0.1)}
+    none = {"speech": SharedErrors(answer="no", words="no")}
     general = general_or_mixture({}, gain, none, None, asked)
     assert (general.verdict == "more general") == is_shown
     better = {"w": {"speech": about(0.05, 0.04)}}
@@ -96,6 +98,8 @@ def test_no_sentence_of_a_rule_keeps_another_level(alpha: float, margin: float) 
         ("smallest_cka", "0.0"),
         ("smallest_mutual_knn", "nan"),
         ("unseen_share", "-1.0"),
+        ("smallest_kappa", "0.0"),
+        ("smallest_correlation", "1.5"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(tmp_path, name: str, value: str) -> None:  # type: ignore[no-untyped-def]
@@ -210,3 +214,19 @@ def test_no_module_of_the_diagnosis_has_a_level_of_its_own() -> None:
     for file in folder.rglob("*.py"):
         words = set(re.findall(r"\w+", file.read_text(encoding="utf-8")))
         assert not words & {"ALPHA", "MARGIN"}, f"{file.name} reads a constant"
+
+
+def test_pages_name_the_same_unseen_domains_as_the_diagnosis(copied: Workspace) -> None:
+    """Also where a diagnosis has other teachers than the record."""
+    assert stored.unseen_for(copied.sql, "s") == {"machines"}
+    found = diagnose(
+        copied,
+        "s",
+        teachers=["a", "k"],
+        panels=["attribution"],
+        layers=[2],
+        n_permutations=1,
+        n_processes=1,
+    )
+    assert found.unseen_domains == ["machines", "music"]
+    assert stored.unseen_for(copied.sql, "s") == {"machines", "music"}

@@ -1,15 +1,26 @@
 """Errors, subgroups and routing on planted answers: a student that copies teacher ``a``."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panels import errors, routing, subgroups
-from usad_workbench.core.diagnosis.predictions import NOT_STORED
+from usad_workbench.core.diagnosis.predictions import NOT_STORED, task_predictions
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
 from usad_workbench.core.evaluation.evaluate import evaluate
-from usad_workbench.core.evaluation.systems import MIXTURE, ORACLE_ROUTER, SYSTEMS
+from usad_workbench.core.evaluation.systems import (
+    DEPTHS,
+    MIXTURE,
+    ORACLE_ROUTER,
+    SYSTEMS,
+    Candidates,
+    TaskLayers,
+    teacher_pool,
+)
+from usad_workbench.core.probes.blocks import scaled_features
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.tasks import set_tasks
@@ -127,6 +138,41 @@ def test_copied_errors_stand_out_from_the_controls(workspace):
     assert cell.influence.max() == 1.0
 
 
+def test_a_wrong_route_leads_to_another_domain(workspace):
+    """Break-even over the teachers of other domains, not over a second one of this domain."""
+    panel = routing.compute(
+        load_diagnosis_data(workspace, "s", teachers=["a", "b", "k1"]), no_progress
+    )
+    value = {r["system"]: r["value"] for r in _rows(panel, task="mean of tasks", domain="music")}
+    oracle = _rows(panel, task="mean of tasks", domain="music", system=ORACLE_ROUTER)[0]
+    needed = (value["s"] - value["a"]) / (oracle["value"] - value["a"])
+    assert oracle["break_even"] == pytest.approx(min(max(needed, 0.0), 1.0))
+    speech = _rows(panel, task="mean of tasks", domain="speech", system=ORACLE_ROUTER)[0]
+    off = {r["system"]: r["value"] for r in _rows(panel, task="mean of tasks", domain="speech")}
+    needed = (off["s"] - off["b"]) / (speech["value"] - off["b"])
+    assert speech["break_even"] == pytest.approx(min(needed, 1.0))
+
+
+def test_a_task_without_an_interval_takes_none_from_the_mean(workspace):
+    """Six sets of speakers: too few to resample, as for voices by prompt."""
+    data = load_diagnosis_data(workspace, "s")
+    whole = data.tasks()[-1]
+    units = np.array([str(i % 6) for i in range(len(whole.clip_ids))], dtype=object)
+    few = replace(whole, name="six sets", units=units)
+    data._tasks = [*data.tasks(), few]
+    data.predictions["six sets"] = {
+        n: replace(p, task=few) for n, p in task_predictions(data, whole).items()
+    }
+    panel = routing.compute(data, no_progress)
+    mean = _rows(panel, task="mean of tasks with intervals", domain=whole.domain)
+    assert {row["system"] for row in mean} >= {"s", "a", ORACLE_ROUTER}
+    for row in mean:
+        assert np.isfinite(row["ci_low"]), row
+        assert "left out, as fewer than 8 groups leave no interval: six sets" in row["reason"]
+    alone = _rows(panel, task="six sets", system="s")[0]
+    assert np.isnan(alone["ci_low"]) and "6 clusters" in alone["reason"]
+
+
 def test_the_noisier_group_is_named(workspace):
     panel = subgroups.compute(load_diagnosis_data(workspace, "s"), no_progress)
     row = _rows(panel, task="word in speech", encoder="a", group_column="sex")[0]
@@ -154,6 +200,20 @@ def test_student_against_routers_per_domain(workspace):
     one = _rows(panel, task="word in music", system=ORACLE_ROUTER)[0]
     assert one["mcnemar_p_value"] < 0.01
     assert {len(panel.columns)} == {len(row) for row in panel.documents()}
+
+
+def test_a_mixture_is_not_whitened(workspace):
+    """Its last axes are noise: with a variance each like the first they drown the label."""
+    pool = teacher_pool(workspace)
+    ids = pool.clip_ids[:N_CLIPS]
+    (mixture,) = TaskLayers(Candidates(pool, MIXTURE, ids), None)[DEPTHS]
+    train = np.arange(0, N_CLIPS, 2)
+    features = scaled_features(TaskLayers(Candidates(pool, MIXTURE, ids), None)[DEPTHS], train)
+    variances = np.asarray(mixture, dtype=float)[train].var(axis=0)
+    ratio = features[train].var(axis=0) / variances
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
+    single = TaskLayers(Candidates(pool, "a", ids), None)[-1]
+    assert isinstance(single, np.ndarray)
 
 
 def test_a_selection_takes_its_part_of_the_answers(workspace):

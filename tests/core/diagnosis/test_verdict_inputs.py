@@ -12,7 +12,7 @@ from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis, Provenance, Settings
 from usad_workbench.core.diagnosis.verdict_inputs import decide
-from usad_workbench.core.diagnosis.verdicts import Verdict
+from usad_workbench.core.diagnosis.verdicts import MISSING, Verdict
 
 RULES = load_rules()[0]
 LEADS = {
@@ -125,9 +125,12 @@ def test_unseen_domains_decide_and_the_linear_probe_is_read() -> None:
         teacher="t",
         protocol="linear",
         q_value=0.5,
+        copied="no",
         excess=0.0,
-        excess_ci_low=-0.1,
-        excess_ci_high=0.1,
+        excess_ci_low=-0.05,
+        excess_ci_high=0.05,
+        df=7.0,
+        detectable=0.04,
         n_test=300,
         n_clips=300,
     )
@@ -140,6 +143,17 @@ def test_unseen_domains_decide_and_the_linear_probe_is_read() -> None:
     # Best teacher in speech is t (behind it by .1), in machines u (ahead of it by .02).
     lead = general.evidence["lead on taught minus lead on unseen domains"]
     assert lead.startswith("-0.120 [-0.134, -0.106]")
+    assert general.evidence["shared errors above controls"] == {
+        "speech": "no: largest upper limit +0.050, t on word, n = 300"
+    }
+    # The best of many cells has an interval above 0, and no correction lets it stand: no verdict.
+    lucky = replace(error, copied="undecided", excess=0.1, excess_ci_low=0.02, excess_ci_high=0.18)
+    unsure = _decide(routing=rows, errors=[error, lucky])["general-or-mixture"]
+    assert unsure.verdict == "undecided"
+    assert unsure.evidence["shared errors above controls"]["speech"] == (
+        "undecided: an excess up to +0.180 is not ruled out (t on word); one of +0.040 could have "
+        "been found"
+    )
     knn_only = _decide(routing=_routing_rows("knn", sign=-1.0), errors=[])
     assert knn_only["general-or-mixture"].verdict == "undecided"
 
@@ -185,6 +199,33 @@ def test_only_stages_of_one_student_speak_of_the_second_stage() -> None:
         other = _decide(routing=_routing_rows("linear"), comparison=rows)["falsified"]
         assert other.evidence["second stage minus first"] == "not measured"
         assert _decide(comparison=rows) == {}
+
+
+def test_a_question_without_numbers_is_open_and_says_what_gives_them() -> None:
+    found = _decide(routing=[], errors=[], variance=[])
+    assert {one.verdict for one in found.values()} == {"undecided"}
+    assert set(found) == {"general-or-mixture", "universal-or-routing", "falsified"}
+    for one in found.values():
+        assert "usad evaluate --workspace W" in one.evidence[MISSING]["labelled tasks"]
+    # Evaluated by the diagnosis itself, which has no systems.
+    alone = [row for row in _routing_rows("knn") if row.role != "system"]
+    found = _decide(routing=alone)
+    assert set(found["general-or-mixture"].evidence[MISSING]) == {
+        "the teachers' mixture",
+        "the panel variance",
+        "the panel errors",
+    }
+    assert set(found["universal-or-routing"].evidence[MISSING]) == {
+        "the oracle domain router",
+        "the learned domain router",
+    }
+    assert "--compare" in found["falsified"].evidence[MISSING]["the second stage against the first"]
+    assert MISSING not in _decide(routing=_routing_rows("linear"))["universal-or-routing"].evidence
+
+
+def test_the_mean_may_be_of_the_tasks_with_intervals() -> None:
+    rows = [replace(row, task="mean of tasks with intervals") for row in _routing_rows("linear")]
+    assert _decide(routing=rows)["universal-or-routing"].verdict == "routing"
 
 
 def test_explained_is_the_last_layer_of_taught_domains() -> None:

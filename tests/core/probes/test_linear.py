@@ -3,7 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from usad_workbench.core.probes import LinearProbe
-from usad_workbench.core.probes.blocks import as_blocks, scaled_features
+from usad_workbench.core.probes.blocks import scaled_features
 from usad_workbench.core.probes.linear import PENALTIES, _principal_axes, fit_path
 
 
@@ -13,7 +13,7 @@ def test_weights_are_those_of_scikit_learn(n, d, n_classes):
     labels = np.arange(n) % n_classes
     x = rng.normal(size=(n, d)) * rng.exponential(size=d) + 3
     x[:, :n_classes] += 1.5 * np.eye(n_classes)[labels]
-    features = scaled_features(as_blocks(x), np.arange(n))
+    features = scaled_features(x, np.arange(n))
     axes = _principal_axes(features)
     path = fit_path(features @ axes, labels, PENALTIES)
     for penalty, (weights, intercept) in zip(PENALTIES[:4], path, strict=False):
@@ -37,8 +37,8 @@ def test_features_use_the_statistics_of_the_training_rows_only():
     train = np.arange(30)
     changed = x.copy()
     changed[30:] = 1e6
-    first = scaled_features(as_blocks(x), train)
-    np.testing.assert_allclose(first[train], scaled_features(as_blocks(changed), train)[train])
+    first = scaled_features(x, train)
+    np.testing.assert_allclose(first[train], scaled_features(changed, train)[train])
     np.testing.assert_allclose(first[train].mean(axis=0), 0, atol=1e-12)
     assert np.mean(np.sum(first[train] ** 2, axis=1)) == pytest.approx(1)
 

@@ -15,7 +15,11 @@ from usad_workbench.core.similarity._gram_products import (
     gram_products,
     unit_grams,
 )
-from usad_workbench.core.similarity.attribution import attribute, false_attribution
+from usad_workbench.core.similarity.attribution import (
+    MAX_FALSE_SHARE,
+    attribute,
+    collinear_groups,
+)
 from usad_workbench.core.similarity.cka import u_centre
 from usad_workbench.core.similarity.partial import partial_cka, partial_distance_correlation
 from usad_workbench.core.similarity.resampling import jackknife_groups
@@ -50,7 +54,8 @@ def test_planted_shares_come_back_at_any_size(n: int) -> None:
     rng = np.random.default_rng(0)
     teachers = teachers_of(rng, n)
     student = student_of(rng, teachers, [0.6, 0.3, 0.1])
-    found = attribute(student, teachers, np.arange(n), n_permutations=19)
+    placebos = {"p": teachers_of(rng, n)["a"]}
+    found = attribute(student, teachers, np.arange(n), n_permutations=19, placebos=placebos)
     assert list(found.shares.values()) == pytest.approx([0.6, 0.3, 0.1], abs=0.02)
     assert found.fit_r2 > 0.99
     assert found.is_reliable
@@ -95,7 +100,9 @@ def test_an_absent_teacher_stays_in_its_null() -> None:
     assert found.null_q95["d"] < 0.02
     assert found.p_value["a"] == pytest.approx(0.01)
     assert found.p_value["d"] > 0.05
-    assert false_attribution(student, teachers, [absent], np.arange(200)) < 0.02
+    assert found.false_shares == {} and not found.is_reliable
+    beside = attribute(student, teachers, np.arange(200), n_permutations=0, placebos={"d": absent})
+    assert beside.false_share < 0.02 and beside.is_reliable
 
 
 def test_a_map_that_stretches_greys_the_shares_out() -> None:
@@ -121,6 +128,77 @@ def test_shares_of_more_than_all_are_greyed_out() -> None:
     assert not found.is_reliable
     other = attribute(stretched, {"a": student}, np.arange(300) // 5, n_permutations=0)
     assert not other.is_overfull
+
+
+@pytest.mark.parametrize("common", [0.5, 0.8])
+@pytest.mark.parametrize("n_placebos", [1, 4])
+def test_a_student_that_never_saw_the_teachers_has_no_reliable_shares(
+    common: float, n_placebos: int
+) -> None:
+    rng = np.random.default_rng(12)
+    content = rng.normal(size=(200, DIM))
+
+    def encoder() -> np.ndarray:
+        own = rng.normal(size=(200, DIM))
+        return np.asarray(np.sqrt(common) * content + np.sqrt(1 - common) * own)
+
+    teachers = {name: encoder() for name in "abc"}
+    placebos = {f"p{i}": encoder() for i in range(n_placebos)}
+    speakers = np.arange(200) // 5
+    stranger = attribute(encoder(), teachers, speakers, n_permutations=0, placebos=placebos)
+    assert min(stranger.shares.values()) > 0.1  # the trap: a share each, and a fit
+    assert stranger.false_share > MAX_FALSE_SHARE
+    assert not stranger.is_reliable
+    assert "p0" in stranger.doubts[-1] and "never taught" in stranger.doubts[-1]
+    mixture = student_of(rng, teachers, [0.6, 0.3, 0.1])
+    taught = attribute(mixture, teachers, speakers, n_permutations=0, placebos=placebos)
+    assert taught.false_share < 0.02
+    assert taught.is_reliable
+
+
+def test_an_exact_mixture_is_reliable_whatever_rounding_says() -> None:
+    rng = np.random.default_rng(13)
+    teachers = teachers_of(rng, 120)
+    placebos = {"p": rng.normal(size=(120, DIM))}
+    for seed in range(5):
+        student = student_of(np.random.default_rng(seed), teachers, [0.5, 0.3, 0.2])
+        for x in (student, student.astype(np.float32)):
+            found = attribute(x, teachers, np.arange(120) // 4, n_permutations=0, placebos=placebos)
+            assert abs(found.novel) < 1e-3
+            assert found.is_reliable, found.doubts
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_teachers_of_one_geometry_share_a_share(noise: float) -> None:
+    """A duplicate flips the shares from .8 and 0 to 0 and .8: their sum stays."""
+    rng = np.random.default_rng(14)
+    teachers = teachers_of(rng, 200)
+    student = student_of(rng, teachers, [0.8, 0.1, 0.0])
+    turned = teachers["a"] @ ortho_group.rvs(DIM, random_state=rng)
+    turned = turned + noise * rng.normal(size=turned.shape)
+    placebos = {"p": rng.normal(size=(200, DIM))}
+    for order in (["a", "again", "b", "c"], ["again", "b", "c", "a"]):
+        both = {"again": turned, **teachers}
+        of = {name: both[name] for name in order}
+        found = attribute(student, of, np.arange(200) // 4, n_permutations=0, placebos=placebos)
+        (group,) = found.collinear
+        assert set(group.teachers) == {"a", "again"}
+        assert group.share == pytest.approx(0.8, abs=0.03)
+        assert group.ci_low < 0.8 < group.ci_high + 0.03
+        assert not found.is_reliable
+        assert "a and again" in found.doubts[0] or "again and a" in found.doubts[0]
+    alone = attribute(student, teachers, np.arange(200) // 4, n_permutations=0, placebos=placebos)
+    assert alone.collinear == () and alone.is_reliable
+
+
+def test_collinear_groups_are_kept_apart() -> None:
+    rng = np.random.default_rng(15)
+    a, b, c, d = (rng.normal(size=400) for _ in range(4))
+    columns = np.stack([a, b, a + 0.01 * d, b - 0.01 * d, c, d, c + d])
+    assert collinear_groups(columns @ columns.T) == [[0, 2], [1, 3], [4, 5, 6]]
+    assert collinear_groups(np.eye(3)) == []
+    half = np.array([[1.0, 0.8], [0.8, 1.0]])
+    assert collinear_groups(half) == []
 
 
 def literally_centred(gram: np.ndarray, clusters: np.ndarray) -> np.ndarray:

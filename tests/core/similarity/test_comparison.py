@@ -163,6 +163,9 @@ def test_joint_jackknife_of_the_difference(matrices):
     assert joint.do_intervals_overlap is True
     assert joint.is_nearer_than_control is True
     assert "a difference of" in describe_nearest(joint)
+    strict = only(rows, matrices={key: near, other: far}, alpha=1e-40)
+    assert strict.is_nearer_than_control is False
+    assert "nearer than this control" not in describe_nearest(strict)
 
 
 def test_difference_of_other_clips_is_refused(matrices):

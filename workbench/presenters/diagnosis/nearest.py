@@ -9,6 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from usad_workbench.core.diagnosis.nearest import TABLE, NearestTeacherRow
+from usad_workbench.core.diagnosis.verdicts import limit_at
+from usad_workbench.core.similarity.resampling import MAX_JACKKNIFE_GROUPS
+from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.rows import rows_of_frame
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.forest_plots import dot_facets, order_by_role
@@ -129,13 +132,22 @@ def nearest_rows(sql: Sql, student: str, measure: str) -> list[NearestTeacherRow
     return [by_domain[domain] for domain in domain_order(by_domain)]
 
 
-def verdict(row: NearestTeacherRow) -> str:
-    """The comparison with the control in a few words; ``statement`` has them all."""
+def verdict(row: NearestTeacherRow, alpha: float = ALPHA) -> str:
+    """The comparison with the control in a few words; ``statement`` has them all.
+
+    Args:
+        row: Of one domain.
+        alpha: Of the diagnosis.
+    """
     if math.isnan(row.control_value):
         return "no control to compare with"
     if math.isnan(row.difference_ci_low + row.difference_ci_high):
         return "not decided: the difference has no interval"
-    if row.difference_ci_low > 0:
+    df = max(1, min(row.n_clusters or 2, MAX_JACKKNIFE_GROUPS) - 1)
+    low, high = (
+        limit_at(row.difference, limit, alpha, df)
+        for limit in (row.difference_ci_low, row.difference_ci_high)
+    )
+    if low > 0:
         return "nearer than its control"
-    is_farther = row.difference_ci_high < 0
-    return "farther than its control" if is_farther else "no nearer than its control"
+    return "farther than its control" if high < 0 else "not told apart from its control"

@@ -4,15 +4,16 @@ Both renderers draw a ``FigurePlan`` as it is: the app with plotly (``plotly_fig
 report in SVG (``report/charts.py``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 import pandas as pd
 
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
-from usad_workbench.workbench.presenters.diagnosis.rows import stands_out
+from usad_workbench.workbench.presenters.diagnosis.rows import Row, stands_out
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, SHOWN, PanelView
 from usad_workbench.workbench.presenters.forest_plots import order_by_role
 from usad_workbench.workbench.presenters.names import short_name
@@ -157,8 +158,16 @@ def _empty_facets(rows: pd.DataFrame, view: PanelView, marks: pd.DataFrame) -> t
     return (f"No number for {named}; why is said below.",)
 
 
-def describe_rows(rows: pd.DataFrame, view: PanelView) -> str:
-    """How many rows there are, have a number, and stand out by which rule, in a sentence."""
+def describe_rows(
+    rows: pd.DataFrame, view: PanelView, roles: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """How many rows there are, have a number, and stand out by which rule, in a sentence.
+
+    Args:
+        rows: That a view shows.
+        view: How the panel is shown.
+        roles: Of each encoder: what stands out of baselines too is no sign of a teacher.
+    """
     records = rows.to_dict("records")
     numbered = [row for row in records if is_number(row.get(view.value))]
     words = f"{count(len(records), 'row')}"
@@ -166,9 +175,25 @@ def describe_rows(rows: pd.DataFrame, view: PanelView) -> str:
         words += f", {len(numbered):,} with a number"
     if view.figure == "shares" or view.reference is None:
         return f"{words}."
-    n_out = sum(stands_out(row, view) for row in numbered)
     filled = "" if view.figure == "maps" else ", drawn filled"
-    return f"{words}; {n_out:,} stand out ({describe_rule(rows, view)}){filled}."
+    out = [stands_out(row, view) for row in numbered]
+    told = f"{words}; {sum(out):,} stand out ({describe_rule(rows, view)}){filled}"
+    by_role = _by_role(numbered, out, view, roles)
+    return f"{told}: {by_role}." if by_role else f"{told}."
+
+
+def _by_role(
+    rows: Sequence[Row], out: Sequence[bool], view: PanelView, roles: Mapping[str, str]
+) -> str:
+    """How many stand out of those about teachers, controls, baselines; empty for one role."""
+    counts: dict[str, list[bool]] = {}
+    for row, is_out in zip(rows, out, strict=True):
+        role = roles.get(str(row.get(view.series)))
+        if role is not None:
+            counts.setdefault(role, []).append(is_out)
+    if len(counts) < 2:
+        return ""
+    return listing([f"{sum(of):,} of {len(of):,} of {role}s" for role, of in counts.items()])
 
 
 def describe_rule(rows: pd.DataFrame, view: PanelView) -> str:
@@ -179,7 +204,8 @@ def describe_rule(rows: pd.DataFrame, view: PanelView) -> str:
         shown = [answer for answer in SHOWN if answer in said] or [SHOWN[0]]
         return f"the column {answers[0]} says {' or '.join(shown)}"
     if "q_value" in rows:
-        return f"q ≤ {view.alpha:g} after Benjamini-Hochberg over the panel"
+        null = view.null and f" against {view.null}"
+        return f"q ≤ {view.alpha:g}{null}, after Benjamini-Hochberg over the panel"
     return "their 95% interval leaves out the reference"
 
 
@@ -191,5 +217,5 @@ def describe_marks(plan: FigurePlan, alpha: float) -> str:
             f"{alpha:g}."
         )
     if plan.kind == "shares":
-        return "Pale bars fit badly: their shares say little."
+        return "Pale bars are not to be read; the table says why."
     return "Bars are 95% intervals, the grey tick is the level of no effect."

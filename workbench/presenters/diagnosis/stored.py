@@ -12,6 +12,7 @@ from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.contents import has_table, table_names
 from usad_workbench.core.storage.rows import rows_of_frame
 from usad_workbench.core.storage.schema import quote
+from usad_workbench.core.storage.unseen_domains import unseen_domains
 from usad_workbench.workbench.presenters.encoders import participant_roles
 from usad_workbench.workbench.presenters.sql import Sql
 
@@ -36,6 +37,9 @@ class StoredDiagnosis:
     """Whether somebody said who taught the student; else default roles stood in."""
     alpha: float = ALPHA
     """The level at which its panels say that something stands out."""
+    domains: tuple[str, ...] = ()
+    unseen_domains: tuple[str, ...] = ()
+    """Those of which no teacher of this diagnosis is."""
 
     def is_of_last(self, panel: str) -> bool:
         """Whether the last diagnosis computed this panel; its rows may be of an earlier one."""
@@ -61,17 +65,31 @@ def _stored_diagnosis(student: str, selection: str, document: str) -> StoredDiag
         panels=None if panels is None else tuple(panels),
         are_teachers_known=bool(head.get("are_teachers_known", True)),
         alpha=float(head.get("alpha", ALPHA)),
+        domains=tuple(head.get("domains", ())),
+        unseen_domains=tuple(head.get("unseen_domains", ())),
     )
 
 
 def alpha_for(sql: Sql, student: str) -> float:
     """The level of a student's diagnosis of the whole workspace; the shipped one where none."""
-    levels = (
-        diagnosis.alpha
-        for diagnosis in diagnoses(sql)
-        if diagnosis.student == student and not diagnosis.selection
-    )
-    return next(levels, ALPHA)
+    whole = _whole_workspace(sql, student)
+    return whole.alpha if whole else ALPHA
+
+
+def unseen_for(sql: Sql, student: str) -> set[str]:
+    """The domains that no teacher of a student is of, as its diagnosis of the whole workspace says.
+
+    A diagnosis may name other teachers than the record. What it did not compare is as recorded.
+    """
+    whole, recorded = _whole_workspace(sql, student), unseen_domains(sql, student)
+    if whole is None:
+        return recorded
+    return set(whole.unseen_domains) | (recorded - set(whole.domains))
+
+
+def _whole_workspace(sql: Sql, student: str) -> StoredDiagnosis | None:
+    found = (one for one in diagnoses(sql) if one.student == student and not one.selection)
+    return next(found, None)
 
 
 def panel_names(sql: Sql) -> list[str]:

@@ -8,23 +8,25 @@ QUESTIONS = {
 }
 MEANINGS = {
     "undecided": "The evidence does not decide it: a condition of the rule is not measured, or "
-    "an interval reaches over its threshold.",
-    "not testable": "No domain has controls that could stand in for a teacher, so similarity "
-    "cannot be told from inheritance.",
-    "no inheritance found": "Where it could be tested, the student is no nearer to the teachers than "
-    "controls are: an excess that would matter is ruled out on these clips.",
+    "an interval reaches over its threshold. Neither a yes nor a no is meant.",
+    "not testable": "No pair of teacher and domain could be tested; the panel says what each lacks, "
+    "mostly controls that are peers. Similarity alone cannot be told from inheritance.",
+    "no inheritance found": "Wherever it could be tested, an excess over the controls that would "
+    "matter is ruled out on these clips.",
     "inherited": "The student is nearer to these teachers than controls are, beyond chance. It is "
     "evidence, not proof: only training without the teacher shows the cause.",
-    "mostly mixture": "The teachers explain the student, it gains nothing over their mixture on "
-    "unseen domains, and it shares their errors.",
-    "more general": "It gains over the mixture of its teachers on unseen domains and does not "
-    "share their errors above controls.",
-    "benchmark-optimised": "Its lead over the teachers is larger where they taught than where "
-    "they did not.",
-    "universal": "One encoder does: it is not worse than routing at lower cost, or a router is "
-    "wrong too often to pay.",
-    "routing": "Routing to specialists pays: the one encoder loses in a domain, and a router is "
-    "right often enough.",
+    "mostly mixture": "A linear map from the teachers predicts the student, a gain over their "
+    "mixture on unseen domains that would matter is ruled out, and it errs with them more than "
+    "controls do.",
+    "more general": "On unseen domains the tasks are read better from it than from the mixture of "
+    "its teachers, and an excess of shared errors that would matter is ruled out.",
+    "benchmark-optimised": "Its lead over the best teacher is larger on the domains that were taught "
+    "than on the others.",
+    "universal": "In every domain that could be judged the student is not worse than the router by "
+    "more than the margin and has fewer parameters in use, or the learned router is right too "
+    "seldom.",
+    "routing": "In at least one domain the student is worse than the router by more than the "
+    "margin, and the learned router is right often enough to pay.",
     "falsified": "At least one of the conditions that were fixed beforehand holds.",
     "not falsified": "Every condition that would falsify the claim is ruled out on these clips.",
 }

@@ -60,6 +60,8 @@ class PanelView:
     """Columns of which the figure draws one value at a time, such as the measure."""
     reference: str | float | None = 0.0
     """Level of no effect: a number, or the column that has it."""
+    null: str = ""
+    """What its p-values are against, in words."""
     reading: str = ""
     """How to read the figure, and what it does not show."""
     parts: tuple[str, ...] = ()
@@ -78,9 +80,10 @@ VIEWS: dict[str, PanelView] = {
         facets=("domain",),
         choices=("measure",),
         reference="null_q95",
+        null="the same clips exchanged within clusters",
         reading="Each small map is one encoder in one domain: the student's layers upwards, the "
         "other encoder's layers across, darker is more alike. Similar is not inherited: encoders "
-        "trained apart on the same kind of audio grow alike too.",
+        "trained apart on the same kind of audio grow alike too, and so do baselines.",
     ),
     "inheritance": PanelView(
         title="Inheritance",
@@ -91,20 +94,22 @@ VIEWS: dict[str, PanelView] = {
         facets=("domain",),
         choices=("measure", "form"),
         reading="How much nearer the student is to a teacher than controls that could stand in its "
-        "or the student's place. Zero: no nearer than the controls. A filled mark is significant "
+        "or the student's place. Zero: as near as the controls on average. A filled mark is significant "
         "after correction over the panel; where a domain has no exchangeable control there is no "
         "mark, and the table says why.",
     ),
     "attribution": PanelView(
         title="Attribution",
         value="fit_r2",
-        axis="share of the student's geometry",
+        axis="share of the fit to the student's geometry",
         figure="shares",
         facets=("domain",),
         parts=("shares", "novel"),
         reference=None,
-        reading="The student's geometry as a mixture of its teachers'. Pale bars fit badly "
-        "(R² below 0.5) or sum to more than 1: there the shares say little.",
+        reading="The student's geometry fitted as a mixture of its teachers', which is not where "
+        "it came from: encoders that were trained apart fit each other too. So encoders that never "
+        "taught are offered beside the teachers. Pale bars are not to be read: these get more than "
+        "0.1, two teachers have one geometry, or the mixture fits badly. The table says which.",
     ),
     "variance": PanelView(
         title="Variance",
@@ -126,8 +131,10 @@ VIEWS: dict[str, PanelView] = {
         series="teacher",
         facets=("task",),
         choices=("protocol", "form"),
+        where=("kind", "task"),
         reading="Whether the student is wrong on the same clips as a teacher, above what controls "
-        "share with it. All encoders share what is hard; only the excess speaks of copying.",
+        "share with it. All encoders share what is hard; only the excess speaks of copying. "
+        "A filled mark stands out after correction over all teachers, tasks and classes.",
     ),
     "routing": PanelView(
         title="One encoder or routing",
@@ -148,8 +155,9 @@ VIEWS: dict[str, PanelView] = {
         facets=("factor",),
         reference="chance",
         reading="What can be read out that a task does not need. Selectivity is the accuracy "
-        "above that on random labels of the same structure; after erasure a probe should fall to "
-        "chance.",
+        "above that on labels dealt to clusters at random. Folds keep clusters whole, so no probe "
+        "can learn such labels: it is the distance from chance with these clusters, not what a "
+        "probe could have memorised. After erasure a probe should fall to chance.",
     ),
     "associations": PanelView(
         title="Associations",
@@ -239,6 +247,21 @@ VIEWS: dict[str, PanelView] = {
 
 
 MORE_VIEWS: dict[str, tuple[PanelView, ...]] = {
+    "errors": (
+        PanelView(
+            title="Shared errors by class",
+            value="excess",
+            low="excess_ci_low",
+            high="excess_ci_high",
+            axis="κ above the controls, in one class",
+            series="teacher",
+            facets=("task", "true_class"),
+            choices=("protocol", "form"),
+            where=("kind", "class"),
+            reading="The same on the clips of one class, where it has enough errors: mistakes that "
+            "are copied in one class are lost among all others.",
+        ),
+    ),
     "neighbourhoods": (
         PanelView(
             title="Hubs",

@@ -98,6 +98,19 @@ def test_rows_without_a_number_have_no_figure() -> None:
     assert describe_rows(rows().assign(excess=None), VIEW).startswith("8 rows, 0 with a number")
 
 
+def test_what_stands_out_of_baselines_too_is_counted_apart() -> None:
+    """3,168 rows of which 3,168 stand out say nothing of teachers where baselines are among them."""
+    frame = rows(teachers=("hf:/a/t", "c", "b")).assign(value=0.5, q_value=0.01)
+    said = describe_rows(frame, VIEWS["similarity"], {**ROLES, "b": "baseline"})
+    assert said == (
+        "12 rows; 12 stand out (q ≤ 0.05 against the same clips exchanged within clusters, after "
+        "Benjamini-Hochberg over the panel): 4 of 4 of teachers, 4 of 4 of controls and 4 of 4 of "
+        "baselines."
+    )
+    alone = describe_rows(frame[frame["teacher"] == "b"], VIEWS["similarity"], {"b": "baseline"})
+    assert "of baselines" not in alone
+
+
 def shares() -> FigurePlan:
     frame = pd.DataFrame(
         {

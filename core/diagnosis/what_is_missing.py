@@ -1,0 +1,46 @@
+"""What an open question lacks, and the command that gives it."""
+
+from collections.abc import Mapping
+
+from usad_workbench.core.diagnosis.comparison import ComparisonRow, changed_by_stage_2
+from usad_workbench.core.diagnosis.panels.routing import RoutingRow
+from usad_workbench.core.diagnosis.suite import Diagnosis
+from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
+from usad_workbench.core.evaluation.systems import MIXTURE, ORACLE_ROUTER
+
+EVALUATE = "`usad evaluate --workspace W`, then diagnose again"
+NO_TASKS = {"labelled tasks": f"`usad import --tasks TASKS.csv --workspace W`, {EVALUATE}"}
+
+
+def what_is_missing(diagnosis: Diagnosis, question: str) -> Mapping[str, str]:
+    """What a question needs that this diagnosis has not, each with what to do about it.
+
+    Args:
+        diagnosis: Its panels, before any verdict.
+        question: Of a verdict.
+    """
+    routing = diagnosis.rows_of(RoutingRow)
+    systems = {row.system for row in routing}
+    if question == "inherited":  # that verdict says so itself, teacher by teacher
+        return {}
+    missing = {} if routing else dict(NO_TASKS)
+    if question == "general-or-mixture":
+        if MIXTURE not in systems:
+            missing["the teachers' mixture"] = EVALUATE
+        missing |= {
+            f"the panel {name}": f"`usad diagnose --workspace W --student {diagnosis.student}`"
+            for name in ("variance", "errors")
+            if name not in diagnosis.panels
+        }
+    elif question == "universal-or-routing":
+        lacking = [name for name in (ORACLE_ROUTER, LEARNED_ROUTER) if name not in systems]
+        missing |= {f"the {name.replace('-', ' ')}": EVALUATE for name in lacking}
+    elif changed_by_stage_2(diagnosis.rows_of(ComparisonRow)) is None:
+        missing["the second stage against the first"] = (
+            f"`usad diagnose --workspace W --student {diagnosis.student} --compare FIRST_STAGE`"
+        )
+    if question != "universal-or-routing" and not diagnosis.unseen_domains:
+        missing["clips of a domain that no teacher is of"] = (
+            "`usad import FOLDER --workspace W --domain NAME`, with a task for it"
+        )
+    return missing
