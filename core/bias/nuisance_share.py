@@ -138,7 +138,7 @@ def carried_share(
         limits = jackknife_limits(np.asarray(share), 1 - left_out[:, 1, 1] / left_out[:, 0, 0])
         low, high = (float(one) for one in limits)
         others = [
-            debiased_linear_cka(student.without(columns), other.without(columns))
+            debiased_linear_cka(student.without(columns), other.without(columns), clusters)
             for columns in _labellings(factor, clusters, seed)
         ]
         by_chance = 1 - float(np.mean(others)) / before

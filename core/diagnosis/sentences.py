@@ -9,7 +9,11 @@ import math
 from usad_workbench.core.diagnosis.lineage import Relation
 from usad_workbench.core.similarity.comparison import BestPair, NearestTeacher
 
-MEASURE_NAMES = {"debiased_linear_cka": "debiased CKA", "mutual_knn": "mutual k-NN overlap"}
+MEASURE_NAMES = {
+    "debiased_linear_cka": "debiased CKA",
+    "standardised_linear_cka": "debiased CKA of standardised dims",
+    "mutual_knn": "mutual k-NN overlap",
+}
 _RELATIONS: dict[Relation, str] = {
     "second stage": "{student} is the second stage of {other}: it began with these weights, and "
     "a difference is what the second stage changed.",

@@ -45,6 +45,9 @@ from usad_workbench.core.storage.rows import select_rows, write_rows
 from usad_workbench.core.storage.similarity_tables import replace_clip_similarities
 from usad_workbench.core.storage.workspace import Workspace
 
+ESTIMATORS = 2
+"""Raised when a measure changes, so that stored similarities are computed anew. 2: CKA over clips
+of different clusters."""
 MEASURES: tuple[Measure, ...] = ("debiased_linear_cka", "mutual_knn")
 
 
@@ -251,7 +254,7 @@ class _SimilarityJob:
             sorted(
                 set(zip(spaces.encoder, spaces.weights_sha256, spaces.code_version, strict=True))
             ),
-            [config.k, config.n_permutations, config.seed, config.max_clips],
+            [ESTIMATORS, config.k, config.n_permutations, config.seed, config.max_clips],
             self._clips_sha256,
         ]
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]

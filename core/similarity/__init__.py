@@ -3,7 +3,12 @@
 No models, no storage, no torch: everything here runs on stored vectors.
 """
 
-from usad_workbench.core.similarity.cka import debiased_linear_cka, hsic1_gram, u_centre
+from usad_workbench.core.similarity.cka import (
+    debiased_linear_cka,
+    hsic1_gram,
+    standardised_linear_cka,
+    u_centre,
+)
 from usad_workbench.core.similarity.comparison import (
     EncoderRole,
     NearestTeacher,
@@ -65,6 +70,7 @@ __all__ = [
     "normalise_rows",
     "permutations_within",
     "squared_euclidean_distance",
+    "standardised_linear_cka",
     "strata",
     "u_centre",
 ]

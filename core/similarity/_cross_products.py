@@ -1,14 +1,16 @@
-"""Sums of products of Gram matrices for all layer pairs, without a Gram matrix.
+"""Sums over pairs of clips of products of Gram matrices, for all layer pairs, without a Gram matrix.
 
-For centred layers X and Y the sum over all pairs of clips of (X X')(Y Y') equals the squared norm
-of X'Y. The left side costs clips × clips × dim for each *layer*, the right side clips × dim × dim
-for each *pair* of layers; with many layers and few clips the left side is cheaper.
+For layers X and Y the sum over all pairs of clips of (X X')(Y Y') equals the squared norm of X'Y.
+The left side costs clips × clips × dim for each *layer*, the right side clips × dim × dim for each
+*pair* of layers; with many layers and few clips the left side is cheaper. Rows and columns of the
+Gram matrices need not be the same vectors: here they are clips or means of clusters.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from usad_workbench.core.arrays import Matrix
 
@@ -17,30 +19,40 @@ BLOCK_CLIPS = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rows:
+    """Two sets of vectors of one layer; one set twice where they are the same array."""
+
+    clips: Matrix
+    """`[clip, dim]`"""
+    means: Matrix
+    """`[cluster, dim]`"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CrossProducts:
-    """Inner products of the Gram matrices of centred layers."""
+    """Inner products of Gram matrices: of clips, of clips with means, and of means."""
 
-    pairs: Matrix
-    """`[student_layer, teacher_layer]`"""
+    pairs: NDArray[np.float64]
+    """`[3, student_layer, teacher_layer]`"""
     students: Matrix
-    """Inner product of each student layer with itself `[student_layer]`."""
+    """Each student layer with itself `[3, student_layer]`."""
     teachers: Matrix
-    """`[teacher_layer]`"""
+    """`[3, teacher_layer]`"""
 
 
-def cross_products(students: Sequence[Matrix], teachers: Sequence[Matrix]) -> CrossProducts:
+def cross_products(students: Sequence[Rows], teachers: Sequence[Rows]) -> CrossProducts:
     """Inner products of all pairs, by the form with fewer operations.
 
     Args:
-        students: Centred layers `[clip, dim]`, at least one.
-        teachers: The same of another encoder, same clips.
+        students: Layers, at least one.
+        teachers: The same of another encoder, same clips and clusters.
 
     >>> x = np.array([[1.0], [-1.0]])
-    >>> cross_products([x], [2 * x]).pairs
+    >>> cross_products([Rows(clips=x, means=x)], [Rows(clips=2 * x, means=2 * x)]).pairs[0]
     array([[16.]])
     """
-    dims_s, dims_t = (np.array([x.shape[1] for x in side]) for side in (students, teachers))
-    n_clips = len(students[0])
+    dims_s, dims_t = (np.array([x.clips.shape[1] for x in side]) for side in (students, teachers))
+    n_clips = len(students[0].clips)
     by_blocks = n_clips**2 * (dims_s.sum() + dims_t.sum())
     by_features = n_clips * (
         2 * dims_s.sum() * dims_t.sum() + np.sum(dims_s**2) + np.sum(dims_t**2)
@@ -49,50 +61,63 @@ def cross_products(students: Sequence[Matrix], teachers: Sequence[Matrix]) -> Cr
     return chosen(students, teachers)
 
 
-def from_features(students: Sequence[Matrix], teachers: Sequence[Matrix]) -> CrossProducts:
+def from_features(students: Sequence[Rows], teachers: Sequence[Rows]) -> CrossProducts:
     """One student layer times all teacher layers side by side at a time."""
-    wide = np.hstack(teachers)
-    starts = np.cumsum([0, *(y.shape[1] for y in teachers[:-1])])
-    rows = []
-    for x in students:
-        product = x.T @ wide
-        rows.append(np.add.reduceat(np.einsum("ij,ij->j", product, product), starts))
-    return CrossProducts(
-        pairs=np.stack(rows),
-        students=np.array([_self_product(x) for x in students]),
-        teachers=np.array([_self_product(y) for y in teachers]),
+    starts = np.cumsum([0, *(y.clips.shape[1] for y in teachers[:-1])])
+    wide = Rows(
+        clips=np.hstack([y.clips for y in teachers]),
+        means=np.hstack([y.means for y in teachers]),
     )
+    is_same = teachers[0].means is teachers[0].clips
+    pairs = [np.add.reduceat(_column_products(x, wide, is_same), starts, axis=1) for x in students]
+    own_s, own_t = (
+        np.stack([_column_products(x, x, is_same).sum(axis=1) for x in side], axis=1)
+        for side in (students, teachers)
+    )
+    return CrossProducts(pairs=np.stack(pairs, axis=1), students=own_s, teachers=own_t)
 
 
 def from_gram_blocks(
-    students: Sequence[Matrix], teachers: Sequence[Matrix], block_clips: int = BLOCK_CLIPS
+    students: Sequence[Rows], teachers: Sequence[Rows], block_clips: int = BLOCK_CLIPS
 ) -> CrossProducts:
     """Every layer's Gram matrix, one block of clips × clips at a time; half, for symmetry."""
-    layers = [*students, *teachers]
-    n_clips, n_students = len(layers[0]), len(students)
-    pairs = np.zeros((n_students, len(teachers)))
-    own = np.zeros(len(layers))
-    for start in range(0, n_clips, block_clips):
-        rows = slice(start, start + block_clips)
-        for other in range(start, n_clips, block_clips):
-            columns = slice(other, other + block_clips)
-            blocks = _blocks(layers, rows, columns)
-            weight = 1.0 if other == start else 2.0
-            pairs += weight * (blocks[:n_students] @ blocks[n_students:].T)
-            own += weight * np.einsum("ij,ij->i", blocks, blocks)
-    return CrossProducts(pairs=pairs, students=own[:n_students], teachers=own[n_students:])
+    layers, n_students = [*students, *teachers], len(students)
+    clips, means = [x.clips for x in layers], [x.means for x in layers]
+    sides = [(clips, clips), (clips, means), (means, means)]
+    if means[0] is clips[0]:
+        sides = sides[:1]
+    pairs = np.zeros((len(sides), n_students, len(teachers)))
+    own = np.zeros((len(sides), len(layers)))
+    for kind, (left, right) in enumerate(sides):
+        is_symmetric = left is right
+        for start in range(0, len(left[0]), block_clips):
+            rows = slice(start, start + block_clips)
+            first = start if is_symmetric else 0
+            for other in range(first, len(right[0]), block_clips):
+                blocks = _blocks(left, right, rows, slice(other, other + block_clips))
+                weight = 2.0 if is_symmetric and other != start else 1.0
+                pairs[kind] += weight * (blocks[:n_students] @ blocks[n_students:].T)
+                own[kind] += weight * np.einsum("ij,ij->i", blocks, blocks)
+    if len(sides) == 1:
+        pairs, own = np.repeat(pairs, 3, axis=0), np.repeat(own, 3, axis=0)
+    return CrossProducts(pairs=pairs, students=own[:, :n_students], teachers=own[:, n_students:])
 
 
-def _blocks(layers: Sequence[Matrix], rows: slice, columns: slice) -> Matrix:
-    """A block of the Gram matrix of each layer, flat `[layer, clip × clip]`."""
-    shape = (len(layers[0][rows]), len(layers[0][columns]))
-    blocks = np.empty((len(layers), *shape))
-    for block, x in zip(blocks, layers, strict=True):
-        np.matmul(x[rows], x[columns].T, out=block)
-    return blocks.reshape(len(layers), -1)
+def _blocks(left: Sequence[Matrix], right: Sequence[Matrix], rows: slice, columns: slice) -> Matrix:
+    """A block of the Gram matrix of each layer, flat `[layer, row × column]`."""
+    shape = (len(left[0][rows]), len(right[0][columns]))
+    blocks = np.empty((len(left), *shape))
+    for block, x, y in zip(blocks, left, right, strict=True):
+        np.matmul(x[rows], y[columns].T, out=block)
+    return blocks.reshape(len(left), -1)
 
 
-def _self_product(x: Matrix) -> float:
+def _column_products(x: Rows, y: Rows, is_same: bool) -> Matrix:
+    """Products of X'Y of clips and of means, summed over the dims of x `[3, dim of y]`."""
     # The product of a matrix with itself costs half.
-    product = x.T @ x
-    return float(np.einsum("ij,ij->", product, product))
+    clips = x.clips.T @ y.clips
+    if is_same:
+        return np.repeat(np.einsum("ij,ij->j", clips, clips)[None], 3, axis=0)
+    means = x.means.T @ y.means
+    pairs = ((clips, clips), (clips, means), (means, means))
+    return np.stack([np.einsum("ij,ij->j", a, b) for a, b in pairs])

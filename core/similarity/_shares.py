@@ -1,12 +1,11 @@
 """What each clip adds to a similarity: shares whose mean over clips is the value."""
 
-import math
-
 import numpy as np
 
-from usad_workbench.core.arrays import Ids, Matrix, Vectors, check_aligned
-from usad_workbench.core.similarity._cka_layers import prepare_gram
-from usad_workbench.core.similarity.cka import MIN_CLIPS, u_centre
+from usad_workbench.core.arrays import Ids, Matrix, Vectors, check_aligned, cluster_codes
+from usad_workbench.core.similarity._cka_layers import dual, prepare_gram
+from usad_workbench.core.similarity._cluster_hsic import check_cluster_number
+from usad_workbench.core.similarity.cka import MIN_CLIPS, standardised
 from usad_workbench.core.similarity.layers import Measure
 from usad_workbench.core.similarity.neighbours import DEFAULT_K, neighbour_overlap
 
@@ -21,8 +20,8 @@ def clip_shares(
 ) -> Matrix:
     """What each clip adds to the similarity of two encoders; the mean is the similarity.
 
-    For debiased CKA the clip's row of the inner product of the two U-centred Gram matrices
-    (HSIC_1 is their mean, a U-statistic), over the norms; for mutual k-NN the overlap.
+    For CKA the clip's row of the inner product that HSIC is (``_cka_layers.dual``), over the
+    norms; for mutual k-NN the overlap.
 
     Args:
         x: Embeddings `[clip, dim]`.
@@ -45,6 +44,9 @@ def clip_shares(
     if measure == "mutual_knn":
         return neighbour_overlap(x, y, k, clusters)
     x, y = check_aligned(x, y, MIN_CLIPS)
-    a, b = u_centre(prepare_gram(x, "x")), u_centre(prepare_gram(y, "y"))
-    norm = math.sqrt(float(np.sum(a**2)) * float(np.sum(b**2)))
-    return np.asarray(len(x) * np.sum(a * b, axis=1) / norm)
+    codes = cluster_codes(clusters, len(x))
+    check_cluster_number(codes)
+    if measure == "standardised_linear_cka":
+        x, y = standardised(x, "x", codes), standardised(y, "y", codes)
+    a, b = dual(prepare_gram(x, "x", codes), codes), prepare_gram(y, "y", codes)
+    return np.asarray(len(x) * np.sum(a * b, axis=1))

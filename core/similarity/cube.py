@@ -1,7 +1,7 @@
 """Debiased CKA of every layer pair in every domain, for as many clips as memory holds.
 
 The values only: nulls and intervals need clips × clips and stay with ``layer_similarity`` on a
-sample. Both forms of a cell's sum are exact, and the one with fewer operations is taken: products
+sample. Clips of one cluster are not compared (``cka``). Both forms of a cell's sum are exact, and the one with fewer operations is taken: products
 of features, dim × dim for each pair of layers, or products of Gram matrices in blocks of clips,
 which cost clips × clips for each layer and next to nothing for each pair. Timings:
 ``docs/statistics.md``, "Debiased CKA".
@@ -23,10 +23,11 @@ from usad_workbench.core.arrays import (
     Vectors,
     as_vectors,
     centred_unit,
+    cluster_codes,
     id_array,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._cross_products import cross_products
+from usad_workbench.core.similarity._cluster_hsic import MIN_CLUSTERS, hsic_of_layers
 from usad_workbench.core.similarity.cka import MIN_CLIPS, NORM_FLOOR
 
 
@@ -39,12 +40,16 @@ class ObservedCube:
     domains: list[str]
     n_clips: list[int]
     """Clips of each domain."""
+    n_clusters: list[int]
     reasons: list[str]
     """Layers without geometry in each domain; empty where there are none."""
 
 
 def observed_cube(
-    student_layers: Sequence[Vectors], teacher_layers: Sequence[Vectors], domains: Ids
+    student_layers: Sequence[Vectors],
+    teacher_layers: Sequence[Vectors],
+    domains: Ids,
+    clusters: Ids | None = None,
 ) -> ObservedCube:
     """Every student layer against every teacher layer, domain by domain.
 
@@ -52,9 +57,11 @@ def observed_cube(
         student_layers: One array `[clip, dim]` for each layer.
         teacher_layers: The same of another encoder, same clips, same order.
         domains: Domain of each clip; a similarity over several is one of their differences.
+        clusters: Cluster id of each clip; clips of one cluster are not compared. None: every
+            clip is its own cluster.
 
     Returns:
-        Domains in rising order. One with fewer than 4 clips has NaN and a reason.
+        Domains in rising order. One with fewer than 4 clusters has NaN and a reason.
 
     Raises:
         ShapeError: no layers, or other numbers of clips.
@@ -74,37 +81,40 @@ def observed_cube(
             f"The layers have {sorted(sizes)} clips and there are {len(names)} domains, expected at "
             "least one layer each and the same clips in all. Select the clips that all have."
         )
-    distinct, codes = np.unique(names, return_inverse=True)
+    distinct, domain_codes = np.unique(names, return_inverse=True)
+    codes = cluster_codes(clusters, len(names))
     values = np.full((len(distinct), len(student_layers), len(teacher_layers)), np.nan)
-    reasons = []
+    reasons, n_clusters = [], []
     for domain in range(len(distinct)):
-        rows = np.flatnonzero(codes == domain)
-        if len(rows) < MIN_CLIPS:
-            reasons.append(f"{len(rows)} clips, at least {MIN_CLIPS} are needed")
+        rows = np.flatnonzero(domain_codes == domain)
+        own_codes = np.unique(codes[rows], return_inverse=True)[1].astype(np.intp)
+        n_clusters.append(int(own_codes.max()) + 1)
+        if n_clusters[-1] < MIN_CLUSTERS:
+            reasons.append(f"{n_clusters[-1]} clusters, at least {MIN_CLUSTERS} are needed")
             continue
-        values[domain], reason = _domain(student_layers, teacher_layers, rows)
+        values[domain], reason = _domain(student_layers, teacher_layers, rows, own_codes)
         reasons.append(reason)
     return ObservedCube(
         values=values,
         domains=[str(name) for name in distinct],
-        n_clips=np.bincount(codes).tolist(),
+        n_clips=np.bincount(domain_codes).tolist(),
+        n_clusters=n_clusters,
         reasons=reasons,
     )
 
 
 def _domain(
-    student: Sequence[Vectors], teacher: Sequence[Vectors], rows: Indices
+    student: Sequence[Vectors], teacher: Sequence[Vectors], rows: Indices, codes: Indices
 ) -> tuple[Matrix, str]:
     notes: list[str] = []
     ours = _centred_layers(student, rows, "student", notes)
     teachers = _centred_layers(teacher, rows, "teacher", notes)
     values = np.full((len(student), len(teacher)), np.nan)
     if ours and teachers:
-        products = cross_products(list(ours.values()), list(teachers.values()))
-        norms_s = _self_hsic1(ours, products.students, "student", notes)
-        norms_t = _self_hsic1(teachers, products.teachers, "teacher", notes)
-        cross = _hsic1(products.pairs, _squares(ours), _squares(teachers))
-        values[np.ix_(list(ours), list(teachers))] = cross / np.sqrt(np.outer(norms_s, norms_t))
+        found = hsic_of_layers(list(ours.values()), list(teachers.values()), codes)
+        norms_s = _norms(list(ours), found.students, found.student_floors, "student", notes)
+        norms_t = _norms(list(teachers), found.teachers, found.teacher_floors, "teacher", notes)
+        values[np.ix_(list(ours), list(teachers))] = found.pairs / np.outer(norms_s, norms_t)
     return values, "; ".join(notes)
 
 
@@ -123,32 +133,14 @@ def _centred_layers(
     return centred
 
 
-def _self_hsic1(
-    layers: dict[int, Matrix], own: Matrix, side: str, notes: list[str]
+def _norms(
+    places: list[int], own: Matrix, floors: Matrix, side: str, notes: list[str]
 ) -> NDArray[np.float64]:
-    """HSIC_1 of each layer with itself; NaN and a note where it is nothing but rounding."""
-    squares = _squares(layers)
-    n = squares.shape[1]
-    values = np.array(
-        [_hsic1(own[i : i + 1, None], one, one)[0, 0] for i, one in enumerate(squares[:, None])]
-    )
-    flat = values <= NORM_FLOOR * own / (n * (n - 3))
-    notes.extend(_no_geometry(f"{side} layer {list(layers)[i]}") for i in np.flatnonzero(flat))
-    return np.where(flat, np.nan, values)
+    """Roots of HSIC of each layer with itself; NaN and a note where it is nothing but rounding."""
+    flat = own <= NORM_FLOOR * floors
+    notes.extend(_no_geometry(f"{side} layer {places[i]}") for i in np.flatnonzero(flat))
+    return np.sqrt(np.where(flat, np.nan, own))
 
 
 def _no_geometry(name: str) -> str:
     return f"{name} has no geometry: its clips cannot be told apart"
-
-
-def _squares(layers: dict[int, Matrix]) -> Matrix:
-    """Squared norms `[layer, clip]`."""
-    return np.stack([np.einsum("ij,ij->i", x, x) for x in layers.values()])
-
-
-def _hsic1(cross: Matrix, a: Matrix, b: Matrix) -> Matrix:
-    """HSIC_1 `[layer, layer]` as in ``cka``, from the sums of products and squared norms."""
-    n, ab = a.shape[1], a @ b.T
-    totals = np.outer(a.sum(axis=1), b.sum(axis=1))
-    total = cross - ab + totals / ((n - 1) * (n - 2)) - 2 * ab / (n - 2)
-    return np.asarray(total / (n * (n - 3)))

@@ -1,9 +1,11 @@
 """Which encoder is nearest, by each family of measures, and whether the families agree.
 
 No single measure wins everywhere (Klabunde et al. 2025, ReSi: 24 measures, 6 tests), so
-families are shown side by side: spectral (debiased CKA), neighbourhood (mutual k-NN), shape
-(angular Procrustes), order of distances (RSA), canonical correlations (SVCCA, PWCCA) and
-ridge predictions (GULP).
+families are shown side by side: spectral (debiased CKA, plain and of standardised dims),
+neighbourhood (mutual k-NN, order and distances of neighbours), shape (angular Procrustes),
+distances (RSA, distance correlation), canonical correlations (SVCCA) and ridge predictions (GULP).
+PWCCA has no part: of the layers of one network it finds the nearer one less often than a coin
+(``docs/statistics.md``, "Which measure to believe").
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +15,11 @@ import numpy as np
 
 from usad_workbench.core.arrays import Ids, Vectors
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity.canonical_correlation import CLIPS_PER_DIM, pwcca, svcca
-from usad_workbench.core.similarity.cka import debiased_linear_cka
+from usad_workbench.core.similarity.canonical_correlation import CLIPS_PER_DIM, svcca
+from usad_workbench.core.similarity.cka import debiased_linear_cka, standardised_linear_cka
+from usad_workbench.core.similarity.distance_correlation import distance_correlation
 from usad_workbench.core.similarity.gulp import gulp_distance
+from usad_workbench.core.similarity.neighbour_order import rank_similarity, second_order_cosine
 from usad_workbench.core.similarity.neighbours import DEFAULT_K, mutual_knn
 from usad_workbench.core.similarity.procrustes import angular_procrustes_distance
 from usad_workbench.core.similarity.rsa import rsa_spearman
@@ -23,16 +27,19 @@ from usad_workbench.core.similarity.rsa import rsa_spearman
 Reading = Callable[[Vectors, Vectors], float]
 FAMILIES = {
     "debiased_linear_cka": "spectral",
+    "standardised_linear_cka": "spectral",
     "mutual_knn": "neighbourhood",
+    "rank_similarity": "neighbourhood",
+    "second_order_cosine": "neighbourhood",
     "angular_procrustes": "shape",
     "rsa_spearman": "distances",
+    "distance_correlation": "distances",
     "svcca": "canonical correlation",
-    "pwcca": "canonical correlation",
     "gulp": "ridge prediction",
 }
 DISTANCES = ("angular_procrustes", "gulp")
 """Small is near."""
-NEED_CLIPS_PER_DIM = ("svcca", "pwcca")
+NEED_CLIPS_PER_DIM = ("svcca",)
 """Take no part in the warning with fewer than 20 clips per dim."""
 
 
@@ -58,12 +65,15 @@ def readings(k: int = DEFAULT_K, clusters: Ids | None = None) -> dict[str, Readi
     True
     """
     return {
-        "debiased_linear_cka": debiased_linear_cka,
+        "debiased_linear_cka": lambda x, y: debiased_linear_cka(x, y, clusters),
+        "standardised_linear_cka": lambda x, y: standardised_linear_cka(x, y, clusters),
         "mutual_knn": lambda x, y: mutual_knn(x, y, k, clusters),
+        "rank_similarity": lambda x, y: rank_similarity(x, y, k, clusters),
+        "second_order_cosine": lambda x, y: second_order_cosine(x, y, k, clusters),
         "angular_procrustes": angular_procrustes_distance,
-        "rsa_spearman": rsa_spearman,
+        "rsa_spearman": lambda x, y: rsa_spearman(x, y, clusters),
+        "distance_correlation": lambda x, y: distance_correlation(x, y, clusters),
         "svcca": lambda x, y: svcca(x, y).value,
-        "pwcca": lambda x, y: pwcca(x, y).value,
         "gulp": gulp_distance,
     }
 
@@ -80,8 +90,9 @@ def nearest_by_measure(
     Args:
         student: Embeddings `[clip, dim]`.
         encoders: The same clips of others, by name.
-        k: Neighbours per clip, for ``mutual_knn``.
-        clusters: Cluster id of each clip; clips of one cluster are no neighbours.
+        k: Neighbours per clip.
+        clusters: Cluster id of each clip; clips of one cluster are no neighbours and, where a
+            measure compares pairs of clips, are not compared.
 
     Raises:
         DegenerateError: no encoder, or no measure that is defined for all of them.

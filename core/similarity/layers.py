@@ -29,8 +29,9 @@ from usad_workbench.core.arrays import (
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError, did_you_mean
 from usad_workbench.core.similarity._cka_layers import CkaLayers, prepare_gram
+from usad_workbench.core.similarity._cluster_hsic import MIN_CLUSTERS
 from usad_workbench.core.similarity._knn_layers import KnnLayers, list_width, prepare_lists
-from usad_workbench.core.similarity.cka import MIN_CLIPS
+from usad_workbench.core.similarity.cka import MIN_CLIPS, standardised
 from usad_workbench.core.similarity.neighbours import DEFAULT_K
 from usad_workbench.core.similarity.resampling import (
     exchange_warning,
@@ -42,7 +43,7 @@ from usad_workbench.core.similarity.resampling import (
 )
 from usad_workbench.core.similarity.significance import max_statistic
 
-Measure = Literal["debiased_linear_cka", "mutual_knn"]
+Measure = Literal["debiased_linear_cka", "standardised_linear_cka", "mutual_knn"]
 """Names of the measures as they stand in tables."""
 MAX_CLIPS = 1000
 """More clips of one domain cost clips² in time and memory and hardly sharpen the value."""
@@ -102,7 +103,8 @@ def layer_similarity(
     """Every student layer against every teacher layer on the clips of one domain.
 
     The permutations are the same for all layer pairs and, with equal clusters and seed, for
-    all teachers and measures. A layer without geometry gives NaN and a reason.
+    all teachers and measures. A layer without geometry gives NaN and a reason, and so does CKA
+    of fewer than 4 clusters: only clips of different clusters are compared.
 
     Args:
         student_layers: One array `[clip, dim]` for each layer.
@@ -253,14 +255,21 @@ class _Work:
         )
 
     def prepare(self, student: list[Matrix], teacher: list[Matrix], notes: list[str]) -> _Pairs:
-        ready_s, places_s = self._side(student, "student", notes)
-        ready_t, places_t = self._side(teacher, "teacher", notes)
+        n_clusters = int(self.codes.max()) + 1
+        if self.measure == "mutual_knn" or n_clusters >= MIN_CLUSTERS:
+            (ready_s, places_s), (ready_t, places_t) = (
+                self._side(layers, side, notes)
+                for layers, side in ((student, "student"), (teacher, "teacher"))
+            )
+        else:
+            notes.append(f"no value: {n_clusters} clusters, at least {MIN_CLUSTERS} are needed")
+            ready_s, places_s, ready_t, places_t = [], [], [], []
         computer: CkaLayers | KnnLayers | None = None
         if ready_s and ready_t:
             if self.measure == "mutual_knn":
                 computer = KnnLayers(ready_s, ready_t, self.k)
             else:
-                computer = CkaLayers(ready_s, ready_t)
+                computer = CkaLayers(ready_s, ready_t, self.codes)
         return _Pairs(
             computer=computer,
             student=np.asarray(places_s, dtype=np.intp),
@@ -273,18 +282,22 @@ class _Work:
     ) -> tuple[list[Any], list[int]]:
         ready: list[NDArray[Any]] = []
         places: list[int] = []
-        width = list_width(self.k, self.codes, self.groups)
         for position, layer in enumerate(layers):
             name = f"{side} layer {position}"
             try:
-                if self.measure == "mutual_knn":
-                    ready.append(prepare_lists(layer, name, width, self.codes))
-                else:
-                    ready.append(prepare_gram(layer, name))
+                ready.append(self._prepared(layer, name))
                 places.append(position)
             except DegenerateError:
                 notes.append(f"{name} has no geometry: its clips cannot be told apart")
         return ready, places
+
+    def _prepared(self, layer: Matrix, name: str) -> NDArray[Any]:
+        if self.measure == "mutual_knn":
+            width = list_width(self.k, self.codes, self.groups)
+            return prepare_lists(layer, name, width, self.codes)
+        if self.measure == "standardised_linear_cka":
+            layer = standardised(layer, name, self.codes)
+        return prepare_gram(layer, name, self.codes)
 
     def null(
         self, pairs: _Pairs, n_permutations: int, seed: int, notes: list[str]

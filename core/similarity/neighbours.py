@@ -154,7 +154,8 @@ def cknna(x: Vectors, y: Vectors, k: int = DEFAULT_K, clusters: Ids | None = Non
 
 def _masked_hsic1(gram_x: Matrix, gram_y: Matrix, mask: NDArray[np.bool_]) -> float:
     n = len(mask)
-    # A neighbour relation goes one way, so these matrices are not symmetric.
+    # A neighbour relation goes one way, so these matrices are not symmetric, and their HSIC_1 is
+    # the published formula, no mean over clips. Within clusters both are 0: nothing is compared.
     a, b = np.where(mask, gram_x, 0.0), np.where(mask, gram_y, 0.0)
     total = float(np.sum(a * b.T)) + float(a.sum() * b.sum()) / ((n - 1) * (n - 2))
     total -= 2 * float(a.sum(axis=0) @ b.sum(axis=1)) / (n - 2)

@@ -2,9 +2,8 @@
 
 U-centred matrices of clips × clips form an inner-product space: the part of two of them that
 others span is taken out, and the cosine of what is left is the partial similarity. With distances
-in place of products this is the partial distance correlation of Székely and Rizzo.
-``partial_cka`` compares clips of different clusters only: clusters in common are no similarity
-(``_gram_products``).
+in place of products this is the partial distance correlation of Székely and Rizzo. Clips of
+different clusters are compared only, with the inner product of ``cka``.
 
 It adjusts for what the covariate measures and no more. A control that is a noisy copy of the
 shared content under-adjusts: .41 is left with one control where nothing was copied. So it answers
@@ -15,12 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from usad_workbench.core.arrays import Ids, Matrix, Vectors, as_vectors, cluster_codes
+from usad_workbench.core.arrays import (
+    Ids,
+    Indices,
+    Matrix,
+    Vectors,
+    as_vectors,
+    cluster_codes,
+)
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._gram_products import gram_products, unit_grams
-from usad_workbench.core.similarity.cka import MIN_CLIPS, u_centre
+from usad_workbench.core.similarity._cka_layers import encoder_products, prepare_gram
+from usad_workbench.core.similarity._cluster_hsic import check_cluster_number
+from usad_workbench.core.similarity.cka import MIN_CLIPS, hsic1_gram
 from usad_workbench.core.similarity.resampling import (
     jackknife_groups,
     jackknife_limits,
@@ -58,7 +66,8 @@ def partial_cka(
 
     Raises:
         ShapeError: fewer than two teachers, other numbers of clips, or fewer than 4.
-        DegenerateError: values that are not finite, an encoder without geometry.
+        DegenerateError: values that are not finite, an encoder without geometry, or fewer than 4
+            clusters.
 
     Source: Székely and Rizzo 2014 (Annals of Statistics 42:2382), sec. 3, with linear kernels.
 
@@ -74,24 +83,22 @@ def partial_cka(
             f"There are {len(teachers)} teachers, expected at least 2: one to look at and one to "
             "take out."
         )
-    grams = unit_grams([student, *teachers.values()])
-    codes = cluster_codes(clusters, len(grams[0]))
-    products = gram_products(grams, codes, jackknife_groups(codes, len(codes)))
+    whole, without, codes = _products([student, *teachers.values()], clusters)
     reason = too_few_clusters(int(codes.max()) + 1)
     results = {}
     for row, name in enumerate(teachers, start=1):
-        value = partial_of(products.whole, 0, row)
+        value = partial_of(whole, 0, row)
         low, high = np.nan, np.nan
         if not reason:
-            left_out = np.array([partial_of(one, 0, row) for one in products.left_out])
+            left_out = np.array([partial_of(one, 0, row) for one in without])
             limits = jackknife_limits(np.asarray(value), left_out, largest=1.0)
             low, high = float(limits[0]), float(limits[1])
-        scale = np.sqrt(products.whole[0, 0] * products.whole[row, row])
+        scale = np.sqrt(whole[0, 0] * whole[row, row])
         results[name] = Partial(
             value=value,
             ci_low=low,
             ci_high=high,
-            plain=float(products.whole[0, row] / scale),
+            plain=float(whole[0, row] / scale),
             n_clips=len(codes),
             n_clusters=int(codes.max()) + 1,
             reason=reason,
@@ -99,28 +106,114 @@ def partial_cka(
     return results
 
 
-def partial_distance_correlation(x: Vectors, y: Vectors, given: Sequence[Vectors]) -> float:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PartialsAmong:
+    """Partial similarity of each of some encoders with one other, all the rest taken out."""
+
+    values: Matrix
+    """`[encoder]`; 0 for one that the rest spans."""
+    left_out: NDArray[np.float64] | None
+    """Without each group of clusters `[group, encoder]`; None under 8 clusters."""
+    n_clips: int
+    n_clusters: int
+    reason: str
+    """Why there are no leave-one-out values; empty where there are."""
+
+
+def partials_among(target: Vectors, encoders: Sequence[Vectors], clusters: Ids) -> PartialsAmong:
+    """Debiased linear CKA of each encoder with the target, all other encoders taken out.
+
+    For a test of one case among controls: the student and controls for its place, with the teacher
+    as target, or the teacher and its controls with the student as target. Where nothing was copied
+    all of them may be exchanged, hence so may these values: each is given as many others. What all
+    hear in the clips is taken out, so that a copy stands out from controls that vary less. The
+    values of the controls alone mean nothing (see the docstring of this module).
+
+    Args:
+        target: Embeddings `[clip, dim]`.
+        encoders: The same clips of at least two others.
+        clusters: Cluster id of each clip.
+
+    Raises:
+        ShapeError: fewer than two encoders, other numbers of clips, or fewer than 4.
+        DegenerateError: values that are not finite, an encoder without geometry, or fewer than 4
+            clusters.
+
+    Source: as for ``partial_cka``.
+
+    >>> rng = np.random.default_rng(0)
+    >>> heard, own = rng.normal(size=(2, 200, 20))
+    >>> copy, *controls = (heard + rng.normal(size=(200, 20)) for _ in range(4))
+    >>> found = partials_among(heard + own, [copy + own, *controls], list(range(200)))
+    >>> bool(found.values[0] > 0.4), bool(found.values[1:].max() < 0.2)
+    (True, True)
+    """
+    if len(encoders) < 2:
+        raise ShapeError(
+            f"There are {len(encoders)} encoders, expected at least 2: one to look at and one to "
+            "take out."
+        )
+    whole, without, codes = _products([target, *encoders], clusters)
+    places = range(1, len(encoders) + 1)
+    n_clusters = int(codes.max()) + 1
+    reason = too_few_clusters(n_clusters)
+    left_out = np.array([[partial_of(one, 0, place) for place in places] for one in without])
+    return PartialsAmong(
+        values=np.array([partial_of(whole, 0, place) for place in places]),
+        left_out=None if reason else left_out,
+        n_clips=len(codes),
+        n_clusters=n_clusters,
+        reason=reason,
+    )
+
+
+def partial_distance_correlation(
+    x: Vectors, y: Vectors, given: Sequence[Vectors], clusters: Ids | None = None
+) -> float:
     """Distance correlation (bias-corrected, not squared back) with the others taken out.
 
     Args:
         x: Embeddings `[clip, dim]`.
         y: The same clips of another encoder.
         given: The same clips of those that are taken out; none for the plain correlation.
+        clusters: Cluster id of each clip; clips of one cluster are not compared.
 
     Raises:
         ShapeError: other numbers of clips, or fewer than 4.
-        DegenerateError: values that are not finite, rows that are all equal.
+        DegenerateError: values that are not finite, rows that are all equal, or fewer than 4
+            clusters.
 
     Source: Székely and Rizzo 2014, definition 3 and eq. 3.2.
+
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 60, 3))
+    >>> round(partial_distance_correlation(x, x, [y]), 6)
+    1.0
     """
-    arrays = [as_vectors(one, f"encoder {i}", MIN_CLIPS) for i, one in enumerate([x, y, *given])]
+    arrays = _aligned([x, y, *given])
+    distances = [squareform(pdist(one)) for one in arrays]
+    products = np.array([[hsic1_gram(a, b, clusters) for b in distances] for a in distances])
+    return partial_of(products, 0, 1)
+
+
+def _aligned(encoders: Sequence[Vectors]) -> list[Matrix]:
+    arrays = [as_vectors(one, f"encoder {i}", MIN_CLIPS) for i, one in enumerate(encoders)]
     if len({len(one) for one in arrays}) != 1:
         raise ShapeError(
             f"The encoders have {[len(one) for one in arrays]} clips, expected the same clips in "
             "all. Select the clips that all have."
         )
-    flat = np.stack([u_centre(squareform(pdist(one))).ravel() for one in arrays])
-    return partial_of(flat @ flat.T, 0, 1)
+    return arrays
+
+
+def _products(
+    encoders: Sequence[Vectors], clusters: Ids
+) -> tuple[Matrix, NDArray[np.float64], Indices]:
+    """Products of every pair, the same without each group of clusters, and cluster codes."""
+    arrays = _aligned(encoders)
+    codes = cluster_codes(clusters, len(arrays[0]))
+    check_cluster_number(codes)
+    grams = [prepare_gram(one, f"encoder {i}", codes) for i, one in enumerate(arrays)]
+    return *encoder_products(grams, codes, jackknife_groups(codes, len(codes))), codes
 
 
 def partial_of(products: Matrix, a: int, b: int) -> float:

@@ -4,7 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from usad_workbench.core.arrays import Matrix, Vectors, as_vectors, check_aligned
+from usad_workbench.core.arrays import (
+    Ids,
+    Matrix,
+    Vectors,
+    as_vectors,
+    check_aligned,
+    cluster_codes,
+)
 from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.similarity.distances import squared_euclidean_distance
 
@@ -12,8 +19,8 @@ MIN_CLIPS = 3
 """Two clips have one distance: nothing to order."""
 
 
-def dissimilarities(x: Vectors) -> Matrix:
-    """Squared Euclidean distances of all pairs of clips `[clip × (clip - 1) / 2]`.
+def dissimilarities(x: Vectors, clusters: Ids | None = None) -> Matrix:
+    """Squared Euclidean distances of all pairs of clips of different clusters `[pair]`.
 
     Raises:
         ShapeError: fewer than 3 clips.
@@ -23,10 +30,11 @@ def dissimilarities(x: Vectors) -> Matrix:
     [1.0, 9.0, 4.0]
     """
     square = squared_euclidean_distance(as_vectors(x, "x", MIN_CLIPS))
-    return square[np.triu_indices(len(square), 1)]
+    codes = cluster_codes(clusters, len(square))
+    return np.asarray(square[np.triu(codes[:, None] != codes[None, :])])
 
 
-def rsa_spearman(x: Vectors, y: Vectors) -> float:
+def rsa_spearman(x: Vectors, y: Vectors, clusters: Ids | None = None) -> float:
     """Spearman correlation of the distances between clips in two embeddings.
 
     Invariant to any rising change of the distances. Memory: clips². Where both embeddings
@@ -35,6 +43,7 @@ def rsa_spearman(x: Vectors, y: Vectors) -> float:
     Args:
         x: Embeddings `[clip, dim]` of one encoder's layer.
         y: Embeddings `[clip, dim]` of another, the same clips in the same order.
+        clusters: Cluster id of each clip; clips of one cluster are not compared.
 
     Returns:
         In [-1, 1].
@@ -50,7 +59,10 @@ def rsa_spearman(x: Vectors, y: Vectors) -> float:
     1.0
     """
     x, y = check_aligned(x, y, MIN_CLIPS)
-    a, b = _centred_ranks(dissimilarities(x), "x"), _centred_ranks(dissimilarities(y), "y")
+    codes = cluster_codes(clusters, len(x))
+    a, b = (
+        _centred_ranks(dissimilarities(side, codes), name) for side, name in ((x, "x"), (y, "y"))
+    )
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 

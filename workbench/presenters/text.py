@@ -14,13 +14,18 @@ from usad_workbench.workbench.presenters.numbers import NBSP, is_missing
 
 MEASURE_NAMES = {
     "debiased_linear_cka": "Debiased linear CKA",
+    "standardised_linear_cka": "Debiased linear CKA, standardised",
     "mutual_knn": "Mutual k-NN overlap",
 }
 MEASURE_HELP = {
     "debiased_linear_cka": (
         "CKA asks whether two layers place the clips in the same overall arrangement: 1 is the "
         "same up to rotation and scale, 0 is what unrelated layers give. Debiased: few clips do "
-        "not inflate it."
+        "not inflate it. Clips of one cluster (speaker, track, recording) are not compared."
+    ),
+    "standardised_linear_cka": (
+        "The same with every dimension scaled to a variance of 1 first, so that none hides the "
+        "others: a second reading."
     ),
     "mutual_knn": (
         "Mutual k-NN overlap asks clip by clip whether two layers have the same nearest "

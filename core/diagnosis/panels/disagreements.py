@@ -25,11 +25,14 @@ class DisagreementRow(PanelRow):
     domain: str
     layer: int
     debiased_linear_cka: str | None = None
+    standardised_linear_cka: str | None = None
     mutual_knn: str | None = None
+    rank_similarity: str | None = None
+    second_order_cosine: str | None = None
     angular_procrustes: str | None = None
     rsa_spearman: str | None = None
+    distance_correlation: str | None = None
     svcca: str | None = None
-    pwcca: str | None = None
     gulp: str | None = None
     readings: Shares = field(default_factory=dict)
     """Values by measure and teacher, as ``measure|teacher``."""
@@ -92,11 +95,14 @@ def _cell(
     row = replace(
         row,
         debiased_linear_cka=nearest.get("debiased_linear_cka"),
+        standardised_linear_cka=nearest.get("standardised_linear_cka"),
         mutual_knn=nearest.get("mutual_knn"),
+        rank_similarity=nearest.get("rank_similarity"),
+        second_order_cosine=nearest.get("second_order_cosine"),
         angular_procrustes=nearest.get("angular_procrustes"),
         rsa_spearman=nearest.get("rsa_spearman"),
+        distance_correlation=nearest.get("distance_correlation"),
         svcca=nearest.get("svcca"),
-        pwcca=nearest.get("pwcca"),
         gulp=nearest.get("gulp"),
         readings={
             f"{measure}|{name}": value

@@ -74,13 +74,14 @@ def test_only_the_planted_cells_stand_out(planted: Workspace) -> None:
 
 def test_values_are_those_of_the_measure(planted: Workspace) -> None:
     compare_with_teachers(planted, "s", config=CONFIG)
-    clips = planted.clips("domain = 'speech'").clip_id.tolist()
+    speech = planted.clips("domain = 'speech'")
+    clips, clusters = speech.clip_id.tolist(), speech.cluster_id.tolist()
     x, y = (clip_vectors(planted, name, layer, clips) for name, layer in (("s", 1), ("a", 2)))
     stored = planted.sql(
         "SELECT value FROM teacher_similarity WHERE teacher = 'a' AND student_layer = 1 "
         "AND teacher_layer = 2 AND domain = 'speech' AND measure = 'debiased_linear_cka'"
     )
-    assert stored.value[0] == pytest.approx(debiased_linear_cka(x, y), abs=1e-9)
+    assert stored.value[0] == pytest.approx(debiased_linear_cka(x, y, clusters), abs=1e-9)
 
 
 def test_clips_have_their_value_of_the_nearest_pair_of_layers(planted: Workspace) -> None:

@@ -4,6 +4,7 @@ import pytest
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity import debiased_linear_cka, hsic1_gram
 from usad_workbench.core.similarity._cross_products import (
+    Rows,
     cross_products,
     from_features,
     from_gram_blocks,
@@ -22,9 +23,12 @@ def world():
     return student, teacher, domains
 
 
-def test_every_cell_is_the_pairwise_value_and_the_literal_one(world):
+@pytest.mark.parametrize("per_cluster", [1, 3])
+def test_every_cell_is_the_pairwise_value_and_the_literal_one(world, per_cluster):
     student, teacher, domains = world
-    found = observed_cube(student, teacher, domains)
+    clusters = np.random.default_rng(2).permutation(150) // per_cluster
+    found = observed_cube(student, teacher, domains, clusters)
+    assert found.n_clusters == [len(set(clusters[domains == one])) for one in found.domains]
     assert found.domains == ["music", "sound", "speech"]
     assert found.n_clips == [int(np.sum(domains == one)) for one in found.domains]
     assert found.reasons == ["", "", ""]
@@ -32,9 +36,14 @@ def test_every_cell_is_the_pairwise_value_and_the_literal_one(world):
         rows = domains == domain
         for i, x in enumerate(student):
             for j, y in enumerate(teacher):
-                value = found.values[d, i, j]
-                assert value == pytest.approx(debiased_linear_cka(x[rows], y[rows]), abs=1e-12)
-                assert value == pytest.approx(gram_cka(x[rows], y[rows]), abs=1e-10)
+                value, own = found.values[d, i, j], clusters[rows]
+                expected = debiased_linear_cka(x[rows], y[rows], own)
+                assert value == pytest.approx(expected, abs=1e-12)
+                k, m = x[rows] @ x[rows].T, y[rows] @ y[rows].T
+                norms = hsic1_gram(k, k, own) * hsic1_gram(m, m, own)
+                assert value == pytest.approx(hsic1_gram(k, m, own) / np.sqrt(norms), abs=1e-10)
+                if per_cluster == 1:
+                    assert value == pytest.approx(gram_cka(x[rows], y[rows]), abs=1e-10)
 
 
 def test_shuffled_rows_give_other_values(world):
@@ -46,19 +55,34 @@ def test_shuffled_rows_give_other_values(world):
 
 
 @pytest.mark.parametrize("block_clips", [7, 50, 200])
-def test_both_forms_are_the_products_of_whole_gram_matrices(world, block_clips):
+@pytest.mark.parametrize("n_means", [0, 40])
+def test_both_forms_are_the_products_of_whole_gram_matrices(world, block_clips, n_means):
     student, teacher, _ = world
-    student, teacher = ([x - x.mean(axis=0) for x in side] for side in (student, teacher))
-    grams_s, grams_t = ([x @ x.T for x in side] for side in (student, teacher))
-    literal = [[np.sum(a * b) for b in grams_t] for a in grams_s]
+    students, teachers = ([rows_of(x, n_means) for x in side] for side in (student, teacher))
+    literal = {kind: literal_products(students, teachers, kind) for kind in range(3)}
     for found in (
-        from_gram_blocks(student, teacher, block_clips),
-        from_features(student, teacher),
-        cross_products(student, teacher),
+        from_gram_blocks(students, teachers, block_clips),
+        from_features(students, teachers),
+        cross_products(students, teachers),
     ):
-        np.testing.assert_allclose(found.pairs, literal, rtol=1e-12)
-        np.testing.assert_allclose(found.students, [np.sum(a * a) for a in grams_s], rtol=1e-12)
-        np.testing.assert_allclose(found.teachers, [np.sum(a * a) for a in grams_t], rtol=1e-12)
+        for kind, (pairs, own_s, own_t) in literal.items():
+            np.testing.assert_allclose(found.pairs[kind], pairs, rtol=1e-12)
+            np.testing.assert_allclose(found.students[kind], own_s, rtol=1e-12)
+            np.testing.assert_allclose(found.teachers[kind], own_t, rtol=1e-12)
+
+
+def rows_of(x, n_means):
+    """A layer whose means are its clips, or some of their sums."""
+    return Rows(clips=x, means=x[:n_means] + x[-1] if n_means else x)
+
+
+def literal_products(students, teachers, kind):
+    left, right = (("clips", "clips"), ("clips", "means"), ("means", "means"))[kind]
+    grams_s, grams_t = (
+        [getattr(x, left) @ getattr(x, right).T for x in side] for side in (students, teachers)
+    )
+    pairs = [[np.sum(a * b) for b in grams_t] for a in grams_s]
+    return pairs, [np.sum(a * a) for a in grams_s], [np.sum(b * b) for b in grams_t]
 
 
 def test_wide_layers_go_through_blocks_and_narrow_ones_through_features(monkeypatch):
@@ -67,7 +91,7 @@ def test_wide_layers_go_through_blocks_and_narrow_ones_through_features(monkeypa
     for name in ("from_features", "from_gram_blocks"):
         monkeypatch.setattr(f"{module}.{name}", lambda *_, name=name: taken.append(name))
     for dim in (4, 300):
-        layers = [np.zeros((100, dim))] * 3
+        layers = [rows_of(np.zeros((100, dim)), 0)] * 3
         cross_products(layers, layers)
     assert taken == ["from_features", "from_gram_blocks"]
 
@@ -79,7 +103,7 @@ def test_what_has_no_value_is_named_and_the_rest_is_done(world):
     found = observed_cube(student, teacher, domains)
     few = found.domains.index("few")
     assert np.isnan(found.values[few]).all()
-    assert "3 clips, at least 4" in found.reasons[few]
+    assert "3 clusters, at least 4" in found.reasons[few]
     others = [i for i in range(4) if i != few]
     assert np.isnan(found.values[others, 0]).all()
     assert np.isfinite(found.values[others, 1]).all()

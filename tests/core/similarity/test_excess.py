@@ -49,7 +49,9 @@ def test_excess_is_the_difference_of_pairwise_values(slot, measure):
     ids = world.clusters
 
     def value(x, y):
-        return mutual_knn(x, y, 10, ids) if measure == "mutual_knn" else debiased_linear_cka(x, y)
+        if measure == "mutual_knn":
+            return mutual_knn(x, y, 10, ids)
+        return debiased_linear_cka(x, y, ids)
 
     controls = [
         value(c, world.teacher) if slot == "student" else value(world.student, c)

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from usad_workbench.core.errors import DegenerateError, ShapeError, UnknownNameError
-from usad_workbench.core.similarity import debiased_linear_cka, layer_similarity, mutual_knn, strata
+from usad_workbench.core.similarity import (
+    debiased_linear_cka,
+    layer_similarity,
+    mutual_knn,
+    standardised_linear_cka,
+    strata,
+)
+from usad_workbench.core.similarity._shares import clip_shares
 from usad_workbench.core.similarity.layers import null_kind, thin_clusters
 from usad_workbench.core.similarity.resampling import permutations_within
 from usad_workbench.core.similarity.significance import max_statistic
@@ -13,7 +20,7 @@ MEASURES = ["debiased_linear_cka", "mutual_knn"]
 def pairwise(measure, x, y, clusters, k=5):
     if measure == "mutual_knn":
         return mutual_knn(x, y, k, clusters)
-    return debiased_linear_cka(x, y)
+    return debiased_linear_cka(x, y, clusters)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +119,30 @@ def test_under_eight_clusters_there_is_no_interval(world):
     assert not np.isnan(found.p_value).any()
 
 
+def test_under_four_clusters_there_is_no_alignment(world):
+    student, teacher, _ = world
+    clusters = np.arange(len(student[0])) % 3
+    found = layer_similarity(student, teacher, clusters, n_permutations=19)
+    assert np.isnan(found.values).all()
+    assert found.reason == "no value: 3 clusters, at least 4 are needed"
+    near = layer_similarity(student, teacher, clusters, measure="mutual_knn", n_permutations=19)
+    assert np.isfinite(near.values).all()
+
+
+def test_the_standardised_reading_is_that_of_standardised_layers(world):
+    student, teacher, clusters = world
+    found = layer_similarity(
+        student, teacher, clusters, measure="standardised_linear_cka", n_permutations=19
+    )
+    assert found.measure == "standardised_linear_cka"
+    for i, x in enumerate(student):
+        for j, y in enumerate(teacher):
+            expected = standardised_linear_cka(x, y, clusters)
+            assert found.values[i, j] == pytest.approx(expected, abs=1e-10)
+    shares = clip_shares(student[0], teacher[0], clusters, measure="standardised_linear_cka")
+    assert shares.mean() == pytest.approx(found.values[0, 0], abs=1e-10)
+
+
 def test_clusters_of_one_clip_exchange_freely(world):
     student, teacher, _ = world
     n = len(student[0])
@@ -178,7 +209,7 @@ def test_thinning_takes_whole_clusters_and_says_so(world):
     for cluster in np.unique(clusters[rows]):
         assert np.sum(clusters[rows] == cluster) == np.sum(clusters == cluster)
     assert found.values[0, 0] == pytest.approx(
-        debiased_linear_cka(student[0][rows], teacher[0][rows])
+        debiased_linear_cka(student[0][rows], teacher[0][rows], clusters[rows])
     )
     assert len(thin_clusters([0] * 50 + [1] * 50, 10)) == 10  # no whole cluster fits
     with pytest.raises(ShapeError, match="at least 4"):

@@ -156,7 +156,7 @@ def test_the_families_agree_on_a_copy_and_a_split_is_named():
     part = np.hstack([x[:, :1] + 0.5 * rng.normal(size=(300, 1)), rng.normal(size=(300, 5))])
     part = part * [1e3, 1, 1, 1, 1, 1]
     split = nearest_by_measure(loud, {"all": x, "part": part})
-    assert split.nearest["svcca"] != split.nearest["pwcca"] or len(set(split.nearest.values())) > 1
+    assert len(set(split.nearest.values())) > 1
     assert "disagree on the nearest" in split.warning
     assert "all" in split.warning
     assert "part" in split.warning
@@ -168,7 +168,10 @@ def test_few_clips_and_undefined_measures_are_named():
     found = nearest_by_measure(x, {"y": y}, k=10, clusters=np.arange(15) // 8)
     assert "15 clips for 40 dims" in found.warning
     assert "mutual_knn" not in found.nearest
-    assert "not defined here: mutual_knn" in found.warning
+    assert (
+        "not defined here: debiased_linear_cka, standardised_linear_cka, mutual_knn"
+        in found.warning
+    )
     assert "canonical correlation" not in found.families
     with pytest.raises(DegenerateError, match="No measure"):
         nearest_by_measure(x, {})
