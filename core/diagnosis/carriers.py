@@ -122,13 +122,13 @@ class _Erasing:
         ]
         return Carrier(
             column=column.name,
-            before=self._excess([side.rows for side in sides]),
+            before=self._excess(self.vectors),
             after=self._without(sides, concept_of(factor)),
             by_chance=float(np.mean(shuffled)),
         )
 
     def _without(self, sides: Sequence[ErasedPair], concept: Matrix) -> float:
-        return self._excess([side.without(concept) for side in sides])
+        return self._excess([side.in_dims(side.without(concept)) for side in sides])
 
     def _excess(self, vectors: Sequence[Vectors]) -> float:
         compared = compare_encoders(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.core.diagnosis.simulate_inheritance import answers_of
-from tests.inheritance_worlds import KINDS, data_of, loaded, make_world, workspace_of
+from tests.inheritance_worlds import KINDS, data_of, designs_of, make_world, workspace_of
 from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.controls import controls_for, design_for
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
@@ -124,25 +124,31 @@ def test_rows_have_the_columns_and_drivers_add_up_to_the_excess(found):
 
 
 def test_without_peers_and_with_one_control_nothing_is_testable(found):
-    config = DiagnosisConfig(layers=(1,))
     workspace = Workspace.open(found.data.workspace.folder)
-    for i in range(1, 5):
-        set_distillation(
-            workspace, "s", [("a", "speech", 1), ("b", "music", 1), (f"k{i}", None, 1)]
-        )
-    set_distillation(
-        workspace,
-        "s",
-        [("a", "speech", 1), ("b", "music", 1)] + [(f"k{i}", None, 1) for i in range(1, 5)],
-    )
+    taught = [("a", "speech", 1), ("b", "music", 1)]
+    set_distillation(workspace, "s", [*taught, *((f"k{i}", None, 1) for i in range(1, 5))])
+    config = DiagnosisConfig(layers=(1,))
     data = load_diagnosis_data(workspace, "s", teachers=["a", "b"], controls=["k0"], config=config)
     panel = inheritance.PANEL.compute(data, no_progress)
-    set_distillation(workspace, "s", [("a", "speech", 1), ("b", "music", 1)])
+    set_distillation(workspace, "s", taught)
     assert {row["inherited"] for row in panel.documents()} == {"not testable"}
     assert all(math.isnan(row["p_value"]) for row in panel.documents())
     for row in panel.documents():
         assert "no two peers of the student without" in row["reason"]
         assert "at least 2 families are needed; add students" in row["reason"]
+
+
+@pytest.mark.parametrize("kind", ["placebo, 8 controls", "one family, 4 controls"])
+def test_worlds_place_encoders_as_the_suite_does(kind, tmp_path):
+    world = make_world(KINDS[kind], 0)
+    workspace = workspace_of(world, tmp_path / "w")
+    named = [*world.peers, *world.placebos]
+    stored = load_diagnosis_data(workspace, "s", controls=named)
+    for teacher, design in designs_of(data_of(world), world).items():
+        found = design_for(stored, teacher)
+        assert set(found.order) == set(design.order)
+        assert (found.form, len(set(found.families))) == (design.form, len(set(design.families)))
+        assert bool(found.reason) == bool(design.reason)
 
 
 @pytest.mark.parametrize(
@@ -160,11 +166,11 @@ def test_without_peers_and_with_one_control_nothing_is_testable(found):
         ("50 % copied, 3 students", {"yes"}),
     ],
 )
-def test_a_planted_world_gets_its_answer(kind, answers, tmp_path):
+def test_a_planted_world_gets_its_answer(kind, answers):
     """One seed of each; fifty of all: ``simulate_inheritance``."""
-    world = make_world(KINDS[kind], 1)
-    data = data_of(loaded(workspace_of(world, tmp_path / "w"), world.kind), world)
-    panel = inheritance.compute(data, no_progress)
+    world = make_world(KINDS[kind], 2)
+    data = data_of(world)
+    panel = inheritance.panel_of(data, designs_of(data, world), no_progress)
     said = answers_of(panel.rows, data.config.rules)
     assert said["t in speech"] in answers
     assert "yes" not in {said["t in sound"], said["u in sound"], said["u in speech"]}

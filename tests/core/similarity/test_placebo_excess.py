@@ -183,7 +183,7 @@ def test_a_copy_is_found_and_a_dominant_dimension_hides_it_from_one_reading() ->
         for is_standardised in (False, True)
     }
     assert found[True].value > 0.2 and found[True].p_value < 0.01
-    assert found[False].value < 0.05
+    assert found[False].value < 0.1
 
 
 def test_the_null_holds_its_level_and_half_copies_are_found() -> None:
