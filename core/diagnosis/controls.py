@@ -26,6 +26,8 @@ from usad_workbench.core.similarity.placebo_excess import MIN_FAMILIES, Places, 
 USERS_WORD = "--controls, the user's word"
 SLOTS: tuple[ControlSlot, ...] = ("student", "teacher")
 """The slots that controls may take, in the order of the rows."""
+NO_PEERS = "; no peers of the student: "
+"""Before the names of those that are none."""
 MIN_PEERS = 2
 """One peer has no spread."""
 PEERS_AND_PLACEBOS, PLACEBOS_ALONE = "peers and placebos", "placebos of the home domain"
@@ -195,7 +197,7 @@ def describe_no_peers(data: DiagnosisData) -> str:
     others = {n: why for n, why in no_peers(data).items() if _taught_by(data)[n] is not None}
     if not others:
         return ""
-    return "; no peers of the student: " + "; ".join(f"{n} ({why})" for n, why in others.items())
+    return NO_PEERS + "; ".join(f"{n} ({why})" for n, why in others.items())
 
 
 def _rests_on(data: DiagnosisData, peers: Sequence[str], on_record: bool) -> str:

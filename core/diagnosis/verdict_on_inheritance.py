@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from usad_workbench.core.diagnosis.controls import NO_PEERS
 from usad_workbench.core.diagnosis.excess_doubt import NOT_TESTABLE, doubt_of
 from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.rules import Rules, percent
@@ -96,7 +97,8 @@ def _answer(rows: Sequence[InheritanceRow], rules: Rules) -> str:
     """The answer for one teacher in one domain: a word, and after a colon what it rests on."""
     tested = [row for row in rows if row.inherited != NOT_TESTABLE]
     if not tested:
-        reason = next((row.reason for row in rows if row.reason), "")
+        # Who is no peer, and why, stands in the rows and in a warning.
+        reason = next((row.reason for row in rows if row.reason), "").split(NO_PEERS)[0]
         return f"{NOT_TESTABLE}: {reason}" if reason else NOT_TESTABLE
     standing = [row for row in tested if row.inherited == YES or row.inherited.startswith(THROUGH)]
     if standing:
