@@ -89,7 +89,6 @@ class _Member:
         ids = np.array([s.segment_id for s in portion.segments], dtype=np.int64)
         if len(ids):
             self.writer.add(ids, portion.vectors)
-        work.n_done += len(ids)
 
 
 class EncoderGroup:
@@ -142,25 +141,32 @@ class EncoderGroup:
         until_end = self._open[name]
         run = until_end.enter_context(work.under_way(request.replace))
         pending = [] if work.is_refused else work.pending(run)
-        writer = VectorWriter(self._workspace, record, request.pooling, run)
         self._members[name] = _Member(
             work=work,
-            writer=until_end.enter_context(writer),
+            writer=until_end.enter_context(work.storing(run)),
             pending={segment.segment_id: segment for segment in pending},
             started=started,
         )
         self._progress.begin(name, len(pending))
 
-    def pending(self) -> list[SegmentAudio]:
+    def pending(self) -> Iterator[SegmentAudio]:
         """The segments that some encoder misses, in the order in which they are read.
 
         Short before long, so that little is padded; those of one length by their number, which
-        for windows of a long file is their order in it.
+        for windows of a long file is their order in it. What only an encoder misses that was left
+        out meanwhile does not come any more.
         """
         of_all: dict[int, SegmentAudio] = {}
         for member in self._members.values():
             of_all |= member.pending
-        return sorted(of_all.values(), key=lambda s: (round(s.duration_s, 3), s.segment_id))
+        ordered = sorted(of_all.values(), key=lambda s: (round(s.duration_s, 3), s.segment_id))
+        n_members = len(self._members)
+        for segment in ordered:
+            if len(self._members) == n_members or self._is_missed(segment):
+                yield segment
+
+    def _is_missed(self, segment: SegmentAudio) -> bool:
+        return any(segment.segment_id in one.pending for one in self._members.values())
 
     def asked(self, segments: Sequence[SegmentAudio]) -> dict[str, AskedPortion]:
         """What is asked of some segments; encoders that miss none are left out."""

@@ -29,6 +29,7 @@ from usad_workbench.core.storage.spaces import (
     stored_segments,
     take_place,
 )
+from usad_workbench.core.storage.vector_writer import VectorWriter
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -37,7 +38,7 @@ class EmbedReport:
     """What embedding with one encoder did."""
 
     n_done: int
-    """Segments that were embedded."""
+    """Segments that got vectors; not those that were deleted meanwhile."""
     n_skipped: int
     """Segments that had all asked layers already."""
     failed: list[Failure] = field(default_factory=list)
@@ -121,6 +122,16 @@ class PieceOfWork:
         )
         self.n_skipped = total - len(rows)
         return _segments_of(rows)
+
+    @contextmanager
+    def storing(self, run: str | None) -> Iterator[VectorWriter]:
+        """What stores vectors beside the work; in the end ``n_done`` is what it has stored."""
+        writer = VectorWriter(self.workspace, self.record, self.pooling, run)
+        try:
+            with writer:
+                yield writer
+        finally:
+            self.n_done = writer.n_stored
 
     def take_place(self, run: str) -> None:
         """Puts the vectors of a run in the place of the stored ones, unless one would be lost."""

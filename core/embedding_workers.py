@@ -7,10 +7,10 @@ only writer.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import queue
-from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing.queues import Queue
@@ -71,15 +71,16 @@ def _embed(
     with process_pool(n_processes, _start_worker, (reports, n_threads)) as pool:
         records = pool.submit(_load_in_worker, names, request.precision).result()
         with group.at_work(records):
-            stretches = deque(in_stretches(group.pending(), LONGEST_STRETCH_S))
+            stretches = in_stretches(group.pending(), LONGEST_STRETCH_S)
             jobs: set[Future[list[tuple[str, EmbeddedPortion | UsadError]]]] = set()
-            while (stretches or jobs) and not group.is_over:
-                while stretches and len(jobs) < 2 * n_processes:
-                    stretch = stretches.popleft()
+            while not group.is_over:
+                for stretch in itertools.islice(stretches, 2 * n_processes - len(jobs)):
                     asked = [group.asked(portion) for portion in in_portions(stretch)]
                     jobs.add(
                         pool.submit(_embed_in_worker, folder, request.precision, stretch, asked)
                     )
+                if not jobs:
+                    break
                 done, jobs = wait(jobs, _POLL_S, FIRST_COMPLETED)
                 _drain(reports, group)
                 for job in done:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.workspace import FloatArray
 
 K = 10
@@ -54,7 +55,12 @@ class Faithfulness:
 
 
 def judge_map(
-    unit: FloatArray, points: FloatArray, *, k: int = K, n_judged: int = MAX_JUDGED
+    unit: FloatArray,
+    points: FloatArray,
+    *,
+    k: int = K,
+    n_judged: int = MAX_JUDGED,
+    progress: Progress = no_progress,
 ) -> Faithfulness | None:
     """How faithful a map is to the cosines of the vectors; none of too few points.
 
@@ -66,6 +72,7 @@ def judge_map(
         points: The map, shape [point, 2].
         k: How many neighbours of each point.
         n_judged: Points that are judged at most, a random sample of this size.
+        progress: Called after each block of vectors, and after each block of judged points.
 
     Raises:
         ShapeError: a map of other points than there are vectors.
@@ -80,7 +87,8 @@ def judge_map(
         return None
     judged = np.sort(np.random.default_rng(SEED).permutation(n)[:n_judged])
     on_map = _nearest_on_map(points, judged, k)
-    in_space = _nearest_in_space(unit, judged, k)
+    in_space = _nearest_in_space(unit, judged, k, part_of(progress, 0, 2))
+    of_ranks = part_of(progress, 1, 2)
     kept = np.empty(len(judged))
     intruded = np.empty(len(judged))
     lost = np.empty(len(judged))
@@ -98,6 +106,7 @@ def judge_map(
             intruded[i] = np.maximum(ranks - k, 0).sum()
             squares = ((points - points[judged[i]]) ** 2).sum(axis=1)
             lost[i] = np.maximum(_ranks(squares, judged[i], in_space[i]) - k, 0).sum()
+        of_ranks(block.stop, len(judged), "faithfulness")
     worst = k * (2 * n - 3 * k - 1) / 2
     return Faithfulness(
         trustworthiness=_share(1 - intruded / worst, n),
@@ -131,11 +140,11 @@ def _nearest_on_map(
 
 
 def _nearest_in_space(
-    unit: FloatArray, judged: npt.NDArray[np.int64], k: int
+    unit: FloatArray, judged: npt.NDArray[np.int64], k: int, progress: Progress
 ) -> npt.NDArray[np.int64]:
     from usad_workbench.indexes.torch_search import neighbour_lists  # imports torch
 
-    return neighbour_lists(unit, k, rows=judged).ids
+    return neighbour_lists(unit, k, rows=judged, progress=progress).ids
 
 
 def _share(values: npt.NDArray[np.float64], n: int) -> Share:

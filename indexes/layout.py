@@ -70,8 +70,9 @@ def umap_of(
         unit: Vectors at length one, shape [point, dim]; the start is made from them.
         neighbours: From ``find_neighbours``.
         settings: ``n_neighbours`` is that of the lists, whatever is set.
-        progress: Called after each epoch.
+        progress: Called before the graph of the neighbours, and after each epoch.
     """
+    progress(0, 1, "graph of the neighbours")
     library = _umap()
     random = np.random.RandomState(settings.seed)
     graph = library.fuzzy_simplicial_set(

@@ -10,14 +10,29 @@ at 0.933, 30 neighbours 14 at 0.993 / 14 at 0.998. Dropped: FAISS's inverted lis
 in the order of the lists, 19 at 0.954 / as many lists read one by one (its big batch search) 21
 at 0.954 and 33 at 0.966 / 18 at 1.000; clusters compared with their nearest clusters as blocks
 15 at 0.907 / 14 at 1.000. The index of search, an eighth of its lists read, took 164.
+
+Recall falls as collections grow: 30 neighbours of the vectors of ``usad bench``, whose clusters
+share the directions that vary most, took 16 at 0.996 for 100,000 and 64 at 0.925 for 300,000.
+There a second run follows 60. Dropped: 192 principal components of 384, 13 to 15 at 0.98 for
+100,000; rows in the order of clusters, no faster; trees over vectors whose components are scaled
+by the fourth root of their variance, no faster with 30 neighbours. For a million exact lists
+are 7.7e14 operations, 2.5 hours at the 87 Gflop/s of one core; inverted lists that compare 6 %
+of all pairs find 0.80. Not taken up yet: lists of 500 rows about random centres, compared as
+blocks, the components scaled by several powers of their variance: three of them 6.5 at 0.911 for
+100,000, six 13 at 0.936, and NN-descent from these in 3 more at 0.974; for 300,000 three took
+24 at 0.846, and with NN-descent about 52 at 0.973.
 """
 
+import io
+import re
+import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.workspace import FloatArray
 
 Rows = npt.NDArray[np.int32]
@@ -29,6 +44,11 @@ N_CHECKED = 1000
 """Vectors whose lists are compared with exact ones; recall is known to about 0.005 then."""
 FOLLOWED = (2, 4)
 """How many times as many neighbours as are asked for NN-descent follows, until recall is met."""
+DELTA = 0.01
+"""NN-descent ends with the pass that changes a smaller share of the lists."""
+DESCENT = "neighbours by NN-descent"
+PASS = re.compile(r"\s*(\d+)\s+/\s+(\d+)\s*")
+SAID = re.compile("RP forest|NN descent|Stopping threshold")
 BLOCK_VALUES = 1 << 25
 """Values of neighbours that are compared at once: 134 MB."""
 TIE = 1e-6
@@ -62,14 +82,15 @@ def find_neighbours(
 ) -> NeighbourLists:
     """Lists the k nearest rows of each row by cosine, itself first.
 
-    The same vectors give the same lists.
+    The same vectors give the same lists with the same number of threads; with another number
+    NN-descent finds other ones in a few rows of a thousand.
 
     Args:
         unit: Vectors at length one (zeros stay zeros), shape [row, dim].
         k: Length of the lists with the row itself; all rows where there are fewer.
         exact_up_to: Rows up to which every pair is compared.
         target_recall: What approximate lists are improved for; what was reached is stated.
-        progress: Called after each block of rows, or each run of NN-descent.
+        progress: Called after each block of rows that is compared, and each pass of NN-descent.
 
     Returns:
         Rows and distances, each [row, k], with their recall.
@@ -85,14 +106,14 @@ def find_neighbours(
         rows = _exact(unit, k - 1, np.arange(len(unit)), progress)
         return _lists(unit, _itself_first(rows, k), "exact", 1.0, len(unit))
     checked = np.sort(np.random.default_rng(SEED).permutation(len(unit))[:N_CHECKED])
-    true = _exact(unit, k - 1, checked)
-    for step, times in enumerate(FOLLOWED):
-        progress(step, len(FOLLOWED), "neighbours by NN-descent")
-        rows = _itself_first(_descent(unit, k * times), k, unit)
+    true = _exact(unit, k - 1, checked, part_of(progress, 0, 1 + len(FOLLOWED)))
+    for step, times in enumerate(FOLLOWED, start=1):
+        within = part_of(progress, step, 1 + len(FOLLOWED))
+        rows = _itself_first(_descent(unit, k * times, within), k, unit)
         recall = recall_of(unit, checked, rows[checked, 1:], true)
         if recall >= target_recall:
             break
-    progress(len(FOLLOWED), len(FOLLOWED), f"neighbours of recall {recall:.3f}")
+    progress(1, 1, f"neighbours of recall {recall:.3f}")
     return _lists(unit, rows, "nn-descent", recall, len(checked))
 
 
@@ -122,16 +143,44 @@ def _exact(
     return neighbour_lists(unit, k, rows=of, progress=progress).ids.astype(np.int32)
 
 
-def _descent(unit: FloatArray, k: int) -> Rows:
+def _descent(unit: FloatArray, k: int, progress: Progress = no_progress) -> Rows:
     """What NN-descent finds; fewer than k where -1 fills up, itself most often the first."""
+    progress(0, 1, DESCENT)
     from pynndescent import NNDescent  # slow to import: it compiles
 
-    # On unit vectors Euclidean distance has the order of the cosine, zeros have a place in it.
-    descent = NNDescent(
-        unit, metric="euclidean", n_neighbors=min(k, len(unit) - 1), random_state=SEED
-    )
+    is_shown = progress is not no_progress
+    with redirect_stdout(_Passes(progress)) if is_shown else nullcontext():
+        # On unit vectors Euclidean distance has the order of the cosine, zeros have a place in it.
+        descent = NNDescent(
+            unit,
+            metric="euclidean",
+            n_neighbors=min(k, len(unit) - 1),
+            delta=DELTA,
+            random_state=SEED,
+            verbose=is_shown,
+        )
     rows: Rows = descent.neighbor_graph[0]
+    progress(1, 1, DESCENT)
     return rows
+
+
+class _Passes(io.TextIOBase):
+    """What NN-descent prints of its passes, as progress: it offers no other way to count them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._others = sys.stdout
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        """Reports lines such as ``1 / 20``; what others print in the meantime is passed on."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if found := PASS.fullmatch(line):
+                self._progress(int(found[1]) - 1, int(found[2]), DESCENT)
+            elif not SAID.search(line):
+                self._others.write(f"{line}\n")
+        return len(text)
 
 
 def _itself_first(rows: Rows, k: int, unit: FloatArray | None = None) -> Rows:

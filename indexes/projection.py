@@ -66,7 +66,7 @@ def project(
         layers: All by default; negative counts from each encoder's deepest stored layer.
         method: ``umap`` keeps neighbours, ``pca`` what varies most.
         settings: Of UMAP.
-        progress: Called after each map, and within a map after each epoch of its layout.
+        progress: Called after each map, and within a map as ``project_space`` does.
 
     Returns:
         One report per space in the order of ``Workspace.spaces``, those of complete maps too.
@@ -128,7 +128,7 @@ def project_space(
         pooling: ``mean`` or ``native``.
         method: ``umap`` or ``pca``.
         settings: Of UMAP.
-        progress: Called within a map, for its neighbours and each epoch of its layout.
+        progress: Called within a map: reading, neighbours, each epoch of the layout, judging.
 
     Returns:
         How the map was made, its size, and how faithful it is (trustworthiness, 0 to 1).
@@ -136,6 +136,7 @@ def project_space(
     Raises:
         UnknownNameError: a space that is not there.
     """
+    progress(0, 1, f"{encoder} layer {layer}: reading")
     stored = workspace.embeddings(encoder, layer, pooling)
     reason = why_pca(method, len(stored))
     flat = describe_collapse(stored.vectors)
@@ -191,7 +192,7 @@ def _make(
         points = umap_of(unit, lists, settings, within)
     else:
         points = np.zeros((len(unit), 2), np.float32) if is_flat else pca_of(unit)
-    judged = None if is_flat else judge_map(unit, points)
+    judged = None if is_flat else judge_map(unit, points, progress=within)
     if judged is not None:
         known |= {"judged_k": judged.k}
         for measure in ("trustworthiness", "continuity", "neighbours_kept"):

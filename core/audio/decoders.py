@@ -31,6 +31,7 @@ from usad_workbench.core.audio.ffmpeg import (
     no_audio,
 )
 from usad_workbench.core.audio.mpeg_frames import count_frames
+from usad_workbench.core.audio.seeking import FrameTimes, frame_times, window
 from usad_workbench.core.audio.truncation import second_stream, truncation_reason
 from usad_workbench.core.errors import AudioError, MissingExtraError
 
@@ -139,6 +140,28 @@ class _Decoded:
         self.read = file.read
 
 
+class _Sought:
+    """A file of which FFmpeg decodes only what is read, where that is what the whole file has."""
+
+    is_estimated = False
+    decoder = "FFmpeg"
+
+    def __init__(self, path: str | Path, times: FrameTimes) -> None:
+        self._path, self._times = path, times
+        self.sample_rate_hz, self.n_channels = times.sample_rate_hz, times.n_channels
+        self.n_samples = times.n_samples
+
+    def read(self, first: int, n_samples: int) -> npt.NDArray[np.float32]:
+        identity = _identity(self._path)
+        if _frame_times.get(identity) is not None:
+            with open(self._path, "rb") as file:
+                found = window(file, self._times, first, n_samples)
+            if found is not None:
+                return found
+            _frame_times[identity] = None  # its next windows come from the whole file at once
+        return _decoded(self._path).read(first, n_samples)
+
+
 class _InOrder:
     """A file that FFmpeg decodes while it is read, from its first sample on and never back."""
 
@@ -177,40 +200,46 @@ class _InOrder:
 
 
 @contextmanager
-def opened(source: AudioSource, *, in_order: bool = False) -> Iterator[Sound]:
+def opened(
+    source: AudioSource, *, in_order: bool = False, end_s: float | None = None
+) -> Iterator[Sound]:
     """A file of sound, by the decoder that reads it to its end.
 
     Args:
         source: A path or an open binary file.
         in_order: Each read begins where the one before ended, or behind it. Then nothing has to
             be decoded beforehand, and the length may not be known.
+        end_s: Nothing behind this time is read. Then what lies before the first read may not have
+            to be decoded either.
 
     Raises:
         AudioError: no audio, damaged, or longer than any decoder here reads.
     """
-    soundfile = _soundfile()
-    why = _why_not_libsndfile(source)
-    if why:
-        _refuse_without_ffmpeg(source, why)
-        if in_order:
-            with as_bytes(source) as file, decoding(file, name_of(source)) as stream:
-                yield _InOrder(stream)
-        else:
-            yield _Decoded(_decoded(source))
-        return
     try:
-        with _straight()(argument(source)) as file:
-            if not 1 <= file.channels <= MAX_CHANNELS:
-                raise no_audio(
-                    name_of(source),
-                    f"its header names {file.channels} channels, at most {MAX_CHANNELS} are read",
-                )
-            yield _Sndfile(file)
-    except soundfile.LibsndfileError as error:
+        file, why = _by_libsndfile(source)
+        if file is not None:
+            with file:
+                if not 1 <= file.channels <= MAX_CHANNELS:
+                    raise no_audio(
+                        name_of(source),
+                        f"its header names {file.channels} channels, at most {MAX_CHANNELS} are "
+                        "read",
+                    )
+                yield _Sndfile(file)
+            return
+    except _soundfile().LibsndfileError as error:
         raise AudioError(
             f"{name_of(source)} is damaged: it could not be decoded to its end (libsndfile says "
             f"{_reason(error).rstrip('. ')!r}). Export the file again."
         ) from error
+    _refuse_without_ffmpeg(source, why)
+    if in_order:
+        with as_bytes(source) as bytes_, decoding(bytes_, name_of(source)) as stream:
+            yield _InOrder(stream)
+    elif sought := _sought(source, end_s):
+        yield sought
+    else:
+        yield _Decoded(_decoded(source))
 
 
 def name_of(source: AudioSource) -> str:
@@ -250,26 +279,50 @@ def refuse_truncated(source: AudioSource) -> None:
         )
 
 
-def _why_not_libsndfile(source: AudioSource) -> str:
-    """Why libsndfile does not read a file to its end; empty where it does."""
-    if isinstance(source, (str, Path)):
-        return _known_reason(*_identity(source))
-    return _found_reason(source)
+Identity = tuple[str, int, int]
 
 
-def _identity(path: str | Path) -> tuple[str, int, int]:
+def _identity(path: str | Path) -> Identity:
     """A file as it is now: another content has another time or size."""
     state = os.stat(path)
     return str(path), state.st_mtime_ns, state.st_size
 
 
-@lru_cache(maxsize=MAX_KNOWN_FILES)
-def _known_reason(path: str, mtime_ns: int, n_bytes: int) -> str:
-    return _found_reason(path)
+_reasons: dict[Identity, str] = {}
+"""Why libsndfile does not read a file to its end; empty where it does."""
 
 
-def _found_reason(source: AudioSource) -> str:
-    soundfile = _soundfile()
+def _by_libsndfile(source: AudioSource) -> tuple[Any, str]:
+    """The file as libsndfile has opened it, or none and why it does not read it to its end.
+
+    Opened once also where it is looked at for the first time: of a short Ogg file that is as much
+    work as decoding it.
+    """
+    identity = _identity(source) if isinstance(source, (str, Path)) else None
+    known = _reasons.get(identity) if identity is not None else None
+    if known:
+        return None, known
+    offset = 0 if known is not None else _second_stream(source)
+    try:
+        file = _straight()(argument(source))
+    except _soundfile().LibsndfileError as error:
+        if known is not None:
+            raise
+        file, why = None, _reason(error).rstrip(". ")
+    else:
+        why = known if known is not None else _stops_early(source, file, offset)
+    if identity is not None:
+        if len(_reasons) >= MAX_KNOWN_FILES:
+            _reasons.clear()
+        _reasons[identity] = why
+    if why and file is not None:
+        file.close()
+        file = None
+    return file, why
+
+
+def _second_stream(source: AudioSource) -> int:
+    """The byte at which another stream of the same recording begins; 0 where none does."""
     with as_bytes(source) as bytes_:
         offset, is_chain = second_stream(bytes_)
     if offset and not is_chain:
@@ -277,18 +330,18 @@ def _found_reason(source: AudioSource) -> str:
             f"{name_of(source)} holds another file from byte {offset:,} on. Expected one recording "
             "a file: cut it there."
         )
-    try:
-        with soundfile.SoundFile(argument(source)) as file:
-            promised, is_mpeg, container = file.frames, _is_mpeg(file), file.format
-    except soundfile.LibsndfileError as error:
-        return _reason(error).rstrip(". ")
-    if not 0 <= promised < UNKNOWN_LENGTH:
+    return offset
+
+
+def _stops_early(source: AudioSource, file: Any, offset: int) -> str:
+    """Why libsndfile ends before a file that it has opened does; empty where it does not."""
+    if not 0 <= file.frames < UNKNOWN_LENGTH:
         return "its header leaves the length open"
-    if is_mpeg and container != "WAV":
+    if _is_mpeg(file) and file.format != "WAV":
         with as_bytes(source) as bytes_:
             held = count_frames(bytes_).n_samples
-        if held > promised + DELAY_SAMPLES:
-            return f"it announces {promised} samples, its frames hold {held}"
+        if held > file.frames + DELAY_SAMPLES:
+            return f"it announces {file.frames} samples, its frames hold {held}"
     return f"another stream begins at byte {offset:,}" if offset else ""
 
 
@@ -299,6 +352,26 @@ def _refuse_without_ffmpeg(source: AudioSource, why: str) -> None:
             f"{name_of(source)} is not read to its end by libsndfile: {why}. Install the package "
             "av, which reads more, or convert the file to WAV or FLAC."
         )
+
+
+_frame_times: dict[Identity, FrameTimes | None] = {}
+"""Of files whose windows are sought; none of those that are decoded whole."""
+
+
+def _sought(source: AudioSource, end_s: float | None) -> _Sought | None:
+    """A file of which a window that ends so early can be sought."""
+    if end_s is None or not isinstance(source, (str, Path)):
+        return None
+    identity = _identity(source)
+    if identity not in _frame_times:
+        if len(_frame_times) >= MAX_KNOWN_FILES:
+            _frame_times.clear()
+        with open(source, "rb") as file:
+            _frame_times[identity] = frame_times(file)
+    times = _frame_times[identity]
+    if times is None or round(end_s * times.sample_rate_hz) >= times.n_samples:
+        return None
+    return _Sought(source, times)
 
 
 def _decoded(source: AudioSource) -> DecodedFile:

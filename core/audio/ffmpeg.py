@@ -3,9 +3,9 @@
 What reads a file from its first sample to its last takes the blocks of a ``SoundStream``. For a
 window of its own the file is decoded once, whole, into a nameless temporary file of float32: a
 window has the samples that the whole file has, whatever the format says about seeking, and a
-killed process leaves nothing behind. Tried before: seeking in the container, which gave other
-samples than the whole file in AAC and Opus (their decoders start from nothing), and decoding
-from the start for every window, quadratic in the length.
+killed process leaves nothing behind. Of AAC in an MP4 most windows can be sought instead
+(``seeking``). Tried before: seeking in any container, which gave other samples than the whole
+file, and decoding from the start for every window, quadratic in the length.
 """
 
 import os
@@ -60,7 +60,7 @@ class DecodedFile:
 def is_installed() -> bool:
     """Whether PyAV is there."""
     try:
-        _av()
+        import_av()
     except MissingExtraError:
         return False
     return True
@@ -92,7 +92,7 @@ def decoding(source: BinaryIO, name: str) -> Iterator["SoundStream"]:
         AudioError: no audio in it; what is wrong further on is raised where it is read.
         MissingExtraError: PyAV is not installed.
     """
-    av = _av()
+    av = import_av()
     try:
         source.seek(0)
         with av.open(
@@ -240,7 +240,12 @@ def _refuse_shorter(promised_s: float, found_s: float, name: str) -> None:
         )
 
 
-def _av() -> ModuleType:
+def import_av() -> ModuleType:
+    """The package ``av``.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import av
         import av.error

@@ -166,7 +166,8 @@ def read_audio(
 
     Channels are averaged. Only the asked part is decoded, so that a window of an hours-long
     recording costs what the window costs; the first look at a file in a process goes through its
-    bytes, or decodes it whole where libsndfile would not read it to its end.
+    bytes, or decodes it whole where libsndfile would not read it to its end and the window cannot
+    be sought (``seeking``).
 
     Args:
         source: A path or an open binary file.
@@ -178,7 +179,7 @@ def read_audio(
         AudioError: not audio, truncated, empty, not finite, silent or too short; channels that
             cancel out, or samples on the scale of integers.
     """
-    with open_sound(source) as sound:
+    with open_sound(source, end_s=end_s) as sound:
         clip = _clip(source, sound, sound.read, start_s, end_s)
     return clip if sample_rate_hz is None else resample(clip, sample_rate_hz)
 
@@ -408,13 +409,16 @@ class _Levels:
 
 
 @contextmanager
-def open_sound(source: AudioSource, *, in_order: bool = False) -> Iterator[Sound]:
+def open_sound(
+    source: AudioSource, *, in_order: bool = False, end_s: float | None = None
+) -> Iterator[Sound]:
     """An open file, by the decoder that reads it to its end.
 
     Args:
         source: A path or an open binary file.
         in_order: It is read from its beginning to its end, never back: nothing of it is decoded
             beforehand.
+        end_s: Nothing behind this time is read, of one part alone.
 
     Raises:
         AudioError: whatever the system or the decoder says of it.
@@ -423,7 +427,7 @@ def open_sound(source: AudioSource, *, in_order: bool = False) -> Iterator[Sound
     try:
         with wrap_errors(name):
             _check_is_file(source)
-            with opened(source, in_order=in_order) as sound:
+            with opened(source, in_order=in_order, end_s=end_s) as sound:
                 if not MIN_RATE_HZ <= sound.sample_rate_hz <= MAX_RATE_HZ:
                     raise AudioError(
                         f"{name} has a sample rate of {sound.sample_rate_hz} Hz, expected "

@@ -27,8 +27,8 @@ def shared_errors(rows: Sequence[ErrorsRow], rules: Rules) -> dict[str, SharedEr
     """By domain; one without a tested cell is left out.
 
     >>> from usad_workbench.core.diagnosis.rules import shipped_rules
-    >>> row = ErrorsRow(task="digit", domain="speech", teacher="t", n_test=90, n_clips=90,
-    ...     copied="undecided", excess=.1, excess_ci_low=-.2, excess_ci_high=.4, df=3.,
+    >>> row = ErrorsRow(task="digit", domain="speech", teacher="t", protocol="linear", n_test=9,
+    ...     n_clips=9, copied="undecided", excess=.1, excess_ci_low=-.2, excess_ci_high=.4, df=3.,
     ...     detectable=.3, q_value=.4)
     >>> shared_errors([row], shipped_rules())["speech"].words
     'undecided: an excess up to +0.400 is not ruled out (t on digit); one of +0.300 could have been found'

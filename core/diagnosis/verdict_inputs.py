@@ -25,7 +25,14 @@ from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange, 
 from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited
 from usad_workbench.core.diagnosis.verdict_on_mixture import general_or_mixture
 from usad_workbench.core.diagnosis.verdict_on_routing import AgainstRouter, universal_or_routing
-from usad_workbench.core.diagnosis.verdicts import MISSING, UNDECIDED, Estimate, Verdict
+from usad_workbench.core.diagnosis.verdicts import (
+    DETECTABLE,
+    MISSING,
+    UNDECIDED,
+    Estimate,
+    Verdict,
+    detectable,
+)
 from usad_workbench.core.diagnosis.what_is_missing import what_is_missing
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
 from usad_workbench.core.evaluation.systems import MIXTURE, ORACLE_ROUTER
@@ -48,14 +55,25 @@ def decide(diagnosis: Diagnosis, rules: Rules) -> list[Verdict]:
         verdicts.append(_universal_or_routing(means, rules))
     if "routing" in diagnosis.panels or stages:
         verdicts.append(_falsified(diagnosis, means, stages, rules))
-    return [_with_missing(one, what_is_missing(diagnosis, one.question)) for one in verdicts]
+    return [_with_missing(one, diagnosis, means, rules) for one in verdicts]
 
 
-def _with_missing(verdict: Verdict, missing: Mapping[str, str]) -> Verdict:
-    """The verdict with what would decide it among its evidence, where it is open."""
-    if not missing or not verdict.verdict.startswith(UNDECIDED):
+def _with_missing(
+    verdict: Verdict, diagnosis: Diagnosis, means: Sequence[RoutingRow], rules: Rules
+) -> Verdict:
+    """An open verdict with what would decide it, and how much would have been seen."""
+    if verdict.question == "inherited" or not verdict.verdict.startswith(UNDECIDED):
         return verdict
-    return replace(verdict, evidence={**verdict.evidence, MISSING: dict(missing)})
+    missing = what_is_missing(diagnosis, verdict.question, means, rules.min_clips)
+    system = MIXTURE if verdict.question == "general-or-mixture" else ORACLE_ROUTER
+    seen = detectable({r.domain: _student_minus(r) for r in means if r.system == system}, rules)
+    if verdict.question == "falsified":
+        seen = {}
+    more = {DETECTABLE: seen} if seen else {}
+    return replace(
+        verdict,
+        evidence={**verdict.evidence, **more, **({MISSING: dict(missing)} if missing else {})},
+    )
 
 
 def _general_or_mixture(diagnosis: Diagnosis, means: Sequence[RoutingRow], rules: Rules) -> Verdict:

@@ -19,6 +19,8 @@ UNDECIDED = "undecided"
 NOT_MEASURED = "not measured"
 MISSING = "what is missing"
 """Key of the evidence that names what would decide an open question, and the command for it."""
+DETECTABLE = "smallest difference that would have been seen"
+"""Key of the evidence with the half width of each interval that a rule read."""
 SHOWN_CONFIDENCE = 0.95
 """Of every interval that is shown."""
 Answer = Literal["yes", "no", "undecided"]
@@ -130,6 +132,18 @@ def rounded(value: float) -> float | str:
 def judged_estimates(estimates: Estimates, rules: Rules) -> dict[str, Estimate]:
     """The domains with enough clips, their intervals at the level of the rules."""
     return {d: e.at(rules.alpha) for d, e in estimates.items() if e.n_clips >= rules.min_clips}
+
+
+def detectable(estimates: Estimates, rules: Rules) -> dict[str, float | str]:
+    """Half of the width of each interval at the level of the rules.
+
+    >>> from usad_workbench.core.diagnosis.rules import shipped_rules
+    >>> lead = Estimate(value=.1, ci_low=0., ci_high=.2, n_clips=90)
+    >>> detectable({"speech": lead}, shipped_rules())
+    {'speech': 0.1}
+    """
+    at_level = {name: estimate.at(rules.alpha) for name, estimate in estimates.items()}
+    return {name: rounded((e.ci_high - e.ci_low) / 2) for name, e in at_level.items()}
 
 
 def describe_limits(rules: Rules) -> str:

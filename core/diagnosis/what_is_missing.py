@@ -1,6 +1,6 @@
 """What an open question lacks, and the command that gives it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from usad_workbench.core.diagnosis.comparison import ComparisonRow, changed_by_stage_2
 from usad_workbench.core.diagnosis.panels.routing import RoutingRow
@@ -12,17 +12,19 @@ EVALUATE = "`usad evaluate --workspace W`, then diagnose again"
 NO_TASKS = {"labelled tasks": f"`usad import --tasks TASKS.csv --workspace W`, {EVALUATE}"}
 
 
-def what_is_missing(diagnosis: Diagnosis, question: str) -> Mapping[str, str]:
+def what_is_missing(
+    diagnosis: Diagnosis, question: str, means: Sequence[RoutingRow], min_clips: int
+) -> Mapping[str, str]:
     """What a question needs that this diagnosis has not, each with what to do about it.
 
     Args:
         diagnosis: Its panels, before any verdict.
-        question: Of a verdict.
+        question: Of a verdict other than that on inheritance, which says so teacher by teacher.
+        means: Of the tasks of each domain.
+        min_clips: Fewer test clips than this decide nothing.
     """
     routing = diagnosis.rows_of(RoutingRow)
     systems = {row.system for row in routing}
-    if question == "inherited":  # that verdict says so itself, teacher by teacher
-        return {}
     missing = {} if routing else dict(NO_TASKS)
     if question == "general-or-mixture":
         if MIXTURE not in systems:
@@ -42,5 +44,9 @@ def what_is_missing(diagnosis: Diagnosis, question: str) -> Mapping[str, str]:
     if question != "universal-or-routing" and not diagnosis.unseen_domains:
         missing["clips of a domain that no teacher is of"] = (
             "`usad import FOLDER --workspace W --domain NAME`, with a task for it"
+        )
+    for domain, n in {row.domain: row.n_clips for row in means if row.n_clips < min_clips}.items():
+        missing[f"{min_clips} test clips of {domain}, of which there are {n}"] = (
+            f"`usad import`, `usad embed`, {EVALUATE}"
         )
     return missing

@@ -19,6 +19,9 @@ from usad_workbench.core.storage.vector_parts import PartOrigin
 
 LOCAL = "local"
 """The address that starts a cluster on this machine, which ends with the command."""
+LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Set to 0 before Ray is first imported, all processes of a cluster that it starts listen on the
+loopback, on every system; otherwise they listen on all addresses of the machine."""
 _POLL_S = 1.0
 _PATIENCE_S = 60
 """Without any worker, until it is said what the cluster lacks."""
@@ -49,7 +52,8 @@ def connected(address: str) -> Iterator[None]:
     """A connection to a Ray cluster to the end of the block.
 
     Args:
-        address: ``local`` starts a cluster on this machine alone, ``auto`` uses the one that this
+        address: ``local`` starts a cluster on this machine alone, which nobody reaches from
+            outside unless this process had imported Ray before; ``auto`` uses the one that this
             machine is a part of, else ``HOST:PORT`` or ``ray://HOST:PORT``. Where this process
             is connected already, that connection is used and kept.
 
@@ -57,6 +61,8 @@ def connected(address: str) -> Iterator[None]:
         MissingExtraError: Ray is not installed.
         ConfigError: no cluster there.
     """
+    if address == LOCAL:
+        os.environ.setdefault(LOOPBACK_ALONE, "0")
     ray = import_ray()
     if ray.is_initialized():
         yield

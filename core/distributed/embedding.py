@@ -264,6 +264,8 @@ class _RayJob(EmbeddingJob):
     config: RayConfig
     missing: dict[int, SegmentAudio] = field(default_factory=dict)
     """What misses a layer and no part had so far, by number."""
+    n_handed: int = 0
+    """Segments that were handed over to be stored."""
     handed: list[tuple[int, str]] = field(default_factory=list)
     """Parts whose vectors may not be committed yet, each with how many were handed over by then."""
     adopted: list[str] = field(default_factory=list)
@@ -276,7 +278,7 @@ class _RayJob(EmbeddingJob):
         self.missing = {segment.segment_id: segment for segment in self.pending(run)}
         total = len(self.missing)
         what = f"embed {self.record.spec.name}"
-        with VectorWriter(self.workspace, self.record, self.pooling, run) as writer:
+        with self.storing(run) as writer:
             self._adopt_found(writer)
             n_seen = total - len(self.missing)
             progress(n_seen, total, what)
@@ -410,19 +412,19 @@ class _RayJob(EmbeddingJob):
         writer.add(ids, vectors)
         for number in ids.tolist():
             del self.missing[number]
-        self.n_done += len(ids)
+        self.n_handed += len(ids)
         self.audio_seconds += part.audio_seconds
         self.failed += [
             Failure(path=self.missing[number].name, reason=reason)
             for number, reason in part.failed.items()
             if number in self.missing
         ]
-        self.handed.append((self.n_done, name))
+        self.handed.append((self.n_handed, name))
         self._remove_stored(writer)
 
     def _remove_stored(self, writer: VectorWriter) -> None:
         """Removes the parts whose vectors are committed; of a replacement they are kept."""
-        stored = [name for n, name in self.handed if n <= writer.n_stored]
+        stored = [name for n, name in self.handed if n <= writer.n_committed]
         self.handed = self.handed[len(stored) :]
         if self.origin.replaces:
             self.adopted += stored

@@ -29,6 +29,8 @@ SHIPPED_NAME = "usad-demo"
 UNTRAINED_NAME = "untrained-student"
 RUN_PREFIX = "run:"
 SHIPPED_FOLDER = Path(__file__).parent.parent / "models" / "shipped"
+FAMILY_FOLDER = SHIPPED_FOLDER.parent / "family"
+"""Vectors of students of one recipe, with all teachers and without each; no weights."""
 CONTROL_FOLDER = SHIPPED_FOLDER.parent / "counterfactuals"
 CONTROLS = {
     "usad-ablation-full": "full",

@@ -21,10 +21,11 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import UsadError
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.spaces import stored_precision
 from usad_workbench.core.storage.workspace import Workspace
 
 if TYPE_CHECKING:
-    from usad_workbench.core.models.encoder import Encoder
+    from usad_workbench.core.models.encoder import Encoder, Precision
 
 MAX_CLIP_S = 5.0
 """Seconds of each clip that are timed."""
@@ -44,7 +45,8 @@ class Cost:
     flops_per_s: float
     """Floating-point operations per second of audio."""
     rtf: float
-    """Real-time factor: seconds of work per second of audio, one clip at a time."""
+    """Real-time factor: seconds of work per second of audio, one clip at a time, in the precision
+    of the encoder's stored vectors."""
     reason: str = ""
 
 
@@ -71,7 +73,7 @@ def encoder_costs(
         flops, rtf, why = math.nan, math.nan, reason
         if not reason:
             try:
-                flops, rtf = measure(name, clips)
+                flops, rtf = measure(name, clips, stored_precision(workspace, name))
             except UsadError as error:
                 why = str(error)
         costs[name] = Cost(
@@ -81,21 +83,24 @@ def encoder_costs(
     return costs
 
 
-def measure(name: str, clips: Sequence[Clip]) -> tuple[float, float]:
-    """Operations per second of audio and real-time factor of one encoder.
+def measure(
+    name: str, clips: Sequence[Clip], precision: "Precision" = "float32"
+) -> tuple[float, float]:
+    """Operations per second of audio and real-time factor of one encoder, in a precision.
 
     Each clip goes through alone, once to count and to warm up, then on the clock: the
     fastest of a few passes, as others may use the machine.
 
     Raises:
-        UsadError: an encoder that cannot be loaded, or clips that it does not take.
+        UsadError: an encoder that cannot be loaded or not in this precision, or clips that it
+            does not take.
     """
     # torch is not needed to name an encoder's costs, only to measure them.
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    encoder = load_encoder(name)
+    encoder = load_encoder(name, precision=precision)
     counter = FlopCounterMode(display=False)
     with warnings.catch_warnings():
         # Leaving the plain kernels again warns of GPUs that are not there.

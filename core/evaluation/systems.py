@@ -155,11 +155,11 @@ class Candidates(Mapping[int, list[ClipVectors]]):
         """Reads the layers that are kept."""
         self._pool, self._system, self._clip_ids = pool, system, clip_ids
         self.is_several = system in (CONCATENATION, MIXTURE)
-        layers = range(DEPTHS + 1) if self.is_several else pool.workspace.layers(system)
-        self._layers = list(layers)
         self._kept: dict[int, list[ClipVectors]] = {}
         n_bytes = 0
         with pool.workspace.database.read():
+            layers = range(DEPTHS + 1) if self.is_several else pool.workspace.layers(system)
+            self._layers = list(layers)
             for layer in self._layers:
                 blocks = self._read(layer)
                 n_bytes += sum(block.nbytes for block in blocks)

@@ -91,12 +91,13 @@ class LayerFeatures:
         if pooling == "mean":
             # In float32: a sum of a thousand frames has no digit left in half precision.
             # Layers mostly share their valid frames, so that one mask does for all of them.
-            masks: dict[tuple[int, int], Tensor] = {}
+            masks: dict[tuple[int, int], Tensor | None] = {}
             means = []
             for frames, n in zip(self.frames, self.n_valid, strict=True):
                 key = (id(n), frames.shape[1])
                 if key not in masks:
-                    masks[key] = frame_mask(n, frames.shape[1])
+                    is_full = bool((n == frames.shape[1]).all())
+                    masks[key] = None if is_full else frame_mask(n, frames.shape[1])
                 means.append(_mean_where(frames.float(), masks[key], n))
             return tuple(means)
         if self.native is None:
@@ -116,9 +117,9 @@ def masked_mean(frames: Tensor, n_valid: Tensor) -> Tensor:
     return _mean_where(frames, frame_mask(n_valid, frames.shape[1]), n_valid)
 
 
-def _mean_where(frames: Tensor, mask: Tensor, n_valid: Tensor) -> Tensor:
-    """``masked_mean`` with its mask, [clip, frame]."""
-    valid = frames.masked_fill(~mask.unsqueeze(-1), 0.0)
+def _mean_where(frames: Tensor, mask: Tensor | None, n_valid: Tensor) -> Tensor:
+    """``masked_mean`` with its mask, [clip, frame]; none where all frames are valid."""
+    valid = frames if mask is None else frames.masked_fill(~mask.unsqueeze(-1), 0.0)
     return valid.sum(1) / n_valid.to(frames).unsqueeze(-1)
 
 

@@ -276,7 +276,7 @@ class _EncoderImport:
             for segment_ids, vectors in portions_of(file, self.name, self.dims):
                 writer.add(segment_ids, vectors)
                 self.n_clips += len(segment_ids)
-                progress(self.n_skipped + writer.n_stored, total, f"import {self.name}")
+                progress(self.n_skipped + writer.n_committed, total, f"import {self.name}")
         progress(self.n_skipped + self.n_clips, total, f"import {self.name}")
 
 

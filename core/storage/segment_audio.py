@@ -9,7 +9,7 @@ for. Other audio under an old name is an error of that segment and never its aud
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +77,12 @@ def read_ahead(
 
 
 def read_at_rates(
-    folder: Path, rates_hz: Sequence[int], segments: Sequence[SegmentAudio]
+    folder: Path, rates_hz: Sequence[int], segments: Iterable[SegmentAudio]
 ) -> Iterator[_Read]:
-    """As ``read_ahead``, with the audio at several rates, decoded once."""
+    """As ``read_ahead``, with the audio at several rates, decoded once.
+
+    Segments are taken as there is room for their audio.
+    """
     stretches = (_read_stretch(folder, rates_hz, one) for one in in_stretches(segments))
     n_readers = min(MAX_READERS, os.cpu_count() or 1)
     # One portion of each of as many stretches as there are readers is all that is in memory.
@@ -103,7 +106,7 @@ def read_at_rates(
 
 
 def in_stretches(
-    segments: Sequence[SegmentAudio], longest_s: float = float("inf")
+    segments: Iterable[SegmentAudio], longest_s: float = float("inf")
 ) -> Iterator[list[SegmentAudio]]:
     """Segments in pieces that are read on their own: a portion of short files, or a long file.
 

@@ -271,7 +271,7 @@ def append_vectors(
     vectors: Mapping[int, FloatArray],
     run: str | None = None,
     stored_ids: vector_tables.StoredIds | None = None,
-) -> None:
+) -> int:
     """Adds the vectors of some segments in several layers, as one transaction.
 
     Segments that a layer already has are left as they are; those that were deleted since they
@@ -285,6 +285,9 @@ def append_vectors(
         vectors: Per layer an array [segment, dim].
         run: Of ``replacing``: adds them beside what is there, for ``take_place``.
         stored_ids: Kept from call to call by one who adds often: see ``vector_writer``.
+
+    Returns:
+        How many of the segments got a vector in any layer.
 
     Raises:
         ShapeError: rows or width that do not fit, or a segment twice; nothing is stored.
@@ -327,6 +330,7 @@ def append_vectors(
         _note_added(connection, added, run)
     for change in added:  # committed
         stored_ids.added(*change)
+    return max((len(ids) for _, _, ids in added), default=0)
 
 
 def _check_registered(connection: duckdb.DuckDBPyConnection, record: EncoderRecord) -> None:
@@ -401,56 +405,65 @@ def _spaces_of(
                 f"{vectors[layer].shape[1]}."
             )
         spaces[layer] = (space_id, digest)
-    new = [layer for layer in vectors if layer not in spaces]
-    for layer in new:
-        space_id = _new_space(connection, record, pooling, layer, vectors[layer].shape[1], run)
-        spaces[layer] = (space_id, vector_tables.EMPTY_DIGEST)
-    if new and run is None:
-        refresh_embeddings_view(connection)
+    new = {layer: of.shape[1] for layer, of in vectors.items() if layer not in spaces}
+    if new:
+        made = _new_spaces(connection, record, pooling, new, run)
+        spaces |= {
+            layer: (space_id, vector_tables.EMPTY_DIGEST) for layer, space_id in made.items()
+        }
+        if run is None:
+            refresh_embeddings_view(connection)
     return spaces
 
 
-def _new_space(
+def _new_spaces(
     connection: duckdb.DuckDBPyConnection,
     record: EncoderRecord,
     pooling: str,
-    layer: int,
-    dim: int,
+    dims: Mapping[int, int],
     run: str | None,
-) -> int:
-    """Lists a space and makes its table; its id."""
+) -> dict[int, int]:
+    """Lists a space for each layer and makes their tables; their ids by layer."""
     spec = record.spec
     table, _, _ = _list_of(run)
-    space_id = _next_id(connection)
+    first_id = _next_ids(connection, len(dims))
+    ids = {layer: first_id + i for i, layer in enumerate(dims)}
     window = connection.execute("SELECT value FROM meta WHERE key = 'segmentation'").fetchone()
     segmentation = parse_segmentation(window[0] if window else None)
-    row = {
-        "space_id": space_id,
-        "encoder": spec.name,
-        "layer": layer,
-        "pooling": pooling,
-        "segmentation": segmentation.name,
-        "window_s": segmentation.window_s,
-        "hop_s": segmentation.hop_s,
-        "sample_rate_hz": spec.sample_rate_hz,
-        "dim": dim,
-        "weights_sha256": record.weights_sha256,
-        "code_version": CODE_VERSION,
-        "n": 0,
-        "digest": vector_tables.EMPTY_DIGEST,
-        "precision": record.precision,
-        **({} if run is None else {"run": run}),
-    }
-    marks = ", ".join("?" * len(row))
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
-    vector_tables.create(connection, space_id, dim)
-    return space_id
+    rows = [
+        {
+            "space_id": space_id,
+            "encoder": spec.name,
+            "layer": layer,
+            "pooling": pooling,
+            "segmentation": segmentation.name,
+            "window_s": segmentation.window_s,
+            "hop_s": segmentation.hop_s,
+            "sample_rate_hz": spec.sample_rate_hz,
+            "dim": dims[layer],
+            "weights_sha256": record.weights_sha256,
+            "code_version": CODE_VERSION,
+            "n": 0,
+            "digest": vector_tables.EMPTY_DIGEST,
+            "precision": record.precision,
+            **({} if run is None else {"run": run}),
+        }
+        for layer, space_id in ids.items()
+    ]
+    marks = ", ".join(["(" + ", ".join("?" * len(rows[0])) + ")"] * len(rows))
+    connection.execute(
+        f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {marks}",
+        [value for row in rows for value in row.values()],
+    )
+    for layer, space_id in ids.items():
+        vector_tables.create(connection, space_id, dims[layer])
+    return ids
 
 
-def _next_id(connection: duckdb.DuckDBPyConnection) -> int:
-    """A number that no space has or had."""
+def _next_ids(connection: duckdb.DuckDBPyConnection, n: int) -> int:
+    """The first of so many numbers in a row that no space has or had."""
     (value,) = connection.execute(
-        "UPDATE meta SET value = (value::INTEGER + 1)::VARCHAR WHERE key = ? RETURNING value",
-        [NEXT_SPACE],
+        "UPDATE meta SET value = (value::INTEGER + ?)::VARCHAR WHERE key = ? RETURNING value",
+        [n, NEXT_SPACE],
     ).fetchall()[0]
-    return int(value) - 1
+    return int(value) - n

@@ -36,7 +36,7 @@ Portion = tuple[npt.NDArray[np.int64], Mapping[int, FloatArray]]
 class VectorWriter:
     """Stores the vectors of one encoder, in order, by a thread beside the caller's.
 
-    A kill loses what was handed over and is not committed yet: ``n_stored`` says how far it is.
+    A kill loses what was handed over and is not committed yet: ``n_committed`` says how far it is.
     All layers of a segment are stored in one transaction. A block that ends, well or by an
     exception, stores what was handed over before.
 
@@ -82,13 +82,18 @@ class VectorWriter:
         self._is_closed = False
         self._error: BaseException | None = None
         self._stored_ids = StoredIds()
-        self._n_stored = 0
+        self._n_committed = self._n_stored = 0
         self._thread = threading.Thread(target=self._work, name="vector-writer", daemon=True)
         self._thread.start()
 
     @property
+    def n_committed(self) -> int:
+        """How many segments of those that were handed over are behind a commit, in their order."""
+        return self._n_committed
+
+    @property
     def n_stored(self) -> int:
-        """How many segments of those that were handed over have been committed."""
+        """How many segments got a vector: not those that had them, or were deleted meanwhile."""
         return self._n_stored
 
     def add(self, segment_ids: npt.NDArray[np.int64], vectors: Mapping[int, FloatArray]) -> None:
@@ -190,9 +195,10 @@ class VectorWriter:
     def _work(self) -> None:
         try:
             while portions := self._next():
-                self._commit(portions)
+                n_stored = self._commit(portions)
                 with self._changed:
-                    self._n_stored += sum(len(ids) for ids, _ in portions)
+                    self._n_committed += sum(len(ids) for ids, _ in portions)
+                    self._n_stored += n_stored
                     self._writing_bytes = 0
                     self._changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller
@@ -214,10 +220,10 @@ class VectorWriter:
             self._writing_bytes, self._waiting_bytes = self._waiting_bytes, 0
             return portions
 
-    def _commit(self, portions: list[Portion]) -> None:
+    def _commit(self, portions: list[Portion]) -> int:
         segment_ids = np.concatenate([ids for ids, _ in portions])
         vectors = {
             layer: np.concatenate([values[layer] for _, values in portions])
             for layer in portions[0][1]
         }
-        append_vectors(*self._target, segment_ids, vectors, self._run, self._stored_ids)
+        return append_vectors(*self._target, segment_ids, vectors, self._run, self._stored_ids)

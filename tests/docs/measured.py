@@ -1,10 +1,9 @@
 """Runs ``usad bench`` and puts what it measures into ``docs/results/speed.csv``.
 
-``python -m tests.docs.measured NAME… [--size N]``, then ``make tables``: rows of the same name
-and peer are replaced, all others stay.
+``python -m tests.docs.measured ARGUMENTS``, which are those of ``usad bench``, then
+``make tables``: rows of the same name and peer are replaced, all others stay.
 """
 
-import argparse
 import csv
 import sys
 from datetime import UTC, datetime
@@ -35,12 +34,7 @@ def merge(file: Path, measured: list[dict[str, Any]], date: str) -> None:
 
 def main() -> int:
     """The command line: what ``usad bench`` takes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--size", metavar="N")
-    args = parser.parse_args()
-    size = () if args.size is None else ("--size", args.size)
-    done = run_usad("bench", *args.names, *size, log=Path("bench.log"))
+    done = run_usad("bench", *sys.argv[1:], log=Path("bench.log"))
     kept = [row for row in done.document if row["ratio"] is not None]
     merge(FILE, kept, f"{datetime.now(UTC):%Y-%m-%d}")
     return 0

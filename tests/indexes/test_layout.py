@@ -64,6 +64,7 @@ def test_epochs_are_reported_as_they_pass(monkeypatch: pytest.MonkeyPatch) -> No
     every = layout._reporting
     monkeypatch.setattr(layout, "_reporting", lambda p: every(p) | {"mininterval": 0.0})
     _map(unit, progress=lambda *call: seen.append(call))
+    assert seen.pop(0)[2] == "graph of the neighbours"
     done = [call[0] for call in seen]
     assert done == sorted(done) and done[0] == 0 and done[-1] == 500 and len(set(done)) > 10
     assert {call[1:] for call in seen} == {(500, "layout")}

@@ -1,10 +1,14 @@
 """Lists of neighbours: exact, or of a recall that is stated and true."""
 
+import sys
+from contextlib import redirect_stdout
+
 import numpy as np
 import pytest
 
 from tests.stored_vectors import clustered
 from usad_workbench.core.cosine import normalise
+from usad_workbench.core.progress import Progress
 from usad_workbench.indexes import neighbours
 from usad_workbench.indexes.neighbours import find_neighbours, recall_of
 
@@ -32,7 +36,10 @@ def test_few_vectors_get_their_literal_neighbours_itself_first() -> None:
 
 def test_copies_do_not_take_a_row_s_own_place() -> None:
     unit = np.repeat(_unit(30), 20, axis=0)
-    for descent in (None, lambda u, k: np.argsort(-(u @ u.T), axis=1)[:, :k].astype(np.int32)):
+    for descent in (
+        None,
+        lambda u, k, progress: np.argsort(-(u @ u.T), axis=1)[:, :k].astype(np.int32),
+    ):
         with pytest.MonkeyPatch.context() as patch:
             if descent:
                 patch.setattr(neighbours, "_descent", descent)
@@ -54,9 +61,10 @@ def test_the_recall_that_is_stated_is_the_literal_one(monkeypatch: pytest.Monkey
     true = _literal(unit, k)
     asked: list[int] = []
 
-    def half(unit: np.ndarray, k: int) -> np.ndarray:
+    def half(unit: np.ndarray, k: int, progress: Progress) -> np.ndarray:
         """True neighbours, of which some are wrong until more are followed."""
         asked.append(k)
+        progress(1, 2, "pass")
         rows = np.argsort(-(unit @ unit.T), axis=1)[:, :10].astype(np.int32)
         n_wrong = {20: 2, 40: 1}[k]
         rows[:, 10 - n_wrong :] = -1  # as NN-descent leaves what it has not filled
@@ -67,7 +75,7 @@ def test_the_recall_that_is_stated_is_the_literal_one(monkeypatch: pytest.Monkey
     found = find_neighbours(
         unit, k, exact_up_to=0, progress=lambda done, total, what: seen.append((done, total))
     )
-    assert asked == [20, 40] and seen == [(0, 2), (1, 2), (2, 2)]
+    assert asked == [20, 40] and seen == [(100, 300), (150, 300), (250, 300), (1, 1)]
     shares = [len(set(row[1:]) & true[i] - {i}) / 9 for i, row in enumerate(found.rows.tolist())]
     assert found.method == "nn-descent" and found.n_checked == 300
     assert found.recall == pytest.approx(np.mean(shares)) and 0.85 < found.recall < 0.95
@@ -87,8 +95,24 @@ def test_recall_counts_what_is_found() -> None:
     assert recall_of(unit, queries, wrong, true) == pytest.approx(np.mean(shares))
 
 
+def test_passes_are_counted_and_what_others_print_stays(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """NN-descent prints word by word, as here; a word of another thread may come between."""
+    seen: list[tuple[int, int]] = []
+    printed = "Mon Building RP forest with 7 trees\n|NN| descent for 12 iterations\n|\t| 1| / |12\n"
+    printed += "|from elsewhere\n|\t 2  /  12\n|\tStopping threshold met -- exiting after 2\n"
+    with redirect_stdout(neighbours._Passes(lambda done, total, what: seen.append((done, total)))):
+        for word in printed.split("|"):
+            sys.stdout.write(word)
+    assert seen == [(0, 12), (1, 12)]
+    assert capsys.readouterr().out == "from elsewhere\n"
+
+
 @pytest.mark.slow
-def test_nn_descent_reaches_its_recall_and_repeats_itself() -> None:
+def test_nn_descent_reaches_its_recall_and_repeats_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     unit = _unit(3000)
     unit[:40], unit[40:80] = 0.0, unit[40]
     found = find_neighbours(unit, 15, exact_up_to=0)
@@ -99,5 +123,8 @@ def test_nn_descent_reaches_its_recall_and_repeats_itself() -> None:
     ]
     assert found.recall > 0.95 and found.recall == pytest.approx(np.mean(shares), abs=0.02)
     assert np.isfinite(found.distances).all()
-    again = find_neighbours(unit, 15, exact_up_to=0)
+    seen: list[tuple[int, int, str]] = []
+    again = find_neighbours(unit, 15, exact_up_to=0, progress=lambda *call: seen.append(call))
     np.testing.assert_array_equal(found.rows, again.rows)
+    assert len({done for done, _, what in seen if what == neighbours.DESCENT}) > 4
+    assert capsys.readouterr().out == ""

@@ -183,6 +183,12 @@ def test_progress_moves_within_a_map(tmp_path: Path) -> None:
     project(workspace, progress=lambda *call: seen.append(call))
     layout = [call for call in seen if call[2] == f"{ENCODER} layer 0: layout"]
     assert layout[0][0] == 0 and layout[-1][:2] == (500, 500)
+    steps = list(dict.fromkeys(what.rpartition(": ")[2] for _, _, what in seen[:-1]))
+    assert steps[0] == "reading" and steps[-3:] == [
+        "graph of the neighbours",
+        "layout",
+        "faithfulness",
+    ]
     assert seen[-1] == (1, 1, "project umap")
 
 

@@ -92,9 +92,14 @@ def test_runs_of_a_seed_differ_in_one_teacher_and_nothing_else(tmp_path: Path) -
 
 def test_the_recipe_is_the_first_stage_of_the_shipped_student_at_half_its_width() -> None:
     mine, demo = load_recipe("family"), load_recipe("demo-small")
-    assert mine.student == replace(demo.student, dim=demo.student.dim // 2, n_heads=2)
+    assert mine.student == replace(demo.student, dim=128, n_heads=2, conv_channels=32)
+    assert demo.student.dim == 256 and demo.student.conv_channels == 64
     assert (mine.teachers, mine.data, mine.objective) == (demo.teachers, demo.data, demo.objective)
-    assert mine.optimiser == replace(demo.optimiser, peak_lr=mine.optimiser.peak_lr)
+    others = {
+        name: getattr(mine.optimiser, name) for name in ("peak_lr", "n_steps", "warmup_steps")
+    }
+    assert mine.optimiser == replace(demo.optimiser, **others)
+    assert others["n_steps"] < demo.optimiser.n_steps
     assert "effects" not in mine.data.domains
 
 
@@ -165,7 +170,10 @@ def test_a_killed_family_goes_on_and_leaves_the_vectors_of_a_whole_one(
     assert one == other and len(one) == 4
     assert (killed / VECTORS_FILE).read_bytes() == (whole / VECTORS_FILE).read_bytes()
     assert train_family(killed, recipe, seeds=1) == 0  # not even a teacher is loaded
-    _check_vectors(killed, few_clips)
+    assert train_family(killed, recipe, seeds=2, only=["without-tune"], encoders=teachers) == 2
+    names = [member.encoder for member in write_family(killed, recipe, seeds=2)]
+    assert names[4:] == ["tiny-full-1", "tiny-without-tune-1"]
+    _check_vectors(whole, few_clips)
 
 
 def _check_vectors(folder: Path, clips: SampleClips) -> None:

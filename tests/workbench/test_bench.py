@@ -17,7 +17,7 @@ from usad_workbench.core.models.pooling import pooled_vectors
 from usad_workbench.core.models.sizes import SIZES, StudentConfig
 from usad_workbench.core.models.student import Student
 from usad_workbench.workbench.cli import main
-from usad_workbench.workbench.speed import adapters, measure
+from usad_workbench.workbench.speed import adapters, mapping, measure
 from usad_workbench.workbench.speed.accelerator import synthetic_trainer
 from usad_workbench.workbench.speed.flops import forward_flops
 
@@ -51,6 +51,16 @@ def test_the_list_says_what_needs_cuda(capsys: pytest.CaptureFixture[str]) -> No
     assert rows["large-training"]["needs"] == "CUDA" and rows["encode"]["needs"] == ""
     assert main(["bench", "nothing"]) == 2
     assert "student-forward" in capsys.readouterr().err
+
+
+def test_peers_are_left_out_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(mapping, "bench_project", lambda **settings: asked.append(settings) or [])
+    assert main(["bench", "project", "--size", "300", "--without", "umap", "--without", "P"]) == 0
+    assert main(["bench", "project", "--json"]) == 0
+    assert asked == [{"size": 300, "without": ("umap", "P")}, {"without": ()}]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="runs there")

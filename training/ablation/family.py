@@ -37,6 +37,7 @@ from usad_workbench.training.ablation.grid import (
     FULL,
     WITHOUT,
     Variant,
+    choose,
     folder_of,
     train_rows,
     without,
@@ -125,6 +126,7 @@ def train_family(
     overrides: Sequence[str] = (),
     *,
     seeds: int = 8,
+    only: Sequence[str] = (),
     progress: Progress = no_progress,
     encoders: Mapping[str, Encoder] | None = None,
 ) -> int:
@@ -135,6 +137,7 @@ def train_family(
         recipe: Of the student with all teachers, a file or the name of a shipped one.
         overrides: ``key.subkey=value``, on top of it.
         seeds: 0 to one less than this.
+        only: Names of rows, such as ``without-musicnn``; all where empty, ``full`` always.
         progress: Called after each piece of work.
         encoders: Teachers to use instead of loading those that the recipe names.
 
@@ -143,10 +146,11 @@ def train_family(
 
     Raises:
         ConfigError: a recipe that cannot be used, or another one than a run's.
+        UnknownNameError: no such row.
         WeightsError: a teacher's weights have not been fetched.
     """
     full = load_recipe(recipe, tuple(overrides))
-    rows, clips, n_finished = make_family(full), load_sample_clips(), 0
+    rows, clips, n_finished = choose(make_family(full), only), load_sample_clips(), 0
     runs = train_rows(Path(folder), rows, [full], seeds=seeds, progress=progress, encoders=encoders)
     for run_dir in runs:
         embed_sample(run_dir, full, clips)

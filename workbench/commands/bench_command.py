@@ -22,6 +22,8 @@ class Benchmark:
     needs_cuda: bool = False
     takes_size: bool = False
     """Whether it is of so many vectors as ``--size`` says."""
+    takes_without: bool = False
+    """Whether it has peers that may take long, which ``--without`` leaves out."""
 
 
 BENCHMARKS = {
@@ -89,6 +91,7 @@ BENCHMARKS = {
         function="bench_search",
         measures="every kind of index against FAISS, hnswlib, usearch and perch-hoplite",
         takes_size=True,
+        takes_without=True,
     ),
     "search-filtered": Benchmark(
         module="filtering",
@@ -107,6 +110,7 @@ BENCHMARKS = {
         function="bench_project",
         measures="maps against umap-learn and PaCMAP",
         takes_size=True,
+        takes_without=True,
     ),
     "large-training": Benchmark(
         module="accelerator",
@@ -135,6 +139,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="vectors, where a benchmark is of vectors; default: 100,000, of maps 20,000",
+    )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="PEER",
+        help="a peer that is left out, by how its name begins, such as umap-learn or hnswlib",
     )
 
 
@@ -169,8 +180,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
         module = import_module(f"usad_workbench.workbench.speed.{benchmark.module}")
         measure = cast(Callable[..., Iterable[Any]], getattr(module, benchmark.function))
         output.note(f"{name}: measuring")
-        sized = benchmark.takes_size and args.size is not None
-        for row in measure(args.size) if sized else measure():
+        settings: dict[str, Any] = {}
+        if benchmark.takes_size and args.size is not None:
+            settings["size"] = args.size
+        if benchmark.takes_without:
+            settings["without"] = tuple(args.without)
+        for row in measure(**settings):
             # At once: a benchmark of many rows takes minutes.
             output.note(f"{row.name}: {row.ratio:.2f} of {row.peer}")
             rows.append(asdict(row))

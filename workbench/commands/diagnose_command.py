@@ -66,6 +66,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.diagnosis.record import diagnosis_document
     from usad_workbench.core.diagnosis.run import diagnose
     from usad_workbench.core.storage.workspace import Workspace
+    from usad_workbench.workbench.presenters.diagnosis.verdicts import lines_of
     from usad_workbench.workbench.report import write_report
 
     if args.where is not None and not args.where.strip():
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         write_report(args.report, diagnosis, diagnosis.verdicts, diagnosis.rules_text, workspace)
         answer["report"] = str(args.report)
     lines = [f"warning: {warning}" for warning in diagnosis.warnings]
-    lines += [f"{verdict.question}: {verdict.verdict}" for verdict in diagnosis.verdicts]
+    lines += [line for verdict in diagnosis.verdicts for line in lines_of(verdict)]
     lines += [row.statement for row in diagnosis.nearest]
     output.result(answer, "\n".join(lines))
     return DONE

@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import asdict
 
+from usad_workbench.workbench.commands.arguments import names_of
 from usad_workbench.workbench.exit_codes import DONE
 from usad_workbench.workbench.output import Output, table
 
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe", default="family", help="of the student with all teachers, a file or a name"
     )
     parser.add_argument("--seeds", type=int, default=8, help="students with each set of teachers")
+    parser.add_argument("--only", metavar="A,B", help="such as without-musicnn; default: all")
     parser.add_argument(
         "--set",
         action="append",
@@ -35,7 +37,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
     if not args.collect:
         train_family(
-            args.run, args.recipe, args.overrides, seeds=args.seeds, progress=output.progress
+            args.run,
+            args.recipe,
+            args.overrides,
+            seeds=args.seeds,
+            only=names_of(args.only) if args.only else [],
+            progress=output.progress,
         )
     members = write_family(args.run, args.recipe, args.overrides, seeds=args.seeds)
     rows = [asdict(member) for member in members]

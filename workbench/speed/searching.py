@@ -101,14 +101,20 @@ class Collection:
     """Shape [query, K]."""
 
 
-def bench_search(size: int = SIZE) -> Iterator[Row]:
-    """Recall, time, file, memory and building of every kind, beside its peers."""
+def bench_search(size: int = SIZE, without: tuple[str, ...] = ()) -> Iterator[Row]:
+    """Recall, time, file, memory and building of every kind, beside its peers.
+
+    Args:
+        size: How many vectors.
+        without: How the names of libraries begin that are left out.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         workspace, collection = collect(size, folder)
         others: list[Peer] = [Hnswlib(), Usearch(), Hoplite(is_exact=False)]
         if size <= BRUTE_UP_TO:
             others.append(Hoplite(is_exact=True))
+        others = [peer for peer in others if not peer.name.startswith(without)]
         for kind in KINDS:
             ours = Ours(workspace, kind)
             built = build(ours, collection, folder)

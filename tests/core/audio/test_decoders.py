@@ -138,7 +138,7 @@ def test_what_libsndfile_alone_would_lose_is_named(
         raise MissingExtraError("not installed")
 
     path = HELD[name][0](tmp_path / name)
-    monkeypatch.setattr(ffmpeg, "_av", absent)
+    monkeypatch.setattr(ffmpeg, "import_av", absent)
     for read in (scan_audio, read_audio, probe_audio):
         with pytest.raises(AudioError, match=r"not read to its end by libsndfile.*package av"):
             read(path)

@@ -188,7 +188,7 @@ def test_a_window_hours_into_a_file_is_that_of_the_whole(suffix: str, long_files
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(long_files: Path) -> None:
-    decoders._known_reason.cache_clear()
+    decoders._reasons.clear()
     tracemalloc.start()
     try:
         assert scan_audio(long_files / "a.flac").duration_s == HOURS * 3600

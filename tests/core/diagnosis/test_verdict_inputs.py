@@ -12,7 +12,7 @@ from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis, Provenance, Settings
 from usad_workbench.core.diagnosis.verdict_inputs import decide
-from usad_workbench.core.diagnosis.verdicts import MISSING, Verdict
+from usad_workbench.core.diagnosis.verdicts import DETECTABLE, MISSING, Verdict
 
 RULES = load_rules()[0]
 LEADS = {
@@ -221,6 +221,17 @@ def test_a_question_without_numbers_is_open_and_says_what_gives_them() -> None:
     }
     assert "--compare" in found["falsified"].evidence[MISSING]["the second stage against the first"]
     assert MISSING not in _decide(routing=_routing_rows("linear"))["universal-or-routing"].evidence
+
+
+def test_an_open_question_says_how_much_would_have_been_seen() -> None:
+    rows = [replace(row, n_clips=54) for row in _routing_rows("linear")]
+    found = _decide(routing=rows, variance=[], errors=[])
+    general = found["general-or-mixture"]
+    assert general.verdict == found["universal-or-routing"].verdict == "undecided"
+    assert general.evidence[DETECTABLE] == {"speech": 0.01, "machines": 0.01}
+    few = "100 test clips of machines, of which there are 54"
+    assert all(few in one.evidence[MISSING] for one in found.values())
+    assert "usad evaluate" in general.evidence[MISSING][few]
 
 
 def test_the_mean_may_be_of_the_tasks_with_intervals() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from usad_workbench.core.distributed.cluster import LOOPBACK_ALONE
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -93,6 +94,7 @@ def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ray_address(module_folder: Path) -> Iterator[str]:
     """The address of a cluster of this machine with two processors."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ[LOOPBACK_ALONE] = "0"
     ray = pytest.importorskip("ray")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(module_folder), before or ""])

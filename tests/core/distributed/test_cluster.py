@@ -1,10 +1,19 @@
 """What each worker gets of a cluster, and words where there is no Ray or no cluster."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
-from usad_workbench.core.distributed.cluster import Resources, share
+from usad_workbench.core.distributed import cluster
+from usad_workbench.core.distributed.cluster import (
+    LOCAL,
+    LOOPBACK_ALONE,
+    Resources,
+    connected,
+    share,
+)
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.cli import main
@@ -62,3 +71,48 @@ def test_wrong_use_is_a_sentence(
     command = ["embed", "--workspace", str(workspace.folder), "--encoders", "mfcc-statistics"]
     assert main([*command, *more]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_local_cluster_is_to_listen_on_the_loopback_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray reads the variable once, when it is imported."""
+    found = []
+
+    def imported() -> None:
+        found.append(os.environ.get(LOOPBACK_ALONE))
+        raise ConfigError("no Ray in this test")
+
+    monkeypatch.setattr(cluster, "import_ray", imported)
+    monkeypatch.delenv(LOOPBACK_ALONE, raising=False)
+    for address in ("auto", LOCAL):
+        with pytest.raises(ConfigError), connected(address):
+            pass
+    assert found == [None, "0"]
+
+
+LISTENS = "0A"
+"""The state of such sockets in Linux's tables."""
+LOOPBACKS = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, the same as an address of version 6, and ::1, in their byte order."""
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's tables of sockets")
+def test_nobody_outside_reaches_the_cluster_of_the_tests(ray_address: str) -> None:
+    import ray
+
+    (node,) = ray.nodes()
+    ports = {
+        int(ray_address.rpartition(":")[2]),
+        node["NodeManagerPort"],
+        node["ObjectManagerPort"],
+    }
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, _, port = local.partition(":")
+            if state == LISTENS and int(port, 16) in ports:
+                listening.append((int(port, 16), address))
+    assert {port for port, _ in listening} == ports
+    assert {address for _, address in listening} <= LOOPBACKS

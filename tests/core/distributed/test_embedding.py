@@ -78,12 +78,12 @@ def test_killed_workers_cost_nothing_but_what_kills_them_all(
 
 DRIVER = """
 import os, sys
-from usad_workbench.core.distributed import embedding
+from usad_workbench.core import embedding_job
 from usad_workbench.core.distributed.embedding import RayConfig, embed_on_ray
 from usad_workbench.core.storage.workspace import Workspace
 
 folder, address, encoder = sys.argv[1:]
-VectorWriter, n = embedding.VectorWriter, 0
+VectorWriter, n = embedding_job.VectorWriter, 0
 
 class MortalWriter(VectorWriter):
     def __init__(self, *arguments):
@@ -97,7 +97,7 @@ class MortalWriter(VectorWriter):
             os.kill(os.getpid(), 9)
         super().add(*arguments)
 
-embedding.VectorWriter = MortalWriter
+embedding_job.VectorWriter = MortalWriter
 embed_on_ray(
     Workspace.open(folder), encoder, RayConfig(device="cpu", address=address, shard_segments=2)
 )

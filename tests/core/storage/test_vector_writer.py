@@ -101,11 +101,24 @@ def test_what_waits_for_more_is_stored_after_a_time(workspace: Workspace) -> Non
     with VectorWriter(workspace, _record(), "mean", commit_s=0.0) as writer:
         writer.add(ids[:60], _vectors(ids[:60]))
         with writer._changed:  # no more is handed over
-            assert writer._changed.wait_for(lambda: writer.n_stored == 60, timeout=60)
+            assert writer._changed.wait_for(lambda: writer.n_committed == 60, timeout=60)
         _check(workspace, ids[:60])
         writer.add(ids[60:], _vectors(ids[60:]))
         writer.flush()
         _check(workspace, ids)
+
+
+def test_what_was_stored_is_counted_and_not_what_was_handed_over(workspace: Workspace) -> None:
+    """Ten are there already, ten are of segments that are gone."""
+    ids = np.arange(N_SEGMENTS - 50, N_SEGMENTS + 10)
+    append_vectors(workspace, _record(), "mean", ids[:10], _vectors(ids[:10]))
+    with VectorWriter(workspace, _record(), "mean") as writer:
+        for portion in _portions(ids):
+            writer.add(*portion)
+    assert (writer.n_committed, writer.n_stored) == (60, 40)
+    with VectorWriter(workspace, _record(), "mean") as writer:
+        writer.add(ids, _vectors(ids))
+    assert (writer.n_committed, writer.n_stored) == (60, 0)
 
 
 def test_an_error_of_the_store_is_raised_in_the_caller(workspace: Workspace) -> None:

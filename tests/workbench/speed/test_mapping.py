@@ -36,6 +36,20 @@ def test_every_map_is_judged_beside_a_peer(monkeypatch: pytest.MonkeyPatch) -> N
     rows = list(mapping.bench_project(300))
     assert [row.unit for row in rows] == ["s", "s", "share"]
     assert rows[2].value > rows[2].peer_value and {r.peer for r in rows} == {"first two values"}
+    assert not list(mapping.bench_project(300, without=("first",)))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the peers, about seeds and threads
+def test_the_peers_make_maps() -> None:
+    """They compile for half a minute each."""
+    unit = normalise(plant(400, dim=12).vectors())
+    chance = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    least = mapping.trustworthiness_of(unit, chance)
+    for _, make in mapping.PEERS.values():
+        points = make(unit)
+        assert points.shape == (400, 2)
+        assert mapping.trustworthiness_of(unit, points) > least + 0.2
 
 
 def _pca(project_space: object, workspace: object, encoder: str, layer: int) -> None:

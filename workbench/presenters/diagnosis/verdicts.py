@@ -1,5 +1,9 @@
 """Verdicts in plain words."""
 
+from collections.abc import Mapping
+
+from usad_workbench.core.diagnosis.verdicts import MISSING, Verdict
+
 QUESTIONS = {
     "inherited": "Did the student inherit from the teachers?",
     "general-or-mixture": "More general, or a mixture of its teachers' biases?",
@@ -57,6 +61,21 @@ def meaning(verdict: str) -> str:
     """
     word = verdict.split(":")[0].strip()
     return MEANINGS.get(THROUGH if word.startswith(f"{THROUGH} ") else word, "")
+
+
+def lines_of(verdict: Verdict) -> list[str]:
+    """A verdict for the terminal: the answer, then a line for each thing that it lacks.
+
+    >>> lines_of(Verdict(question="falsified", verdict="undecided", rule="",
+    ...     evidence={MISSING: {"labelled tasks": "`usad import`"}}))
+    ['falsified: undecided', '  missing: labelled tasks (`usad import`)']
+    """
+    missing = verdict.evidence.get(MISSING)
+    lacks = missing.items() if isinstance(missing, Mapping) else ()
+    return [
+        f"{verdict.question}: {verdict.verdict}",
+        *(f"  missing: {what} ({how})" for what, how in lacks),
+    ]
 
 
 def is_open(verdict: str) -> bool:
