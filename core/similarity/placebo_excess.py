@@ -285,9 +285,9 @@ class PlaceboExcess:
     over_peers: float
     """Gain of the students over their peers with the teacher alone; NaN without peers."""
     of_placebos: Matrix
-    """The same gain with each family of placebos in the teacher's place `[family]`."""
+    """Gain with each family of placebos in the teacher's place `[family]`."""
     similarity: float
-    """Of the students with the teacher, mean."""
+    """Mean similarity of the students with the teacher."""
     level: float
     """Mean similarity of all other pairs: what nobody had to be taught."""
     clip_error: float
