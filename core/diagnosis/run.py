@@ -39,7 +39,7 @@ def diagnose(
     n_processes: int | None = None,
     progress: Progress = no_progress,
 ) -> Diagnosis:
-    """What a student took from its teachers: panels, verdicts, warnings, all of it stored.
+    """A student beside its teachers and controls: panels, verdicts, warnings, all of it stored.
 
     The same diagnosis again (student and selection of clips) replaces what the workspace holds
     of it. Every number is computed on the clips that all encoders have.

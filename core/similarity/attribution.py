@@ -1,4 +1,4 @@
-"""Teacher attribution: what share of the student's geometry comes from each teacher.
+"""Teacher attribution: the student's geometry fitted as a mixture of its teachers'.
 
 The student's Gram matrix is fitted as a non-negative mixture of the teachers', all U-centred and
 of trace 1. Where the student is a concatenation of rotated teachers, the weights are the shares
