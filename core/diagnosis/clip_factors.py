@@ -138,6 +138,20 @@ def _are_numbers(column: "pd.Series[Any]") -> bool:
     return len(there) > 0 and bool(np.isfinite(_as_numbers(there)).all())
 
 
+def content_factors(data: DiagnosisData, domain: str, rows: Indices) -> list[ClipFactor]:
+    """What the clips hold, as factors: the label and the labels of tasks, each saying once."""
+    clips = data.clips.iloc[rows]
+    seen: list[Indices] = []
+    factors = []
+    for name in content_columns(data, domain):
+        codes = pd.factorize(clips[name])[0]
+        if clips[name].nunique() < MIN_LEVELS or any(_is_same(codes, other) for other in seen):
+            continue
+        seen.append(codes)
+        factors.append(_categorical(name, clips[name], clips.cluster_id, rows))
+    return factors
+
+
 def content_columns(data: DiagnosisData, domain: str) -> list[str]:
     """The label, and the labels of the tasks of the domain."""
     tasks = data.workspace.read(

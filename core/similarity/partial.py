@@ -26,12 +26,17 @@ from usad_workbench.core.arrays import (
     cluster_codes,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._cka_layers import encoder_products, prepare_gram
+from usad_workbench.core.similarity._cka_layers import (
+    encoder_pair_parts,
+    encoder_products,
+    prepare_gram,
+)
 from usad_workbench.core.similarity._cluster_hsic import check_cluster_number
 from usad_workbench.core.similarity.cka import MIN_CLIPS, hsic1_gram
 from usad_workbench.core.similarity.resampling import (
     jackknife_groups,
     jackknife_limits,
+    pair_variance,
     too_few_clusters,
 )
 
@@ -83,15 +88,22 @@ def partial_cka(
             f"There are {len(teachers)} teachers, expected at least 2: one to look at and one to "
             "take out."
         )
-    whole, without, codes = _products([student, *teachers.values()], clusters)
-    reason = too_few_clusters(int(codes.max()) + 1)
+    products = _products([student, *teachers.values()], clusters)
+    whole, n_clusters = products.whole, int(products.codes.max()) + 1
+    reason = too_few_clusters(n_clusters)
+    parts = None if reason else products.pair_parts()
     results = {}
     for row, name in enumerate(teachers, start=1):
         value = partial_of(whole, 0, row)
         low, high = np.nan, np.nan
-        if not reason:
-            left_out = np.array([partial_of(one, 0, row) for one in without])
-            limits = jackknife_limits(np.asarray(value), left_out, largest=1.0)
+        if parts is not None:
+            slopes = _slopes(whole, 0, row)
+            limits = jackknife_limits(
+                np.asarray(value),
+                np.array([partial_of(one, 0, row) for one in products.left_out]),
+                largest=1.0,
+                of_pairs=pair_variance(np.einsum("ghab,ab->gh", parts, slopes)),
+            )
             low, high = float(limits[0]), float(limits[1])
         scale = np.sqrt(whole[0, 0] * whole[row, row])
         results[name] = Partial(
@@ -99,11 +111,23 @@ def partial_cka(
             ci_low=low,
             ci_high=high,
             plain=float(whole[0, row] / scale),
-            n_clips=len(codes),
-            n_clusters=int(codes.max()) + 1,
+            n_clips=len(products.codes),
+            n_clusters=n_clusters,
             reason=reason,
         )
     return results
+
+
+def _slopes(products: Matrix, a: int, b: int) -> Matrix:
+    """How the partial similarity moves with each product, both halves together `[...]`."""
+    slopes = np.zeros_like(products)
+    for i, j in np.ndindex(products.shape):
+        step = np.zeros_like(products)
+        step[i, j] = step[j, i] = 1e-6 * np.sqrt(products[i, i] * products[j, j])
+        ahead, back = (partial_of(products + sign * step, a, b) for sign in (1, -1))
+        # A product off the diagonal stands twice among the parts.
+        slopes[i, j] = (ahead - back) / (2 * step[i, j]) / (1 if i == j else 2)
+    return slopes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -153,15 +177,15 @@ def partials_among(target: Vectors, encoders: Sequence[Vectors], clusters: Ids) 
             f"There are {len(encoders)} encoders, expected at least 2: one to look at and one to "
             "take out."
         )
-    whole, without, codes = _products([target, *encoders], clusters)
+    products = _products([target, *encoders], clusters)
     places = range(1, len(encoders) + 1)
-    n_clusters = int(codes.max()) + 1
+    n_clusters = int(products.codes.max()) + 1
     reason = too_few_clusters(n_clusters)
-    left_out = np.array([[partial_of(one, 0, place) for place in places] for one in without])
+    left_out = [[partial_of(one, 0, place) for place in places] for one in products.left_out]
     return PartialsAmong(
-        values=np.array([partial_of(whole, 0, place) for place in places]),
-        left_out=None if reason else left_out,
-        n_clips=len(codes),
+        values=np.array([partial_of(products.whole, 0, place) for place in places]),
+        left_out=None if reason else np.array(left_out),
+        n_clips=len(products.codes),
         n_clusters=n_clusters,
         reason=reason,
     )
@@ -205,15 +229,28 @@ def _aligned(encoders: Sequence[Vectors]) -> list[Matrix]:
     return arrays
 
 
-def _products(
-    encoders: Sequence[Vectors], clusters: Ids
-) -> tuple[Matrix, NDArray[np.float64], Indices]:
-    """Products of every pair, the same without each group of clusters, and cluster codes."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Products:
+    """Products of every pair of encoders, and the same without each group of clusters."""
+
+    whole: Matrix
+    left_out: NDArray[np.float64]
+    grams: list[Matrix]
+    codes: Indices
+    groups: Indices
+
+    def pair_parts(self) -> NDArray[np.float64]:
+        return encoder_pair_parts(self.grams, self.codes, self.groups)
+
+
+def _products(encoders: Sequence[Vectors], clusters: Ids) -> _Products:
     arrays = _aligned(encoders)
     codes = cluster_codes(clusters, len(arrays[0]))
     check_cluster_number(codes)
     grams = [prepare_gram(one, f"encoder {i}", codes) for i, one in enumerate(arrays)]
-    return *encoder_products(grams, codes, jackknife_groups(codes, len(codes))), codes
+    groups = jackknife_groups(codes, len(codes))
+    whole, left_out = encoder_products(grams, codes, groups)
+    return _Products(whole=whole, left_out=left_out, grams=grams, codes=codes, groups=groups)
 
 
 def partial_of(products: Matrix, a: int, b: int) -> float:

@@ -109,7 +109,7 @@ def test_only_what_was_computed_is_decided() -> None:
         domain="speech",
         layer=4,
         teacher_layer=4,
-        measure="mutual_knn",
+        measure="debiased_linear_cka",
         inherited="no",
         n_clips=300,
         n_clusters=30,

@@ -101,20 +101,29 @@ def of_matrix(matrix: LayerMatrix) -> Interval:
     return matrix.values[0, 0], matrix.ci_low[0, 0], matrix.ci_high[0, 0]
 
 
-def difference(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval]:
-    """A teacher that hears what the student hears and a control that does so half."""
-    a, b = maps()
-    heard = parts(rng, n_clusters, N_FACTORS)
-    half = 0.5 * heard + np.sqrt(0.75) * parts(rng, n_clusters, N_FACTORS)
-    student, teacher, control = (
-        side + parts(rng, n_clusters, DIM) for side in (heard @ a, heard @ b, half @ b)
-    )
-    clusters = clusters_of(n_clusters)
-    matrices = [
-        layer_similarity([student], [y], clusters, n_permutations=0) for y in (teacher, control)
-    ]
-    found = jackknife_difference(*matrices)
-    return {"difference of two CKA": (found.value, found.ci_low, found.ci_high)}
+def difference(teachers_share: float, controls_share: float) -> Draw:
+    """A teacher and a control that hear so much of what the student hears."""
+
+    def draw(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval]:
+        a, b = maps()
+        heard = parts(rng, n_clusters, N_FACTORS)
+
+        def other(share: float) -> np.ndarray:
+            own = np.sqrt(1 - share**2) * parts(rng, n_clusters, N_FACTORS)
+            return (share * heard + own) @ b + parts(rng, n_clusters, DIM)
+
+        student = heard @ a + parts(rng, n_clusters, DIM)
+        found = jackknife_difference(
+            *(
+                layer_similarity(
+                    [student], [other(share)], clusters_of(n_clusters), n_permutations=0
+                )
+                for share in (teachers_share, controls_share)
+            )
+        )
+        return {"difference of two CKA": (found.value, found.ci_low, found.ci_high)}
+
+    return draw
 
 
 def partial(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval]:
@@ -186,7 +195,8 @@ def predictions(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval
 DRAWS: dict[str, Draw] = {
     "alike": similarity(1.0),
     "independent": similarity(0.0),
-    "difference": difference,
+    "nearer": difference(1.0, 0.5),
+    "neither near": difference(0.0, 0.0),
     "partial": partial,
     "attribution": shares,
     "predictions": predictions,
@@ -197,8 +207,8 @@ DRAWS: dict[str, Draw] = {
 def truths() -> dict[tuple[str, str], float]:
     """Population values by draw and quantity; what is not here is the mean of the estimates."""
     known = {
-        ("difference", "difference of two CKA"): cka_of(*covariances(1.0))
-        - cka_of(*covariances(0.5)),
+        ("nearer", "difference of two CKA"): cka_of(*covariances(1.0)) - cka_of(*covariances(0.5)),
+        ("neither near", "difference of two CKA"): 0.0,
         ("predictions", "kappa"): 0.5,
         ("predictions", "difference of two probes"): 0.1,
         ("predictions", "gap of two groups"): 0.2,
