@@ -57,6 +57,13 @@ class ErrorRules:
     """When the absence of copied errors counts as shown."""
 
     smallest_kappa: float
+    """Over all classes of a task."""
+    smallest_class_kappa: float
+    """On the clips of one class."""
+
+    def smallest_excess(self, kind: str) -> float:
+        """The smallest excess that would count, by the kind of a row: ``task`` or ``class``."""
+        return self.smallest_class_kappa if kind == "class" else self.smallest_kappa
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +124,7 @@ class Rules:
             "inheritance.home_weight": self.inheritance.home_weight,
             "inheritance.carried_share": self.inheritance.carried_share,
             "errors.smallest_kappa": self.errors.smallest_kappa,
+            "errors.smallest_class_kappa": self.errors.smallest_class_kappa,
             "interventions.smallest_correlation": self.interventions.smallest_correlation,
         }
         for name, value in shares.items():

@@ -99,6 +99,7 @@ def test_no_sentence_of_a_rule_keeps_another_level(alpha: float, margin: float) 
         ("home_weight", "nan"),
         ("unseen_share", "-1.0"),
         ("smallest_kappa", "0.0"),
+        ("smallest_class_kappa", "nan"),
         ("smallest_correlation", "1.5"),
     ],
 )
