@@ -54,6 +54,8 @@ class Partial:
     """95% delete-one-cluster jackknife."""
     plain: float
     """Debiased linear CKA with nothing taken out, over clips of different clusters."""
+    plain_ci_low: float
+    plain_ci_high: float
     n_clips: int
     n_clusters: int
     reason: str
@@ -89,33 +91,44 @@ def partial_cka(
             "take out."
         )
     products = _products([student, *teachers.values()], clusters)
-    whole, n_clusters = products.whole, int(products.codes.max()) + 1
+    n_clusters = int(products.codes.max()) + 1
     reason = too_few_clusters(n_clusters)
     parts = None if reason else products.pair_parts()
     results = {}
     for row, name in enumerate(teachers, start=1):
-        value = partial_of(whole, 0, row)
-        low, high = np.nan, np.nan
-        if parts is not None:
-            slopes = _slopes(whole, 0, row)
-            limits = jackknife_limits(
-                np.asarray(value),
-                np.array([partial_of(one, 0, row) for one in products.left_out]),
-                largest=1.0,
-                of_pairs=pair_variance(np.einsum("ghab,ab->gh", parts, slopes)),
-            )
-            low, high = float(limits[0]), float(limits[1])
-        scale = np.sqrt(whole[0, 0] * whole[row, row])
+        others = [place for place in range(1, len(teachers) + 1) if place != row]
+        value, low, high = _with_limits(products, parts, [0, row, *others])
+        plain, plain_low, plain_high = _with_limits(products, parts, [0, row])
         results[name] = Partial(
             value=value,
             ci_low=low,
             ci_high=high,
-            plain=float(whole[0, row] / scale),
+            plain=plain,
+            plain_ci_low=plain_low,
+            plain_ci_high=plain_high,
             n_clips=len(products.codes),
             n_clusters=n_clusters,
             reason=reason,
         )
     return results
+
+
+def _with_limits(
+    products: "_Products", parts: NDArray[np.float64] | None, places: list[int]
+) -> tuple[float, float, float]:
+    """Similarity of the first two of some encoders, the rest taken out, with its limits."""
+    chosen = np.ix_(places, places)
+    value = partial_of(products.whole[chosen], 0, 1)
+    if parts is None:
+        return value, np.nan, np.nan
+    slopes = _slopes(products.whole[chosen], 0, 1)
+    low, high = jackknife_limits(
+        np.asarray(value),
+        np.array([partial_of(one[chosen], 0, 1) for one in products.left_out]),
+        largest=1.0,
+        of_pairs=pair_variance(np.einsum("ghab,ab->gh", parts[:, :, chosen[0], chosen[1]], slopes)),
+    )
+    return value, float(low), float(high)
 
 
 def _slopes(products: Matrix, a: int, b: int) -> Matrix:

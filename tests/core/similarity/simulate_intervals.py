@@ -237,31 +237,39 @@ def simulate(state: Path, name: str, n_clusters: int, n_worlds: int, deadline: f
         unfinished.rename(path)
 
 
+def found_in(state: Path, name: str, n_clusters: int) -> dict[str, np.ndarray]:
+    """Value, low and high of every data set `[data set, 3]`, by quantity."""
+    paths = sorted(state.glob(f"{name}-{n_clusters}-[0-9]*.npz"))
+    blocks = [dict(np.load(path)) for path in paths if not path.name.endswith(".tmp.npz")]
+    return (
+        {key: np.concatenate([one[key] for one in blocks]) for key in blocks[0]} if blocks else {}
+    )
+
+
 def table(state: Path) -> Iterator[str]:
     """One line for each quantity and number of clusters."""
-    yield "| data | quantity | clusters | data sets | truth | mean | interval holds the truth | lies above 0 |"
+    yield "| data | quantity | clusters | data sets | truth | mean | holds the truth | above 0 |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|"
     known = truths()
     for name in DRAWS:
-        rows = {}
-        for n_clusters in N_CLUSTERS:
-            blocks = [
-                dict(np.load(path))
-                for path in sorted(state.glob(f"{name}-{n_clusters}-[0-9]*.npz"))
-            ]
-            for key in blocks[0] if blocks else ():
-                rows[key, n_clusters] = np.concatenate([one[key] for one in blocks])
-        for key, n_clusters in sorted(
-            rows, key=lambda one: (list(dict.fromkeys(k for k, _ in rows)).index(one[0]), one[1])
-        ):
-            value, low, high = rows[key, n_clusters].T
-            truth = known.get((name, key), value.mean())
-            source = "" if (name, key) in known else " (mean)"
-            yield (
-                f"| {name} | {key} | {n_clusters} | {len(value)} | {truth:.3f}{source} | "
-                f"{value.mean():.3f} | {np.mean((low <= truth) & (truth <= high)):.1%} | "
-                f"{np.mean(low > 0):.1%} |"
-            )
+        by_clusters = {n: found_in(state, name, n) for n in N_CLUSTERS}
+        for key in next(iter(by_clusters.values())):
+            for n_clusters, found in by_clusters.items():
+                if key in found:
+                    yield _line(name, key, n_clusters, found[key], known.get((name, key)))
+
+
+def _line(name: str, key: str, n_clusters: int, rows: np.ndarray, known: float | None) -> str:
+    value, low, high = rows[np.isfinite(rows[:, 1])].T
+    head = f"| {name} | {key} | {n_clusters} | {len(rows)} |"
+    if len(value) < 0.9 * len(rows):
+        return f"{head} | | no interval | |"
+    truth = value.mean() if known is None else known
+    holds = np.mean((low <= truth) & (truth <= high))
+    source = " (mean)" if known is None else ""
+    return (
+        f"{head} {truth:.3f}{source} | {value.mean():.3f} | {holds:.1%} | {np.mean(low > 0):.1%} |"
+    )
 
 
 def main() -> None:
