@@ -27,7 +27,7 @@ Intervals are meant to hold the truth in 95% of data sets, tests to reject in 5%
 is there. Each number is that of the file in the last column, written by the script beside it;
 there stand sizes, what was tried, and why some numbers are off. This table is made from these
 files by `python -m tests.simulations`. The verdicts on whole planted worlds:
-[SCENARIOS_RESULTS.md](core/diagnosis/SCENARIOS_RESULTS.md).
+[INHERITANCE_WORLDS.md](core/diagnosis/INHERITANCE_WORLDS.md).
 
 | simulation | data sets | interval holds | falsely rejected | power | numbers from |
 |---|---:|---:|---:|---:|---|
