@@ -15,9 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from usad_workbench.core.bias.associations import AssociationTest, association
+from usad_workbench.core.bias.displacement import sensitivity, spread
 from usad_workbench.core.bias.error_consistency import error_consistency
+from usad_workbench.core.bias.neighbourhoods import centred_neighbours, label_purity, mean_interval
 from usad_workbench.core.bias.subgroups import group_gap
 from usad_workbench.core.probes import paired_difference
+from usad_workbench.core.probes.evaluate import evaluate_predictions
 from usad_workbench.core.similarity import LayerMatrix, jackknife_difference, layer_similarity
 from usad_workbench.core.similarity.attribution import attribute
 from usad_workbench.core.similarity.partial import partial_cka
@@ -192,6 +196,56 @@ def predictions(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval
     }
 
 
+def bias(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval]:
+    clusters = clusters_of(n_clusters)
+    x = rng.normal(size=(len(clusters), DIM))
+    moved = rng.exponential(size=len(x)) * rng.lognormal(-0.125, 0.5, n_clusters)[clusters]
+    change = sensitivity(np.sqrt(moved)[None], clusters, spread(x, np.arange(len(x)) % 4, clusters))
+    low, high, _ = change.limits()
+    classes = np.arange(len(x)) % 3
+    hit = right(rng, n_clusters, 0.7)
+    probe = evaluate_predictions(np.where(hit, classes, (classes + 1) % 3), classes, clusters)
+    near = centred_neighbours(
+        parts(rng, n_clusters, DIM) + 2 * np.eye(3, DIM)[classes], 10, clusters
+    )
+    purity = mean_interval(label_purity(near, classes), clusters)
+    return {
+        "accuracy of a probe": (probe.value, probe.ci_low, probe.ci_high),
+        "displacement": (float(change.displacement[0]), float(low[0]), float(high[0])),
+        "share of neighbours of the class": (purity.value, purity.ci_low, purity.ci_high),
+        "association d": associated(rng, n_clusters),
+    }
+
+
+def associated(rng: np.random.Generator, n_clusters: int) -> Interval:
+    """Two groups of speakers, one of which is drawn nearer to the first of two attributes."""
+    targets = parts(rng, n_clusters, DIM)
+    is_first = clusters_of(n_clusters) % 2 == 0
+    targets[is_first, 0] += 0.8
+    x = np.vstack([targets, *(sign * ATTRIBUTES for sign in (1, -1))])
+    places = np.arange(len(x))
+    n = len(targets)
+    test = AssociationTest(
+        name="t",
+        x=places[:n][is_first],
+        y=places[:n][~is_first],
+        a=places[n : n + len(ATTRIBUTES)],
+        b=places[n + len(ATTRIBUTES) :],
+    )
+    units = np.concatenate([clusters_of(n_clusters), n_clusters + np.arange(len(x) - n)])
+    found = association(x, test, units, n_permutations=1)
+    return found.d, found.ci_low, found.ci_high
+
+
+ATTRIBUTES = np.random.default_rng(6).normal(size=(20, DIM)) + 3 * np.eye(1, DIM)
+
+
+@cache
+def association_truth() -> float:
+    """The effect size over very many speakers."""
+    return float(np.mean([associated(np.random.default_rng(seed), 2000)[0] for seed in range(20)]))
+
+
 DRAWS: dict[str, Draw] = {
     "alike": similarity(1.0),
     "independent": similarity(0.0),
@@ -200,6 +254,7 @@ DRAWS: dict[str, Draw] = {
     "partial": partial,
     "attribution": shares,
     "predictions": predictions,
+    "bias": bias,
     "variance": variance,
 }
 
@@ -212,6 +267,9 @@ def truths() -> dict[tuple[str, str], float]:
         ("predictions", "kappa"): 0.5,
         ("predictions", "difference of two probes"): 0.1,
         ("predictions", "gap of two groups"): 0.2,
+        ("bias", "accuracy of a probe"): 0.7,
+        ("bias", "displacement"): float(np.sqrt(1 / (2 * DIM))),
+        ("bias", "association d"): association_truth(),
     }
     for name, share in (("alike", 1.0), ("independent", 0.0)):
         known[name, "debiased_linear_cka"] = cka_of(*covariances(share))

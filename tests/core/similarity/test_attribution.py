@@ -24,7 +24,6 @@ from usad_workbench.core.similarity.cka import u_centre
 from usad_workbench.core.similarity.partial import (
     partial_cka,
     partial_distance_correlation,
-    partials_among,
 )
 from usad_workbench.core.similarity.resampling import jackknife_groups
 
@@ -272,28 +271,6 @@ def test_a_copy_of_a_copy_is_no_partner_of_its_own() -> None:
     assert found["b"].plain == pytest.approx(alone.values[0, 0], abs=1e-10)
     assert found["b"].plain_ci_low == pytest.approx(alone.ci_low[0, 0], abs=1e-6)
     assert found["b"].plain_ci_high == pytest.approx(alone.ci_high[0, 0], abs=1e-6)
-
-
-def test_each_encoder_is_given_all_others() -> None:
-    rng = np.random.default_rng(10)
-    clusters = np.arange(120) // 4
-    heard, own = rng.normal(size=(2, 120, 12))
-    target = heard + own
-    copy, *controls = (heard + rng.normal(size=(120, 12)) for _ in range(4))
-    encoders = [copy + own, *controls]
-    found = partials_among(target, encoders, clusters)
-    named = partial_cka(target, {str(i): x for i, x in enumerate(encoders)}, clusters)
-    np.testing.assert_allclose(found.values, [one.value for one in named.values()], atol=1e-10)
-    assert found.values[0] > found.values[1:].max() + 0.2
-    rows = clusters != 7
-    literal = partials_among(target[rows], [x[rows] for x in encoders], clusters[rows])
-    np.testing.assert_allclose(found.left_out[7], literal.values, atol=1e-10)
-    shuffled = rng.permutation(120)
-    wrong = partials_among(target[shuffled], encoders, clusters)
-    assert np.abs(wrong.values).max() < 0.15
-    assert partials_among(target, encoders, np.arange(120) % 6).reason.startswith("no interval: 6")
-    with pytest.raises(ShapeError, match="at least 2"):
-        partials_among(target, encoders[:1], clusters)
 
 
 def test_partial_distance_correlation_is_that_of_dcor() -> None:
