@@ -37,6 +37,7 @@ BOOKKEEPING = frozenset(
         "split",
         "sample_rate_hz",
         "audio_sha256",
+        "samples_digest",
         "source_version",
         "source_path",
         "source_start_s",
@@ -123,9 +124,7 @@ def _column_kinds(data: DiagnosisData, domain: str, rows: Indices) -> _ColumnKin
             seen[name] = codes
             kinds.classes.append(name)
         else:
-            kinds.left_out[name] = (
-                f"{n_levels} levels that are no numbers, at most {MAX_LEVELS} classes can be asked"
-            )
+            kinds.left_out[name] = f"more than {MAX_LEVELS} levels, which are no numbers"
     return kinds
 
 
