@@ -175,7 +175,7 @@ def no_peers(data: DiagnosisData) -> dict[str, str]:
     """Controls that are known to be no peers of the student, and in what."""
     of_student = student_record(data.student)
     apart_in = {}
-    for name in data.controls:
+    for name in (*data.controls, *data.told_peers):
         record = student_record(name)
         apart = differences(of_student, record) if of_student and record else []
         apart = apart or differences_as_told(data.origins, data.student, name)
@@ -228,7 +228,7 @@ def _taught_by(data: DiagnosisData) -> Mapping[str, set[str] | None]:
     kept = data.workspace.encoders()
     roles = dict(zip(kept.encoder, kept.role, strict=True))
     taught: dict[str, set[str] | None] = {}
-    for name in data.controls:
+    for name in (*data.controls, *data.told_peers):
         teachers = recorded[recorded.student == name].teacher
         if len(teachers):
             taught[name] = {str(name_of_teacher) for name_of_teacher in teachers}

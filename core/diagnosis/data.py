@@ -122,6 +122,9 @@ class DiagnosisData:
     """Whether the user chose the controls; else everybody else is one."""
     others_of_group: tuple[str, ...] = ()
     """Further seeds of the student's recipe: the claim is then about the recipe."""
+    told_peers: tuple[str, ...] = ()
+    """Students with all clips of which architecture and training were told and are the student's,
+    where the user named no controls: no other panel looks at them."""
     bystanders: tuple[str, ...] = ()
     """Encoders with all clips that no other panel looks at, as the user named the controls: they
     taught nobody here, and stand beside the teachers as placebos."""
@@ -304,8 +307,6 @@ def load_diagnosis_data(
     origins = told_origins(workspace)
     group = checked_group(workspace, origins, student, group)
     roles = _roles(workspace, student, teachers, controls)
-    if controls is None:
-        roles |= peers_as_told(workspace, origins, student)
     roles = {name: role for name, role in roles.items() if name not in group}
     workspace.space_id(student, -1)
     for name in (*group, *roles):
@@ -335,6 +336,9 @@ def load_diagnosis_data(
         are_teachers_known=are_known,
         are_controls_named=controls is not None,
         others_of_group=tuple(group),
+        told_peers=()
+        if controls is not None
+        else peers_as_told(workspace, origins, student, clips, {student, *group, *roles}),
         bystanders=bystanders_of(workspace, clips, {student, *group, *roles}, record),
         origins=origins,
         once_taught=frozenset(record - named),

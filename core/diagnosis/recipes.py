@@ -6,7 +6,6 @@ import pandas as pd
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.spec import Origin
-from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.storage.clip_vectors import common_clips
 from usad_workbench.core.storage.distillation import recorded_teachers
 from usad_workbench.core.storage.workspace import Workspace
@@ -62,19 +61,31 @@ def checked_group(
 
 
 def peers_as_told(
-    workspace: Workspace, origins: Mapping[str, Origin], student: str
-) -> dict[str, EncoderRole]:
-    """Other students of which architecture and training were told and are this student's."""
+    workspace: Workspace,
+    origins: Mapping[str, Origin],
+    student: str,
+    clips: pd.DataFrame,
+    named: set[str],
+) -> tuple[str, ...]:
+    """Other students of which architecture and training were told and are this student's.
+
+    Args:
+        workspace: Where they are.
+        origins: What was told of each encoder.
+        student: Whose peers.
+        clips: Which they must all have.
+        named: Who takes part already.
+    """
     own = origins.get(student, Origin())
     if not (own.architecture and own.training):
-        return {}
+        return ()
     kept = workspace.encoders()
-    students = set(kept.encoder[kept.role == "student"]) & set(workspace.embedded())
-    return {
-        str(name): EncoderRole(role="control", domain=None)
-        for name in sorted(students - {student})
+    alike = {
+        str(name)
+        for name in kept.encoder[kept.role == "student"]
         if (origins[name].architecture, origins[name].training) == (own.architecture, own.training)
     }
+    return _with_all(workspace, alike - named, clips)
 
 
 def bystanders_of(
@@ -82,10 +93,14 @@ def bystanders_of(
 ) -> tuple[str, ...]:
     """Encoders beside the named ones that are no students and have vectors of all clips."""
     kept = workspace.encoders()
-    others = set(kept.encoder[kept.role != "student"]) & set(workspace.embedded())
+    return _with_all(workspace, set(kept.encoder[kept.role != "student"]) - named - record, clips)
+
+
+def _with_all(workspace: Workspace, names: set[str], clips: pd.DataFrame) -> tuple[str, ...]:
+    """The encoders that have vectors of all clips, by name."""
     wanted = set(clips.clip_id)
     return tuple(
         name
-        for name in sorted(others - named - record)
+        for name in sorted(names & set(workspace.embedded()))
         if wanted <= set(common_clips(workspace, [name]).clip_id)
     )

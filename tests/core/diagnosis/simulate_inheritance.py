@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 from scipy.stats import beta
 
 from tests.inheritance_worlds import COPIED_PAIR, KINDS, Kind, data_of, designs_of, make_world
@@ -32,6 +33,8 @@ there and u not, so two pairs of teacher and domain, of which one has what was c
 - *found*, *through*, *no*, *undecided*, *not testable*: the answer for the pair that was asked for,
   t in speech.
 - *nothing, "no"*: of the pairs without a copy, those that are "no".
+
+Not every kind has as many seeds as the command asks for: a row says how many it has.
 
 """
 
@@ -125,8 +128,31 @@ def table(lines: Path = LINES) -> str:
         f"({n_no / max(1, n_small):.1%}; at most {upper(n_no, n_small):.1%}).\n"
         f"Half copied, 8 peers or 8 controls: {n_found} of {n_half} found "
         f"({n_found / max(1, n_half):.1%}). With 0 of 50 in one row a rate of up to "
-        f"{upper(0, 50):.1%} is possible.\n"
+        f"{upper(0, 50):.1%} is possible.\n\n" + coverage(worlds)
     )
+
+
+def coverage(worlds: list[dict]) -> str:  # type: ignore[type-arg]
+    """How often intervals of t in speech hold the mean excess of their kind, by reading."""
+    values: dict[tuple[str, str], list[list[float]]] = {}
+    for one in worlds:
+        for reading, *numbers in one["cells"]:
+            values.setdefault((one["kind"], reading), []).append(numbers)
+    held: dict[tuple[str, bool], list[bool]] = {}
+    for (name, reading), rows in values.items():
+        table = np.array(rows, dtype=np.float64)
+        if np.isnan(table[:, 1]).any():
+            continue  # not testable
+        is_nothing = not KINDS[name].copied and not KINDS[name].looks
+        truth = 0.0 if is_nothing else table[:, 0].mean()
+        inside = (table[:, 1] <= truth) & (truth <= table[:, 2])
+        held.setdefault((reading, bool(KINDS[name].copied)), []).extend(inside.tolist())
+    words = [
+        f"{reading.replace('_', ' ')}{', copied' if copied else ', nothing copied'} "
+        f"{np.mean(one):.1%} of {len(one)}"
+        for (reading, copied), one in sorted(held.items())
+    ]
+    return "The 95% interval holds the mean excess of its kind: " + "; ".join(words) + ".\n"
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ VIEWS: dict[str, PanelView] = {
     "similarity": PanelView(
         title="Similarity",
         value="value",
-        axis="debiased linear CKA",
+        axis="similarity",
         figure="maps",
         series="teacher",
         facets=("domain",),
