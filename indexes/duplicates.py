@@ -3,12 +3,15 @@
 Content tells copies of a file and the same samples in another file. What was encoded again, cut
 or made louder is told by vectors: all pairs of segments of different clips whose cosine reaches a
 threshold, found exactly. Rows are put in the order of their first principal component: two of them
-that are near lie near there too, so that each block is compared with a band of the others.
-Memory grows with the vectors and the pairs found, never with all pairs.
+that are near lie near there too, so that each block is compared with a band of the others. Rows are
+read from their memory map where they are compared: memory grows by 30 bytes a segment and with the
+pairs found, neither with the vectors nor with all pairs.
 
-Measured: 100,000 vectors of 384 values in 200 clusters, threshold 0.995, took 22 processor seconds
-and 0.8 GB. On 1,134 clips of the sample data and ``usad-demo``'s last layer 36 of 642,000 pairs
-reach 0.995, all of them takes of one sound or parts of one piece; of forty clips 95 % were found
+Measured: 100,000 vectors of 384 values in 400 clusters took 7.5 processor seconds of one core at the
+threshold 0.995, 27 at 0.9, and 110 MB beside the map; with all vectors held in memory 7.6, 25 and
+450 MB, with the same groups.
+
+On the 1,134 clips of the sample data and ``usad-demo``'s last layer 36 of 642,000 pairs reach 0.995, all of them takes of one sound or parts of one piece; of forty clips 95 % were found
 again after Vorbis, 93 % after a cut of 2 %, 90 % at half the level (at 0.9942), 45 % after MP3, 42 %
 after a cut of 10 %. Tried and dropped: vectors less the mean of their space, or divided by their
 spread. At as many other pairs they found fewer (Vorbis 95 %, cut 78 and 72 %, level 75 and 70 %).
@@ -21,6 +24,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -43,6 +48,8 @@ MAX_PAIRS = 10_000_000
 """Of segments, 240 MB; more are no duplicates but a space in which all is near."""
 SAMPLE_ROWS = 10_000
 """The direction by which rows are put in order is that of a part of them."""
+LEFT_OUT = -1
+"""The group of rows that are not compared."""
 SLACK = 1e-4
 """Of products in float32, which are computed again where they come near the threshold."""
 
@@ -108,16 +115,17 @@ def find_duplicates(
     if encoder is None:
         return equal
     stored = workspace.embeddings(encoder, layer, pooling)
-    embedded = set(stored.clip_ids)
-    copies = {
-        clip_id
-        for group in equal
-        for clip_id in [one for one in group.clip_ids if one in embedded][1:]
-    }
-    kept = np.flatnonzero([clip_id not in copies for clip_id in stored.clip_ids])
-    clips, names = pd.factorize(stored.clip_ids[kept], sort=True)
-    pairs = close_pairs(stored.vectors[kept], clips, threshold, progress)
-    return equal + _near(pairs, clips, [str(name) for name in names])
+    names = pc.unique(stored.clips).sort()
+    clips = pc.index_in(stored.clips, value_set=names).to_numpy().astype(np.int64)
+    copies = [number for group in equal for number in _numbers(group.clip_ids, names)[1:]]
+    groups = np.where(np.isin(clips, copies), LEFT_OUT, clips)
+    return equal + _near(close_pairs(stored.vectors, groups, threshold, progress), groups, names)
+
+
+def _numbers(clip_ids: list[str], names: pa.StringArray) -> list[int]:
+    """The places of clips among names; of those that are there."""
+    places = pc.index_in(pa.array(clip_ids, names.type), value_set=names)
+    return [int(place) for place in places.drop_null().to_pylist()]
 
 
 def n_unmeasured(workspace: Workspace) -> int:
@@ -144,8 +152,8 @@ def close_pairs(
     """All pairs of rows of different groups whose cosine reaches a threshold, exactly.
 
     Args:
-        vectors: Shape [row, dim]; a row of zeros is near nothing.
-        groups: Shape [row].
+        vectors: Shape [row, dim]; a memory map is read in blocks. A row of zeros is near nothing.
+        groups: Shape [row]; rows of a negative one are left out.
         threshold: The least cosine.
         progress: Called after each block.
 
@@ -156,62 +164,67 @@ def close_pairs(
     >>> pairs.first, pairs.second, pairs.scores
     (array([0]), array([2]), array([1.], dtype=float32))
     """
-    if len(vectors) < 2:
-        nothing = np.empty(0, np.int64)
-        return ClosePairs(first=nothing, second=nothing, scores=np.empty(0, np.float32))
-    unit = normalise(vectors)
-    place = unit @ _direction(unit)
-    order = np.argsort(place, kind="stable")
-    unit, place, group = unit[order], place[order], groups[order]
-    found: list[tuple[Rows, Rows, FloatArray]] = []
+    nothing = np.empty(0, np.int64)
+    found: list[tuple[Rows, Rows, FloatArray]] = [(nothing, nothing, np.empty(0, np.float32))]
     n_pairs = 0
-    for start in range(0, len(unit), BLOCK_ROWS):
-        for first, second in _candidates(unit, place, group, start, threshold):
-            scores = np.einsum(
-                "ij,ij->i", unit[first], unit[second], dtype=np.float64, casting="same_kind"
-            ).astype(np.float32)
-            near = scores >= np.float32(threshold)
-            ends = np.sort(np.stack([order[first[near]], order[second[near]]]), axis=0)
-            found.append((ends[0], ends[1], np.minimum(scores[near], np.float32(1))))
-            n_pairs += int(near.sum())
+    rows, place = _in_order(vectors, np.flatnonzero(groups >= 0))
+    for start in range(0, len(rows), BLOCK_ROWS):
+        for first, second, scores in _near_a_block(vectors, rows, place, start, threshold):
+            wanted = np.flatnonzero(
+                (scores >= np.float32(threshold)) & (groups[first] != groups[second])
+            )
+            ends = np.sort(np.stack([first[wanted], second[wanted]]), axis=0)
+            found.append((ends[0], ends[1], np.minimum(scores[wanted], np.float32(1))))
+            n_pairs += len(wanted)
             if n_pairs > MAX_PAIRS:
                 raise ConfigError(
                     f"More than {MAX_PAIRS:,} pairs of segments have a cosine of {threshold} or "
                     "more: in this space nearly all are near. Raise the threshold, or take "
                     "another layer."
                 )
-        progress(min(start + BLOCK_ROWS, len(unit)), len(unit), "compare")
+        progress(min(start + BLOCK_ROWS, len(rows)), len(rows), "compare")
     first, second, scores = (np.concatenate(part) for part in zip(*found, strict=True))
     return ClosePairs(first=first, second=second, scores=scores)
 
 
-def _direction(unit: FloatArray) -> FloatArray:
-    """The first principal component of a sample of the rows, at length one."""
-    sample = unit[:: max(1, len(unit) // SAMPLE_ROWS)].astype(np.float64)
-    _, axes = np.linalg.eigh(np.cov(sample, rowvar=False).reshape(unit.shape[1], -1))
-    direction: FloatArray = axes[:, -1].astype(np.float32)
-    return direction
+def _in_order(vectors: FloatArray, rows: Rows) -> tuple[Rows, FloatArray]:
+    """Rows by their places along the first principal component of a part of them, and the places."""
+    place = np.empty(len(rows), np.float32)
+    if not len(rows):
+        return rows, place
+    sample = normalise(vectors[rows[:: max(1, len(rows) // SAMPLE_ROWS)]]).astype(np.float64)
+    covariance = np.cov(sample, rowvar=False, bias=True).reshape(vectors.shape[1], -1)
+    direction = np.linalg.eigh(covariance)[1][:, -1].astype(np.float32)
+    for start in range(0, len(rows), BAND_ROWS):
+        part = slice(start, start + BAND_ROWS)
+        place[part] = normalise(vectors[rows[part]]) @ direction
+    order = np.argsort(place, kind="stable")
+    return rows[order], place[order]
 
 
-def _candidates(
-    unit: FloatArray, place: FloatArray, group: Rows, start: int, threshold: float
-) -> Iterator[tuple[Rows, Rows]]:
-    """Pairs of a block's rows with later ones of other groups that may be near, some at a time.
+def _near_a_block(
+    vectors: FloatArray, rows: Rows, place: FloatArray, start: int, threshold: float
+) -> Iterator[tuple[Rows, Rows, FloatArray]]:
+    """Pairs of a block's rows with later ones that may be near, and their cosines, some at a time.
 
     Their places differ by no more than they do: |u - v|^2 = 2 - 2 cos.
     """
-    end = min(start + BLOCK_ROWS, len(unit))
+    block = rows[start : start + BLOCK_ROWS]
+    ours = normalise(vectors[block])
     radius = np.sqrt(max(2 - 2 * threshold, 0)) + SLACK
-    last = int(np.searchsorted(place, place[end - 1] + radius, side="right"))
+    last = int(np.searchsorted(place, place[start + len(block) - 1] + radius, side="right"))
     for left in range(start, last, BAND_ROWS):
-        right = min(left + BAND_ROWS, last)
-        products = unit[start:end] @ unit[left:right].T
-        first, second = np.nonzero(products >= threshold - SLACK)
-        first, second = first + start, second + left
-        wanted = np.flatnonzero((second > first) & (group[first] != group[second]))
-        for part in range(0, len(wanted), PAIRS):
-            pairs = wanted[part : part + PAIRS]
-            yield first[pairs], second[pairs]
+        band = rows[left : min(left + BAND_ROWS, last)]
+        theirs = normalise(vectors[band])
+        first, second = np.nonzero(ours @ theirs.T >= threshold - SLACK)
+        is_later = np.flatnonzero(second + left > first + start)
+        for at in range(0, len(is_later), PAIRS):
+            pairs = is_later[at : at + PAIRS]
+            one, other = first[pairs], second[pairs]
+            scores = np.einsum(
+                "ij,ij->i", ours[one], theirs[other], dtype=np.float64, casting="same_kind"
+            )
+            yield block[one], band[other], scores.astype(np.float32)
 
 
 def _equal(workspace: Workspace, column: str, kind: Kind) -> list[DuplicateGroup]:
@@ -228,9 +241,9 @@ def _equal(workspace: Workspace, column: str, kind: Kind) -> list[DuplicateGroup
     ]
 
 
-def _near(pairs: ClosePairs, clips: Rows, names: list[str]) -> list[DuplicateGroup]:
+def _near(pairs: ClosePairs, clips: Rows, names: pa.StringArray) -> list[DuplicateGroup]:
     """The groups of near clips, and of those that share a passage; best first."""
-    n_segments = np.bincount(clips, minlength=len(names))
+    n_segments = np.bincount(clips[clips >= 0], minlength=len(names))
     ends = np.stack([clips[pairs.first], clips[pairs.second]])
     rows = np.stack([pairs.first, pairs.second])
     # The end of each pair with the fewer segments; of equally many the first by name.
@@ -255,16 +268,17 @@ def _near(pairs: ClosePairs, clips: Rows, names: list[str]) -> list[DuplicateGro
 
 
 def _groups(
-    kind: Kind, links: pd.DataFrame, scores: "pd.Series[float]", names: list[str]
+    kind: Kind, links: pd.DataFrame, scores: "pd.Series[float]", names: pa.StringArray
 ) -> list[DuplicateGroup]:
     """Connected components of the links."""
     if links.empty:
         return []
-    shape = (len(names), len(names))
-    graph = coo_array((np.ones(len(links), np.int8), (links.low, links.high)), shape=shape)
+    clips, ends = np.unique(links[["low", "high"]].to_numpy(), return_inverse=True)
+    low, high = ends.reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links), np.int8), (low, high)), shape=(len(clips), len(clips)))
     component = connected_components(graph, directed=False)[1]
-    weakest = scores.groupby(component[links.low.to_numpy()]).min()
-    members = pd.Series(names).groupby(component)
+    weakest = scores.groupby(component[low]).min()
+    members = pd.Series(names.take(clips).to_pylist()).groupby(component)
     groups = [
         DuplicateGroup(
             kind=kind, clip_ids=sorted(members.get_group(number)), score=round(float(score), 6)

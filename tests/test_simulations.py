@@ -3,6 +3,7 @@
 from tests.simulations import (
     ERRORS,
     INHERITANCE,
+    INTERVALS,
     SCRIPTS,
     SHARES,
     TABLE,
@@ -19,7 +20,8 @@ def test_the_table_is_made_from_the_files() -> None:
 def test_every_row_of_the_files_is_there_with_its_number() -> None:
     (rows,) = tables_of(TABLE)
     n_rows = [len(tables_of(ERRORS)[0]), *(len(one) for one in tables_of(SHARES)[:2])]
-    assert len(rows) == sum(n_rows) + sum(len(one) for one in tables_of(INHERITANCE))
+    others = [*tables_of(INHERITANCE), *tables_of(INTERVALS)]
+    assert len(rows) == sum(n_rows) + sum(len(one) for one in others)
     by_name = {row["simulation"]: row for row in rows}
     assert len(by_name) == len(rows)
     # Read by eye from the files, so that a mistake of the parser is seen.

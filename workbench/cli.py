@@ -30,7 +30,7 @@ COMMANDS = {
     "search": "the nearest segments to a clip or a sound file",
     "duplicates": "clips of equal content, and near copies by embedding",
     "project": "two-dimensional maps (UMAP or PCA) and how faithful they are",
-    "diagnose": "what the student took from its teachers: panels, verdicts, an HTML report",
+    "diagnose": "a student beside its teachers and controls: panels, verdicts, an HTML report",
     "evaluate": "frozen probes on the workspace's tasks, or on a published benchmark",
     "student": "sizes of the USAD student",
     "train": "one stage of distillation from a recipe",

@@ -83,16 +83,44 @@ def class_scores(z: Matrix, labels: Codes, n_classes: int, train: Codes, test: C
         train: Rows that are fitted.
         test: Rows that are asked.
     """
-    x, truth = z[train], np.eye(n_classes)[labels[train]]
-    sizes = truth.sum(axis=0)
-    present = sizes > 0
-    weights = len(train) / (present.sum() * sizes[labels[train]])
-    mean = weights @ x / len(train)
-    x = x - mean
-    gram = (x * weights[:, None]).T @ x
-    gram[np.diag_indices_from(gram)] += PENALTY * len(train)
-    slopes = solve(gram, x.T @ (truth * weights[:, None]), assume_a="pos")
-    return np.where(present, (z[test] - mean) @ slopes, -np.inf)
+    return ClassProbe(z, train, test).scores(labels, n_classes)
+
+
+class ClassProbe:
+    """The probe of ``class_scores`` on one split, for any labelling of its clips.
+
+    A null has a hundred labellings of one split. What they share is computed once: the products
+    of all training rows, to which a labelling adds those of the classes whose weight differs
+    from the largest class's. With classes of one size these are none.
+    """
+
+    def __init__(self, z: Matrix, train: Codes, test: Codes) -> None:
+        """Takes features `[clip, axis]`, the rows that are fitted and those that are asked."""
+        self._train, self._rows, self._asked = train, z[train], z[test]
+        self._gram = self._rows.T @ self._rows
+
+    def scores(self, labels: Codes, n_classes: int) -> Matrix:
+        """How well each test row fits each class, `[test, class]`; -inf for classes not trained.
+
+        Args:
+            labels: Class number of each clip.
+            n_classes: Number of classes.
+        """
+        rows, codes = self._rows, labels[self._train]
+        n, sizes = len(rows), np.bincount(codes, minlength=n_classes)
+        present = sizes > 0
+        weights = np.where(present, n / (present.sum() * np.maximum(sizes, 1)), 0.0)
+        sums = np.eye(n_classes)[:, codes] @ rows
+        mean = weights @ sums / n
+        common = weights[np.argmax(sizes)]
+        gram = common * self._gram - n * np.outer(mean, mean)
+        for number in np.flatnonzero(present & (weights != common)):
+            of_class = rows[codes == number]
+            gram += (weights[number] - common) * (of_class.T @ of_class)
+        gram[np.diag_indices_from(gram)] += PENALTY * n
+        targets = weights[:, None] * (sums - sizes[:, None] * mean)
+        slopes = solve(gram, targets.T, assume_a="pos")
+        return np.where(present, (self._asked - mean) @ slopes, -np.inf)
 
 
 def ridge_values(z: Matrix, targets: Matrix, train: Codes, test: Codes) -> Matrix:

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import digamma, polygamma, stdtr, stdtrit
 
-from usad_workbench.core.arrays import Ids, Matrix
+from usad_workbench.core.arrays import Ids, Matrix, cluster_codes
 from usad_workbench.core.bias.error_consistency import Right, kappa_of, right_tables
 from usad_workbench.core.similarity.excess import MIN_CONTROLS, ControlSlot, no_control
 from usad_workbench.core.similarity.resampling import MIN_CLUSTERS
@@ -106,8 +106,9 @@ def class_excesses(
     kappas = kappa_of(tables)
     sizes, right = tables[0, :, 0], tables[0, :, 1:3]
     n_errors = sizes - right.max(axis=1)
-    cluster_ids = np.asarray([str(one) for one in clusters])
-    n_clusters = np.array([len(set(cluster_ids[classes == k])) for k in range(len(names))])
+    codes = cluster_codes(clusters, len(classes))
+    held = np.unique(np.stack([classes, codes]), axis=1)[0]
+    n_clusters = np.bincount(held, minlength=len(names))
     asked = np.flatnonzero(
         np.isfinite(kappas).all(axis=0)
         & (n_errors >= MIN_CLASS_ERRORS)

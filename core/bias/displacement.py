@@ -27,7 +27,11 @@ from usad_workbench.core.arrays import (
     id_array,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity.resampling import MIN_CLUSTERS, too_few_clusters
+from usad_workbench.core.similarity.resampling import (
+    MIN_CLUSTERS,
+    jackknife_error,
+    too_few_clusters,
+)
 
 FLOOR = 1e-3
 """A thousandth of the within-class spread is no movement: profiles are logarithms."""
@@ -256,15 +260,6 @@ def inherited_trait(student: Excess, teacher: Excess, alpha: float) -> str:
     if student.excess > 0 and teacher.excess > 0:
         return "fragility"
     return "invariance" if student.excess < 0 and teacher.excess < 0 else "no"
-
-
-def jackknife_error(left_out: Matrix) -> Matrix:
-    """Standard error from values without each cluster `[cluster, ...]`.
-
-    Source: Efron and Tibshirani 1993, ch. 11.
-    """
-    n = len(left_out)
-    return np.asarray(np.sqrt((n - 1) / n * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)))
 
 
 def _excess(

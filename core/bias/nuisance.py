@@ -24,8 +24,8 @@ import numpy as np
 
 from usad_workbench.core.arrays import Ids, Matrix, Vectors
 from usad_workbench.core.bias._linear import (
+    ClassProbe,
     checked_vectors,
-    class_scores,
     reduced_features,
     ridge_values,
 )
@@ -283,8 +283,9 @@ def _read(
             predictions[:, fold.test] = ridge_values(z, labellings, fold.train, fold.test)
             misread[fold.test] = np.abs(predictions[0, fold.test] - factor.values[fold.test])
             continue
+        probe = ClassProbe(z, fold.train, fold.test)
         for i, labels in enumerate(labellings.astype(np.intp)):
-            scores = class_scores(z, labels, factor.n_levels, fold.train, fold.test)
+            scores = probe.scores(labels, factor.n_levels)
             predictions[i, fold.test] = np.argmax(scores, axis=1)
             if i == 0:
                 cells = np.arange(len(scores)), labels[fold.test]

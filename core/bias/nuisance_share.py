@@ -58,9 +58,9 @@ class ErasedPair:
             DegenerateError: values that are not finite, or embeddings that are all equal.
         """
         array = checked_vectors(x, len(x))
-        left, sizes, _ = np.linalg.svd(array - array.mean(axis=0), full_matrices=False)
+        left, sizes, axes = np.linalg.svd(array - array.mean(axis=0), full_matrices=False)
         kept = sizes > RANK_TOLERANCE * float(sizes[0])
-        self._left, self._sizes = left[:, kept], sizes[kept]
+        self._left, self._sizes, self._axes = left[:, kept], sizes[kept], axes[kept]
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -70,6 +70,14 @@ class ErasedPair:
     def rows(self) -> Matrix:
         """The embeddings in their own axes, centred `[clip, axis]`."""
         return np.asarray(self._left * self._sizes)
+
+    def in_dims(self, rows: Matrix) -> Matrix:
+        """Rows in the encoder's dimensions `[clip, dim]`: what scales dimensions must see these.
+
+        Args:
+            rows: In their own axes, such as ``without`` gives them `[clip, axis]`.
+        """
+        return np.asarray(rows @ self._axes)
 
     def without(self, concept: Matrix) -> Matrix:
         """The rows after LEACE fitted on these clips `[clip, axis]`.

@@ -37,6 +37,7 @@ BOOKKEEPING = frozenset(
         "split",
         "sample_rate_hz",
         "audio_sha256",
+        "samples_digest",
         "source_version",
         "source_path",
         "source_start_s",
@@ -123,9 +124,7 @@ def _column_kinds(data: DiagnosisData, domain: str, rows: Indices) -> _ColumnKin
             seen[name] = codes
             kinds.classes.append(name)
         else:
-            kinds.left_out[name] = (
-                f"{n_levels} levels that are no numbers, at most {MAX_LEVELS} classes can be asked"
-            )
+            kinds.left_out[name] = f"more than {MAX_LEVELS} levels, which are no numbers"
     return kinds
 
 
@@ -137,6 +136,20 @@ def _are_numbers(column: "pd.Series[Any]") -> bool:
     """Whether every value that is there is a finite number, however it is stored."""
     there = column.dropna()
     return len(there) > 0 and bool(np.isfinite(_as_numbers(there)).all())
+
+
+def content_factors(data: DiagnosisData, domain: str, rows: Indices) -> list[ClipFactor]:
+    """What the clips hold, as factors: the label and the labels of tasks, each saying once."""
+    clips = data.clips.iloc[rows]
+    seen: list[Indices] = []
+    factors = []
+    for name in content_columns(data, domain):
+        codes = pd.factorize(clips[name])[0]
+        if clips[name].nunique() < MIN_LEVELS or any(_is_same(codes, other) for other in seen):
+            continue
+        seen.append(codes)
+        factors.append(_categorical(name, clips[name], clips.cluster_id, rows))
+    return factors
 
 
 def content_columns(data: DiagnosisData, domain: str) -> list[str]:

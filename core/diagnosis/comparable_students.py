@@ -3,7 +3,7 @@
 A student without the teacher shows what the teacher gave only if nothing else sets the two
 apart: 180 steps of half a million parameters are no yardstick for 2,800 of eight million, which
 is nearer to every encoder of its domain. Students of this program have their architecture and
-training on record, published ones their size; of vectors made elsewhere nothing is known.
+training on record, published ones their size; of vectors made elsewhere what was told with them.
 """
 
 import math
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from usad_workbench.core.encoders.registry import encoder_specs
 from usad_workbench.core.encoders.students import recorded_description
 from usad_workbench.core.errors import CheckpointError, UnknownNameError, WeightsError
+from usad_workbench.core.models.spec import Origin
 
 TOLERANCE = 0.1
 """Trainings whose amounts differ by more than this share are not alike."""
@@ -96,6 +97,25 @@ def differences(student: StudentRecord, control: StudentRecord) -> list[str]:
     if not _is_alike(student.corpus_h, control.corpus_h):
         apart.append(f"a corpus of {control.corpus_h:.2g} h, not {student.corpus_h:.2g} h")
     return apart
+
+
+def differences_as_told(origins: Mapping[str, Origin], student: str, control: str) -> list[str]:
+    """In what a control is no peer of the student by what was told of both.
+
+    >>> told = {"a": Origin(architecture="8 of 256"), "b": Origin(architecture="4 of 96")}
+    >>> differences_as_told(told, "a", "b"), differences_as_told(told, "a", "c")
+    (['architecture 4 of 96, not 8 of 256'], [])
+    """
+    a, b = origins.get(student, Origin()), origins.get(control, Origin())
+    pairs = {
+        "architecture": (a.architecture, b.architecture),
+        "training": (a.training, b.training),
+    }
+    return [
+        f"{name} {other}, not {own}"
+        for name, (own, other) in pairs.items()
+        if own and other and own != other
+    ]
 
 
 def _is_alike(a: float, b: float) -> bool:

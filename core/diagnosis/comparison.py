@@ -50,7 +50,8 @@ from usad_workbench.core.evaluation.tasks import (
 from usad_workbench.core.parallel import as_finished
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import Measure, layer_similarity
-from usad_workbench.core.similarity.resampling import jackknife_limits
+from usad_workbench.core.similarity.comparison import difference_of_pairs
+from usad_workbench.core.similarity.resampling import jackknife_error, jackknife_limits
 from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "comparison"
@@ -226,7 +227,7 @@ def _with_similarities(
     if a.jackknife_values is None or b.jackknife_values is None:
         return row
     left_out = (a.jackknife_values - b.jackknife_values)[:, 0, 0]
-    test = jackknife_test(row.difference, left_out)
+    test = jackknife_test(row.difference, left_out, difference_of_pairs(a, b))
     return replace(row, ci_low=test.ci_low, ci_high=test.ci_high, p_value=test.p_value)
 
 
@@ -239,15 +240,19 @@ class JackknifeTest:
     p_value: float
 
 
-def jackknife_test(difference: float, left_out: Matrix) -> JackknifeTest:
+def jackknife_test(difference: float, left_out: Matrix, of_pairs: float = 0.0) -> JackknifeTest:
     """Limits and two-sided p of a difference from its leave-one-group-out values.
+
+    Args:
+        difference: Of all clips.
+        left_out: The same without each group in turn `[group]`.
+        of_pairs: The variance that pairs of groups add (``resampling.pair_variance``).
 
     >>> jackknife_test(0.0, np.array([-0.1, 0.0, 0.1])).p_value
     1.0
     """
-    low, high = jackknife_limits(np.asarray(difference), left_out, largest=1.0)
-    n = len(left_out)
-    error = math.sqrt((n - 1) / n * float(np.sum((left_out - left_out.mean()) ** 2)))
+    low, high = jackknife_limits(np.asarray(difference), left_out, largest=1.0, of_pairs=of_pairs)
+    n, error = len(left_out), float(jackknife_error(left_out, of_pairs))
     if error == 0.0:
         p_value = 1.0 if difference == 0.0 else math.nan
     else:

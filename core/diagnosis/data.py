@@ -21,6 +21,12 @@ from usad_workbench.core.diagnosis.doubts import (
     small_selections,
     where_letters,
 )
+from usad_workbench.core.diagnosis.recipes import (
+    bystanders_of,
+    checked_group,
+    peers_as_told,
+    told_origins,
+)
 from usad_workbench.core.diagnosis.rules import MIN_CLIPS, AssociationRule, Rules, shipped_rules
 from usad_workbench.core.diagnosis.teacher_similarity import describe_left_out
 from usad_workbench.core.encoders.students import trained_student_spec
@@ -33,6 +39,7 @@ from usad_workbench.core.errors import (
 from usad_workbench.core.evaluation.predictions import Predictions
 from usad_workbench.core.evaluation.tasks import Task
 from usad_workbench.core.evaluation.testability import possible_tasks
+from usad_workbench.core.models.spec import Origin
 from usad_workbench.core.similarity import EncoderRole
 from usad_workbench.core.similarity.collapsed import describe_collapse
 from usad_workbench.core.storage.clip_vectors import ClipVectors, common_clips
@@ -100,6 +107,7 @@ class DiagnosisData:
 
     workspace: Workspace
     student: str
+    """The first of ``group``: panels that take one student take this one."""
     roles: Mapping[str, EncoderRole]
     """Role and home domain of every encoder that takes part, to this student."""
     taught: Mapping[str, tuple[str, ...]]
@@ -112,6 +120,16 @@ class DiagnosisData:
     """Whether somebody said who taught the student; else the default roles stand in."""
     are_controls_named: bool = False
     """Whether the user chose the controls; else everybody else is one."""
+    others_of_group: tuple[str, ...] = ()
+    """Further seeds of the student's recipe: the claim is then about the recipe."""
+    told_peers: tuple[str, ...] = ()
+    """Students with all clips of which architecture and training were told and are the student's,
+    where the user named no controls: no other panel looks at them."""
+    bystanders: tuple[str, ...] = ()
+    """Encoders with all clips that no other panel looks at, as the user named the controls: they
+    taught nobody here, and stand beside the teachers as placebos."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """What was told of encoders that were made elsewhere."""
     once_taught: frozenset[str] = frozenset()
     """Encoders on record as teachers of the student that this diagnosis takes for none, unless
     the user named them as controls: in a teacher's place they are no yardstick."""
@@ -122,6 +140,11 @@ class DiagnosisData:
     predictions: dict[str, Mapping[str, Predictions]] = field(default_factory=dict, init=False)
     """By task and encoder: what was read so far, for the next panel that asks
     (``predictions.task_predictions`` fills it). A copy on other clips begins without any."""
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """The student, and the other seeds of its recipe."""
+        return (self.student, *self.others_of_group)
 
     @property
     def teachers(self) -> list[str]:
@@ -258,6 +281,7 @@ def load_diagnosis_data(
     *,
     teachers: Sequence[str] | None = None,
     controls: Sequence[str] | None = None,
+    group: Sequence[str] = (),
     config: DiagnosisConfig | None = None,
 ) -> DiagnosisData:
     """Everything that the panels of one student are computed from.
@@ -267,7 +291,9 @@ def load_diagnosis_data(
         student: Who is diagnosed.
         teachers: Who taught it; where none, the table ``distillation``, into which goes what the
             student's checkpoint records; without either the encoders of that role, with a warning.
-        controls: Who did not; every other encoder but baselines and students where none.
+        controls: Who did not; where none, every other encoder but baselines, and students of
+            which architecture and training are told and equal to this student's.
+        group: Further students of the same recipe, with other seeds.
         config: Seed, sizes, selection.
 
     Raises:
@@ -278,11 +304,14 @@ def load_diagnosis_data(
     config = config or DiagnosisConfig()
     _record_trained_student(workspace, student)
     are_known = teachers is not None or has_teachers(workspace, student)
+    origins = told_origins(workspace)
+    group = checked_group(workspace, origins, student, group)
     roles = _roles(workspace, student, teachers, controls)
+    roles = {name: role for name, role in roles.items() if name not in group}
     workspace.space_id(student, -1)
-    for name in roles:
+    for name in (*group, *roles):
         workspace.space_id(name, -1)
-    clips = _common(workspace, [student, *roles], config)
+    clips = _common(workspace, [student, *group, *roles], config)
     counts = clips.domain.value_counts()
     sample = clip_sample(clips, config)
     with workspace.database.read():
@@ -306,6 +335,12 @@ def load_diagnosis_data(
         config=config,
         are_teachers_known=are_known,
         are_controls_named=controls is not None,
+        others_of_group=tuple(group),
+        told_peers=()
+        if controls is not None
+        else peers_as_told(workspace, origins, student, clips, {student, *group, *roles}),
+        bystanders=bystanders_of(workspace, clips, {student, *group, *roles}, record),
+        origins=origins,
         once_taught=frozenset(record - named),
         collapsed=collapsed,
         _tasks=tasks,

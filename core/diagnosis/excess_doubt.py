@@ -1,63 +1,56 @@
-"""Whether an excess over the controls that is not shown may be called absent."""
+"""Whether an excess over peers and placebos that is not shown may be called absent."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from usad_workbench.core.diagnosis.rules import Rules
-from usad_workbench.core.diagnosis.verdicts import limit_at
 
 NOT_TESTABLE = "not testable"
-LARGEST_EXCESS = 1.0
-"""No similarity exceeds another by more: both lie within 0 and 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TestedExcess:
-    """A similarity above that of controls, as the rules read it; NaN where a limit is unknown."""
+    """An excess with its interval as the rules read it; NaN where a limit is unknown."""
 
     __test__ = False  # no test class, whatever pytest makes of the name
 
-    measure: str
     value: float
     ci_low: float
-    """Limits of its 95% interval."""
     ci_high: float
-    n_controls: int
+    detectable: float
+    """The smallest excess whose interval would have left 0 out."""
+    level: float
+    """The similarity that everybody has; NaN of a reading that says no size."""
 
-    def limits(self, alpha: float) -> tuple[float, float]:
-        """The limits at 1 - alpha, not above 1; NaN where none is known."""
-        if math.isnan(self.value):
-            return self.ci_low, min(self.ci_high, LARGEST_EXCESS)
-        df = self.n_controls - 1 if self.n_controls > 1 else math.inf
-        low, high = (limit_at(self.value, x, alpha, df) for x in (self.ci_low, self.ci_high))
-        return low, min(high, LARGEST_EXCESS)
-
-    def upper_limit(self, alpha: float) -> float:
-        """The upper limit at 1 - alpha; 1 where none is known."""
-        return LARGEST_EXCESS if math.isnan(self.ci_high) else self.limits(alpha)[1]
+    def at(self, ci_low: float, ci_high: float) -> "TestedExcess":
+        """The same with the limits at another level."""
+        return replace(self, ci_low=ci_low, ci_high=ci_high)
 
 
 def doubt_of(excess: TestedExcess, rules: Rules) -> str:
     """Why an excess that is not shown is no "no" either; empty where it is one.
 
     Args:
-        excess: That could be tested.
+        excess: That could be tested, with limits at 1 - ``rules.alpha``.
         rules: Level, and the excess that would matter.
 
     >>> from usad_workbench.core.diagnosis.rules import shipped_rules
-    >>> excess = TestedExcess(
-    ...     measure="mutual_knn", value=.13, ci_low=.04, ci_high=.19, n_controls=0
-    ... )
+    >>> excess = TestedExcess(value=.05, ci_low=.01, ci_high=.07, detectable=.03, level=.8)
     >>> doubt_of(excess, shipped_rules())
     'its interval lies above 0, but it does not stand out after correction'
+    >>> doubt_of(replace(excess, ci_low=-.01, ci_high=.1), shipped_rules())
+    'an excess of up to +0.100 is not ruled out, +0.080 would matter; one of 0.030 could have been found'
+    >>> doubt_of(replace(excess, ci_low=-.01, ci_high=.05), shipped_rules())
+    ''
     """
-    limit = excess.upper_limit(rules.alpha)
-    if limit >= rules.inheritance.smallest_excess(excess.measure):
-        reach = f"up to {limit:+.3f}" if limit < LARGEST_EXCESS else "any size"
-        return f"an excess of {reach} is not ruled out"
-    low, high = excess.limits(rules.alpha)
-    if low > 0:
+    if math.isnan(excess.ci_high):
+        return "no excess is ruled out: it has no interval"
+    if excess.ci_low > 0:
         return "its interval lies above 0, but it does not stand out after correction"
-    if high < 0:
-        return "its interval lies below 0: controls that are nearer than the student are no peers"
+    smallest = rules.inheritance.smallest_share * excess.level
+    if excess.ci_high >= smallest:
+        return (
+            f"an excess of up to {excess.ci_high:+.3f} is not ruled out, {max(smallest, 0.0):+.3f} would "
+            f"matter; one of {excess.detectable:.3f} could have been found"
+        )
     return ""

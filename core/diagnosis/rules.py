@@ -42,18 +42,14 @@ class FalsifiedRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InheritanceRules:
-    """When the absence of inheritance counts as shown."""
+    """When something counts as inherited, and when its absence counts as shown."""
 
-    smallest_cka: float
-    smallest_mutual_knn: float
-
-    def smallest_excess(self, measure: str) -> float:
-        """The smallest excess over the controls that would count, by one measure."""
-        known = {
-            "debiased_linear_cka": self.smallest_cka,
-            "mutual_knn": self.smallest_mutual_knn,
-        }
-        return known[measure]
+    smallest_share: float
+    """Of the similarity that everybody has: an excess that is ruled out from here on is a "no"."""
+    home_weight: float
+    """Share of the level that tests of teachers in their home domains have."""
+    carried_share: float
+    """Share of an excess that goes with a column from which on the column carries it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +57,13 @@ class ErrorRules:
     """When the absence of copied errors counts as shown."""
 
     smallest_kappa: float
+    """Over all classes of a task."""
+    smallest_class_kappa: float
+    """On the clips of one class."""
+
+    def smallest_excess(self, kind: str) -> float:
+        """The smallest excess that would count, by the kind of a row: ``task`` or ``class``."""
+        return self.smallest_class_kappa if kind == "class" else self.smallest_kappa
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,9 +120,11 @@ class Rules:
             "mixture.explained": self.mixture.explained,
             "general.unseen_share": self.general.unseen_share,
             "falsified.unseen_share": self.falsified.unseen_share,
-            "inheritance.smallest_cka": self.inheritance.smallest_cka,
-            "inheritance.smallest_mutual_knn": self.inheritance.smallest_mutual_knn,
+            "inheritance.smallest_share": self.inheritance.smallest_share,
+            "inheritance.home_weight": self.inheritance.home_weight,
+            "inheritance.carried_share": self.inheritance.carried_share,
             "errors.smallest_kappa": self.errors.smallest_kappa,
+            "errors.smallest_class_kappa": self.errors.smallest_class_kappa,
             "interventions.smallest_correlation": self.interventions.smallest_correlation,
         }
         for name, value in shares.items():

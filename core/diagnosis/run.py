@@ -23,7 +23,7 @@ from usad_workbench.core.storage.workspace import Workspace
 
 def diagnose(
     workspace: Workspace,
-    student: str,
+    student: str | Sequence[str],
     *,
     teachers: Sequence[str] | None = None,
     controls: Sequence[str] | None = None,
@@ -39,14 +39,15 @@ def diagnose(
     n_processes: int | None = None,
     progress: Progress = no_progress,
 ) -> Diagnosis:
-    """What a student took from its teachers: panels, verdicts, warnings, all of it stored.
+    """A student beside its teachers and controls: panels, verdicts, warnings, all of it stored.
 
     The same diagnosis again (student and selection of clips) replaces what the workspace holds
     of it. Every number is computed on the clips that all encoders have.
 
     Args:
         workspace: Holds the embeddings; ``usad evaluate`` before gives better predictions.
-        student: Who is diagnosed.
+        student: Who is diagnosed; or several students of one recipe that differ in their seed.
+            Inheritance is then a claim about the recipe, all other panels are about the first.
         teachers: Who taught it; where none, what is on record, else the encoders of that role.
         controls: Who did not; every other encoder but baselines and students where none.
         layers: Student layers of the panels that take few; four over the depth where empty.
@@ -71,6 +72,7 @@ def diagnose(
         DegenerateError: fewer clips than one domain needs.
         QueryError: a condition that DuckDB does not take.
     """
+    first, *group = [student] if isinstance(student, str) else student or [""]
     kinds = panel_kinds(panels)  # a wrong name is refused before anything is done
     if isinstance(rules, Rules):
         rules_text = rules_as_toml(rules)
@@ -88,7 +90,7 @@ def diagnose(
         rules=rules,
     )
     data = load_diagnosis_data(
-        workspace, student, config=config, teachers=teachers, controls=controls
+        workspace, first, config=config, teachers=teachers, controls=controls, group=group
     )
     computed = compute_panels(data, kinds, n_processes, progress)
     beside = [compare_students(data, compare, progress, n_processes=n_processes)] if compare else []
@@ -100,7 +102,7 @@ def diagnose(
         diagnosis,
         verdicts=decide(diagnosis, rules),
         rules_text=rules_text,
-        nearest=stored_nearest_teachers(workspace, student) if is_whole else (),
+        nearest=stored_nearest_teachers(workspace, first) if is_whole else (),
     )
     store_diagnosis(workspace, diagnosis)
     return diagnosis

@@ -46,7 +46,7 @@ def _of_domain(rows: Sequence[ErrorsRow], rules: Rules) -> SharedErrors:
         first = min(copied, key=lambda row: (row.pair_p_value, row.q_value))
         return SharedErrors(answer="yes", words=f"yes: {_estimate(first)}, {_cell(first)}")
     open_ones = [row for row in rows if row.copied == UNDECIDED]
-    worst = max(open_ones or rows, key=lambda row: _upper(row, rules))
+    worst = max(open_ones or rows, key=lambda row: _reach(row, rules))
     if not open_ones:
         return SharedErrors(
             answer="no",
@@ -54,13 +54,18 @@ def _of_domain(rows: Sequence[ErrorsRow], rules: Rules) -> SharedErrors:
             f"n = {worst.n_clips}",
         )
     limit = _upper(worst, rules)
-    if limit < rules.errors.smallest_kappa:  # open for its interval leaves 0 out
+    if _reach(worst, rules) < 1:  # open for its interval leaves 0 out
         words = f"{_estimate(worst)} does not stand out after correction ({_cell(worst)})"
     else:
         words = f"an excess up to {limit:+.3f} is not ruled out ({_cell(worst)})"
     if math.isfinite(worst.detectable) and worst.detectable < 2:
         words += f"; one of {worst.detectable:+.3f} could have been found"
     return SharedErrors(answer="undecided", words=f"{UNDECIDED}: {words}")
+
+
+def _reach(row: ErrorsRow, rules: Rules) -> float:
+    """The upper limit in units of the smallest excess that would count."""
+    return _upper(row, rules) / rules.errors.smallest_excess(row.kind)
 
 
 def _upper(row: ErrorsRow, rules: Rules) -> float:

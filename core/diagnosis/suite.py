@@ -81,6 +81,8 @@ class Diagnosis:
     """The answers that the rules give."""
     rules_text: str = ""
     """The rules as they were read."""
+    students: Sequence[str] = ()
+    """The seeds of one recipe that inheritance is a claim about; the student alone else."""
     nearest: Sequence[NearestTeacherRow] = ()
     """The nearest teacher by measure and domain; of whole workspaces only."""
 
@@ -131,6 +133,7 @@ def diagnosis_of(data: DiagnosisData, panels: Mapping[str, Panel]) -> Diagnosis:
     of_panels = [warning for panel in panels.values() for warning in panel.warnings]
     return Diagnosis(
         student=data.student,
+        students=data.group,
         layers=data.student_layers,
         domains=domains,
         unseen_domains=[domain for domain in domains if data.is_unseen(domain)],

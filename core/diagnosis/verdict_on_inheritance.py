@@ -1,18 +1,21 @@
-"""The verdict on inheritance: what the student took from its teachers beyond what controls show."""
+"""The verdict on inheritance: what the student has of its teachers beyond peers and placebos."""
 
+import math
 from collections.abc import Sequence
 
+from usad_workbench.core.diagnosis.controls import NO_PEERS
 from usad_workbench.core.diagnosis.excess_doubt import NOT_TESTABLE, doubt_of
-from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow, tested_excess
-from usad_workbench.core.diagnosis.rules import Rules
+from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
+from usad_workbench.core.diagnosis.rules import Rules, percent
 from usad_workbench.core.diagnosis.verdicts import UNDECIDED, Verdict, describe_limits
 
 RESTS_ON = "controls"
 """Key of the evidence on inheritance that says what the choice of controls rests on."""
+YES, NO, THROUGH = "yes", "no", "through"
 
 
 def inherited(rows: Sequence[InheritanceRow], rules: Rules) -> Verdict:
-    """What the student took from its teachers beyond what controls show.
+    """What the student has of its teachers beyond what peers and placebos show.
 
     Args:
         rows: Of the panel ``inheritance``.
@@ -20,60 +23,139 @@ def inherited(rows: Sequence[InheritanceRow], rules: Rules) -> Verdict:
 
     >>> from usad_workbench.core.diagnosis.rules import shipped_rules
     >>> row = InheritanceRow(teacher="t", domain="speech", layer=1, teacher_layer=1,
-    ...     measure="mutual_knn", inherited="no", excess=.1, ci_low=-.5, ci_high=.7,
-    ...     n_clips=200, n_clusters=20)
+    ...     measure="debiased_linear_cka", inherited="undecided", excess=.1, ci_low=-.5, ci_high=.7,
+    ...     detectable=.6, level=.5, n_clips=200, n_clusters=20)
     >>> verdict = inherited([row], shipped_rules())
-    >>> verdict.verdict, verdict.evidence["t"]["speech"]
+    >>> verdict.verdict, verdict.evidence["t"]["speech"].split(",")[0]
     ('undecided', 'undecided: an excess of up to +0.700 is not ruled out')
     """
     pairs: dict[tuple[str, str], list[InheritanceRow]] = {}
     for row in rows:
-        pairs.setdefault((row.teacher, row.domain), []).append(row)
+        pairs.setdefault(row.pair, []).append(row)
     answers: dict[str, dict[str, str]] = {}
     for (teacher, domain), cells in pairs.items():
         answers.setdefault(teacher, {})[domain] = _answer(cells, rules)
-    shown = [
-        f"{teacher} in {', '.join(d for d, answer in domains.items() if answer == 'yes')}"
-        for teacher, domains in answers.items()
-        if "yes" in domains.values()
-    ]
-    all_answers = [answer for domains in answers.values() for answer in domains.values()]
-    tested = [answer for answer in all_answers if not answer.startswith(NOT_TESTABLE)]
+    words = [answer.split(":")[0] for of in answers.values() for answer in of.values()]
+    tested = [word for word in words if word != NOT_TESTABLE]
     verdict = UNDECIDED
-    if shown:
-        verdict = "inherited: " + "; ".join(shown)
-    elif all_answers and not tested:
+    found = [_named(answers, "inherited", YES), *_through(answers)]
+    if any(found):
+        verdict = "; ".join(filter(None, found))
+    elif words and not tested:
         verdict = NOT_TESTABLE
-    elif tested and all(answer == "no" for answer in tested):
+    elif tested and all(word == NO for word in tested):
         verdict = "no inheritance found"
-    smallest = rules.inheritance
     rests_on = sorted({row.rests_on for row in rows if row.rests_on})
     return Verdict(
         question="inherited",
         verdict=verdict,
-        rule="yes where similarity to the teacher exceeds that of exchangeable controls with a "
-        f"q-value at or below {rules.alpha:g} (Benjamini-Hochberg over the panel), on other clips "
-        "too, and so for teacher and domain as a whole (Simes over its cells, Holm over all "
-        "pairs); no where that is not so, every interval holds 0 and the upper limit of every "
-        f"excess is below {smallest.smallest_cka:g} (CKA) or {smallest.smallest_mutual_knn:g} "
-        "(mutual k-NN); undecided where an interval leaves 0 out or a limit reaches higher, as "
-        "with few controls it does; not testable where no control is a peer: a student's controls "
-        "are students of the same architecture and training, as far as these are on record, a "
-        "teacher's are encoders of its home domain that did not teach. No inheritance is found if "
-        f"every pair that is testable, at least one, is a no. {describe_limits(rules).capitalize()}",
+        rule=_rule(rules),
         evidence={**answers, **({RESTS_ON: "; ".join(rests_on)} if rests_on else {})},
     )
 
 
+def _rule(rules: Rules) -> str:
+    of = rules.inheritance
+    return (
+        "The excess is what the student gained over its peers (students of the same architecture "
+        "and training without this teacher) in similarity to the teacher, minus the mean of the same "
+        "with placebos (encoders that never taught) in the teacher's place; without peers, "
+        "similarity to the teacher minus that to encoders of its home domain that did not teach. "
+        "Four readings of it count within one correction: CKA over clips of different clusters, the "
+        "same with dimensions standardised, and the partial of both. Yes where it stands out from "
+        f"peers and from placebos with a q-value at or below {rules.alpha:g} (Benjamini-Hochberg "
+        "over the panel), on other clips too, and for teacher and domain as a whole (Simes over "
+        f"the cells of a pair; Holm over pairs, of which those at home have {percent(of.home_weight)} "
+        "of the level until they are rejected). Through a column where it would be yes, but at "
+        f"least {percent(of.carried_share)} of the excess goes once the column is erased from all "
+        "encoders. No where it is not yes, every interval holds 0 and the upper limits of the readings "
+        f"that are not partial are below {percent(of.smallest_share)} of the similarity that everybody "
+        "has. Undecided else. Not testable where fewer than two families of "
+        "placebos stand beside, or where accuracies differ by more than "
+        f"{rules.margin:g} beyond their error between those that stand in one place, unless "
+        "architecture and training of all are on record. No inheritance is found if every pair "
+        f"that is testable, at least one, is a no. {describe_limits(rules).capitalize()}"
+    )
+
+
+def _named(answers: dict[str, dict[str, str]], word: str, wanted: str) -> str:
+    """The pairs with an answer, behind a word; empty where there is none."""
+    shown = {
+        teacher: [d for d, answer in of.items() if answer.split(":")[0] == wanted]
+        for teacher, of in answers.items()
+    }
+    named = [f"{teacher} in {', '.join(domains)}" for teacher, domains in shown.items() if domains]
+    return f"{word}: {'; '.join(named)}" if named else ""
+
+
+def _through(answers: dict[str, dict[str, str]]) -> list[str]:
+    words = dict.fromkeys(a.split(":")[0] for of in answers.values() for a in of.values())
+    return [_named(answers, word, word) for word in words if word.startswith(THROUGH)]
+
+
 def _answer(rows: Sequence[InheritanceRow], rules: Rules) -> str:
-    """The answer for one teacher in one domain."""
-    if any(row.inherited == "yes" for row in rows):
-        return "yes"
-    tested = [tested_excess(row) for row in rows if row.inherited != NOT_TESTABLE]
+    """The answer for one teacher in one domain: a word, and after a colon what it rests on."""
+    tested = [row for row in rows if row.inherited != NOT_TESTABLE]
     if not tested:
-        return NOT_TESTABLE
-    doubts = [doubt for excess in tested if (doubt := doubt_of(excess, rules))]
-    if not doubts:
-        return "no"
-    worst = max(tested, key=lambda excess: excess.upper_limit(rules.alpha))
-    return f"{UNDECIDED}: {doubt_of(worst, rules) or doubts[0]}"
+        # Who is no peer, and why, stands in the rows and in a warning.
+        reason = next((row.reason for row in rows if row.reason), "").split(NO_PEERS)[0]
+        return f"{NOT_TESTABLE}: {reason}" if reason else NOT_TESTABLE
+    standing = [row for row in tested if row.inherited == YES or row.inherited.startswith(THROUGH)]
+    if standing:
+        best = min(standing, key=lambda row: row.p_value)
+        return f"{best.inherited}: {describe_excess(best)}"
+    widest = max(tested, key=lambda row: _upper(row))
+    if all(row.inherited == NO for row in tested):
+        return f"{NO}: {describe_excess(widest)}, the least certain of {len(tested)} readings"
+    doubts = [row for row in tested if row.inherited != NO]
+    worst = max(doubts, key=lambda row: _upper(row))
+    doubt = doubt_of(worst.tested(), rules) or worst.reason
+    return f"{UNDECIDED}: {doubt}; {describe_excess(worst)}{_advice(worst)}"
+
+
+def _upper(row: InheritanceRow) -> float:
+    return math.inf if math.isnan(row.ci_high) else row.ci_high
+
+
+def describe_excess(row: InheritanceRow) -> str:
+    """The excess with its interval, what it is made of, the placebos beside it, and n.
+
+    >>> row = InheritanceRow(teacher="t", domain="speech", layer=8, teacher_layer=4,
+    ...     measure="partial_linear_cka", excess=.21, ci_low=.12, ci_high=.3, n_clips=200,
+    ...     n_clusters=40, over_peers=.2, placebos={"a": -.02, "b": .01}, peers=("p", "q"))
+    >>> describe_excess(row)
+    'excess +0.210 [+0.120, +0.300] (partial linear cka, layer 8), over 2 peers +0.200, placebos -0.020 to +0.010, n = 200 clips in 40 clusters'
+    """
+    parts = [
+        f"excess {row.excess:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]"
+        + f" ({row.measure.replace('_', ' ')}, layer {row.layer})"
+    ]
+    if row.peers:
+        parts.append(f"over {len(row.peers)} peers {row.over_peers:+.3f}")
+    if row.placebos:
+        low, high = min(row.placebos.values()), max(row.placebos.values())
+        parts.append(f"placebos {low:+.3f} to {high:+.3f}")
+    if row.carrier and math.isfinite(row.excess_after_erasure):
+        parts.append(
+            f"{row.excess_after_erasure:+.3f} without {row.carrier} "
+            f"({row.excess_by_chance:+.3f} without random labels)"
+        )
+    parts.append(f"n = {row.n_clips} clips in {row.n_clusters} clusters")
+    return ", ".join(parts)
+
+
+def _advice(row: InheritanceRow) -> str:
+    """What would decide it."""
+    if not row.peers:
+        return "; students without this teacher as peers (--controls) would narrow it"
+    if row.p_placebos >= row.p_peers or math.isnan(row.p_placebos):
+        return (
+            f"; more than {row.n_families} families of placebos (`usad embed --encoders`) would "
+            "narrow it"
+        )
+    more = (
+        "more seeds of student and peers (--student A,B,C)"
+        if len(row.students) < 3
+        else "more peers"
+    )
+    return f"; {more} would narrow it"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from usad_workbench.core.diagnosis.comparison import ComparisonRow, changed_by_stage_2
+from usad_workbench.core.diagnosis.panels.errors import ErrorsRow
 from usad_workbench.core.diagnosis.panels.routing import RoutingRow
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
@@ -34,6 +35,11 @@ def what_is_missing(
             for name in ("variance", "errors")
             if name not in diagnosis.panels
         }
+        if "errors" in diagnosis.panels and not _were_errors_tested(diagnosis):
+            missing["two controls or more, to hold shared errors against"] = (
+                "`usad embed --encoders NAMES`, or `usad import-embeddings --role control`, then "
+                f"{EVALUATE}"
+            )
     elif question == "universal-or-routing":
         lacking = [name for name in (ORACLE_ROUTER, LEARNED_ROUTER) if name not in systems]
         missing |= {f"the {name.replace('-', ' ')}": EVALUATE for name in lacking}
@@ -50,3 +56,7 @@ def what_is_missing(
             f"`usad import`, `usad embed`, {EVALUATE}"
         )
     return missing
+
+
+def _were_errors_tested(diagnosis: Diagnosis) -> bool:
+    return any(row.copied != "not testable" for row in diagnosis.rows_of(ErrorsRow))

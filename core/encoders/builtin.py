@@ -286,6 +286,7 @@ def _statistics(name: str, what: str, dim: int, loader: str) -> EncoderRow:
             n_params=0,
             licence="Apache-2.0",
             citation="USAD Workbench; no weights",
+            origin=Origin(family="statistics"),
             layer_names=(f"mean and standard deviation of {what}",),
             pads=True,
         ),

@@ -95,6 +95,30 @@ class CkaLayers:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(cross / np.sqrt(norm_s[:, :, None] * norm_t[:, None, :]))
 
+    def pair_parts(self, groups: Indices) -> NDArray[np.float64]:
+        """What each pair of groups adds to the values `[group, group, student_layer, ...]`.
+
+        The values are ratios: parts of the norms are taken off as the derivative says, so that the
+        sum is 0 and not the value.
+
+        Args:
+            groups: Group of each clip, whole clusters `[clip]`.
+        """
+        student, teacher = self._student.clips, self._teacher.clips
+        own_s, own_t = (self._own_parts(side, groups) for side in (student, teacher))
+        values = self.values()
+        parts = np.empty((*own_s.shape[1:], *values.shape))
+        for i, gram in enumerate(student):
+            centred = dual(gram, self._codes)
+            for j, other in enumerate(teacher):
+                norms = values[i, j] / 2 * (own_s[i] + own_t[j])
+                parts[:, :, i, j] = _sums_of_groups(centred * other, groups) - norms
+        return parts
+
+    def _own_parts(self, grams: Grams, groups: Indices) -> NDArray[np.float64]:
+        """What pairs of groups add to the HSIC of each layer with itself `[layer, group, group]`."""
+        return np.stack([_sums_of_groups(dual(one, self._codes) * one, groups) for one in grams])
+
     def null(self, orders: Indices) -> NDArray[np.float32]:
         """Values with the student's rows permuted, `[permutation, student_layer, ...]`.
 
@@ -133,6 +157,31 @@ def encoder_products(
     forms = _Forms(np.stack(grams), codes)
     values = _left_out(forms, forms, forms.without(groups), _row_products)
     return np.asarray(values[0]), np.asarray(values[1:])
+
+
+def encoder_pair_parts(grams: list[Matrix], codes: Indices, groups: Indices) -> NDArray[np.float64]:
+    """What each pair of groups adds to HSIC of each pair of encoders `[group, group, ...]`.
+
+    Args:
+        grams: Of each encoder, from ``prepare_gram``.
+        codes: Cluster of each clip, 0, 1, ... `[clip]`.
+        groups: Group of each clip, whole clusters `[clip]`.
+    """
+    n_groups = int(groups.max()) + 1
+    parts = np.empty((n_groups, n_groups, len(grams), len(grams)))
+    for i, gram in enumerate(grams):
+        centred = dual(gram, codes)
+        for j, other in enumerate(grams[i:], start=i):
+            parts[:, :, i, j] = parts[:, :, j, i] = _sums_of_groups(centred * other, groups)
+    return parts
+
+
+def _sums_of_groups(products: Matrix, groups: Indices) -> Matrix:
+    """Sums over pairs of clips of two groups `[group, group]`."""
+    member = np.zeros((len(groups), int(groups.max()) + 1))
+    member[np.arange(len(groups)), groups] = 1.0
+    sums = member.T @ (products @ member)
+    return np.asarray((sums + sums.T) / 2)
 
 
 class _Forms:

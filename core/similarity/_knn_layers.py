@@ -3,9 +3,9 @@
 Permuting rows within strata leaves the excluded same-cluster pairs where they are, so the
 neighbours of permuted rows are the permuted neighbours: nothing is searched again.
 
-Leave-one-group-out is wide here: the noise of two clips that are each other's neighbours is
-counted with both. Too wide is the safe side; by how much, and what was tried instead:
-``docs/statistics.md``, "Mutual k-NN".
+Leave-one-group-out counts twice what pairs of groups add, which is most of it here, and it is
+taken out once (``resampling.pair_variance``). What was tried instead: ``docs/statistics.md``,
+"Mutual k-NN".
 """
 
 import numpy as np
@@ -61,6 +61,23 @@ class KnnLayers:
                 hits = np.count_nonzero(table.take(places), axis=1)
                 out[number, :, layer] = hits / (n * k)
         return out
+
+    def pair_parts(self, groups: Indices) -> NDArray[np.float64]:
+        """What each pair of groups adds to the values `[group, group, student_layer, ...]`.
+
+        Args:
+            groups: Group of each clip, whole clusters `[clip]`.
+        """
+        n, k, n_groups = self._n, self._k, int(groups.max()) + 1
+        parts = np.empty((n_groups, n_groups, len(self._student), len(self._teacher)))
+        for i, lists in enumerate(self._student[:, :, :k]):
+            pairs = (groups[:, None] * n_groups + groups[lists]).ravel()
+            for j, others in enumerate(self._teacher[:, :, :k]):
+                is_shared = np.any(lists[:, :, None] == others[:, None, :], axis=2).ravel()
+                hits = np.bincount(pairs[is_shared], minlength=n_groups**2) / (n * k)
+                sums = hits.reshape(n_groups, n_groups)
+                parts[:, :, i, j] = (sums + sums.T) / 2
+        return parts
 
     def left_out(self, groups: Indices) -> Matrix:
         """Values without each group in turn, `[group, student_layer, teacher_layer]`."""

@@ -1,4 +1,4 @@
-"""Teacher attribution: what share of the student's geometry comes from each teacher.
+"""Teacher attribution: the student's geometry fitted as a mixture of its teachers'.
 
 The student's Gram matrix is fitted as a non-negative mixture of the teachers', all U-centred and
 of trace 1. Where the student is a concatenation of rotated teachers, the weights are the shares
@@ -63,6 +63,12 @@ class TeacherGroup:
     ci_high: float
     """95% delete-one-cluster jackknife."""
 
+    def describe(self) -> str:
+        """The share with its interval."""
+        if math.isnan(self.ci_low + self.ci_high):
+            return f"{self.share:.2f} (no interval)"
+        return f"{self.share:.2f} [{self.ci_low:.2f}, {self.ci_high:.2f}]"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Attribution:
@@ -107,9 +113,8 @@ class Attribution:
                 "variance panel"
             )
         said += [
-            f"{' and '.join(group.teachers)} are collinear: they have {group.share:.2f} "
-            f"[{group.ci_low:.2f}, {group.ci_high:.2f}] together, and how much each of them has is "
-            "not known"
+            f"{' and '.join(group.teachers)} are collinear: they have {group.describe()} together, "
+            "and how much each of them has is not known"
             for group in self.collinear
         ]
         if not self.false_shares:
@@ -283,6 +288,8 @@ def collinear_groups(products: Matrix) -> list[list[int]]:
     [[0, 1]]
     """
     lengths = np.sqrt(np.diag(products))
+    if not (np.isfinite(products).all() and (lengths > 0).all()):
+        return []
     values, vectors = np.linalg.eigh(products / np.outer(lengths, lengths))
     weak = vectors[:, values < COLLINEAR]
     # What moves along a weak direction together; the projector does not depend on their basis.

@@ -21,6 +21,7 @@ from usad_workbench.core.similarity.resampling import (
     MAX_JACKKNIFE_GROUPS,
     Interval,
     jackknife_limits,
+    pair_variance,
     too_few_clusters,
 )
 from usad_workbench.core.similarity.significance import (
@@ -171,7 +172,9 @@ def jackknife_difference(teacher: LayerMatrix, control: LayerMatrix) -> Interval
             reason=reason,
         )
     left_out = _maximum(teacher.jackknife_values) - _maximum(control.jackknife_values)
-    low, high = jackknife_limits(np.asarray(value), left_out, largest=1.0)
+    low, high = jackknife_limits(
+        np.asarray(value), left_out, largest=1.0, of_pairs=difference_of_pairs(teacher, control)
+    )
     reason = "" if np.isfinite(low) else "no interval: without one cluster too few clips are left"
     return Interval(
         value=float(value),
@@ -180,6 +183,15 @@ def jackknife_difference(teacher: LayerMatrix, control: LayerMatrix) -> Interval
         n_clusters=n_clusters,
         reason=reason,
     )
+
+
+def difference_of_pairs(first: LayerMatrix, second: LayerMatrix) -> float:
+    """The variance that pairs of clusters add to the difference of the best values; 0 if unknown.
+
+    The pairs of layers are taken as chosen: that another one might be is in the jackknife.
+    """
+    a, b = first.best_pair_parts, second.best_pair_parts
+    return 0.0 if a is None or b is None else float(pair_variance(a - b))
 
 
 def _maximum(values: Matrix) -> Matrix:

@@ -4,8 +4,8 @@ No single measure wins everywhere (Klabunde et al. 2025, ReSi: 24 measures, 6 te
 families are shown side by side: spectral (debiased CKA, plain and of standardised dims),
 neighbourhood (mutual k-NN, order and distances of neighbours), shape (angular Procrustes),
 distances (RSA, distance correlation), canonical correlations (SVCCA) and ridge predictions (GULP).
-PWCCA has no part: of the layers of one network it finds the nearer one less often than a coin
-(``docs/statistics.md``, "Which measure to believe").
+PWCCA has no part: it puts the layers of an encoder into the wrong order several times as often as
+these (``docs/statistics.md``, "Which measure to believe").
 """
 
 from collections.abc import Callable, Mapping

@@ -37,6 +37,7 @@ from usad_workbench.core.similarity.resampling import (
     exchange_warning,
     jackknife_groups,
     jackknife_limits,
+    pair_variance,
     permutations_within,
     strata,
     too_few_clusters,
@@ -61,7 +62,8 @@ class LayerMatrix:
     values: Matrix
     ci_low: Matrix
     ci_high: Matrix
-    """95% delete-one-cluster jackknife, t with clusters - 1 degrees of freedom."""
+    """95% delete-one-cluster jackknife, pairs of clusters counted once, t with clusters - 1 degrees
+    of freedom."""
     null_q95: Matrix
     """Each pair's own null level."""
     p_value: Matrix
@@ -80,13 +82,14 @@ class LayerMatrix:
     them (``jackknife_groups``).
     """
 
+    best_pair_parts: Matrix | None = None
+    """What each pair of groups adds to the best value `[group, group]`, for the same; see
+    ``resampling.pair_variance``."""
+
     @property
     def best(self) -> tuple[int, int]:
         """Positions (student, teacher) of the largest value. A maximum: compare with maxima."""
-        if np.all(np.isnan(self.values)):
-            return 0, 0
-        largest = int(np.nanargmax(self.values))
-        return largest // self.values.shape[1], largest % self.values.shape[1]
+        return _best(self.values)
 
 
 def layer_similarity(
@@ -239,7 +242,8 @@ class _Work:
     ) -> LayerMatrix:
         pairs = self.prepare(student, teacher, notes)
         null_q95, p_value = self.null(pairs, n_permutations, seed, notes)
-        values, left_out, low, high = self.interval(pairs, notes)
+        values, left_out, parts, low, high = self.interval(pairs, notes)
+        best = None if parts is None else _best(values)
         return LayerMatrix(
             measure=self.measure,
             values=pairs.spread(values),
@@ -252,6 +256,7 @@ class _Work:
             null_kind=null_kind(n_permutations),
             reason="; ".join(notes),
             jackknife_values=left_out if left_out is None else pairs.spread(left_out),
+            best_pair_parts=None if parts is None or best is None else parts[:, :, *best],
         )
 
     def prepare(self, student: list[Matrix], teacher: list[Matrix], notes: list[str]) -> _Pairs:
@@ -315,19 +320,29 @@ class _Work:
 
     def interval(
         self, pairs: _Pairs, notes: list[str]
-    ) -> tuple[Matrix, NDArray[np.float64] | None, Matrix, Matrix]:
+    ) -> tuple[Matrix, NDArray[np.float64] | None, NDArray[np.float64] | None, Matrix, Matrix]:
+        """Values, those without each group, parts of pairs of groups, and limits."""
         none = np.full(pairs.inner, np.nan)
         if pairs.computer is None:
-            return none, None, none, none
+            return none, None, None, none, none
         values = pairs.computer.values()
         reason = too_few_clusters(int(self.codes.max()) + 1)
         if reason:
             notes.append(reason)
-            return values, None, none, none
+            return values, None, None, none, none
         left_out = pairs.computer.left_out(self.groups)
         if np.any(np.isnan(left_out)):
             notes.append("no interval for some pairs: without one cluster too few clips are left")
-        return values, left_out, *jackknife_limits(values, left_out, largest=1.0)
+        parts = pairs.computer.pair_parts(self.groups)
+        limits = jackknife_limits(values, left_out, largest=1.0, of_pairs=pair_variance(parts))
+        return values, left_out, parts, *limits
+
+
+def _best(values: Matrix) -> tuple[int, int]:
+    if np.all(np.isnan(values)):
+        return 0, 0
+    largest = int(np.nanargmax(values))
+    return largest // values.shape[1], largest % values.shape[1]
 
 
 def _common_clips(student: Sequence[Vectors], teacher: Sequence[Vectors]) -> int:

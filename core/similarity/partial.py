@@ -26,12 +26,17 @@ from usad_workbench.core.arrays import (
     cluster_codes,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity._cka_layers import encoder_products, prepare_gram
+from usad_workbench.core.similarity._cka_layers import (
+    encoder_pair_parts,
+    encoder_products,
+    prepare_gram,
+)
 from usad_workbench.core.similarity._cluster_hsic import check_cluster_number
 from usad_workbench.core.similarity.cka import MIN_CLIPS, hsic1_gram
 from usad_workbench.core.similarity.resampling import (
     jackknife_groups,
     jackknife_limits,
+    pair_variance,
     too_few_clusters,
 )
 
@@ -49,6 +54,8 @@ class Partial:
     """95% delete-one-cluster jackknife."""
     plain: float
     """Debiased linear CKA with nothing taken out, over clips of different clusters."""
+    plain_ci_low: float
+    plain_ci_high: float
     n_clips: int
     n_clusters: int
     reason: str
@@ -83,88 +90,57 @@ def partial_cka(
             f"There are {len(teachers)} teachers, expected at least 2: one to look at and one to "
             "take out."
         )
-    whole, without, codes = _products([student, *teachers.values()], clusters)
-    reason = too_few_clusters(int(codes.max()) + 1)
+    products = _products([student, *teachers.values()], clusters)
+    n_clusters = int(products.codes.max()) + 1
+    reason = too_few_clusters(n_clusters)
+    parts = None if reason else products.pair_parts()
     results = {}
     for row, name in enumerate(teachers, start=1):
-        value = partial_of(whole, 0, row)
-        low, high = np.nan, np.nan
-        if not reason:
-            left_out = np.array([partial_of(one, 0, row) for one in without])
-            limits = jackknife_limits(np.asarray(value), left_out, largest=1.0)
-            low, high = float(limits[0]), float(limits[1])
-        scale = np.sqrt(whole[0, 0] * whole[row, row])
+        others = [place for place in range(1, len(teachers) + 1) if place != row]
+        value, low, high = _with_limits(products, parts, [0, row, *others])
+        plain, plain_low, plain_high = _with_limits(products, parts, [0, row])
         results[name] = Partial(
             value=value,
             ci_low=low,
             ci_high=high,
-            plain=float(whole[0, row] / scale),
-            n_clips=len(codes),
-            n_clusters=int(codes.max()) + 1,
+            plain=plain,
+            plain_ci_low=plain_low,
+            plain_ci_high=plain_high,
+            n_clips=len(products.codes),
+            n_clusters=n_clusters,
             reason=reason,
         )
     return results
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PartialsAmong:
-    """Partial similarity of each of some encoders with one other, all the rest taken out."""
-
-    values: Matrix
-    """`[encoder]`; 0 for one that the rest spans."""
-    left_out: NDArray[np.float64] | None
-    """Without each group of clusters `[group, encoder]`; None under 8 clusters."""
-    n_clips: int
-    n_clusters: int
-    reason: str
-    """Why there are no leave-one-out values; empty where there are."""
-
-
-def partials_among(target: Vectors, encoders: Sequence[Vectors], clusters: Ids) -> PartialsAmong:
-    """Debiased linear CKA of each encoder with the target, all other encoders taken out.
-
-    For a test of one case among controls: the student and controls for its place, with the teacher
-    as target, or the teacher and its controls with the student as target. Where nothing was copied
-    all of them may be exchanged, hence so may these values: each is given as many others. What all
-    hear in the clips is taken out, so that a copy stands out from controls that vary less. The
-    values of the controls alone mean nothing (see the docstring of this module).
-
-    Args:
-        target: Embeddings `[clip, dim]`.
-        encoders: The same clips of at least two others.
-        clusters: Cluster id of each clip.
-
-    Raises:
-        ShapeError: fewer than two encoders, other numbers of clips, or fewer than 4.
-        DegenerateError: values that are not finite, an encoder without geometry, or fewer than 4
-            clusters.
-
-    Source: as for ``partial_cka``.
-
-    >>> rng = np.random.default_rng(0)
-    >>> heard, own = rng.normal(size=(2, 200, 20))
-    >>> copy, *controls = (heard + rng.normal(size=(200, 20)) for _ in range(4))
-    >>> found = partials_among(heard + own, [copy + own, *controls], list(range(200)))
-    >>> bool(found.values[0] > 0.4), bool(found.values[1:].max() < 0.2)
-    (True, True)
-    """
-    if len(encoders) < 2:
-        raise ShapeError(
-            f"There are {len(encoders)} encoders, expected at least 2: one to look at and one to "
-            "take out."
-        )
-    whole, without, codes = _products([target, *encoders], clusters)
-    places = range(1, len(encoders) + 1)
-    n_clusters = int(codes.max()) + 1
-    reason = too_few_clusters(n_clusters)
-    left_out = np.array([[partial_of(one, 0, place) for place in places] for one in without])
-    return PartialsAmong(
-        values=np.array([partial_of(whole, 0, place) for place in places]),
-        left_out=None if reason else left_out,
-        n_clips=len(codes),
-        n_clusters=n_clusters,
-        reason=reason,
+def _with_limits(
+    products: "_Products", parts: NDArray[np.float64] | None, places: list[int]
+) -> tuple[float, float, float]:
+    """Similarity of the first two of some encoders, the rest taken out, with its limits."""
+    chosen = np.ix_(places, places)
+    value = partial_of(products.whole[chosen], 0, 1)
+    if parts is None:
+        return value, np.nan, np.nan
+    slopes = _slopes(products.whole[chosen], 0, 1)
+    low, high = jackknife_limits(
+        np.asarray(value),
+        np.array([partial_of(one[chosen], 0, 1) for one in products.left_out]),
+        largest=1.0,
+        of_pairs=pair_variance(np.einsum("ghab,ab->gh", parts[:, :, chosen[0], chosen[1]], slopes)),
     )
+    return value, float(low), float(high)
+
+
+def _slopes(products: Matrix, a: int, b: int) -> Matrix:
+    """How the partial similarity moves with each product, both halves together `[...]`."""
+    slopes = np.zeros_like(products)
+    for i, j in np.ndindex(products.shape):
+        step = np.zeros_like(products)
+        step[i, j] = step[j, i] = 1e-6 * np.sqrt(products[i, i] * products[j, j])
+        ahead, back = (partial_of(products + sign * step, a, b) for sign in (1, -1))
+        # A product off the diagonal stands twice among the parts.
+        slopes[i, j] = (ahead - back) / (2 * step[i, j]) / (1 if i == j else 2)
+    return slopes
 
 
 def partial_distance_correlation(
@@ -205,15 +181,28 @@ def _aligned(encoders: Sequence[Vectors]) -> list[Matrix]:
     return arrays
 
 
-def _products(
-    encoders: Sequence[Vectors], clusters: Ids
-) -> tuple[Matrix, NDArray[np.float64], Indices]:
-    """Products of every pair, the same without each group of clusters, and cluster codes."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Products:
+    """Products of every pair of encoders, and the same without each group of clusters."""
+
+    whole: Matrix
+    left_out: NDArray[np.float64]
+    grams: list[Matrix]
+    codes: Indices
+    groups: Indices
+
+    def pair_parts(self) -> NDArray[np.float64]:
+        return encoder_pair_parts(self.grams, self.codes, self.groups)
+
+
+def _products(encoders: Sequence[Vectors], clusters: Ids) -> _Products:
     arrays = _aligned(encoders)
     codes = cluster_codes(clusters, len(arrays[0]))
     check_cluster_number(codes)
     grams = [prepare_gram(one, f"encoder {i}", codes) for i, one in enumerate(arrays)]
-    return *encoder_products(grams, codes, jackknife_groups(codes, len(codes))), codes
+    groups = jackknife_groups(codes, len(codes))
+    whole, left_out = encoder_products(grams, codes, groups)
+    return _Products(whole=whole, left_out=left_out, grams=grams, codes=codes, groups=groups)
 
 
 def partial_of(products: Matrix, a: int, b: int) -> float:

@@ -125,26 +125,36 @@ def benjamini_hochberg(p: NDArray[Any]) -> Matrix:
     return q
 
 
-def holm(p: NDArray[Any]) -> Matrix:
+def holm(p: NDArray[Any], weights: NDArray[Any] | None = None) -> Matrix:
     """Adjusted p-values: below 0.05 for any true null in at most 5% of all panels.
 
     Args:
         p: p-values `[test]`; NaN stays NaN and does not count as a test.
+        weights: What each test has of the level `[test]`; equal where none. What a rejected test
+            had goes to the others.
 
-    Source: Holm 1979; for any dependence between the tests.
+    Source: Holm 1979, with weights as in his section 4; for any dependence between the tests.
 
     >>> holm(np.array([0.01, 0.04, np.nan, 0.03])).round(3).tolist()
     [0.03, 0.06, nan, 0.06]
+    >>> holm(np.array([0.03, 0.03]), np.array([3.0, 1.0])).round(3).tolist()
+    [0.04, 0.04]
     """
     adjusted = np.full(p.shape, np.nan)
     tested = np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
+    share = np.ones(len(tested)) if weights is None else np.asarray(weights)[tested]
+    rank = np.argsort(p[tested] / share, kind="stable")
+    order, share = tested[rank], share[rank]
+    steps = p[order] / share * np.cumsum(share[::-1])[::-1]
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
 
 
-def family_p_values(p: NDArray[Any], families: Sequence[Hashable]) -> Matrix:
+def family_p_values(
+    p: NDArray[Any],
+    families: Sequence[Hashable],
+    weights: Mapping[Hashable, float] | None = None,
+) -> Matrix:
     """For each test the p of its family when all families are asked.
 
     Simes inside a family, whose tests depend on each other positively, Holm over families: one
@@ -154,6 +164,7 @@ def family_p_values(p: NDArray[Any], families: Sequence[Hashable]) -> Matrix:
     Args:
         p: p-values `[test]`; NaN stays NaN and does not count as a test.
         families: Which family each test belongs to.
+        weights: What each family has of the level; equal where none.
 
     Source: Simes 1986, Holm 1979.
 
@@ -167,7 +178,8 @@ def family_p_values(p: NDArray[Any], families: Sequence[Hashable]) -> Matrix:
         q = benjamini_hochberg(p[places == test])
         if not np.isnan(q).all():
             simes[test] = np.nanmin(q)
-    return np.where(np.isnan(p), np.nan, holm(simes)[places])
+    shares = None if weights is None else np.array([weights[name] for name in names])
+    return np.where(np.isnan(p), np.nan, holm(simes, shares)[places])
 
 
 SD_FLOOR = 1e-6

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from usad_workbench.core import embedding, embedding_workers
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.embedding import EmbedReport, embed
-from usad_workbench.core.embedding_group import EmbedRequest
+from usad_workbench.core.embedding_group import CommonProgress, EmbedRequest, EncoderGroup
 from usad_workbench.core.encoders.registry import load_encoder
 from usad_workbench.core.errors import (
     Cancelled,
@@ -26,6 +27,7 @@ from usad_workbench.core.errors import (
     UnknownNameError,
     WorkerError,
 )
+from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage import segment_audio
 from usad_workbench.core.storage.importing import SourceClip, import_clips
 from usad_workbench.core.storage.spaces import stored_precision
@@ -248,6 +250,21 @@ def test_nothing_is_read_for_nobody(workspace: Workspace, monkeypatch: pytest.Mo
     found = embed(workspace, NAMES, layers=[0], n_processes=1)
     assert [type(outcome) for outcome in found.values()] == [StoreError] * 2
     assert portions == [2] and len(workspace.clips()) > 8
+
+
+def test_what_only_a_failed_encoder_missed_is_not_read_any_more(workspace: Workspace) -> None:
+    request = EmbedRequest(layers=None, pooling="mean", replace=False, precision="float32")
+    group = EncoderGroup(workspace, request, CommonProgress(NAMES, no_progress))
+    one, two, three = (segment_audio.SegmentAudio(i, f"{i}.wav", 0, i, None) for i in (1, 2, 3))
+    missed = ({1: one, 2: two, 3: three}, {3: three})
+    group._members = {
+        name: cast(Any, SimpleNamespace(pending=pending))
+        for name, pending in zip(NAMES, missed, strict=True)
+    }
+    reading = group.pending()
+    assert next(reading) == one
+    del group._members[NAMES[0]]
+    assert list(reading) == [three]
 
 
 def test_little_to_do_starts_no_processes(workspace: Workspace) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
@@ -76,14 +77,14 @@ def test_pairs_of_a_space_in_which_all_is_near_are_compared_some_at_a_time(
 ) -> None:
     monkeypatch.setattr(duplicates, "PAIRS", 10)
     sizes: list[int] = []
-    candidates = duplicates._candidates
+    near_a_block = duplicates._near_a_block
 
-    def counted(*args: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for first, second in candidates(*args):
-            sizes.append(len(first))
-            yield first, second
+    def counted(*args: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for found in near_a_block(*args):
+            sizes.append(len(found[0]))
+            yield found
 
-    monkeypatch.setattr(duplicates, "_candidates", counted)
+    monkeypatch.setattr(duplicates, "_near_a_block", counted)
     pairs = close_pairs(np.ones((30, 4), np.float32), np.arange(30) // 2, 0.9)
     assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == {
         (i, j) for j in range(30) for i in range(j) if i // 2 != j // 2
@@ -214,7 +215,7 @@ def test_a_chain_is_one_group_and_its_score_that_of_the_weakest_link(tmp_path: P
     vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     clips = np.arange(4)
     pairs = close_pairs(vectors, clips, np.cos(np.deg2rad(6)))
-    (group,) = duplicates._near(pairs, clips, ["a", "b", "c", "d"])
+    (group,) = duplicates._near(pairs, clips, pa.array(["a", "b", "c", "d"]))
     assert (group.kind, group.clip_ids) == ("near", ["a", "b", "c"])
     assert group.score == pytest.approx(np.cos(np.deg2rad(5)), abs=1e-5)
 
@@ -225,7 +226,7 @@ def test_whole_is_what_the_shorter_clip_is_whole_in(clips: list[int]) -> None:
     vectors = np.eye(4, dtype=np.float32)
     vectors[3] = vectors[0]
     pairs = close_pairs(vectors, np.array(clips), 0.9)
-    (group,) = duplicates._near(pairs, np.array(clips), ["a", "b"])
+    (group,) = duplicates._near(pairs, np.array(clips), pa.array(["a", "b"]))
     assert (group.kind, group.clip_ids) == ("near", ["a", "b"])
 
 
@@ -246,3 +247,22 @@ def test_the_near_copies_of_the_sample_data(tmp_path: Path) -> None:
     assert [group.clip_ids for group in found] == [
         [f"{start}dug_metal-{i}", f"{start}place_node_metal-{i}"] for i in (2, 1)
     ]
+
+
+def test_a_memory_map_is_read_in_blocks_and_rows_may_be_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    vectors = np.repeat(np.random.default_rng(0).normal(size=(200, 8)), 2, axis=0)
+    np.save(tmp_path / "v.npy", vectors.astype(np.float32))
+    sizes: list[int] = []
+    normalise = duplicates.normalise
+    monkeypatch.setattr(
+        duplicates, "normalise", lambda some: sizes.append(len(some)) or normalise(some)
+    )
+    monkeypatch.setattr(duplicates, "SAMPLE_ROWS", 40)
+    groups = np.arange(400)
+    groups[[0, 7]] = duplicates.LEFT_OUT
+    pairs = close_pairs(np.load(tmp_path / "v.npy", mmap_mode="r"), groups, 0.999)
+    expected = [(i, i + 1) for i in range(2, 400, 2) if i != 6]
+    assert sorted(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == expected
+    assert max(sizes) <= duplicates.BAND_ROWS

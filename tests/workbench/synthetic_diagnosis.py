@@ -258,7 +258,7 @@ def verdicts(found: Diagnosis) -> list[Verdict]:
     """One that is decided, one that is not."""
     rules, _ = load_rules()
     rows = [
-        InheritanceRow(**row, measure="mutual_knn", teacher_layer=row["layer"])  # type: ignore[arg-type]
+        InheritanceRow(**row, measure="debiased_linear_cka", teacher_layer=row["layer"])  # type: ignore[arg-type]
         for row in found.panels["inheritance"].documents()
     ]
     return [

@@ -101,7 +101,7 @@ def test_layers_and_probes_show_their_panels(opened: Any) -> None:
     said = plain_texts(opened("Layers"))
     assert "Along the student's layers" in said
     page = pick(opened("Layers"), "Panel", "attribution")
-    assert "Pale bars fit badly" in plain_texts(page)
+    assert "Pale bars are not to be read" in plain_texts(page)
     page = opened("Probes")
     boxes = [box.options for box in page.selectbox if box.label == "Cost"]
     assert boxes == [["parameters in use", "seconds of computing per second of audio"]]

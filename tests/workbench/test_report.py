@@ -16,10 +16,12 @@ from tests.workbench.opened_app import require_browser
 from tests.workbench.screenshots import browser_page
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis
+from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.report import write_report
 from usad_workbench.workbench.report.sounds import Sounds
+from usad_workbench.workbench.report.write import title_of
 
 RULES = load_rules()[1]
 ADDRESS = re.compile(r"""(?:src|href|action|srcset)\s*=\s*["'](?!data:|#)|url\(\s*["']?(?!data:)""")
@@ -244,6 +246,21 @@ def test_a_disk_that_gets_full_leaves_the_report_before(
     assert path.read_text().endswith("</html>\n") and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    ("verdict", "title"),
+    [
+        ("inherited: t in speech", "took from its teachers"),
+        ("undecided", "has in common with its teachers"),
+        ("not testable", "has in common with its teachers"),
+    ],
+)
+def test_the_title_claims_no_more_than_the_verdict(
+    found: Diagnosis, verdict: str, title: str
+) -> None:
+    said = Verdict(question="inherited", verdict=verdict, rule="")
+    assert title_of(found, [said]) == title
+
+
 def test_nobody_is_said_to_have_taught_where_it_is_not_known(
     found: Diagnosis, workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -252,5 +269,5 @@ def test_nobody_is_said_to_have_taught_where_it_is_not_known(
         file = write_report(tmp_path / "r.html", one, [], "", workspace, sound_limit_bytes=0)
         text = file.read_text(encoding="utf-8")
         assert ("Teachers taught this student" in text) is is_known
-        assert ("took from its teachers" in text) is is_known
+        assert ("has in common with its teachers" in text) is is_known
         assert ("is not known" in text) is not is_known

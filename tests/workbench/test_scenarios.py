@@ -94,14 +94,20 @@ def test_a_planted_world_gets_its_verdict(
     assert expected.inherited <= yes
     assert not yes & expected.not_inherited
     (verdict,) = [v for v in found["verdicts"] if v["question"] == "inherited"]
-    named = {t: per for t, per in verdict["evidence"].items() if t in TEACHERS}
-    assert {(t, d) for t, per in named.items() for d, word in per.items() if word == "yes"} == yes
-    if not yes:
-        # one interval of many that leaves out 0 bars the "no"
-        words = {word.split(":")[0] for per in named.values() for word in per.values()}
-        assert words <= {"no", "undecided"}
-        none_found = "no inheritance found" if words == {"no"} else "undecided"
-        assert verdict["verdict"] == none_found
+    words = {
+        (teacher, domain): answer.split(":")[0]
+        for teacher, per in verdict["evidence"].items()
+        if teacher in TEACHERS
+        for domain, answer in per.items()
+    }
+    assert {pair for pair, word in words.items() if word == "yes"} == yes
+    # Who mishears the class as a teacher does is near it, until the class is erased.
+    through = {pair for pair, word in words.items() if word == "through label"}
+    assert all(scenario == "errors" and teacher == "a" for teacher, _ in through)
+    others = {word for pair, word in words.items() if pair not in yes | through}
+    assert others <= {"no", "undecided"}
+    if not yes | through:
+        assert verdict["verdict"] == ("no inheritance found" if others == {"no"} else "undecided")
     copied = {(r["teacher"], r["domain"]) for r in found["errors"] if r["copied"] == "yes"}
     assert expected.errors <= copied
     assert not copied & expected.no_errors

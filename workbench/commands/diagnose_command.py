@@ -17,7 +17,13 @@ from usad_workbench.workbench.output import Output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_workspace(parser)
-    parser.add_argument("--student", required=True, metavar="S", help="the student in question")
+    parser.add_argument(
+        "--student",
+        required=True,
+        metavar="S[,S2,...]",
+        help="the student in question, or several seeds of one recipe: inheritance is then a claim "
+        "about the recipe, all other panels are about the first",
+    )
     parser.add_argument(
         "--teachers",
         metavar="A,B",
@@ -68,7 +74,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     workspace = Workspace.open(args.workspace)
     diagnosis = diagnose(
         workspace,
-        args.student,
+        names_of(args.student),
         teachers=names_of(args.teachers) if args.teachers else None,
         controls=names_of(args.controls) if args.controls else None,
         layers=layers_of(args.layer) or () if args.layer else (),

@@ -30,7 +30,8 @@ MEASURE_HELP = {
     "mutual_knn": (
         "Mutual k-NN overlap asks clip by clip whether two layers have the same nearest "
         "neighbours: 1 is the same lists, 0 is none in common. Clips of one cluster (speaker, "
-        "track, recording) do not count as neighbours."
+        "track, recording) do not count as neighbours. Its interval is too wide where layers are "
+        "unrelated: there the null says so."
     ),
 }
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")

@@ -87,6 +87,7 @@ def write_report(
         style=Markup(STYLE.read_text(encoding="utf-8")),
         policy=POLICY,
         diagnosis=diagnosis,
+        title=title_of(diagnosis, verdicts),
         lead=_lead(diagnosis),
         written_at=f"{written_at or datetime.now(UTC):%Y-%m-%d %H:%M}",
         contents=_contents(diagnosis),
@@ -102,6 +103,16 @@ def write_report(
         symbols=SYMBOLS,
     )
     return _replace(Path(path), str(document))
+
+
+def title_of(diagnosis: Diagnosis, verdicts: Sequence[Verdict]) -> str:
+    """What the report is about, after "What STUDENT": only a test makes a likeness a debt."""
+    if not diagnosis.are_teachers_known:
+        return "shares with encoders that may have taught it"
+    is_shown = any(
+        v.question == "inherited" and v.verdict.startswith("inherited") for v in verdicts
+    )
+    return "took from its teachers" if is_shown else "has in common with its teachers"
 
 
 def _lead(diagnosis: Diagnosis) -> str:

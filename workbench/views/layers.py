@@ -44,7 +44,7 @@ def along(student: str) -> None:
     """What the diagnosis found layer by layer."""
     page.section(
         "Along the student's layers",
-        "What each teacher is to each layer: inherited, attributed, explained.",
+        "Each layer beside each teacher: nearer than controls, fitted as a mixture, predicted by a map.",
     )
     diagnosis = choose_diagnosis("layers.diagnosis", student)
     if diagnosis is None:

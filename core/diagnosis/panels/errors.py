@@ -160,7 +160,8 @@ def _answer(row: ErrorsRow, rules: Rules) -> ErrorsRow:
         for limit in (row.excess_ci_low, row.excess_ci_high)
     )
     is_shown = max(row.q_value, row.pair_p_value) <= rules.alpha and row.excess > 0
-    return replace(row, copied=answer_of(is_shown, low, high, rules.errors.smallest_kappa))
+    smallest = rules.errors.smallest_excess(row.kind)
+    return replace(row, copied=answer_of(is_shown, low, high, smallest))
 
 
 def _rows(

@@ -1,4 +1,4 @@
-"""Inheritance: similarity to each teacher above that of exchangeable controls."""
+"""Inheritance: what the student has of each teacher that neither peers nor placebos show."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,70 +6,61 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from usad_workbench.core.arrays import Indices, Matrix
+from usad_workbench.core.diagnosis.carriers import Carrier, carriers_of
 from usad_workbench.core.diagnosis.controls import (
-    MATCHED_ACCURACY,
-    SLOTS,
+    PEERS_AND_PLACEBOS,
     USERS_WORD,
-    MatchTable,
-    controls_for,
+    Design,
     describe_no_peers,
-    rests_on,
+    design_for,
 )
 from usad_workbench.core.diagnosis.data import DiagnosisData
-from usad_workbench.core.diagnosis.excess_doubt import (
-    LARGEST_EXCESS,
-    NOT_TESTABLE,
-    TestedExcess,
-    doubt_of,
-)
+from usad_workbench.core.diagnosis.excess_doubt import NOT_TESTABLE, TestedExcess, doubt_of
+from usad_workbench.core.diagnosis.matching import Match, MatchTable
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
     PanelRow,
+    Shares,
     cell_name,
+    join_reasons,
     most_influential,
     q_values,
 )
 from usad_workbench.core.diagnosis.rules import Rules
-from usad_workbench.core.diagnosis.teacher_similarity import MEASURES
-from usad_workbench.core.diagnosis.verdicts import limit_at
+from usad_workbench.core.diagnosis.verdicts import SHOWN_CONFIDENCE
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
-from usad_workbench.core.similarity import (
-    LayerMatrix,
-    Measure,
-    family_p_values,
-    layer_similarity,
+from usad_workbench.core.similarity import family_p_values
+from usad_workbench.core.similarity.placebo_excess import (
+    READINGS,
+    ComparedEncoders,
+    PlaceboExcess,
+    Reading,
+    compare_encoders,
 )
-from usad_workbench.core.similarity._shares import clip_shares
-from usad_workbench.core.similarity.excess import (
-    ControlSlot,
-    Excess,
-    difference_of_excesses,
-    excess_in,
-)
-from usad_workbench.core.storage.clip_vectors import ClipVectors
 
 NAME = "inheritance"
-FORMS = {"student": "controls for the student", "teacher": "controls for the teacher"}
-ENOUGH_CONTROLS = 4
-"""With fewer, one case against them has little power (module ``similarity.excess``)."""
+SHOWN_ALPHA = 1 - SHOWN_CONFIDENCE
+"""Of the intervals in tables and figures."""
+ENOUGH_FAMILIES = 4
+"""With fewer placebos one case against them has little power."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InheritanceRow(PanelRow):
-    """Similarity of student and teacher above that of the controls in one slot."""
+    """One reading of the excess of student and teacher over peers and placebos."""
 
     teacher: str
     domain: str
     layer: int
     teacher_layer: int
-    measure: Measure
+    measure: Reading
     form: str = "none"
-    """Whose slot the controls take; none without any."""
+    """Who stands beside: peers and placebos, or placebos of the home domain alone."""
     excess: float = math.nan
+    """What the student gained over its peers with the teacher, minus the same with placebos."""
     ci_low: float = math.nan
     ci_high: float = math.nan
     p_value: float = math.nan
@@ -78,29 +69,40 @@ class InheritanceRow(PanelRow):
     pair_p_value: float = math.nan
     """Of teacher and domain as a whole."""
     inherited: str = NOT_TESTABLE
-    """yes, no, undecided, or not testable."""
+    """yes, through a column, no, undecided, or not testable."""
+    over_peers: float = math.nan
+    """The gain over the peers with the teacher alone."""
+    placebos: Shares | None = None
+    """The same gain with each placebo in the teacher's place."""
+    p_peers: float = math.nan
+    p_placebos: float = math.nan
     detectable: float = math.nan
-    """The excess that so few controls could show."""
-    rests_on: str | None = None
-    """What says that these controls are peers."""
+    """The smallest excess whose interval would have left 0 out."""
     similarity: float = math.nan
-    control_similarity: float = math.nan
-    controls: tuple[str, ...] = ()
+    """Of student and teacher."""
+    level: float = math.nan
+    """Mean similarity of all others, of which an excess is a share; NaN of partial readings."""
     clips_ci_low: float = math.nan
-    """Limits of the excess over other clips, the controls as they are."""
+    """Limits of the excess over other clips, the encoders as they are."""
     clips_ci_high: float = math.nan
-    home_minus_others: float = math.nan
-    """The excess in the teacher's home domain minus that in the others."""
-    home_minus_others_ci_low: float = math.nan
-    home_minus_others_ci_high: float = math.nan
-    home_minus_others_p_value: float = math.nan
+    carrier: str | None = None
+    """The column that takes most of the excess when it is erased, where that was looked at."""
+    excess_after_erasure: float = math.nan
+    excess_by_chance: float = math.nan
+    """What is left after erasing the values of other clusters."""
+    is_home: bool = True
+    """Whether the teacher was made for this domain."""
+    students: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    n_families: int = 0
+    """Of placebos."""
+    rests_on: str | None = None
+    """What says that peers and placebos may stand there."""
     accuracy: float = math.nan
-    """Of the one whose slot it is, beside the mean of the controls; so for dims and sizes."""
+    """Of the students beside their peers, or of the teacher beside its controls."""
     control_accuracy: float = math.nan
-    dim: float = math.nan
-    control_dim: float = math.nan
-    n_params: float = math.nan
-    control_n_params: float = math.nan
+    gap_low: float = math.nan
+    gap_high: float = math.nan
     is_matched: bool | None = None
     n_clips: int
     n_clusters: int
@@ -117,138 +119,20 @@ class InheritanceRow(PanelRow):
             form=self.form,
         )
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Teacher and domain."""
+        return self.teacher, self.domain
 
-Controls = Mapping[tuple[str, ControlSlot], Sequence[str]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Setting:
-    """One student layer in one domain by one measure: everyone against everyone."""
-
-    domain: str
-    layer: int
-    measure: Measure
-    clip_ids: Sequence[str]
-    clusters: Sequence[str]
-    vectors: Mapping[str, ClipVectors]
-    in_student_slot: Sequence[str]
-    in_teacher_slot: Sequence[str]
-    matrix: LayerMatrix | None
-    reason: str
-    k: int
-
-    def excess(self, teacher: str, slot: ControlSlot, controls: Sequence[str]) -> Excess:
-        """The excess of student and teacher over the controls in one place."""
-        if self.matrix is None:
-            raise DegenerateError(self.reason)
-        order = self.in_student_slot if slot == "student" else self.in_teacher_slot
-        indices = [order.index(name) for name in controls]
-        cell = (0, self.in_teacher_slot.index(teacher))
-        return excess_in(self.matrix, cell, indices, slot)
-
-    def similarity(self, teacher: str) -> float:
-        """Of student and teacher."""
-        if self.matrix is None:
-            return math.nan
-        return float(self.matrix.values[0, self.in_teacher_slot.index(teacher)])
-
-    def influence(self, teacher: str, slot: ControlSlot, controls: Sequence[str]) -> Matrix:
-        """What each clip adds to the excess `[clip]`; the mean over clips is the excess."""
-        student = self.in_student_slot[0]
-        pairs = [(c, teacher) if slot == "student" else (student, c) for c in controls]
-        others = np.mean([self._shares(*pair) for pair in pairs], axis=0)
-        return np.asarray(self._shares(student, teacher) - others)
-
-    def _shares(self, a: str, b: str) -> Matrix:
-        x, y = self.vectors[a], self.vectors[b]
-        return clip_shares(x, y, self.clusters, measure=self.measure, k=self.k)
-
-
-def compute(data: DiagnosisData, progress: Progress) -> Panel:
-    """Every teacher in every domain, home or not, at each of the few student layers."""
-    controls: dict[tuple[str, ControlSlot], list[str]] = {
-        (teacher, slot): controls_for(data, teacher, slot)
-        for teacher in data.teachers
-        for slot in SLOTS
-    }
-    matches = MatchTable(data)
-    rows: list[InheritanceRow] = []
-    clips: list[InfluentialClips] = []
-    excesses: dict[str, Excess] = {}
-    jobs = [(d, n) for d in data.domains for n in data.student_layers]
-    for done, (domain, layer) in enumerate(jobs, start=1):
-        chosen = data.thinned_rows(domain)
-        for measure in MEASURES:
-            setting = _setting(data, domain, layer, measure, chosen, controls)
-            for teacher in data.teachers:
-                cells = _cells(data, setting, teacher, controls, matches)
-                rows += [cell.row for cell in cells]
-                clips += [cell.clips for cell in cells if cell.clips is not None]
-                excesses |= {c.row.cell: c.excess for c in cells if c.excess is not None}
-        progress(done, len(jobs), NAME)
-    rows = [_with_home_minus_others(row, data, excesses) for row in rows]
-    rows = _answered(rows, data.config.rules)
-    return Panel(
-        name=NAME,
-        row_type=InheritanceRow,
-        rows=rows,
-        influential=clips,
-        warnings=_warnings(data, controls, rows),
-    )
-
-
-def _setting(
-    data: DiagnosisData,
-    domain: str,
-    layer: int,
-    measure: Measure,
-    rows: Indices,
-    controls: Controls,
-) -> _Setting:
-    def all_in(slot: ControlSlot) -> list[str]:
-        return sorted(
-            {
-                name
-                for (_, slot_of_names), names in controls.items()
-                if slot_of_names == slot
-                for name in names
-            }
+    def tested(self) -> TestedExcess:
+        """What the rules read of it."""
+        return TestedExcess(
+            value=self.excess,
+            ci_low=self.ci_low,
+            ci_high=self.ci_high,
+            detectable=self.detectable,
+            level=self.level,
         )
-
-    in_student_slot = [data.student, *all_in("student")]
-    in_teacher_slot = [*data.teachers, *all_in("teacher")]
-    vectors = {
-        name: data.vectors(name, data.matching_layer(name, layer), rows)
-        for name in (*in_student_slot, *in_teacher_slot)
-    }
-    clusters = data.clusters(rows)
-    matrix, reason = None, ""
-    try:
-        matrix = layer_similarity(
-            [vectors[name] for name in in_student_slot],
-            [vectors[name] for name in in_teacher_slot],
-            clusters,
-            measure=measure,
-            k=data.config.k,
-            n_permutations=0,
-            seed=data.config.seed,
-            max_clips=len(rows),
-        )
-    except (ShapeError, DegenerateError) as error:
-        reason = str(error)
-    return _Setting(
-        domain=domain,
-        layer=layer,
-        measure=measure,
-        clusters=clusters,
-        clip_ids=data.clips.clip_id.to_numpy()[rows].tolist(),
-        vectors=vectors,
-        in_student_slot=in_student_slot,
-        in_teacher_slot=in_teacher_slot,
-        matrix=matrix,
-        reason=reason,
-        k=data.config.k,
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -256,178 +140,314 @@ class _Cell:
     """A row with the excess and the clips behind it; none where it could not be tested."""
 
     row: InheritanceRow
-    excess: Excess | None = None
+    excess: PlaceboExcess | None = None
     clips: InfluentialClips | None = None
+
+
+def compute(data: DiagnosisData, progress: Progress) -> Panel:
+    """Every teacher in every domain, home or not, at each of the few student layers."""
+    with data.workspace.database.read():
+        designs = {teacher: design_for(data, teacher) for teacher in data.teachers}
+    return panel_of(data, designs, progress)
+
+
+def panel_of(data: DiagnosisData, designs: Mapping[str, Design], progress: Progress) -> Panel:
+    """The panel of some designs.
+
+    Args:
+        data: Of one student.
+        designs: Who stands in whose place, by teacher.
+        progress: Called after each layer of each domain.
+    """
+    matches = MatchTable(data)
+    cells: list[_Cell] = []
+    jobs = [(domain, layer) for domain in data.domains for layer in data.student_layers]
+    for done, (domain, layer) in enumerate(jobs, start=1):
+        cells += _cells(data, domain, layer, designs, matches)
+        progress(done, len(jobs), NAME)
+    rows = _answered(data, designs, cells)
+    return Panel(
+        name=NAME,
+        row_type=InheritanceRow,
+        rows=rows,
+        influential=[cell.clips for cell in cells if cell.clips is not None],
+        warnings=_warnings(data, designs, rows),
+    )
 
 
 def _cells(
     data: DiagnosisData,
-    setting: _Setting,
-    teacher: str,
-    controls: Controls,
+    domain: str,
+    layer: int,
+    designs: Mapping[str, Design],
     matches: MatchTable,
 ) -> list[_Cell]:
-    """One teacher's rows in one setting: one for each slot that has controls."""
-    empty = InheritanceRow(
-        teacher=teacher,
-        domain=setting.domain,
-        layer=setting.layer,
-        teacher_layer=data.matching_layer(teacher, setting.layer),
-        measure=setting.measure,
-        similarity=setting.similarity(teacher),
-        n_clips=len(setting.clip_ids),
-        n_clusters=len(set(setting.clusters)),
-    )
+    """All teachers and readings at one student layer in one domain."""
+    rows = data.thinned_rows(domain)
+    clusters = data.clusters(rows)
+    clip_ids = data.clips.clip_id.to_numpy()[rows].tolist()
+    names = list(dict.fromkeys(name for one in designs.values() for name in one.order))
+    empty = {
+        teacher: _empty_row(data, design, domain, layer, len(rows), len(set(clusters)))
+        for teacher, design in designs.items()
+    }
+    empty = {t: _with_match(row, designs[t], matches) for t, row in empty.items()}
     cells = []
-    for slot in SLOTS:
-        names = controls[teacher, slot]
-        if names:
-            instead_of = data.student if slot == "student" else teacher
-            match = matches.match(instead_of, names, setting.layer, setting.domain)
-            row = replace(
-                empty,
-                form=FORMS[slot],
-                controls=tuple(names),
-                rests_on=rests_on(data, names, slot),
-                accuracy=match.accuracy,
-                control_accuracy=match.control_accuracy,
-                dim=match.dim,
-                control_dim=match.control_dim,
-                n_params=match.n_params,
-                control_n_params=match.control_n_params,
-                is_matched=match.is_matched,
-            )
-            cells.append(_tested(row, setting, slot, data.config.rules.alpha))
-    if cells:
-        return cells
-    home = data.roles[teacher].domain or "any"
-    reason = (
-        f"no exchangeable control: no peer of the student without {teacher}, and no encoder of home "
-        f"domain {home} that did not teach{describe_no_peers(data)}"
-    )
-    return [_Cell(row=replace(empty, reason=reason))]
+    for is_standardised in (False, True):
+        compared, reason = _compared(data, names, layer, domain, is_standardised)
+        for teacher, design in designs.items():
+            for measure in _readings(is_standardised):
+                row = replace(empty[teacher], measure=measure)
+                if compared is None or design.reason:
+                    cells.append(_Cell(row=replace(row, reason=design.reason or reason)))
+                    continue
+                order = [names.index(name) for name in design.order]
+                cells.append(_tested(row, design, compared, order, clip_ids))
+    return cells
 
 
-def _tested(row: InheritanceRow, setting: _Setting, slot: ControlSlot, alpha: float) -> _Cell:
-    """A row with its excess over the controls, or why there is none."""
+def _readings(is_standardised: bool) -> list[Reading]:
+    return [one for one in READINGS if ("standardised" in one) == is_standardised]
+
+
+def _compared(
+    data: DiagnosisData, names: Sequence[str], layer: int, domain: str, is_standardised: bool
+) -> tuple[ComparedEncoders | None, str]:
+    """The products of all encoders, or why there are none."""
+    rows = data.thinned_rows(domain)
+    vectors = [data.vectors(name, data.matching_layer(name, layer), rows) for name in names]
     try:
-        excess = setting.excess(row.teacher, slot, row.controls)
+        found = compare_encoders(vectors, data.clusters(rows), is_standardised=is_standardised)
     except (ShapeError, DegenerateError) as error:
-        return _Cell(row=replace(row, reason=str(error)))
-    detectable = excess.detectable(alpha)
+        return None, str(error)
+    return found, ""
+
+
+def _empty_row(
+    data: DiagnosisData, design: Design, domain: str, layer: int, n_clips: int, n_clusters: int
+) -> InheritanceRow:
+    home = data.roles[design.teacher].domain
+    return InheritanceRow(
+        teacher=design.teacher,
+        domain=domain,
+        layer=layer,
+        teacher_layer=data.matching_layer(design.teacher, layer),
+        measure="debiased_linear_cka",
+        form=design.form,
+        is_home=home is None or home == domain,
+        students=design.students,
+        peers=design.peers,
+        n_families=len(set(design.families)),
+        rests_on=design.rests_on or None,
+        n_clips=n_clips,
+        n_clusters=n_clusters,
+    )
+
+
+def _with_match(row: InheritanceRow, design: Design, matches: MatchTable) -> InheritanceRow:
+    """Adds the accuracies of those who stand in one place."""
+    if design.reason:
+        return row
+    is_of_peers = design.form == PEERS_AND_PLACEBOS
+    sides = (design.students, design.peers) if is_of_peers else ((row.teacher,), design.placebos)
+    match = matches.match(*sides, row.layer, row.domain)
+    why = ""
+    if _is_barred(match, design):
+        who = "students and peers" if is_of_peers else f"{row.teacher} and its controls"
+        why = (
+            f"{who} do not match: {match.describe()}; name others of like accuracy with --controls, "
+            "or tell architecture and training of all (`usad import-embeddings`)"
+        )
+    return replace(
+        row,
+        accuracy=match.accuracy,
+        control_accuracy=match.control_accuracy,
+        gap_low=match.gap_low,
+        gap_high=match.gap_high,
+        is_matched=match.is_matched,
+        reason=why,
+    )
+
+
+def _is_barred(match: Match, design: Design) -> bool:
+    """Whether encoders of other accuracy stand where only like ones may.
+
+    Peers on record differ from the student in the teacher alone: a gap between them is what the
+    teacher gave.
+    """
+    return match.is_matched is False and not design.is_on_record
+
+
+def _tested(
+    row: InheritanceRow,
+    design: Design,
+    compared: ComparedEncoders,
+    order: Sequence[int],
+    clip_ids: Sequence[str],
+) -> _Cell:
+    """A row with its excess, or why there is none."""
+    try:
+        placed = compared.placed(order, design.places, is_partial="partial" in row.measure)
+        excess = placed.excess()
+    except DegenerateError as error:
+        return _Cell(row=replace(row, reason=join_reasons(row.reason, str(error))))
+    low, high = excess.limits(SHOWN_ALPHA)
+    clips = excess.clips_limits(SHOWN_ALPHA)
     row = replace(
         row,
         excess=excess.value,
-        ci_low=excess.ci_low,
-        ci_high=excess.ci_high,
+        ci_low=low,
+        ci_high=high,
         p_value=excess.p_value,
         p_kind=excess.p_kind,
-        control_similarity=float(excess.control_values.mean()),
-        clips_ci_low=excess.clips_low,
-        clips_ci_high=excess.clips_high,
-        detectable=detectable if detectable < LARGEST_EXCESS else math.nan,
-        reason=excess.reason,
+        p_peers=excess.p_peers,
+        p_placebos=excess.p_placebos,
+        over_peers=excess.over_peers,
+        placebos=dict(zip(design.placebos, placed.placebo_gains().tolist(), strict=True)),
+        similarity=excess.similarity,
+        level=math.nan if "partial" in row.measure else excess.level,
+        detectable=min(excess.detectable(SHOWN_ALPHA), excess.largest),
+        clips_ci_low=clips[0],
+        clips_ci_high=clips[1],
+        reason=join_reasons(row.reason, excess.reason),
     )
-    influence = setting.influence(row.teacher, slot, row.controls)
-    kind = "overlap" if setting.measure == "mutual_knn" else "attribution"
-    clips = most_influential(row.cell, setting.clip_ids, influence, kind)
-    return _Cell(row=row, excess=excess, clips=clips)
+    driving = most_influential(row.cell, clip_ids, placed.influence(), "attribution")
+    return _Cell(row=row, excess=excess, clips=driving)
 
 
-def _with_home_minus_others(
-    row: InheritanceRow, data: DiagnosisData, excesses: Mapping[str, Excess]
-) -> InheritanceRow:
-    """Adds, in a teacher's home domain, its excess minus that of other domains."""
-    if row.domain != data.roles[row.teacher].domain or row.cell not in excesses:
-        return row
-    cells = [replace(row, domain=domain).cell for domain in data.domains if domain != row.domain]
-    others = [excesses[cell] for cell in cells if cell in excesses]
-    if not others:
-        return row
-    difference = difference_of_excesses(excesses[row.cell], others)
-    return replace(
-        row,
-        home_minus_others=difference.value,
-        home_minus_others_ci_low=difference.ci_low,
-        home_minus_others_ci_high=difference.ci_high,
-        home_minus_others_p_value=difference.p_value,
-    )
+def _answered(
+    data: DiagnosisData, designs: Mapping[str, Design], cells: Sequence[_Cell]
+) -> list[InheritanceRow]:
+    """q over the panel, one p for each teacher and domain, then an answer to each cell.
 
-
-def _answered(rows: Sequence[InheritanceRow], rules: Rules) -> list[InheritanceRow]:
-    """q over the panel, one p for each teacher and domain, then yes, no or undecided.
-
-    Yes needs three things: an excess that other encoders do not show (q); one that holds on
-    other clips (the jackknife's interval), in case the controls happen to lie close together;
-    and a pair of teacher and domain that stands when all pairs are asked (``pair_p_value``).
-    With q alone students that inherit a lot got a wrong pair in 8% of planted worlds. What is
-    not shown is a "no" only where ``doubt_of`` has nothing against it.
+    Yes needs an excess that neither peers nor placebos show, over all cells (q) and for teacher
+    and domain when all pairs are asked (``pair_p_value``), that holds on other clips, and that no
+    column carries. What is not shown is a "no" only where ``doubt_of`` has nothing against it.
     """
+    rules = data.config.rules
+    rows = [cell.row for cell in cells]
     p = np.array([row.p_value for row in rows], dtype=np.float64)
-    pair_p = family_p_values(p, [(row.teacher, row.domain) for row in rows])
+    p[[_is_unmatched(row, designs) for row in rows]] = np.nan
+    pair_p = family_p_values(p, [row.pair for row in rows], _weights(rows, p, rules))
+    rows = [
+        replace(row, q_value=q, pair_p_value=of_pair)
+        for row, q, of_pair in zip(rows, q_values(p), pair_p.tolist(), strict=True)
+    ]
+    standing = [_stands_out(c.excess, row, rules) for c, row in zip(cells, rows, strict=True)]
+    carriers = {
+        pair: _carrier(data, designs[pair[0]], row)
+        for pair, row in _best_of_pairs(rows, standing).items()
+    }
     return [
-        _answer(replace(row, q_value=q_value, pair_p_value=pair_p_value), rules)
-        for row, q_value, pair_p_value in zip(rows, q_values(p), pair_p.tolist(), strict=True)
+        _answer(row, is_out, carriers.get(row.pair), cell.excess, rules)
+        for row, is_out, cell in zip(rows, standing, cells, strict=True)
     ]
 
 
-def _answer(row: InheritanceRow, rules: Rules) -> InheritanceRow:
-    if math.isfinite(row.q_value):
-        # Stored is the limit of the 95% interval.
-        df = max(row.n_clusters - 1, 1)
-        clips_low = limit_at(row.excess, row.clips_ci_low, rules.alpha, df)
-        is_above = row.excess > 0 and clips_low > 0
-        is_shown = max(row.q_value, row.pair_p_value) <= rules.alpha and is_above
-        doubt = "" if is_shown else doubt_of(tested_excess(row), rules)
+def _is_unmatched(row: InheritanceRow, designs: Mapping[str, Design]) -> bool:
+    return row.is_matched is False and not designs[row.teacher].is_on_record
+
+
+def _weights(rows: Sequence[InheritanceRow], p: np.ndarray, rules: Rules) -> dict[object, float]:
+    """What each pair has of the level: pairs at home together the home weight."""
+    tested = {row.pair: row.is_home for row, one in zip(rows, p, strict=True) if not np.isnan(one)}
+    n_home = sum(tested.values())
+    n_away = len(tested) - n_home
+    home = rules.inheritance.home_weight if n_away else 1.0
+    return {
+        row.pair: home / max(n_home, 1)
+        if row.is_home
+        else (1 - home if n_home else 1.0) / max(n_away, 1)
+        for row in rows
+    }
+
+
+def _stands_out(excess: PlaceboExcess | None, row: InheritanceRow, rules: Rules) -> bool:
+    if excess is None or not math.isfinite(row.q_value):
+        return False
+    is_shown = max(row.q_value, row.pair_p_value) <= rules.alpha
+    return is_shown and excess.value > 0 and excess.clips_limits(rules.alpha)[0] > 0
+
+
+def _best_of_pairs(
+    rows: Sequence[InheritanceRow], standing: Sequence[bool]
+) -> dict[tuple[str, str], InheritanceRow]:
+    """The cell that stands out most of each pair that does."""
+    best: dict[tuple[str, str], InheritanceRow] = {}
+    for row, is_out in zip(rows, standing, strict=True):
+        if is_out and (row.pair not in best or row.p_value < best[row.pair].p_value):
+            best[row.pair] = row
+    return best
+
+
+def _carrier(data: DiagnosisData, design: Design, row: InheritanceRow) -> Carrier | None:
+    """The column that carries most of the excess; none where no column could be asked."""
+    found = carriers_of(
+        data,
+        design,
+        row.domain,
+        row.layer,
+        is_standardised="standardised" in row.measure,
+        is_partial="partial" in row.measure,
+    )
+    asked = [one for one in found if math.isfinite(one.left)]
+    return min(asked, key=lambda one: one.left, default=None)
+
+
+def _answer(
+    row: InheritanceRow,
+    stands_out: bool,
+    carrier: Carrier | None,
+    excess: PlaceboExcess | None,
+    rules: Rules,
+) -> InheritanceRow:
+    if excess is None or not math.isfinite(row.q_value):
+        return row
+    if carrier is not None:
         row = replace(
             row,
-            inherited="yes" if is_shown else "undecided" if doubt else "no",
-            reason="; ".join(filter(None, (row.reason, doubt))),
+            carrier=carrier.column,
+            excess_after_erasure=carrier.after,
+            excess_by_chance=carrier.by_chance,
         )
-    if row.is_matched is False:
-        gap = row.accuracy - row.control_accuracy
-        note = f"controls not matched: accuracy differs by {gap:+.2f}"
-        row = replace(row, reason="; ".join(filter(None, (row.reason, note))))
-    return row
+    if not stands_out:
+        doubt = doubt_of(row.tested().at(*excess.limits(rules.alpha)), rules)
+        reason = join_reasons(row.reason, doubt)
+        return replace(row, inherited="undecided" if doubt else "no", reason=reason)
+    if carrier is not None and 1 - carrier.left >= rules.inheritance.carried_share:
+        return replace(row, inherited=f"through {carrier.column}")
+    return replace(row, inherited="yes")
 
 
-def tested_excess(row: InheritanceRow) -> TestedExcess:
-    """What the rules read of a row."""
-    return TestedExcess(
-        measure=row.measure,
-        value=row.excess,
-        ci_low=row.ci_low,
-        ci_high=row.ci_high,
-        n_controls=len(row.controls),
-    )
-
-
-def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[InheritanceRow]) -> list[str]:
+def _warnings(
+    data: DiagnosisData, designs: Mapping[str, Design], rows: Sequence[InheritanceRow]
+) -> list[str]:
     warnings = []
-    few = []
-    for teacher in data.teachers:
-        counts = [len(controls[teacher, slot]) for slot in SLOTS]
-        if max(counts) < ENOUGH_CONTROLS:
-            few.append(
-                f"{teacher} has {counts[0]} controls for the student and {counts[1]} for the teacher"
-            )
+    few = [
+        f"{one.teacher} ({len(set(one.families))})"
+        for one in designs.values()
+        if not one.reason and len(set(one.families)) < ENOUGH_FAMILIES
+    ]
     if few:
         warnings.append(
-            f"{', '.join(few)}: fewer than {ENOUGH_CONTROLS} show only very large excesses, one "
-            "shows none"
+            f"few families of placebos: {', '.join(few)}; fewer than {ENOUGH_FAMILIES} show only very "
+            "large excesses; embed or import encoders that never taught the student"
         )
-    unmatched = sorted(
-        {f"{row.teacher} in {row.domain}" for row in rows if row.is_matched is False}
-    )
+    unmatched = {f"{row.teacher} in {row.domain}" for row in rows if _is_unmatched(row, designs)}
     if unmatched:
         warnings.append(
-            f"controls differ by more than {MATCHED_ACCURACY:.0%} in accuracy from those they "
-            f"stand for: {', '.join(unmatched)}"
+            "accuracies differ between those that stand in one place, so nothing is tested there: "
+            + ", ".join(sorted(unmatched))
         )
     others = describe_no_peers(data)
     if others:
         warnings.append(f"controls that are left out in the student's place{others}")
-    for words in dict.fromkeys(row.rests_on for row in rows if row.rests_on):
+    if data.others_of_group:
+        warnings.append(
+            f"the panel {NAME} is about {', '.join(data.group)} as seeds of one recipe, all other "
+            f"panels about {data.student}"
+        )
+    for words in dict.fromkeys(one.rests_on for one in designs.values()):
         if USERS_WORD in words:
             warnings.append(f"that the controls are peers is taken from the user: {words}")
     return warnings
@@ -435,7 +455,7 @@ def _warnings(data: DiagnosisData, controls: Controls, rows: Sequence[Inheritanc
 
 PANEL = PanelKind(
     name=NAME,
-    question="What did the student take from each teacher, beyond what controls show?",
+    question="What has the student of each teacher that neither peers nor placebos show?",
     row_type=InheritanceRow,
     compute=compute,
 )

@@ -30,6 +30,8 @@ class PartialRow(PanelRow):
     ci_high: float = math.nan
     plain: float = math.nan
     """The same with nobody taken out."""
+    plain_ci_low: float = math.nan
+    plain_ci_high: float = math.nan
     n_clips: int
     n_clusters: int
     reason: str = ""
@@ -74,6 +76,8 @@ def _rows(data: DiagnosisData, domain: str, layer: int) -> list[PartialRow]:
             ci_low=similarity.ci_low,
             ci_high=similarity.ci_high,
             plain=similarity.plain,
+            plain_ci_low=similarity.plain_ci_low,
+            plain_ci_high=similarity.plain_ci_high,
             reason=similarity.reason,
         )
         for name, similarity in similarities.items()

@@ -20,6 +20,7 @@ from usad_workbench.core.similarity.r2_calibration import CUTS, calibrated_r2
 from usad_workbench.core.similarity.variance import SUPPRESSION, partition_variance
 
 NAME = "variance"
+NO_INTERVAL = "intervals of the total and of unique shares; the rest are values without interval"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,7 @@ class VarianceRow(PanelRow):
     shared: float = math.nan
     """What several teachers explain."""
     residual: float = math.nan
+    """What no teacher explains: 1 minus the total. Its limits are 1 minus those."""
     cells: Shares | None = None
     """By set of teachers: what exactly these explain."""
     alone: Shares | None = None
@@ -79,6 +81,12 @@ def _cell(
     except (ShapeError, DegenerateError) as error:
         return replace(row, reason=str(error)), []
     notes = [partition.reason] if partition.reason else []
+    notes.append(NO_INTERVAL)
+    if partition.total.value < 0:
+        notes.append(
+            "nothing of the student can be predicted on other clusters: the total is below 0, and the "
+            "residual above 1 says nothing of what is new"
+        )
     if not correction.do_cuts_agree:
         notes.append(
             "the correction for few clips differs between its cuts: the residual is an upper "

@@ -13,11 +13,12 @@ from usad_workbench.core.diagnosis.comparable_students import (
     differences,
     student_record,
 )
-from usad_workbench.core.diagnosis.controls import controls_for
+from usad_workbench.core.diagnosis.controls import controls_for, design_for, no_peers
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
 from usad_workbench.core.diagnosis.record import diagnosis_document
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.diagnosis.verdict_inputs import decide
+from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.report import write_report
@@ -91,6 +92,8 @@ def world(folder, student: str, controls: list[str]) -> Workspace:  # type: igno
 
     add_encoder(made, "t", "teacher", "speech", layers(teacher))
     add_encoder(made, student, "student", None, layers(teacher + 0.2 * rng.normal(size=(n, 8))))
+    for i in range(4):
+        add_encoder(made, f"q{i}", "baseline", "speech", layers(rng.normal(size=(n, 8))))
     for name in controls:
         far = 0.1 * teacher + rng.normal(size=(n, 8))
         add_encoder(made, name, "control", None, layers(far))
@@ -130,7 +133,7 @@ def test_a_peer_among_strangers_is_used_alone(tmp_path) -> None:  # type: ignore
     rows = found.panels["inheritance"].documents()
     assert {row["inherited"] for row in rows} == {"yes"}
     assert {row["rests_on"] for row in rows} == {
-        "controls for the student: architecture and training on record, alike"
+        "peers of the student: architecture and training on record, alike"
     }
 
 
@@ -166,3 +169,56 @@ def test_who_taught_by_the_record_stands_in_no_teachers_place(tmp_path) -> None:
     )
     named = load_diagnosis_data(made, "s", teachers=["t"], controls=["old", "other"])
     assert controls_for(named, "t", "teacher") == ["old", "other"]
+
+
+def told_world(folder) -> Workspace:  # type: ignore[no-untyped-def]
+    """Students of one recipe, told as they were imported, and one of another training."""
+    made = world(folder, "s", [])
+    rng = np.random.default_rng(2)
+    for name, training, teachers in (
+        ("s2", "alike", ["t"]),
+        ("w0", "alike", ["u"]),
+        ("w1", "alike", ["u"]),
+        ("far", "other", ["u"]),
+    ):
+        add_encoder(made, name, "student", None, [rng.normal(size=(96, 8))] * 2)
+        set_distillation(made, name, [(one, "speech", 1) for one in teachers])
+        tell(made, name, training)
+    tell(made, "s", "alike")
+    set_distillation(made, "s", [("t", "speech", 1)])
+    return made
+
+
+def tell(made: Workspace, name: str, training: str) -> None:
+    with made.database.write() as connection:
+        connection.execute(
+            "UPDATE encoders SET architecture = 'small', training = ? WHERE encoder = ?",
+            [training, name],
+        )
+
+
+def test_students_of_the_recipe_stand_beside_by_what_was_told(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = told_world(tmp_path / "w")
+    asked = load_diagnosis_data(made, "s", config=DiagnosisConfig(layers=(1,)))
+    design = design_for(asked, "t")
+    assert design.peers == ("w0", "w1") and design.is_on_record
+    named = load_diagnosis_data(made, "s", controls=["w0", "w1", "far"])
+    assert controls_for(named, "t", "student") == ["w0", "w1"]
+    assert no_peers(named) == {"far": "training other, not alike"}
+    assert set(design_for(named, "t").placebos) == {f"q{i}" for i in range(4)}
+    group = load_diagnosis_data(made, "s", group=["s2"])
+    assert group.group == design_for(group, "t").students == ("s", "s2")
+    for wrong, words in (("s", "each name once"), ("w0", "seeds of one recipe")):
+        with pytest.raises(ConfigError, match=words):
+            load_diagnosis_data(made, "s", group=[wrong])
+
+
+def test_encoders_of_a_teachers_family_and_teachers_of_peers_are_no_placebos(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = told_world(tmp_path / "w")
+    set_distillation(made, "w1", [("q3", "speech", 1)])
+    with made.database.write() as connection:
+        connection.execute("UPDATE encoders SET family = 'big' WHERE encoder IN ('t', 'q0')")
+        connection.execute("UPDATE encoders SET family = 'two' WHERE encoder IN ('q1', 'q2')")
+    design = design_for(load_diagnosis_data(made, "s"), "t")
+    assert design.placebos == ("q1", "q2") and design.families == (0, 0)
+    assert "1 family of encoders" in design.reason

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.core.diagnosis.simulate_inheritance import answers_of
+from tests.inheritance_worlds import KINDS, data_of, designs_of, make_world, workspace_of
 from tests.planted import add_clips, add_encoder
-from usad_workbench.core.diagnosis.controls import controls_for
+from usad_workbench.core.diagnosis.controls import controls_for, design_for
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.panels import disagreements, inheritance
 from usad_workbench.core.progress import no_progress
+from usad_workbench.core.similarity import holm
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -40,14 +43,14 @@ def found(tmp_path_factory):
     add_encoder(workspace, "a", "teacher", "speech", encoder(own))
     add_encoder(workspace, "b", "teacher", "music", encoder())
     add_encoder(workspace, "s", "student", None, encoder(copied))
-    for i in range(4):
+    for i in range(5):
         add_encoder(workspace, f"k{i}", "control", "speech", encoder())
-    for i in range(3):
+    for i in range(4):
         add_encoder(workspace, f"twin{i}", "student", None, encoder())
     add_encoder(workspace, "own", "student", None, encoder(own))
     set_distillation(workspace, "s", [("a", "speech", 1), ("b", "music", 1)])
     set_distillation(workspace, "own", [("a", "speech", 1)])
-    controls = [*(f"k{i}" for i in range(4)), *(f"twin{i}" for i in range(3)), "own"]
+    controls = [*(f"k{i}" for i in range(5)), *(f"twin{i}" for i in range(4)), "own"]
     config = DiagnosisConfig(layers=(1,))
     data = load_diagnosis_data(workspace, "s", controls=controls, config=config)
     return SimpleNamespace(data=data, panel=inheritance.PANEL.compute(data, no_progress))
@@ -57,51 +60,57 @@ def cells(panel, **wanted):
     return [row for row in panel.documents() if all(row[k] == v for k, v in wanted.items())]
 
 
-def test_controls_are_those_that_could_stand_in_the_place(found):
-    assert controls_for(found.data, "a", "teacher") == [f"k{i}" for i in range(4)]
+def test_everybody_stands_where_they_could(found):
+    twins, placebos = [f"twin{i}" for i in range(4)], [f"k{i}" for i in range(5)]
+    assert controls_for(found.data, "a", "teacher") == placebos
     assert controls_for(found.data, "b", "teacher") == []
-    students = [f"twin{i}" for i in range(3)]
-    assert sorted(controls_for(found.data, "a", "student")) == students
-    assert sorted(controls_for(found.data, "b", "student")) == ["own", *students]
+    assert sorted(controls_for(found.data, "a", "student")) == twins
+    assert sorted(controls_for(found.data, "b", "student")) == ["own", *twins]
+    design = design_for(found.data, "a")
+    assert (sorted(design.peers), list(design.placebos)) == (twins, placebos)
+    assert design.families == tuple(range(5)) and design.form == "peers and placebos"
+    # own learned from a: beside it a is no stranger to the peers, and b taught the student.
+    assert set(design_for(found.data, "b").placebos) == set(placebos)
 
 
 def test_the_copied_teacher_is_found_in_its_domain_only(found):
     yes = {(r["teacher"], r["domain"]) for r in found.panel.documents() if r["inherited"] == "yes"}
     assert yes == {("a", "speech")}
-    for row in cells(found.panel, teacher="a", domain="speech", form="controls for the teacher"):
-        assert row["excess"] > 0.1
+    for row in cells(found.panel, teacher="a", domain="speech"):
+        assert row["excess"] > 0.1 and row["over_peers"] > 0.1
         assert row["q_value"] <= 0.05
         assert row["ci_low"] < row["excess"] < row["ci_high"]
-        assert row["p_kind"] == "one case against 4 controls, t(3), one-sided"
-        assert row["home_minus_others"] > 0.1
-        assert row["home_minus_others_p_value"] < 0.05
-        assert row["dim"] == row["control_dim"] == DIM
+        assert row["p_value"] == max(row["p_peers"], row["p_placebos"])
+        assert max(abs(gain) for gain in row["placebos"].values()) < row["over_peers"]
+        assert set(row["placebos"]) == {f"k{i}" for i in range(5)}
     for row in cells(found.panel, teacher="a", domain="music"):
-        assert row["inherited"] == "no"
-        assert math.isnan(row["home_minus_others"])
+        assert row["inherited"] in ("no", "undecided") and not row["is_home"]
+    measures = {row["measure"] for row in found.panel.documents()}
+    assert measures == {
+        "debiased_linear_cka",
+        "partial_linear_cka",
+        "standardised_linear_cka",
+        "standardised_partial_cka",
+    }
 
 
-def test_a_pair_is_judged_by_simes_over_its_cells_and_holm_over_pairs(found):
+def test_a_pair_is_judged_by_simes_over_its_cells_and_weighted_holm_over_pairs(found):
     cells_of: dict[tuple[str, str], list[float]] = {}
     for row in found.panel.documents():
-        if not math.isnan(row["p_value"]):
-            cells_of.setdefault((row["teacher"], row["domain"]), []).append(row["p_value"])
+        cells_of.setdefault((row["teacher"], row["domain"]), []).append(row["p_value"])
     simes = {
         pair: min(len(p) * one / (place + 1) for place, one in enumerate(sorted(p)))
         for pair, p in cells_of.items()
     }
-    adjusted, worst = {}, 0.0
-    for left, (pair, value) in zip(
-        range(len(simes), 0, -1), sorted(simes.items(), key=lambda item: item[1]), strict=True
-    ):
-        worst = max(worst, left * value)
-        adjusted[pair] = min(1.0, worst)
+    home = {("a", "speech"), ("b", "music")}
+    assert len(simes) == 4
+    # Half of the level for the two pairs at home, half for the two others.
+    adjusted = dict(zip(simes, holm(np.array([simes[pair] for pair in simes])), strict=True))
     for row in found.panel.documents():
         pair = row["teacher"], row["domain"]
-        if pair in adjusted and not math.isnan(row["p_value"]):
-            assert row["pair_p_value"] == pytest.approx(adjusted[pair], rel=1e-12)
-            assert row["inherited"] != "yes" or adjusted[pair] <= 0.05
-    assert len(adjusted) > 2
+        assert row["pair_p_value"] == pytest.approx(adjusted[pair], rel=1e-12)
+        assert row["inherited"] != "yes" or adjusted[pair] <= 0.05
+        assert row["is_home"] == (pair in home)
 
 
 def test_rows_have_the_columns_and_drivers_add_up_to_the_excess(found):
@@ -114,17 +123,57 @@ def test_rows_have_the_columns_and_drivers_add_up_to_the_excess(found):
         assert one.influence.mean() == pytest.approx(row["excess"], abs=1e-8)
 
 
-def test_without_exchangeable_controls_nothing_is_testable(found):
-    workspace = found.data.workspace
+def test_without_peers_and_with_one_control_nothing_is_testable(found):
+    workspace = Workspace.open(found.data.workspace.folder)
+    taught = [("a", "speech", 1), ("b", "music", 1)]
+    set_distillation(workspace, "s", [*taught, *((f"k{i}", None, 1) for i in range(1, 5))])
     config = DiagnosisConfig(layers=(1,))
-    data = load_diagnosis_data(workspace, "s", controls=["k0"], config=config)
+    data = load_diagnosis_data(workspace, "s", teachers=["a", "b"], controls=["k0"], config=config)
     panel = inheritance.PANEL.compute(data, no_progress)
+    set_distillation(workspace, "s", taught)
     assert {row["inherited"] for row in panel.documents()} == {"not testable"}
     assert all(math.isnan(row["p_value"]) for row in panel.documents())
-    alone = cells(panel, teacher="b")
-    assert all("no exchangeable control" in row["reason"] for row in alone)
-    assert all("one control: no p" in row["reason"] for row in cells(panel, teacher="a"))
-    assert "a has 0 controls for the student and 1 for the teacher" in panel.warnings[0]
+    for row in panel.documents():
+        assert "no two peers of the student without" in row["reason"]
+        assert "at least 2 families are needed; add students" in row["reason"]
+
+
+@pytest.mark.parametrize("kind", ["placebo, 8 controls", "one family, 4 controls"])
+def test_worlds_place_encoders_as_the_suite_does(kind, tmp_path):
+    world = make_world(KINDS[kind], 0)
+    workspace = workspace_of(world, tmp_path / "w")
+    named = [*world.peers, *world.placebos]
+    stored = load_diagnosis_data(workspace, "s", controls=named)
+    for teacher, design in designs_of(data_of(world), world).items():
+        found = design_for(stored, teacher)
+        assert set(found.order) == set(design.order)
+        assert (found.form, len(set(found.families))) == (design.form, len(set(design.families)))
+        assert bool(found.reason) == bool(design.reason)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        ("placebo, 8 peers", {"no", "undecided"}),
+        ("better teacher, 8 peers told", {"through label", "no", "undecided"}),
+        ("shared shortcut, 8 peers", {"through loudness_db", "undecided"}),
+        ("one family, 4 controls", {"not testable"}),
+        ("less-trained peers, 8", {"not testable"}),
+        ("less-trained peers, 8 told", {"no", "undecided"}),
+        ("20 % copied, 8 peers", {"yes", "undecided"}),
+        ("50 % copied, 8 controls", {"yes"}),
+        ("50 % copied, a rogue dimension", {"yes"}),
+        ("50 % copied, 3 students", {"yes"}),
+    ],
+)
+def test_a_planted_world_gets_its_answer(kind, answers):
+    """One seed of each; fifty of all: ``simulate_inheritance``."""
+    world = make_world(KINDS[kind], 2)
+    data = data_of(world)
+    panel = inheritance.panel_of(data, designs_of(data, world), no_progress)
+    said = answers_of(panel.rows, data.config.rules)
+    assert said["t in speech"] in answers
+    assert "yes" not in {said["t in sound"], said["u in sound"], said["u in speech"]}
 
 
 def test_disagreements_name_the_nearest_teacher_of_every_measure(found):

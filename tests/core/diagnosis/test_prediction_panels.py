@@ -9,8 +9,11 @@ from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panels import errors, routing, subgroups
 from usad_workbench.core.diagnosis.predictions import NOT_STORED, task_predictions
+from usad_workbench.core.diagnosis.rules import shipped_rules
+from usad_workbench.core.diagnosis.shared_errors import shared_errors
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER
 from usad_workbench.core.evaluation.evaluate import evaluate
+from usad_workbench.core.evaluation.predictions import Predictions
 from usad_workbench.core.evaluation.systems import (
     DEPTHS,
     MIXTURE,
@@ -171,6 +174,49 @@ def test_a_task_without_an_interval_takes_none_from_the_mean(workspace):
         assert "left out, as fewer than 8 groups leave no interval: six sets" in row["reason"]
     alone = _rows(panel, task="six sets", system="s")[0]
     assert np.isnan(alone["ci_low"]) and "6 clusters" in alone["reason"]
+
+
+def _planted_answers(data, copied_word):  # type: ignore[no-untyped-def]
+    """Answers of chance for everybody; the student's are the teacher's on one word, or on none."""
+    (task,) = [task for task in data.tasks() if task.name == "word in speech"]
+    rng = np.random.default_rng(0)
+    names = sorted(set(task.labels))
+
+    def answers():  # type: ignore[no-untyped-def]
+        is_right = rng.random(len(task.labels)) < 0.6
+        return np.where(is_right, task.labels, rng.choice(names, size=len(task.labels)))
+
+    labels = {name: answers() for name in data.encoders}
+    labels["s"] = np.where(task.labels == copied_word, labels["a"], labels["s"])
+    data._tasks = [task]
+    data.predictions[task.name] = {
+        name: Predictions(
+            system=name, members=[name], task=task, protocol="linear", seeds=[0], labels=one[None]
+        )
+        for name, one in labels.items()
+    }
+    return errors.compute(data, no_progress)
+
+
+def test_errors_that_are_copied_in_one_class_are_named_with_it(workspace):
+    panel = _planted_answers(load_diagnosis_data(workspace, "s"), "w2")
+    of_classes = _rows(panel, kind="class", teacher="a")
+    assert {row["true_class"] for row in of_classes if row["copied"] == "yes"} == {"w2"}
+    assert all(row["n_test"] < N_CLIPS / 2 for row in of_classes)
+    (row,) = [row for row in of_classes if row["copied"] == "yes"]
+    assert row["kappa"] == pytest.approx(1.0) and row["excess_ci_low"] > 0.3
+    assert shared_errors(panel.rows, shipped_rules())["speech"].words.endswith("class w2")
+
+
+def test_errors_that_are_nobodys_are_undecided_with_the_size_that_would_be_found(workspace):
+    panel = _planted_answers(load_diagnosis_data(workspace, "s"), None)
+    tested = _rows(panel, teacher="a")
+    assert {row["copied"] for row in tested} <= {"undecided", "no"}
+    of_all = _rows(panel, teacher="a", kind="task")
+    assert {row["copied"] for row in of_all} == {"undecided"}  # 240 clips rule out little
+    assert all(0.1 < row["detectable"] < 2 for row in tested)
+    found = shared_errors(panel.rows, shipped_rules())["speech"]
+    assert found.answer == "undecided" and "could have been found" in found.words
 
 
 def test_the_noisier_group_is_named(workspace):

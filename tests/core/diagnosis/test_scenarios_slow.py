@@ -44,7 +44,9 @@ def data_of(workspace: Workspace, world: World) -> DiagnosisData:
     clips = made.clips.assign(**columns)
     rows = workspace.read("SELECT * FROM tasks ORDER BY task").to_dict("records")
     tasks, _ = possible_tasks(rows, clips)  # with the labels of this world
-    return replace(made, clips=clips, _vectors=vectors, _tasks=tasks)
+    data = replace(made, clips=clips, _tasks=tasks)
+    data.sample._vectors.update(vectors)
+    return data
 
 
 def inherited_cells(panel: Panel) -> set[tuple[str, str]]:

@@ -109,7 +109,7 @@ def test_only_what_was_computed_is_decided() -> None:
         domain="speech",
         layer=4,
         teacher_layer=4,
-        measure="mutual_knn",
+        measure="debiased_linear_cka",
         inherited="no",
         n_clips=300,
         n_clusters=30,
@@ -229,6 +229,7 @@ def test_an_open_question_says_how_much_would_have_been_seen() -> None:
     general = found["general-or-mixture"]
     assert general.verdict == found["universal-or-routing"].verdict == "undecided"
     assert general.evidence[DETECTABLE] == {"speech": 0.01, "machines": 0.01}
+    assert "two controls or more, to hold shared errors against" in general.evidence[MISSING]
     few = "100 test clips of machines, of which there are 54"
     assert all(few in one.evidence[MISSING] for one in found.values())
     assert "usad evaluate" in general.evidence[MISSING][few]

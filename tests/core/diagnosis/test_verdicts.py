@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +15,8 @@ from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange, 
 from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited
 from usad_workbench.core.diagnosis.verdict_on_mixture import general_or_mixture
 from usad_workbench.core.diagnosis.verdict_on_routing import AgainstRouter, universal_or_routing
-from usad_workbench.core.diagnosis.verdicts import Estimate
+from usad_workbench.core.diagnosis.verdicts import Estimate, Verdict
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.similarity import Measure
 
 RULES, TEXT = load_rules()
 
@@ -136,54 +137,102 @@ def test_a_second_stage_just_short_of_the_rule_leaves_it_open(open_: StageChange
     assert found.verdict == "undecided"
 
 
-def row_of(
-    teacher: str,
-    domain: str,
-    answer: str,
-    ci_high: float = 0.1,
-    measure: Measure = "mutual_knn",
-) -> InheritanceRow:
+def row_of(teacher: str, domain: str, answer: str, **more: Any) -> InheritanceRow:
     return InheritanceRow(
         teacher=teacher,
         domain=domain,
         layer=1,
         teacher_layer=1,
-        measure=measure,
-        inherited=answer,
-        ci_high=ci_high,
-        n_clips=100,
-        n_clusters=10,
+        **{
+            "measure": "debiased_linear_cka",
+            "inherited": answer,
+            "excess": 0.01,
+            "ci_low": -0.02,
+            "ci_high": 0.04,
+            "p_value": 0.4,
+            "detectable": 0.03,
+            "level": 0.8,
+            "n_clips": 100,
+            "n_clusters": 10,
+            **more,
+        },
     )
+
+
+def words_of(found: Verdict) -> dict[str, dict[str, str]]:
+    return {
+        teacher: {domain: answer.split(":")[0] for domain, answer in of.items()}
+        for teacher, of in found.evidence.items()
+        if not isinstance(of, str)
+    }
 
 
 def test_inherited_counts_only_tested_rows() -> None:
-    found = inherited([row_of("a", "speech", "not testable", math.nan)], RULES)
+    nothing = row_of("a", "speech", "not testable", reason="no peers; add students")
+    found = inherited([nothing], RULES)
     assert found.verdict == "not testable"
-    rows = [row_of("a", "speech", "no"), row_of("b", "music", "not testable", math.nan)]
+    assert found.evidence["a"]["speech"] == "not testable: no peers; add students"
+    rows = [row_of("a", "speech", "no"), row_of("b", "music", "not testable")]
     found = inherited(rows, RULES)
     assert found.verdict == "no inheritance found"
-    assert found.evidence == {"a": {"speech": "no"}, "b": {"music": "not testable"}}
+    assert words_of(found) == {"a": {"speech": "no"}, "b": {"music": "not testable"}}
     rows = [row_of("a", "speech", "yes"), row_of("a", "music", "no"), row_of("b", "music", "no")]
     found = inherited(rows, RULES)
     assert found.verdict == "inherited: a in speech"
-    assert found.evidence["a"] == {"speech": "yes", "music": "no"}
+    assert words_of(found)["a"] == {"speech": "yes", "music": "no"}
     assert inherited([], RULES).verdict == "undecided"
 
 
-@pytest.mark.parametrize("ci_high", [4.6, 0.2, math.nan])
-def test_a_no_that_rules_nothing_out_is_undecided(ci_high: float) -> None:
-    """Two controls and one degree of freedom: no excess that matters is excluded."""
-    assert inherited([row_of("a", "speech", "no", 0.29, "debiased_linear_cka")], RULES).verdict == (
-        "no inheritance found"
+def test_an_answer_comes_with_its_numbers_the_placebos_and_what_is_missing() -> None:
+    shown = row_of(
+        "a",
+        "speech",
+        "yes",
+        excess=0.2,
+        ci_low=0.1,
+        ci_high=0.3,
+        over_peers=0.22,
+        placebos={"k": 0.01, "m": 0.03},
+        peers=("p", "q"),
+        p_value=1e-5,
     )
-    wide = row_of("a", "speech", "no", ci_high)
-    for rows in ([wide], [wide, row_of("a", "speech", "no"), row_of("b", "music", "no")]):
-        found = inherited(rows, RULES)
-        assert found.verdict == "undecided"
-        assert "is not ruled out" in found.evidence["a"]["speech"]
-    assert inherited([wide, row_of("b", "music", "yes")], RULES).verdict == (
-        "inherited: b in music"
+    weaker = replace(shown, measure="standardised_linear_cka", inherited="undecided", excess=0.1)
+    said = inherited([weaker, shown], RULES).evidence["a"]["speech"]
+    assert said.startswith("yes: excess +0.200 [+0.100, +0.300] (debiased linear cka, layer 1), ")
+    assert "over 2 peers +0.220, placebos +0.010 to +0.030, n = 100 clips in 10 clusters" in said
+    wide = row_of("a", "speech", "undecided", ci_high=0.2, detectable=0.15)
+    said = inherited([wide, row_of("a", "speech", "no")], RULES).evidence["a"]["speech"]
+    assert said.startswith("undecided: an excess of up to +0.200 is not ruled out, +0.080 would")
+    assert "one of 0.150 could have been found" in said and "--controls" in said
+
+
+def test_what_a_column_carries_is_named_and_is_not_inherited() -> None:
+    carried = row_of(
+        "a",
+        "speech",
+        "through loudness_db",
+        p_value=1e-5,
+        carrier="loudness_db",
+        excess_after_erasure=0.01,
+        excess_by_chance=0.28,
     )
+    found = inherited([carried, row_of("b", "speech", "no")], RULES)
+    assert found.verdict == "through loudness_db: a in speech"
+    assert (
+        "+0.010 without loudness_db (+0.280 without random labels)" in found.evidence["a"]["speech"]
+    )
+    both = inherited([carried, row_of("b", "speech", "yes", p_value=1e-5)], RULES)
+    assert both.verdict == "inherited: b in speech; through loudness_db: a in speech"
+
+
+@pytest.mark.parametrize("answers", [("no", "undecided"), ("undecided",)])
+def test_one_reading_in_doubt_bars_the_no(answers: tuple[str, ...]) -> None:
+    wide = {"ci_high": 0.6}
+    rows = [row_of("a", "speech", one, **(wide if one == "undecided" else {})) for one in answers]
+    found = inherited([*rows, row_of("b", "music", "no")], RULES)
+    assert found.verdict == "undecided"
+    assert "is not ruled out" in found.evidence["a"]["speech"]
+    assert inherited([*rows, row_of("b", "music", "yes")], RULES).verdict == "inherited: b in music"
 
 
 def test_rules_are_strict(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -15,9 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from usad_workbench.core.bias.associations import AssociationTest, association
+from usad_workbench.core.bias.displacement import sensitivity, spread
 from usad_workbench.core.bias.error_consistency import error_consistency
+from usad_workbench.core.bias.neighbourhoods import centred_neighbours, label_purity, mean_interval
 from usad_workbench.core.bias.subgroups import group_gap
 from usad_workbench.core.probes import paired_difference
+from usad_workbench.core.probes.evaluate import evaluate_predictions
 from usad_workbench.core.similarity import LayerMatrix, jackknife_difference, layer_similarity
 from usad_workbench.core.similarity.attribution import attribute
 from usad_workbench.core.similarity.partial import partial_cka
@@ -101,20 +105,29 @@ def of_matrix(matrix: LayerMatrix) -> Interval:
     return matrix.values[0, 0], matrix.ci_low[0, 0], matrix.ci_high[0, 0]
 
 
-def difference(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval]:
-    """A teacher that hears what the student hears and a control that does so half."""
-    a, b = maps()
-    heard = parts(rng, n_clusters, N_FACTORS)
-    half = 0.5 * heard + np.sqrt(0.75) * parts(rng, n_clusters, N_FACTORS)
-    student, teacher, control = (
-        side + parts(rng, n_clusters, DIM) for side in (heard @ a, heard @ b, half @ b)
-    )
-    clusters = clusters_of(n_clusters)
-    matrices = [
-        layer_similarity([student], [y], clusters, n_permutations=0) for y in (teacher, control)
-    ]
-    found = jackknife_difference(*matrices)
-    return {"difference of two CKA": (found.value, found.ci_low, found.ci_high)}
+def difference(teachers_share: float, controls_share: float) -> Draw:
+    """A teacher and a control that hear so much of what the student hears."""
+
+    def draw(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval]:
+        a, b = maps()
+        heard = parts(rng, n_clusters, N_FACTORS)
+
+        def other(share: float) -> np.ndarray:
+            own = np.sqrt(1 - share**2) * parts(rng, n_clusters, N_FACTORS)
+            return (share * heard + own) @ b + parts(rng, n_clusters, DIM)
+
+        student = heard @ a + parts(rng, n_clusters, DIM)
+        found = jackknife_difference(
+            *(
+                layer_similarity(
+                    [student], [other(share)], clusters_of(n_clusters), n_permutations=0
+                )
+                for share in (teachers_share, controls_share)
+            )
+        )
+        return {"difference of two CKA": (found.value, found.ci_low, found.ci_high)}
+
+    return draw
 
 
 def partial(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval]:
@@ -183,13 +196,65 @@ def predictions(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval
     }
 
 
+def bias(rng: np.random.Generator, n_clusters: int) -> dict[str, Interval]:
+    clusters = clusters_of(n_clusters)
+    x = rng.normal(size=(len(clusters), DIM))
+    moved = rng.exponential(size=len(x)) * rng.lognormal(-0.125, 0.5, n_clusters)[clusters]
+    change = sensitivity(np.sqrt(moved)[None], clusters, spread(x, np.arange(len(x)) % 4, clusters))
+    low, high, _ = change.limits()
+    classes = np.arange(len(x)) % 3
+    hit = right(rng, n_clusters, 0.7)
+    probe = evaluate_predictions(np.where(hit, classes, (classes + 1) % 3), classes, clusters)
+    near = centred_neighbours(
+        parts(rng, n_clusters, DIM) + 2 * np.eye(3, DIM)[classes], 10, clusters
+    )
+    purity = mean_interval(label_purity(near, classes), clusters)
+    return {
+        "accuracy of a probe": (probe.value, probe.ci_low, probe.ci_high),
+        "displacement": (float(change.displacement[0]), float(low[0]), float(high[0])),
+        "share of neighbours of the class": (purity.value, purity.ci_low, purity.ci_high),
+        "association d": associated(rng, n_clusters),
+    }
+
+
+def associated(rng: np.random.Generator, n_clusters: int) -> Interval:
+    """Two groups of speakers, one of which is drawn nearer to the first of two attributes."""
+    targets = parts(rng, n_clusters, DIM)
+    is_first = clusters_of(n_clusters) % 2 == 0
+    targets[is_first, 0] += 0.8
+    x = np.vstack([targets, *(sign * ATTRIBUTES for sign in (1, -1))])
+    places = np.arange(len(x))
+    n = len(targets)
+    test = AssociationTest(
+        name="t",
+        x=places[:n][is_first],
+        y=places[:n][~is_first],
+        a=places[n : n + len(ATTRIBUTES)],
+        b=places[n + len(ATTRIBUTES) :],
+    )
+    units = np.concatenate([clusters_of(n_clusters), n_clusters + np.arange(len(x) - n)])
+    found = association(x, test, units, n_permutations=1)
+    return found.d, found.ci_low, found.ci_high
+
+
+ATTRIBUTES = np.random.default_rng(6).normal(size=(20, DIM)) + 3 * np.eye(1, DIM)
+
+
+@cache
+def association_truth() -> float:
+    """The effect size over very many speakers."""
+    return float(np.mean([associated(np.random.default_rng(seed), 2000)[0] for seed in range(20)]))
+
+
 DRAWS: dict[str, Draw] = {
     "alike": similarity(1.0),
     "independent": similarity(0.0),
-    "difference": difference,
+    "nearer": difference(1.0, 0.5),
+    "neither near": difference(0.0, 0.0),
     "partial": partial,
     "attribution": shares,
     "predictions": predictions,
+    "bias": bias,
     "variance": variance,
 }
 
@@ -197,11 +262,14 @@ DRAWS: dict[str, Draw] = {
 def truths() -> dict[tuple[str, str], float]:
     """Population values by draw and quantity; what is not here is the mean of the estimates."""
     known = {
-        ("difference", "difference of two CKA"): cka_of(*covariances(1.0))
-        - cka_of(*covariances(0.5)),
+        ("nearer", "difference of two CKA"): cka_of(*covariances(1.0)) - cka_of(*covariances(0.5)),
+        ("neither near", "difference of two CKA"): 0.0,
         ("predictions", "kappa"): 0.5,
         ("predictions", "difference of two probes"): 0.1,
         ("predictions", "gap of two groups"): 0.2,
+        ("bias", "accuracy of a probe"): 0.7,
+        ("bias", "displacement"): float(np.sqrt(1 / (2 * DIM))),
+        ("bias", "association d"): association_truth(),
     }
     for name, share in (("alike", 1.0), ("independent", 0.0)):
         known[name, "debiased_linear_cka"] = cka_of(*covariances(share))
@@ -227,31 +295,39 @@ def simulate(state: Path, name: str, n_clusters: int, n_worlds: int, deadline: f
         unfinished.rename(path)
 
 
+def found_in(state: Path, name: str, n_clusters: int) -> dict[str, np.ndarray]:
+    """Value, low and high of every data set `[data set, 3]`, by quantity."""
+    paths = sorted(state.glob(f"{name}-{n_clusters}-[0-9]*.npz"))
+    blocks = [dict(np.load(path)) for path in paths if not path.name.endswith(".tmp.npz")]
+    return (
+        {key: np.concatenate([one[key] for one in blocks]) for key in blocks[0]} if blocks else {}
+    )
+
+
 def table(state: Path) -> Iterator[str]:
     """One line for each quantity and number of clusters."""
-    yield "| data | quantity | clusters | data sets | truth | mean | interval holds the truth | lies above 0 |"
+    yield "| data | quantity | clusters | data sets | truth | mean | holds the truth | above 0 |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|"
     known = truths()
     for name in DRAWS:
-        rows = {}
-        for n_clusters in N_CLUSTERS:
-            blocks = [
-                dict(np.load(path))
-                for path in sorted(state.glob(f"{name}-{n_clusters}-[0-9]*.npz"))
-            ]
-            for key in blocks[0] if blocks else ():
-                rows[key, n_clusters] = np.concatenate([one[key] for one in blocks])
-        for key, n_clusters in sorted(
-            rows, key=lambda one: (list(dict.fromkeys(k for k, _ in rows)).index(one[0]), one[1])
-        ):
-            value, low, high = rows[key, n_clusters].T
-            truth = known.get((name, key), value.mean())
-            source = "" if (name, key) in known else " (mean)"
-            yield (
-                f"| {name} | {key} | {n_clusters} | {len(value)} | {truth:.3f}{source} | "
-                f"{value.mean():.3f} | {np.mean((low <= truth) & (truth <= high)):.1%} | "
-                f"{np.mean(low > 0):.1%} |"
-            )
+        by_clusters = {n: found_in(state, name, n) for n in N_CLUSTERS}
+        for key in next(iter(by_clusters.values())):
+            for n_clusters, found in by_clusters.items():
+                if key in found:
+                    yield _line(name, key, n_clusters, found[key], known.get((name, key)))
+
+
+def _line(name: str, key: str, n_clusters: int, rows: np.ndarray, known: float | None) -> str:
+    value, low, high = rows[np.isfinite(rows[:, 1])].T
+    head = f"| {name} | {key} | {n_clusters} | {len(rows)} |"
+    if len(value) < 0.9 * len(rows):
+        return f"{head} | | no interval | |"
+    truth = value.mean() if known is None else known
+    holds = np.mean((low <= truth) & (truth <= high))
+    source = " (mean)" if known is None else ""
+    return (
+        f"{head} {truth:.3f}{source} | {value.mean():.3f} | {holds:.1%} | {np.mean(low > 0):.1%} |"
+    )
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from scipy.stats import ortho_group
 from sklearn.metrics import roc_auc_score
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
-from usad_workbench.core.similarity import debiased_linear_cka
+from usad_workbench.core.similarity import debiased_linear_cka, layer_similarity
 from usad_workbench.core.similarity._gram_products import (
     centred_grams,
     gram_products,
@@ -21,7 +21,10 @@ from usad_workbench.core.similarity.attribution import (
     collinear_groups,
 )
 from usad_workbench.core.similarity.cka import u_centre
-from usad_workbench.core.similarity.partial import partial_cka, partial_distance_correlation
+from usad_workbench.core.similarity.partial import (
+    partial_cka,
+    partial_distance_correlation,
+)
 from usad_workbench.core.similarity.resampling import jackknife_groups
 
 DIM = 64
@@ -264,6 +267,10 @@ def test_a_copy_of_a_copy_is_no_partner_of_its_own() -> None:
     assert by_clip["b"].plain == pytest.approx(debiased_linear_cka(student, b), abs=1e-10)
     assert found["b"].plain == pytest.approx(0.5, abs=0.05)
     assert found["b"].ci_low < 0 < found["b"].ci_high
+    alone = layer_similarity([student], [b], np.arange(600) // 6, n_permutations=0)
+    assert found["b"].plain == pytest.approx(alone.values[0, 0], abs=1e-10)
+    assert found["b"].plain_ci_low == pytest.approx(alone.ci_low[0, 0], abs=1e-6)
+    assert found["b"].plain_ci_high == pytest.approx(alone.ci_high[0, 0], abs=1e-6)
 
 
 def test_partial_distance_correlation_is_that_of_dcor() -> None:

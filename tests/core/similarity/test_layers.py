@@ -9,9 +9,15 @@ from usad_workbench.core.similarity import (
     standardised_linear_cka,
     strata,
 )
+from usad_workbench.core.similarity._cka_layers import dual, prepare_gram
 from usad_workbench.core.similarity._shares import clip_shares
 from usad_workbench.core.similarity.layers import null_kind, thin_clusters
-from usad_workbench.core.similarity.resampling import permutations_within
+from usad_workbench.core.similarity.neighbours import nearest_neighbours
+from usad_workbench.core.similarity.resampling import (
+    jackknife_limits,
+    pair_variance,
+    permutations_within,
+)
 from usad_workbench.core.similarity.significance import max_statistic
 
 MEASURES = ["debiased_linear_cka", "mutual_knn"]
@@ -95,6 +101,50 @@ def test_shuffling_one_side_breaks_it(world, measure):
     assert right.p_value.min() <= 0.01
     assert wrong.p_value.min() > 0.05
     assert np.nanmax(wrong.values) < np.nanmin(right.values)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_intervals_count_pairs_of_clusters_once(world, measure):
+    student, teacher, clusters = world
+    found = layer_similarity(student, teacher, clusters, measure=measure, k=5, n_permutations=0)
+    plain = jackknife_limits(found.values, found.jackknife_values, largest=1.0)
+    ours, theirs = found.ci_high - found.ci_low, plain[1] - plain[0]
+    assert np.all(ours < theirs)
+    assert np.all(ours > 0.7 * theirs)
+    of_pairs = pair_variance(found.best_pair_parts)
+    low, _ = jackknife_limits(
+        found.values[found.best],
+        found.jackknife_values[:, *found.best],
+        largest=1.0,
+        of_pairs=of_pairs,
+    )
+    assert low == pytest.approx(found.ci_low[found.best])
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_pairs_of_clusters_add_up_to_the_value(world, measure):
+    """For neighbours sums over clips; for a ratio of sums those of its derivative, which are 0."""
+    student, teacher, clusters = world
+    x, y = student[0], teacher[1]
+    found = layer_similarity([x], [y], clusters, measure=measure, k=5, n_permutations=0)
+    parts = found.best_pair_parts
+    np.testing.assert_allclose(parts, parts.T)
+    if measure == "mutual_knn":
+        assert parts.sum() == pytest.approx(found.values[0, 0])
+        near_x, near_y = (nearest_neighbours(side, 5, clusters) for side in (x, y))
+        literal = np.zeros((16, 16))
+        for clip in range(len(x)):
+            for other in set(near_x[clip]) & set(near_y[clip]):
+                for one, two in ((clip, other), (other, clip)):
+                    literal[clusters[one], clusters[two]] += 0.5 / (5 * len(x))
+        np.testing.assert_allclose(parts, literal)
+        return
+    assert parts.sum() == pytest.approx(0.0, abs=1e-12)
+    k, m = prepare_gram(x, "x", clusters), prepare_gram(y, "y", clusters)
+    block = np.ix_(clusters == 3, clusters == 15)
+    cross = (dual(k, clusters) * m)[block].sum() + (dual(k, clusters) * m)[block[::-1]].sum()
+    own = (dual(k, clusters) * k + dual(m, clusters) * m)[block].sum()
+    assert parts[3, 15] == pytest.approx(cross / 2 - found.values[0, 0] / 2 * own, abs=1e-12)
 
 
 def test_best_pair_is_the_planted_one():

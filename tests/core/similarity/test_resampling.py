@@ -17,8 +17,10 @@ from usad_workbench.core.similarity.resampling import (
     bootstrap_limits,
     bootstrap_samples,
     exchange_warning,
+    jackknife_error,
     jackknife_groups,
     jackknife_limits,
+    pair_variance,
     permutation_blocks,
     permutation_p_value,
     permutations_within,
@@ -191,3 +193,38 @@ def test_a_panel_without_tests_has_no_families() -> None:
     assert family_p_values(np.array([], dtype=np.float64), []).shape == (0,)
     nothing = family_p_values(np.array([np.nan, np.nan]), ["a", "b"])
     assert np.isnan(nothing).all()
+
+
+@pytest.mark.parametrize("linear", [0.0, 0.3])
+def test_pairs_of_groups_are_counted_once(linear):
+    """A mean over pairs of z z' + linear (z + z'): its variance is known."""
+    rng = np.random.default_rng(11)
+    n, found = 20, []
+    for _ in range(400):
+        z = rng.normal(size=n)
+        kernel = np.outer(z, z) + linear * (z[:, None] + z)
+        np.fill_diagonal(kernel, 0.0)
+        rows, total = kernel.sum(axis=1), kernel.sum()
+        left_out = (total - 2 * rows) / ((n - 1) * (n - 2))
+        of_pairs = pair_variance(kernel / (n * (n - 1)))
+        found.append([jackknife_error(left_out) ** 2, of_pairs])
+    jackknife, of_pairs = np.mean(found, axis=0)
+    truth_of_pairs = 2 / (n * (n - 1))
+    assert of_pairs == pytest.approx(truth_of_pairs, rel=0.1)
+    truth = 4 * linear**2 / n + truth_of_pairs
+    # Too large by a few parts in n, as a jackknife is.
+    assert truth <= jackknife - of_pairs <= 1.2 * truth
+    assert jackknife > truth + 0.8 * truth_of_pairs
+    diagonal = kernel / (n * (n - 1)) + np.eye(n)
+    assert pair_variance(diagonal) == pytest.approx(found[-1][1])
+    assert pair_variance(np.stack([kernel, 2 * kernel], axis=2))[1] == pytest.approx(
+        4 * pair_variance(kernel)
+    )
+
+
+def test_no_more_than_half_of_a_variance_is_taken_out():
+    left_out = np.random.default_rng(12).normal(size=30)
+    error = float(jackknife_error(left_out))
+    assert jackknife_error(left_out, of_pairs=1e9) == pytest.approx(error / math.sqrt(2))
+    with pytest.raises(ShapeError, match="at least 4"):
+        pair_variance(np.eye(3))

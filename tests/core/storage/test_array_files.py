@@ -16,6 +16,7 @@ from usad_workbench.core.storage.spaces import (
     replacing,
     take_place,
 )
+from usad_workbench.core.storage.vector_tables import pages
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.check import check_workspace
 
@@ -113,6 +114,18 @@ def test_of_vectors_that_are_not_what_the_space_says_there_is_no_file(
         _check(made, changed)
         assert not _files(made) and not _files(made, ".partial")
     assert any("not those that were stored" in problem for problem in check_workspace(made))
+
+
+def test_a_reader_leaves_the_settings_of_its_connection(made: Workspace) -> None:
+    settings = "SELECT current_setting('threads'), current_setting('memory_limit')"
+    with made.database.read() as connection:
+        before = connection.execute(settings).fetchall()
+        assert sum(len(ids) for ids, _ in pages(connection, 0)) == N
+        assert connection.execute(settings).fetchall() == before
+        left = pages(connection, 0)
+        next(left)
+        left.close()  # as an error does
+        assert connection.execute(settings).fetchall() == before
 
 
 def test_search_finds_the_same_in_it(made: Workspace, vectors: np.ndarray) -> None:

@@ -33,6 +33,10 @@ def old(tmp_path: Path) -> Path:
     return tmp_path / "w"
 
 
+CHANGED = {"inheritance", "attribution", "errors", "disagreements"}
+"""Panels that have other columns than when the file was written: it has to be diagnosed anew."""
+
+
 def raw(folder: Path, query: str) -> list[tuple]:  # type: ignore[type-arg]
     with duckdb.connect(str(folder / "workspace.duckdb"), read_only=True) as connection:
         return connection.execute(query).fetchall()
@@ -229,6 +233,8 @@ def test_its_panels_are_read_as_typed_rows(older: Path) -> None:
         table = stored[kind.name]
         rows = read_rows(workspace, kind.row_type, f"diagnosis_{kind.name}")
         assert len(rows) == len(table), kind.name
+        if kind.name in CHANGED:
+            continue
         # Another set of columns would make the next diagnosis drop those of other students.
         columns = {column.name for column in columns_of(kind.row_type)}
         assert {*table.columns} - {"student", "selection"} == columns, kind.name

@@ -11,6 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
+from usad_workbench.core.diagnosis.rules import percent
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
 from usad_workbench.workbench.presenters.diagnosis.rows import Row, stands_out
@@ -206,7 +207,7 @@ def describe_rule(rows: pd.DataFrame, view: PanelView) -> str:
     if "q_value" in rows:
         null = view.null and f" against {view.null}"
         return f"q ≤ {view.alpha:g}{null}, after Benjamini-Hochberg over the panel"
-    return "their 95% interval leaves out the reference"
+    return f"their {percent(1 - view.alpha)} interval leaves out the reference"
 
 
 def describe_marks(plan: FigurePlan, alpha: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from usad_workbench.core.diagnosis.panel import Panel, cell_name
+from usad_workbench.core.diagnosis.verdicts import limit_at
 from usad_workbench.workbench.presenters.diagnosis.views import ANSWERS, SHOWN, PanelView
 from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.numbers import (
@@ -167,8 +168,8 @@ def stands_out(row: Row, view: PanelView) -> bool:
     """Whether a row differs from no effect: by its own verdict, its q-value, or its interval.
 
     A row that could not be tested does not stand out, wherever its interval lies: with one
-    control that is an interval over clips, not over encoders. Intervals decide only in a panel
-    that has no q-values at all.
+    control that is an interval over clips, not over encoders. Intervals, at the level of the
+    diagnosis, decide only in a panel that has no q-values at all.
 
     >>> from usad_workbench.workbench.presenters.diagnosis.views import PanelView
     >>> view = PanelView(title="", value="v", axis="")
@@ -182,8 +183,10 @@ def stands_out(row: Row, view: PanelView) -> bool:
             return str(row[answer]) in SHOWN
     if "q_value" in row:
         return number_in(row, "q_value") <= view.alpha
-    low, high = number_in(row, view.low), number_in(row, view.high)
-    reference = reference_of(row, view)
+    value, reference = number_in(row, view.value), reference_of(row, view)
+    low, high = (
+        limit_at(value, number_in(row, side), view.alpha) for side in (view.low, view.high)
+    )
     return bool(math.isfinite(low + high) and (low > reference or high < reference))
 
 

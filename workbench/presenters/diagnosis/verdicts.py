@@ -10,15 +10,21 @@ QUESTIONS = {
     "universal-or-routing": "One universal encoder, or routing to specialists?",
     "falsified": "Is the claim of a universal encoder falsified?",
 }
+THROUGH = "through"
+"""Begins the verdict that a column carries what is alike."""
 MEANINGS = {
     "undecided": "The evidence does not decide it: a condition of the rule is not measured, or "
     "an interval reaches over its threshold. Neither a yes nor a no is meant.",
     "not testable": "No pair of teacher and domain could be tested; the panel says what each lacks, "
-    "mostly controls that are peers. Similarity alone cannot be told from inheritance.",
-    "no inheritance found": "Wherever it could be tested, an excess over the controls that would "
+    "mostly peers or placebos. Similarity alone cannot be told from inheritance.",
+    "no inheritance found": "Wherever it could be tested, an excess over peers and placebos that would "
     "matter is ruled out on these clips.",
-    "inherited": "The student is nearer to these teachers than controls are, beyond chance. It is "
-    "evidence, not proof: only training without the teacher shows the cause.",
+    "inherited": "The student gained more with these teachers, beside its peers, than with encoders "
+    "that never taught it, beyond chance and beyond what any column of the clips carries. What peers "
+    "and placebos rest on stands below.",
+    THROUGH: "The student is nearer to these teachers than peers and placebos show, but no longer "
+    "once the column is erased from all encoders: they share it, and nobody need have taken it from "
+    "the other.",
     "mostly mixture": "A linear map from the teachers predicts the student, a gain over their "
     "mixture on unseen domains that would matter is ruled out, and it errs with them more than "
     "controls do.",
@@ -50,8 +56,11 @@ def meaning(verdict: str) -> str:
 
     >>> meaning("inherited: t in speech")[:11]
     'The student'
+    >>> meaning("through loudness_db: t in speech") == meaning("through label: t in sound") != ""
+    True
     """
-    return MEANINGS.get(verdict.split(":")[0].strip(), "")
+    word = verdict.split(":")[0].strip()
+    return MEANINGS.get(THROUGH if word.startswith(f"{THROUGH} ") else word, "")
 
 
 def lines_of(verdict: Verdict) -> list[str]:

@@ -74,7 +74,7 @@ VIEWS: dict[str, PanelView] = {
     "similarity": PanelView(
         title="Similarity",
         value="value",
-        axis="debiased linear CKA",
+        axis="similarity",
         figure="maps",
         series="teacher",
         facets=("domain",),
@@ -88,15 +88,16 @@ VIEWS: dict[str, PanelView] = {
     "inheritance": PanelView(
         title="Inheritance",
         value="excess",
-        axis="similarity above the controls",
+        axis="excess over peers and placebos",
         figure="curves",
         series="teacher",
         facets=("domain",),
         choices=("measure", "form"),
-        reading="How much nearer the student is to a teacher than controls that could stand in its "
-        "or the student's place. Zero: as near as the controls on average. A filled mark is significant "
-        "after correction over the panel; where a domain has no exchangeable control there is no "
-        "mark, and the table says why.",
+        reading="What the student gained over its peers (students of the same recipe without this "
+        "teacher) in similarity to the teacher, minus what it gained with placebos, encoders that never "
+        "taught it. Zero: as near as anybody would be. A filled mark stands out from peers and from "
+        "placebos after correction over the panel, on other clips too, and no column carries it. Without "
+        "peers or placebos there is no mark, and the table says what is missing.",
     ),
     "attribution": PanelView(
         title="Attribution",

@@ -1,6 +1,7 @@
 """Which figure shows a panel is decided once, and both renderers draw what was decided."""
 
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -109,6 +110,15 @@ def test_what_stands_out_of_baselines_too_is_counted_apart() -> None:
     )
     alone = describe_rows(frame[frame["teacher"] == "b"], VIEWS["similarity"], {"b": "baseline"})
     assert "of baselines" not in alone
+
+
+def test_intervals_of_a_panel_without_tests_are_read_at_the_level() -> None:
+    frame = rows().drop(columns="q_value").assign(excess=0.1, ci_low=0.02, ci_high=0.18)
+    strict = replace(VIEW, alpha=0.0001)
+    assert all(stands_out(row, VIEW) for row in frame.to_dict("records"))
+    assert not any(stands_out(row, strict) for row in frame.to_dict("records"))
+    assert "their 95% interval" in describe_rows(frame, VIEW)
+    assert "their 99.99% interval" in describe_rows(frame, strict)
 
 
 def shares() -> FigurePlan:
