@@ -2,7 +2,7 @@
 
 Asked over all classes of a task, and class by class: mistakes that are copied in one class are
 lost among all others. The two share the level: a fifth of it is for classes, whose tests
-reject up to three times as often as they should far out in the tail (p of 0.0003), where few
+reject up to four times as often as they should far out in the tail (p of 0.0003), where few
 mistakes of a class make kappa skewed. With half of it for each, an error seemed copied in one
 of 35 planted worlds of nine pairs.
 """
