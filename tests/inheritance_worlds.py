@@ -22,7 +22,7 @@ What only looks like inheritance:
 - ``better``: teachers and student hear the class better than all others (misheard 0.02, side 3);
 - ``shortcut``: teachers and student hear the loudness of a clip (2 standard deviations), others not;
 - ``less``: peers are trained less (noise 0.9, class of side 1, content at 0.7);
-- ``family``: placebos have 0.8 of their own part in common.
+- ``family``: placebos have 0.8 of their own part in common, which is told or ``not told``.
 """
 
 import zlib
@@ -83,6 +83,7 @@ KINDS: Mapping[str, Kind] = {
     "shared shortcut, 8 peers": Kind(looks="shortcut"),
     "shared shortcut, 8 controls": Kind(looks="shortcut", n_peers=0, n_placebos=16),
     "one family, 4 controls": Kind(looks="family", n_peers=0, n_placebos=8),
+    "one family not told, 4 controls": Kind(looks="family not told", n_peers=0, n_placebos=8),
     "less-trained peers, 8": Kind(looks="less"),
     "less-trained peers, 8 told": Kind(looks="less", is_told=True),
     "20 % copied, 8 peers": Kind(copied=0.2),
@@ -237,7 +238,7 @@ def make_world(kind: Kind, seed: int) -> InheritanceWorld:
     common = scene.factors()
     for i in range(kind.n_placebos):
         own = scene.factors()
-        if kind.looks == "family":
+        if kind.looks.startswith("family"):
             own = np.sqrt(0.8) * common + np.sqrt(0.2) * own
         vectors[f"q{i}"] = scene.encoder(own)
     clips = pd.DataFrame(
@@ -337,6 +338,7 @@ def designs_of(data: DiagnosisData, world: InheritanceWorld) -> dict[str, Design
             placebos=tuple(placebos),
             families=tuple(0 if is_one else i for i in range(len(placebos))),
             form=PEERS_AND_PLACEBOS if world.peers else PLACEBOS_ALONE,
+            outsiders=tuple(name for name in TEACHERS if name != teacher),
             is_on_record=world.kind.is_told and bool(world.peers),
             reason="" if n_families >= MIN_FAMILIES else "too few families",
         )

@@ -9,8 +9,11 @@ same k and metric, as one call per encoder on one selection does.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 from scipy.stats import skew
 
 from usad_workbench.core.arrays import (
@@ -28,14 +31,10 @@ from usad_workbench.core.probes.folds import Codes, codes_of
 from usad_workbench.core.similarity.neighbours import DEFAULT_K, nearest_neighbours
 from usad_workbench.core.similarity.resampling import (
     Interval,
-    bootstrap_limits,
     jackknife_groups,
     jackknife_limits,
-    resampled_means,
     too_few_clusters,
 )
-
-N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -134,8 +133,10 @@ def hubness(x: Vectors, k: int = DEFAULT_K, clusters: Ids | None = None) -> Hubn
     )
 
 
-def label_purity(neighbours: Indices, labels: Ids, queries: Indices | None = None) -> Matrix:
-    """Share of each clip's neighbours that have its label, `[clip]`.
+def label_matches(
+    neighbours: Indices, labels: Ids, queries: Indices | None = None
+) -> NDArray[np.bool_]:
+    """Whether each neighbour has the clip's label `[query, k]`.
 
     Args:
         neighbours: From ``centred_neighbours``.
@@ -145,12 +146,12 @@ def label_purity(neighbours: Indices, labels: Ids, queries: Indices | None = Non
     Raises:
         ShapeError: other numbers of clips, or a clip without label.
 
-    >>> label_purity(np.array([[1], [0], [0]]), ["a", "a", "b"]).tolist()
-    [1.0, 1.0, 0.0]
+    >>> label_matches(np.array([[1], [0], [0]]), ["a", "a", "b"]).tolist()
+    [[True], [True], [False]]
     """
     codes = _labels(labels, len(neighbours) if queries is None else len(labels))
     own = codes if queries is None else codes[queries]
-    return np.asarray(np.mean(codes[neighbours] == own[:, None], axis=1))
+    return np.asarray(codes[neighbours] == own[:, None])
 
 
 def bad_occurrences(neighbours: Indices, labels: Ids) -> Indices:
@@ -229,32 +230,63 @@ def leakage(
             f"{len(members)} of {len(names)} clips are of domain {domain!r}, expected some of the "
             f"{len(neighbours)} with neighbours."
         )
-    near = names[neighbours[members]]
+    neighbours = neighbours[members]
+    near = names[neighbours]
     others = [str(name) for name in np.unique(names) if name != domain]
     candidates = len(names) - np.bincount(units)[units[names == domain]]
-    own = units[asked[members]]
     return Leakage(
-        shares={name: mean_interval((near == name).mean(axis=1), own) for name in others},
+        shares={
+            name: neighbour_interval(near == name, neighbours, units, asked[members])
+            for name in others
+        },
         expected={name: float(np.mean(np.sum(names == name) / candidates)) for name in others},
         leaking=np.asarray((near != domain).mean(axis=1)),
     )
 
 
-def mean_interval(per_clip: Matrix, clusters: Ids, seed: int = 0) -> Interval:
-    """The mean over clips with a 95% bootstrap over clusters, neighbours as they are.
+def neighbour_interval(
+    values: NDArray[Any],
+    neighbours: Indices,
+    clusters: Ids,
+    queries: Indices | None = None,
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Interval:
+    """The mean of a value of clips and their neighbours, with its 95% interval over clusters.
+
+    A cluster counts with its own clips and with those that have it for a neighbour: without it
+    they have others, of whom the clip's mean value is expected. The bootstrap of clips with their
+    neighbours as they are leaves the second part out and held in 69 to 85% of data sets, this
+    holds in 93 to 99% (``docs/statistics.md``, "Neighbourhoods and groups").
 
     Args:
-        per_clip: One value for each clip.
-        clusters: Cluster id of each clip.
-        seed: Of the resamples.
+        values: One for each clip and neighbour `[query, k]`.
+        neighbours: Row numbers of the neighbours `[query, k]`.
+        clusters: Cluster id of each clip that was searched.
+        queries: Row numbers of the clips that were asked for; every clip where none.
+        bounds: The least and the largest value that there can be; limits stay within.
+
+    Source: infinitesimal jackknife (Efron and Tibshirani 1993, ch. 21), over clusters.
+
+    >>> near = np.array([[1], [0]] * 8) + 2 * np.repeat(np.arange(8), 2)[:, None]
+    >>> found = neighbour_interval(np.tile([[1], [0]], (8, 1)), near, np.arange(16) // 2)
+    >>> found.value, found.ci_low, found.ci_high
+    (0.5, 0.5, 0.5)
     """
-    units = cluster_codes(clusters, len(per_clip))
-    n_clusters, value = int(units.max()) + 1, float(per_clip.mean())
+    units = cluster_codes(clusters, len(clusters))
+    asked = units if queries is None else units[queries]
+    per_clip = values.mean(axis=1)
+    value, n_clusters = float(per_clip.mean()), len(np.unique(asked))
     reason = too_few_clusters(n_clusters)
     low = high = math.nan
     if not reason:
-        samples = resampled_means(per_clip, units, N_RESAMPLES, seed)
-        low, high = bootstrap_limits(samples, n_clusters)
+        size = int(units.max()) + 1
+        as_clip = np.bincount(asked, per_clip - value, size) / len(per_clip)
+        beyond = (values - per_clip[:, None]) / values.size
+        as_neighbour = np.bincount(units[neighbours].ravel(), beyond.ravel(), size)
+        variance = n_clusters / (n_clusters - 1) * float(np.sum((as_clip + as_neighbour) ** 2))
+        half = float(stdtrit(n_clusters - 1, 0.975)) * math.sqrt(variance)
+        low, high = max(value - half, bounds[0]), min(value + half, bounds[1])
     return Interval(value=value, ci_low=low, ci_high=high, n_clusters=n_clusters, reason=reason)
 
 

@@ -6,28 +6,26 @@ the same label (or between clips of a cluster, where it varies there), which lea
 place. What is above the null is not content as far as labels tell.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
 
-from usad_workbench.core.arrays import Ids, Indices, Matrix, cluster_codes
+from usad_workbench.core.arrays import Ids, Indices, Matrix
 from usad_workbench.core.bias.factors import (
     VARYING_SHARE,
     Factor,
     cluster_orders,
     varying_share,
 )
-from usad_workbench.core.bias.neighbourhoods import N_RESAMPLES
+from usad_workbench.core.bias.neighbourhoods import neighbour_interval
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.probes.folds import Codes, codes_of
 from usad_workbench.core.similarity.resampling import (
-    bootstrap_limits,
     exchange_warning,
     permutation_p_value,
     permutations_within,
-    resampled_means,
-    too_few_clusters,
 )
 
 N_PERMUTATIONS = 199
@@ -46,7 +44,7 @@ class ShortcutResult:
     """Value minus null."""
     ci_low: float
     ci_high: float
-    """Interval of the excess, 95% bootstrap over clusters, neighbours as they are."""
+    """95% interval of the excess over clusters (``neighbour_interval``), its null as it is."""
     p_value: float
     """One-sided, permutation of whole clusters, or within clusters where it varies there."""
     n_clips: int
@@ -100,40 +98,33 @@ def neighbour_attribute(
     values = _ranks(attribute.values) if attribute.is_continuous else attribute.values
     orders, weak = _orders(values, units, content, n_permutations, seed)
     is_continuous = attribute.is_continuous
-    per_clip = _agreement(values, neighbours, asked, is_continuous)
+    agreement = _agreement(values, neighbours, asked, is_continuous)
     null = np.array(
         [_agreement(values[order], neighbours, asked, is_continuous).mean() for order in orders]
     )
-    value, middle = float(per_clip.mean()), float(null.mean())
-    units = cluster_codes(units[asked], len(asked))
-    n_clusters = int(units.max()) + 1
-    reason = too_few_clusters(n_clusters)
-    low = high = float("nan")
-    if not reason:
-        samples = resampled_means(per_clip, units, N_RESAMPLES, seed)
-        low, high = (one - middle for one in bootstrap_limits(samples, n_clusters))
+    middle = float(null.mean())
+    bounds = (-math.inf, math.inf) if is_continuous else (0.0, 1.0)
+    found = neighbour_interval(agreement, neighbours, units, asked, bounds=bounds)
     return ShortcutResult(
-        value=value,
+        value=found.value,
         null=middle,
-        excess=value - middle,
-        ci_low=low,
-        ci_high=high,
-        p_value=permutation_p_value(value - 1e-12, null),
+        excess=found.value - middle,
+        ci_low=found.ci_low - middle,
+        ci_high=found.ci_high - middle,
+        p_value=permutation_p_value(found.value - 1e-12, null),
         n_clips=len(asked),
-        n_clusters=n_clusters,
-        influence=per_clip - middle,
-        reason="; ".join(one for one in (reason, weak) if one),
+        n_clusters=found.n_clusters,
+        influence=agreement.mean(axis=1) - middle,
+        reason="; ".join(one for one in (found.reason, weak) if one),
     )
 
 
 def _agreement(
     values: Matrix, neighbours: Indices, queries: Indices, is_continuous: bool
 ) -> Matrix:
-    """Share of neighbours of the same class, or own rank times mean rank of neighbours."""
-    near, own = values[neighbours], values[queries]
-    if is_continuous:
-        return np.asarray(own * near.mean(axis=1))
-    return np.asarray(np.mean(near == own[:, None], axis=1))
+    """Whether each neighbour is of the same class, or own rank times its rank `[query, k]`."""
+    near, own = values[neighbours], values[queries][:, None]
+    return np.asarray(own * near if is_continuous else near == own, dtype=np.float64)
 
 
 def _ranks(values: Matrix) -> Matrix:

@@ -25,8 +25,8 @@ from usad_workbench.core.diagnosis.clip_factors import ClipFactor, clip_factors,
 from usad_workbench.core.diagnosis.controls import Design
 from usad_workbench.core.diagnosis.data import DiagnosisData
 from usad_workbench.core.errors import DegenerateError, ShapeError
+from usad_workbench.core.similarity.compared_encoders import compare_encoders
 from usad_workbench.core.similarity.layers import thin_clusters
-from usad_workbench.core.similarity.placebo_excess import compare_encoders
 
 MAX_ERASED_CLIPS = 500
 """Of a domain, in whole clusters: an erasure is a decomposition of every encoder."""

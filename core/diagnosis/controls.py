@@ -48,6 +48,8 @@ class Design:
     """Peers and placebos, or placebos of the home domain; none where nobody is there."""
     rests_on: str = ""
     """What says that they may stand in these places."""
+    outsiders: tuple[str, ...] = ()
+    """Other teachers, beside whom it shows how near placebos are to each other."""
     is_on_record: bool = False
     """Whether architecture and training of students and peers are on record, and alike."""
     reason: str = ""
@@ -94,6 +96,7 @@ def design_for(data: DiagnosisData, teacher: str) -> Design:
         families=families,
         form=form if peers or placebos else "none",
         rests_on=_rests_on(data, peers, on_record) if peers or placebos else "",
+        outsiders=tuple(name for name in data.teachers if name != teacher),
         is_on_record=on_record,
         reason=reason,
     )

@@ -329,24 +329,6 @@ def bootstrap_samples(
     return np.concatenate([statistic(block.astype(np.float64)) for block in blocks])
 
 
-def resampled_means(per_clip: Matrix, units: Indices, n_resamples: int, seed: int = 0) -> Matrix:
-    """The mean over clips in every resample of clusters `[resample]`.
-
-    Args:
-        per_clip: One value for each clip.
-        units: Cluster number of each clip.
-        n_resamples: How many.
-        seed: Of the resamples.
-
-    >>> resampled_means(np.array([2.0, 2.0, 2.0]), np.array([0, 0, 1]), 2).tolist()
-    [2.0, 2.0]
-    """
-    sums, sizes = np.bincount(units, per_clip), np.bincount(units)
-    return bootstrap_samples(
-        lambda counts: np.asarray((counts @ sums) / (counts @ sizes)), len(sizes), n_resamples, seed
-    )
-
-
 @lru_cache(maxsize=4)
 def _kept_counts(n_clusters: int, n_resamples: int, seed: int) -> NDArray[np.uint16]:
     (counts,) = _drawn_counts(n_clusters, n_resamples, seed, n_resamples)

@@ -9,6 +9,7 @@ import numpy as np
 from usad_workbench.core.diagnosis.carriers import Carrier, carriers_of
 from usad_workbench.core.diagnosis.controls import (
     PEERS_AND_PLACEBOS,
+    PLACEBOS_ALONE,
     USERS_WORD,
     Design,
     describe_no_peers,
@@ -33,17 +34,20 @@ from usad_workbench.core.diagnosis.verdicts import SHOWN_CONFIDENCE
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.progress import Progress
 from usad_workbench.core.similarity import family_p_values
-from usad_workbench.core.similarity.placebo_excess import (
-    READINGS,
+from usad_workbench.core.similarity.compared_encoders import (
     ComparedEncoders,
-    PlaceboExcess,
-    Reading,
     compare_encoders,
+    nearness_of_placebos,
 )
+from usad_workbench.core.similarity.placebo_excess import READINGS, PlaceboExcess, Reading
 
 NAME = "inheritance"
 SHOWN_ALPHA = 1 - SHOWN_CONFIDENCE
 """Of the intervals in tables and figures."""
+ONE_FAMILY = (
+    "the controls are nearer to each other than to the teacher, as encoders of one family are; tell "
+    "their families (`usad import-embeddings --family`), or name others with --controls"
+)
 ENOUGH_FAMILIES = 4
 """With fewer placebos one case against them has little power."""
 
@@ -202,6 +206,7 @@ def _cells(
                     cells.append(_Cell(row=replace(row, reason=design.reason or reason)))
                     continue
                 order = [names.index(name) for name in design.order]
+                row = _with_families(row, design, compared, names, data.config.rules)
                 cells.append(_tested(row, design, compared, order, clip_ids))
     return cells
 
@@ -278,6 +283,28 @@ def _is_barred(match: Match, design: Design) -> bool:
     return match.is_matched is False and not design.is_on_record
 
 
+def _with_families(
+    row: InheritanceRow,
+    design: Design,
+    compared: ComparedEncoders,
+    names: Sequence[str],
+    rules: Rules,
+) -> InheritanceRow:
+    """Says where placebos that stand alone are so alike that they may be one family.
+
+    Beside peers their spread is not the only one, and both must reject.
+    """
+    if design.form != PLACEBOS_ALONE:
+        return row
+    others = [name for name in names if name not in design.order]
+    order = [row.teacher, *design.placebos, *(n for n in others if n in design.outsiders)]
+    similarities = compared.similarities([names.index(name) for name in order])
+    near = nearness_of_placebos(similarities, design.families)
+    if not near > rules.inheritance.smallest_share:
+        return row
+    return replace(row, reason=join_reasons(row.reason, ONE_FAMILY))
+
+
 def _tested(
     row: InheritanceRow,
     design: Design,
@@ -327,7 +354,7 @@ def _answered(
     rules = data.config.rules
     rows = [cell.row for cell in cells]
     p = np.array([row.p_value for row in rows], dtype=np.float64)
-    p[[_is_unmatched(row, designs) for row in rows]] = np.nan
+    p[[_is_unmatched(row, designs) or ONE_FAMILY in row.reason for row in rows]] = np.nan
     pair_p = family_p_values(p, [row.pair for row in rows], _weights(rows, p, rules))
     rows = [
         replace(row, q_value=q, pair_p_value=of_pair)

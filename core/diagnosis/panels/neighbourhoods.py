@@ -11,9 +11,9 @@ from usad_workbench.core.bias.neighbourhoods import (
     centred_neighbours,
     expected_purity,
     hubness,
-    label_purity,
+    label_matches,
     leakage,
-    mean_interval,
+    neighbour_interval,
 )
 from usad_workbench.core.diagnosis.clip_factors import content_label, spaces_of
 from usad_workbench.core.diagnosis.data import DiagnosisData
@@ -134,7 +134,7 @@ def _row(
     try:
         of_all = data.clusters(everyone)
         near = centred_neighbours(x, k, of_all, queries)
-        purity = mean_interval(label_purity(near, labels, queries), clusters)
+        purity = neighbour_interval(label_matches(near, labels, queries), near, of_all, queries)
         near_some = near if len(some) == len(x) else centred_neighbours(some, k, clusters)
         bad = bad_occurrences(near_some, [labels[i] for i in queries])
         row = replace(

@@ -9,8 +9,9 @@ from usad_workbench.core.bias.neighbourhoods import (
     centred_neighbours,
     expected_purity,
     hubness,
-    label_purity,
+    label_matches,
     leakage,
+    neighbour_interval,
     occurrence_skewness,
 )
 from usad_workbench.core.errors import DegenerateError, ShapeError
@@ -47,7 +48,7 @@ def test_one_hub_is_seen() -> None:
     counts = np.bincount(near.ravel(), minlength=5)
     assert occurrence_skewness(counts) > 1
     assert bad_occurrences(near, list("aabbb")).tolist() == [3, 0, 0, 0, 0]
-    assert label_purity(near, list("aabbb")).tolist() == [1, 1, 0, 0, 0]
+    assert label_matches(near, list("aabbb")).mean(axis=1).tolist() == [1, 1, 0, 0, 0]
 
 
 def test_separate_domains_do_not_leak_and_mixed_ones_do_by_their_size() -> None:
@@ -95,3 +96,41 @@ def test_degenerate_input_is_named() -> None:
         leakage(np.array([[1], [0]]), ["a", "a"], [0, 1], "b")
     few = hubness(np.random.default_rng(0).normal(size=(20, 3)), 3, np.arange(20) // 10)
     assert "2 clusters" in few.interval.reason
+
+
+def test_intervals_of_shares_of_neighbours_hold_them() -> None:
+    """Clips of 12 clusters: clips with their neighbours as they are held in 69% of data sets."""
+    rng = np.random.default_rng(4)
+    clusters = np.arange(60) // 5
+    labels = np.arange(60) % 3
+    found = []
+    for _ in range(150):
+        voices = rng.normal(size=(12, 12))[clusters]
+        x = voices + rng.normal(size=(60, 12)) + 3 * np.eye(3, 12)[labels]
+        near = centred_neighbours(x, 10, clusters)
+        found.append(neighbour_interval(label_matches(near, labels), near, clusters))
+    truth = np.mean([one.value for one in found])
+    assert 0.9 <= np.mean([one.ci_low <= truth <= one.ci_high for one in found]) <= 0.99
+    assert all(0 <= one.ci_low <= one.ci_high <= 1 for one in found)
+
+
+def test_a_cluster_counts_as_clips_and_as_neighbours() -> None:
+    """The literal sums over clips, for some queries among all clips."""
+    rng = np.random.default_rng(5)
+    clusters = rng.integers(0, 12, size=50)
+    queries = np.flatnonzero(clusters < 9)
+    near = centred_neighbours(rng.normal(size=(50, 4)), 6, clusters, queries)
+    values = rng.random(near.shape)
+    found = neighbour_interval(values, near, clusters, queries, bounds=(-np.inf, np.inf))
+    influence = np.zeros(12)
+    for row, clip in enumerate(queries):
+        own = values[row].mean()
+        influence[clusters[clip]] += (own - values.mean()) / len(queries)
+        for place, other in enumerate(near[row]):
+            influence[clusters[other]] += (values[row, place] - own) / values.size
+    error = np.sqrt(9 / 8 * np.sum(influence**2))
+    assert found.n_clusters == 9
+    assert found.value == pytest.approx(values.mean())
+    assert (found.ci_high - found.ci_low) / 2 == pytest.approx(2.306004 * error, rel=1e-5)
+    few = neighbour_interval(values, near, clusters % 3, queries)
+    assert few.reason.startswith("no interval: 3 clusters")

@@ -158,6 +158,7 @@ def test_worlds_place_encoders_as_the_suite_does(kind, tmp_path):
         ("better teacher, 8 peers told", {"through label", "no", "undecided"}),
         ("shared shortcut, 8 peers", {"through loudness_db", "undecided"}),
         ("one family, 4 controls", {"not testable"}),
+        ("one family not told, 4 controls", {"not testable"}),
         ("less-trained peers, 8", {"not testable"}),
         ("less-trained peers, 8 told", {"no", "undecided"}),
         ("20 % copied, 8 peers", {"yes", "undecided"}),

@@ -8,12 +8,8 @@ from scipy import stats
 
 from usad_workbench.core.errors import DegenerateError, ShapeError
 from usad_workbench.core.similarity import debiased_linear_cka
-from usad_workbench.core.similarity.placebo_excess import (
-    Places,
-    compare_encoders,
-    counted,
-    placebo_excess,
-)
+from usad_workbench.core.similarity.compared_encoders import compare_encoders
+from usad_workbench.core.similarity.placebo_excess import Places, counted, placebo_excess
 
 CLUSTERS = np.repeat(np.arange(20), 4)
 SIZES = {"n_clips": 80, "n_clusters": 20}
