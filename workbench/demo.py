@@ -1,4 +1,4 @@
-"""The main job on the sample data: import, embed, index, project, compare.
+"""The main job on the sample data: import, embed, index, project, compare, take in a family.
 
 Every step does what is missing and nothing twice, so the same call after a crash, or
 after another encoder was fetched, finishes the work.
@@ -12,9 +12,11 @@ from pathlib import Path
 from usad_workbench.core.diagnosis.teacher_similarity import compare_with_teachers
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import encoder_status, setup_encoders
+from usad_workbench.core.encoders.students import FAMILY_FOLDER
 from usad_workbench.core.errors import MissingExtraError, UsadError
 from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
+from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.task_file import read_tasks
 from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
@@ -25,6 +27,8 @@ from usad_workbench.sample_data import sample_data_folder
 
 STUDENT = "usad-demo"
 """The student that ships with the package."""
+FAMILY = FAMILY_FOLDER / "students.parquet"
+"""Vectors of students with all teachers and without each of them, of the sample clips."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +38,9 @@ class DemoReport:
     workspace: Path
     n_clips: int
     encoders: list[str]
+    """What has embedded the clips here."""
+    students: list[str]
+    """Whose vectors came with the package."""
     spaces: int
     seconds: float
     failed: list[Failure] = field(default_factory=list)
@@ -51,14 +58,17 @@ def run_demo(folder: str | Path, progress: Progress = no_progress) -> DemoReport
     failed = list(report.failed)
     set_tasks(workspace, read_tasks(source / "tasks.csv"))
     failed += _embed_all(workspace, progress)
-    _index_and_project(workspace, progress)
-    present = workspace.embedded(None)
+    students, not_taken = import_family(workspace, progress)
+    failed += not_taken
+    present = [name for name in workspace.embedded(None) if name not in students]
+    _index_and_project(workspace, present, progress)
     if STUDENT in present:
         compare_with_teachers(workspace, STUDENT, progress=progress)
     return DemoReport(
         workspace=workspace.folder,
         n_clips=len(workspace.clips()),
         encoders=present,
+        students=students,
         spaces=len(workspace.spaces()),
         seconds=time.perf_counter() - started,
         failed=failed,
@@ -78,13 +88,31 @@ def _embed_all(workspace: Workspace, progress: Progress) -> list[Failure]:
     return failed
 
 
-def _index_and_project(workspace: Workspace, progress: Progress) -> None:
+def import_family(
+    workspace: Workspace, progress: Progress = no_progress
+) -> tuple[list[str], list[Failure]]:
+    """Adds the family of students that a diagnosis can ask about; their teachers come first.
+
+    Returns:
+        The students, and what could not be taken.
+    """
+    try:
+        report = import_embeddings(workspace, FAMILY, role="student", progress=progress)
+    except UsadError as error:
+        return [], [Failure(path=FAMILY.name, reason=str(error))]
+    return report.encoders, report.failed
+
+
+def _index_and_project(workspace: Workspace, encoders: list[str], progress: Progress) -> None:
+    """The family is left out: nobody looks at maps of so many students in one layer."""
     clear_leftovers(workspace)
     spaces = workspace.spaces()
+    spaces = spaces[spaces.encoder.isin(encoders)]
     with suppress(MissingExtraError):  # search compares with every vector then
         for number, space in enumerate(spaces.itertuples()):
             key = (str(space.encoder), int(space.layer), str(space.pooling))
             of_space = part_of(progress, number, len(spaces), f"{key[0]} layer {key[1]}")
             update_index(workspace, *key, progress=of_space)
             of_space(1, 1, "index")
-    project(workspace, progress=progress)
+    for name in encoders:
+        project(workspace, name, progress=progress)

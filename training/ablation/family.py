@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -46,10 +47,14 @@ from usad_workbench.training.evaluation import SAMPLE_RATE_HZ, embed_clips
 from usad_workbench.training.objective import layer_map
 from usad_workbench.training.recipe import Recipe, load_recipe
 from usad_workbench.training.run_folder import STUDENT_FOLDER, read_json
+from usad_workbench.training.runlog import read_log
 
 VECTORS_FILE, MEMBERS_FILE = "students.parquet", "students.csv"
 """The vectors of a family with who each student is, as ``import-embeddings`` takes them; and what
 each was made of, one row a student."""
+
+N_LINES = 5
+"""Lines of a run's log that its loss is the mean of: one line is as noisy as its batches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +74,7 @@ class Member:
     knn: float
     """Mean over the tasks of the sample data, last layer."""
     loss: float
-    """That of the last step; students of fewer teachers have a sum of fewer parts."""
+    """Mean over the last lines of the log; students of other teachers predict other things."""
     audio_s: float
     """Heard, repeats included."""
     weights_sha256: str
@@ -239,7 +244,7 @@ def _member(run_dir: Path, row: Variant, seed: int) -> Member:
         training_seed=seed,
         teachers=",".join(teacher["teacher"] for teacher in made["teachers"]),
         knn=round(sum(task["value"] for task in tasks.values()) / len(tasks), 4),
-        loss=round(made["loss"], 4),
+        loss=round(fmean(line["loss"] for line in read_log(run_dir)[-N_LINES:]), 4),
         audio_s=round(made["audio_s"], 1),
         weights_sha256=described["sha256"]["model.safetensors"],
         corpus=made["data"]["corpus"],

@@ -1,8 +1,10 @@
 """Errors: does the student make its teachers' mistakes, beyond what controls share?
 
 Asked over all classes of a task, and class by class: mistakes that are copied in one class are
-lost among all others. Both share the level: each of the two is asked at half of it, so that
-the many tests of the classes take nothing more from the one of the task.
+lost among all others. The two share the level: a fifth of it is for classes, whose tests
+reject up to four times as often as they should far out in the tail (p of 0.0003), where few
+mistakes of a class make kappa skewed. With half of it for each, an error seemed copied in one
+of 35 planted worlds of nine pairs.
 """
 
 import math
@@ -45,6 +47,8 @@ from usad_workbench.core.similarity import family_p_values
 from usad_workbench.core.similarity.excess import ControlSlot
 
 NAME = "errors"
+LEVEL_SHARE = {"task": 0.8, "class": 0.2}
+"""The share of the level that each kind of row has."""
 N_RESAMPLES = 1000
 
 
@@ -133,12 +137,13 @@ def compute(data: DiagnosisData, progress: Progress) -> Panel:
 def _answered(rows: Sequence[ErrorsRow], rules: Rules) -> list[ErrorsRow]:
     """q over the panel, one p for each teacher and domain, then an answer, as for inheritance.
 
-    With q alone errors seemed copied from another teacher too in 6 of 50 planted worlds. Tasks
-    and classes are two families, each of which has half of the level.
+    With q alone errors seemed copied from another teacher too in 6 of 50 planted worlds.
     """
     kinds = [row.kind for row in rows]
-    n_families = len({row.kind for row in rows if math.isfinite(row.p_value)})
-    p = np.minimum(n_families * np.array([row.p_value for row in rows], dtype=np.float64), 1.0)
+    tested = {row.kind for row in rows if math.isfinite(row.p_value)}
+    shares = {kind: share if len(tested) > 1 else 1.0 for kind, share in LEVEL_SHARE.items()}
+    p = np.array([row.p_value / shares[row.kind] for row in rows], dtype=np.float64)
+    p = np.minimum(p, 1.0)
     q = np.full(len(rows), np.nan)
     pair_p = np.full(len(rows), np.nan)
     for kind in set(kinds):
