@@ -121,7 +121,9 @@ def _assigned(unit: FloatArray, n_lists: int) -> npt.NDArray[np.int64]:
     first = np.random.default_rng(SEED).permutation(len(sample))[:n_lists]
     centres = known[torch.from_numpy(first)]
     for _ in range(ROUNDS):
-        nearest = torch.cat([(block @ centres.T).argmax(1) for block in known.split(BLOCK_ROWS)])
+        nearest = torch.cat(
+            [(block @ centres.T).argmax(1) for block in torch.split(known, BLOCK_ROWS)]
+        )
         centres = normalize(torch.zeros_like(centres).index_add_(0, nearest, known))
     owner = np.empty(len(unit), np.int64)
     for start in range(0, len(unit), BLOCK_ROWS):
