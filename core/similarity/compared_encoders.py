@@ -82,7 +82,7 @@ def nearness_of_placebos(cosines: Matrix, families: Sequence[int]) -> float:
     >>> alike = np.full((5, 5), .4)
     >>> near = alike.copy()
     >>> near[1:4, 1:4] = .6
-    >>> [round(nearness_of_placebos(one, [0, 1, 2]), 2) for one in (alike, near)]
+    >>> [abs(round(nearness_of_placebos(one, [0, 1, 2]), 2)) for one in (alike, near)]
     [0.0, 0.33]
     """
     of = np.asarray(families)
