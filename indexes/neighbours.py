@@ -2,7 +2,7 @@
 
 Up to 10,000 vectors the lists are exact. Above they are found by NN-descent (Dong, Charikar & Li
 2011, as pynndescent has it), and their recall is measured: for a sample of vectors against the
-exact lists over all. Where it is too low, more neighbours are followed.
+exact lists over all. Where it is too low, those within whitened clusters are added.
 
 Processor seconds for 15 neighbours of 100,000 vectors of 384 values, and recall, where clusters
 are low-dimensional / where they are balls: NN-descent that follows 15 neighbours 8 at 0.977 / 10
@@ -13,14 +13,11 @@ at 0.954 and 33 at 0.966 / 18 at 1.000; clusters compared with their nearest clu
 
 Recall falls as collections grow: 30 neighbours of the vectors of ``usad bench``, whose clusters
 share the directions that vary most, took 16 at 0.996 for 100,000 and 64 at 0.925 for 300,000.
-There a second run follows 60. Dropped: 192 principal components of 384, 13 to 15 at 0.98 for
-100,000; rows in the order of clusters, no faster; trees over vectors whose components are scaled
-by the fourth root of their variance, no faster with 30 neighbours. For a million exact lists
-are 7.7e14 operations, 2.5 hours at the 87 Gflop/s of one core; inverted lists that compare 6 %
-of all pairs find 0.80. Not taken up yet: lists of 500 rows about random centres, compared as
-blocks, the components scaled by several powers of their variance: three of them 6.5 at 0.911 for
-100,000, six 13 at 0.936, and NN-descent from these in 3 more at 0.974; for 300,000 three took
-24 at 0.846, and with NN-descent about 52 at 0.973.
+There neighbours within whitened clusters are added (``whitened_lists``). Dropped: a second run
+that follows 60, over 14 processor minutes for a million; 192 principal components of 384, 13 to
+15 at 0.98 for 100,000; rows in the order of clusters, no faster. For a million exact lists are
+7.7e14 operations, 2.5 hours at the 87 Gflop/s of one core; inverted lists that compare 6 % of
+all pairs find 0.80.
 """
 
 import io
@@ -42,8 +39,8 @@ EXACT_UP_TO = 10_000
 TARGET_RECALL = 0.95
 N_CHECKED = 1000
 """Vectors whose lists are compared with exact ones; recall is known to about 0.005 then."""
-FOLLOWED = (2, 4)
-"""How many times as many neighbours as are asked for NN-descent follows, until recall is met."""
+FOLLOWED = 2
+"""How many times as many neighbours as are asked for NN-descent follows."""
 DELTA = 0.01
 """NN-descent ends with the pass that changes a smaller share of the lists."""
 DESCENT = "neighbours by NN-descent"
@@ -106,13 +103,12 @@ def find_neighbours(
         rows = _exact(unit, k - 1, np.arange(len(unit)), progress)
         return _lists(unit, _itself_first(rows, k), "exact", 1.0, len(unit))
     checked = np.sort(np.random.default_rng(SEED).permutation(len(unit))[:N_CHECKED])
-    true = _exact(unit, k - 1, checked, part_of(progress, 0, 1 + len(FOLLOWED)))
-    for step, times in enumerate(FOLLOWED, start=1):
-        within = part_of(progress, step, 1 + len(FOLLOWED))
-        rows = _itself_first(_descent(unit, k * times, within), k, unit)
+    true = _exact(unit, k - 1, checked, part_of(progress, 0, 3))
+    rows = _itself_first(_descent(unit, k * FOLLOWED, part_of(progress, 1, 3)), k, unit)
+    recall = recall_of(unit, checked, rows[checked, 1:], true)
+    if recall < target_recall:
+        rows = _joined(unit, rows, part_of(progress, 2, 3))
         recall = recall_of(unit, checked, rows[checked, 1:], true)
-        if recall >= target_recall:
-            break
     progress(1, 1, f"neighbours of recall {recall:.3f}")
     return _lists(unit, rows, "nn-descent", recall, len(checked))
 
@@ -141,6 +137,12 @@ def _exact(
     from usad_workbench.indexes.torch_search import neighbour_lists  # imports torch
 
     return neighbour_lists(unit, k, rows=of, progress=progress).ids.astype(np.int32)
+
+
+def _joined(unit: FloatArray, rows: Rows, progress: Progress) -> Rows:
+    from usad_workbench.indexes.whitened_lists import join_within_lists  # imports torch
+
+    return join_within_lists(unit, rows, progress)
 
 
 def _descent(unit: FloatArray, k: int, progress: Progress = no_progress) -> Rows:

@@ -49,7 +49,7 @@ class Design:
     rests_on: str = ""
     """What says that they may stand in these places."""
     outsiders: tuple[str, ...] = ()
-    """Other teachers, beside whom it shows how near placebos are to each other."""
+    """Teachers of other families, beside whom it shows how near placebos are to each other."""
     is_on_record: bool = False
     """Whether architecture and training of students and peers are on record, and alike."""
     reason: str = ""
@@ -96,7 +96,9 @@ def design_for(data: DiagnosisData, teacher: str) -> Design:
         families=families,
         form=form if peers or placebos else "none",
         rests_on=_rests_on(data, peers, on_record) if peers or placebos else "",
-        outsiders=tuple(name for name in data.teachers if name != teacher),
+        outsiders=tuple(
+            name for name in data.teachers if family_of(data, name) != family_of(data, teacher)
+        ),
         is_on_record=on_record,
         reason=reason,
     )

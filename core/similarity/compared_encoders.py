@@ -72,8 +72,10 @@ def nearness_of_placebos(cosines: Matrix, families: Sequence[int]) -> float:
     """How much nearer placebos are to each other than to the teacher, as a share of the former.
 
     A double difference: what sets the teacher or a placebo apart from everybody cancels, as it
-    shows in the similarity to outsiders too. 0 where all are drawn alike; well above where the
-    placebos are one family, whose spread is no yardstick. NaN without outsiders, or with one family.
+    shows in the similarity to outsiders too; of several, the one that speaks least for it counts. 0
+    where all are drawn alike; well above where the placebos are one family, whose spread is no
+    yardstick, or where the teacher and every outsider have something in common. NaN without
+    outsiders, or with one family.
 
     Args:
         cosines: Similarities of teacher, placebos and outsiders `[encoder, encoder]`.
@@ -82,7 +84,7 @@ def nearness_of_placebos(cosines: Matrix, families: Sequence[int]) -> float:
     >>> alike = np.full((5, 5), .4)
     >>> near = alike.copy()
     >>> near[1:4, 1:4] = .6
-    >>> [round(nearness_of_placebos(one, [0, 1, 2]), 2) for one in (alike, near)]
+    >>> [abs(round(nearness_of_placebos(one, [0, 1, 2]), 2)) for one in (alike, near)]
     [0.0, 0.33]
     """
     of = np.asarray(families)
@@ -92,10 +94,10 @@ def nearness_of_placebos(cosines: Matrix, families: Sequence[int]) -> float:
         return math.nan
     among = float(cosines[np.ix_(placebos, placebos)][apart].mean())
     outsiders = cosines[1 + len(of) :]
-    gap = (
-        among - cosines[placebos, 0].mean() - outsiders[:, placebos].mean() + outsiders[:, 0].mean()
+    gaps = (
+        among - cosines[placebos, 0].mean() - outsiders[:, placebos].mean(axis=1) + outsiders[:, 0]
     )
-    return float(gap / among) if among > 0 else math.nan
+    return float(gaps.min() / among) if among > 0 else math.nan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -23,7 +23,7 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
         ("placebo, 8 peers", {"no", "undecided"}),
         ("better teacher, 8 peers told", {"through label", "no", "undecided"}),
         ("better teacher, 8 controls", {"not testable"}),
-        ("shared shortcut, 8 controls", {"through loudness_db", "undecided"}),
+        ("shared shortcut, 8 controls", {"through loudness_db", "undecided", "not testable"}),
         ("one family, 4 controls", {"not testable"}),
         ("less-trained peers, 8", {"not testable"}),
         ("20 % copied, 8 peers", {"yes", "undecided"}),

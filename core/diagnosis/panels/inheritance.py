@@ -45,8 +45,9 @@ NAME = "inheritance"
 SHOWN_ALPHA = 1 - SHOWN_CONFIDENCE
 """Of the intervals in tables and figures."""
 ONE_FAMILY = (
-    "the controls are nearer to each other than to the teacher, as encoders of one family are; tell "
-    "their families (`usad import-embeddings --family`), or name others with --controls"
+    "the controls are nearer to each other than to the teacher, beside what other teachers show, as "
+    "encoders of one family are (or teachers that have something in common); tell their families "
+    "(`usad import-embeddings --family`), or name others with --controls"
 )
 ENOUGH_FAMILIES = 4
 """With fewer placebos one case against them has little power."""

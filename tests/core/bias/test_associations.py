@@ -7,6 +7,7 @@ Rejections at 0.05 of 120 data sets without a shift.
 import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
+from scipy.stats import nct
 
 from usad_workbench.core.bias.associations import (
     AssociationTest,
@@ -112,3 +113,21 @@ def test_degenerate_input_is_named() -> None:
     assert np.isnan(association(x, few, unit).p_value)
     with pytest.raises(DegenerateError):
         association_inheritance([np.nan], [1.0])
+
+
+def test_the_interval_is_that_of_a_noncentral_t_and_holds_with_few_clusters() -> None:
+    rng = np.random.default_rng(8)
+    held = []
+    for _ in range(200):
+        x, test, unit = world(int(rng.integers(2**31)), 0.6, n=4, clips=3)
+        found = association(x, test, unit, n_permutations=1)
+        held.append((found.d, found.ci_low, found.ci_high))
+    d, low, high = np.transpose(held)
+    assert 0.9 <= np.mean((low <= d.mean()) & (d.mean() <= high)) <= 0.99
+    n_x = n_y = 4
+    root = np.sqrt(1 / n_x + 1 / n_y)
+    # d is a rising function of t, and so are its limits of the shift.
+    t = d[0] * np.sqrt((8 - 2) / (8 - 1 - n_x * n_y / 8 * d[0] ** 2)) / root
+    for limit, tail in ((low[0], 0.975), (high[0], 0.025)):
+        apart = limit / np.sqrt(1 - n_x * n_y / 64 * limit**2)
+        assert nct.cdf(t, 6, apart / root) == pytest.approx(tail, abs=1e-3)
