@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.docs.tables import RESULTS
+from usad_workbench.workbench.cli import build_parser
 from usad_workbench.workbench.speed.processes import run_usad
 
 FILE = RESULTS / "speed.csv"
@@ -34,6 +35,7 @@ def merge(file: Path, measured: list[dict[str, Any]], date: str) -> None:
 
 def main() -> int:
     """The command line: what ``usad bench`` takes."""
+    build_parser().parse_args(["bench", *sys.argv[1:]])  # shows help, refuses what it does not take
     done = run_usad("bench", *sys.argv[1:], log=Path("bench.log"))
     kept = [row for row in done.document if row["ratio"] is not None]
     merge(FILE, kept, f"{datetime.now(UTC):%Y-%m-%d}")
