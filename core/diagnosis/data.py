@@ -275,6 +275,14 @@ def clip_sample(clips: pd.DataFrame, config: DiagnosisConfig) -> ClipSample:
     return ClipSample(clips, (config.max_domain_clips, config.max_clips), config.seed)
 
 
+def _no_layer_left(student: str, flat_words: Sequence[str]) -> DegenerateError:
+    of_student = [words for words in flat_words if words.startswith(f"{student} layer")]
+    return DegenerateError(
+        f"{student} has no layer left: {'; '.join(of_student)}. Expected vectors that differ. Embed "
+        f"{student} again, or choose other clips with --where."
+    )
+
+
 def load_diagnosis_data(
     workspace: Workspace,
     student: str,
@@ -306,25 +314,18 @@ def load_diagnosis_data(
     are_known = teachers is not None or has_teachers(workspace, student)
     origins = told_origins(workspace)
     group = checked_group(workspace, origins, student, group)
-    roles = _roles(workspace, student, teachers, controls)
-    roles = {name: role for name, role in roles.items() if name not in group}
-    workspace.space_id(student, -1)
-    for name in (*group, *roles):
+    of_all = _roles(workspace, student, teachers, controls)
+    roles = {name: role for name, role in of_all.items() if name not in group}
+    for name in (student, *group, *roles):
         workspace.space_id(name, -1)
     clips = _common(workspace, [student, *group, *roles], config)
-    counts = clips.domain.value_counts()
-    sample = clip_sample(clips, config)
+    counts, sample = clips.domain.value_counts(), clip_sample(clips, config)
     with workspace.database.read():
         collapsed, gone, flat_words = _collapsed(workspace, [student, *roles], clips, sample)
     if student in gone:
-        of_student = [words for words in flat_words if words.startswith(f"{student} layer")]
-        raise DegenerateError(
-            f"{student} has no layer left: {'; '.join(of_student)}. Expected vectors that differ. Embed "
-            f"{student} again, or choose other clips with --where."
-        )
+        raise _no_layer_left(student, flat_words)
     tasks, untested = possible_tasks(_task_rows(workspace), clips)
     record = recorded_teachers(workspace, student)
-    named = set(teachers or record) | set(controls or ())
     roles = {name: role for name, role in roles.items() if name not in gone}
     return DiagnosisData(
         workspace=workspace,
@@ -341,7 +342,7 @@ def load_diagnosis_data(
         else peers_as_told(workspace, origins, student, clips, {student, *group, *roles}),
         bystanders=bystanders_of(workspace, clips, {student, *group, *roles}, record),
         origins=origins,
-        once_taught=frozenset(record - named),
+        once_taught=frozenset(record - set(teachers or record) - set(controls or ())),
         collapsed=collapsed,
         _tasks=tasks,
         warnings=[

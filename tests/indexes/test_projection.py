@@ -205,16 +205,21 @@ def test_seeds_are_whole_numbers_or_none(
 def test_one_call_makes_the_maps_of_several_layers(workspace: Workspace) -> None:
     embed(workspace, ["log-mel-statistics", "untrained-student"], layers=[0], n_processes=1)
     embed(workspace, "untrained-student", layers=[4, 8])
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, str]] = []
     some = project(
         workspace,
         "untrained-student",
         [0, -1],
         method="pca",
-        progress=lambda done, total, what: seen.append((done, total)),
+        progress=lambda *call: seen.append(call),
     )
     assert [(report.layer, report.is_new) for report in some] == [(0, True), (8, True)]
-    assert seen == [(1, 2), (2, 2)]
+    assert [call[:2] for call in seen if call[2] == "project pca"] == [(1, 2), (2, 2)]
+    assert {what.split(":")[0] for _, _, what in seen} == {
+        "project pca",
+        "untrained-student layer 0",
+        "untrained-student layer 8",
+    }
     every = project(workspace, method="pca")
     assert [(r.encoder, r.layer, r.is_new) for r in every] == [
         ("log-mel-statistics", 0, True),

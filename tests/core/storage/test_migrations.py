@@ -33,7 +33,7 @@ def old(tmp_path: Path) -> Path:
     return tmp_path / "w"
 
 
-CHANGED = {"inheritance", "attribution", "errors", "disagreements"}
+CHANGED = {"inheritance", "attribution", "errors", "disagreements", "partial"}
 """Panels that have other columns than when the file was written: it has to be diagnosed anew."""
 
 
