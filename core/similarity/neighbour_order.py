@@ -6,9 +6,9 @@ cluster.
 
 import numpy as np
 
-from usad_workbench.core.arrays import Ids, Indices, Matrix, Vectors, check_aligned, cluster_codes
+from usad_workbench.core.arrays import Ids, Indices, Matrix, Vectors
 from usad_workbench.core.similarity.distances import normalise_rows
-from usad_workbench.core.similarity.neighbours import DEFAULT_K, nearest_neighbours
+from usad_workbench.core.similarity.neighbours import DEFAULT_K, neighbours_in_both
 
 
 def rank_similarity(
@@ -39,7 +39,7 @@ def rank_similarity(
     >>> rank_similarity(x, 2 * x, k=3)
     1.0
     """
-    near_x, near_y = _neighbours(x, y, k, clusters)
+    near_x, near_y = neighbours_in_both(x, y, k, clusters)
     ranks = np.arange(1, k + 1)
     gap, total = np.abs(ranks[:, None] - ranks), ranks[:, None] + ranks
     is_common = near_x[:, :, None] == near_y[:, None, :]
@@ -76,7 +76,7 @@ def second_order_cosine(
     >>> round(second_order_cosine(x, 2 * x, k=3), 6)
     1.0
     """
-    near_x, near_y = _neighbours(x, y, k, clusters)
+    near_x, near_y = neighbours_in_both(x, y, k, clusters)
     near = np.hstack([near_x, near_y])
     is_new = np.ones(near.shape, dtype=np.bool_)
     is_new[:, k:] = ~np.any(near_y[:, :, None] == near_x[:, None, :], axis=2)
@@ -86,12 +86,6 @@ def second_order_cosine(
     # Copies of a clip are at distance 0 of it, which has no direction.
     is_copy = norms == 0
     return float(np.mean(np.where(is_copy, 1.0, product / np.where(is_copy, 1.0, norms))))
-
-
-def _neighbours(x: Vectors, y: Vectors, k: int, clusters: Ids | None) -> tuple[Indices, Indices]:
-    x, y = check_aligned(x, y, min_clips=2)
-    codes = cluster_codes(clusters, len(x))
-    return nearest_neighbours(x, k, codes, "x"), nearest_neighbours(y, k, codes, "y")
 
 
 def _cosine_distances(x: Vectors, near: Indices) -> Matrix:

@@ -58,12 +58,23 @@ def neighbour_overlap(
     >>> float(neighbour_overlap(x, x[:, ::-1], k=3).mean())
     1.0
     """
-    x, y = check_aligned(x, y, min_clips=2)
-    codes = cluster_codes(clusters, len(x))
-    near_x = nearest_neighbours(x, k, codes, "x")
-    near_y = nearest_neighbours(y, k, codes, "y")
+    near_x, near_y = neighbours_in_both(x, y, k, clusters)
     shared = near_x[:, :, None] == near_y[:, None, :]
     return np.asarray(np.sum(shared, axis=(1, 2)) / k)
+
+
+def neighbours_in_both(
+    x: Vectors, y: Vectors, k: int, clusters: Ids | None
+) -> tuple[Indices, Indices]:
+    """The k nearest clips of each clip in either encoder, each `[clip, k]`, nearest first.
+
+    Raises:
+        ShapeError: other numbers of clips, or a clip with fewer than k possible neighbours.
+        DegenerateError: values that are not finite, or all clips in one direction.
+    """
+    x, y = check_aligned(x, y, min_clips=2)
+    codes = cluster_codes(clusters, len(x))
+    return nearest_neighbours(x, k, codes, "x"), nearest_neighbours(y, k, codes, "y")
 
 
 def mutual_knn(x: Vectors, y: Vectors, k: int = DEFAULT_K, clusters: Ids | None = None) -> float:
