@@ -9,7 +9,7 @@ from typing import Any
 
 from usad_workbench.core.files import write_whole, written_at_once
 from usad_workbench.core.storage.csv_cells import neutral
-from usad_workbench.workbench.commands.arguments import names_of
+from usad_workbench.workbench.commands.arguments import add_overrides, names_of
 from usad_workbench.workbench.exit_codes import DONE
 from usad_workbench.workbench.output import Output, table
 
@@ -24,14 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plus", default="ablation-plus", help="the recipe of stage 2")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row")
     parser.add_argument("--only", metavar="A,B", help="rows; default: all")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="override a key of both recipes, e.g. data.cache=cache",
-    )
+    add_overrides(parser, "override a key of both recipes, e.g. data.cache=cache")
     parser.add_argument(
         "--table", action="store_true", help="only write the table of what is finished"
     )

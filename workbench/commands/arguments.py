@@ -49,6 +49,18 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overrides(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Adds ``--set KEY=VALUE``, any number of times: keys of a recipe with other values."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help=help_text,
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Adds ``--trust-remote-code``: code of a model repository may run."""
     parser.add_argument(

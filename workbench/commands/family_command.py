@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict
 
-from usad_workbench.workbench.commands.arguments import names_of
+from usad_workbench.workbench.commands.arguments import add_overrides, names_of
 from usad_workbench.workbench.exit_codes import DONE
 from usad_workbench.workbench.output import Output, table
 
@@ -18,14 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", type=int, default=8, help="students with each set of teachers")
     parser.add_argument("--only", metavar="A,B", help="such as without-musicnn; default: all")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="override a key of the recipe, e.g. data.cache=cache",
-    )
+    add_overrides(parser, "override a key of the recipe, e.g. data.cache=cache")
     parser.add_argument(
         "--collect", action="store_true", help="only write the vectors of what is finished"
     )

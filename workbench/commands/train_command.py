@@ -2,7 +2,7 @@
 
 import argparse
 
-from usad_workbench.workbench.commands.arguments import add_trust
+from usad_workbench.workbench.commands.arguments import add_overrides, add_trust
 from usad_workbench.workbench.exit_codes import DONE
 from usad_workbench.workbench.output import Output
 
@@ -20,14 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipe", metavar="RECIPE.toml", help="a file, or the name of a shipped one"
     )
     parser.add_argument("--run", required=True, metavar="DIR", help="the folder of this run")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="override a key of the recipe, e.g. optimiser.peak_lr=1e-3",
-    )
+    add_overrides(parser, "override a key of the recipe, e.g. optimiser.peak_lr=1e-3")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     add_trust(parser)
 
