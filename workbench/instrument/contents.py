@@ -6,6 +6,8 @@ from usad_workbench.core.storage.segment_table import Categories, MapName
 from usad_workbench.core.storage.selection import Selection
 from usad_workbench.workbench.instrument.collection import SpaceName, View
 from usad_workbench.workbench.instrument.facets import Binned, binned, facet, without_column
+from usad_workbench.workbench.presenters.maps import describe_faithfulness, faithfulness
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
 
 
 def describe(view: View) -> dict[str, Any]:
@@ -21,6 +23,7 @@ def describe(view: View) -> dict[str, Any]:
         maps = workspace.read(
             "SELECT * FROM projection_quality ORDER BY encoder, pooling, method DESC, layer"
         )
+        names = encoder_names(workspace.read)
     return {
         "version": view.version,
         "name": workspace.folder.name,
@@ -38,6 +41,7 @@ def describe(view: View) -> dict[str, Any]:
         "spaces": [
             {
                 "space": str(SpaceName(encoder=row.encoder, layer=row.layer, pooling=row.pooling)),
+                "name": short_name(row.encoder, names),
                 **row._asdict(),
             }
             for row in spaces.itertuples(index=False)
@@ -53,6 +57,11 @@ def describe(view: View) -> dict[str, Any]:
                 "n": row.n,
                 "trustworthiness": row.trustworthiness,
                 "n_judged": row.n_judged,
+                "said": describe_faithfulness(
+                    faithfulness(
+                        maps[maps["encoder"] == row.encoder], row.layer, row.pooling, row.method
+                    )
+                ),
                 "aligned": None,
             }
             for row in maps.itertuples(index=False)

@@ -37,8 +37,8 @@ export class Bar {
       }),
       button("Tag", (event) => this.askTag(event.currentTarget), { title: "Tag the selection (T)", class: "tag" }),
       button("Export", (event) => this.askExport(event.currentTarget)),
-      button("Copy link", (event) => this.copy(event.currentTarget), {
-        title: "A link that opens this view and selection",
+      button("Link", (event) => this.copy(event.currentTarget), {
+        title: "Copy a link that opens this view and selection", "aria-label": "Copy link",
       }),
       button("✕", () => store.set({ select: [] }), {
         "aria-label": "Clear the selection", title: "Clear the selection (Escape)", disabled: isAll,

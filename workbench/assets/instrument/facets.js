@@ -51,8 +51,10 @@ export class Facets {
     if (!this.found || this.dragged) return;
     const held = this.held();
     const scroll = this.host.scrollTop;
-    const parts = this.app.collection.columns
-      .filter(({ name }) => this.found.columns[name])
+    const { columns, n_segments } = this.app.collection;
+    // A column with another value in nearly every row, a path or a hash, counts nothing.
+    const parts = columns
+      .filter(({ name, n_distinct }) => this.found.columns[name] && !(n_distinct > n_segments / 2))
       .map((column) => this.column(column, this.found.columns[column.name]));
     this.host.replaceChildren(...parts.slice(0, 2), this.tags(), ...parts.slice(2));
     this.host.scrollTop = scroll;

@@ -34,7 +34,7 @@ export class Instrument {
     this.message = el("div", { class: "message", role: "status", "aria-live": "polite", hidden: true });
     this.top = el("header", { class: "top" });
     this.root.append(
-      this.top, this.facets.host, this.panes.host, this.bar.host, this.table.host,
+      el("h1", { class: "unseen" }, "Map"), this.top, this.facets.host, this.panes.host, this.bar.host, this.table.host,
       el("aside", { class: "side" }, this.player.host, this.search.host), this.message,
     );
     this.keys = (event) => this.key(event);
@@ -58,7 +58,7 @@ export class Instrument {
       this.values = new Map();
       const shown = this.panes.start();
       this.drawTop();
-      await this.learnValues();
+      this.learnValues("domain");
       this.facets.load();
       this.table.load();
       this.select();
@@ -87,14 +87,17 @@ export class Instrument {
     this.search.load();
   }
 
-  // Values in the order of their codes, which is that of their colours.
-  async learnValues() {
-    const { columns } = this.collection;
-    const named = columns.filter((one) => one.kind === "category");
-    await Promise.all(named.map(async ({ name }) => {
+  // The values of a column in the order of their codes, which is that of their colours.
+  async learnValues(name) {
+    const isNamed = this.collection.columns.some((one) => one.name === name && one.kind === "category");
+    if (!isNamed) return [];
+    if (!this.values.has(name)) {
       const { values } = await this.api.json("categories", { name });
       this.values.set(name, values);
-    }));
+      this.facets.draw();
+      if (name === "domain") this.table.draw();
+    }
+    return this.values.get(name);
   }
 
   valuesOf(name) {
@@ -181,7 +184,12 @@ export class Instrument {
 
   spaceName(space) {
     const [, layer, ...rest] = space.split("/").reverse();
-    return `${rest.reverse().join("/")} · ${layer}`;
+    return `${this.encoderName(rest.reverse().join("/"))} · ${layer}`;
+  }
+
+  // Short where its name is a path.
+  encoderName(encoder) {
+    return this.collection.spaces.find((one) => one.encoder === encoder)?.name ?? encoder;
   }
 
   space() {
@@ -217,7 +225,7 @@ export class Instrument {
       return `layer ${layer} · ${method.toUpperCase()}${pooling === "mean" ? "" : ` · ${pooling}`}`;
     };
     return el("span", { class: "space" },
-      choice(encoders.map((one) => [one, one]), own.encoder,
+      choice(encoders.map((one) => [one, this.encoderName(one)]), own.encoder,
         (encoder) => this.store.set({ [key]: near(encoder) }), { "aria-label": `${text}: encoder` }),
       choice(of(own.encoder).map((one) => [one, show(one)]), map,
         (one) => this.store.set({ [key]: one }), { "aria-label": `${text}: layer` }));

@@ -57,9 +57,12 @@ export class Panes {
     this.notice.hidden = !text;
   }
 
-  // The deepest layer of the first encoder, by UMAP where there is one.
+  // The deepest layer of the first encoder, students first, by UMAP where there is one.
   preferred(known) {
-    const first = mapName(known[0]).encoder;
+    const rank = new Map(this.app.collection.spaces.map((one, i) => [one.encoder, i]));
+    const ranked = [...known].sort((a, b) =>
+      (rank.get(mapName(a).encoder) ?? 1e9) - (rank.get(mapName(b).encoder) ?? 1e9));
+    const first = mapName(ranked[0]).encoder;
     const own = known.filter((map) => mapName(map).encoder === first);
     const umap = own.filter((map) => mapName(map).method === "umap");
     const pool = umap.length ? umap : own;
@@ -238,8 +241,8 @@ export class Panes {
       const colours = Array.from({ length: top + 1 }, (_, i) => rampColour(i / top, isDark));
       return { codes, colours };
     }
-    const [{ values }, bytes] = await Promise.all([
-      api.json("categories", { name }), api.keep("codes", { name }),
+    const [values, bytes] = await Promise.all([
+      this.app.learnValues(name), api.keep("codes", { name }),
     ]);
     const isWide = bytes.byteLength > collection.n_segments;
     const codes = isWide
@@ -274,7 +277,7 @@ export class Panes {
   drawTitle(pane, map) {
     const { state } = this.app.store;
     const { encoder, layer, method } = mapName(map);
-    const text = `${encoder} · ${layer} · ${method.toUpperCase()}`;
+    const text = `${this.app.encoderName(encoder)} · ${layer} · ${method.toUpperCase()}`;
     pane.title.replaceChildren();
     if (state.mode === "beside") pane.title.append(text);
     if (state.mode !== "moved") return;
@@ -283,7 +286,7 @@ export class Panes {
     bar.style.background = `linear-gradient(90deg, ${stops.join(",")})`;
     const other = mapName(state.beside);
     pane.title.append(
-      el("span", {}, `neighbours kept from ${other.encoder} · ${other.layer}`),
+      el("span", {}, `neighbours kept from ${this.app.encoderName(other.encoder)} · ${other.layer}`),
       bar, el("span", {}, "all changed"),
     );
   }
@@ -337,7 +340,7 @@ export class Panes {
       ? "" : `keeps ${number(one.trustworthiness)} · `;
     this.faith.textContent = one.n === n_segments
       ? `${kept}all ${count(one.n)} drawn` : `${kept}${count(one.n)} of ${count(n_segments)} drawn`;
-    this.faith.title = "Trustworthiness: how far neighbours on the map are neighbours in the space";
+    this.faith.title = one.said;
   }
 
   stepDepth(event) {
