@@ -22,7 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from usad_workbench.core.errors import UnknownNameError, did_you_mean
+from usad_workbench.core.storage.annotations import tagged_segments
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, SEGMENTS_OF_CLIPS, quote
+from usad_workbench.core.storage.segment_vectors import vector_of_segment
+from usad_workbench.core.storage.space_names import MapName, SpaceName
 from usad_workbench.core.storage.vector_reading import is_ascending
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -35,8 +38,7 @@ NOT_ON_MAP = 65_535
 """Both coordinates of a segment that a map does not hold."""
 SPAN = 65_534
 """Of quantised coordinates: 0 is one side of the square around the map, this the other."""
-LEFT_OUT = ("clip_id", "path", "audio_sha256", "samples_digest")
-"""Columns that say who a clip is, not what."""
+HASHES = ("audio_sha256", "samples_digest")
 ALWAYS = ("domain", "label", "dataset", "cluster_id")
 MIN_NUMBERS = 13
 """Numbers with fewer values (digits, counts) are told apart better as names."""
@@ -74,37 +76,6 @@ class MapPoints:
     x: npt.NDArray[np.uint16]
     """Shape [row]; ``NOT_ON_MAP`` for segments that it does not hold."""
     y: npt.NDArray[np.uint16]
-
-
-@dataclass(frozen=True, slots=True)
-class MapName:
-    """Which map: its text is ``encoder/layer/pooling/method``."""
-
-    encoder: str
-    layer: int
-    pooling: str
-    method: str
-
-    def __str__(self) -> str:
-        return f"{self.encoder}/{self.layer}/{self.pooling}/{self.method}"
-
-    @staticmethod
-    def parse(text: str) -> "MapName":
-        """The map that a text names; an encoder's name may hold slashes.
-
-        Raises:
-            UnknownNameError: a text of another form.
-
-        >>> MapName.parse("hf:a/b/-1/mean/umap")
-        MapName(encoder='hf:a/b', layer=-1, pooling='mean', method='umap')
-        """
-        encoder, *rest = text.rsplit("/", 3)
-        if len(rest) != 3 or not rest[0].removeprefix("-").isdecimal():
-            raise UnknownNameError(
-                f"Found the map {text!r}, expected ENCODER/LAYER/POOLING/METHOD such as "
-                "usad-demo/8/mean/umap."
-            )
-        return MapName(encoder, int(rest[0]), rest[1], rest[2])
 
 
 class SegmentTable:
@@ -185,6 +156,45 @@ class SegmentTable:
         known = ["split", "duration_s", "sample_rate_hz", "start_s"]
         names = [*ALWAYS, *(name for name in known if name not in metadata), *metadata]
         return [name for name in names if name == "start_s" or name in stored]
+
+    def with_words(self, words: Sequence[str]) -> Ids:
+        """The segments in whose clip's texts all words stand, in capitals or not."""
+        with self.workspace.database.read() as connection:
+            texts = ", ".join(
+                quote(name)
+                for name, kind, *_ in connection.execute("DESCRIBE clips").fetchall()
+                if kind == "VARCHAR" and name not in HASHES
+            )
+            has_all = " AND ".join("contains(text, ?)" for _ in words) or "true"
+            found = connection.execute(
+                "SELECT segment_id FROM segments WHERE clip_id IN (SELECT clip_id FROM "
+                f"(SELECT clip_id, lower(concat_ws(' ', {texts})) AS text FROM clips) "
+                f"WHERE {has_all})",
+                list(words),
+            ).fetchnumpy()
+        return np.asarray(found["segment_id"], dtype=np.int64)
+
+    def tagged(self, tag: str) -> Ids:
+        """The segments that have a tag now."""
+        return tagged_segments(self.workspace, tag)
+
+    def near(self, segment_id: int, space: SpaceName, k: int) -> Ids:
+        """The k nearest segments to one in a space, itself among them.
+
+        Raises:
+            UnknownNameError: no such space, or no vector of the segment in it.
+        """
+        vector = vector_of_segment(self.workspace, segment_id, space)
+        hits = self.workspace.search(vector, space.encoder, space.layer, k, pooling=space.pooling)
+        return hits.segment_ids
+
+    def column(self, name: str) -> Column:
+        """A column by name.
+
+        Raises:
+            UnknownNameError: a column that is not there.
+        """
+        return self.columns([name])[0]
 
     def columns(self, names: Sequence[str]) -> list[Column]:
         """Columns by name.

@@ -12,7 +12,7 @@ refused: a clause that were left out would select more than was asked for.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,11 +29,11 @@ from usad_workbench.core.storage.segment_table import (
     Categories,
     Column,
     Ids,
-    MapName,
     MapPoints,
     Numbers,
     Rows,
 )
+from usad_workbench.core.storage.space_names import MapName, SpaceName
 
 Mask = npt.NDArray[np.bool_]
 MAX_TEXT = 100_000
@@ -59,10 +59,13 @@ class Segments(Protocol):
     def column(self, name: str) -> Column:
         """A column by name."""
 
+    def with_words(self, words: Sequence[str]) -> Ids:
+        """The segments in whose texts all words stand, in capitals or not."""
+
     def tagged(self, tag: str) -> Ids:
         """The segments that have a tag."""
 
-    def near(self, segment_id: int, space: str, k: int) -> Ids:
+    def near(self, segment_id: int, space: SpaceName, k: int) -> Ids:
         """The k nearest segments to one in a space, itself among them."""
 
 
@@ -78,7 +81,8 @@ class Polygon:
         points = segments.points(self.map)
         is_there = points.x != NOT_ON_MAP
         u, v = (axis.astype(np.float64) / SPAN for axis in (points.x, points.y))
-        return inside_polygon(u, v, self.corners) & is_there
+        mask: Mask = inside_polygon(u, v, self.corners) & is_there
+        return mask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +104,8 @@ class Among:
                 is_chosen[NO_CODE] = True  # the last
             elif value in places:
                 is_chosen[places[value]] = True
-        return is_chosen[column.codes]
+        chosen: Mask = np.take(is_chosen, column.codes, mode="wrap")
+        return chosen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +122,17 @@ class Between:
         if not isinstance(column, Numbers):
             raise ConfigError(f'The column {self.column!r} holds names: use "in".')
         return (column.values >= self.low) & (column.values <= self.high)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """With words in the texts of a clip, such as its name and label."""
+
+    words: tuple[str, ...]
+
+    def mask(self, segments: Segments) -> Mask:
+        """Which rows fulfil it."""
+        return _mask_of(segments, segments.with_words(self.words))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +162,7 @@ class Near:
     """The nearest of a segment in a space."""
 
     segment_id: int
-    space: str
+    space: SpaceName
     k: int
 
     def mask(self, segments: Segments) -> Mask:
@@ -154,7 +170,7 @@ class Near:
         return _mask_of(segments, segments.near(self.segment_id, self.space, self.k))
 
 
-Condition = Polygon | Among | Between | Tagged | Named | Near
+Condition = Polygon | Among | Between | Words | Tagged | Named | Near
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +179,11 @@ class Clause:
 
     condition: Condition
     is_negated: bool = False
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether it holds the same for as long as segments and clips stay what they are."""
+        return not isinstance(self.condition, Tagged | Near)
 
     @property
     def column(self) -> str | None:
@@ -261,6 +282,11 @@ def _between(clause: Mapping[str, Any]) -> Between | None:
     return Between(column=clause["column"], low=float(limits[0]), high=float(limits[1]))
 
 
+def _words(clause: Mapping[str, Any]) -> Words | None:
+    text = clause["text"]
+    return Words(words=tuple(text.casefold().split())) if isinstance(text, str) else None
+
+
 def _tagged(clause: Mapping[str, Any]) -> Tagged | None:
     return Tagged(tag=clause["tag"]) if isinstance(clause["tag"], str) else None
 
@@ -275,13 +301,14 @@ def _named(clause: Mapping[str, Any]) -> Named | None:
 def _near(clause: Mapping[str, Any]) -> Near | None:
     segment, space, k = clause["near"], clause["space"], clause["k"]
     is_read = _is_id(segment) and isinstance(space, str) and _is_id(k) and 1 <= k <= MAX_NEAR
-    return Near(segment_id=segment, space=space, k=k) if is_read else None
+    return Near(segment_id=segment, space=SpaceName.parse(space), k=k) if is_read else None
 
 
 _READERS: dict[tuple[str, ...], Callable[[Mapping[str, Any]], Condition | None]] = {
     ("polygon", "map"): _polygon,
     ("column", "in"): _among,
     ("column", "between"): _between,
+    ("text",): _words,
     ("tag",): _tagged,
     ("segments",): _named,
     ("near", "space", "k"): _near,

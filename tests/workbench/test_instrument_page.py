@@ -17,7 +17,7 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import project_space
 
 pytestmark = pytest.mark.browser
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 LAYERS = (1, 2, 4)
 
 
@@ -60,7 +60,7 @@ def opened(browser: Any, address: str) -> Any:
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.failed = []
     page.on("pageerror", lambda error: page.failed.append(str(error)))
-    page.goto(address, timeout=WAIT_MS)
+    page.goto(address, timeout=WAIT_MS, wait_until="commit")
     page.locator(".instrument[data-ready]").wait_for(timeout=2 * WAIT_MS)
     return page
 

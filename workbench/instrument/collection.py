@@ -1,62 +1,33 @@
 """What one server knows of its workspace: read once a version, and kept within bounds."""
 
 import threading
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.storage.segment_table import (
     Categories,
     Column,
     Ids,
-    MapName,
     MapPoints,
     Rows,
     SegmentTable,
     content_version,
 )
-from usad_workbench.core.storage.selection import Mask, Selection, selected
+from usad_workbench.core.storage.segment_vectors import vector_of_segment
+from usad_workbench.core.storage.selection import Clause, Mask, Selection
+from usad_workbench.core.storage.space_names import MapName, SpaceName
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes import search
 from usad_workbench.workbench.cache import BoundedCache
 
 T = TypeVar("T")
 MAX_ENTRIES = 512
 MAX_BYTES = 1 << 30
 """Of columns, maps and masks: at a million segments 20 to 30 maps with all columns."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpaceName:
-    """Which space: its text is ``encoder/layer/pooling``."""
-
-    encoder: str
-    layer: int
-    pooling: str
-
-    def __str__(self) -> str:
-        return f"{self.encoder}/{self.layer}/{self.pooling}"
-
-    @staticmethod
-    def parse(text: str) -> "SpaceName":
-        """The space that a text names; an encoder's name may hold slashes.
-
-        Raises:
-            UnknownNameError: a text of another form.
-
-        >>> str(SpaceName.parse("hf:a/b/3/mean"))
-        'hf:a/b/3/mean'
-        """
-        encoder, *rest = text.rsplit("/", 2)
-        if len(rest) != 2 or not rest[0].removeprefix("-").isdecimal():
-            raise UnknownNameError(
-                f"Found the space {text!r}, expected ENCODER/LAYER/POOLING such as usad-demo/8/mean."
-            )
-        return SpaceName(encoder=encoder, layer=int(rest[0]), pooling=rest[1])
 
 
 class Collection:
@@ -114,6 +85,10 @@ class View:
         """Where it is read from."""
         return self.table.workspace
 
+    def kept_now(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
+        """An answer that is made once until somebody commits, while there is room."""
+        return self.kept((key, self.workspace.database.state()), make, size)
+
     def kept(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
         """An answer that is made once for this version, while there is room."""
         return self._cache.get((self.version, key), make, size)
@@ -147,10 +122,37 @@ class View:
                 return column
         return self.table.columns([name])[0]
 
+    def with_words(self, words: Sequence[str]) -> Ids:
+        """The segments in whose clip's texts all words stand, in capitals or not."""
+        return self.table.with_words(words)
+
+    def tagged(self, tag: str) -> Ids:
+        """The segments that have a tag now."""
+        return self.table.tagged(tag)
+
+    def near(self, segment_id: int, space: SpaceName, k: int) -> Ids:
+        """The k nearest segments to one in a space, itself among them.
+
+        Raises:
+            UnknownNameError: no such space, or no vector of the segment in it.
+        """
+        vector = vector_of_segment(self.workspace, segment_id, space)
+        hits = search(
+            self.workspace, vector, space.encoder, space.layer, pooling=space.pooling, k=k
+        )
+        return hits.segment_ids
+
     def selected(self, selection: Selection) -> Mask:
-        """Which rows a selection holds."""
+        """Which rows a selection holds; each clause is answered once."""
+        mask = np.ones(len(self), dtype=bool)
+        for clause in selection:
+            mask &= self._mask_of(clause)
+        return mask
+
+    def _mask_of(self, clause: Clause) -> Mask:
+        state = None if clause.is_lasting else self.workspace.database.state()
         return self.kept(
-            ("selected", selection), lambda: selected(selection, self), lambda mask: mask.nbytes
+            ("clause", clause, state), lambda: clause.mask(self), lambda mask: mask.nbytes
         )
 
     def _read_columns(self) -> list[Column]:

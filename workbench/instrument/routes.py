@@ -13,8 +13,9 @@ from starlette.staticfiles import StaticFiles
 
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import ConfigError
-from usad_workbench.core.storage.segment_table import NO_CODE, Categories, MapName, Numbers
+from usad_workbench.core.storage.segment_table import NO_CODE, Categories, Numbers
 from usad_workbench.core.storage.selection import Selection, parse_selection
+from usad_workbench.core.storage.space_names import MapName
 from usad_workbench.workbench.instrument import contents, facets, listing
 from usad_workbench.workbench.instrument.collection import Collection, View
 from usad_workbench.workbench.instrument.http import (
