@@ -34,7 +34,10 @@ export class Api {
   }
 
   async json(route, query, options) {
-    return (await this.fetch(this.url(route, query), options)).json();
+    const answer = await this.fetch(this.url(route, query), options);
+    return answer.json().catch(() => {
+      throw new ServerError(`The server does not know ${route}: restart it after an update.`);
+    });
   }
 
   async bytes(route, query, options) {

@@ -5,6 +5,7 @@
 import { button, count, debounce, el, number } from "./dom.js";
 import { categoryColours, rampColour } from "./palette.js";
 
+const FIRST = ["domain", "label", "duration_s"];
 const FEW = 8;
 const SMALL = 5;
 
@@ -51,12 +52,14 @@ export class Facets {
     if (!this.found || this.dragged) return;
     const held = this.held();
     const scroll = this.host.scrollTop;
-    const { columns, n_segments } = this.app.collection;
+    const { n_segments } = this.app.collection;
+    const rank = ({ name }) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+    const columns = [...this.app.collection.columns].sort((a, b) => rank(a) - rank(b));
     // A column with another value in nearly every row, a path or a hash, counts nothing.
     const parts = columns
       .filter(({ name, n_distinct }) => this.found.columns[name] && !(n_distinct > n_segments / 2))
       .map((column) => this.column(column, this.found.columns[column.name]));
-    this.host.replaceChildren(...parts.slice(0, 2), this.tags(), ...parts.slice(2));
+    this.host.replaceChildren(...parts.slice(0, 3), this.tags(), ...parts.slice(3));
     this.host.scrollTop = scroll;
     if (held) this.host.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
   }

@@ -15,7 +15,7 @@ const CATEGORIES = [
   ["#e07a5f", "#f7a994"], ["#35978f", "#74cfc7"], ["#a5731f", "#dcae62"], ["#4393c3", "#8ec6e6"],
   ["#c2453a", "#ef8b7f"], ["#762a83", "#c07bcc"], ["#4f9c8f", "#97d8cc"],
 ];
-const OTHER = ["#7f8a98", "#8d99a8"];
+const OTHER = ["#5f6b79", "#b3bdc9"];
 const RAMP = ["#fde725", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154"];
 export const N_COLOURS = CATEGORIES.length;
 

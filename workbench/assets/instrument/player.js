@@ -75,13 +75,24 @@ export class Player {
     this.choosePart(null);
     const key = one.query ? { query: one.query } : { segment: one.segment_id };
     this.key = key;
-    this.audio.src = this.app.api.url("sound", key);
     this.name.textContent = one.clip_id ?? one.name;
     this.name.title = this.name.textContent;
     this.describe(one);
+    this.hasAudio = one.has_audio !== false;
+    if (!this.hasAudio) return this.silence();
+    this.audio.src = this.app.api.url("sound", key);
     this.show();
     this.drawWave();
     if (isHeard) this.play();
+  }
+
+  // Vectors may be imported without the sounds that they were made of.
+  silence() {
+    this.audio.removeAttribute("src");
+    this.picture.removeAttribute("src");
+    this.wave.width = 0;
+    this.about.append(" · no audio in this workspace");
+    this.follow();
   }
 
   describe(one) {
@@ -98,7 +109,7 @@ export class Player {
   }
 
   show() {
-    if (!this.one) return;
+    if (!this.one || !this.hasAudio) return;
     const { kind } = this.app.store.state;
     this.picture.src = this.app.api.url("spectrogram", { ...this.key, kind, ...PICTURE });
     this.picture.alt = `${kind} spectrogram of ${this.name.textContent}`;
@@ -125,6 +136,7 @@ export class Player {
 
   play() {
     if (this.part && !this.inPart()) this.audio.currentTime = this.part[0];
+    if (!this.hasAudio) return;
     // Browsers let nothing play before somebody has clicked: then it waits for the button.
     this.audio.play().catch(() => {});
   }
@@ -176,7 +188,7 @@ export class Player {
   // --- a part of it --------------------------------------------------------------------------
 
   press(event) {
-    if (!this.one || event.target === this.kind) return;
+    if (!this.hasAudio || event.target === this.kind) return;
     const frame = this.screen.getBoundingClientRect();
     const at = (one) => Math.max(0, Math.min(1, (one.clientX - frame.left) / frame.width)) * this.length();
     const start = at(event);

@@ -39,7 +39,9 @@ export class Store {
     for (const [name, text] of new URLSearchParams(search)) {
       if (!(name in DEFAULTS)) continue;
       try {
-        this.state[name] = TEXTS.has(name) ? text : JSON.parse(text);
+        const value = TEXTS.has(name) ? text : JSON.parse(text);
+        const isList = Array.isArray(DEFAULTS[name]);
+        if (!isList || Array.isArray(value)) this.state[name] = value;
       } catch {
         continue; // a link that lost its end opens with what is left of it
       }
@@ -83,9 +85,10 @@ export class Store {
   }
 
   write() {
-    const query = new URLSearchParams();
+    const query = new URLSearchParams(location.search); // what is not ours stays
     for (const [name, fallback] of Object.entries(DEFAULTS)) {
       const value = this.state[name];
+      query.delete(name);
       if (same(value, fallback) || value === null) continue;
       query.set(name, TEXTS.has(name) ? value : JSON.stringify(value));
     }
