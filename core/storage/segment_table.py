@@ -281,12 +281,12 @@ def _column(name: str, stored: pa.ChunkedArray, rows: Rows, n: int) -> Column:
     found = encoded.indices.fill_null(NO_CODE).to_numpy(zero_copy_only=False)
     texts = encoded.dictionary.to_pylist()
     counts = np.bincount(found[found >= 0], minlength=len(texts))
-    # By name first, then stably by count.
-    by_name = np.array(sorted(range(len(texts)), key=texts.__getitem__), dtype=np.intp)
-    order = by_name[np.argsort(-counts[by_name], kind="stable")]
-    place = np.empty(len(order) + 1, np.int32)
+    # By name first, then stably by count; an empty text is no value.
+    by_name = np.array(sorted(filter(texts.__getitem__, range(len(texts))), key=texts.__getitem__))
+    order = by_name.astype(np.intp)
+    order = order[np.argsort(-counts[order], kind="stable")]
+    place = np.full(len(texts) + 1, NO_CODE, np.int32)  # the last is that of NO_CODE
     place[order] = np.arange(len(order))
-    place[-1] = NO_CODE  # that of NO_CODE
     codes = np.full(n, NO_CODE, np.int32)
     codes[rows] = place[found]
     return Categories(name=name, values=tuple(texts[i] for i in order), codes=codes)

@@ -1,7 +1,7 @@
 """The routes of the instrument: each reads its parameters, calls one function, and answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -16,30 +16,26 @@ from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.segment_table import NO_CODE, Categories, Numbers
 from usad_workbench.core.storage.selection import Selection, parse_selection
 from usad_workbench.core.storage.space_names import MapName
-from usad_workbench.workbench.instrument import contents, facets, listing
+from usad_workbench.workbench.instrument import contents, facets, listing, writing
 from usad_workbench.workbench.instrument.collection import Collection, View
+from usad_workbench.workbench.instrument.desk import Desk
 from usad_workbench.workbench.instrument.http import (
     as_bytes,
     as_json,
     guarded,
     number_of,
+    posted,
     ranged,
     refusal,
     text_of,
 )
-from usad_workbench.workbench.instrument.sounds import Sounds, peaks
+from usad_workbench.workbench.instrument.labels import Label, labels
+from usad_workbench.workbench.instrument.similar import MAX_K, similar
+from usad_workbench.workbench.instrument.sounds import peaks
 from usad_workbench.workbench.presenters import sound
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "instrument"
 NO_COLOUR_8, NO_COLOUR_16 = 255, 65_535
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the routes of one server share."""
-
-    collection: Collection
-    sounds: Sounds = field(default_factory=Sounds)
 
 
 Answer = Callable[[Desk, View, Request], Response]
@@ -67,11 +63,16 @@ def instrument_routes(folder: str | Path, base: str = "") -> list[BaseRoute]:
         "sound": _sound,
         "spectrogram": _spectrogram,
         "wave": _wave,
+        "labels": _labels,
+        "similar": _similar,
     }
     routes: list[BaseRoute] = [
         Route(f"{prefix}/instrument/{name}", guarded(partial(_answered, desk, answer)))
         for name, answer in reading.items()
     ]
+    for name, write in writing.WRITING.items():
+        handler = posted(partial(write.answer, desk), *write.media_types, max_bytes=write.max_bytes)
+        routes.append(Route(f"{prefix}/instrument/{name}", handler, methods=["POST"]))
     if ASSETS.is_dir():
         assets = StaticFiles(directory=ASSETS)
         routes.append(Mount(f"{prefix}/instrument/assets", assets))
@@ -152,8 +153,9 @@ def _rows(desk: Desk, view: View, request: Request) -> Response:
 def _row(desk: Desk, view: View, request: Request) -> Response:
     if "row" in request.query_params:
         row = number_of(request, "row", high=len(view) - 1)
-        return as_json(listing.described(view, np.array([row]))[0])
-    return as_json(listing.described_segments(view, [number_of(request, "segment")])[0])
+    else:
+        row = listing.existing_rows(view, np.array([number_of(request, "segment")]))[0]
+    return as_json(listing.described_one(view, row))
 
 
 def _sound(desk: Desk, view: View, request: Request) -> Response:
@@ -184,7 +186,34 @@ def _wave(desk: Desk, view: View, request: Request) -> Response:
     return as_json(content, keep=_is_kept(request))
 
 
+def _labels(desk: Desk, view: View, request: Request) -> Response:
+    column = view.column(text_of(request, "column", "label"))
+    found: list[Label] = []
+    if isinstance(column, Categories):
+        points = view.points(MapName.parse(text_of(request, "map")))
+        found = labels(points, column, view.selected(_selection(request)))
+    return as_json({"labels": [asdict(label) for label in found]})
+
+
+def _similar(desk: Desk, view: View, request: Request) -> Response:
+    found = similar(
+        view,
+        desk.queries,
+        like=_split(text_of(request, "for")),
+        unlike=_split(text_of(request, "unlike", "")),
+        spaces=request.query_params.getlist("space"),
+        k=number_of(request, "k", 10, low=1, high=MAX_K),
+    )
+    return as_json(found)
+
+
+def _split(text: str) -> list[str]:
+    return [one for one in text.split(",") if one]
+
+
 def _clip(desk: Desk, view: View, request: Request) -> Clip:
+    if "query" in request.query_params:
+        return desk.queries.get(text_of(request, "query")).clip
     return desk.sounds.of_segment(view.workspace, number_of(request, "segment"))
 
 
