@@ -55,11 +55,11 @@ export class Api {
     return found;
   }
 
-  async post(route, body) {
+  async post(route, body, query = {}) {
     const isSound = body instanceof Blob;
     const headers = { "Content-Type": isSound ? body.type : "application/json" };
     const text = isSound ? body : JSON.stringify(body);
-    return (await this.fetch(this.url(route), { method: "POST", headers, body: text })).json();
+    return (await this.fetch(this.url(route, query), { method: "POST", headers, body: text })).json();
   }
 
   async points(map) {

@@ -115,7 +115,7 @@ export class Bar {
 
   askNote(anchor, one) {
     const input = el("input", {
-      value: one.note ?? "", placeholder: "a note", maxlength: "500", "aria-label": "Note",
+      value: one.note?.text ?? "", placeholder: "a note", maxlength: "500", "aria-label": "Note",
       onkeydown: (event) => event.key === "Enter" && act(),
     });
     const act = () => {
@@ -123,7 +123,8 @@ export class Bar {
       close();
       return this.app.attempt(async () => {
         await this.app.api.post("note", { segment: one.segment_id, text });
-        one.note = text;
+        one.note = text ? { text } : null;
+        this.app.store.remember(() => this.undoOnServer());
         this.app.player.describe(one);
       });
     };

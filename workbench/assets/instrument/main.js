@@ -174,6 +174,17 @@ export class Instrument {
     this.known.clear();
     this.facets.draw();
     this.table.load();
+    this.redescribe();
+    if (this.store.state.select.some((one) => one.tag)) this.select();
+  }
+
+  // What is heard may have got a tag or lost one.
+  async redescribe() {
+    const segment = this.focused?.segment_id;
+    const row = segment && (await this.attempt(() => this.describe({ segment })));
+    if (!row || this.focused.segment_id !== segment) return;
+    this.focused = row;
+    this.player.describe(row);
   }
 
   // --- the top of the screen -----------------------------------------------------------------

@@ -183,7 +183,7 @@ export class Panes {
     if (!column) return;
     await Promise.all(this.panes.map(async (pane) => {
       const { map } = pane;
-      const labels = await this.app.api.json("labels", { map, column });
+      const { labels } = await this.app.api.json("labels", { map, column });
       if (pane.map === map) pane.put({ labels: labels.sort((a, b) => b.n - a.n) });
     })).catch((error) => this.app.say(error.message));
   }

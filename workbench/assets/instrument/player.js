@@ -103,7 +103,7 @@ export class Player {
     const tags = (one.tags ?? []).map((tag) => el("span", { class: "chip" }, tag));
     this.about.replaceChildren(one.domain ? dot : "", [...names, span].join(" · "), ...tags);
     if (one.segment_id !== undefined) {
-      this.about.append(button(one.note ? `“${one.note}”` : "+ note", (event) =>
+      this.about.append(button(one.note ? `“${one.note.text}”` : "+ note", (event) =>
         this.app.bar.askNote(event.currentTarget, one), { class: "plain soft" }));
     }
   }
@@ -218,9 +218,12 @@ export class Player {
   }
 
   async searchPart() {
+    const [start_s, end_s] = this.part;
+    const name = `${this.name.textContent}, ${start_s.toFixed(2)} to ${end_s.toFixed(2)} s`;
+    const { segment } = this.key;
+    if (segment !== undefined) return this.app.search.ask({ segment, start_s, end_s }, name);
     const bytes = await this.app.api.bytes("sound", this.key);
-    const name = `${this.name.textContent}, ${this.part.map((value) => value.toFixed(2)).join(" to ")} s`;
-    await this.app.search.ask(cut(bytes, ...this.part), name);
+    await this.app.search.ask(cut(bytes, start_s, end_s), name);
   }
 
   end() {

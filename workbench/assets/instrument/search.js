@@ -74,7 +74,7 @@ export class Search {
     return this.app.attempt(async () => {
       const isFile = body instanceof File;
       const sound = isFile ? new Blob([body], { type: body.type || "audio/wav" }) : body;
-      const { query } = await this.app.api.post("query", sound);
+      const { query } = await this.app.api.post("query", sound, isFile ? { name } : {});
       this.names.set(query, name);
       this.app.store.set({ for: [query], unlike: [] });
       if (body instanceof Blob) this.app.player.load({ query, name }, { isHeard: false });
