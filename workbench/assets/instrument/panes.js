@@ -102,7 +102,6 @@ export class Panes {
     await Promise.all(this.panes.map((pane, i) => this.load(pane, wanted[i])));
     this.colour();
     this.outline();
-    this.label();
     this.mark();
   }
 
