@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.workbench.opened_app import require_browser
@@ -275,7 +276,9 @@ def hits_of(page: Any, space: int) -> list[int]:
     return [int(hit.get_attribute("data-segment")) for hit in found.all()]
 
 
-def test_similar_in_two_spaces_then_a_tag_that_is_undone(fresh: Any, mapped: Workspace) -> None:
+def test_similar_in_two_spaces_a_tag_that_is_undone_and_an_export(
+    fresh: Any, mapped: Workspace
+) -> None:
     around(fresh)
     fresh.locator(".rows .row").first.click()
     fresh.wait_for_function(f"() => {INSTRUMENT}.focused", timeout=WAIT_MS)
@@ -302,3 +305,7 @@ def test_similar_in_two_spaces_then_a_tag_that_is_undone(fresh: Any, mapped: Wor
         rests(fresh)
     chip.first.wait_for(state="detached", timeout=WAIT_MS)
     assert said(fresh)[0] == n_selected
+    fresh.get_by_role("button", name="Export").click()
+    with fresh.expect_download(timeout=WAIT_MS) as download:
+        fresh.get_by_role("button", name=re.compile("^CSV")).click()
+    assert len(pd.read_csv(download.value.path())) == n_selected

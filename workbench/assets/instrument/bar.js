@@ -2,6 +2,8 @@
 
 import { button, count, el, popover } from "./dom.js";
 
+const MOST_SOUNDS = 5000; // that one archive may hold
+
 export class Bar {
   constructor(app) {
     this.app = app;
@@ -142,8 +144,10 @@ export class Bar {
       el("p", { class: "soft" }, `Export ${count(this.selected)} segments as`),
       el("div", { class: "list" },
         link("csv", "CSV: columns, tags, x, y"),
-        link("parquet", "Parquet: with neighbours, for embedding-atlas and Spotlight"),
-        link("wav", "WAV files in a ZIP")),
+        link("parquet", "Parquet: the same, with vectors"),
+        this.selected > MOST_SOUNDS
+          ? el("p", { class: "soft" }, `WAV files: of ${count(MOST_SOUNDS)} segments at most`)
+          : link("wav", "WAV files in a ZIP")),
     );
   }
 
