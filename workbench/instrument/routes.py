@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -15,10 +16,11 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.segment_table import NO_CODE, Categories, Numbers
 from usad_workbench.core.storage.selection import Selection, parse_selection
-from usad_workbench.core.storage.space_names import MapName
+from usad_workbench.core.storage.space_names import MapName, SpaceName
 from usad_workbench.workbench.instrument import contents, facets, listing, writing
 from usad_workbench.workbench.instrument.collection import Collection, View
 from usad_workbench.workbench.instrument.desk import Desk
+from usad_workbench.workbench.instrument.exporting import FORMATS, download_name, export
 from usad_workbench.workbench.instrument.http import (
     as_bytes,
     as_json,
@@ -30,6 +32,7 @@ from usad_workbench.workbench.instrument.http import (
     text_of,
 )
 from usad_workbench.workbench.instrument.labels import Label, labels
+from usad_workbench.workbench.instrument.moved import moved
 from usad_workbench.workbench.instrument.similar import MAX_K, similar
 from usad_workbench.workbench.instrument.sounds import peaks
 from usad_workbench.workbench.presenters import sound
@@ -65,6 +68,8 @@ def instrument_routes(folder: str | Path, base: str = "") -> list[BaseRoute]:
         "wave": _wave,
         "labels": _labels,
         "similar": _similar,
+        "moved": _moved,
+        "export": _export,
     }
     routes: list[BaseRoute] = [
         Route(f"{prefix}/instrument/{name}", guarded(partial(_answered, desk, answer)))
@@ -205,6 +210,26 @@ def _similar(desk: Desk, view: View, request: Request) -> Response:
         k=number_of(request, "k", 10, low=1, high=MAX_K),
     )
     return as_json(found)
+
+
+def _moved(desk: Desk, view: View, request: Request) -> Response:
+    first, second = (MapName.parse(text_of(request, name)).space for name in ("from", "to"))
+    shares = moved(view, first, second, number_of(request, "k", 10, low=1, high=100))
+    return as_bytes(shares.tobytes())
+
+
+def _export(desk: Desk, view: View, request: Request) -> Response:
+    kind = text_of(request, "format", "csv")
+    space = request.query_params.get("space")
+    chosen = view.table.segment_ids[view.selected(_selection(request))]
+    path = export(view, desk.sounds, chosen, kind, SpaceName.parse(space) if space else None)
+    words = [view.workspace.folder.name, f"{len(chosen)} segments"]
+    return FileResponse(
+        path,
+        media_type=FORMATS[kind],
+        filename=download_name(words, kind),
+        background=BackgroundTask(path.unlink, missing_ok=True),
+    )
 
 
 def _split(text: str) -> list[str]:
