@@ -6,6 +6,7 @@ page loads anew.
 """
 
 import json
+import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
 
@@ -32,6 +35,22 @@ BodyHandler = Callable[[Request, bytes], Response]
 AsyncHandler = Callable[[Request], Awaitable[Response]]
 JSON = "application/json"
 MAX_JSON = 4 << 20
+
+
+class Assets(StaticFiles):
+    """Files of the page, which a browser asks for again by what it has: a new version shows."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """The file, or that it is still the same."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def guarded(handler: Handler) -> Handler:

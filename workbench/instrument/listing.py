@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.storage.annotations import note_of, tags_of
@@ -45,11 +47,9 @@ def sort_keys(view: View, name: str) -> npt.NDArray[np.float64]:
     column = view.column(name)
     if not isinstance(column, Categories):
         return column.values
-    places = np.empty(len(column.values) + 1)
-    places[sorted(range(len(column.values)), key=column.values.__getitem__)] = np.arange(
-        len(column.values)
-    )
-    places[-1] = np.nan
+    by_name = pc.sort_indices(pa.array(column.values, pa.string())).to_numpy()
+    places = np.full(len(by_name) + 1, np.nan)  # the last is that of no value
+    places[by_name] = np.arange(len(by_name))
     return places[column.codes]
 
 

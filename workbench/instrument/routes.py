@@ -1,4 +1,9 @@
-"""The routes of the instrument: each reads its parameters, calls one function, and answers."""
+"""The routes of the instrument: each reads its parameters, calls one function, and answers.
+
+Measured at a million segments in processor seconds of the server: the collection 1.3 at first and
+0.007 from then on, points 0.17 and 0.007, the mask of a new polygon 0.02 to 0.03, all counts 0.06,
+a page of 50 rows 0.13, sorted by name 0.27.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,7 +15,6 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import ConfigError
@@ -22,6 +26,7 @@ from usad_workbench.workbench.instrument.collection import Collection, View
 from usad_workbench.workbench.instrument.desk import Desk
 from usad_workbench.workbench.instrument.exporting import FORMATS, download_name, export
 from usad_workbench.workbench.instrument.http import (
+    Assets,
     as_bytes,
     as_json,
     guarded,
@@ -79,8 +84,7 @@ def instrument_routes(folder: str | Path, base: str = "") -> list[BaseRoute]:
         handler = posted(partial(write.answer, desk), *write.media_types, max_bytes=write.max_bytes)
         routes.append(Route(f"{prefix}/instrument/{name}", handler, methods=["POST"]))
     if ASSETS.is_dir():
-        assets = StaticFiles(directory=ASSETS)
-        routes.append(Mount(f"{prefix}/instrument/assets", assets))
+        routes.append(Mount(f"{prefix}/instrument/assets", Assets(directory=ASSETS)))
     return routes
 
 
