@@ -63,7 +63,7 @@ def launch(
         "-m",
         "usad_workbench.workbench.server",
         str(os.getpid()),
-        str(HERE / "app.py"),
+        str(HERE / "asgi.py"),
         "--server.address",
         host,
         "--server.port",

@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 
 from streamlit import net_util
+from streamlit.runtime import memory_uploaded_file_manager
 from streamlit.web import cli
-from streamlit.web.server import server
 
 from usad_workbench.workbench.uploads import BoundedUploads
 
@@ -26,7 +26,9 @@ def prepare() -> None:
     # The address that others see is asked of a server on the web, at the start and for every
     # request of an unknown origin; without an answer only the machine's own addresses count.
     net_util.get_external_ip = lambda: None
-    setattr(server, "MemoryUploadedFileManager", BoundedUploads)  # noqa: B010 no public name
+    setattr(  # noqa: B010 no public name
+        memory_uploaded_file_manager, "MemoryUploadedFileManager", BoundedUploads
+    )
 
 
 def end_with(parent: int) -> None:

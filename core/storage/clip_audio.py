@@ -7,6 +7,7 @@ Measured: 0.85 ms for the hash of ten seconds at 44,100 Hz, whose reading takes 
 for the life of the process, as long as nothing has touched the file.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -49,6 +50,41 @@ def file_of_clip(workspace: Workspace, path: str) -> Path:
     if stored.empty:
         raise UnknownNameError(f"No clip of the workspace has its audio in {path}.")
     return unchanged(workspace.audio_path(path), stored.audio_sha256[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentSource:
+    """Where the samples of a segment are."""
+
+    file: Path | None
+    """None of a clip that was imported without audio."""
+    start_s: float
+    end_s: float
+
+
+def source_of_segment(workspace: Workspace, segment_id: int) -> SegmentSource:
+    """The file of a segment, if it still holds what was imported, and the part that it is.
+
+    Raises:
+        UnknownNameError: no such segment.
+        AudioError: it holds other audio.
+        UsadError: it is gone or cannot be read.
+    """
+    with workspace.database.read() as connection:
+        # Two look-ups, the second by the primary key: a join reads every clip.
+        segment = connection.execute(
+            "SELECT clip_id, start_s, end_s FROM segments WHERE segment_id = ?", [segment_id]
+        ).fetchone()
+        if segment is None:
+            raise UnknownNameError(
+                f"The workspace has no segment {segment_id}, or not any more. Choose another."
+            )
+        clip_id, start_s, end_s = segment
+        ((path, audio_sha256),) = connection.execute(
+            "SELECT path, audio_sha256 FROM clips WHERE clip_id = ?", [clip_id]
+        ).fetchall()
+    file = unchanged(workspace.audio_path(path), audio_sha256) if path else None
+    return SegmentSource(file=file, start_s=start_s, end_s=end_s)
 
 
 @lru_cache(maxsize=100_000)

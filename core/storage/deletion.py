@@ -43,6 +43,7 @@ PUT_IN = frozenset(
         "distillation",
         "failures",
         "llm_results",
+        "annotations",
     }
 )
 """Tables of what people told or gave to the workspace, and those that ``spaces`` looks after:

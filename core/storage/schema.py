@@ -93,6 +93,9 @@ TABLES: dict[str, str] = {
     "weights_sha256 VARCHAR, seed BIGINT",
     "clip_loudness": "clip_id VARCHAR, loudness_db DOUBLE",
     "llm_results": "encoder VARCHAR, benchmark VARCHAR, task VARCHAR, metric VARCHAR, value DOUBLE",
+    # What people did to segments: ``kind`` is tag, untag or note. See ``annotations``.
+    "annotations": "edit_id BIGINT, kind VARCHAR, segment_id BIGINT, value VARCHAR, "
+    "author VARCHAR, made_at TIMESTAMP",
     "failures": "item VARCHAR, step VARCHAR, reason VARCHAR",
 }
 """Columns of each table, in the order of the contract, our own last.
@@ -104,8 +107,15 @@ SEGMENTS_OF_CLIPS = "segments_of_clips"
 VIEWS: dict[str, str] = {
     SEGMENTS_OF_CLIPS: "SELECT s.segment_id, s.start_s, s.end_s, c.* "
     "FROM segments s JOIN clips c USING (clip_id)",
+    "tags": "SELECT segment_id, value AS tag, arg_max(author, edit_id) AS author, "
+    "arg_max(made_at, edit_id) AS made_at FROM annotations WHERE kind <> 'note' "
+    "GROUP BY segment_id, value HAVING arg_max(kind, edit_id) = 'tag'",
+    "notes": "SELECT segment_id, arg_max(value, edit_id) AS note, "
+    "arg_max(author, edit_id) AS author, arg_max(made_at, edit_id) AS made_at "
+    "FROM annotations WHERE kind = 'note' GROUP BY segment_id HAVING note <> ''",
 }
-"""Views beside ``embeddings``: every segment with all columns of its clip, new ones too."""
+"""Views beside ``embeddings``: every segment with all columns of its clip, new ones too; the tags
+and notes that hold now."""
 
 EMPTY_EMBEDDINGS = (
     "SELECT NULL::VARCHAR AS encoder, NULL::INTEGER AS layer, NULL::VARCHAR AS pooling, "

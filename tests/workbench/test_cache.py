@@ -2,8 +2,8 @@
 
 import pytest
 import streamlit.net_util
+from streamlit.runtime import memory_uploaded_file_manager as file_manager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
-from streamlit.web.server import server as streamlit_server
 
 from usad_workbench.workbench import server, uploads
 from usad_workbench.workbench.cache import BoundedCache
@@ -70,11 +70,11 @@ def test_nobody_outside_is_asked_for_the_address(monkeypatch: pytest.MonkeyPatch
     )
     monkeypatch.setattr(streamlit.net_util, "get_external_ip", streamlit.net_util.get_external_ip)
     monkeypatch.setattr(
-        streamlit_server, "MemoryUploadedFileManager", streamlit_server.MemoryUploadedFileManager
+        file_manager, "MemoryUploadedFileManager", file_manager.MemoryUploadedFileManager
     )
     server.prepare()
     assert streamlit.net_util.get_external_ip() is None and not asked
-    assert streamlit_server.MemoryUploadedFileManager is server.BoundedUploads
+    assert file_manager.MemoryUploadedFileManager is server.BoundedUploads
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ the file's own rate. The player gets them as 16-bit WAV without any change of le
 """
 
 import io
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,11 @@ from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.storage.clip_audio import file_of_clip
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench.presenters import figures
-from usad_workbench.workbench.presenters.colours import SPECTRUM, scale
+from usad_workbench.workbench.presenters import colours, figures
+from usad_workbench.workbench.presenters.colours import SPECTRUM
 
 FloatArray = npt.NDArray[np.float32]
+Scale = Literal["mel", "linear"]
 N_BANDS = 96
 MAX_COLUMNS = 480
 """More columns than this do not fit on a screen."""
@@ -49,9 +51,16 @@ def wav_bytes(clip: Clip) -> bytes:
 
 
 def spectrogram(
-    clip: Clip, *, n_bands: int = N_BANDS, max_columns: int = MAX_COLUMNS
+    clip: Clip, *, n_bands: int = N_BANDS, max_columns: int = MAX_COLUMNS, scale: Scale = "mel"
 ) -> FloatArray:
-    """Decibels below the loudest point in mel bands, shape [band, column], in [-80, 0]."""
+    """Decibels below the loudest point, shape [band, column], in [-80, 0].
+
+    Args:
+        clip: What is drawn.
+        n_bands: From 0 Hz to half the rate.
+        max_columns: Fewer come of a short clip.
+        scale: ``mel`` bands, or ``linear`` ones of equal width in Hz.
+    """
     wanted = np.clip(WINDOW_S * clip.sample_rate_hz, MIN_WINDOW, MAX_WINDOW)
     size = max(min(1 << int(np.ceil(np.log2(wanted))), len(clip.samples)), MIN_WINDOW)
     hop = max(size // 4, -(-len(clip.samples) // max_columns))
@@ -59,7 +68,7 @@ def spectrogram(
     padded = np.pad(clip.samples, half, mode="reflect")  # doubles only of the frames that are drawn
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
-    bands = power @ _mel_weights(size, clip.sample_rate_hz, n_bands).T
+    bands = power @ _weights(size, clip.sample_rate_hz, n_bands, scale).T
     loudest = max(float(bands.max(initial=0.0)), 1e-20)
     decibels = 10 * np.log10(np.maximum(bands.T, 1e-20) / loudest)
     picture: FloatArray = np.maximum(decibels, -RANGE_DB).astype(np.float32)
@@ -86,7 +95,7 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
             y=np.arange(len(centres)),
             zmin=-RANGE_DB,
             zmax=0,
-            colorscale=scale(SPECTRUM),
+            colorscale=colours.scale(SPECTRUM),
             customdata=np.repeat(centres[:, None], len(times), 1),
             colorbar={
                 "title": {"text": "dB", "side": "top", "font": {"size": 13}},
@@ -109,11 +118,11 @@ def spectrogram_figure(clip: Clip, height: int = 250) -> go.Figure:
     return figure
 
 
-def thumbnail(clip: Clip, width: int = 320, height: int = 64) -> bytes:
-    """The spectrogram as a small PNG without axes."""
+def thumbnail(clip: Clip, width: int = 320, height: int = 64, scale: Scale = "mel") -> bytes:
+    """The spectrogram as a PNG without axes."""
     from PIL import Image
 
-    picture = spectrogram(clip, n_bands=height, max_columns=width)
+    picture = spectrogram(clip, n_bands=height, max_columns=width, scale=scale)
     level = (picture[::-1] + RANGE_DB) / RANGE_DB
     palette = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in SPECTRUM], float)
     stops = np.linspace(0, 1, len(palette))
@@ -124,9 +133,11 @@ def thumbnail(clip: Clip, width: int = 320, height: int = 64) -> bytes:
     return buffer.getvalue()
 
 
-def _mel_weights(size: int, rate_hz: int, n_bands: int) -> npt.NDArray[np.float64]:
+def _weights(size: int, rate_hz: int, n_bands: int, scale: Scale) -> npt.NDArray[np.float64]:
     """Triangles over the bins of an FFT, [band, bin]; a band narrower than a bin keeps one."""
-    edges = mel_to_hz(np.linspace(0, hz_to_mel(rate_hz / 2), n_bands + 2))
+    edges = np.linspace(0, rate_hz / 2, n_bands + 2)
+    if scale == "mel":
+        edges = mel_to_hz(np.linspace(0, hz_to_mel(rate_hz / 2), n_bands + 2))
     bins_hz = np.fft.rfftfreq(size, 1 / rate_hz)
     width = rate_hz / size
     left = np.minimum(edges[:-2], edges[1:-1] - width)[:, None]

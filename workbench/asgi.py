@@ -1,0 +1,14 @@
+"""What ``streamlit run`` serves: the app, and beside it the routes of the instrument."""
+
+import sys
+from pathlib import Path
+
+from streamlit import config
+from streamlit.starlette import App
+
+from usad_workbench.workbench.instrument.routes import instrument_routes
+
+app = App(
+    Path(__file__).resolve().parent / "app.py",
+    routes=instrument_routes(sys.argv[1], config.get_option("server.baseUrlPath")),
+)

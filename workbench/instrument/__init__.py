@@ -1,0 +1,1 @@
+"""The server's side of the instrument: routes over pure functions on arrays of segments."""

@@ -1,0 +1,204 @@
+"""The routes of the instrument: each reads its parameters, calls one function, and answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.storage.segment_table import NO_CODE, Categories, Numbers
+from usad_workbench.core.storage.selection import Selection, parse_selection
+from usad_workbench.core.storage.space_names import MapName
+from usad_workbench.workbench.instrument import contents, facets, listing
+from usad_workbench.workbench.instrument.collection import Collection, View
+from usad_workbench.workbench.instrument.http import (
+    as_bytes,
+    as_json,
+    guarded,
+    number_of,
+    ranged,
+    refusal,
+    text_of,
+)
+from usad_workbench.workbench.instrument.sounds import Sounds, peaks
+from usad_workbench.workbench.presenters import sound
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets" / "instrument"
+NO_COLOUR_8, NO_COLOUR_16 = 255, 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the routes of one server share."""
+
+    collection: Collection
+    sounds: Sounds = field(default_factory=Sounds)
+
+
+Answer = Callable[[Desk, View, Request], Response]
+
+
+def instrument_routes(folder: str | Path, base: str = "") -> list[BaseRoute]:
+    """The routes over the workspace in a folder.
+
+    Args:
+        folder: Of the workspace; it is opened when something is asked for.
+        base: The path under which the app is served.
+    """
+    desk = Desk(Collection(folder))
+    prefix = f"/{base.strip('/')}" if base.strip("/") else ""
+    reading: dict[str, Answer] = {
+        "collection": _collection,
+        "points": _points,
+        "categories": _categories,
+        "codes": _codes,
+        "numbers": _numbers,
+        "mask": _mask,
+        "facets": _facets,
+        "rows": _rows,
+        "row": _row,
+        "sound": _sound,
+        "spectrogram": _spectrogram,
+        "wave": _wave,
+    }
+    routes: list[BaseRoute] = [
+        Route(f"{prefix}/instrument/{name}", guarded(partial(_answered, desk, answer)))
+        for name, answer in reading.items()
+    ]
+    if ASSETS.is_dir():
+        assets = StaticFiles(directory=ASSETS)
+        routes.append(Mount(f"{prefix}/instrument/assets", assets))
+    return routes
+
+
+def _answered(desk: Desk, answer: Answer, request: Request) -> Response:
+    """The answer, unless the address is of another version of the collection."""
+    view = desk.collection.view()
+    asked = request.query_params.get("v")
+    if asked is not None and asked != view.version:
+        return refusal(409, "The collection has changed. Load it again.", version=view.version)
+    return answer(desk, view, request)
+
+
+def _collection(desk: Desk, view: View, request: Request) -> Response:
+    return as_json(contents.describe(view))
+
+
+def _points(desk: Desk, view: View, request: Request) -> Response:
+    points = view.points(MapName.parse(text_of(request, "map")))
+    head = np.array([len(view)], dtype="<u4").tobytes()
+    x, y = (axis.astype("<u2").tobytes() for axis in (points.x, points.y))
+    return as_bytes(head, x, y, keep=_is_kept(request))
+
+
+def _categories(desk: Desk, view: View, request: Request) -> Response:
+    column = _category(view, request)
+    counts = np.bincount(column.codes[column.codes != NO_CODE], minlength=len(column.values))
+    values = column.values[:NO_COLOUR_16]
+    return as_json(
+        {"values": values, "counts": counts[: len(values)], "n_distinct": len(column.values)},
+        keep=_is_kept(request),
+    )
+
+
+def _codes(desk: Desk, view: View, request: Request) -> Response:
+    column = _category(view, request)
+    is_small = len(column.values) <= NO_COLOUR_8
+    none = NO_COLOUR_8 if is_small else NO_COLOUR_16
+    # Beyond 65,534 values the rarest share the last code: they are told apart by no colour.
+    codes = np.where(column.codes == NO_CODE, none, column.codes.clip(max=none - 1))
+    return as_bytes(codes.astype("u1" if is_small else "<u2").tobytes(), keep=_is_kept(request))
+
+
+def _numbers(desk: Desk, view: View, request: Request) -> Response:
+    column = view.column(text_of(request, "name"))
+    if not isinstance(column, Numbers):
+        raise ConfigError(f"The column {column.name!r} holds names: ask for its codes.")
+    edges = facets.quantile_edges(column)
+    if request.query_params.get("edges") is not None:
+        return as_json({"edges": edges}, keep=_is_kept(request))
+    return as_bytes(facets.coloured(column, edges).tobytes(), keep=_is_kept(request))
+
+
+def _mask(desk: Desk, view: View, request: Request) -> Response:
+    mask = view.selected(_selection(request))
+    head = np.array([mask.sum(), len(mask)], dtype="<u4").tobytes()
+    return as_bytes(head, np.packbits(mask, bitorder="little").tobytes())
+
+
+def _facets(desk: Desk, view: View, request: Request) -> Response:
+    return as_json(contents.facets_of(view, _selection(request)))
+
+
+def _rows(desk: Desk, view: View, request: Request) -> Response:
+    page = listing.page(
+        view,
+        _selection(request),
+        offset=number_of(request, "offset", 0),
+        limit=number_of(request, "limit", 100, low=1, high=listing.MAX_LIMIT),
+        sort=text_of(request, "sort", ""),
+        is_down=text_of(request, "down", "0") in ("1", "true"),
+    )
+    return as_json(page)
+
+
+def _row(desk: Desk, view: View, request: Request) -> Response:
+    if "row" in request.query_params:
+        row = number_of(request, "row", high=len(view) - 1)
+        return as_json(listing.described(view, np.array([row]))[0])
+    return as_json(listing.described_segments(view, [number_of(request, "segment")])[0])
+
+
+def _sound(desk: Desk, view: View, request: Request) -> Response:
+    wav = sound.wav_bytes(_clip(desk, view, request))
+    return ranged(request, wav, "audio/wav", keep=_is_kept(request))
+
+
+def _spectrogram(desk: Desk, view: View, request: Request) -> Response:
+    kind = text_of(request, "kind", "mel")
+    if kind not in ("mel", "linear"):
+        raise ConfigError(f"Found kind={kind[:40]!r}, expected mel or linear.")
+    width = number_of(request, "width", 320, low=8, high=2048)
+    height = number_of(request, "height", 96, low=8, high=512)
+    picture = sound.thumbnail(
+        _clip(desk, view, request), width, height, "mel" if kind == "mel" else "linear"
+    )
+    return as_bytes(picture, media_type="image/png", keep=_is_kept(request))
+
+
+def _wave(desk: Desk, view: View, request: Request) -> Response:
+    clip = _clip(desk, view, request)
+    n = number_of(request, "n", 300, low=1, high=4096)
+    content = {
+        "peaks": peaks(clip, n),
+        "duration_s": clip.duration_s,
+        "sample_rate_hz": clip.sample_rate_hz,
+    }
+    return as_json(content, keep=_is_kept(request))
+
+
+def _clip(desk: Desk, view: View, request: Request) -> Clip:
+    return desk.sounds.of_segment(view.workspace, number_of(request, "segment"))
+
+
+def _category(view: View, request: Request) -> Categories:
+    column = view.column(text_of(request, "name"))
+    if not isinstance(column, Categories):
+        raise ConfigError(f"The column {column.name!r} holds numbers: ask for its numbers.")
+    return column
+
+
+def _selection(request: Request) -> Selection:
+    return parse_selection(text_of(request, "select", "[]"))
+
+
+def _is_kept(request: Request) -> bool:
+    """Whether the address says of which version it is: then the answer never changes."""
+    return "v" in request.query_params
