@@ -1,9 +1,9 @@
 """The cosine, as every way of searching computes it.
 
-Vectors are brought to length one in float32, which is also what indexes store; a score is
-their product, summed in float64 and rounded once. Each row is summed by itself: a product of
-matrices adds the same row in another order where it lies at another place of a block, and
-scores near zero differ then.
+A query is brought to length one in float32, as are the vectors of an index. A score is the product
+of a stored vector and the query over the vector's length, in float64 and rounded once. Each row is
+summed by itself: a product of matrices adds the same row in another order where it lies at another
+place of a block, and scores near zero differ then.
 """
 
 import math
@@ -19,6 +19,8 @@ _BLOCK_ROWS = 1024
 """Rows that are brought to length one at once: they stay in the processor's cache."""
 _LEAST = 1e-200
 """Of a sum of squares that has lost nothing to the range of float64."""
+_SHORTEST = 1e-100
+"""Length that a row of zeros is divided by: that of no other row of float32."""
 
 
 def normalise(vectors: FloatArray) -> FloatArray:
@@ -49,8 +51,7 @@ def unit_query(vector: npt.ArrayLike, dim: int) -> FloatArray:
     [0.6000000238418579, 0.800000011920929]
     """
     query = _numbers(vector, dim)
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float(query.dot(query))
+    square = _square(query)
     if not _LEAST < square < 1 / _LEAST:  # very large and very small values, or not finite ones
         largest = np.abs(query).max(initial=0.0)
         if largest == 0:
@@ -63,6 +64,11 @@ def unit_query(vector: npt.ArrayLike, dim: int) -> FloatArray:
         square = float(query.dot(query))
     unit: FloatArray = (query / math.sqrt(square)).astype(np.float32)
     return unit
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _square(query: npt.NDArray[np.float64]) -> float:
+    return float(query.dot(query))
 
 
 def finite_query(vector: npt.ArrayLike, dim: int) -> FloatArray:
@@ -99,9 +105,20 @@ def _refuse_not_finite(query: npt.NDArray[np.floating]) -> None:
         )
 
 
-def scores_of(unit: FloatArray, query: FloatArray) -> FloatArray:
-    """Cosines [row] of rows and a query that are at length one."""
-    products: npt.NDArray[np.float64] = np.vecdot(unit.astype(np.float64), query.astype(np.float64))
-    cosines = products.astype(np.float32)
-    np.minimum(cosines, 1, out=cosines)
-    return np.maximum(cosines, -1, out=cosines)
+def cosines(vectors: FloatArray, query: FloatArray) -> FloatArray:
+    """Cosines [row] of vectors [row, dim] as they are stored and a query at length one.
+
+    A row of zeros has the cosine 0.
+
+    >>> cosines(np.array([[30, 40], [-4, 3], [0, 0]], np.float32), unit_query([3, 4], 2)).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    wide = vectors.astype(np.float64)
+    products: npt.NDArray[np.float64] = np.vecdot(wide, query.astype(np.float64))
+    lengths = np.vecdot(wide, wide)
+    np.sqrt(lengths, out=lengths)
+    np.maximum(lengths, _SHORTEST, out=lengths)
+    products /= lengths
+    found = products.astype(np.float32)
+    np.minimum(found, 1, out=found)
+    return np.maximum(found, -1, out=found)

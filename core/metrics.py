@@ -24,7 +24,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from usad_workbench.core.cosine import finite_query, normalise, scores_of, unit_query
+from usad_workbench.core.cosine import cosines, finite_query, unit_query
 from usad_workbench.core.errors import ConfigError
 
 FloatArray = npt.NDArray[np.float32]
@@ -99,7 +99,7 @@ def scores(vectors: FloatArray, query: FloatArray, metric: Metric = "cosine") ->
     [[1.0, 0.0], [25.0, 0.0], [-0.0, -5.0]]
     """
     if metric == "cosine":
-        return scores_of(normalise(vectors), query)
+        return cosines(vectors, query)
     wide = vectors.astype(np.float64)
     if metric == "inner_product":
         products: Wide = np.vecdot(wide, query.astype(np.float64))

@@ -15,6 +15,7 @@ import math
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,11 +40,13 @@ from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.building import Built, Settings
 from usad_workbench.indexes.faiss_index import VectorIndex
 
+Stamp = tuple[int, int, int]
+"""Size, time and inode of a file."""
 FOLDER = INDEXES
 _WORK = "index"
 _MAX_OPEN = 16
 """Mapped files: what is not read takes no memory."""
-_open: OrderedDict[tuple[Path, str, tuple[int, int, int] | None], VectorIndex] = OrderedDict()
+_open: OrderedDict[tuple[Path, str, Stamp | None], VectorIndex] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -190,13 +193,27 @@ def _note(
     return True
 
 
-def stamp_of(path: str | Path) -> tuple[int, int, int] | None:
+def stamp_of(path: str | Path) -> Stamp | None:
     """Size, time and inode of a file: what changes with its content; none where there is none."""
     try:
         status = os.stat(path)
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def are_as_stamped(stamps: Iterable[tuple[str, Stamp | None]]) -> bool:
+    """Whether each file still has the stamp that it had; none where it was not there.
+
+    This is asked for every query: of a missing file in a way that raises no exception.
+    """
+    for path, stamp in stamps:
+        if stamp is None:
+            if os.access(path, os.F_OK):
+                return False
+        elif stamp_of(path) != stamp:
+            return False
+    return True
 
 
 def _read(

@@ -11,14 +11,15 @@ The vectors of small spaces are held in memory: of those that were searched last
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from usad_workbench.core.storage.vector_reading import rows_of
 from usad_workbench.core.storage.workspace import Space, Workspace
-from usad_workbench.indexes.files import Opened, open_index, stamp_of
+from usad_workbench.indexes.faiss_index import VectorIndex
+from usad_workbench.indexes.files import Stamp, are_as_stamped, open_index, stamp_of
 from usad_workbench.indexes.hits import Ids
 from usad_workbench.indexes.stored import ArrayVectors, StoredVectors, stored_vectors
 
@@ -29,20 +30,21 @@ MAX_HELD_BYTES = 1 << 29
 MAX_FILTERS = 8
 
 Key = tuple[Path, str, int, str]
-Stamp = tuple[int, int, int]
-DatabaseStamp = tuple[Stamp, Stamp | None]
-"""Of the file and of its log."""
+Stamps = tuple[tuple[str, Stamp | None], ...]
+"""Files, and the stamp of each that is there."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class OpenSpace:
-    """A space, its index and its vectors, as they were at a stamp."""
+    """A space, its index and its vectors, as they were at some stamps."""
 
-    stamp: DatabaseStamp | None
+    stamps: Stamps
+    """Of the database, its log and the index; none where a later write might have the same."""
     space: Space
-    opened: Opened
-    index_path: str
-    index_stamp: Stamp | None
+    index: VectorIndex | None
+    """What belongs to the stored vectors, and compares candidates with them."""
+    problem: str
+    """Why there is no index, where the workspace lists one."""
     stored: StoredVectors
     filters: OrderedDict[str, Ids] = field(default_factory=OrderedDict)
     """Rows of its vectors that pass a condition, for the conditions asked last."""
@@ -60,32 +62,37 @@ def open_space(workspace: Workspace, encoder: str, layer: int, pooling: str) -> 
         StoreError: the workspace cannot be read.
     """
     key = (workspace.database.path, encoder, layer, pooling)
-    stamp = database_stamp(workspace)
     with _lock:
         known = _spaces.get(key)
         if known is not None:
             _spaces.move_to_end(key)
-    if known is not None and stamp and known.stamp == stamp and _has_its_file(known):
+    if known is not None and known.stamps and are_as_stamped(known.stamps):
         return known
-    space = workspace.space(encoder, layer, pooling)
-    opened = open_index(workspace, space)
-    stored = stored_vectors(workspace, space)
-    if opened.index is not None and not opened.is_behind:
-        opened = replace(opened, index=opened.index.with_stored(stored))
-    found = OpenSpace(
-        stamp=stamp,
-        space=space,
-        opened=opened,
-        index_path=str(opened.path or ""),
-        index_stamp=stamp_of(opened.path) if opened.path else None,
-        stored=stored,
-    )
+    found = _opened(workspace, encoder, layer, pooling)
     with _lock:
         _spaces[key] = found
         _spaces.move_to_end(key)
         while len(_spaces) > MAX_OPEN or (len(_spaces) > 1 and _held_bytes() > MAX_HELD_BYTES):
             _spaces.popitem(last=False)
     return found
+
+
+def _opened(workspace: Workspace, encoder: str, layer: int, pooling: str) -> OpenSpace:
+    stamps = database_stamps(workspace)  # before it is read
+    space = workspace.space(encoder, layer, pooling)
+    opened = open_index(workspace, space)
+    stored = stored_vectors(workspace, space)
+    is_usable = opened.index is not None and not opened.is_behind
+    if stamps and opened.path:
+        path = str(opened.path)
+        stamps = (*stamps, (path, stamp_of(path)))
+    return OpenSpace(
+        stamps=stamps,
+        space=space,
+        index=opened.index.with_stored(stored) if opened.index and is_usable else None,
+        problem=opened.problem,
+        stored=stored,
+    )
 
 
 def _held_bytes() -> int:
@@ -99,7 +106,7 @@ def rows_where(workspace: Workspace, space: OpenSpace, stored: ArrayVectors, whe
     Raises:
         QueryError: a condition that is not SQL.
     """
-    if space.stamp and where in space.filters:
+    if space.stamps and where in space.filters:
         return space.filters[where]
     with workspace.among(workspace.clip_ids(where)) as (connection, chosen):
         ids = connection.execute(f"SELECT segment_id FROM segments WHERE {chosen}").fetchnumpy()
@@ -110,15 +117,12 @@ def rows_where(workspace: Workspace, space: OpenSpace, stored: ArrayVectors, whe
     return rows
 
 
-def database_stamp(workspace: Workspace) -> DatabaseStamp | None:
-    """Changes when the database is written; none where that cannot be told yet."""
+def database_stamps(workspace: Workspace) -> Stamps:
+    """Change when the database is written; empty where that cannot be told yet."""
     path = str(workspace.database.path)
+    log_path = f"{path}.wal"
     now = time.time_ns()
-    file, log = stamp_of(path), stamp_of(f"{path}.wal")
+    file, log = stamp_of(path), stamp_of(log_path)
     if file is None or now - max(file[1], log[1] if log else 0) < SETTLED_NS:
-        return None
-    return file, log
-
-
-def _has_its_file(known: OpenSpace) -> bool:
-    return not known.index_path or stamp_of(known.index_path) == known.index_stamp
+        return ()
+    return (path, file), (log_path, log)

@@ -297,8 +297,8 @@ def _hits(
         ids, scores = index.nearest(query, k)
         return SearchHits(segment_ids=ids, scores=scores)
     notice = ""
-    if where is None and space.opened.problem:
-        notice = f"{space.opened.problem} Compared with every vector; `usad index` builds it again."
+    if where is None and space.problem:
+        notice = f"{space.problem} Compared with every vector; `usad index` builds it again."
         logger.warning("%s", notice)
     if isinstance(space.stored, ArrayVectors):
         stored = space.stored
@@ -312,8 +312,8 @@ def _hits(
 
 
 def _usable(space: OpenSpace, metric: Metric) -> VectorIndex | None:
-    index = space.opened.index
-    return None if index is None or space.opened.is_behind or index.metric != metric else index
+    index = space.index
+    return None if index is None or index.metric != metric else index
 
 
 def _found(ids: Ids, scores: FloatArray) -> SearchHits:

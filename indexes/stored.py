@@ -36,7 +36,8 @@ class ArrayVectors:
     def rows(self, ids: Ids) -> FloatArray:
         """The vectors [id, dim] of ids that are there, in their order."""
         places = ids if self._is_place else np.searchsorted(self.ids, ids)
-        return np.asarray(self.vectors[places])
+        found: FloatArray = self.vectors.take(places, axis=0)
+        return np.asarray(found)
 
     @cached_property
     def squares(self) -> FloatArray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from usad_workbench.core.cosine import normalise, scores_of, unit_query
+from usad_workbench.core.cosine import cosines, normalise, unit_query
 from usad_workbench.core.errors import DegenerateError, ShapeError
 
 
@@ -11,13 +11,13 @@ from usad_workbench.core.errors import DegenerateError, ShapeError
 def test_a_row_has_the_same_score_wherever_it_lies(width: int) -> None:
     """Where parts cancel out, what remains is the rounding of the sum: its order shows."""
     half = np.random.default_rng(width).normal(size=(200, width))
-    rows = normalise(np.concatenate([half, half[:, ::-1]], axis=1).astype(np.float32))
+    rows = np.concatenate([half, half[:, ::-1]], axis=1).astype(np.float32)
     query = unit_query([1.0] * width + [-1.0] * width, 2 * width)
-    whole = scores_of(rows, query)
+    whole = cosines(rows, query)
     for size in (1, 2, 3, 5, 7, 33, 100):
         for first in (0, 1, 2, 3, 50):
             part = slice(first, first + size)
-            np.testing.assert_array_equal(scores_of(rows[part], query), whole[part])
+            np.testing.assert_array_equal(cosines(rows[part], query), whole[part])
 
 
 def test_rows_of_zeros_score_nothing_and_more_rows_than_a_block_are_normalised() -> None:
@@ -26,7 +26,23 @@ def test_rows_of_zeros_score_nothing_and_more_rows_than_a_block_are_normalised()
     unit = normalise(vectors)
     np.testing.assert_allclose(unit[:-1], np.sqrt(0.5), atol=1e-7)
     assert unit[-1].tolist() == [0, 0]
-    assert scores_of(unit[-1:], unit_query([1, 1], 2)).tolist() == [0.0]
+    assert cosines(vectors[-2:], unit_query([1, 1], 2)).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1.0, 1e38])
+def test_scores_are_the_literal_cosine_at_any_length(scale: float) -> None:
+    """Down to numbers that float32 holds by half their digits, and up to its largest."""
+    rng = np.random.default_rng(1)
+    rows = (rng.uniform(-1, 1, size=(50, 40)) * scale).astype(np.float32)
+    rows[3] = 0
+    query = rng.normal(size=40)
+    found = cosines(rows, unit_query(query, 40))
+    wide = rows.astype(float)
+    lengths = np.linalg.norm(wide / scale, axis=1) * np.linalg.norm(query)
+    expected = [row @ query / n if n else 0.0 for row, n in zip(wide / scale, lengths, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert cosines(rows[5:6], unit_query(rows[5], 40)).tolist() == [1.0]
+    assert cosines(-rows[5:6], unit_query(rows[5], 40)).tolist() == [-1.0]
 
 
 @pytest.mark.parametrize(

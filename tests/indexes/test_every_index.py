@@ -1,5 +1,6 @@
 """What every kind of index promises, by every metric."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,17 @@ def exact(query: np.ndarray, k: int, metric: Metric, rows: np.ndarray | None = N
 def built(request: pytest.FixtureRequest) -> Built:
     kind, metric = request.param
     return build_index(IDS, VECTORS, kind=kind, metric=metric)
+
+
+def test_threads_that_ask_one_index_at_once_get_each_their_own_hits(built: Built) -> None:
+    index = built.index
+    asked = [query_of(query, DIM, index.metric) for query in QUERIES] * 20
+    alone = [index.nearest(query, K) for query in asked[: len(QUERIES)]] * 20
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda query: index.nearest(query, K), asked))
+    for (ids, found), (own_ids, own) in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ids, own_ids)
+        np.testing.assert_array_equal(found, own)
 
 
 def test_it_is_what_was_asked_for_and_says_what_it_chose(built: Built) -> None:

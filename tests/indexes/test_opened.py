@@ -28,7 +28,7 @@ def arrays_of_small_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settled(workspace: Workspace) -> Workspace:
     """Waits until a later write would give the file another time for certain."""
-    while opened.database_stamp(workspace) is None:
+    while not opened.database_stamps(workspace):
         time.sleep(0.01)
     return workspace
 
