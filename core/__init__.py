@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         layer_similarity,
         mutual_knn,
     )
+    from usad_workbench.core.storage.segment_frame import selection
     from usad_workbench.core.storage.workspace import Workspace
 
     __version__: str
@@ -38,6 +39,7 @@ __all__ = [
     "layer_similarity",
     "load_encoder",
     "mutual_knn",
+    "selection",
 ]
 
 _MODULES = {
@@ -52,6 +54,7 @@ _MODULES = {
     "layer_similarity": "similarity",
     "load_encoder": "encoders.registry",
     "mutual_knn": "similarity",
+    "selection": "storage.segment_frame",
 }
 
 

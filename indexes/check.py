@@ -30,6 +30,7 @@ def check_workspace(workspace: Workspace, progress: Progress = no_progress) -> l
         for file in unnamed_audio(workspace)
     ]
     problems += _partial_problems(workspace) + _left_problems(workspace)
+    problems += _annotation_problems(workspace)
     spaces = workspace.spaces()
     for number, space in enumerate(spaces.itertuples()):
         of_space = part_of(progress, number, len(spaces), f"{space.encoder} layer {space.layer}")
@@ -111,6 +112,17 @@ def _left_problems(workspace: Workspace) -> list[str]:
         f"{encoder}: a command that replaces its vectors is at work, or was ended; {n} spaces have "
         "not taken their place. If none is at work, the next one clears them"
         for encoder, n in rows.itertuples(index=False)
+    ]
+
+
+def _annotation_problems(workspace: Workspace) -> list[str]:
+    left = workspace.read(
+        "SELECT segment_id, count(*) AS n FROM annotations ANTI JOIN segments USING (segment_id) "
+        "GROUP BY segment_id ORDER BY segment_id"
+    )
+    return [
+        f"{row.n} annotations are of segment {row.segment_id}, which is not there"
+        for row in left.itertuples()
     ]
 
 

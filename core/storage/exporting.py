@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
 from usad_workbench.core.audio.reading import all_blocks, open_sound
-from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
+from usad_workbench.core.errors import ConfigError, StoreError, UsadError, wrap_errors
 from usad_workbench.core.files import new_folder
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.clip_audio import unchanged
 from usad_workbench.core.storage.csv_cells import neutral, write_csv
 from usad_workbench.core.storage.importing import Failure
+from usad_workbench.core.storage.segment_frame import flat, segment_frame
 from usad_workbench.core.storage.slugs import readable_slug
+from usad_workbench.core.storage.space_names import SpaceName
 from usad_workbench.core.storage.vector_tables import matrix_of
-from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.core.storage.workspace import FloatArray, Workspace
 
-PAGE_ROWS = 4096
+PAGE_ROWS = 16_384
 """Vectors in memory at a time; between pages the workspace is free for writers."""
 TableFormat = Literal["parquet", "csv"]
+Neighbours = Callable[[FloatArray], tuple[npt.NDArray[np.int64], FloatArray]]
+"""From vectors [row, dim] to the nearest other rows and their distances, both [row, neighbour]."""
 
 
 def export_space(
@@ -41,13 +47,16 @@ def export_space(
     kind: TableFormat = "parquet",
     *,
     where: str | None = None,
+    neighbours: Neighbours | None = None,
     progress: Progress = no_progress,
 ) -> list[Path]:
-    """Writes the vectors of one space with pooling ``mean``.
+    """Writes the vectors of one space with pooling ``mean``, and what is known of their segments.
 
-    Columns are ``clip_id, encoder, layer, segment_id, start_s, end_s`` and ``vector``
-    (CSV: ``v0, v1, ...``). ``space.json`` beside it, and the metadata of the Parquet
-    file, hold the space's provenance.
+    Columns are ``encoder, layer``, those of ``segment_frame`` (among them ``segment_id, clip_id,
+    path, label, domain, start_s, end_s, tags``, and ``x, y`` where the space has a map), and
+    ``vector`` (CSV: ``v0, v1, ...``). ``neighbors`` is what embedding-atlas reads: places of the
+    nearest rows in this table, and their cosine distances; Parquet alone holds it. ``space.json``
+    beside it, and the metadata of the Parquet file, hold the space's provenance.
 
     Args:
         workspace: Where the vectors are.
@@ -56,6 +65,7 @@ def export_space(
         folder: A new or empty folder.
         kind: Of the table.
         where: SQL condition on the columns of ``clips``.
+        neighbours: Finds the nearest rows of each row of some vectors; none are written without.
         progress: Told the rows that are done.
 
     Raises:
@@ -66,7 +76,11 @@ def export_space(
     space_id = workspace.space_id(encoder, layer)
     record = workspace.read("SELECT * FROM spaces WHERE space_id = ?", [space_id]).iloc[0].to_dict()
     record = json.loads(json.dumps(record, default=_plain))
-    pages = _vector_pages(workspace, record, where)
+    name = SpaceName(encoder, int(record["layer"]), str(record["pooling"]))
+    pages = _with_segments(workspace, name, _vector_pages(workspace, record, where))
+    if neighbours is not None and kind == "parquet":
+        nearest = neighbours(workspace.embeddings(encoder, layer, where=where).vectors)
+        pages = _with_neighbours(pages, *nearest)
     with new_folder(folder) as partial:
         path = partial / f"vectors.{kind}"
         write = _write_parquet if kind == "parquet" else _write_csv
@@ -168,8 +182,8 @@ def _vector_pages(
     # One query a page: nothing keeps the database open while files are written.
     clip_ids = workspace.clip_ids(where)
     query = (
-        "SELECT s.clip_id, $encoder AS encoder, $layer::INTEGER AS layer, v.segment_id, "
-        f"s.start_s, s.end_s, v.vector FROM vectors_{record['space_id']} v "
+        "SELECT $encoder AS encoder, $layer::INTEGER AS layer, v.segment_id, v.vector "
+        f"FROM vectors_{record['space_id']} v "
         "JOIN segments s USING (segment_id) "
         f"WHERE {{chosen}} AND v.segment_id > $last ORDER BY v.segment_id LIMIT {PAGE_ROWS}"
     )
@@ -188,6 +202,53 @@ def _vector_pages(
         if page.num_rows < PAGE_ROWS:
             return
         values["last"] = page["segment_id"][-1].as_py()
+
+
+def _with_segments(
+    workspace: Workspace, name: SpaceName, pages: Iterator[pa.Table]
+) -> Iterator[pa.Table]:
+    """Pages with all that is known of their segments between encoder and vector."""
+    schema: pa.Schema | None = None
+    for page in pages:
+        frame = segment_frame(workspace, page["segment_id"].to_numpy(), name)
+        known = pa.Table.from_pandas(frame, preserve_index=False)
+        if schema is None:  # a page without a value says nothing of a column's type
+            kinds = {"tags": pa.list_(pa.string())}
+            fields = [
+                pa.field(one.name, kinds.get(one.name, one.type))
+                if not pa.types.is_null(one.type)
+                else pa.field(one.name, pa.string())
+                for one in known.schema
+            ]
+            schema = pa.schema(fields)
+        known = known.cast(schema)
+        columns = {one: page[one] for one in ("encoder", "layer")}
+        yield pa.table(columns | {one: known[one] for one in known.column_names}).append_column(
+            page.schema.field("vector"), page["vector"]
+        )
+
+
+def _with_neighbours(
+    pages: Iterator[pa.Table], rows: npt.NDArray[np.int64], distances: FloatArray
+) -> Iterator[pa.Table]:
+    start = 0
+    for page in pages:
+        at = slice(start, start + page.num_rows)
+        if len(rows[at]) != page.num_rows:
+            raise StoreError(
+                "Vectors were added while they were exported, so that neighbours are of others. "
+                "Run the same command again when nobody writes."
+            )
+        near = pa.StructArray.from_arrays(
+            [_lists(rows[at]), _lists(distances[at])], ["ids", "distances"]
+        )
+        yield page.append_column("neighbors", near)
+        start += page.num_rows
+
+
+def _lists(values: npt.NDArray[Any]) -> pa.Array:
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(offsets, values.ravel())
 
 
 def _reported(
@@ -217,7 +278,7 @@ def _write_csv(path: Path, pages: Iterator[pa.Table], record: dict[str, Any]) ->
             if not columns:
                 columns = [name for name in page.column_names if name != "vector"]
                 writer.writerow([*columns, *(f"v{i}" for i in range(int(record["dim"])))])
-            rows = page.select(columns).to_pylist()
+            rows = flat(page.select(columns).to_pandas()).to_dict("records")
             for row, vector in zip(rows, matrix_of(page["vector"]), strict=True):
                 # Nine digits give back the same float32.
                 writer.writerow(

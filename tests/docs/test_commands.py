@@ -18,7 +18,17 @@ from usad_workbench.workbench.cli import COMMANDS, build_parser
 
 PAGES = pytest.mark.parametrize("page", pages(), ids=page_name)
 LANGUAGES = {"sh", "bash", "python", "py", "text", "toml", "sql", "csv"}
-OUTSIDE = {"git", "cd", "pip", "source", "export", "ls", "pre-commit"}
+OUTSIDE = {
+    "git",
+    "cd",
+    "pip",
+    "source",
+    "export",
+    "ls",
+    "pre-commit",
+    "embedding-atlas",
+    "spotlight",
+}
 """First words of commands that are no affair of this package."""
 
 

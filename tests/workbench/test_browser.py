@@ -15,7 +15,6 @@ import soundfile as sf
 
 from tests.workbench.opened_app import click_mark
 from tests.workbench.screenshots import browser_page, open_by_link, picture, settle
-from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.app import PAGES
 
 pytestmark = pytest.mark.browser
@@ -79,53 +78,6 @@ def test_page_opens_by_its_link(page: Any, shots: Path, name: str) -> None:
     clean(page)
 
 
-def points_on_screen(page: Any) -> list[dict[str, float]]:
-    """Where the points of the map lie in the window, with their segment ids."""
-    found: list[dict[str, float]] = page.evaluate(
-        """() => {
-          const chart = document.querySelector('[data-testid="stPlotlyChart"] .js-plotly-plot');
-          const box = chart.getBoundingClientRect(), full = chart._fullLayout;
-          const points = [];
-          for (const trace of chart._fullData) {
-            if (!trace.customdata) continue;
-            for (let i = 0; i < trace.x.length; i++) points.push({
-              x: box.left + full.xaxis._offset + full.xaxis.d2p(trace.x[i]),
-              y: box.top + full.yaxis._offset + full.yaxis.d2p(trace.y[i]),
-              id: Number(trace.customdata[i][0]),
-            });
-          }
-          return points;
-        }"""
-    )
-    return found
-
-
-def most_alone(points: list[dict[str, float]]) -> dict[str, float]:
-    """The point with the most room around it: a click there means nothing else."""
-    xy = np.array([[p["x"], p["y"]] for p in points])
-    gaps = np.linalg.norm(xy[:, None] - xy[None], axis=-1) + np.eye(len(xy)) * 1e9
-    return points[int(gaps.min(axis=1).argmax())]
-
-
-def test_clicking_a_point_plays_exactly_its_segment(
-    page: Any, shots: Path, workspace: Workspace
-) -> None:
-    open_by_link(page, "Map")
-    point = most_alone(points_on_screen(page))
-    click_mark(page, point["x"], point["y"])
-    page.locator("audio").first.wait_for(state="attached", timeout=PAGE_MS)
-    settle(page)
-    row = workspace.sql(
-        "SELECT end_s - start_s AS length_s, clip_id FROM segments WHERE segment_id = ?",
-        [int(point["id"])],
-    ).iloc[0]
-    assert audio_length(page) == pytest.approx(row.length_s, abs=0.01)
-    assert page.get_by_text(row.clip_id, exact=True).first.is_visible()
-    assert page.get_by_text("Selected segments").is_visible()
-    picture(page, shots / "map-clicked.png")
-    clean(page)
-
-
 def audio_length(page: Any) -> float:
     """The length of the first sound, as the browser decoded it."""
     length: float = page.evaluate(
@@ -137,27 +89,6 @@ def audio_length(page: Any) -> float:
         }"""
     )
     return length
-
-
-def test_a_box_on_the_map_selects_rows_of_the_table(page: Any, shots: Path) -> None:
-    open_by_link(page, "Overview")
-    open_by_link(page, "Map")
-    points = points_on_screen(page)
-    xs, ys = ([p[axis] for p in points] for axis in "xy")
-    middle_x, middle_y = float(np.median(xs)), float(np.median(ys))
-    inside = [p for p in points if p["x"] < middle_x and p["y"] < middle_y + 200]
-    page.locator('[data-title="Box Select"]').click()
-    page.mouse.move(min(xs) - 12, min(ys) - 12)
-    page.mouse.down()
-    page.mouse.move(middle_x - 60, middle_y, steps=8)
-    page.mouse.move(middle_x, middle_y + 200, steps=8)
-    page.mouse.up()
-    page.get_by_text("Selected segments").wait_for(timeout=PAGE_MS)
-    settle(page)
-    said = page.get_by_text(re.compile(r"^\d+ of \d+\. Click a row")).inner_text()
-    assert abs(int(said.split()[0]) - len(inside)) <= 2  # points under the edge of the box
-    picture(page, shots / "map-box.png")
-    clean(page)
 
 
 def test_a_clip_finds_itself_first(page: Any, shots: Path) -> None:

@@ -24,7 +24,7 @@ TEACHERS = "speech-teacher,sound-teacher,music-teacher"
 TRUST = "--trust-remote-code"
 
 
-SHOWN = {"Map": ".js-plotly-plot", "Bias": "text=not testable"}
+SHOWN = {"Map": ".instrument[data-ready]", "Bias": "text=not testable"}
 """Of a student without controls: a map, and that nothing can be said."""
 
 
@@ -136,7 +136,9 @@ def test_the_app_shows_it(page: Any, name: str, tmp_path: Path, view: str) -> No
     assert page.get_by_test_id("stException").count() == 0
     assert page.get_by_test_id("stAlertContentError").count() == 0
     box = main_area.get_by_role("combobox").first
-    if "published-student" not in (box.input_value() or ""):
+    if view == "Map":
+        box.select_option(name)
+    elif "published-student" not in (box.input_value() or ""):
         box.click()
         page.get_by_role("option", name="published-student").first.click()
         settle(page)

@@ -64,21 +64,6 @@ def test_overview_names_the_student_on_every_card(opened: Any) -> None:
     assert all(escape_markdown("tiny-student") in card.split("\n")[0] for card in cards)
 
 
-def test_map_recolours_and_filters(opened: Any) -> None:
-    page = pick(opened("Map"), "Colour", "pitch")
-    boxes = [box for box in page.multiselect if box.label == "Domains"]
-    page = boxes[0].set_value(["speech"]).run()
-    assert not page.exception
-    assert "27 of 111 segments shown, 84 in grey" in texts(page)
-
-
-def test_map_keeps_its_choice_when_one_comes_back(opened: Any) -> None:
-    pick(opened("Map"), "Colour", "dataset")
-    opened("Data")
-    page = opened("Map")
-    assert next(b for b in page.selectbox if b.label == "Colour").value == "dataset"
-
-
 def test_search_changes_the_number_of_hits(opened: Any) -> None:
     page = opened("Search")
     page = page.slider[0].set_value(7).run()
@@ -289,15 +274,14 @@ def names_beside(page: AppTest) -> set[str]:
     return {name for trace in traces if isinstance(trace.get("y"), list) for name in trace["y"]}
 
 
-@pytest.mark.parametrize("name", ["Map", "Search", "Layers"])
+@pytest.mark.parametrize("name", ["Search", "Layers"])
 def test_lists_offer_short_names_and_say_the_full_one(opened_long: Any, name: str) -> None:
     label = "Compared with" if name == "Layers" else "Encoder"
     page = opened_long(name)
     box = next(box for box in page.selectbox if box.label == label)
-    if name != "Map":  # the synthetic controls have no map
-        assert {f"control · {short}" for short in SHORT} <= set(box.options)
-        page = pick(page, label, LONG["speech-control"])
-        assert LONG["speech-control"] in texts(page).replace("\\", "")
+    assert {f"control · {short}" for short in SHORT} <= set(box.options)
+    page = pick(page, label, LONG["speech-control"])
+    assert LONG["speech-control"] in texts(page).replace("\\", "")
     assert not any("hf:" in str(option) for box in page.selectbox for option in box.options)
 
 

@@ -1,7 +1,6 @@
 """Presenters as plain functions: planted rows in, words and figures out."""
 
 import io
-import json
 from dataclasses import fields
 
 import numpy as np
@@ -80,46 +79,6 @@ def points(n: int, **columns: object) -> pd.DataFrame:
             **columns,
         }
     )
-
-
-def test_many_values_become_twenty_colours_at_most() -> None:
-    frame = points(300, label=[f"v{i % 30:02d}" for i in range(300)])
-    found = maps.groups(frame, "label")
-    assert len(found) == 20
-    assert found[-1].name == "other (11 values)"
-    assert sum(len(g.rows) for g in found) == 300
-    assert len({g.colour for g in found}) == 20
-
-
-def test_twenty_values_have_no_other() -> None:
-    frame = points(40, label=[f"v{i % 20:02d}" for i in range(40)])
-    assert not any(g.name.startswith("other") for g in maps.groups(frame, "label"))
-
-
-def test_numbers_become_a_ramp_and_digits_do_not() -> None:
-    many = pd.Series([str(40 + i) for i in range(30)])
-    few = pd.Series([str(i % 10) for i in range(30)])
-    assert maps.as_numbers(many) is not None
-    assert maps.as_numbers(few) is None
-    assert maps.as_numbers(pd.Series(["a", "b"])) is None
-
-
-def test_map_points_carry_their_ids_and_escaped_names() -> None:
-    frame = points(10)
-    shown, context = maps.split(frame.assign(dataset=["d"] * 6 + ["e"] * 4), [], ["d"])
-    figure = maps.map_figure(shown, context, "domain")
-    grey, coloured = figure.data
-    assert len(grey.x) == 4 and grey.marker.color == colours.CONTEXT
-    assert [list(i) for i in coloured.customdata] == [[i] for i in range(6)]
-    assert all("<img" not in t for t in coloured.text)
-    # Lists: Streamlit hands packed arrays back without their values.
-    assert json.loads(figure.to_json())["data"][1]["customdata"] == [[i] for i in range(6)]
-
-
-def test_thinning_is_stated_and_the_same_each_time() -> None:
-    frame = points(100)
-    assert maps.thin(frame, 30).index.tolist() == maps.thin(frame, 30).index.tolist()
-    assert len(maps.thin(frame, 30)) == 30
 
 
 def test_unjudged_maps_say_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,11 @@ from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
 from usad_workbench.workbench.output import Output
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from usad_workbench.core.storage.importing import Failure
+    from usad_workbench.core.storage.workspace import FloatArray
 
 FORMATS = {
     "student": ("huggingface", "onnx"),
@@ -42,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", metavar="DIR", help="for --space and --clips")
     parser.add_argument(
         "--where", metavar="SQL", help="for --space: condition on the columns of clips"
+    )
+    parser.add_argument(
+        "--neighbours",
+        type=int,
+        default=0,
+        metavar="K",
+        help="for --space as parquet: the K nearest rows of each, as embedding-atlas reads them",
     )
     parser.add_argument(
         "--layers",
@@ -105,6 +117,15 @@ def _from_workspace(args: argparse.Namespace, output: Output) -> tuple[list[Path
         args.out,
         args.format,
         where=args.where,
+        neighbours=partial(_nearest, k=args.neighbours) if args.neighbours else None,
         progress=output.progress,
     )
     return files, []
+
+
+def _nearest(vectors: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """The nearest other rows by cosine, and their cosine distances."""
+    from usad_workbench.indexes import neighbour_lists
+
+    found = neighbour_lists(vectors, k)
+    return found.ids, 1 - found.scores

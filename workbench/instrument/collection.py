@@ -76,6 +76,7 @@ class View:
         self.table = table
         self.version = table.version
         self._cache = cache
+        self._reading_columns, self._reading_points = threading.Lock(), threading.Lock()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -103,13 +104,17 @@ class View:
         Raises:
             UnknownNameError: no such map.
         """
-        return self.kept(
-            ("points", name), lambda: self.table.points(name), lambda p: 2 * p.x.nbytes
-        )
+        with self._reading_points:
+            return self.kept(
+                ("points", name),
+                lambda: self.table.points(name),
+                lambda points: 2 * points.x.nbytes,
+            )
 
     def columns(self) -> list[Column]:
         """All columns that tell segments apart, and the domain."""
-        return self.kept("columns", self._read_columns, lambda c: sum(map(_size, c)))
+        with self._reading_columns:  # sessions that open together read them once
+            return self.kept("columns", self._read_columns, lambda c: sum(map(_size, c)))
 
     def column(self, name: str) -> Column:
         """A column by name.

@@ -1,5 +1,6 @@
 """What the collection holds, and what a selection holds of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from usad_workbench.core.storage.annotations import tag_counts
@@ -31,6 +32,7 @@ def _described(view: View) -> dict[str, Any]:
     workspace = view.workspace
     columns = view.columns()
     with workspace.database.read():  # all of one moment
+        names = encoder_names(workspace.read)
         clips = workspace.read("SELECT count(*) AS n, sum(duration_s) AS s FROM clips").iloc[0]
         return {
             "version": view.version,
@@ -46,19 +48,18 @@ def _described(view: View) -> dict[str, Any]:
                 }
                 for column in columns
             ],
-            "spaces": _spaces(view),
-            "maps": _maps(view),
+            "spaces": _spaces(view, names),
+            "maps": _maps(view, names),
             "tags": tags_in_use(view),
         }
 
 
-def _spaces(view: View) -> list[dict[str, Any]]:
+def _spaces(view: View, names: Mapping[str, str]) -> list[dict[str, Any]]:
     spaces = view.workspace.read(
         "SELECT s.encoder, s.layer, s.pooling, s.n, e.role, e.domain FROM spaces s "
         "JOIN encoders e USING (encoder) WHERE s.n > 0 ORDER BY e.role <> 'student', "
         "e.role <> 'teacher', s.encoder, s.pooling, s.layer"
     )
-    names = encoder_names(view.workspace.read)
     return [
         {
             "space": str(SpaceName(row.encoder, row.layer, row.pooling)),
@@ -69,9 +70,8 @@ def _spaces(view: View) -> list[dict[str, Any]]:
     ]
 
 
-def _maps(view: View) -> list[dict[str, Any]]:
+def _maps(view: View, names: Mapping[str, str]) -> list[dict[str, Any]]:
     maps = available_maps(view.workspace.read)
-    names = encoder_names(view.workspace.read)
     return [
         {
             "map": str(MapName(row.encoder, row.layer, row.pooling, row.method)),

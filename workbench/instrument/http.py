@@ -6,15 +6,19 @@ page loads anew.
 """
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
 
@@ -27,6 +31,26 @@ DO_NOT_KEEP = "no-store"
 BYTES = "application/octet-stream"
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 Handler = Callable[[Request], Response]
+BodyHandler = Callable[[Request, bytes], Response]
+AsyncHandler = Callable[[Request], Awaitable[Response]]
+JSON = "application/json"
+MAX_JSON = 4 << 20
+
+
+class Assets(StaticFiles):
+    """Files of the page, which a browser asks for again by what it has: a new version shows."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """The file, or that it is still the same."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def guarded(handler: Handler) -> Handler:
@@ -44,6 +68,31 @@ def guarded(handler: Handler) -> Handler:
             response.headers[name] = value
         response.headers.setdefault("Cache-Control", DO_NOT_KEEP)
         return response
+
+    return answer
+
+
+def posted(handler: BodyHandler, *media_types: str, max_bytes: int = MAX_JSON) -> AsyncHandler:
+    """The handler of a request that writes, in a thread: it gets the body, which is bounded."""
+
+    async def answer(request: Request) -> Response:
+        body = bytearray()
+        problem: HTTPException | None = None
+        try:
+            check_writer(request, *media_types)
+            async for part in request.stream():
+                body += part
+                if len(body) > max_bytes:
+                    raise HTTPException(413, f"At most {max_bytes:,} bytes are taken.")
+        except HTTPException as error:
+            problem = error
+
+        def handled(request: Request) -> Response:
+            if problem is not None:
+                raise problem
+            return handler(request, bytes(body))
+
+        return await run_in_threadpool(guarded(handled), request)
 
     return answer
 

@@ -1,12 +1,16 @@
 """Rows of the table under the map, in words: fetched by id, a page at a time."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from usad_workbench.core.errors import UnknownNameError
+from usad_workbench.core.storage.annotations import note_of, tags_of
 from usad_workbench.core.storage.segment_table import NO_ROW, Categories, Ids
 from usad_workbench.core.storage.selection import Selection
 from usad_workbench.workbench.instrument.collection import View
@@ -43,25 +47,37 @@ def sort_keys(view: View, name: str) -> npt.NDArray[np.float64]:
     column = view.column(name)
     if not isinstance(column, Categories):
         return column.values
-    places = np.empty(len(column.values) + 1)
-    places[sorted(range(len(column.values)), key=column.values.__getitem__)] = np.arange(
-        len(column.values)
-    )
-    places[-1] = np.nan
+    by_name = pc.sort_indices(pa.array(column.values, pa.string())).to_numpy()
+    places = np.full(len(by_name) + 1, np.nan)  # the last is that of no value
+    places[by_name] = np.arange(len(by_name))
     return places[column.codes]
 
 
 def described(view: View, rows: Places) -> list[dict[str, Any]]:
     """Rows with the columns of their segments and clips."""
-    ids = view.table.segment_ids[rows]
-    frame = segments(view.workspace.read, ids.tolist())
+    ids = view.table.segment_ids[rows].tolist()
+    with view.workspace.database.read():  # opened once
+        frame = segments(view.workspace.read, ids)
+        tags = tags_of(view.workspace, ids)
     shown = [name for name in frame if name == "segment_id" or name not in HIDDEN_COLUMNS]
     records = frame[[name for name in shown if name != "path"]].to_dict("records")
     has_audio = (frame["path"] != "").tolist()
     return [
-        {"row": int(row), "has_audio": has, **{str(k): _cell(v) for k, v in record.items()}}
-        for row, has, record in zip(rows, has_audio, records, strict=True)
+        {
+            **{str(name): _cell(value) for name, value in record.items()},
+            "row": int(row),
+            "has_audio": has,
+            "tags": tags.get(segment_id, []),
+        }
+        for segment_id, row, has, record in zip(ids, rows, has_audio, records, strict=True)
     ]
+
+
+def described_one(view: View, row: int) -> dict[str, Any]:
+    """One row with its note."""
+    found = described(view, np.array([row]))[0]
+    note = note_of(view.workspace, found["segment_id"])
+    return {**found, "note": None if note is None else asdict(note)}
 
 
 def described_segments(view: View, segment_ids: Sequence[int]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from usad_workbench.workbench.presenters.text import (
 )
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.cell import show_cell
+from usad_workbench.workbench.widgets.clicks import custom_data
 from usad_workbench.workbench.widgets.diagnosis import (
     choose_diagnosis,
     show_panel,
@@ -26,7 +27,6 @@ from usad_workbench.workbench.widgets.diagnosis import (
 )
 from usad_workbench.workbench.widgets.findings import show_findings
 from usad_workbench.workbench.widgets.legend import role_legend
-from usad_workbench.workbench.widgets.scatter import custom_data
 
 
 def view() -> None:

@@ -14,8 +14,8 @@ from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_name
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.cell import show_cell
+from usad_workbench.workbench.widgets.clicks import custom_data
 from usad_workbench.workbench.widgets.diagnosis import choose_diagnosis, show_panel, show_warnings
-from usad_workbench.workbench.widgets.scatter import custom_data
 
 LAYER_PANELS = ("inheritance", "attribution", "variance", "partial")
 

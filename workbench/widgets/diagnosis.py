@@ -26,9 +26,9 @@ from usad_workbench.workbench.presenters.names import describe_panel_cell, encod
 from usad_workbench.workbench.presenters.numbers import count, number, signed
 from usad_workbench.workbench.presenters.text import MEASURE_NAMES, escape_markdown, shorten
 from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.clicks import custom_data
 from usad_workbench.workbench.widgets.legend import role_legend
 from usad_workbench.workbench.widgets.player import segment_card
-from usad_workbench.workbench.widgets.scatter import custom_data
 
 N_CLIPS = 6
 

@@ -1,10 +1,15 @@
 """Out of a workspace: the same numbers and samples, under names that cannot leave the folder."""
 
 import csv
+import importlib
+import io
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -13,8 +18,10 @@ from tests.conftest import SpectrumEncoder, write_tone
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.storage import exporting
+from usad_workbench.core.storage.annotations import tag_segments
 from usad_workbench.core.storage.exporting import export_clips, export_space
 from usad_workbench.core.storage.importing import SourceClip, import_clips, read_manifest
+from usad_workbench.core.storage.projection_tables import MapQuality, replace_map
 from usad_workbench.core.storage.vector_tables import matrix_of
 from usad_workbench.core.storage.workspace import QueryError, Workspace
 
@@ -57,6 +64,48 @@ def test_vectors_come_back_as_they_were(
     record = json.loads(files[0].read_text())
     assert record == json.loads(table.schema.metadata[b"usad_space"])
     assert record["weights_sha256"] == "0" * 64 and record["sample_rate_hz"] == 16_000
+
+
+@pytest.mark.parametrize("page_rows", [7, 4096])
+def test_a_space_brings_what_other_browsers_open(
+    embedded: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_rows: int
+) -> None:
+    monkeypatch.setattr(exporting, "PAGE_ROWS", page_rows)
+    stored = embedded.embeddings("spectrum", 1)
+    ids, points = stored.segment_ids[1:], np.arange(2 * len(stored) - 2, dtype=np.float32)
+    quality = MapQuality(
+        encoder="spectrum",
+        layer=1,
+        pooling="mean",
+        method="pca",
+        n=len(ids),
+        trustworthiness=0.9,
+        n_judged=len(ids),
+        seconds=1.0,
+    )
+    assert replace_map(embedded, quality, stored.space, ids, points.reshape(-1, 2))
+    tag_segments(embedded, ids[2:4], "loud", "Ada")
+
+    def nearest(vectors: npt.NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray]:
+        assert np.array_equal(vectors, stored.vectors)
+        rows = np.arange(len(vectors))
+        return np.stack([rows + 1, rows + 2], axis=1), np.zeros((len(rows), 2), np.float32)
+
+    out = export_space(embedded, "spectrum", 1, tmp_path / "out", neighbours=nearest)[-1]
+    frame = pd.read_parquet(out)
+    clips = embedded.clips().set_index("clip_id").loc[frame["clip_id"]]
+    for name in ("label", "domain", "cluster_id"):
+        assert frame[name].tolist() == clips[name].tolist()
+    assert all(Path(path).is_file() for path in frame["path"])
+    assert frame[["x", "y"]].isna().all(axis=1).tolist() == [True] + [False] * len(ids)
+    np.testing.assert_array_equal(frame[["x", "y"]][1:], points.reshape(-1, 2))
+    assert [list(tags) for tags in frame["tags"]] == [
+        ["loud"] if number in (3, 4) else [] for number in range(len(frame))
+    ]
+    assert [one["ids"].tolist() for one in frame["neighbors"]] == [
+        [i + 1, i + 2] for i in range(len(frame))
+    ]
+    np.testing.assert_array_equal(np.stack(frame["vector"]), stored.vectors)
 
 
 def test_csv_holds_the_same_numbers(embedded: Workspace, tmp_path: Path) -> None:
@@ -141,3 +190,30 @@ def test_audio_that_changed_is_not_exported_as_its_clip(
     files, failed = export_clips(workspace, "clip_id = 'tone'", tmp_path / "out")
     assert [file.name for file in files] == ["manifest.csv"]
     assert len(failed) == 1 and "changed since it was imported" in failed[0].reason
+
+
+def test_embedding_atlas_opens_a_space(embedded: Workspace, tmp_path: Path) -> None:
+    """By its own loader, as its command does; it reads places of neighbours from 0 on."""
+    atlas = pytest.importorskip(
+        "embedding_atlas.cli",
+        reason="embedding-atlas brings torch for CUDA along; pip install --no-deps has it tested",
+    )
+    from usad_workbench.indexes import neighbour_lists
+
+    def nearest(vectors: npt.NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray]:
+        found = neighbour_lists(vectors, 3)
+        return found.ids, 1 - found.scores
+
+    path = export_space(embedded, "spectrum", 1, tmp_path / "out", neighbours=nearest)[-1]
+    frame = atlas.load_datasets([str(path)])
+    stored = embedded.embeddings("spectrum", 1)
+    assert frame["segment_id"].tolist() == stored.segment_ids.tolist()
+    served = pd.read_parquet(io.BytesIO(atlas_utils(atlas).to_parquet_bytes(frame)))
+    for row, near in enumerate(served["neighbors"]):
+        unit = stored.vectors / np.linalg.norm(stored.vectors, axis=1, keepdims=True)
+        cosines = unit[near["ids"]] @ unit[row]
+        np.testing.assert_allclose(1 - cosines, near["distances"], atol=1e-5)
+
+
+def atlas_utils(atlas: ModuleType) -> ModuleType:
+    return importlib.import_module(f"{atlas.__package__}.utils")

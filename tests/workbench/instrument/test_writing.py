@@ -1,0 +1,122 @@
+"""Tags, notes, undo and sounds that are handed in, through the routes."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+from starlette.testclient import TestClient
+
+from tests.workbench.instrument.conftest import RATE_HZ, client_of, samples_of
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.agreement import overlap_at_k, rank_biased_overlap
+
+
+@pytest.fixture
+def client(made: Workspace, tmp_path: Path) -> TestClient:
+    """On a copy that may be written."""
+    shutil.copytree(made.folder, tmp_path / "w")
+    return client_of(tmp_path / "w")
+
+
+def post(client: TestClient, name: str, **content: Any) -> Any:
+    answer = client.post(f"/instrument/{name}", json=content)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def tags(client: TestClient, segment: int) -> list[str]:
+    found: list[str] = client.get("/instrument/row", params={"segment": segment}).json()["tags"]
+    return found
+
+
+def test_tags_are_given_taken_and_undone_by_who_gave_them(client: TestClient) -> None:
+    both = [{"segments": [3, 4]}]
+    assert post(client, "tag", select=both, tag=" check  by ear ", author="Ada")["n"] == 2
+    assert post(client, "tag", select=both, tag="check by ear", author="Ada")["n"] == 0
+    assert post(client, "tag", select=[{"segments": [4]}], tag="loud", author="Bob")["n"] == 1
+    assert (tags(client, 3), tags(client, 4)) == (["check by ear"], ["check by ear", "loud"])
+    gone = post(client, "tag", select=[{"segments": [3]}], tag="loud", remove=True, author="Ada")
+    assert gone["n"] == 0
+    gone = post(
+        client, "tag", select=[{"segments": [3]}], tag="check by ear", remove=True, author="Ada"
+    )
+    assert gone["tags"] == [{"tag": "check by ear", "n": 1}, {"tag": "loud", "n": 1}]
+    assert tags(client, 3) == []
+    # Ada's last edit comes back, then the one before; Bob's stays.
+    assert post(client, "undo", author="Ada")["undone"] == "removed “check by ear”"
+    assert tags(client, 3) == ["check by ear"]
+    assert post(client, "undo", author="Ada")["undone"] == "added “check by ear”"
+    assert post(client, "undo", author="Ada")["undone"] is None
+    assert (tags(client, 3), tags(client, 4)) == ([], ["loud"])
+    mask = client.get("/instrument/mask", params={"select": json.dumps([{"tag": "loud"}])})
+    assert np.frombuffer(mask.content[:4], "<u4").tolist() == [1]
+
+
+def test_a_note_is_the_last_one_written(client: TestClient) -> None:
+    def note() -> Any:
+        return client.get("/instrument/row", params={"segment": 7}).json()["note"]
+
+    post(client, "note", segment=7, text="hum at 50 Hz <script>", author="Ada")
+    post(client, "note", segment=7, text="no hum", author="Bob")
+    assert (note()["text"], note()["author"]) == ("no hum", "Bob")
+    assert note()["made_at"].endswith("Z")
+    post(client, "undo", author="Bob")
+    assert (note()["text"], note()["author"]) == ("hum at 50 Hz <script>", "Ada")
+    post(client, "note", segment=7, text="", author="Ada")
+    assert note() is None
+    for content in ({"segment": 99999, "text": "x"}, {"segment": "7", "text": "x"}, {"segment": 7}):
+        assert client.post("/instrument/note", json=content).status_code == 400
+
+
+def test_similar_is_the_search_of_each_space(client: TestClient, made: Workspace) -> None:
+    spaces = ["made-a/0/mean", "made-b/0/mean"]
+    found = client.get(
+        "/instrument/similar", params={"for": "5,6", "unlike": "9", "space": spaces, "k": 8}
+    ).json()
+    rankings = []
+    for side, name in zip(found["spaces"], ("made-a", "made-b"), strict=True):
+        stored = made.embeddings(name, 0)
+        unit = stored.vectors / np.linalg.norm(stored.vectors, axis=1, keepdims=True)
+        scores = unit @ (unit[[5, 6]].mean(0) - 0.5 * unit[9])
+        order = [int(i) for i in np.argsort(-scores) if i not in (5, 6, 9)][:8]
+        ids = [hit["segment_id"] for hit in side["hits"]]
+        assert ids == stored.segment_ids[order].tolist()
+        assert [hit["rank"] for hit in side["hits"]] == list(range(1, 9))
+        rankings.append(ids)
+    for side, other in zip(found["spaces"], rankings[::-1], strict=True):
+        for hit in side["hits"]:
+            assert hit["only"] == (hit["segment_id"] not in other)
+    assert found["overlap"][0][1] == pytest.approx(overlap_at_k(*rankings, 8))
+    assert found["rbo"][1][0] == pytest.approx(rank_biased_overlap(*rankings))
+    assert found["rbo"][0][0] == pytest.approx(1)
+
+
+def test_a_sound_that_is_handed_in_is_heard_and_seen(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    sf.write(buffer, samples_of(100), RATE_HZ, format="WAV", subtype="FLOAT")
+    headers = {"Content-Type": "audio/wav"}
+    answer = client.post("/instrument/query", content=buffer.getvalue(), headers=headers)
+    query = answer.json()
+    assert query["duration_s"] == pytest.approx(len(samples_of(100)) / RATE_HZ)
+    heard = client.get("/instrument/sound", params={"query": query["query"]})
+    samples, _ = sf.read(io.BytesIO(heard.content), dtype="float32")
+    np.testing.assert_allclose(samples, samples_of(100), atol=1 / 32_000)
+    part = client.post(
+        "/instrument/query",
+        params={"start_ms": 100, "end_ms": 200},
+        content=buffer.getvalue(),
+        headers=headers,
+    ).json()
+    assert (part["start_s"], part["duration_s"]) == (pytest.approx(0.1), pytest.approx(0.1))
+    again = post(client, "query", segment=100, start_s=0.1, end_s=0.2)
+    assert again["duration_s"] == pytest.approx(0.1)
+    for content in (b"", b"no audio at all"):
+        refused = client.post("/instrument/query", content=content, headers=headers)
+        assert refused.status_code == 400 and refused.json()["error"]
+    words = client.post("/instrument/query", json={"text": "a barking dog"})
+    assert words.status_code == 400 and "reads text" in words.json()["error"]

@@ -1,0 +1,274 @@
+"""The instrument in a real browser: from a picture of segments to the sound of one."""
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import numpy as np
+import pytest
+
+from tests.workbench.opened_app import require_browser
+from tests.workbench.screenshots import BROWSER_ARGUMENTS, find_browser, served
+from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes import project_space
+
+pytestmark = pytest.mark.browser
+WAIT_MS = 60_000
+LAYERS = (1, 2, 4)
+
+
+@pytest.fixture(scope="module")
+def mapped(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the small workspace with maps of several layers, which may be written to."""
+    folder = tmp_path_factory.mktemp("mapped") / "all"
+    shutil.copytree(workspace.folder.parent, folder)
+    copy = Workspace.open(folder / workspace.folder.name)
+    for layer in LAYERS:
+        project_space(copy, "tiny-student", layer, method="pca")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def address(mapped: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    require_browser()
+    with served(mapped.folder, tmp_path_factory.mktemp("server") / "log.txt") as found:
+        yield f"{found}/map"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    require_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=find_browser(), args=list(BROWSER_ARGUMENTS))
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, address: str) -> Any:
+    return opened(browser, address)
+
+
+def opened(browser: Any, address: str) -> Any:
+    """The instrument in a fresh browser context, at rest."""
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.failed = []
+    page.on("pageerror", lambda error: page.failed.append(str(error)))
+    page.goto(address, timeout=WAIT_MS, wait_until="commit")
+    page.locator(".instrument[data-ready]").wait_for(timeout=5 * WAIT_MS)
+    return page
+
+
+@pytest.fixture
+def fresh(page: Any) -> Any:
+    """The page with nothing selected, one map, and nothing heard."""
+    page.evaluate(
+        """() => {
+          const { store } = instrument();
+          store.set({ select: [], mode: "one", view: null, sort: null, down: false, for: [], unlike: [] });
+        }""".replace("instrument()", INSTRUMENT)
+    )
+    rests(page)
+    return page
+
+
+INSTRUMENT = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.instrument"
+
+
+def state(page: Any) -> dict[str, Any]:
+    """What the address says is shown."""
+    query = parse_qs(urlparse(page.url).query)
+    return {name: values[0] for name, values in query.items()}
+
+
+def rests(page: Any) -> None:
+    """Waits until nothing is asked of the server any more."""
+    page.wait_for_load_state("networkidle", timeout=WAIT_MS)
+
+
+def places(page: Any, pane: int = 0) -> dict[int, tuple[float, float]]:
+    """Where each row lies in the window."""
+    found = page.evaluate(
+        f"""() => {{
+          const pane = {INSTRUMENT}.panes.panes[{pane}];
+          const box = pane.host.getBoundingClientRect();
+          return Array.from({{ length: pane.to.n }}, (_, row) => {{
+            const place = pane.at(row);
+            if (!place) return null;
+            const [x, y] = pane.screen(...place);
+            return [box.left + x, box.top + y];
+          }});
+        }}"""
+    )
+    return {row: tuple(place) for row, place in enumerate(found) if place}
+
+
+def said(page: Any) -> tuple[int, int]:
+    """The two numbers of the bar."""
+    text = page.locator(".said").inner_text()
+    first, last = re.match(r"([\d,]+) of ([\d,]+)", text).groups()  # type: ignore[union-attr]
+    return int(first.replace(",", "")), int(last.replace(",", ""))
+
+
+def lasso(page: Any, x: float, y: float, radius: float) -> list[tuple[float, float]]:
+    """Draws a circle around a place; its corners in the window."""
+    corners = [
+        (x + radius * math.cos(i * math.pi / 15), y + radius * math.sin(i * math.pi / 15))
+        for i in range(30)
+    ]
+    page.get_by_role("button", name="Lasso").click()
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner)
+    page.mouse.up()
+    page.wait_for_function("() => location.search.includes('polygon')", timeout=WAIT_MS)
+    rests(page)
+    return corners
+
+
+def around(page: Any) -> set[int]:
+    """A lasso around the middle of the points; the rows that must be in it."""
+    found = places(page)
+    x, y = np.median(list(found.values()), axis=0)
+    distances = {row: math.dist(place, (x, y)) for row, place in found.items()}
+    # Halfway between two points, so that none lies on the line.
+    order = sorted(distances.values())
+    k = max(range(20, 60), key=lambda i: order[i + 1] - order[i])
+    radius = (order[k] + order[k + 1]) / 2
+    lasso(page, float(x), float(y), radius)
+    return {row for row, distance in distances.items() if distance < radius}
+
+
+def listed(page: Any) -> list[int]:
+    """The segments that the table shows."""
+    rows = page.locator(".rows .row")
+    return [int(row.get_attribute("data-segment")) for row in rows.all()]
+
+
+def test_lasso_table_and_sound_follow_each_other(fresh: Any, mapped: Workspace) -> None:
+    inside = around(fresh)
+    n_selected, n = said(fresh)
+    assert n == 111
+    assert abs(n_selected - len(inside)) <= 2  # points at the edge of a polygon of 30 corners
+    shown = fresh.evaluate(f"() => [...{INSTRUMENT}.rows].map(([row, segment]) => [segment, row])")
+    row_of = dict(shown)
+    assert len(listed(fresh)) > 3
+    assert {row_of[segment] for segment in listed(fresh)} <= inside
+    fresh.locator(".rows .row").nth(1).click()
+    segment = listed(fresh)[1]
+    length_s = fresh.wait_for_function(
+        f"() => {INSTRUMENT}.player.audio.duration || null", timeout=WAIT_MS
+    ).json_value()
+    row = mapped.sql(
+        "SELECT end_s - start_s AS length_s, clip_id FROM segments WHERE segment_id = ?",
+        [segment],
+    ).iloc[0]
+    assert length_s == pytest.approx(row.length_s, abs=0.01)
+    assert fresh.locator(".player h2").inner_text() == row.clip_id
+    assert state(fresh)["focus"] == str(segment)
+    assert fresh.failed == []
+
+
+def test_a_click_on_a_point_hears_that_point(fresh: Any) -> None:
+    found = places(fresh)
+    rows, xy = list(found), np.array(list(found.values()))
+    gaps = np.linalg.norm(xy[:, None] - xy[None], axis=-1) + np.eye(len(xy)) * 1e9
+    alone = int(gaps.min(axis=1).argmax())
+    fresh.mouse.click(*xy[alone])
+    fresh.wait_for_function(f"() => {INSTRUMENT}.focused?.row === {rows[alone]}", timeout=WAIT_MS)
+    assert fresh.locator(".screen img").get_attribute("src")
+
+
+def test_bars_filter_and_do_not_shrink_themselves(fresh: Any, mapped: Workspace) -> None:
+    sizes = mapped.sql("SELECT domain, count(*) AS n FROM segments_of_clips GROUP BY domain")
+    n_of = dict(zip(sizes.domain, sizes.n, strict=True))
+    bar = fresh.get_by_role("checkbox", name=re.compile("^domain speech: "))
+    bar.click()
+    rests(fresh)
+    assert said(fresh) == (n_of["speech"], sum(n_of.values()))
+    music = fresh.get_by_role("checkbox", name=re.compile("^domain music: "))
+    assert music.get_attribute("aria-label") == f"domain music: {n_of['music']} of {n_of['music']}"
+    music.click()
+    rests(fresh)
+    assert said(fresh)[0] == n_of["speech"] + n_of["music"]
+    fresh.get_by_role("button", name="Undo").click()
+    rests(fresh)
+    assert said(fresh)[0] == n_of["speech"]
+
+
+def test_a_lasso_is_followed_through_the_layers(fresh: Any) -> None:
+    around(fresh)
+    before, at = said(fresh), places(fresh)
+    slider = fresh.get_by_role("slider", name=re.compile("^Depth"))
+    slider.focus()
+    slider.press("ArrowLeft")
+    fresh.wait_for_function(
+        f"() => {{ const pane = {INSTRUMENT}.panes.panes[0]; "
+        "return pane.map.includes('/2/') && pane.from === pane.to; }",
+        timeout=WAIT_MS,
+    )
+    rests(fresh)
+    assert said(fresh) == before
+    assert places(fresh) != at
+    assert state(fresh)["map"] == "tiny-student/2/mean/pca"
+
+
+def test_side_by_side_has_one_selection(fresh: Any) -> None:
+    around(fresh)
+    fresh.get_by_role("button", name="Side by side").click()
+    fresh.wait_for_function(f"() => {INSTRUMENT}.panes.panes[1]?.from", timeout=WAIT_MS)
+    rests(fresh)
+    assert fresh.locator(".pane").count() == 2
+    same = fresh.evaluate(
+        f"() => {{ const [a, b] = {INSTRUMENT}.panes.panes; "
+        "return a.bits === b.bits && a.bits !== null && a.map !== b.map; }"
+    )
+    assert same
+    assert fresh.failed == []
+
+
+def test_a_link_opens_the_same_view_in_another_browser(fresh: Any, browser: Any) -> None:
+    around(fresh)
+    fresh.get_by_role("combobox", name="Colour").select_option("label")
+    fresh.locator(".rows .row").nth(2).click()
+    rests(fresh)
+    there = opened(browser, fresh.url)
+    rests(there)
+    assert said(there) == said(fresh)
+    assert listed(there) == listed(fresh)
+    assert state(there) == state(fresh)
+    assert there.locator(".player h2").inner_text() == fresh.locator(".player h2").inner_text()
+    there.context.close()
+
+
+def test_the_keyboard_alone_reaches_a_sound(fresh: Any) -> None:
+    pane = fresh.locator(".pane").first
+    pane.focus()
+    for key in ("ArrowLeft", "+", "+", "Enter"):
+        fresh.keyboard.press(key)
+    fresh.wait_for_function(f"() => {INSTRUMENT}.focused", timeout=WAIT_MS)
+    fresh.keyboard.press("Shift+Enter")
+    fresh.wait_for_function("() => location.search.includes('polygon')", timeout=WAIT_MS)
+    rests(fresh)
+    assert 0 < said(fresh)[0] < said(fresh)[1]
+    heard = [int(state(fresh)["focus"])]
+    for _ in range(2):
+        fresh.keyboard.press("j")
+        fresh.wait_for_function(
+            f"() => {INSTRUMENT}.focused.segment_id !== {heard[-1]}", timeout=WAIT_MS
+        )
+        heard.append(int(state(fresh)["focus"]))
+    order = fresh.evaluate(f"() => {INSTRUMENT}.table.pages.get(0).map((row) => row.segment_id)")
+    first = order.index(heard[0])
+    assert heard == order[first : first + 3]
+    fresh.keyboard.press("Escape")
+    rests(fresh)
+    assert said(fresh)[0] == said(fresh)[1]
+    assert json.loads(state(fresh).get("select", "[]")) == []

@@ -1,0 +1,166 @@
+// The bar that always says how much is selected, and everything that can be done with it.
+
+import { button, count, el, popover } from "./dom.js";
+
+const MOST_SOUNDS = 5000; // that one archive may hold
+
+export class Bar {
+  constructor(app) {
+    this.app = app;
+    this.host = el("section", { class: "bar-of-selection", "aria-label": "Selection" });
+    this.said = el("span", { class: "said num", role: "status" });
+    app.store.on(["select", "ticked", "history", "for"], () => this.draw());
+  }
+
+  tell(selected, n) {
+    [this.selected, this.n] = [selected, n];
+    this.draw();
+  }
+
+  draw() {
+    const { store } = this.app;
+    const { select } = store.state;
+    const isAll = !select.length;
+    this.said.replaceChildren(
+      el("b", {}, `${count(this.selected ?? 0)} of ${count(this.n ?? 0)}`),
+      el("span", { class: "soft" }, isAll ? " segments" : " selected"),
+    );
+    const ticked = store.ticked.size;
+    this.host.replaceChildren(
+      this.said,
+      ticked ? button(`Keep ${count(ticked)} ticked`, () => this.keepTicked(), { class: "chip" }) : "",
+      el("span", { class: "gap" }),
+      button(this.isPlaying ? "❚❚ Stop" : "▶ Play all", () => this.playAll(), { class: "main" }),
+      button("Similar", () => this.app.search.fromHeard(), {
+        title: "Find what is similar to what is heard (S)", disabled: !this.app.focused,
+      }),
+      button("Compare", () => store.set({ mode: "beside" }), {
+        title: "The selection on two maps beside each other",
+      }),
+      button("Tag", (event) => this.askTag(event.currentTarget), { title: "Tag the selection (T)", class: "tag" }),
+      button("Export", (event) => this.askExport(event.currentTarget)),
+      button("Link", (event) => this.copy(event.currentTarget), {
+        title: "Copy a link that opens this view and selection", "aria-label": "Copy link",
+      }),
+      button("✕", () => store.set({ select: [] }), {
+        "aria-label": "Clear the selection", title: "Clear the selection (Escape)", disabled: isAll,
+      }),
+      button("↶", () => this.undo(), {
+        "aria-label": "Undo", title: "Undo (Z)", disabled: !store.before.length,
+      }),
+    );
+  }
+
+  async undo() {
+    await this.app.attempt(() => this.app.store.undo());
+    this.draw();
+  }
+
+  keepTicked() {
+    const { store } = this.app;
+    const segments = [...store.ticked];
+    store.ticked.clear();
+    store.set({ select: [{ segments }] });
+    store.tell(["ticked"]);
+  }
+
+  // Row after row of the table, until somebody stops it or hears something else.
+  async playAll() {
+    this.isPlaying = !this.isPlaying;
+    this.draw();
+    if (!this.isPlaying) return this.app.player.stop();
+    const row = await this.app.table.row(Math.max(this.app.table.place(), 0));
+    if (row) this.app.focus(row, { isAll: true });
+  }
+
+  stopAll() {
+    if (!this.isPlaying) return;
+    this.isPlaying = false;
+    this.draw();
+  }
+
+  askTag(anchor) {
+    const known = this.app.tags.map(({ tag }) => el("option", { value: tag }));
+    const input = el("input", {
+      placeholder: "a tag", maxlength: "80", list: "known-tags", "aria-label": "Tag",
+      onkeydown: (event) => event.key === "Enter" && act(false),
+    });
+    const act = async (remove) => {
+      const tag = input.value.trim();
+      if (!tag) return;
+      close();
+      await this.tag(tag, remove);
+    };
+    const close = popover(
+      anchor, this.app.root,
+      el("p", { class: "soft" }, `Tag ${count(this.selected)} segments as`),
+      input, el("datalist", { id: "known-tags" }, known),
+      el("div", { class: "buttons" },
+        button("Tag", () => act(false), { class: "main" }), button("Remove tag", () => act(true))),
+    );
+  }
+
+  tag(tag, remove = false) {
+    return this.app.attempt(async () => {
+      const { select } = this.app.store.state;
+      const { tags } = await this.app.api.post("tag", { select, tag, remove });
+      this.app.setTags(tags);
+      this.app.store.remember(() => this.undoOnServer());
+      this.app.say(remove ? `Removed the tag “${tag}”.` : `Tagged as “${tag}”.`);
+    });
+  }
+
+  async undoOnServer() {
+    const { tags } = await this.app.api.post("undo", {});
+    this.app.setTags(tags);
+  }
+
+  askNote(anchor, one) {
+    const input = el("input", {
+      value: one.note?.text ?? "", placeholder: "a note", maxlength: "500", "aria-label": "Note",
+      onkeydown: (event) => event.key === "Enter" && act(),
+    });
+    const act = () => {
+      const text = input.value.trim();
+      close();
+      return this.app.attempt(async () => {
+        await this.app.api.post("note", { segment: one.segment_id, text });
+        one.note = text ? { text } : null;
+        this.app.store.remember(() => this.undoOnServer());
+        this.app.player.describe(one);
+      });
+    };
+    const close = popover(anchor, this.app.root, input, button("Keep", act, { class: "main" }));
+  }
+
+  askExport(anchor) {
+    const select = JSON.stringify(this.app.store.state.select);
+    const space = this.app.space();
+    const link = (format, text) => el("a", {
+      href: this.app.api.url("export", { select, space, format }), download: "", role: "button",
+    }, text);
+    popover(
+      anchor, this.app.root,
+      el("p", { class: "soft" }, `Export ${count(this.selected)} segments as`),
+      el("div", { class: "list" },
+        link("csv", "CSV: columns, tags, x, y"),
+        link("parquet", "Parquet: the same, with vectors"),
+        this.selected > MOST_SOUNDS
+          ? el("p", { class: "soft" }, `WAV files: of ${count(MOST_SOUNDS)} segments at most`)
+          : link("wav", "WAV files in a ZIP")),
+    );
+  }
+
+  async copy(anchor) {
+    const { href } = location;
+    try {
+      await navigator.clipboard.writeText(href);
+      this.app.say("The link is in the clipboard.");
+    } catch {
+      // Pages that are not served over https may not write there: the link is shown instead.
+      const input = el("input", { value: href, readonly: true, "aria-label": "Link" });
+      popover(anchor, this.app.root, el("p", { class: "soft" }, "Copy this link"), input);
+      input.select();
+    }
+  }
+}

@@ -1,0 +1,16 @@
+"""What the routes of one server share."""
+
+from dataclasses import dataclass, field
+
+from usad_workbench.workbench.instrument.collection import Collection
+from usad_workbench.workbench.instrument.queries import Queries
+from usad_workbench.workbench.instrument.sounds import Sounds
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The collection, and the sounds that were read or handed in last."""
+
+    collection: Collection
+    sounds: Sounds = field(default_factory=Sounds)
+    queries: Queries = field(default_factory=Queries)

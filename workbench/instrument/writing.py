@@ -1,0 +1,134 @@
+"""Requests that write: tags, notes, undo, and sounds that are handed in."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.storage.annotations import Edit, note_segment, tag_segments, undo
+from usad_workbench.core.storage.selection import parse_selection
+from usad_workbench.workbench.instrument.contents import tags_in_use
+from usad_workbench.workbench.instrument.desk import Desk
+from usad_workbench.workbench.instrument.http import (
+    JSON,
+    MAX_JSON,
+    as_json,
+    json_object,
+    number_of,
+    text_of,
+)
+from usad_workbench.workbench.instrument.queries import MAX_UPLOAD_BYTES, Query
+
+MAX_NAME = 200
+
+
+def _tag(desk: Desk, request: Request, body: bytes) -> Response:
+    """``{select, tag, remove?, author?}``."""
+    asked = json_object(body)
+    view = desk.collection.view()
+    select = asked.get("select")
+    if not isinstance(select, list):
+        raise ConfigError("The request has no select, expected a list of clauses.")
+    chosen = view.table.segment_ids[view.selected(parse_selection(json.dumps(select)))]
+    edit = tag_segments(
+        view.workspace,
+        chosen,
+        _text(asked, "tag"),
+        _text(asked, "author", ""),
+        is_removed=asked.get("remove") is True,
+    )
+    return _after(desk, edit)
+
+
+def _note(desk: Desk, request: Request, body: bytes) -> Response:
+    """``{segment, text, author?}``; an empty text removes the note."""
+    asked = json_object(body)
+    segment = asked.get("segment")
+    if type(segment) is not int:
+        raise ConfigError("The request has no segment, expected the id of one.")
+    workspace = desk.collection.workspace
+    edit = note_segment(workspace, segment, _text(asked, "text"), _text(asked, "author", ""))
+    return _after(desk, edit)
+
+
+def _undo(desk: Desk, request: Request, body: bytes) -> Response:
+    """``{author?}``: takes back the last edit of somebody."""
+    asked = json_object(body)
+    edit = undo(desk.collection.workspace, _text(asked, "author", ""))
+    return _after(desk, edit or Edit(n=0, said=""), undone=edit.said if edit else None)
+
+
+def _query(desk: Desk, request: Request, body: bytes) -> Response:
+    """A sound: its bytes with ``start`` and ``end`` in the address, or a part of a segment."""
+    workspace = desk.collection.workspace
+    if request.headers["content-type"].startswith(JSON):
+        query = _part_of_segment(desk, json_object(body))
+    else:
+        name = text_of(request, "name", "recording")[:MAX_NAME]
+        start_s, end_s = _seconds(request, "start"), _seconds(request, "end")
+        window_s = workspace.segmentation.window_s
+        query = desk.queries.add(body, name, window_s, start_s or 0.0, end_s)
+    return as_json(
+        {
+            "query": query.query_id,
+            "name": query.name,
+            "start_s": query.clip.start_s,
+            "duration_s": query.clip.duration_s,
+            "whole_s": query.whole_s,
+        }
+    )
+
+
+def _part_of_segment(desk: Desk, asked: Mapping[str, Any]) -> Query:
+    if "text" in asked:
+        raise ConfigError(
+            "Words are searched for by an encoder that reads text, and none that this version "
+            "runs does: of CLAP it runs the audio tower alone. Search with a sound."
+        )
+    segment = asked.get("segment")
+    times = [float(t) for t in map(asked.get, ("start_s", "end_s")) if isinstance(t, int | float)]
+    if type(segment) is not int or len(times) != 2:
+        raise ConfigError("Expected segment, start_s and end_s, the part in seconds of its sound.")
+    whole = desk.sounds.of_segment(desk.collection.workspace, segment)
+    return desk.queries.keep_part(whole, f"part of segment {segment}", *times)
+
+
+def _after(desk: Desk, edit: Edit, **more: object) -> Response:
+    view = desk.collection.view()
+    return as_json({"n": edit.n, "said": edit.said, "tags": tags_in_use(view), **more})
+
+
+def _text(asked: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = asked.get(name, default)
+    if not isinstance(value, str):
+        raise ConfigError(f"The request has no {name}, expected a text.")
+    return value
+
+
+def _seconds(request: Request, name: str) -> float | None:
+    """A time in the address, given in milliseconds as a whole number."""
+    if f"{name}_ms" not in request.query_params:
+        return None
+    return number_of(request, f"{name}_ms", high=1 << 40) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A request that writes."""
+
+    answer: Callable[[Desk, Request, bytes], Response]
+    media_types: tuple[str, ...] = (JSON,)
+    max_bytes: int = MAX_JSON
+
+
+WRITING = {
+    "tag": Write(_tag),
+    "note": Write(_note),
+    "undo": Write(_undo),
+    "query": Write(_query, ("audio/", JSON, "application/octet-stream"), MAX_UPLOAD_BYTES),
+}
+"""By the last word of the address."""
