@@ -74,6 +74,7 @@ export class Instrument {
     this.isRestarting = true;
     this.api.version = null;
     this.panes.panes.forEach((pane) => (pane.map = null));
+    for (const kept of [this.panes.known, this.known, this.rows]) kept.clear();
     this.start().finally(() => (this.isRestarting = false));
   }
 

@@ -19,6 +19,7 @@ export class Panes {
   constructor(app) {
     this.app = app;
     this.panes = [];
+    this.known = new Map();
     this.isStopped = true;
     this.board = el("div", { class: "board" });
     this.notice = el("p", { class: "empty", hidden: true });
@@ -212,7 +213,7 @@ export class Panes {
     const { colour, mode, map, beside } = this.app.store.state;
     try {
       const found = mode === "moved" ? await this.moved(map, beside) : await this.column(colour);
-      if (!same([colour, mode, map], this.coloured(found))) return;
+      if (!same([colour, mode, map], this.coloured())) return;
       for (const pane of this.panes) if (pane.from) pane.colour(found.codes, found.colours);
     } catch (error) {
       this.app.say(error.message);
@@ -363,29 +364,24 @@ export class Panes {
 
   // Always the same object for the same map, so that nothing is sent to the card twice.
   async pointsOf(i) {
-    this.known ??= new Map();
     const map = this.listed[i];
     if (!this.known.has(map)) this.known.set(map, await this.app.api.points(map));
     if (this.known.size > 16) this.known.delete(this.known.keys().next().value);
     return this.known.get(map);
   }
 
+  // At rest on a layer: what was between two stays where it is, what was at rest moves there.
   async settle(i) {
     const [pane] = this.panes;
     const map = this.listed[i];
-    const to = await this.pointsOf(i);
-    if (pane.from === pane.to) {
-      this.app.store.set({ map });
-    } else {
-      const isNext = pane.to === to;
-      const from = isNext ? pane.from : pane.to;
-      const rest = isNext ? pane.blend : 1 - pane.blend;
+    if (pane.from !== pane.to) {
       pane.map = map;
-      pane.show(from, to, rest);
-      pane.show(to);
-      this.app.store.set({ map });
+      pane.show(await this.pointsOf(i));
     }
+    this.app.store.set({ map });
     this.slider.value = String(i);
+    this.outline();
+    this.label();
   }
 
   async play() {
