@@ -169,7 +169,7 @@ def _tells(column: Column) -> bool:
     """Whether a column tells segments apart, and is not another name for each of them."""
     if isinstance(column, Categories):
         n_kinds = len(column.values) + bool((column.codes < 0).any())
-        return 1 < n_kinds and len(column.values) < max(len(column.codes), 3)
+        return n_kinds > 1 and len(column.values) < max(len(column.codes), 3)
     known = column.values[~np.isnan(column.values)]
     return len(known) > 1 and bool(known.min() < known.max())
 
