@@ -174,6 +174,7 @@ def _run_demo(folder: str) -> str:
             "usad_workbench.workbench.cli",
             "demo",
             "--no-serve",
+            "--short",
             "--json",
             "--workspace",
             folder,

@@ -13,6 +13,7 @@ import streamlit as st
 from usad_workbench.core.errors import UsadError, printable, wrap_errors
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.text import escape_markdown
+from usad_workbench.workbench.widgets.demo_progress import show_demo
 
 HERE = Path(__file__).resolve().parent
 PAGES = ("Overview", "Map", "Search", "Layers", "Bias", "Probes", "Training", "Data")
@@ -62,6 +63,7 @@ def main() -> None:
             with st.sidebar:
                 st.caption("Workspace")
                 st.text(printable(folder.name), help=escape_markdown(folder))
+                show_demo()
             page.run()
     except UsadError as error:
         st.error(escape_markdown(error), icon=":material/error:")

@@ -1,29 +1,37 @@
-"""The main job on the sample data: import, embed, index, project, compare, take in a family.
+"""The main job on the sample data, step by step, up to a diagnosis that has an answer.
 
 Every step does what is missing and nothing twice, so the same call after a crash, or
-after another encoder was fetched, finishes the work.
+after another encoder was fetched, finishes the work. Two students are diagnosed. The shipped one
+has no peers, so what it has of its teachers cannot be told from likeness. The family is a recipe
+with students without each teacher beside it, which can.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from usad_workbench.core.diagnosis.record import is_diagnosed
+from usad_workbench.core.diagnosis.run import diagnose
 from usad_workbench.core.diagnosis.teacher_similarity import compare_with_teachers
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import encoder_status, setup_encoders
-from usad_workbench.core.encoders.students import FAMILY_FOLDER
+from usad_workbench.core.encoders.students import FAMILY_FOLDER, UNTRAINED_NAME
 from usad_workbench.core.errors import MissingExtraError, UsadError
+from usad_workbench.core.evaluation.evaluate import evaluate, is_evaluated
 from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
 from usad_workbench.core.storage.task_file import read_tasks
 from usad_workbench.core.storage.tasks import set_tasks
+from usad_workbench.core.storage.told_recipes import told_recipes
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.files import clear_leftovers
 from usad_workbench.indexes.projection import project
 from usad_workbench.indexes.spaces import update_index
 from usad_workbench.sample_data import sample_data_folder
+from usad_workbench.workbench.step_log import StepLog, only_one
 
 STUDENT = "usad-demo"
 """The student that ships with the package."""
@@ -46,46 +54,92 @@ class DemoReport:
     failed: list[Failure] = field(default_factory=list)
 
 
-def run_demo(folder: str | Path, progress: Progress = no_progress) -> DemoReport:
+@dataclass(kw_only=True)
+class _Demo:
+    """What the steps know of each other."""
+
+    workspace: Workspace
+    failed: list[Failure] = field(default_factory=list)
+    students: list[str] = field(default_factory=list)
+
+    @property
+    def embedded_here(self) -> list[str]:
+        return [name for name in self.workspace.embedded(None) if name not in self.students]
+
+    @property
+    def family(self) -> list[str]:
+        """The seeds with all teachers; none where the family was not taken in."""
+        of = [one.seeds for one in told_recipes(self.workspace) if one.seeds[0] in self.students]
+        return list(of[0]) if of else []
+
+
+def run_demo(
+    folder: str | Path, progress: Progress = no_progress, *, is_short: bool = False
+) -> DemoReport:
     """Does the main job on the sample data, as far as it is not done yet.
 
     An encoder whose weights are missing is named in ``failed``; the rest goes on.
+
+    Args:
+        folder: Of the workspace.
+        progress: Called after each piece of work. Where the whole stands is in the workspace too.
+        is_short: Leaves out probes and the panels that read them, minutes of computing.
+
+    Raises:
+        StoreError: another demo works in the folder.
     """
     started = time.perf_counter()
-    workspace = Workspace.create(folder)
-    source = sample_data_folder()
-    report = import_clips(workspace, read_manifest(source / "manifest.csv"), progress=progress)
-    failed = list(report.failed)
-    set_tasks(workspace, read_tasks(source / "tasks.csv"))
-    failed += _embed_all(workspace, progress)
-    students, not_taken = import_family(workspace, progress)
-    failed += not_taken
-    present = [name for name in workspace.embedded(None) if name not in students]
-    _index_and_project(workspace, present, progress)
-    if STUDENT in present:
-        compare_with_teachers(workspace, STUDENT, progress=progress)
+    demo = _Demo(workspace=Workspace.create(folder))
+    steps = {name: do for name, do in STEPS.items() if not (is_short and do in LONG)}
+    with only_one(demo.workspace.folder):
+        log = StepLog(demo.workspace.folder, list(steps), progress)
+        for do in steps.values():
+            do(demo, log.begin())
+        log.end()
     return DemoReport(
-        workspace=workspace.folder,
-        n_clips=len(workspace.clips()),
-        encoders=present,
-        students=students,
-        spaces=len(workspace.spaces()),
+        workspace=demo.workspace.folder,
+        n_clips=len(demo.workspace.clips()),
+        encoders=demo.embedded_here,
+        students=demo.students,
+        spaces=len(demo.workspace.spaces()),
         seconds=time.perf_counter() - started,
-        failed=failed,
+        failed=demo.failed,
     )
 
 
-def _embed_all(workspace: Workspace, progress: Progress) -> list[Failure]:
+def _import(demo: _Demo, progress: Progress) -> None:
+    source = sample_data_folder()
+    report = import_clips(demo.workspace, read_manifest(source / "manifest.csv"), progress=progress)
+    demo.failed += report.failed
+    set_tasks(demo.workspace, read_tasks(source / "tasks.csv"))
+
+
+def _embed_first(demo: _Demo, progress: Progress) -> None:
+    """The student and its untrained self: the first map, while larger encoders embed."""
+    _embed(demo, [STUDENT, UNTRAINED_NAME], part_of(progress, 0, 2))
+    if STUDENT in demo.workspace.embedded():
+        project(demo.workspace, STUDENT, progress=part_of(progress, 1, 2))
+
+
+def _embed_all(demo: _Demo, progress: Progress) -> None:
     """Embeds with every encoder that is available; names the others."""
     status = {name: encoder_status(name) for name in setup_encoders()}
-    failed = [Failure(path=n, reason=s.reason) for n, s in status.items() if not s.available]
-    available = [name for name in status if status[name].available]
-    for name, outcome in embed(workspace, available, progress=progress).items():
+    demo.failed += [Failure(path=n, reason=s.reason) for n, s in status.items() if not s.available]
+    _embed(demo, list(status), progress)
+
+
+def _embed(demo: _Demo, names: Sequence[str], progress: Progress) -> None:
+    available = [name for name in names if encoder_status(name).available]
+    for name, outcome in embed(demo.workspace, available, progress=progress).items():
         if isinstance(outcome, UsadError):
-            failed.append(Failure(path=name, reason=str(outcome)))
+            demo.failed.append(Failure(path=name, reason=str(outcome)))
         else:
-            failed += outcome.failed
-    return failed
+            demo.failed += outcome.failed
+
+
+def _take_in_family(demo: _Demo, progress: Progress) -> None:
+    demo.students, not_taken = import_family(demo.workspace, progress)
+    demo.failed += not_taken
 
 
 def import_family(
@@ -103,8 +157,14 @@ def import_family(
     return report.encoders, report.failed
 
 
-def _index_and_project(workspace: Workspace, encoders: list[str], progress: Progress) -> None:
+def _ask_family(demo: _Demo, progress: Progress) -> None:
+    """What was inherited, before anything else: it reads neither probes nor maps."""
+    _diagnose(demo, demo.family, ["inheritance"], progress)
+
+
+def _index_and_project(demo: _Demo, progress: Progress) -> None:
     """The family is left out: nobody looks at maps of so many students in one layer."""
+    workspace, encoders = demo.workspace, demo.embedded_here
     clear_leftovers(workspace)
     spaces = workspace.spaces()
     spaces = spaces[spaces.encoder.isin(encoders)]
@@ -116,3 +176,51 @@ def _index_and_project(workspace: Workspace, encoders: list[str], progress: Prog
             of_space(1, 1, "index")
     for name in encoders:
         project(workspace, name, progress=progress)
+
+
+def _compare(demo: _Demo, progress: Progress) -> None:
+    if STUDENT in demo.workspace.embedded():
+        compare_with_teachers(demo.workspace, STUDENT, progress=progress)
+
+
+def _evaluate(demo: _Demo, progress: Progress) -> None:
+    if not is_evaluated(demo.workspace):
+        evaluate(demo.workspace, progress=progress)
+
+
+def _diagnose_family(demo: _Demo, progress: Progress) -> None:
+    _diagnose(demo, demo.family, None, progress)
+
+
+def _diagnose_student(demo: _Demo, progress: Progress) -> None:
+    if STUDENT in demo.workspace.embedded():
+        _diagnose(demo, [STUDENT], None, progress)
+
+
+def _diagnose(
+    demo: _Demo, students: Sequence[str], panels: Sequence[str] | None, progress: Progress
+) -> None:
+    if not students or is_diagnosed(demo.workspace, students, panels):
+        return
+    try:
+        diagnose(demo.workspace, students, panels=panels, progress=progress)
+    except UsadError as error:  # such as teachers whose weights are missing
+        demo.failed.append(Failure(path=f"diagnosis of {students[0]}", reason=str(error)))
+
+
+STEPS: dict[str, Callable[[_Demo, Progress], None]] = {
+    "taking in the sample clips": _import,
+    "embedding with the student, and its map": _embed_first,
+    "embedding with teachers and controls": _embed_all,
+    "taking in a family of students": _take_in_family,
+    "what the family has of its teachers": _ask_family,
+    "indexes and maps": _index_and_project,
+    "similarity of the student to each encoder": _compare,
+    "probes on the labelled tasks": _evaluate,
+    "diagnosis of the family": _diagnose_family,
+    "diagnosis of the student": _diagnose_student,
+}
+"""In words for those who wait."""
+LONG = (_evaluate, _diagnose_family, _diagnose_student)
+FIRST_PICTURE = list(STEPS.values()).index(_embed_all) + 1
+"""The step at which there is a map to look at."""

@@ -7,17 +7,18 @@ transaction.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
 
 from usad_workbench.core.diagnosis.panel import Panel
-from usad_workbench.core.diagnosis.suite import Diagnosis
+from usad_workbench.core.diagnosis.suite import Diagnosis, panel_kinds
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.storage.contents import table_names
 from usad_workbench.core.storage.rows import write_rows
 from usad_workbench.core.storage.schema import quote
+from usad_workbench.core.storage.told_recipes import told_recipes
 from usad_workbench.core.storage.workspace import Workspace
 
 PREFIX = "diagnosis_"
@@ -90,6 +91,52 @@ def _verdict_row(verdict: Verdict) -> VerdictRow:
         rule=verdict.rule,
         evidence=json.dumps(verdict.evidence, ensure_ascii=False),
     )
+
+
+def is_diagnosed(
+    workspace: Workspace, students: Sequence[str], panels: Sequence[str] | None = None
+) -> bool:
+    """Whether a diagnosis of the whole workspace is stored that the same call would repeat.
+
+    Args:
+        workspace: Where it would be stored.
+        students: One, or the seeds of one recipe.
+        panels: Names; all where none.
+    """
+    if not workspace.has_table(PREFIX + "runs"):
+        return False
+    found = workspace.read(
+        f"SELECT document FROM {PREFIX}runs WHERE student = ? AND selection = ''", [students[0]]
+    )
+    if found.empty:
+        return False
+    head = json.loads(found.document[0])
+    spaces = workspace.spaces()
+    weights = dict(zip(spaces.encoder, spaces.weights_sha256, strict=True))
+    asked = {kind.name for kind in panel_kinds(panels)}
+    return (
+        head["students"] == list(students)
+        and asked <= set(head["panels"])
+        and all(weights.get(n) == w for n, w in head["provenance"]["weights_sha256"].items())
+        and _peers(workspace, students[0]) >= _told_peers(workspace, students)
+    )
+
+
+def _peers(workspace: Workspace, student: str) -> set[str]:
+    """Who stood beside a student when its inheritance was asked for."""
+    if not workspace.has_table(f"{PREFIX}inheritance"):
+        return set()
+    rows = workspace.read(
+        f"SELECT DISTINCT unnest(peers) AS peer FROM {PREFIX}inheritance "
+        "WHERE student = ? AND selection = ''",
+        [student],
+    )
+    return {str(peer) for peer in rows.peer}
+
+
+def _told_peers(workspace: Workspace, students: Sequence[str]) -> set[str]:
+    of = [one for one in told_recipes(workspace) if students[0] in one.students]
+    return {name for one in of for name in one.students if name not in one.seeds}
 
 
 def diagnosis_document(diagnosis: Diagnosis) -> dict[str, object]:

@@ -12,11 +12,9 @@ from usad_workbench.core.encoders.plugins import plugin_rows
 from usad_workbench.core.encoders.row import EncoderRow
 from usad_workbench.core.encoders.sources import WeightsSource
 from usad_workbench.core.encoders.students import (
-    CONTROLS,
     RUN_PREFIX,
     SHIPPED_NAME,
     UNTRAINED_NAME,
-    control_spec,
     run_spec,
     shipped_spec,
     untrained_spec,
@@ -54,7 +52,7 @@ def setup_rows() -> dict[str, EncoderRow]:
 
 
 def encoder_row(name: str) -> EncoderRow:
-    """The row of one encoder: a listed one, one of ``CONTROLS``, or a student (``run:DIR``).
+    """The row of one encoder: a listed one, or a student (``run:DIR``).
 
     Raises:
         UnknownNameError: no such encoder.
@@ -65,12 +63,10 @@ def encoder_row(name: str) -> EncoderRow:
     """
     if name.startswith(RUN_PREFIX):
         return EncoderRow(spec=run_spec(name), loader=f"{_STUDENTS}:load_run")
-    if name in CONTROLS:
-        return EncoderRow(spec=control_spec(name), loader=f"{_STUDENTS}:load_control")
     rows = encoder_rows()
     if name not in rows:
         raise UnknownNameError(
-            f"{name} is no known encoder. {did_you_mean(name, [*rows, *CONTROLS])} "
+            f"{name} is no known encoder. {did_you_mean(name, rows)} "
             f"A trained student is named {RUN_PREFIX}DIR or {RUN_PREFIX}DIR@STEP, a model of "
             "transformers hf:FOLDER or hf:OWNER/NAME."
         )

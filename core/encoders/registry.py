@@ -5,9 +5,8 @@ package registries, the shipped student ``usad-demo``, those of the Hugging Face
 of installed plugins (entry points ``usad_workbench.encoders``). Or it has a prefix and can be
 anything: ``run:DIR`` or ``run:DIR@STEP`` a trained student, ``hf:FOLDER`` or
 ``hf:OWNER/NAME`` a model of transformers, ``hear:MODULE[:WEIGHTS]`` and
-``xares:MODULE:CLASS`` an encoder for these benchmarks. The students of
-``CONTROLS`` are known by name only: no list holds them, so nothing embeds with them
-unasked. Neither torch nor any weights are imported to answer what exists.
+``xares:MODULE:CLASS`` an encoder for these benchmarks. Neither torch nor any weights are
+imported to answer what exists.
 """
 
 from __future__ import annotations

@@ -31,16 +31,6 @@ RUN_PREFIX = "run:"
 SHIPPED_FOLDER = Path(__file__).parent.parent / "models" / "shipped"
 FAMILY_FOLDER = SHIPPED_FOLDER.parent / "family"
 """Vectors of students of one recipe, with all teachers and without each; no weights."""
-CONTROL_FOLDER = SHIPPED_FOLDER.parent / "counterfactuals"
-CONTROLS = {
-    "usad-ablation-full": "full",
-    "usad-without-whisper": "without-whisper",
-    "usad-without-aisfx": "without-aisfx",
-    "usad-without-musicnn": "without-musicnn",
-}
-"""Small students of one ablation and their folders: the first has all three teachers, each
-other lacks one, so that what it has cannot be inherited from that one."""
-
 _CITATION = "USAD 2.0 (arXiv 2606.06444); USAD (arXiv 2506.18843)"
 _LICENCE = "Apache-2.0"
 
@@ -72,7 +62,7 @@ def untrained_spec() -> EncoderSpec:
 def shipped_spec() -> EncoderSpec:
     """The student that comes with the package."""
     try:
-        return _read_spec(SHIPPED_NAME, "student", SHIPPED_FOLDER)
+        return _shipped_spec()
     except CheckpointError:
         return student_spec(SHIPPED_NAME, "student", SIZES["demo"], _LICENCE)
 
@@ -134,23 +124,14 @@ def run_spec(name: str) -> EncoderSpec:
     from usad_workbench.core.models.checkpoint import read_student_folder
 
     described = read_student_folder(run_folder(name))
-    return _recorded_spec(name, "student", described.folder, described.config, described.provenance)
-
-
-def control_spec(name: str) -> EncoderSpec:
-    """The spec of one of ``CONTROLS``, without its weights.
-
-    Raises:
-        CheckpointError: missing or damaged.
-    """
-    return _read_spec(name, "control", CONTROL_FOLDER / CONTROLS[name])
+    return _recorded_spec(name, described.folder, described.config, described.provenance)
 
 
 def trained_student_spec(name: str) -> EncoderSpec | None:
     """The spec of a student that this program trained; none for any other encoder.
 
     Args:
-        name: The shipped student, one of ``CONTROLS`` or ``run:DIR``, and any other name.
+        name: The shipped student or ``run:DIR``, and any other name.
 
     Raises:
         CheckpointError: no such run or step, or a damaged one.
@@ -160,9 +141,7 @@ def trained_student_spec(name: str) -> EncoderSpec | None:
     >>> trained_student_spec("musicnn")
     """
     if name == SHIPPED_NAME:
-        return _read_spec(name, "student", SHIPPED_FOLDER)
-    if name in CONTROLS:
-        return control_spec(name)
+        return _shipped_spec()
     return run_spec(name) if name.startswith(RUN_PREFIX) else None
 
 
@@ -184,17 +163,6 @@ def load_shipped(spec: EncoderSpec) -> StudentEncoder:
     return _with_spec(load_student(SHIPPED_FOLDER, SHIPPED_NAME), spec)
 
 
-def load_control(spec: EncoderSpec) -> StudentEncoder:
-    """The student of ``CONTROLS`` that the spec names.
-
-    Raises:
-        CheckpointError: missing or damaged.
-    """
-    from usad_workbench.core.models.checkpoint import load_student
-
-    return _with_spec(load_student(CONTROL_FOLDER / CONTROLS[spec.name], spec.name), spec)
-
-
 def load_run(spec: EncoderSpec) -> StudentEncoder:
     """The trained student that the spec's name names.
 
@@ -213,7 +181,7 @@ def recorded_description(name: str) -> dict[str, Any]:
         UnknownNameError: an encoder that is no trained student of this program.
         CheckpointError: no such student, or a damaged one.
     """
-    if name not in (SHIPPED_NAME, *CONTROLS) and not name.startswith(RUN_PREFIX):
+    if name != SHIPPED_NAME and not name.startswith(RUN_PREFIX):
         raise UnknownNameError(
             f"{name} is no trained student. Name {SHIPPED_NAME} or a run as {RUN_PREFIX}DIR."
         )
@@ -224,8 +192,6 @@ def recorded_description(name: str) -> dict[str, Any]:
 
 
 def _folder_of(name: str) -> Path:
-    if name in CONTROLS:
-        return CONTROL_FOLDER / CONTROLS[name]
     return SHIPPED_FOLDER if name == SHIPPED_NAME else run_folder(name)
 
 
@@ -240,19 +206,23 @@ def _with_spec(encoder: StudentEncoder, spec: EncoderSpec) -> StudentEncoder:
     return encoder
 
 
-def _read_spec(name: str, role: Role, folder: Path) -> EncoderSpec:
-    """The spec of the student in a folder of this package; reads it without torch."""
-    description = _read_description(folder)
-    config = parse_config(StudentConfig, description["student"], source=str(folder / "config.json"))
-    return _recorded_spec(name, role, folder, config, description["provenance"])
+def _shipped_spec() -> EncoderSpec:
+    """The spec that the shipped student's folder records; reads it without torch.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    description, source = _read_description(SHIPPED_FOLDER), str(SHIPPED_FOLDER / "config.json")
+    config = parse_config(StudentConfig, description["student"], source=source)
+    return _recorded_spec(SHIPPED_NAME, SHIPPED_FOLDER, config, description["provenance"])
 
 
 def _recorded_spec(
-    name: str, role: Role, folder: Path, config: StudentConfig, provenance: Mapping[str, Any]
+    name: str, folder: Path, config: StudentConfig, provenance: Mapping[str, Any]
 ) -> EncoderSpec:
     """The spec of a student with what its folder records of its training."""
     return replace(
-        student_spec(name, role, config, licence_of_record(provenance, _LICENCE)),
+        student_spec(name, "student", config, licence_of_record(provenance, _LICENCE)),
         taught_by=teachings_of_record(provenance, folder),
         began_with=beginnings_of_record(provenance),
     )

@@ -50,8 +50,9 @@ def evaluate(
 
     Args:
         workspace: Holds embeddings, clips with labels, and tasks.
-        encoders: Encoders and systems (``core.evaluation.systems``); all encoders of the
-            workspace and all systems that its teachers allow where none.
+        encoders: Encoders and systems (``core.evaluation.systems``); where none all systems that
+            the teachers allow and all encoders of the workspace, but of students told to be of
+            one recipe only the first.
         tasks: Names; all where none.
         protocols: Of ``ProbeName``: ``knn``, ``linear``, or the networks ``hear``, ``marble`` and
             these with ``-frames``.
@@ -90,6 +91,14 @@ def evaluate(
         ],
     )
     return scores
+
+
+def is_evaluated(workspace: Workspace) -> bool:
+    """Whether scores of all that ``evaluate`` takes without names are stored."""
+    with workspace.database.read():
+        systems = system_names(teacher_pool(workspace), None, None)
+        scored = set(workspace.read("SELECT DISTINCT encoder FROM probes").encoder)
+    return set(systems) <= scored
 
 
 def _settings(protocols: Sequence[str], seeds: int | None) -> ProbeSettings:

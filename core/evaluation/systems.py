@@ -24,6 +24,7 @@ from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.evaluation.domain_router import LEARNED_ROUTER, Routes, learn_routes
 from usad_workbench.core.probes.blocks import Features
 from usad_workbench.core.storage.clip_vectors import ClipVectors, clip_vectors, common_clips
+from usad_workbench.core.storage.told_recipes import told_recipes
 from usad_workbench.core.storage.workspace import Workspace
 
 CONCATENATION = "teachers-concatenated"
@@ -111,12 +112,17 @@ def teacher_pool(workspace: Workspace) -> TeacherPool:
 def system_names(pool: TeacherPool, asked: Sequence[str] | None, against: str | None) -> list[str]:
     """What is evaluated: what was asked for, or every encoder and every system there can be.
 
-    Routers are made of their teachers' predictions, so these come first.
+    Of students that were told to be of one recipe the first stands for all (``left_out``). Routers are made of their teachers' predictions, so these come first.
 
     Raises:
         UnknownNameError: an encoder without embeddings, or a system without two teachers.
     """
-    names = list(asked) if asked else [*pool.workspace.embedded(), *_possible(pool)]
+    if asked:
+        names = list(asked)
+    else:
+        others = left_out(pool.workspace)
+        present = [name for name in pool.workspace.embedded() if name not in others]
+        names = [*present, *_possible(pool)]
     if against and against not in names:
         names.append(against)
     for name in names:
@@ -131,6 +137,14 @@ def system_names(pool: TeacherPool, asked: Sequence[str] | None, against: str | 
     needed = pool.teachers if set(ROUTERS) & set(names) else []
     plain = [name for name in dict.fromkeys([*names, *needed]) if name not in ROUTERS]
     return [*plain, *(name for name in ROUTERS if name in names)]
+
+
+def left_out(workspace: Workspace) -> list[str]:
+    """Students that are evaluated only where they are named: all but the first of a told recipe.
+
+    Panels read the predictions of the first alone, and a family has dozens of them.
+    """
+    return [name for recipe in told_recipes(workspace) for name in recipe.students[1:]]
 
 
 def _possible(pool: TeacherPool) -> list[str]:

@@ -13,7 +13,7 @@ stand in texts 0.31.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -43,6 +43,8 @@ SPAN = 65_534
 """Of quantised coordinates: 0 is one side of the square around the map, this the other."""
 HASHES = ("audio_sha256", "samples_digest")
 ALWAYS = ("domain", "label", "dataset", "cluster_id")
+MAX_TURNED = 100_000
+"""Points that decide how a map is turned: the first rows, a fair sample."""
 MIN_NUMBERS = 13
 """Numbers with fewer values (digits, counts) are told apart better as names."""
 MIN_READABLE = 0.95
@@ -128,28 +130,46 @@ class SegmentTable:
         return np.where(is_there, self._row_of_place[places], NO_ROW)
 
     def points(self, name: MapName) -> MapPoints:
-        """Where the segments lie on a map.
+        """Where the segments lie on a map, turned as the deepest layer's map of its encoder is.
+
+        UMAP and PCA leave open how a map is turned and mirrored: the turn that brings the common
+        points nearest together (orthogonal Procrustes) keeps all distances, and lets one follow
+        points through the layers.
 
         Raises:
             UnknownNameError: no such map.
         """
+        placed, deepest = self._placed(name)
+        if deepest != name.layer:
+            other, _ = self._placed(replace(name, layer=deepest))
+            placed = turned(placed, other)
+        x, y = quantised(placed[:, 0], placed[:, 1])
+        return MapPoints(x=x, y=y)
+
+    def _placed(self, name: MapName) -> tuple[npt.NDArray[np.float64], int]:
+        """A map as it is stored, shape [row, 2], NaN where it holds nothing; the deepest layer."""
         with self.workspace.database.read() as connection:
             found = connection.execute(
                 "SELECT segment_id, x, y FROM projections "
                 "WHERE encoder = ? AND layer = ? AND pooling = ? AND method = ?",
                 [name.encoder, name.layer, name.pooling, name.method],
             ).fetchnumpy()
+            ((deepest,),) = connection.execute(
+                "SELECT coalesce(max(layer), ?) FROM projection_quality "
+                "WHERE encoder = ? AND pooling = ? AND method = ?",
+                [name.layer, name.encoder, name.pooling, name.method],
+            ).fetchall()
         if not len(found["segment_id"]):
             raise UnknownNameError(
                 f"The workspace has no map {str(name)!r}. `usad project --encoder "
                 f"{name.encoder}` makes it; `SELECT * FROM projection_quality` lists those there."
             )
         rows = self.rows_of(np.asarray(found["segment_id"], np.int64))
-        x, y = quantised(np.asarray(found["x"]), np.asarray(found["y"]))
         is_there = rows != NO_ROW
-        points = np.full((2, len(self)), NOT_ON_MAP, dtype=np.uint16)
-        points[:, rows[is_there]] = np.stack([x, y])[:, is_there]
-        return MapPoints(x=points[0], y=points[1])
+        placed = np.full((len(self), 2), np.nan)
+        for axis, values in enumerate((found["x"], found["y"])):
+            placed[rows[is_there], axis] = np.asarray(values)[is_there]
+        return placed, int(deepest)
 
     def column_names(self) -> list[str]:
         """The columns of clips and segments that may say something, the telling ones first."""
@@ -269,6 +289,32 @@ def quantised(
         of_axis[is_finite] = np.rint((known - middle) * scale + SPAN / 2).clip(0, SPAN)
         made.append(of_axis)
     return made[0], made[1]
+
+
+def turned(
+    points: npt.NDArray[np.float64], onto: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Points turned and mirrored so that they lie nearest to others; all distances stay.
+
+    The solution of the orthogonal Procrustes problem on the common points: Schoenemann 1966.
+
+    Args:
+        points: Shape [row, 2], NaN for none.
+        onto: The same rows on another map; its place and scale do not matter.
+
+    >>> square = np.array([[0.0, 0], [2, 0], [2, 1]])
+    >>> bool(np.allclose(turned(square[:, ::-1], square), square - square.mean(0)))
+    True
+    """
+    common = np.flatnonzero(np.isfinite(points).all(1) & np.isfinite(onto).all(1))[:MAX_TURNED]
+    if len(common) < 2:
+        return points
+    middle = points[common].mean(0)
+    left, _, right = np.linalg.svd(
+        (points[common] - middle).T @ (onto[common] - onto[common].mean(0))
+    )
+    found: npt.NDArray[np.float64] = (points - middle) @ (left @ right)
+    return found
 
 
 def _column(name: str, stored: pa.ChunkedArray, rows: Rows, n: int) -> Column:

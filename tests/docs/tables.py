@@ -6,14 +6,22 @@
 """
 
 import csv
+import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from usad_workbench.workbench.presenters.diagnosis.findings import findings
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 PAGES = (
     ROOT / "README.md",
+    ROOT / "docs" / "diagnosis.md",
     ROOT / "docs" / "results.md",
     ROOT / "docs" / "scale.md",
     ROOT / "core" / "models" / "shipped" / "MODEL_CARD.md",
@@ -199,12 +207,67 @@ def _short(text: str) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def inherited() -> str:
+    """What the demo's family has of each teacher, by domain."""
+    rows = pd.DataFrame(read_answer()["inheritance"])
+    head = (
+        "teacher",
+        "domain",
+        "answer",
+        "excess",
+        "95% interval",
+        "placebos",
+        "clips",
+        "clusters",
+    )
+    lines = []
+    for one in findings(rows.astype({"excess": float, "ci_low": float, "ci_high": float})):
+        row, gains = one.row, list((one.row["placebos"] or {}).values())
+        is_known = not math.isnan(row["excess"])
+        lines.append(
+            [
+                f"`{one.teacher}`",
+                f"{one.domain}, its own" if one.is_home else one.domain,
+                f"**{one.answer}**" if one.is_found else one.answer,
+                f"{row['excess']:+.2f}" if is_known else "",
+                f"[{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]" if is_known else "",
+                f"{min(gains):+.2f} to {max(gains):+.2f}" if gains else "",
+                str(row["n_clips"]),
+                str(row["n_clusters"]),
+            ]
+        )
+    return markdown(head, lines)
+
+
+def inherited_at_home() -> str:
+    """The verdict of the demo's document in one sentence, and who it rests on."""
+    answer = read_answer()
+    (verdict,) = [one["verdict"] for one in answer["verdicts"] if one["question"] == "inherited"]
+    rows = answer["inheritance"]
+    n_peers = sorted({len(row["peers"]) for row in rows})
+    peers = " to ".join(map(str, sorted({n_peers[0], n_peers[-1]})))
+    n_families = max(row["n_families"] for row in rows)
+    return (
+        f"**{verdict[:1].upper() + verdict[1:]}**: {len(answer['students'])} students with all "
+        f"teachers, {peers} without each, {n_families} families of placebos, "
+        f"{answer['n_clips']:,} clips in {answer['n_clusters']} clusters.\n"
+    )
+
+
+def read_answer() -> dict[str, Any]:
+    """The demo's document: the diagnosis of the family."""
+    document: dict[str, Any] = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))
+    return document
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "in-short": in_short,
     "means": means,
     "means-three-seeds": lambda: means(before=True),
     "tasks": by_task,
     "domains": by_domain,
+    "inherited": inherited,
+    "inherited-in-short": inherited_at_home,
     "million": million,
     "speed": speed,
     "speed-search": speed_search,

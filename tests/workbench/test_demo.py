@@ -8,8 +8,11 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 
+from tests.docs.tables import read_answer
+from usad_workbench.core.diagnosis.record import is_diagnosed, stored_panels
 from usad_workbench.core.encoders.registry import setup_encoders
 from usad_workbench.core.similarity import debiased_linear_cka, mutual_knn
 from usad_workbench.core.storage.clip_vectors import clip_vectors
@@ -175,6 +178,21 @@ def test_clip_similarity_averages_to_the_table(workspace: Workspace) -> None:
     np.testing.assert_allclose(rows.whole, rows["mean"], atol=1e-9)
 
 
+def test_the_family_is_answered_as_the_committed_document_says(workspace: Workspace) -> None:
+    """Every reading of every teacher and domain, from the vectors that ship."""
+    document = read_answer()
+    stored = stored_panels(workspace, document["students"][0])["inheritance"]
+    assert is_diagnosed(workspace, document["students"], ["inheritance"])
+    key = ["teacher", "domain", "layer", "measure"]
+    found = stored.set_index(key).sort_index()
+    said = pd.DataFrame(document["inheritance"]).set_index(key).sort_index()
+    assert list(found.index) == list(said.index) and len(said) == 48
+    for name in ("excess", "ci_low", "ci_high", "over_peers"):
+        np.testing.assert_allclose(found[name].astype(float), said[name].astype(float), atol=2e-3)
+    assert found.inherited.tolist() == said.inherited.tolist()
+    assert found.peers.map(list).tolist() == said.peers.tolist()
+
+
 def test_second_run_changes_nothing(demo: dict[str, Any]) -> None:
     workspace = Path(demo["workspace"])
     before = _state(workspace)
@@ -185,6 +203,7 @@ def test_second_run_changes_nothing(demo: dict[str, Any]) -> None:
             "usad_workbench.workbench.cli",
             "demo",
             "--no-serve",
+            "--short",
             "--json",
             "--workspace",
             str(workspace),

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoders",
         metavar="A,B",
-        help="default: all, and of the teachers: teachers-concatenated, teachers-pca-mixture, "
+        help="default: all, of students of one recipe the first, and of the teachers: teachers-concatenated, teachers-pca-mixture, "
         "oracle-domain-router, learned-domain-router",
     )
     parser.add_argument("--tasks", metavar="A,B", help="default: all")
@@ -80,10 +80,18 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.benchmark or args.data:
         return _run_benchmark(args, output)
     from usad_workbench.core.evaluation.evaluate import evaluate
+    from usad_workbench.core.evaluation.systems import left_out
     from usad_workbench.core.storage.workspace import Workspace
 
+    workspace = Workspace.open(args.workspace)
+    others = [] if args.encoders else left_out(workspace)
+    if others:
+        output.note(
+            f"left out: {len(others)} students of the recipe of one that is evaluated, such as "
+            f"{others[0]}; name them with --encoders"
+        )
     scores = evaluate(
-        Workspace.open(args.workspace),
+        workspace,
         encoders=names_of(args.encoders) if args.encoders else None,
         tasks=names_of(args.tasks) if args.tasks else None,
         protocols=names_of(args.protocol or "knn,linear"),

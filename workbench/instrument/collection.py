@@ -166,9 +166,10 @@ class View:
 
 
 def _tells(column: Column) -> bool:
-    """Whether a column has two values at least, and not one for each segment."""
+    """Whether a column tells segments apart, and is not another name for each of them."""
     if isinstance(column, Categories):
-        return 1 < len(column.values) < max(len(column.codes), 3)
+        n_kinds = len(column.values) + bool((column.codes < 0).any())
+        return n_kinds > 1 and len(column.values) < max(len(column.codes), 3)
     known = column.values[~np.isnan(column.values)]
     return len(known) > 1 and bool(known.min() < known.max())
 

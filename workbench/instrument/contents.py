@@ -72,6 +72,9 @@ def _spaces(view: View, names: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def _maps(view: View, names: Mapping[str, str]) -> list[dict[str, Any]]:
     maps = available_maps(view.workspace.read)
+    # Maps of one encoder's layers are turned alike: see ``SegmentTable.points``.
+    kinds = list(zip(maps.encoder, maps.pooling, maps.method, strict=True))
+    groups = {kind: "/".join(kind) if kinds.count(kind) > 1 else None for kind in kinds}
     return [
         {
             "map": str(MapName(row.encoder, row.layer, row.pooling, row.method)),
@@ -87,7 +90,7 @@ def _maps(view: View, names: Mapping[str, str]) -> list[dict[str, Any]]:
             "said": describe_faithfulness(
                 faithfulness(maps[maps.encoder == row.encoder], row.layer, row.pooling, row.method)
             ),
-            "aligned": None,
+            "aligned": groups[row.encoder, row.pooling, row.method],
         }
         for row in maps.itertuples(index=False)
     ]

@@ -25,6 +25,7 @@ from usad_workbench.workbench.widgets.diagnosis import (
     show_verdicts,
     show_warnings,
 )
+from usad_workbench.workbench.widgets.findings import show_findings
 from usad_workbench.workbench.widgets.legend import role_legend
 
 
@@ -39,6 +40,7 @@ def view() -> None:
         if len(layers.compared(state.sql)):
             similarity()
         return
+    show_findings(diagnosis, with_clips=True)
     show_verdicts(diagnosis)
     show_warnings(diagnosis)
     names = list(dict.fromkeys([*stored.panel_names(state.sql), "similarity"]))

@@ -5,9 +5,12 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import overview
 from usad_workbench.workbench.presenters.colours import ROLE_HELP
+from usad_workbench.workbench.presenters.diagnosis import stored
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown, measure_name
 from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.diagnosis import says_most
+from usad_workbench.workbench.widgets.findings import show_findings
 
 
 def view() -> None:
@@ -18,6 +21,7 @@ def view() -> None:
         return
     st.markdown(overview.describe_totals(totals))
     domain_metrics()
+    taken()
     findings()
     encoders()
     collections(totals.n_failures)
@@ -35,6 +39,16 @@ def domain_metrics() -> None:
                 delta_arrow="off",
                 border=True,
             )
+
+
+def taken() -> None:
+    """What was inherited, of the diagnosis that says most."""
+    diagnosis = says_most(stored.diagnoses(state.sql))
+    if diagnosis is None:
+        return
+    show_findings(diagnosis, with_clips=False)
+    if st.button("The clips behind it, on the page Bias", icon=":material/balance:"):
+        st.switch_page("views/bias.py")
 
 
 def findings() -> None:

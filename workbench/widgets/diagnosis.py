@@ -1,6 +1,6 @@
 """A stored diagnosis on a page: its verdicts, one panel at a time, the clips behind a row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
+from usad_workbench.workbench.presenters.diagnosis.findings import rank_of
 from usad_workbench.workbench.presenters.diagnosis.plan import describe_marks, plan_figure
 from usad_workbench.workbench.presenters.diagnosis.verdicts import (
     describe_question,
@@ -47,11 +48,15 @@ def choose_diagnosis(key: str, student: str | None = None) -> stored.StoredDiagn
             page.command("diagnose", "--student", student or student_of(state.sql) or "STUDENT"),
         )
         return None
+    first = says_most(diagnoses)
     left, right = st.columns(2)
     with left:
         students = list(dict.fromkeys(diagnosis.student for diagnosis in diagnoses))
         chosen = student or page.choose_encoder(
-            "Diagnosed student", students, key=f"{key}.diagnosed"
+            "Diagnosed student",
+            students,
+            key=f"{key}.diagnosed",
+            default=first.student if first else None,
         )
     by_selection = {one.selection: one for one in diagnoses if one.student == chosen}
     with right:
@@ -68,6 +73,18 @@ def choose_diagnosis(key: str, student: str | None = None) -> stored.StoredDiagn
             "role teacher stand in. Name its teachers with --teachers."
         )
     return diagnosis
+
+
+def says_most(
+    diagnoses: Sequence[stored.StoredDiagnosis],
+) -> stored.StoredDiagnosis | None:
+    """The diagnosis that says most about inheritance, to open with; none where there is none."""
+
+    def rank(diagnosis: stored.StoredDiagnosis) -> int:
+        of = [v for v in stored.verdicts(state.sql, diagnosis) if v.question == "inherited"]
+        return rank_of(of[0].verdict) if of else rank_of("not testable")
+
+    return min(diagnoses, key=rank, default=None)
 
 
 def show_warnings(diagnosis: stored.StoredDiagnosis) -> None:

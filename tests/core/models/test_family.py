@@ -37,10 +37,9 @@ def test_each_has_a_pair_and_the_recipe_that_makes_it_again() -> None:
         assert seed == member["training_seed"]
         assert member["teachers"] == ",".join(teacher.name for teacher in rows[name].teachers)
     names = [member["encoder"] for member in members()]
-    seeds = sorted({int(member["training_seed"]) for member in members()})
-    assert seeds == list(range(len(seeds))) and len(set(names)) == len(names)
-    assert {f"usad-family-full-{seed}" for seed in seeds} <= set(names)
-    assert {f"usad-family-{name}-0" for name in ("full", *WITHOUT)} <= set(names)
+    assert len(set(names)) == len(names)
+    for name in ("full", *WITHOUT):
+        assert sum(one.startswith(f"usad-family-{name}-") for one in names) >= 3, name
     assert {member["family"] for member in members()} == {"usad-family"}
     assert {member["architecture"] for member in members()} == {architecture_of(recipe.student)}
     assert {member["training"] for member in members()} == {training_of(recipe)}

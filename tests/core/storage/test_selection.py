@@ -217,3 +217,34 @@ def test_points_that_are_not_finite_are_not_on_the_map() -> None:
     assert x.tolist() == [0, NOT_ON_MAP, NOT_ON_MAP, SPAN]
     assert y.tolist() == [16384, NOT_ON_MAP, NOT_ON_MAP, 49150]
     assert quantised(np.array([3.0]), np.array([4.0]))[0].tolist() == [SPAN // 2]
+
+
+def test_maps_of_layers_are_turned_alike(tmp_path: Path) -> None:
+    workspace = workspace_of(plant(200, dim=2), tmp_path)
+    rng = np.random.default_rng(2)
+    points = rng.normal(size=(200, 2)) * [3, 1]
+    angle = 2.1
+    turn = np.array([[np.cos(angle), np.sin(angle)], [np.sin(angle), -np.cos(angle)]])  # mirrored
+    ids = workspace.read("SELECT segment_id FROM segments ORDER BY 1")["segment_id"]
+    with workspace.database.write() as connection:
+        for layer, of_layer in ((1, points), (0, 5 * points @ turn + 40)):
+            frame = pd.DataFrame({"segment_id": ids, "x": of_layer[:, 0], "y": of_layer[:, 1]})
+            connection.register("frame", frame.iloc[1 - layer :])  # layer 0 lacks a segment
+            connection.execute(
+                "INSERT INTO projections SELECT 'e', ?, 'mean', 'umap', segment_id, x, y FROM frame",
+                [layer],
+            )
+            connection.execute(
+                "INSERT INTO projection_quality (encoder, layer, pooling, method) "
+                "VALUES ('e', ?, 'mean', 'umap')",
+                [layer],
+            )
+    table = SegmentTable(workspace)
+    deep, first = (table.points(MapName("e", layer, "mean", "umap")) for layer in (1, 0))
+    is_there = first.x != NOT_ON_MAP
+    assert is_there.sum() == 199
+    stored = (points - (points.min(0) + points.max(0)) / 2) / np.ptp(points, axis=0).max() + 0.5
+    places = np.argsort(table.segment_ids)
+    np.testing.assert_allclose(np.stack([deep.x, deep.y], 1)[places] / SPAN, stored, atol=1e-4)
+    for one, other in ((deep.x, first.x), (deep.y, first.y)):
+        assert np.corrcoef(one[is_there], other[is_there])[0, 1] > 0.999999

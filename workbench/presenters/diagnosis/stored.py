@@ -26,6 +26,8 @@ class StoredDiagnosis:
     student: str
     selection: str
     """Empty for the whole workspace."""
+    students: tuple[str, ...] = ()
+    """The student, or the seeds of one recipe that inheritance is a claim about."""
     teachers: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ def _stored_diagnosis(student: str, selection: str, document: str) -> StoredDiag
     return StoredDiagnosis(
         student=student,
         selection=selection,
+        students=tuple(head.get("students", ())) or (student,),
         teachers=tuple(head.get("teachers", ())),
         controls=tuple(head.get("controls", ())),
         baselines=tuple(head.get("baselines", ())),

@@ -1,0 +1,125 @@
+"""What a student has of each teacher, in the words and the order of a first look."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+from usad_workbench.workbench.presenters.colours import domain_order
+from usad_workbench.workbench.presenters.numbers import count, is_missing, signed
+
+Kind = Literal["yes", "through", "no", "undecided", "not testable"]
+ORDER: tuple[Kind, ...] = ("yes", "through", "undecided", "no", "not testable")
+"""As answers of one domain are summed up, and as they are listed."""
+ANSWERS = {
+    "yes": "inherited",
+    "no": "nothing taken",
+    "undecided": "undecided",
+    "not testable": "not testable",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """The answer for one teacher in one domain, with the reading that it rests on."""
+
+    teacher: str
+    domain: str
+    kind: Kind
+    answer: str
+    """In words, such as "inherited through loudness_db"."""
+    at: int
+    """Which row of the panel it rests on."""
+    row: dict[str, Any] = field(repr=False, compare=False)
+    """Of the panel ``inheritance``: for a yes the clearest reading, else the least certain one."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether something stands out from peers and placebos."""
+        return self.kind in ("yes", "through")
+
+    @property
+    def is_home(self) -> bool:
+        """Whether the teacher was made for this domain."""
+        return bool(self.row["is_home"])
+
+    @property
+    def words(self) -> str:
+        """Excess, interval, placebos and n in one line; why there is none where there is none."""
+        row = self.row
+        if not math.isfinite(row["excess"]):
+            return "" if is_missing(row["reason"]) else str(row["reason"]).split("; ")[0]
+        parts = [f"excess {signed(row['excess'])} {_interval(row)}"]
+        gains = [value for value in (row["placebos"] or {}).values() if value is not None]
+        if gains:
+            parts.append(f"placebos {signed(min(gains))} to {signed(max(gains))}")
+        after = row["excess_after_erasure"]
+        if self.is_found and not (is_missing(row["carrier"]) or is_missing(after)):
+            parts.append(f"{signed(after)} once {row['carrier']} is erased")
+        n_clips, n_clusters = count(row["n_clips"], "clip"), count(row["n_clusters"], "cluster")
+        return ", ".join([*parts, f"n = {n_clips} in {n_clusters}"])
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"[{signed(row['ci_low'])}, {signed(row['ci_high'])}]"
+
+
+def findings(rows: pd.DataFrame) -> list[Finding]:
+    """One answer for each teacher and domain, what was found first, then home domains.
+
+    Args:
+        rows: Of the panel ``inheritance``.
+
+    >>> cell = {"teacher": "t", "domain": "speech", "inherited": "yes", "p_value": .001,
+    ...     "is_home": True}
+    >>> [one.answer for one in findings(pd.DataFrame([cell]))]
+    ['inherited']
+    """
+    found = [
+        _finding(str(teacher), str(domain), cells)
+        for (teacher, domain), cells in rows.groupby(["teacher", "domain"], sort=False)
+    ]
+    rank = {domain: i for i, domain in enumerate(domain_order(rows["domain"]))}
+    return sorted(found, key=lambda f: (not f.is_found, not f.is_home, rank[f.domain], f.teacher))
+
+
+def _finding(teacher: str, domain: str, cells: pd.DataFrame) -> Finding:
+    kinds = cells["inherited"].map(_kind)
+    kind: Kind = min(kinds, key=ORDER.index)
+    of_kind = cells[kinds == kind]
+    if kind in ("yes", "through"):
+        at = of_kind["p_value"].idxmin()
+    else:
+        # What matters is ruled out by readings that are not partial, whose scale is another.
+        plain = of_kind[~of_kind["measure"].str.contains("partial")]
+        at = (plain if len(plain) else of_kind)["ci_high"].fillna(math.inf).idxmax()
+    row = {str(name): value for name, value in cells.loc[at].items()}
+    answer = f"inherited {row['inherited']}" if kind == "through" else ANSWERS[kind]
+    return Finding(teacher=teacher, domain=domain, kind=kind, answer=answer, at=int(at), row=row)
+
+
+def _kind(inherited: object) -> Kind:
+    words = str(inherited).split()[0]
+    return next((one for one in ORDER if one.startswith(words)), "not testable")
+
+
+def rank_of(verdict: str) -> int:
+    """How much a verdict on inheritance says: an answer before "undecided" before "not testable".
+
+    >>> rank_of("inherited: t in speech"), rank_of("undecided"), rank_of("not testable")
+    (0, 1, 2)
+    """
+    return {"undecided": 1, "not testable": 2}.get(verdict.split(":")[0], 0)
+
+
+def describe_students(students: Sequence[str]) -> str:
+    """Who the findings are about.
+
+    >>> describe_students(["a"]), describe_students(["a-0", "a-1"])
+    ('a', '2 seeds of one recipe (a-0, a-1)')
+    """
+    if len(students) < 2:
+        return "".join(students)
+    return f"{len(students)} seeds of one recipe ({', '.join(students)})"

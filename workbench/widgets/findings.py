@@ -1,0 +1,70 @@
+"""What was found of a student's inheritance: an answer for each teacher, and the clips behind it."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.presenters.diagnosis import findings, stored
+from usad_workbench.workbench.presenters.diagnosis.findings import Finding
+from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.text import escape_markdown
+from usad_workbench.workbench.widgets import page
+from usad_workbench.workbench.widgets.diagnosis import show_influential_clips
+
+PANEL = "inheritance"
+COLOURS = {"yes": "blue", "through": "blue", "no": "green", "undecided": "orange"}
+
+
+def show_findings(diagnosis: stored.StoredDiagnosis, *, with_clips: bool) -> None:
+    """One card per teacher, what was found first; nothing where the panel was not computed.
+
+    Args:
+        diagnosis: Whose.
+        with_clips: Whether the clips that drive a finding can be opened below.
+    """
+    rows = stored.panel(state.sql, PANEL, diagnosis)
+    if rows.empty:
+        return
+    found = findings.findings(rows)
+    names = encoder_names(state.sql)
+    page.section(
+        "What was taken from whom?",
+        f"{escape_markdown(findings.describe_students(diagnosis.students))}: what was gained in "
+        "similarity to each teacher over students without it, minus the same with placebos, "
+        "encoders that never taught.",
+    )
+    teachers = list(dict.fromkeys(one.teacher for one in found))
+    for teacher, column in zip(teachers, st.columns(len(teachers)), strict=True):
+        with column, st.container(border=True, height="stretch"):
+            st.markdown(f"#### {escape_markdown(short_name(teacher, names))}")
+            for one in found:
+                if one.teacher == teacher:
+                    _answer(one)
+    if with_clips:
+        _clips(diagnosis, rows, [one for one in found if one.is_found])
+
+
+def _answer(one: Finding) -> None:
+    colour = COLOURS.get(one.kind, "gray")
+    home = ", its own domain" if one.is_home else ""
+    st.markdown(
+        f"**In {escape_markdown(one.domain)}**{home}: :{colour}[**{escape_markdown(one.answer)}**]"
+    )
+    st.caption(escape_markdown(one.words))
+
+
+def _clips(diagnosis: stored.StoredDiagnosis, rows: pd.DataFrame, found: Sequence[Finding]) -> None:
+    """The clips that drive one of the findings, the clearest first."""
+    if not found:
+        return
+    names = encoder_names(state.sql)
+    chosen = page.choose(
+        "Clips that drive it",
+        list(range(len(found))),
+        key=f"bias.finding.{diagnosis.student}",
+        show=lambda i: f"{short_name(found[i].teacher, names)} in {found[i].domain}",
+    )
+    show_influential_clips(diagnosis, PANEL, rows, VIEWS[PANEL], found[chosen].at)
