@@ -261,7 +261,9 @@ class DiagnosisData:
         Distillation pairs layers by depth; no choice by the largest value, no winner's curse.
         """
         of_student, of_encoder = self._stored(self.student), self._stored(encoder)
-        depth = of_student.index(student_layer) / max(1, len(of_student) - 1)
+        n_steps = len(of_student) - 1
+        # One layer alone is a student's output, as of vectors made elsewhere: that of the others.
+        depth = of_student.index(student_layer) / n_steps if n_steps else 1.0
         wanted = of_encoder[round(depth * (len(of_encoder) - 1))]
         return min(self.layers(encoder), key=lambda layer: abs(layer - wanted))
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.workbench.opened_app import require_browser
@@ -89,7 +90,9 @@ def state(page: Any) -> dict[str, Any]:
 
 def rests(page: Any) -> None:
     """Waits until nothing is asked of the server any more."""
-    page.wait_for_load_state("networkidle", timeout=WAIT_MS)
+    for _ in range(2):  # an answer may ask for more
+        page.wait_for_function(f"() => {INSTRUMENT}.api.pending === 0", timeout=WAIT_MS)
+        page.wait_for_timeout(100)
 
 
 def places(page: Any, pane: int = 0) -> dict[int, tuple[float, float]]:
@@ -272,3 +275,43 @@ def test_the_keyboard_alone_reaches_a_sound(fresh: Any) -> None:
     rests(fresh)
     assert said(fresh)[0] == said(fresh)[1]
     assert json.loads(state(fresh).get("select", "[]")) == []
+
+
+def hits_of(page: Any, space: int) -> list[int]:
+    found = page.locator(".column").nth(space).locator(".hit")
+    return [int(hit.get_attribute("data-segment")) for hit in found.all()]
+
+
+def test_similar_in_two_spaces_a_tag_that_is_undone_and_an_export(
+    fresh: Any, mapped: Workspace
+) -> None:
+    around(fresh)
+    fresh.locator(".rows .row").first.click()
+    fresh.wait_for_function(f"() => {INSTRUMENT}.focused", timeout=WAIT_MS)
+    fresh.get_by_role("button", name="Similar").click()
+    fresh.locator(".column .hit").first.wait_for(timeout=WAIT_MS)
+    left, right = hits_of(fresh, 0), hits_of(fresh, 1)
+    assert len(left) == len(right) == 6
+    assert int(state(fresh)["focus"]) not in left + right
+    framed = [int(hit.get_attribute("data-segment")) for hit in fresh.locator(".hit.only").all()]
+    assert sorted(framed) == sorted(set(left) ^ set(right))
+    assert f"{len(set(left) & set(right))} of 6 shared" in fresh.locator(".search h3").inner_text()
+    n_selected = said(fresh)[0]
+    fresh.keyboard.press("t")
+    fresh.keyboard.type("check by ear")
+    fresh.keyboard.press("Enter")
+    chip = fresh.locator(".facet .chip")
+    chip.first.wait_for(timeout=WAIT_MS)
+    assert chip.inner_text() == f"check by ear · {n_selected}"
+    chip.click()
+    rests(fresh)
+    assert said(fresh)[0] == n_selected
+    for _ in range(2):  # the filter by the tag, then the tag
+        fresh.get_by_role("button", name="Undo").click()
+        rests(fresh)
+    chip.first.wait_for(state="detached", timeout=WAIT_MS)
+    assert said(fresh)[0] == n_selected
+    fresh.get_by_role("button", name="Export").click()
+    with fresh.expect_download(timeout=WAIT_MS) as download:
+        fresh.get_by_role("button", name=re.compile("^CSV")).click()
+    assert len(pd.read_csv(download.value.path())) == n_selected

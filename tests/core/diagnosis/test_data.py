@@ -1,11 +1,13 @@
 """Who takes part in a diagnosis, on which clips, at which layers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.core.diagnosis.conftest import N_CLIPS
+from tests.planted import add_clips, add_encoder
 from usad_workbench.core.diagnosis import controls
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.predictions import task_predictions
@@ -54,6 +56,17 @@ def test_layers_are_matched_by_depth(copied: Workspace) -> None:
         _ = asked.student_layers
     with copied.database.write() as connection:
         connection.execute("UPDATE encoders SET n_layers = n_layers - 2 WHERE encoder = 's'")
+
+
+def test_a_student_of_one_layer_is_held_against_the_last_of_others(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    made = Workspace.create(tmp_path / "w")
+    add_clips(made, {"domain": ["speech"] * 40, "cluster_id": [str(i) for i in range(40)]})
+    for name, role, n_layers in (("s", "student", 1), ("t", "teacher", 3), ("k", "control", 1)):
+        layers = [rng.normal(size=(40, 4)) for _ in range(n_layers)]
+        add_encoder(made, name, role, "speech", layers)
+    data = load_diagnosis_data(made, "s", teachers=["t"])
+    assert (data.matching_layer("t", 0), data.matching_layer("k", 0)) == (2, 0)
 
 
 def test_tasks_are_those_of_the_selection(copied: Workspace) -> None:

@@ -10,6 +10,7 @@ export class Api {
     this.root = root;
     this.onStale = onStale;
     this.version = null;
+    this.pending = 0; // requests without an answer yet
     this.kept = new Map();
   }
 
@@ -26,7 +27,8 @@ export class Api {
   }
 
   async fetch(address, options) {
-    const answer = await fetch(address, options);
+    this.pending += 1;
+    const answer = await fetch(address, options).finally(() => (this.pending -= 1));
     if (answer.status === 409) this.onStale();
     if (answer.ok) return answer;
     const told = await answer.json().catch(() => ({}));
