@@ -12,7 +12,7 @@ from usad_workbench.core.diagnosis.rules import MIN_CLIPS
 from usad_workbench.core.diagnosis.suite import panel_kinds
 from usad_workbench.core.encoders.registry import encoder_spec
 from usad_workbench.core.models.sizes import SIZES, count_parameters
-from usad_workbench.core.storage.schema import SCHEMA_VERSION, TABLES
+from usad_workbench.core.storage.schema import SCHEMA_VERSION, TABLES, VIEWS
 from usad_workbench.workbench.cli import build_parser
 
 
@@ -54,7 +54,7 @@ def test_every_panel_is_described() -> None:
 def test_tables_of_the_store_exist() -> None:
     rows = re.findall(r"^\| (`[^|]+`) \|", _page("docs/store.md"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    views = {"embeddings", "segments_of_clips"}
+    views = {"embeddings", *VIEWS}
     assert named - set(TABLES) <= views
     assert set(TABLES) - named <= {"meta", "staged_spaces"}
 
