@@ -110,8 +110,8 @@ def cosines(vectors: FloatArray, query: FloatArray) -> FloatArray:
 
     A row of zeros has the cosine 0.
 
-    >>> cosines(np.array([[30, 40], [-4, 3], [0, 0]], np.float32), unit_query([3, 4], 2)).tolist()
-    [1.0, 0.0, 0.0]
+    >>> cosines(np.array([[30, 40], [-6, -8], [0, 0]], np.float32), unit_query([3, 4], 2)).tolist()
+    [1.0, -1.0, 0.0]
     """
     wide = vectors.astype(np.float64)
     products: npt.NDArray[np.float64] = np.vecdot(wide, query.astype(np.float64))

@@ -99,7 +99,7 @@ def test_without_faiss_everything_but_an_index_works(tmp_path: Path, n: int, met
         f"    assert main(['index', '--workspace', {folder!r}]) == 2\n"
         "assert 'usad-workbench[faiss]' in said.getvalue(), said.getvalue()\n"
         "from usad_workbench.workbench import demo\n"
-        "demo._index_and_project(w, ['made'], lambda *_: None)\n"
+        "demo._index_and_project(demo._Demo(workspace=w), lambda *_: None)\n"
         "assert w.read('SELECT count(*) AS n FROM indexes').n[0] == 0\n",
         ("faiss",),
     )

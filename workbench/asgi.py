@@ -8,7 +8,8 @@ from streamlit.starlette import App
 
 from usad_workbench.workbench.instrument.routes import instrument_routes
 
+workspace = next(iter(sys.argv[1:]), "")  # the app says in words that there is none
 app = App(
     Path(__file__).resolve().parent / "app.py",
-    routes=instrument_routes(sys.argv[1], config.get_option("server.baseUrlPath")),
+    routes=instrument_routes(workspace, config.get_option("server.baseUrlPath")),
 )
