@@ -26,6 +26,7 @@ OUTSIDE = {
     "export",
     "ls",
     "pre-commit",
+    "cp",
     "embedding-atlas",
     "spotlight",
 }
