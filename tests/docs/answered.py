@@ -5,8 +5,10 @@ After ``usad demo --no-serve --short`` (or without ``--short``)::
     python -m tests.docs.answered demo-workspace
 """
 
+import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from tests.docs.tables import RESULTS
@@ -49,13 +51,15 @@ def rounded(value: Any) -> Any:
     return [rounded(one) for one in value] if isinstance(value, list) else value
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """The command line."""
-    document = answer_of(Workspace.open(arguments[0]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workspace", type=Path, help="of the demo")
+    document = answer_of(Workspace.open(parser.parse_args().workspace))
     text = json.dumps(document, indent=1, ensure_ascii=False)
     (RESULTS / "demo.json").write_text(text + "\n", encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
