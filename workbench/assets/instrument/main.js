@@ -53,6 +53,7 @@ export class Instrument {
     await this.attempt(async () => {
       this.collection = await this.api.json("collection");
       this.api.version = this.collection.version;
+      this.store.belongTo(this.collection.name);
       this.tags = this.collection.tags;
       this.bar.tell(this.collection.n_segments, this.collection.n_segments);
       this.values = new Map();

@@ -24,6 +24,7 @@ const DEFAULTS = {
 const UNDONE = ["map", "beside", "mode", "colour", "select", "for", "unlike", "spaces"];
 const TEXTS = new Set(["map", "beside", "mode", "colour", "sort", "play", "kind"]);
 const KEY = "usad.instrument";
+const OF = "usad.instrument.of";
 
 export class Store {
   constructor() {
@@ -32,7 +33,15 @@ export class Store {
     this.before = [];
     this.ticked = new Set();
     const kept = sessionStorage.getItem(KEY) ?? "";
-    this.read(location.search.length > 1 ? location.search : kept);
+    this.isKept = location.search.length < 2;
+    this.read(this.isKept ? kept : location.search);
+  }
+
+  // What was kept is of one collection: another one on the same address begins anew.
+  belongTo(collection) {
+    if (this.isKept && sessionStorage.getItem(OF) !== collection) Object.assign(this.state, DEFAULTS);
+    sessionStorage.setItem(OF, collection);
+    this.isKept = false;
   }
 
   read(search) {
