@@ -252,7 +252,7 @@ def _search_wide(job: _Job, numbers: Ids, ids: Ids, scores: FloatArray) -> None:
     n = min(job.k + SPARE_HITS, len(job.vectors) - (job.own is not None))
     for start in range(0, len(numbers), BLOCK_QUERIES):
         some = numbers[start : start + BLOCK_QUERIES]
-        queries = _wide(job, job.as_given(some), job.origin)
+        queries = _asked_wide(job, some, job.origin)
         one = _Lists(some, job.own_rows(some))
         for rows in job.blocks():
             block = _wide(job, job.vectors[rows], job.origin)
@@ -281,7 +281,7 @@ def _rescored(job: _Job, numbers: Ids, rows: Ids) -> tuple[Ids, FloatArray]:
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         stored = _wide(job, job.vectors[rows[part].ravel()]).view(*rows[part].shape, -1)
-        queries = _wide(job, job.as_given(numbers[part]))[:, None]
+        queries = _asked_wide(job, numbers[part])[:, None]
         if job.metric == "l2":
             values = -(stored - queries).square_().sum(-1).sqrt_()
         else:
@@ -294,18 +294,30 @@ def _rescored(job: _Job, numbers: Ids, rows: Ids) -> tuple[Ids, FloatArray]:
 
 def _wide(job: _Job, block: FloatArray, origin: FloatArray | None = None) -> torch.Tensor:
     """Rows in float64, at length one for the cosine, from the origin for distances."""
-    values = torch.from_numpy(np.array(block, np.float32)).to(job.device)
-    wide = (_unit(values) if job.metric == "cosine" else values).double()
+    wide = torch.from_numpy(np.array(block, np.float32)).to(job.device).double()
+    if job.metric == "cosine":
+        wide = _divided(wide)
     if job.metric == "l2" and origin is not None:
         wide -= torch.from_numpy(origin).to(job.device)
     return wide
 
 
+def _asked_wide(job: _Job, numbers: Ids, origin: FloatArray | None = None) -> torch.Tensor:
+    """Queries by their numbers likewise; for the cosine their length is one in float32."""
+    given = job.as_given(numbers)
+    if job.metric != "cosine":
+        return _wide(job, given, origin)
+    return _unit(torch.from_numpy(np.array(given, np.float32)).to(job.device)).double()
+
+
 def _unit(values: torch.Tensor) -> torch.Tensor:
     """Rows at length one in float32; a zero row stays zero."""
-    wide = values.double()
+    return _divided(values.double()).float()
+
+
+def _divided(wide: torch.Tensor) -> torch.Tensor:
     lengths = wide.norm(dim=1, keepdim=True)
-    return wide.div_(torch.where(lengths > 0, lengths, 1.0)).float()
+    return wide.div_(torch.where(lengths > 0, lengths, 1.0))
 
 
 @contextmanager

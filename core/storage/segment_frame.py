@@ -68,6 +68,9 @@ def selection(workspace: Workspace, name: str, space: str | None = None) -> pd.D
         name: A tag, a link that the app copied, or the JSON of a selection.
         space: Adds where they are on its map: ``encoder/layer/pooling``.
 
+    Returns:
+        A row per segment, by ``segment_id``.
+
     Raises:
         UnknownNameError: a name that is no tag of the workspace.
         ConfigError: a selection that is not understood.

@@ -93,7 +93,9 @@ def _finding(teacher: str, domain: str, cells: pd.DataFrame) -> Finding:
         at = of_kind["p_value"].idxmin()
     else:
         # What matters is ruled out by readings that are not partial, whose scale is another.
-        plain = of_kind[~of_kind["measure"].str.contains("partial")]
+        # Diagnoses that were stored before there were readings do not name a measure.
+        measures = of_kind.get("measure", pd.Series("", index=of_kind.index))
+        plain = of_kind[~measures.str.contains("partial")]
         at = (plain if len(plain) else of_kind)["ci_high"].fillna(math.inf).idxmax()
     row = {str(name): value for name, value in cells.loc[at].items()}
     answer = f"inherited {row['inherited']}" if kind == "through" else ANSWERS[kind]
