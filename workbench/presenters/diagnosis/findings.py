@@ -19,6 +19,14 @@ ANSWERS = {
     "undecided": "undecided",
     "not testable": "not testable",
 }
+UNKNOWN = {
+    "measure": "",
+    "is_home": False,
+    "placebos": None,
+    "carrier": None,
+    "excess_after_erasure": None,
+}
+"""Of a diagnosis that was stored before it had these columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,9 +85,10 @@ def findings(rows: pd.DataFrame) -> list[Finding]:
     >>> [one.answer for one in findings(pd.DataFrame([cell]))]
     ['inherited']
     """
+    known = rows.assign(**{name: value for name, value in UNKNOWN.items() if name not in rows})
     found = [
         _finding(str(teacher), str(domain), cells)
-        for (teacher, domain), cells in rows.groupby(["teacher", "domain"], sort=False)
+        for (teacher, domain), cells in known.groupby(["teacher", "domain"], sort=False)
     ]
     rank = {domain: i for i, domain in enumerate(domain_order(rows["domain"]))}
     return sorted(found, key=lambda f: (not f.is_found, not f.is_home, rank[f.domain], f.teacher))
@@ -93,9 +102,7 @@ def _finding(teacher: str, domain: str, cells: pd.DataFrame) -> Finding:
         at = of_kind["p_value"].idxmin()
     else:
         # What matters is ruled out by readings that are not partial, whose scale is another.
-        # Diagnoses that were stored before there were readings do not name a measure.
-        measures = of_kind.get("measure", pd.Series("", index=of_kind.index))
-        plain = of_kind[~measures.str.contains("partial")]
+        plain = of_kind[~of_kind["measure"].str.contains("partial")]
         at = (plain if len(plain) else of_kind)["ci_high"].fillna(math.inf).idxmax()
     row = {str(name): value for name, value in cells.loc[at].items()}
     answer = f"inherited {row['inherited']}" if kind == "through" else ANSWERS[kind]
