@@ -1,5 +1,6 @@
 """What is in a workspace, in words and numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -160,16 +161,28 @@ def licence_notes(sql: Sql) -> list[str]:
 
 
 def describe_teachers(sql: Sql) -> list[str]:
-    """Who taught each student, one sentence per student and stage."""
+    """Who taught each student, one sentence for those that learned the same in a stage."""
     lessons = sql("SELECT * FROM distillation ORDER BY student, stage, domain, teacher")
-    sentences = []
+    learned: dict[tuple[int, str], list[str]] = {}
     for (student, stage), rows in lessons.groupby(["student", "stage"], sort=False):
         teachers = [
             f"{teacher} (any audio)" if is_missing(domain) else f"{teacher} ({domain})"
             for teacher, domain in zip(rows["teacher"], rows["domain"], strict=True)
         ]
-        sentences.append(f"{student} learned in stage {int(stage)} from {listing(teachers)}.")
-    return sentences
+        learned.setdefault((int(stage), listing(teachers)), []).append(str(student))
+    return [
+        f"{_some(students)} learned in stage {stage} from {teachers}."
+        for (stage, teachers), students in learned.items()
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names, of many the first two.
+
+    >>> _some(["a", "b", "c"]), _some(["a", "b", "c", "d"])
+    ('a, b and c', 'a, b and 2 more')
+    """
+    return listing(names) if len(names) < 4 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
 def headlines(sql: Sql, measure: str | None = None) -> list[Headline]:
