@@ -25,14 +25,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from usad_workbench.core.audio.reading import read_audio
 from usad_workbench.core.encoders.sources import Wheel
 from usad_workbench.core.encoders.weights import wheel_members
 from usad_workbench.core.errors import MissingExtraError, UsadError
-from usad_workbench.core.files import written_at_once
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.rounded_vectors import write_rounded_vectors
 from usad_workbench.sample_data import sample_data_folder
 
 FloatArray = npt.NDArray[np.float32]
@@ -254,16 +253,7 @@ def make_placebos(out: Path, progress: Progress = no_progress) -> Path:
         network = open_network(content, placebo.outputs)
         tables.append(embed_sample(placebo, network, sample_data_folder(), progress))
     out.mkdir(parents=True, exist_ok=True)
-    with written_at_once(out / VECTORS_FILE) as partial:
-        # The lower bytes of rounded values are nearly nothing once they stand side by side.
-        pq.write_table(
-            pa.concat_tables(tables),
-            partial,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=["clip_id", "encoder", "family"],
-            column_encoding={"vector.list.element": "BYTE_STREAM_SPLIT"},
-        )
+    write_rounded_vectors(out / VECTORS_FILE, pa.concat_tables(tables))
     return out / VECTORS_FILE
 
 

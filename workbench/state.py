@@ -26,7 +26,7 @@ from usad_workbench.workbench.cache import BoundedCache
 from usad_workbench.workbench.presenters import sound
 from usad_workbench.workbench.presenters.runs import LogTail
 
-FOLDER, FOCUS, CELL, QUERY = "usad.folder", "usad.focus", "usad.cell", "usad.query"
+FOLDER, CELL, QUERY = "usad.folder", "usad.cell", "usad.query"
 RUNS, ASKED = "usad.runs", "usad.asked"
 Stamp = tuple[tuple[int, int], ...]
 TYPED = QueryLimits(n_rows=100_000, result_bytes=64 << 20)
@@ -251,17 +251,6 @@ def embed(name: str, clip: Clip, layer: int, pooling: Pooling) -> FloatArray:
     loaded = encoder(name)
     with _embedding:  # one forward pass at a time: they share the same cores
         return loaded.embed(clip, None if pooling == "native" else layer, pooling)[0]
-
-
-def focus() -> int | None:
-    """The segment that was clicked last."""
-    found: int | None = st.session_state.get(FOCUS)
-    return found
-
-
-def set_focus(segment_id: int | None) -> None:
-    """Notes the segment that was clicked."""
-    st.session_state[FOCUS] = segment_id
 
 
 def asked_cell() -> Cell | None:

@@ -18,7 +18,6 @@ from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from usad_workbench.core.models.encoder import Encoder
 from usad_workbench.core.models.hashed_tensors import has_hash, open_hashed, save_hashed
 from usad_workbench.core.models.sizes import StudentConfig, count_parameters
 from usad_workbench.core.progress import Progress, no_progress
+from usad_workbench.core.storage.rounded_vectors import write_rounded_vectors
 from usad_workbench.sample_data import sample_data_folder
 from usad_workbench.training.ablation.grid import (
     EVALUATION_FILE,
@@ -302,16 +302,7 @@ def _table(member: Member, layer: int, names: Sequence[str], vectors: Tensor) ->
 
 
 def _write(folder: Path, members: Sequence[Member], table: pa.Table) -> None:
-    with written_at_once(folder / VECTORS_FILE) as partial:
-        # The lower bytes of rounded values are nearly nothing once they stand side by side.
-        pq.write_table(
-            table,
-            partial,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=[name for name in table.column_names if name != "vector"],
-            column_encoding={"vector.list.element": "BYTE_STREAM_SPLIT"},
-        )
+    write_rounded_vectors(folder / VECTORS_FILE, table)
     with (
         written_at_once(folder / MEMBERS_FILE) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
