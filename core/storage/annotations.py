@@ -11,7 +11,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa

@@ -19,6 +19,7 @@ from usad_workbench.workbench.instrument.http import (
     as_json,
     json_object,
     number_of,
+    refuse_outdated,
     text_of,
 )
 from usad_workbench.workbench.instrument.queries import MAX_UPLOAD_BYTES, Query
@@ -27,9 +28,10 @@ MAX_NAME = 200
 
 
 def _tag(desk: Desk, request: Request, body: bytes) -> Response:
-    """``{select, tag, remove?, author?}``."""
+    """``{select, tag, remove?, author?}``; refused where the selection holds others than it did."""
     asked = json_object(body)
     view = desk.collection.view()
+    refuse_outdated(request, view.version)
     select = asked.get("select")
     if not isinstance(select, list):
         raise ConfigError("The request has no select, expected a list of clauses.")
