@@ -29,7 +29,7 @@ SAFE = {
 KEEP = "private, max-age=604800, immutable"
 DO_NOT_KEEP = "no-store"
 BYTES = "application/octet-stream"
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 Handler = Callable[[Request], Response]
 BodyHandler = Callable[[Request, bytes], Response]
 AsyncHandler = Callable[[Request], Awaitable[Response]]
