@@ -14,7 +14,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.workbench.instrument.conftest import RATE_HZ, N, client_of, fields_of, samples_of
-from usad_workbench.core.storage.segment_table import SPAN, mixed
+from usad_workbench.core.storage.importing import import_clips
+from usad_workbench.core.storage.segment_table import SPAN, Column, SegmentTable, mixed
+from usad_workbench.core.storage.sources import SourceClip
 from usad_workbench.core.storage.workspace import Workspace
 
 MAP = "made-a/0/mean/umap"
@@ -207,6 +209,40 @@ def test_an_address_of_an_old_version_is_refused(made: Workspace, tmp_path: Path
     chosen = json.dumps([{"column": "label", "in": ["other"]}])
     rows = get(client, "rows", select=chosen, v=now).json()
     assert [row["clip_id"] for row in rows["rows"]] == ["clip <b>5</b>"]
+
+
+def test_rows_of_two_moments_are_never_put_together(
+    made: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made.folder, tmp_path / "w")
+    workspace = Workspace.open(tmp_path / "w")
+    client = client_of(workspace.folder)
+    version = get(client, "collection").json()["version"]
+    segment = int(workspace.read("SELECT min(segment_id) AS s FROM segments")["s"][0])
+    read = SegmentTable.columns
+
+    def columns(table: SegmentTable, names: list[str]) -> list[Column]:
+        monkeypatch.setattr(SegmentTable, "columns", read)
+        import_clips(workspace, [SourceClip(path=path, fields={"domain": "birds"})])
+        return read(table, names)
+
+    path = tmp_path / "new.wav"
+    sf.write(path, samples_of(3)[::-1], RATE_HZ)
+    monkeypatch.setattr(SegmentTable, "columns", columns)
+    # The clip comes after the view was made and before its column is read.
+    between = client.get("/instrument/codes", params={"name": "path_of", "v": version})
+    assert between.status_code == 409 and between.json()["version"] != version
+    monkeypatch.setattr(SegmentTable, "columns", columns)
+    sf.write(path := tmp_path / "newer.wav", samples_of(4)[::-1], RATE_HZ)
+    values = get(client, "categories", name="domain").json()
+    assert values["counts"][values["values"].index("birds")] == 2
+    assert len(get(client, "codes", name="domain").content) == N + 2
+    # A selection that holds others by now is not tagged: its number stood on the screen.
+    tag = {"select": [{"segments": [segment]}], "tag": "x"}
+    old = client.post("/instrument/tag", json=tag, params={"v": version})
+    assert old.status_code == 409
+    now = get(client, "collection").json()["version"]
+    assert client.post("/instrument/tag", json=tag, params={"v": now}).json()["n"] == 1
 
 
 @pytest.mark.parametrize(
