@@ -4,16 +4,26 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 import numpy as np
 import pytest
 import soundfile as sf
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from tests.workbench.instrument.conftest import RATE_HZ, client_of, samples_of
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.agreement import overlap_at_k, rank_biased_overlap
+from usad_workbench.workbench.instrument import queries
+from usad_workbench.workbench.instrument.http import posted
+from usad_workbench.workbench.instrument.queries import Queries
 
 
 @pytest.fixture
@@ -132,3 +142,54 @@ def test_a_sound_that_is_handed_in_is_heard_and_seen(client: TestClient) -> None
         assert refused.status_code == 400 and refused.json()["error"]
     words = client.post("/instrument/query", json={"text": "a barking dog"})
     assert words.status_code == 400 and "reads text" in words.json()["error"]
+
+
+def test_large_bodies_lie_on_the_disk_and_are_bounded(client: TestClient) -> None:
+    seen: list[bool] = []
+
+    def answer(request: Request, body: IO[bytes]) -> Response:
+        assert isinstance(body, SpooledTemporaryFile)
+        seen.append(bool(body._rolled))  # type: ignore[attr-defined]
+        return PlainTextResponse(str(len(body.read())))
+
+    route = Route("/q", posted(answer, "audio/", max_bytes=20 << 20), methods=["POST"])
+    posting = TestClient(Starlette(routes=[route]))
+    sizes = (100, 9 << 20, 20 << 20)
+    for size in sizes:
+        found = posting.post("/q", content=bytes(size), headers={"Content-Type": "audio/wav"})
+        assert found.text == str(size)
+    assert seen == [False, True, True]
+    large = posting.post("/q", content=bytes((20 << 20) + 1), headers={"Content-Type": "audio/wav"})
+    assert large.status_code == 413 and "20 MiB" in large.json()["error"]
+
+
+def test_sounds_that_are_kept_are_bounded_in_number_and_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queries, "MAX_QUERIES", 5)
+    monkeypatch.setattr(queries, "MAX_QUERY_BYTES", 4 * 1000)
+    kept = Queries()
+    whole = Clip(samples=np.arange(100_000, dtype=np.float32), sample_rate_hz=1000)
+    parts = [kept.keep_part(whole, "a", i, i + length) for i, length in enumerate([0.1] * 8)]
+    assert all(part.clip.samples.base is None for part in parts)
+    with pytest.raises(UnknownNameError, match="Hand it in again"):
+        kept.get(parts[2].query_id)
+    for part in parts[3:]:
+        assert kept.get(part.query_id) is part
+    large = kept.keep_part(whole, "b", 20, 20.9)
+    assert kept.get(parts[-1].query_id) and kept.get(large.query_id)
+    with pytest.raises(UnknownNameError):
+        kept.get(parts[6].query_id)
+    alone = kept.keep_part(whole, "c", 30, 35)
+    assert kept.get(alone.query_id)
+    with pytest.raises(UnknownNameError):
+        kept.get(large.query_id)
+
+
+@pytest.mark.parametrize("time", ["1e999", "NaN", "-1", "true", "1" + "0" * 400, '"1"'])
+def test_times_that_are_none_are_refused(client: TestClient, time: str) -> None:
+    content = f'{{"segment": 3, "start_s": {time}, "end_s": 0.2}}'
+    answer = client.post(
+        "/instrument/query", content=content, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 400 and answer.json()["error"]
