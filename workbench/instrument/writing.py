@@ -84,11 +84,6 @@ def _query(desk: Desk, request: Request, body: bytes) -> Response:
 
 
 def _part_of_segment(desk: Desk, asked: Mapping[str, Any]) -> Query:
-    if "text" in asked:
-        raise ConfigError(
-            "Words are searched for by an encoder that reads text, and none that this version "
-            "runs does: of CLAP it runs the audio tower alone. Search with a sound."
-        )
     segment = asked.get("segment")
     times = [float(t) for t in map(asked.get, ("start_s", "end_s")) if isinstance(t, int | float)]
     if type(segment) is not int or len(times) != 2:
