@@ -227,9 +227,17 @@ def test_words_find_what_lies_nearest_to_them(
         [hit["score"] for hit in hits], np.sort(unit @ words)[::-1], atol=1e-5
     )
     both = ask(
-        capsys, folder, "--text", "dog barking", "--text", "rain", "--clip", "tone-3", *space
+        capsys,
+        folder,
+        "--text",
+        "dog barking",
+        "--text",
+        "rain",
+        "--clip",
+        str(stored.clip_ids[3]),
+        *space,
     )["hits"]
-    mean = (words + rain + unit[stored.clip_ids.tolist().index("tone-3")]) / 3
+    mean = (words + rain + unit[3]) / 3
     assert [hit["segment_id"] for hit in both] == stored.segment_ids[
         np.argsort(-unit @ mean)
     ].tolist()

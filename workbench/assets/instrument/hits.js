@@ -132,6 +132,7 @@ export class Hits {
       button("+ space", () => this.addSpace(), { class: "plain soft" }),
       store.state.k < MOST
         ? button("more", () => store.set({ k: store.state.k + STEP }), { class: "plain soft" }) : "",
+      button("select", () => this.search.select(), { class: "plain soft", title: "Make these hits the selection" }),
       found.spaces.length > 1 ? el("span", { class: "soft" }, "framed: only here") : "");
     return this.isWide ? el("div", { class: "agreement" }, this.matrix(found), foot) : foot;
   }
@@ -202,16 +203,15 @@ export class Hits {
     if (wasPlaying) this.search.drawHead();
   }
 
-  // The hit before or after the one that is heard; nothing where what is heard is no hit.
+  // The card before or after the one that is heard; whether what is heard stands on one.
   step(by) {
-    if (!this.found) return null;
-    const cards = [...this.host.querySelectorAll(".hit")];
+    const cards = [...this.cards()];
     const at = cards.findIndex((card) => card.classList.contains("on"));
-    const to = Math.max(0, Math.min(cards.length - 1, at + by));
-    if (at < 0 || to === at) return at < 0 ? null : this.all[at];
-    cards[to].scrollIntoView({ block: "nearest", inline: "nearest" });
-    const hit = this.all[to];
-    this.app.focus(hit);
-    return hit;
+    if (at < 0) return false;
+    const card = cards[Math.max(0, Math.min(cards.length - 1, at + by))];
+    card.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const segment = Number(card.dataset.segment);
+    this.app.attempt(async () => this.app.focus(await this.app.describe({ segment })));
+    return true;
   }
 }

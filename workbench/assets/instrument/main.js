@@ -159,8 +159,7 @@ export class Instrument {
 
   // The sound before or after the one that is heard: among the hits where it is one of them.
   step(by) {
-    const hit = this.view === "search" ? this.search.hits.step(by) : null;
-    return hit ?? this.table.step(by);
+    return (this.view === "search" && this.search.hits.step(by)) || this.table.step(by);
   }
 
   // A sound has come to its end: the next one, while several are played.

@@ -199,7 +199,16 @@ export class Search {
     if (chosen.length) return chosen;
     const shown = [state.map, state.beside].filter((map) => map).map((map) => this.app.spaceOf(map));
     const wanted = [...new Set(shown)].filter((space) => known.includes(space));
-    return wanted.length ? wanted : known.slice(0, 2);
+    return wanted.length ? wanted : this.deepest().slice(0, 2);
+  }
+
+  // The deepest layer of each encoder, students and teachers first.
+  deepest() {
+    const found = new Map();
+    for (const { encoder, pooling, space } of this.app.collection.spaces) {
+      if (pooling === "mean" || !found.has(encoder)) found.set(encoder, space);
+    }
+    return [...found.values()];
   }
 
   // Whether only what is selected may be found.
@@ -303,8 +312,7 @@ export class Search {
         () => (this.hits.isPlaying ? this.app.stopAll() : this.hits.play(only)), { class: "main disagreement" }) : "",
       button("Duplicates", () => store.set({ duplicates: duplicates ? null : this.spaces()[0] }), {
         "aria-pressed": String(Boolean(duplicates)), title: "Clips that are there more than once",
-      }),
-      found ? button("Select", () => this.select(), { title: "Make these hits the selection" }) : "");
+      }));
   }
 
   select() {
