@@ -79,7 +79,7 @@ def test_a_clip_behind_a_cell_leads_to_what_is_similar(opened: Any) -> None:
     segment = int(button.key.split(".")[-1])
     page = button.click().run()
     assert not page.exception
-    assert page.query_params["for"] == [f"[{segment}]"]
+    assert page.query_params["for"] == f"[{segment}]"
     assert "Similar to" in texts(page)
 
 

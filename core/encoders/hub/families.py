@@ -295,12 +295,12 @@ class ClapEncoder(TransformersEncoder):
 
     model = "transformers:ClapAudioModel"
     part = "audio_config"
-    prefixes = ("audio_model.", "clap.audio_model.", "")
+    prefixes: tuple[str, ...] = ("audio_model.", "clap.audio_model.", "")
     tower = "audio_encoder"
     """Path of the tower in the network."""
     blocks = "audio_encoder.layers"
     ffn = ""
-    unused = (
+    unused: tuple[str, ...] = (
         "audio_encoder.norm.",
         "audio_encoder.patch_embed.fusion_model.",
         "audio_encoder.patch_embed.mel_conv2d.",

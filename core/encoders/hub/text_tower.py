@@ -62,7 +62,7 @@ def load_text_tower(folder: Path) -> TextEncoder:
     # Initial values are drawn and thrown away: a seeded run must not notice.
     with torch.random.fork_rng(devices=[]), transformers_errors(folder):
         config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-        net = ClapTextModelWithProjection(config.text_config)
+        net: Any = ClapTextModelWithProjection(config.text_config)
         found = read_tensors(weights, _PREFIXES, set(net.state_dict()))
         missing = net.load_state_dict(found, strict=False).missing_keys
         load: Any = AutoTokenizer.from_pretrained
