@@ -32,7 +32,7 @@ def tags_in_use(view: View) -> list[dict[str, Any]]:
 def _described(view: View) -> dict[str, Any]:
     workspace = view.workspace
     columns = view.columns()
-    with workspace.database.read():  # all of one moment
+    with view.reading():  # all of one moment
         names = encoder_names(workspace.read)
         clips = workspace.read("SELECT count(*) AS n, sum(duration_s) AS s FROM clips").iloc[0]
         return {

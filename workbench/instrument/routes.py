@@ -34,7 +34,7 @@ from usad_workbench.workbench.instrument.http import (
     number_of,
     posted,
     ranged,
-    refusal,
+    refuse_outdated,
     text_of,
 )
 from usad_workbench.workbench.instrument.labels import Label, labels
@@ -95,10 +95,16 @@ def instrument_routes(folder: str | Path, base: str = "") -> list[BaseRoute]:
 def _answered(desk: Desk, answer: Answer, request: Request) -> Response:
     """The answer, unless the address is of another version of the collection."""
     view = desk.collection.view()
-    asked = request.query_params.get("v")
-    if asked is not None and asked != view.version:
-        return refusal(409, "The collection has changed. Load it again.", version=view.version)
-    return answer(desk, view, request)
+    refuse_outdated(request, view.version)
+    try:
+        return answer(desk, view, request)
+    except UsadError:
+        # What is asked for may have gone, and something else have come, since the view was made.
+        now = desk.collection.view()
+        refuse_outdated(request, now.version)
+        if now.version == view.version:
+            raise
+    return answer(desk, now, request)
 
 
 def _collection(desk: Desk, view: View, request: Request) -> Response:

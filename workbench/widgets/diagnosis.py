@@ -222,7 +222,6 @@ def _figure(
         on_select="rerun",
         selection_mode="points",
         config=QUIET,
-        theme=None,
         alt=f"{view.title}: {view.axis}, with 95% intervals.",
     )
     st.caption(describe_marks(plan, diagnosis.alpha))

@@ -29,6 +29,11 @@ def head(title: str, purpose: str) -> None:
     st.caption(purpose)
 
 
+def is_dark() -> bool:
+    """Whether the browser shows the page in its dark theme."""
+    return st.context.theme.type == "dark"
+
+
 def section(title: str, note: str = "") -> None:
     """A part of a page."""
     st.subheader(title, anchor=False)
@@ -41,7 +46,7 @@ def empty(what: str, command: str | None = None) -> None:
     with st.container(border=True):
         st.markdown(what)
         if command:
-            st.code(command, language="bash")
+            st.code(command, language="bash", wrap_lines=True)
 
 
 def command(*words: str) -> str:

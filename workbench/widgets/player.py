@@ -18,7 +18,6 @@ def clip_player(clip: Clip, key: str, height: int = 250) -> None:
         sound.spectrogram_figure(clip, height),
         key=key,
         config=QUIET,
-        theme=None,
         alt="Spectrogram: seconds across, frequency upwards, louder is brighter.",
     )
     st.audio(sound.wav_bytes(clip), format="audio/wav")
@@ -57,15 +56,20 @@ def segment_card(segment: Segment, heading: str, key: str) -> None:
                 state.ask_query(segment.segment_id)
                 st.switch_page("views/search.py")
         with picture:
-            if not _has_audio(segment):
-                return
-            try:
-                heard = state.segment_sound(segment.path, segment.start_s, segment.end_s)
-            except UsadError as error:
-                st.warning(escape_markdown(error))
-                return
-            st.image(heard.thumbnail, width="stretch", alt="Spectrogram")
-            st.audio(heard.wav, format="audio/wav")
+            small_player(segment)
+
+
+def small_player(segment: Segment) -> None:
+    """Spectrogram and sound of a segment, small."""
+    if not _has_audio(segment):
+        return
+    try:
+        heard = state.segment_sound(segment.path, segment.start_s, segment.end_s)
+    except UsadError as error:
+        st.warning(escape_markdown(error))
+        return
+    st.image(heard.thumbnail, width="stretch", alt="Spectrogram")
+    st.audio(heard.wav, format="audio/wav")
 
 
 def _about(segment: Segment) -> str:

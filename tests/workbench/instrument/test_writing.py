@@ -63,6 +63,18 @@ def test_tags_are_given_taken_and_undone_by_who_gave_them(client: TestClient) ->
     assert np.frombuffer(mask.content[:4], "<u4").tolist() == [1]
 
 
+def test_a_window_undoes_its_own_edit_and_not_that_of_another(client: TestClient) -> None:
+    mine = post(client, "tag", select=[{"segments": [3]}], tag="loud")["edit"]
+    theirs = post(client, "tag", select=[{"segments": [4]}], tag="loud")["edit"]
+    assert post(client, "tag", select=[{"segments": [4]}], tag="loud")["edit"] is None
+    assert post(client, "undo", edit=mine)["undone"] == "added “loud”"
+    assert (tags(client, 3), tags(client, 4)) == ([], ["loud"])
+    assert post(client, "undo", edit=mine)["undone"] is None
+    assert post(client, "undo", edit=theirs)["tags"] == []
+    for edit in ("1", True, -1, 1 << 63, 1.5):
+        assert client.post("/instrument/undo", json={"edit": edit}).status_code == 400
+
+
 def test_a_note_is_the_last_one_written(client: TestClient) -> None:
     def note() -> Any:
         return client.get("/instrument/row", params={"segment": 7}).json()["note"]

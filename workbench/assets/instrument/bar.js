@@ -119,15 +119,17 @@ export class Bar {
   tag(tag, remove = false) {
     return this.app.attempt(async () => {
       const { select } = this.subject();
-      const { tags } = await this.app.api.post("tag", { select, tag, remove });
+      const { tags, edit } = await this.app.api.post("tag", { select, tag, remove });
       this.app.setTags(tags);
-      this.app.store.remember(() => this.undoOnServer());
+      if (edit === null) return this.app.say("Nothing has changed: these segments are so already.");
+      this.app.store.remember(() => this.undoOnServer(edit));
       this.app.say(remove ? `Removed the tag “${tag}”.` : `Tagged as “${tag}”.`);
     });
   }
 
-  async undoOnServer() {
-    const { tags } = await this.app.api.post("undo", {});
+  // This edit alone: others write to the same collection meanwhile.
+  async undoOnServer(edit) {
+    const { tags } = await this.app.api.post("undo", { edit });
     this.app.setTags(tags);
   }
 
@@ -140,9 +142,9 @@ export class Bar {
       const text = input.value.trim();
       close();
       return this.app.attempt(async () => {
-        await this.app.api.post("note", { segment: one.segment_id, text });
+        const { edit } = await this.app.api.post("note", { segment: one.segment_id, text });
         one.note = text ? { text } : null;
-        this.app.store.remember(() => this.undoOnServer());
+        this.app.store.remember(() => this.undoOnServer(edit));
         this.app.player.describe(one);
       });
     };
