@@ -29,12 +29,21 @@ SAFE = {
 KEEP = "private, max-age=604800, immutable"
 DO_NOT_KEEP = "no-store"
 BYTES = "application/octet-stream"
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 Handler = Callable[[Request], Response]
 BodyHandler = Callable[[Request, bytes], Response]
 AsyncHandler = Callable[[Request], Awaitable[Response]]
 JSON = "application/json"
 MAX_JSON = 4 << 20
+CHANGED = "The collection has changed. Load it again."
+
+
+class Outdated(Exception):
+    """The address is of an older version of the collection than this one."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.version = version
 
 
 class Assets(StaticFiles):
@@ -60,6 +69,8 @@ def guarded(handler: Handler) -> Handler:
         try:
             with wrap_errors():
                 response = handler(request)
+        except Outdated as error:
+            response = refusal(409, CHANGED, version=error.version)
         except UsadError as error:
             response = refusal(400, str(error))
         except HTTPException as error:
@@ -95,6 +106,16 @@ def posted(handler: BodyHandler, *media_types: str, max_bytes: int = MAX_JSON) -
         return await run_in_threadpool(guarded(handled), request)
 
     return answer
+
+
+def refuse_outdated(request: Request, version: str) -> None:
+    """Refuses an address of another version of the collection; one without a version passes.
+
+    Raises:
+        Outdated: it is of another one.
+    """
+    if request.query_params.get("v", version) != version:
+        raise Outdated(version)
 
 
 def refusal(status: int, message: str, **more: object) -> Response:

@@ -19,6 +19,7 @@ from usad_workbench.workbench.instrument.http import (
     as_json,
     json_object,
     number_of,
+    refuse_outdated,
     text_of,
 )
 from usad_workbench.workbench.instrument.queries import MAX_UPLOAD_BYTES, Query
@@ -27,9 +28,10 @@ MAX_NAME = 200
 
 
 def _tag(desk: Desk, request: Request, body: bytes) -> Response:
-    """``{select, tag, remove?, author?}``."""
+    """``{select, tag, remove?, author?}``; refused where the selection holds others than it did."""
     asked = json_object(body)
     view = desk.collection.view()
+    refuse_outdated(request, view.version)
     select = asked.get("select")
     if not isinstance(select, list):
         raise ConfigError("The request has no select, expected a list of clauses.")
@@ -56,9 +58,12 @@ def _note(desk: Desk, request: Request, body: bytes) -> Response:
 
 
 def _undo(desk: Desk, request: Request, body: bytes) -> Response:
-    """``{author?}``: takes back the last edit of somebody."""
+    """``{author?, edit?}``: takes back an edit of somebody, the last one where none is named."""
     asked = json_object(body)
-    edit = undo(desk.collection.workspace, _text(asked, "author", ""))
+    named = asked.get("edit")
+    if named is not None and not (type(named) is int and 0 <= named < 1 << 63):
+        raise ConfigError("Found an edit that is no number, expected that of an earlier answer.")
+    edit = undo(desk.collection.workspace, _text(asked, "author", ""), named)
     return _after(desk, edit or Edit(n=0, said=""), undone=edit.said if edit else None)
 
 
@@ -84,11 +89,6 @@ def _query(desk: Desk, request: Request, body: bytes) -> Response:
 
 
 def _part_of_segment(desk: Desk, asked: Mapping[str, Any]) -> Query:
-    if "text" in asked:
-        raise ConfigError(
-            "Words are searched for by an encoder that reads text, and none that this version "
-            "runs does: of CLAP it runs the audio tower alone. Search with a sound."
-        )
     segment = asked.get("segment")
     times = [float(t) for t in map(asked.get, ("start_s", "end_s")) if isinstance(t, int | float)]
     if type(segment) is not int or len(times) != 2:
@@ -99,7 +99,8 @@ def _part_of_segment(desk: Desk, asked: Mapping[str, Any]) -> Query:
 
 def _after(desk: Desk, edit: Edit, **more: object) -> Response:
     view = desk.collection.view()
-    return as_json({"n": edit.n, "said": edit.said, "tags": tags_in_use(view), **more})
+    told = {"n": edit.n, "said": edit.said, "edit": edit.edit_id, "tags": tags_in_use(view)}
+    return as_json({**told, **more})
 
 
 def _text(asked: Mapping[str, Any], name: str, default: str | None = None) -> str:
