@@ -90,11 +90,6 @@ def _query(desk: Desk, request: Request, body: IO[bytes]) -> Response:
 
 
 def _part_of_segment(desk: Desk, asked: Mapping[str, Any]) -> Query:
-    if "text" in asked:
-        raise ConfigError(
-            "Words are searched for by an encoder that reads text, and none that this version "
-            "runs does: of CLAP it runs the audio tower alone. Search with a sound."
-        )
     segment = asked.get("segment")
     times = [t for t in map(asked.get, ("start_s", "end_s")) if _is_time(t)]
     if type(segment) is not int or len(times) != 2:
