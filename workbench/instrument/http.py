@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -32,7 +32,7 @@ DO_NOT_KEEP = "no-store"
 BYTES = "application/octet-stream"
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 Handler = Callable[[Request], Response]
-BodyHandler = Callable[[Request, IO[bytes]], Response]
+BodyHandler = Callable[[Request, BinaryIO], Response]
 AsyncHandler = Callable[[Request], Awaitable[Response]]
 JSON = "application/json"
 MAX_JSON = 4 << 20
@@ -112,7 +112,7 @@ def posted(handler: BodyHandler, *media_types: str, max_bytes: int = MAX_JSON) -
                 if problem is not None:
                     raise problem
                 body.seek(0)
-                return handler(request, body)
+                return handler(request, cast(BinaryIO, body))
 
             return await run_in_threadpool(guarded(handled), request)
 
@@ -188,7 +188,7 @@ def check_writer(request: Request, *media_types: str) -> None:
         raise HTTPException(415, f"Found the content type {kind!r}, expected {media_types[0]}.")
 
 
-def json_object(body: IO[bytes]) -> dict[str, Any]:
+def json_object(body: BinaryIO) -> dict[str, Any]:
     """The JSON object that was sent.
 
     Raises:

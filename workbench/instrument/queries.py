@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip
@@ -57,7 +57,7 @@ class Queries:
 
     def add(
         self,
-        source: IO[bytes],
+        source: BinaryIO,
         name: str,
         window_s: float,
         start_s: float = 0.0,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,7 +28,7 @@ MAX_NAME = 200
 LATEST_S = 1e9
 
 
-def _tag(desk: Desk, request: Request, body: IO[bytes]) -> Response:
+def _tag(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{select, tag, remove?, author?}``; refused where the selection holds others than it did."""
     asked = json_object(body)
     view = desk.collection.view()
@@ -47,7 +47,7 @@ def _tag(desk: Desk, request: Request, body: IO[bytes]) -> Response:
     return _after(desk, edit)
 
 
-def _note(desk: Desk, request: Request, body: IO[bytes]) -> Response:
+def _note(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{segment, text, author?}``; an empty text removes the note."""
     asked = json_object(body)
     segment = asked.get("segment")
@@ -58,7 +58,7 @@ def _note(desk: Desk, request: Request, body: IO[bytes]) -> Response:
     return _after(desk, edit)
 
 
-def _undo(desk: Desk, request: Request, body: IO[bytes]) -> Response:
+def _undo(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{author?, edit?}``: takes back an edit of somebody, the last one where none is named."""
     asked = json_object(body)
     named = asked.get("edit")
@@ -68,7 +68,7 @@ def _undo(desk: Desk, request: Request, body: IO[bytes]) -> Response:
     return _after(desk, edit or Edit(n=0, said=""), undone=edit.said if edit else None)
 
 
-def _query(desk: Desk, request: Request, body: IO[bytes]) -> Response:
+def _query(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """A sound: its bytes with ``start`` and ``end`` in the address, or a part of a segment."""
     workspace = desk.collection.workspace
     if request.headers["content-type"].startswith(JSON):
@@ -126,7 +126,7 @@ def _seconds(request: Request, name: str) -> float | None:
 class Write:
     """A request that writes."""
 
-    answer: Callable[[Desk, Request, IO[bytes]], Response]
+    answer: Callable[[Desk, Request, BinaryIO], Response]
     media_types: tuple[str, ...] = (JSON,)
     max_bytes: int = MAX_JSON
 

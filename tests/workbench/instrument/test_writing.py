@@ -5,7 +5,7 @@ import json
 import shutil
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -184,7 +184,7 @@ def test_a_sound_that_is_handed_in_is_heard_and_seen(client: TestClient) -> None
 def test_large_bodies_lie_on_the_disk_and_are_bounded(client: TestClient) -> None:
     seen: list[bool] = []
 
-    def answer(request: Request, body: IO[bytes]) -> Response:
+    def answer(request: Request, body: BinaryIO) -> Response:
         assert isinstance(body, SpooledTemporaryFile)
         seen.append(bool(body._rolled))  # type: ignore[attr-defined]
         return PlainTextResponse(str(len(body.read())))
