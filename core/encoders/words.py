@@ -1,8 +1,8 @@
 """Words in the spaces of an encoder that learned sounds together with what is said of them.
 
-Such an encoder (CLAP, named by ``hf:``) has two towers, and was trained to bring what they make of a sound and
-of its description together. What the tower of audio makes of a segment is its pooling ``native``:
-a native space is searched by what the tower of text makes of words.
+Such an encoder (CLAP, named by ``hf:``) has two towers, and was trained to bring together what they
+make of a sound and of its description. What the tower of audio makes of a segment is its pooling
+``native``: a native space is searched by what the tower of text makes of words.
 """
 
 from __future__ import annotations

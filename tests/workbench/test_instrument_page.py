@@ -239,14 +239,14 @@ def test_similar_in_two_spaces_a_tag_that_is_undone_and_an_export(
     around(fresh)
     fresh.locator(".rows .row").first.click()
     fresh.wait_for_function(f"() => {INSTRUMENT}.focused", timeout=WAIT_MS)
-    fresh.get_by_role("button", name="Similar").click()
+    fresh.get_by_role("button", name="Similar", exact=True).click()
     fresh.locator(".column .hit").first.wait_for(timeout=WAIT_MS)
     left, right = hits_of(fresh, 0), hits_of(fresh, 1)
     assert len(left) == len(right) == 6
     assert int(state(fresh)["focus"]) not in left + right
     framed = [int(hit.get_attribute("data-segment")) for hit in fresh.locator(".hit.only").all()]
     assert sorted(framed) == sorted(set(left) ^ set(right))
-    assert f"{len(set(left) & set(right))} of 6 shared" in fresh.locator(".search h3").inner_text()
+    assert f"{len(set(left) & set(right))} of 6 shared" in fresh.locator(".agreed").inner_text()
     n_selected = said(fresh)[0]
     fresh.keyboard.press("t")
     fresh.keyboard.type("check by ear")

@@ -30,6 +30,7 @@ from usad_workbench.core.encoders.words import load_text_encoder
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import search
 from usad_workbench.indexes.agreement import overlap_at_k, rank_biased_overlap
+from usad_workbench.indexes.duplicates import find_duplicates
 
 pytestmark = pytest.mark.browser
 RATE_HZ = 16_000
@@ -76,7 +77,7 @@ def fresh(page: Any) -> Any:
         f"""() => {{
           const {{ store, search }} = {INSTRUMENT};
           store.untick();
-          store.set({{ select: [], for: [], unlike: [], within: false, k: 6, spaces: {[STUDENT, MEL]} }});
+          store.set({{ select: [], for: [], unlike: [], within: false, duplicates: null, k: 6, spaces: {[STUDENT, MEL]} }});
           search.words.value = "";
         }}"""
     )
@@ -323,3 +324,20 @@ def test_the_keyboard_alone_goes_from_a_name_to_what_is_similar(fresh: Any) -> N
     for key, place in (("j", 1), ("j", 2), ("k", 1)):
         fresh.keyboard.press(key)
         fresh.wait_for_function(f"() => {INSTRUMENT}.focused.segment_id === {left[place]}")
+
+
+def test_duplicates_are_heard_and_all_but_one_ticked(fresh: Any, searched: Workspace) -> None:
+    groups = find_duplicates(searched, "tiny-student", 4)
+    fresh.get_by_role("button", name="Duplicates").click()
+    rests(fresh)
+    cards = fresh.locator(".column")
+    assert len(groups) > 0 and cards.count() == min(len(groups), 20)
+    first = cards.first.locator(".hit")
+    assert first.count() == len(groups[0].clip_ids)
+    first.nth(1).locator(".hear").click()
+    assert fresh.locator(".player h2").inner_text() == groups[0].clip_ids[1]
+    cards.first.get_by_role("button", name="tick all but the first").click()
+    is_ticked = [box.is_checked() for box in cards.first.locator("input").all()]
+    assert is_ticked == [False, *[True] * (len(is_ticked) - 1)]
+    fresh.get_by_role("button", name="Duplicates").click()
+    cards.first.wait_for(state="detached", timeout=WAIT_MS)

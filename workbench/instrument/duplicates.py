@@ -12,7 +12,9 @@ MAX_SHOWN = 24
 
 
 def duplicates(view: View, space: SpaceName, offset: int, limit: int) -> dict[str, Any]:
-    """Groups of equal clips, and of near ones by a space's vectors; made once until somebody writes.
+    """Groups of equal clips, and of near ones by a space's vectors.
+
+    They are looked for once until somebody writes.
 
     Args:
         view: Of the collection.

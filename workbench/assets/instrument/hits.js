@@ -49,8 +49,7 @@ export class Hits {
   // --- one space -----------------------------------------------------------------------------
 
   space({ space, hits, notice, problem }, i) {
-    const { collection } = this.app;
-    const spaces = collection.spaces.map((one) => [one.space, this.app.spaceName(one.space)]);
+    const spaces = this.search.choices().map((one) => [one, this.app.spaceName(one)]);
     const change = (wanted) => {
       const chosen = [...this.search.spaces()];
       if (wanted) chosen[i] = wanted;
@@ -168,7 +167,8 @@ export class Hits {
 
   addSpace() {
     const chosen = this.search.spaces();
-    const free = this.app.collection.spaces.filter(({ space }) => !chosen.includes(space));
+    const known = this.search.choices();
+    const free = this.app.collection.spaces.filter(({ space }) => known.includes(space) && !chosen.includes(space));
     // Another encoder's deepest layer says more than the next layer of the same.
     const encoders = new Set(this.app.collection.spaces
       .filter(({ space }) => chosen.includes(space)).map(({ encoder }) => encoder));

@@ -66,10 +66,10 @@ export class Search {
     this.host.addEventListener("drop", (event) => {
       event.preventDefault();
       const [file] = event.dataTransfer.files;
-      const segment = Number(event.dataTransfer.getData("text/segment"));
+      const segment = event.dataTransfer.getData("text/segment");
       const list = event.target.closest("[data-list]")?.dataset.list;
       if (file) this.give(file, { list });
-      else if (segment) this.add(segment, list ?? "for");
+      else if (segment) this.add(Number(segment), list ?? "for");
     });
   }
 
@@ -117,8 +117,7 @@ export class Search {
       return this.tell("Words are looked for in spaces of an encoder that reads them, and this " +
         "collection has none. Make one with: usad embed --pooling native --encoders hf:laion/clap-htsat-unfused");
     }
-    const chosen = this.spaces().filter((space) => readers.includes(space));
-    this.look({ for: [WORDS + text], unlike: [], spaces: chosen.length ? chosen : readers });
+    return this.look({ for: [WORDS + text], unlike: [] });
   }
 
   give(file, { list, start_s = null, end_s = null } = {}) {
@@ -191,21 +190,30 @@ export class Search {
 
   // --- where to look -------------------------------------------------------------------------
 
+  // Those that can be asked: for words, the ones whose encoder reads them.
+  choices() {
+    const { state } = this.app.store;
+    const isWords = (example) => typeof example === "string" && example.startsWith(WORDS);
+    const hasWords = [...state.for, ...state.unlike].some(isWords);
+    return hasWords ? this.readers() : this.app.collection.spaces.map((one) => one.space);
+  }
+
   // The spaces of the two maps, unless others were chosen.
   spaces() {
     const { state } = this.app.store;
-    const known = this.app.collection.spaces.map((one) => one.space);
+    const known = this.choices();
     const chosen = state.spaces.filter((space) => known.includes(space));
     if (chosen.length) return chosen;
     const shown = [state.map, state.beside].filter((map) => map).map((map) => this.app.spaceOf(map));
     const wanted = [...new Set(shown)].filter((space) => known.includes(space));
-    return wanted.length ? wanted : this.deepest().slice(0, 2);
+    return wanted.length ? wanted : this.deepest(known).slice(0, 2);
   }
 
   // The deepest layer of each encoder, students and teachers first.
-  deepest() {
+  deepest(known) {
     const found = new Map();
     for (const { encoder, pooling, space } of this.app.collection.spaces) {
+      if (!known.includes(space)) continue;
       if (pooling === "mean" || !found.has(encoder)) found.set(encoder, space);
     }
     return [...found.values()];
