@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
+from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.shared_errors import SharedErrors
 from usad_workbench.core.diagnosis.verdict_on_falsification import StageChange, falsified
