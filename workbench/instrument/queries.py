@@ -1,12 +1,11 @@
 """What is searched for that is not in the collection: a file, a recording, a part, words."""
 
 import hashlib
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
 
 from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from usad_workbench.core.encoders.hub.text_tower import TextEncoder
 
 MAX_QUERIES = 64
+MAX_QUERY_BYTES = 256 << 20
+"""Of the samples of all of them: 30 s at 44,100 Hz are 5 MB, at the highest rates very much more."""
 MAX_ENCODERS = 4
 MAX_UPLOAD_BYTES = 300 << 20
 ID_LENGTH = 16
@@ -56,7 +57,7 @@ class Queries:
 
     def add(
         self,
-        body: bytes,
+        source: BinaryIO,
         name: str,
         window_s: float,
         start_s: float = 0.0,
@@ -67,7 +68,6 @@ class Queries:
         Raises:
             AudioError: no audio, or a part that is empty or too long.
         """
-        source = io.BytesIO(body)
         whole_s = probe_audio(source).duration_s
         if end_s is None:
             end_s = min(start_s + min(window_s, LONGEST_QUERY_S), whole_s)
@@ -85,7 +85,9 @@ class Queries:
             AudioError: a part that is empty or too long.
         """
         start_s, end_s = window(clip.duration_s, start_s, end_s)
-        return self.keep(clip.cut(start_s, end_s), name, clip.duration_s)
+        part = clip.cut(start_s, end_s)
+        # A copy: the part would keep all of what it was cut from in memory.
+        return self.keep(replace(part, samples=part.samples.copy()), name, clip.duration_s)
 
     def keep(self, clip: Clip, name: str, whole_s: float) -> Query:
         """Keeps samples under a name that depends on nothing else."""
@@ -97,7 +99,10 @@ class Queries:
         with self._lock:
             self._kept.pop(query.query_id, None)
             self._kept[query.query_id] = query
-            while len(self._kept) > MAX_QUERIES:
+            while len(self._kept) > 1 and (
+                len(self._kept) > MAX_QUERIES
+                or sum(one.clip.samples.nbytes for one in self._kept.values()) > MAX_QUERY_BYTES
+            ):
                 self._kept.popitem(last=False)
         return query
 

@@ -1,5 +1,6 @@
 """The nearest segments in several spaces side by side, and how far these agree."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,16 @@ class Asked:
     @property
     def segments(self) -> set[int]:
         """The examples that are of the collection: they are no hits."""
-        return {int(one) for one in [*self.like, *self.unlike] if one.isdecimal()}
+        return {int(one) for one in [*self.like, *self.unlike] if is_segment(one)}
+
+
+def is_segment(example: str) -> bool:
+    """Whether an example is of the collection: its number, as large as one can be.
+
+    >>> is_segment("17"), is_segment("q17"), is_segment("9" * 30)
+    (True, False, False)
+    """
+    return re.fullmatch(r"[0-9]{1,18}", example) is not None
 
 
 def similar(view: View, queries: Queries, asked: Asked, spaces: Sequence[str]) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def _answer(view: View, queries: Queries, space: SpaceName, asked: Asked) -> Sea
 
 def _hits(view: View, queries: Queries, space: SpaceName, asked: Asked) -> SearchHits:
     def vector(one: str) -> FloatArray:
-        if one.isdecimal():
+        if is_segment(one):
             return vector_of_segment(view.workspace, int(one), space)
         return queries.vector(view.workspace, one, space)
 
@@ -129,7 +139,7 @@ def _hits(view: View, queries: Queries, space: SpaceName, asked: Asked) -> Searc
         where=asked.among,
     )
     is_other = ~np.isin(hits.segment_ids, list(asked.segments))
-    made_now = [one for one in [*asked.like, *asked.unlike] if not one.isdecimal()]
+    made_now = [one for one in [*asked.like, *asked.unlike] if not is_segment(one)]
     notices = {hits.notice, *(queries.notice(view.workspace, one, space) for one in made_now)}
     return SearchHits(
         segment_ids=hits.segment_ids[is_other][: asked.k],

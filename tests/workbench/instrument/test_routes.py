@@ -290,6 +290,10 @@ def test_rows_of_two_moments_are_never_put_together(
         ("spectrogram", {"segment": "0", "width": "100000"}),
         ("spectrogram", {"segment": "0", "kind": "other"}),
         ("similar", {"for": "0"}),
+        ("similar", {"for": "9" * 30, "space": "made-a/0/mean"}),
+        ("similar", {"for": "9" * 5000, "space": "made-a/0/mean"}),
+        ("similar", {"for": "٣", "space": "made-a/0/mean"}),
+        ("mask", {"select": '[{"tag": "\\ud800"}]'}),
     ],
 )
 def test_what_cannot_be_answered_is_said(

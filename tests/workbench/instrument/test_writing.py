@@ -4,22 +4,30 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 import soundfile as sf
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from tests.workbench.instrument.conftest import RATE_HZ, N, client_of, samples_of
-from usad_workbench.core.errors import AudioError
+from usad_workbench.core.clips import Clip
+from usad_workbench.core.errors import AudioError, UnknownNameError
 from usad_workbench.core.storage.importing import import_clips
 from usad_workbench.core.storage.sources import SourceClip
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import search
 from usad_workbench.indexes.agreement import overlap_at_k, rank_biased_overlap
 from usad_workbench.indexes.duplicates import find_duplicates
-from usad_workbench.workbench.instrument.queries import window
+from usad_workbench.workbench.instrument import queries
+from usad_workbench.workbench.instrument.http import posted
+from usad_workbench.workbench.instrument.queries import Queries, window
 
 
 @pytest.fixture
@@ -171,6 +179,57 @@ def test_a_sound_that_is_handed_in_is_heard_and_seen(client: TestClient) -> None
     for content in (b"", b"no audio at all"):
         refused = client.post("/instrument/query", content=content, headers=headers)
         assert refused.status_code == 400 and refused.json()["error"]
+
+
+def test_large_bodies_lie_on_the_disk_and_are_bounded(client: TestClient) -> None:
+    seen: list[bool] = []
+
+    def answer(request: Request, body: BinaryIO) -> Response:
+        assert isinstance(body, SpooledTemporaryFile)
+        seen.append(bool(body._rolled))  # type: ignore[attr-defined]
+        return PlainTextResponse(str(len(body.read())))
+
+    route = Route("/q", posted(answer, "audio/", max_bytes=20 << 20), methods=["POST"])
+    posting = TestClient(Starlette(routes=[route]))
+    sizes = (100, 9 << 20, 20 << 20)
+    for size in sizes:
+        found = posting.post("/q", content=bytes(size), headers={"Content-Type": "audio/wav"})
+        assert found.text == str(size)
+    assert seen == [False, True, True]
+    large = posting.post("/q", content=bytes((20 << 20) + 1), headers={"Content-Type": "audio/wav"})
+    assert large.status_code == 413 and "20 MiB" in large.json()["error"]
+
+
+def test_sounds_that_are_kept_are_bounded_in_number_and_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queries, "MAX_QUERIES", 5)
+    monkeypatch.setattr(queries, "MAX_QUERY_BYTES", 4 * 1000)
+    kept = Queries()
+    whole = Clip(samples=np.arange(100_000, dtype=np.float32), sample_rate_hz=1000)
+    parts = [kept.keep_part(whole, "a", i, i + length) for i, length in enumerate([0.1] * 8)]
+    assert all(part.clip.samples.base is None for part in parts)
+    with pytest.raises(UnknownNameError, match="Hand it in again"):
+        kept.get(parts[2].query_id)
+    for part in parts[3:]:
+        assert kept.get(part.query_id) is part
+    large = kept.keep_part(whole, "b", 20, 20.9)
+    assert kept.get(parts[-1].query_id) and kept.get(large.query_id)
+    with pytest.raises(UnknownNameError):
+        kept.get(parts[6].query_id)
+    alone = kept.keep_part(whole, "c", 30, 35)
+    assert kept.get(alone.query_id)
+    with pytest.raises(UnknownNameError):
+        kept.get(large.query_id)
+
+
+@pytest.mark.parametrize("time", ["1e999", "NaN", "-1", "true", "1" + "0" * 400, '"1"'])
+def test_times_that_are_none_are_refused(client: TestClient, time: str) -> None:
+    content = f'{{"segment": 3, "start_s": {time}, "end_s": 0.2}}'
+    answer = client.post(
+        "/instrument/query", content=content, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 400 and answer.json()["error"]
 
 
 def test_groups_of_duplicates_have_a_sound_of_each_clip(made: Workspace, tmp_path: Path) -> None:
