@@ -165,6 +165,7 @@ export class Table {
     })),
     el("span", { role: "gridcell" }, button("≈", (event) => {
       event.stopPropagation();
+      this.app.focus(row);
       this.app.search.fromRow(row);
     }, {
       class: "plain", "aria-label": `Find similar to ${row.clip_id}`, title: "Find similar",
