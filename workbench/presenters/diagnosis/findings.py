@@ -20,7 +20,6 @@ ANSWERS = {
 }
 UNKNOWN = {
     "measure": "",
-    "ci_high": math.nan,
     "is_home": False,
     "placebos": None,
     "carrier": None,
@@ -64,7 +63,8 @@ class Finding:
         """Excess, interval, placebos and n in one line; why there is none where there is none."""
         row = self.row
         if self.kind == "not testable" or not math.isfinite(row["excess"]):
-            return "" if is_missing(row["reason"]) else str(row["reason"]).split("; ")[0]
+            reason = row.get("reason")
+            return "" if is_missing(reason) else str(reason).split("; ")[0]
         parts = [f"excess {signed(row['excess'])} {_interval(row)}"]
         gains = [value for value in (row["placebos"] or {}).values() if value is not None]
         if gains:
