@@ -11,5 +11,7 @@ from usad_workbench.workbench.instrument.routes import instrument_routes
 workspace = next(iter(sys.argv[1:]), "")  # the app says in words that there is none
 app = App(
     Path(__file__).resolve().parent / "app.py",
-    routes=instrument_routes(workspace, config.get_option("server.baseUrlPath")),
+    routes=instrument_routes(
+        workspace, config.get_option("server.baseUrlPath"), is_read_now=bool(workspace)
+    ),
 )

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from tests.workbench.opened_app import require_browser
-from tests.workbench.screenshots import BROWSER_ARGUMENTS, find_browser, served
+from tests.workbench.screenshots import served
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import project_space
+from usad_workbench.workbench.speed.browsing import chromium
 
 pytestmark = pytest.mark.browser
 WAIT_MS = 60_000
@@ -43,12 +44,8 @@ def address(mapped: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     require_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=find_browser(), args=list(BROWSER_ARGUMENTS))
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

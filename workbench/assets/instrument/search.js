@@ -184,7 +184,7 @@ export class Search {
   hit(hit) {
     this.app.learn([hit]);
     const { store } = this.app;
-    const picture = el("img", {
+    const picture = hit.has_audio === false ? el("span", { class: "soft" }, "no audio") : el("img", {
       src: this.app.api.url("spectrogram", { segment: hit.segment_id, ...THUMBNAIL }), alt: "", loading: "lazy",
     });
     const hear = button("", () => this.app.focus(hit), {
