@@ -156,8 +156,10 @@ def million() -> str:
 
 
 def speed() -> str:
-    """Every claim beside its peer, search apart."""
-    rows = [row for row in read_results("speed") if not _SEARCH.match(row["name"])]
+    """Every claim beside its peer, search and the app apart."""
+    apart = (_SEARCH, _APP)
+    found = read_results("speed")
+    rows = [row for row in found if not any(one.match(row["name"]) for one in apart)]
     head = ("what", "here", "peer", "its value", "ratio")
     return markdown(
         head,
@@ -194,6 +196,34 @@ def speed_search() -> str:
     )
 
 
+def speed_app() -> str:
+    """Each step of a person at each size: processor seconds, and seconds on the wall."""
+    ours = "`usad workbench`"
+    found: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in read_results("speed"):
+        if match := _APP.match(row["name"]):
+            points, step, clock = match.groups()
+            late = row["peer"].endswith(_LATE)
+            value = f"over {_short(row['peer_value'])}" if late else _short(row["peer_value"])
+            cells = found.setdefault((points, step), {})
+            cells.setdefault(ours, {})[clock] = _short(row["value"])
+            cells.setdefault(row["peer"].removesuffix(_LATE), {})[clock] = value
+    peers = [ours, *sorted({peer for cells in found.values() for peer in cells} - {ours})]
+    lines = [
+        [points, step, *(_clocks(cells.get(peer, {})) for peer in peers)]
+        for (points, step), cells in sorted(
+            found.items(), key=lambda one: int(one[0][0].replace(",", ""))
+        )
+    ]
+    return markdown(("points", "step", *peers), lines)
+
+
+def _clocks(cell: dict[str, str]) -> str:
+    return " / ".join(cell[clock] for clock in ("processor", "wall") if clock in cell)
+
+
+_APP = re.compile(r"app, ([\d,]+) points, ([\w ]+), (\w+)$")
+_LATE = ", not done by then"
 _SEARCH = re.compile(r"search (\w+), ([\d,]+) × \d+, (.+)$")
 
 
@@ -271,6 +301,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "million": million,
     "speed": speed,
     "speed-search": speed_search,
+    "speed-app": speed_app,
 }
 
 

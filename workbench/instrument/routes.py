@@ -83,6 +83,7 @@ def instrument_routes(
         "similar": _similar,
         "moved": _moved,
         "export": _export,
+        "projecting": _projecting,
     }
     routes: list[BaseRoute] = [
         Route(f"{prefix}/instrument/{name}", guarded(partial(_answered, desk, answer)))
@@ -249,6 +250,10 @@ def _export(desk: Desk, view: View, request: Request) -> Response:
         filename=download_name(words, kind),
         background=BackgroundTask(path.unlink, missing_ok=True),
     )
+
+
+def _projecting(desk: Desk, view: View, request: Request) -> Response:
+    return as_json({"job": desk.projecting.describe()})
 
 
 def _split(text: str) -> list[str]:

@@ -35,7 +35,7 @@ BROWSER_ARGUMENTS = (
 )
 """WebGL in software and no traffic of the browser's own."""
 WIDTH, HEIGHT = 1280, 800
-WAIT_MS = 120_000
+WAIT_MS = 300_000
 START_S = 180.0
 TICK_S = 0.1
 REST_SHARE = 0.12

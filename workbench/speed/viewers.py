@@ -80,6 +80,8 @@ class Workbench(Viewer):
     """This project's page ``Map``."""
 
     name = "usad workbench"
+    _seen: frozenset[str] | set[str] = frozenset()
+    """Maps that were drawn already."""
     APP = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.instrument"
 
     def serve(self, collection: Collection, folder: Path) -> Any:
@@ -114,18 +116,20 @@ class Workbench(Viewer):
         counted = "app.facets.found.n_selected === app.bar.selected && !app.api.pending"
         return step(page, page.mouse.up, lambda: self._wait(page, f"{known} && {counted}"))
 
-    def click(self, page: Any, i: int) -> StepCost:
-        """Until the sound plays and its spectrogram is drawn."""
+    def click(self, page: Any, i: int) -> StepCost | None:
+        """Until the sound plays and its spectrogram is drawn; none in a collection without sound."""
         self._do(page, "app.store.set({ select: [], focus: null })")
         segment = i % N_SOUNDS
-        left, top = self._do(
+        left, top, has_audio = self._do(
             page,
-            f"""app.api.json("row", {{ segment: {segment} }}).then(({{ row }}) => {{
+            f"""app.api.json("row", {{ segment: {segment} }}).then(({{ row, has_audio }}) => {{
               const [pane] = app.panes.panes, frame = pane.host.getBoundingClientRect();
               const [left, top] = pane.screen(...pane.at(row));
-              return [frame.left + left, frame.top + top];
+              return [frame.left + left, frame.top + top, has_audio];
             }})""",
         )
+        if not has_audio:
+            return None
         heard = f"app.store.state.focus === {segment} && app.player.audio.currentTime > 0"
         seen = "app.player.picture.complete && app.player.picture.naturalWidth > 0"
         return step(
@@ -134,12 +138,20 @@ class Workbench(Viewer):
             lambda: self._wait(page, f"{heard} && {seen}"),
         )
 
-    def layer(self, page: Any, i: int) -> StepCost:
-        """By the box above the map, each layer for the first time."""
-        box = page.get_by_label("Map: layer")
-        wanted = box.locator("option").nth(N_LAYERS - 2 - i).get_attribute("value")
-        there = f"app.panes.panes[0].host.dataset.map === {json.dumps(wanted)}"
-        return step(page, lambda: box.select_option(wanted), lambda: self._wait(page, there))
+    def layer(self, page: Any, i: int) -> StepCost | None:
+        """Another map, each for the first time, as the boxes above the map set it."""
+        known = self._do(page, "app.collection.maps.map((one) => one.map)")
+        shown = self._do(page, "app.store.state.map")
+        self._seen = {*self._seen, shown}
+        fresh = [one for one in reversed(known) if one not in self._seen]
+        if not fresh:
+            return None
+        wanted = json.dumps(fresh[0])
+        return step(
+            page,
+            lambda: self._do(page, f"app.store.set({{ map: {wanted} }})"),
+            lambda: self._wait(page, f"app.panes.panes[0].host.dataset.map === {wanted}"),
+        )
 
     def search(self, page: Any, i: int) -> StepCost:
         """The key S, until its hits are listed and marked."""

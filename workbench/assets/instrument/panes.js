@@ -23,6 +23,13 @@ function narrow(wide) {
   return codes;
 }
 
+// "umap:n_neighbours=50" as people read it.
+export function methodName(method) {
+  const [kind, settings] = method.split(":");
+  const name = kind.length < 5 ? kind.toUpperCase() : kind;
+  return settings ? `${name} (${settings.replaceAll("_", " ").replaceAll(",", ", ")})` : name;
+}
+
 export class Panes {
   constructor(app) {
     this.app = app;
@@ -273,6 +280,7 @@ export class Panes {
         "aria-pressed": String(isLasso),
         title: "Draw around points (L, or Shift and drag); with Alt within the selection",
       }),
+      this.app.projecting.button, this.app.projecting.host,
       el("span", { class: "gap" }),
       el("div", { class: "switch", role: "group", "aria-label": "Maps" },
         MODES.map(([mode, text]) => button(text, () => store.set({ mode }), {
@@ -285,7 +293,7 @@ export class Panes {
   drawTitle(pane, map) {
     const { state } = this.app.store;
     const { encoder, layer, method } = mapName(map);
-    const text = `${this.app.encoderName(encoder)} · ${layer} · ${method.toUpperCase()}`;
+    const text = `${this.app.encoderName(encoder)} · ${layer} · ${methodName(method)}`;
     pane.title.replaceChildren();
     if (state.mode === "beside") pane.title.append(text);
     if (state.mode !== "moved") return;
