@@ -9,9 +9,9 @@ of ten closes its page and opens it anew, one tags meanwhile. Work on a copy: ta
 
 import argparse
 import json
+import os
 import random
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -31,9 +31,8 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from tests.workbench.screenshots import _wait
-from usad_workbench.workbench.launch import end, launch
-from usad_workbench.workbench.speed.browsing import HOST, free_port
+from usad_workbench.workbench.launch import launch
+from usad_workbench.workbench.speed.browsing import HOST, free_port, serving
 from usad_workbench.workbench.speed.processes import memory_of
 
 PAUSE_S = (4.0, 12.0)
@@ -201,11 +200,8 @@ def run(workspace: Path, n_sessions: int, minutes: float) -> dict[str, Any]:
     address = f"http://{HOST}:{port}"
     log = Log()
     memory: list[int] = []
-    process = subprocess.Popen(
-        launch(workspace, HOST, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _wait(process, address)
+    command = launch(workspace, HOST, port)
+    with serving(command, f"{address}/_stcore/health", Path(os.devnull)) as process:
         began = time.monotonic()
         until = began + 60 * minutes
         threads = [
@@ -216,11 +212,9 @@ def run(workspace: Path, n_sessions: int, minutes: float) -> dict[str, Any]:
             thread.start()
             time.sleep(0.2)
         while any(thread.is_alive() for thread in threads):
-            memory.append(memory_of(process.pid)["VmRSS"])
+            memory.append(memory_of(process)["VmRSS"])
             sys.stderr.write(f"{time.monotonic() - began:.0f} s, {memory[-1] >> 20} MB\n")
             time.sleep(SAMPLE_S)
-    finally:
-        end(process)
     warm = memory[int(WARM_SHARE * len(memory)) :]
     half = len(warm) // 2
     times = {name: sorted(values) for name, values in sorted(log.seconds.items())}

@@ -46,6 +46,7 @@ class Projecting:
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._process: subprocess.Popen[str] | None = None
+        self._thread: threading.Thread | None = None
         atexit.register(self.cancel)
 
     def start(
@@ -75,7 +76,8 @@ class Projecting:
                 errors="replace",
             )
             self._job = job
-        threading.Thread(target=self._follow, args=(job, self._process), daemon=True).start()
+        self._thread = threading.Thread(target=self._follow, args=(job, self._process), daemon=True)
+        self._thread.start()
         return job
 
     def describe(self) -> dict[str, Any] | None:
@@ -96,14 +98,17 @@ class Projecting:
             process.wait(END_S)
         except subprocess.TimeoutExpired:
             process.kill()
+        if self._thread is not None:
+            self._thread.join(END_S)
 
     def _follow(self, job: Job, process: "subprocess.Popen[str]") -> None:
-        for line in process.stderr or ():  # a bar begins its line anew: that ends a line here
-            if found := PROGRESS.match(line.strip()):
-                job.what, job.share = found[1], int(found[2]) / 100
-            elif line.strip():
-                job.said = [*job.said[-4:], line.strip()]
-        code = process.wait()
+        with process:
+            for line in process.stderr or ():  # a bar begins its line anew: that ends a line here
+                if found := PROGRESS.match(line.strip()):
+                    job.what, job.share = found[1], int(found[2]) / 100
+                elif line.strip():
+                    job.said = [*job.said[-4:], line.strip()]
+        code = process.returncode
         if job.state == "running":
             job.state = "done" if code == 0 else "failed"
             job.error = "" if code == 0 else " ".join(job.said)

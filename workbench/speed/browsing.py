@@ -36,7 +36,7 @@ BROWSER_ARGUMENTS = (
 """WebGL in software and no traffic of the browser's own."""
 WIDTH, HEIGHT = 1280, 800
 WAIT_MS = 300_000
-START_S = 180.0
+START_S = 600.0
 TICK_S = 0.1
 REST_SHARE = 0.12
 """Of one core: less for ``REST_TICKS`` in a row, and browser and server are at rest."""

@@ -1,7 +1,6 @@
 """A map as Streamlit and plotly make one: what ``usad bench app`` runs beside the instrument."""
 
 import sys
-from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,7 +14,7 @@ def points(path: str) -> pd.DataFrame:
 
 
 def page(path: str) -> None:
-    """A box for the layer, a chart that answers clicks and lassos, a player."""
+    """A box for the layer, a chart that answers lassos, a table."""
     frame = points(path)
     layers = sorted(name[1:] for name in frame if name.startswith("x"))
     layer = st.selectbox("Layer", layers, index=len(layers) - 1)
@@ -40,15 +39,10 @@ def page(path: str) -> None:
         xaxis={"range": [-1.2, 1.2]},
         yaxis={"range": [-1.2, 1.2]},
     )
-    event = st.plotly_chart(
-        figure, on_select="rerun", selection_mode=("points", "lasso"), key="map"
-    )
+    event = st.plotly_chart(figure, on_select="rerun", selection_mode="lasso", key="map")
     chosen = [point["customdata"] for point in event["selection"]["points"]]
     rows = [int(one[0] if isinstance(one, list) else one) for one in chosen]
     st.caption(f"{len(rows):,} of {len(frame):,} selected")
-    paths = [Path(one) for one in frame["path"].iloc[rows[:50]] if one]
-    if len(rows) == 1 and paths:
-        st.audio(paths[0].read_bytes(), format="audio/wav", autoplay=True)
     st.dataframe(frame.iloc[rows[:1000]][["clip_id", "domain", "label"]])
 
 

@@ -21,7 +21,7 @@ from usad_workbench.workbench.speed.browsing import (
     serving,
     step,
 )
-from usad_workbench.workbench.speed.planted_app import N_LAYERS, N_SOUNDS, Collection, spots
+from usad_workbench.workbench.speed.planted_app import N_LAYERS, N_SOUNDS, Collection
 
 STEPS = ("first picture", "lasso", "click to sound", "layer change", "search")
 OUTLINES = ((0.30, 0.30), (0.66, 0.36), (0.42, 0.64))
@@ -170,7 +170,10 @@ class Workbench(Viewer):
 
 
 class Plotly(Viewer):
-    """What a page of Streamlit does without an instrument: a plotly chart that reruns the page."""
+    """What a page of Streamlit does without an instrument: a plotly chart that reruns the page.
+
+    A click is not timed: those of a driven browser chose no point of its chart.
+    """
 
     name = "plotly in Streamlit"
 
@@ -204,26 +207,6 @@ class Plotly(Viewer):
         before = self._said(page)
         draw_outline(page, page.locator(".js-plotly-plot .nsewdrag").first.bounding_box(), i)
         return step(page, page.mouse.up, lambda: self._says_other(page, before))
-
-    def click(self, page: Any, i: int) -> StepCost:
-        """Until the page has a player with the sound."""
-        page.mouse.move(5, 5)
-        box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
-        x, y = spots()[i % N_SOUNDS]
-        left = box["x"] + (x + 1.2) / 2.4 * box["width"]
-        top = box["y"] + (1.2 - y) / 2.4 * box["height"]
-
-        def press() -> None:
-            page.mouse.move(left, top)  # a click counts once the point under it is known
-            page.locator(".hoverlayer > *").first.wait_for(state="attached", timeout=WAIT_MS)
-            page.mouse.click(left, top)
-
-        before = page.evaluate("() => document.querySelector('audio')?.src ?? ''")
-        heard = (
-            "(before) => { const audio = document.querySelector('audio');"
-            " return audio && audio.src !== before && audio.readyState >= 2; }"
-        )
-        return step(page, press, lambda: page.wait_for_function(heard, arg=before, timeout=WAIT_MS))
 
     def layer(self, page: Any, i: int) -> StepCost:
         """By the box above the chart."""
