@@ -65,6 +65,10 @@ class StoreError(UsadError, RuntimeError):
     """A workspace that is damaged, locked or of another version."""
 
 
+class ChangedError(StoreError):
+    """A workspace that was written to since it was looked at: look again."""
+
+
 class QueryError(UsadError, ValueError):
     """SQL that is not understood, does more than read, or was stopped at a limit."""
 

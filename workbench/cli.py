@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Protocol, cast
 
 from usad_workbench.core.encoders.trust import trusting_remote_code
-from usad_workbench.core.errors import UsadError, wrap_errors
+from usad_workbench.core.errors import UsadError, did_you_mean, wrap_errors
 from usad_workbench.workbench.commands.arguments import add_output
 from usad_workbench.workbench.exit_codes import DONE, WRONG_USE
 from usad_workbench.workbench.output import Output, results_alone
@@ -81,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = _joined(sys.argv[1:] if arguments is None else arguments)
     if empty := _without_value(words):
         parser.error(f"argument {empty}: expected a value, found --")
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        parser.error(f"there is no command {command!r}. {did_you_mean(command, COMMANDS)}")
     args = parser.parse_args(words)
     logging.basicConfig(
         stream=sys.stderr,

@@ -1,8 +1,9 @@
 """Tags and notes that people give to segments, with who gave them and when.
 
 The table ``annotations`` holds what was done, one row for each segment of an edit, and nothing in
-it is changed; the views ``tags`` and ``notes`` are what holds now, the last word on each. So the
-last edit of somebody is undone by removing its rows.
+it is changed; the views ``tags`` and ``notes`` are what holds now, the last word on each. So an
+edit is undone by removing its rows. Its number is the time in microseconds, a larger one where
+there is a larger one: one that was undone is not given again.
 """
 
 import getpass
@@ -10,7 +11,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -31,6 +31,8 @@ class Edit:
     """Segments."""
     said: str
     """In words: the name of the tag, or that it was a note."""
+    edit_id: int | None = None
+    """By which it is undone; none where nothing was written."""
 
 
 def author_name(given: str = "") -> str:
@@ -77,8 +79,8 @@ def tag_segments(
     has_tag = "segment_id IN (SELECT segment_id FROM tags WHERE tag = ?)"
     which = has_tag if is_removed else f"NOT {has_tag}"
     kind = "untag" if is_removed else "tag"
-    n = _write(workspace, segment_ids, kind, name, author, (which, [name]))
-    return Edit(n=n, said=f"{'removed' if is_removed else 'added'} “{name}”")
+    said = f"{'removed' if is_removed else 'added'} “{name}”"
+    return _write(workspace, segment_ids, kind, name, author, said, (which, [name]))
 
 
 def note_segment(workspace: Workspace, segment_id: int, text: str, author: str = "") -> Edit:
@@ -91,26 +93,37 @@ def note_segment(workspace: Workspace, segment_id: int, text: str, author: str =
     if len(text) > MAX_NOTE:
         raise ConfigError(f"Found a note of {len(text):,} characters, at most {MAX_NOTE:,}.")
     ids = np.array([segment_id], dtype=np.int64)
-    n = _write(workspace, ids, "note", text.strip(), author, ("true", []))
-    if not n:
+    edit = _write(workspace, ids, "note", text.strip(), author, "note", ("true", []))
+    if not edit.n:
         raise UnknownNameError(f"The workspace has no segment {segment_id}, or not any more.")
-    return Edit(n=n, said="note")
+    return edit
 
 
-def undo(workspace: Workspace, author: str = "") -> Edit | None:
-    """Takes back the last edit of somebody; none where there is none left."""
+def undo(workspace: Workspace, author: str = "", edit_id: int | None = None) -> Edit | None:
+    """Takes back an edit of somebody.
+
+    Args:
+        workspace: Where.
+        author: Whose; the account that runs the program where empty, as all who write through
+            one server without a name are.
+        edit_id: Which; the last one where none is named.
+
+    Returns:
+        What was taken back; none where there is no such edit, or not any more.
+    """
     with workspace.database.write() as connection:
         last = connection.execute(
-            "SELECT kind, value, count(*), edit_id FROM annotations WHERE edit_id = "
-            "(SELECT max(edit_id) FROM annotations WHERE author = ?) GROUP BY ALL",
-            [author_name(author)],
+            "SELECT kind, value, count(*), edit_id FROM annotations WHERE author = $author "
+            "AND edit_id = coalesce($edit, (SELECT max(edit_id) FROM annotations "
+            "WHERE author = $author)) GROUP BY ALL",
+            {"author": author_name(author), "edit": edit_id},
         ).fetchone()
         if last is None:
             return None
-        kind, value, n, edit_id = last
-        connection.execute("DELETE FROM annotations WHERE edit_id = ?", [edit_id])
+        kind, value, n, found = last
+        connection.execute("DELETE FROM annotations WHERE edit_id = ?", [found])
     said = "note" if kind == "note" else f"{'removed' if kind == 'untag' else 'added'} “{value}”"
-    return Edit(n=n, said=said)
+    return Edit(n=n, said=said, edit_id=found)
 
 
 def tag_counts(workspace: Workspace) -> dict[str, int]:
@@ -167,26 +180,21 @@ def _write(
     kind: str,
     value: str,
     author: str,
+    said: str,
     which: tuple[str, list[str]],
-) -> int:
-    """Adds an edit over those segments that are there and fulfil a condition; how many."""
+) -> Edit:
+    """Adds an edit over those segments that are there and fulfil a condition."""
     condition, parameters = which
+    now = datetime.now(UTC)
     with workspace.database.write() as connection:
         connection.register("edited", pa.table({"segment_id": segment_ids}))
-        now = datetime.now(UTC).replace(tzinfo=None)
-        n = _count(
-            connection.execute(
-                "INSERT INTO annotations BY NAME "
-                "SELECT (SELECT coalesce(max(edit_id), 0) + 1 FROM annotations) AS edit_id, "
-                "? AS kind, segment_id, ? AS value, ? AS author, ? AS made_at FROM segments "
-                f"WHERE segment_id IN (SELECT segment_id FROM edited) AND {condition}",
-                [kind, value, author_name(author), now, *parameters],
-            )
-        )
+        ((last,),) = connection.execute("SELECT max(edit_id) FROM annotations").fetchall()
+        edit_id = max((last or 0) + 1, int(now.timestamp() * 1e6))
+        (n,) = connection.execute(
+            "INSERT INTO annotations BY NAME SELECT ? AS edit_id, "
+            "? AS kind, segment_id, ? AS value, ? AS author, ? AS made_at FROM segments "
+            f"WHERE segment_id IN (SELECT segment_id FROM edited) AND {condition}",
+            [edit_id, kind, value, author_name(author), now.replace(tzinfo=None), *parameters],
+        ).fetchone() or (0,)
         connection.unregister("edited")
-    return n
-
-
-def _count(inserted: duckdb.DuckDBPyConnection) -> int:
-    row = inserted.fetchone()
-    return int(row[0]) if row else 0
+    return Edit(n=n, said=said, edit_id=edit_id if n else None)

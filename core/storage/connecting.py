@@ -4,6 +4,7 @@ In an interactive Python DuckDB draws a progress bar on standard output, where t
 commands go. It can be switched off on an open connection only, not by ``config``.
 """
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import duckdb
 
 LOCK = "lock_configuration"
+_one_at_a_time = threading.Lock()
+"""Connections to one file share a database. DuckDB hands it to the second thread before the first
+has given it its functions: "python_arrow_scan does not exist"."""
 
 
 def connect(
@@ -34,7 +38,8 @@ def connect(
     """
     settings = dict(config or {})
     is_locked = settings.pop(LOCK, False)
-    connection = duckdb.connect(str(path), read_only=read_only, config=settings)
+    with _one_at_a_time:
+        connection = duckdb.connect(str(path), read_only=read_only, config=settings)
     try:
         connection.execute("SET enable_progress_bar = false")
         if is_locked:  # last: nothing can be set then

@@ -12,7 +12,8 @@ stand in texts 0.31.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -24,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from usad_workbench.core.errors import UnknownNameError, did_you_mean
+from usad_workbench.core.errors import ChangedError, UnknownNameError, did_you_mean
 from usad_workbench.core.storage.annotations import tagged_segments
 from usad_workbench.core.storage.schema import CLIP_COLUMNS, SEGMENTS_OF_CLIPS, quote
 from usad_workbench.core.storage.segment_vectors import vector_of_segment
@@ -84,14 +85,37 @@ class MapPoints:
 
 
 class SegmentTable:
-    """The segments of a workspace at one moment."""
+    """The segments of a workspace at one moment.
 
-    def __init__(self, workspace: Workspace, version: str | None = None) -> None:
+    What it has not read yet is read when it is asked for, and refused with ``ChangedError`` where
+    segments, clips or maps have changed since: rows of two moments would not fit together.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         with workspace.database.read() as connection:
-            self.version = version or content_version(connection)
+            self._state = workspace.database.state()
+            self.version = content_version(connection)
             stored = connection.execute("SELECT segment_id FROM segments").fetchnumpy()
         self._stored_ids: Ids = np.ascontiguousarray(stored["segment_id"], dtype=np.int64)
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that finds what the table is of.
+
+        Raises:
+            ChangedError: that is there no more.
+        """
+        with self.workspace.database.read() as connection:
+            state = self.workspace.database.state()
+            if state != self._state:
+                if content_version(connection) != self.version:
+                    raise ChangedError(
+                        f"{self.workspace.folder} has changed since it was looked at: other "
+                        "segments, clips or maps are there now. Ask again."
+                    )
+                self._state = state
+            yield connection
 
     def __len__(self) -> int:
         return len(self._stored_ids)
@@ -148,7 +172,7 @@ class SegmentTable:
 
     def _placed(self, name: MapName) -> tuple[npt.NDArray[np.float64], int]:
         """A map as it is stored, shape [row, 2], NaN where it holds nothing; the deepest layer."""
-        with self.workspace.database.read() as connection:
+        with self.reading() as connection:
             found = connection.execute(
                 "SELECT segment_id, x, y FROM projections "
                 "WHERE encoder = ? AND layer = ? AND pooling = ? AND method = ?",
@@ -173,7 +197,7 @@ class SegmentTable:
 
     def column_names(self) -> list[str]:
         """The columns of clips and segments that may say something, the telling ones first."""
-        with self.workspace.database.read() as connection:
+        with self.reading() as connection:
             stored = [name for name, *_ in connection.execute("DESCRIBE clips").fetchall()]
         metadata = [name for name in stored if name not in CLIP_COLUMNS]
         known = ["split", "duration_s", "sample_rate_hz", "start_s"]
@@ -181,17 +205,23 @@ class SegmentTable:
         return [name for name in names if name == "start_s" or name in stored]
 
     def with_words(self, words: Sequence[str]) -> Ids:
-        """The segments in whose clip's texts all words stand, in capitals or not."""
-        with self.workspace.database.read() as connection:
+        """The segments in whose clip's texts all words stand, in capitals or not.
+
+        Letters that are put together of several characters, as in names of files from macOS, are
+        the same as those of one character.
+        """
+        with self.reading() as connection:
             texts = ", ".join(
                 quote(name)
                 for name, kind, *_ in connection.execute("DESCRIBE clips").fetchall()
                 if kind == "VARCHAR" and name not in HASHES
             )
-            has_all = " AND ".join("contains(text, ?)" for _ in words) or "true"
+            has_all = (
+                " AND ".join("contains(text, nfc_normalize(lower(?)))" for _ in words) or "true"
+            )
             found = connection.execute(
                 "SELECT segment_id FROM segments WHERE clip_id IN (SELECT clip_id FROM "
-                f"(SELECT clip_id, lower(concat_ws(' ', {texts})) AS text FROM clips) "
+                f"(SELECT clip_id, nfc_normalize(lower(concat_ws(' ', {texts}))) AS text FROM clips) "
                 f"WHERE {has_all})",
                 list(words),
             ).fetchnumpy()
@@ -234,7 +264,7 @@ class SegmentTable:
         if not names:
             return []
         chosen = ", ".join(map(quote, names))
-        with self.workspace.database.read() as connection:
+        with self.reading() as connection:
             found = connection.sql(
                 f"SELECT segment_id, {chosen} FROM {SEGMENTS_OF_CLIPS}"
             ).to_arrow_table()

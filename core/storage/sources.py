@@ -3,8 +3,8 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from usad_workbench.core.audio.folders import is_audio_name, walk
@@ -87,3 +87,35 @@ def as_on_disk(path: Path) -> Path:
             if other.exists():
                 return other
     return path
+
+
+def label_folders(clips: Sequence[SourceClip]) -> list[str]:
+    """The names of the folders that could be labels: several, of clips that have none.
+
+    >>> clips = [SourceClip(path=Path(name)) for name in ("s/dog/1.wav", "s/cat/1.wav")]
+    >>> label_folders(clips), label_folders(clips[:1])
+    (['cat', 'dog'], [])
+    """
+    labelled = _labelled(clips)
+    names = {clip.path.absolute().parent.name for clip in clips if clip.path not in labelled}
+    return sorted(names) if len(names) > 1 else []
+
+
+def labelled_by_folder(clips: Sequence[SourceClip]) -> list[SourceClip]:
+    """The clips, with their folder's name as label where nothing else says one.
+
+    >>> [clip.fields for clip in labelled_by_folder([SourceClip(path=Path("s/dog/1.wav"))])]
+    [{'label': 'dog'}]
+    """
+    labelled = _labelled(clips)
+    return [
+        clip
+        if clip.path in labelled
+        else replace(clip, fields={**clip.fields, "label": clip.path.absolute().parent.name})
+        for clip in clips
+    ]
+
+
+def _labelled(clips: Sequence[SourceClip]) -> set[Path]:
+    """The files that have a label: a table beside them may say it apart from the file itself."""
+    return {clip.path for clip in clips if clip.fields.get("label")}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,10 @@ from tests.workbench.screenshots import served
 from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.speed.browsing import chromium
+
+MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""One that beeps, which pages may listen to unasked."""
 
 
 def _beside(name: str) -> ModuleType:
@@ -75,4 +80,11 @@ def address(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> I
     """The app on the workspace, in a process of its own."""
     require_browser()
     with served(workspace.folder, tmp_path_factory.mktemp("server") / "log.txt") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    require_browser()
+    with chromium(*MICROPHONE) as found:
         yield found

@@ -156,11 +156,11 @@ class Session:
     def _row(self) -> int:
         return self.random.randrange(self.collection["n_segments"])
 
-    def _get(self, name: str, **query: Any) -> bytes:
+    def _get(self, route: str, /, **query: Any) -> bytes:
         if self.collection:
             query["v"] = self.collection["version"]
         words = urllib.parse.urlencode(query, doseq=True)
-        return self._ask(name, f"{self.address}/instrument/{name}?{words}", None)
+        return self._ask(route, f"{self.address}/instrument/{route}?{words}", None)
 
     def _ask(self, name: str, url: str, body: bytes | None) -> bytes:
         request = urllib.request.Request(url, body)

@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from usad_workbench.core.errors import StoreError, UsadError
 from usad_workbench.core.storage.workspace import Workspace
@@ -65,14 +66,18 @@ def _wait(process: "subprocess.Popen[bytes]", address: str) -> None:
 
 
 @contextlib.contextmanager
-def browser_page(width: int = WIDTH, height: int = HEIGHT) -> Iterator[Any]:
+def browser_page(
+    width: int = WIDTH, height: int = HEIGHT, colours: Literal["light", "dark"] = "light"
+) -> Iterator[Any]:
     """A page of a headless Chromium.
 
     Raises:
         MissingExtraError: no Chromium, or no playwright to drive it.
     """
     with chromium() as browser:
-        yield browser.new_page(viewport={"width": width, "height": height})
+        yield browser.new_page(
+            viewport={"width": width, "height": height}, color_scheme=colours
+        )
 
 
 def settle(page: Any) -> None:
@@ -88,29 +93,43 @@ def settle(page: Any) -> None:
 
 def open_by_link(page: Any, name: str) -> None:
     """Opens a page by its link in the navigation and waits for its title."""
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+    link = page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True)
+    if not link.is_visible():  # on a narrow screen the navigation is folded
+        page.get_by_test_id("stExpandSidebarButton").click()
+    link.click()
     page.get_by_role("heading", name=name, exact=True).first.wait_for(timeout=PAGE_MS)
     settle(page)
 
 
 def picture(page: Any, path: Path) -> None:
     """A picture of the whole page, as tall as its content."""
+    size = page.viewport_size
     tall = page.evaluate("() => document.querySelector('[data-testid=\"stMain\"]').scrollHeight")
-    page.set_viewport_size({"width": WIDTH, "height": min(max(int(tall), 600), 6000)})
+    page.set_viewport_size({"width": size["width"], "height": min(max(int(tall), 600), 6000)})
     page.wait_for_timeout(SETTLE_MS)
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=str(path))
-    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    page.set_viewport_size(size)
 
 
-def take(workspace: Path, folder: Path, names: tuple[str, ...] = PAGES) -> list[Path]:
+def take(
+    workspace: Path,
+    folder: Path,
+    names: tuple[str, ...] = PAGES,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    colours: Literal["light", "dark"] = "light",
+) -> list[Path]:
     """Takes a picture of each page; where they are."""
     taken = []
-    with served(workspace) as address, browser_page() as page:
+    with served(workspace) as address, browser_page(*size, colours) as page:
         page.goto(address, timeout=PAGE_MS)
         settle(page)
         for name in names:
             open_by_link(page, name)
+            if name == "Search":
+                page.get_by_role("button", name=re.compile("^Find similar to")).first.click()
+                page.locator(".hit").first.wait_for(timeout=PAGE_MS)
+                page.wait_for_timeout(3 * SETTLE_MS)
             taken.append(folder / f"{name.lower()}.png")
             picture(page, taken[-1])
     return taken
@@ -122,10 +141,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("workspace", type=Path)
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--pages", default=",".join(PAGES), help="which ones, by name")
+    parser.add_argument("--size", default=f"{WIDTH}x{HEIGHT}", help="of the window, in pixels")
+    parser.add_argument("--dark", action="store_true", help="as on a dark desktop")
     options = parser.parse_args(arguments)
+    width, height = (int(number) for number in options.size.split("x"))
+    colours: Literal["light", "dark"] = "dark" if options.dark else "light"
     try:
         folder = Workspace.open(options.workspace).folder
-        taken = take(folder, options.folder, tuple(options.pages.split(",")))
+        taken = take(
+            folder, options.folder, tuple(options.pages.split(",")), (width, height), colours
+        )
     except UsadError as error:
         sys.stderr.write(f"{error}\n")
         return 2

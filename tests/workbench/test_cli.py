@@ -84,10 +84,11 @@ def test_every_argument_of_every_command_is_explained() -> None:
     assert _without_help(build_parser(), "usad") == []
 
 
-def test_unknown_command_is_wrong_use() -> None:
-    done = _usad("frobnicate")
+def test_unknown_command_is_wrong_use_and_the_nearest_is_named() -> None:
+    done = _usad("imprt", "sounds")
     assert done.returncode == 2
     assert done.stdout == ""
+    assert "there is no command 'imprt'. Did you mean import" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -102,6 +103,7 @@ def test_unknown_command_is_wrong_use() -> None:
         ("demo", "--port", "99999"),
         ("demo", "--port", "0"),
         ("demo", "--host", "192.0.2.1"),
+        ("import", "no-such-folder", "--workspace", "w"),
         ("encoders", "get"),
     ],
 )
@@ -117,6 +119,7 @@ def test_mistakes_are_one_sentence(
     assert shown.out == ""
     assert shown.err.startswith(f"usad {arguments[0]}: ")
     assert "Traceback" not in shown.err
+    assert not (tmp_path / "w").exists()
 
 
 def test_the_main_job(collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,6 +242,21 @@ def test_tasks_come_with_clips_and_not_without_a_workspace(
     assert main(["import", "--tasks", str(tasks), "--workspace", w]) == 2
     assert "no_such_column" in capsys.readouterr().err
     assert Workspace.open(w).sql("SELECT task FROM tasks").task.tolist() == ["octave"]
+
+
+def test_folders_are_offered_as_labels_and_taken_late(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sounds, w = tmp_path / "sounds", str(tmp_path / "w")
+    for i, folder in enumerate(("dog", "cat")):
+        (sounds / folder).mkdir(parents=True)
+        write_tone(sounds / folder / f"{folder}.wav", 300 + 100 * i)
+    assert main(["import", "--workspace", w, str(sounds)]) == 0
+    assert "2 folders (cat, dog)" in capsys.readouterr().err
+    found = _json(capsys, "import", "--workspace", w, str(sounds), "--folders-are-labels")
+    assert (found["n_added"], found["failed"]) == (0, [])
+    labels = Workspace.open(w).sql("SELECT label, dataset FROM clips ORDER BY path")
+    assert labels.to_numpy().tolist() == [["cat", "cat"], ["dog", "dog"]]
 
 
 def test_a_folder_after_its_manifest_adds_nothing_and_copies_are_counted(

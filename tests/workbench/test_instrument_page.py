@@ -6,20 +6,27 @@ import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.workbench.opened_app import require_browser
+from tests.workbench.opened_instrument import (
+    INSTRUMENT,
+    WAIT_MS,
+    hits_of,
+    listed,
+    opened,
+    rests,
+    said,
+    state,
+)
 from tests.workbench.screenshots import served
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import project_space
-from usad_workbench.workbench.speed.browsing import chromium
 
 pytestmark = pytest.mark.browser
-WAIT_MS = 60_000
 LAYERS = (1, 2, 4)
 
 
@@ -42,25 +49,8 @@ def address(mapped: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    require_browser()
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def page(browser: Any, address: str) -> Any:
     return opened(browser, address)
-
-
-def opened(browser: Any, address: str) -> Any:
-    """The instrument in a fresh browser context, at rest."""
-    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-    page.failed = []
-    page.on("pageerror", lambda error: page.failed.append(str(error)))
-    page.goto(address, timeout=WAIT_MS, wait_until="commit")
-    page.locator(".instrument[data-ready]").wait_for(timeout=5 * WAIT_MS)
-    return page
 
 
 @pytest.fixture
@@ -74,22 +64,6 @@ def fresh(page: Any) -> Any:
     )
     rests(page)
     return page
-
-
-INSTRUMENT = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.instrument"
-
-
-def state(page: Any) -> dict[str, Any]:
-    """What the address says is shown."""
-    query = parse_qs(urlparse(page.url).query)
-    return {name: values[0] for name, values in query.items()}
-
-
-def rests(page: Any) -> None:
-    """Waits until nothing is asked of the server any more."""
-    for _ in range(2):  # an answer may ask for more
-        page.wait_for_function(f"() => {INSTRUMENT}.api.pending === 0", timeout=WAIT_MS)
-        page.wait_for_timeout(100)
 
 
 def places(page: Any, pane: int = 0) -> dict[int, tuple[float, float]]:
@@ -107,13 +81,6 @@ def places(page: Any, pane: int = 0) -> dict[int, tuple[float, float]]:
         }}"""
     )
     return {row: tuple(place) for row, place in enumerate(found) if place}
-
-
-def said(page: Any) -> tuple[int, int]:
-    """The two numbers of the bar."""
-    text = page.locator(".said").inner_text()
-    first, last = re.match(r"([\d,]+) of ([\d,]+)", text).groups()  # type: ignore[union-attr]
-    return int(first.replace(",", "")), int(last.replace(",", ""))
 
 
 def lasso(page: Any, x: float, y: float, radius: float) -> list[tuple[float, float]]:
@@ -144,12 +111,6 @@ def around(page: Any) -> set[int]:
     radius = (order[k] + order[k + 1]) / 2
     lasso(page, float(x), float(y), radius)
     return {row for row, distance in distances.items() if distance < radius}
-
-
-def listed(page: Any) -> list[int]:
-    """The segments that the table shows."""
-    rows = page.locator(".rows .row")
-    return [int(row.get_attribute("data-segment")) for row in rows.all()]
 
 
 def test_lasso_table_and_sound_follow_each_other(fresh: Any, mapped: Workspace) -> None:
@@ -272,25 +233,20 @@ def test_the_keyboard_alone_reaches_a_sound(fresh: Any) -> None:
     assert json.loads(state(fresh).get("select", "[]")) == []
 
 
-def hits_of(page: Any, space: int) -> list[int]:
-    found = page.locator(".column").nth(space).locator(".hit")
-    return [int(hit.get_attribute("data-segment")) for hit in found.all()]
-
-
 def test_similar_in_two_spaces_a_tag_that_is_undone_and_an_export(
     fresh: Any, mapped: Workspace
 ) -> None:
     around(fresh)
     fresh.locator(".rows .row").first.click()
     fresh.wait_for_function(f"() => {INSTRUMENT}.focused", timeout=WAIT_MS)
-    fresh.get_by_role("button", name="Similar").click()
+    fresh.get_by_role("button", name="Similar", exact=True).click()
     fresh.locator(".column .hit").first.wait_for(timeout=WAIT_MS)
     left, right = hits_of(fresh, 0), hits_of(fresh, 1)
     assert len(left) == len(right) == 6
     assert int(state(fresh)["focus"]) not in left + right
     framed = [int(hit.get_attribute("data-segment")) for hit in fresh.locator(".hit.only").all()]
     assert sorted(framed) == sorted(set(left) ^ set(right))
-    assert f"{len(set(left) & set(right))} of 6 shared" in fresh.locator(".search h3").inner_text()
+    assert f"{len(set(left) & set(right))} of 6 shared" in fresh.locator(".agreed").inner_text()
     n_selected = said(fresh)[0]
     fresh.keyboard.press("t")
     fresh.keyboard.type("check by ear")

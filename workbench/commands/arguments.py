@@ -33,8 +33,8 @@ def add_address(parser: argparse.ArgumentParser) -> None:
         "--host",
         default="127.0.0.1",
         metavar="H",
-        help="the address of this machine that it listens on; on any but the default %(default)s "
-        "others can read the whole workspace, without a password",
+        help="the address of this machine that it listens on; any but the default %(default)s needs a "
+        "password in the environment variable USAD_PASSWORD",
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from usad_workbench.core.storage.sources import SourceClip
 
 NAMED_COPIES = 3
+NAMED_FOLDERS = 6
 TABLE_SUFFIXES = {".csv", ".tsv", ".parquet", ".jsonl"}
 EPILOG = """A file that is in the workspace already is skipped, whatever its clip id: the same command again
 adds nothing. What a manifest or --domain says of it that the workspace does not know yet, such as
@@ -76,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="values of manifests replace other ones of clips that are there",
     )
+    parser.add_argument(
+        "--folders-are-labels",
+        action="store_true",
+        help="the folder that a file lies in is its label too, where no manifest says one; by "
+        "default it is its data set alone",
+    )
     add_tasks(parser)
 
 
@@ -84,9 +91,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.clip_fields import columns_of
     from usad_workbench.core.storage.importing import import_clips
     from usad_workbench.core.storage.packs import unpacked
+    from usad_workbench.core.storage.sources import label_folders, labelled_by_folder
     from usad_workbench.core.storage.task_file import read_tasks
     from usad_workbench.core.storage.tasks import check_task_columns, set_tasks
-    from usad_workbench.core.storage.workspace import Workspace
+    from usad_workbench.core.storage.workspace import FILE_NAME, Workspace
 
     if not args.sources and not args.manifest and not args.tasks:
         raise ConfigError(
@@ -94,6 +102,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
         )
     tasks = read_tasks(args.tasks) if args.tasks else []
     clips, packs, ignored, missing = _found(args.sources, args.manifest)
+    if missing and not clips and not packs and not Path(args.workspace, FILE_NAME).exists():
+        # A typo makes no workspace.
+        raise ConfigError(" ".join(failure.reason for failure in missing))
     # Tasks alone are for clips that are there.
     has_clips = args.sources or args.manifest
     segmentation = _segmentation(args.window_s, args.hop_s)
@@ -102,6 +113,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
         if has_clips
         else Workspace.open(args.workspace)
     )
+    folders = label_folders(clips)
+    if args.folders_are_labels:
+        clips = labelled_by_folder(clips)
     with unpacked(workspace, list(packs.values()), output.progress) as from_packs:
         clips += from_packs
         check_task_columns(
@@ -119,6 +133,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         output.note(f"One vector stands for {workspace.segmentation.in_words} of audio.")
     for note in _notes(report, ignored):
         output.note(note)
+    if folders and report.n_added and not args.folders_are_labels:
+        output.note(_offer(folders))
     said = (
         f"added {report.n_added} clips, skipped {report.n_skipped} that were there, "
         f"{len(report.failed)} failed"
@@ -169,6 +185,16 @@ def _segmentation(window_s: float | None, hop_s: float | None) -> Segmentation |
         return None
     window_s = Segmentation().window_s if window_s is None else window_s
     return Segmentation(window_s=window_s, hop_s=window_s if hop_s is None else hop_s)
+
+
+def _offer(folders: "Sequence[str]") -> str:
+    """What the names of folders could be, for somebody who has not said it."""
+    shown = ", ".join(folders[:NAMED_FOLDERS]) + (", ..." if len(folders) > NAMED_FOLDERS else "")
+    return (
+        f"The clips have no labels and lie in {len(folders)} folders ({shown}), which are their "
+        "data sets now. If the folders are labels, say it with --folders-are-labels: the same "
+        "command fills them in."
+    )
 
 
 def _notes(report: "ImportReport", ignored: Mapping[str, int]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import subprocess
 import time
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from usad_workbench.core.errors import ConfigError
 from usad_workbench.workbench.commands.arguments import add_address, add_trust
 from usad_workbench.workbench.exit_codes import DONE, SOME_FAILED
+from usad_workbench.workbench.gate import PASSWORD
 from usad_workbench.workbench.launch import check_address, end, is_private, launch, listens
 from usad_workbench.workbench.output import Output
 
@@ -71,15 +74,11 @@ def serve(
         announce: Called with the address once the app answers there.
 
     Raises:
-        ConfigError: an address that cannot be listened on.
+        ConfigError: an address that cannot be listened on, or that others reach without a
+            password.
     """
     check_address(host, port)
-    if not is_private(host):
-        logger.warning(
-            "Whoever reaches port %d of this machine can read the whole workspace and hear its "
-            "sound: the app asks for no password. 127.0.0.1 keeps it to this machine.",
-            port,
-        )
+    _check_password(host)
     with _signals_noted() as asked:
         process = subprocess.Popen(
             launch(folder, host, port, [Path(run).resolve() for run in runs])
@@ -94,6 +93,21 @@ def serve(
         finally:
             end(process)
     return DONE if asked or process.returncode == 0 else SOME_FAILED
+
+
+def _check_password(host: str) -> None:
+    """Refuses an address that others reach where no password is set."""
+    if is_private(host):
+        return
+    if not os.environ.get(PASSWORD):
+        raise ConfigError(
+            f"Found the host {host}, which others reach, and no password, expected one: whoever "
+            f"opens the app can read the whole workspace. Set {PASSWORD} in the environment, or "
+            "leave the host at 127.0.0.1."
+        )
+    logger.warning(
+        "The password and the sounds travel readable: put a proxy with HTTPS before this address."
+    )
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import duckdb
 import numpy as np
 
+from usad_workbench.core.errors import ChangedError
 from usad_workbench.core.storage.segment_table import (
     Categories,
     Column,
@@ -15,7 +18,6 @@ from usad_workbench.core.storage.segment_table import (
     MapPoints,
     Rows,
     SegmentTable,
-    content_version,
 )
 from usad_workbench.core.storage.segment_vectors import vector_of_segment
 from usad_workbench.core.storage.selection import Clause, Mask, Selection
@@ -59,12 +61,10 @@ class Collection:
             known = self._known
             if known is not None and known[0] == state:
                 return known[1]
-            with self.workspace.database.read() as connection:
-                version = content_version(connection)
-                if known is not None and known[1].version == version:
-                    view = known[1]
-                else:
-                    view = View(SegmentTable(self.workspace, version), self._cache)
+            if known is not None and known[1].is_current():
+                view = known[1]
+            else:
+                view = View(SegmentTable(self.workspace), self._cache)
             self._known = (state, view)
             return view
 
@@ -86,6 +86,14 @@ class View:
         """Where it is read from."""
         return self.table.workspace
 
+    def is_current(self) -> bool:
+        """Whether segments, clips and maps are still what they were."""
+        try:
+            with self.reading():
+                return True
+        except ChangedError:
+            return False
+
     def kept_now(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
         """An answer that is made once until somebody commits, while there is room."""
         return self.kept((key, self.workspace.database.state()), make, size)
@@ -93,6 +101,14 @@ class View:
     def kept(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
         """An answer that is made once for this version, while there is room."""
         return self._cache.get((self.version, key), make, size)
+
+    def reading(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """A connection that finds this version.
+
+        Raises:
+            ChangedError: another one is there by now.
+        """
+        return self.table.reading()
 
     def rows_of(self, segment_ids: Ids) -> Rows:
         """The row of each segment, ``NO_ROW`` for one that is not there."""

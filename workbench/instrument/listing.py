@@ -56,7 +56,7 @@ def sort_keys(view: View, name: str) -> npt.NDArray[np.float64]:
 def described(view: View, rows: Places) -> list[dict[str, Any]]:
     """Rows with the columns of their segments and clips."""
     ids = view.table.segment_ids[rows].tolist()
-    with view.workspace.database.read():  # opened once
+    with view.reading():
         frame = segments(view.workspace.read, ids)
         tags = tags_of(view.workspace, ids)
     shown = [name for name in frame if name == "segment_id" or name not in HIDDEN_COLUMNS]
@@ -105,13 +105,12 @@ def existing_rows(view: View, segment_ids: Ids) -> Places:
 
 
 def _by_clip(view: View) -> npt.NDArray[np.float64]:
-    with view.workspace.database.read() as connection:
+    with view.reading() as connection:
         ids = connection.execute(
             "SELECT segment_id FROM segments ORDER BY clip_id, start_s, segment_id"
         ).fetchnumpy()["segment_id"]
-    rows = view.rows_of(np.asarray(ids, np.int64))
-    keys = np.full(len(view), np.nan)
-    keys[rows[rows != NO_ROW]] = np.flatnonzero(rows != NO_ROW)
+    keys = np.empty(len(view))
+    keys[view.rows_of(np.asarray(ids, np.int64))] = np.arange(len(view))
     return keys
 
 

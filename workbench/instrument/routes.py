@@ -19,13 +19,14 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
 from usad_workbench.core.storage.segment_table import NO_CODE, Categories, Numbers
 from usad_workbench.core.storage.selection import Selection, parse_selection
 from usad_workbench.core.storage.space_names import MapName, SpaceName
 from usad_workbench.workbench.instrument import contents, facets, listing, writing
 from usad_workbench.workbench.instrument.collection import Collection, View
 from usad_workbench.workbench.instrument.desk import Desk
+from usad_workbench.workbench.instrument.duplicates import duplicates
 from usad_workbench.workbench.instrument.exporting import FORMATS, download_name, export
 from usad_workbench.workbench.instrument.http import (
     Assets,
@@ -35,12 +36,13 @@ from usad_workbench.workbench.instrument.http import (
     number_of,
     posted,
     ranged,
-    refusal,
+    refuse_outdated,
     text_of,
 )
 from usad_workbench.workbench.instrument.labels import Label, labels
 from usad_workbench.workbench.instrument.moved import moved
-from usad_workbench.workbench.instrument.similar import MAX_K, similar
+from usad_workbench.workbench.instrument.queries import MAX_ENCODERS
+from usad_workbench.workbench.instrument.similar import MAX_K, Asked, similar
 from usad_workbench.workbench.instrument.sounds import peaks
 from usad_workbench.workbench.presenters import sound
 
@@ -81,6 +83,8 @@ def instrument_routes(
         "wave": _wave,
         "labels": _labels,
         "similar": _similar,
+        "prepare": _prepare,
+        "duplicates": _duplicates,
         "moved": _moved,
         "export": _export,
         "projecting": _projecting,
@@ -107,10 +111,16 @@ def _read_now(collection: Collection) -> None:
 def _answered(desk: Desk, answer: Answer, request: Request) -> Response:
     """The answer, unless the address is of another version of the collection."""
     view = desk.collection.view()
-    asked = request.query_params.get("v")
-    if asked is not None and asked != view.version:
-        return refusal(409, "The collection has changed. Load it again.", version=view.version)
-    return answer(desk, view, request)
+    refuse_outdated(request, view.version)
+    try:
+        return answer(desk, view, request)
+    except UsadError:
+        # What is asked for may have gone, and something else have come, since the view was made.
+        now = desk.collection.view()
+        refuse_outdated(request, now.version)
+        if now.version == view.version:
+            raise
+    return answer(desk, now, request)
 
 
 def _collection(desk: Desk, view: View, request: Request) -> Response:
@@ -221,15 +231,38 @@ def _labels(desk: Desk, view: View, request: Request) -> Response:
 
 
 def _similar(desk: Desk, view: View, request: Request) -> Response:
-    found = similar(
-        view,
-        desk.queries,
-        like=_split(text_of(request, "for")),
-        unlike=_split(text_of(request, "unlike", "")),
-        spaces=request.query_params.getlist("space"),
+    parameters = request.query_params
+    among = None
+    if "among" in parameters:
+        chosen = parse_selection(text_of(request, "among"))
+        among = view.table.segment_ids[view.selected(chosen)] if chosen else None
+    asked = Asked(
+        like=parameters.getlist("for"),
+        unlike=parameters.getlist("unlike"),
         k=number_of(request, "k", 10, low=1, high=MAX_K),
+        among=among,
+    )
+    return as_json(similar(view, desk.queries, asked, parameters.getlist("space")))
+
+
+def _duplicates(desk: Desk, view: View, request: Request) -> Response:
+    found = duplicates(
+        view,
+        SpaceName.parse(text_of(request, "space")),
+        offset=number_of(request, "offset", 0),
+        limit=number_of(request, "limit", 20, low=1, high=100),
     )
     return as_json(found)
+
+
+def _prepare(desk: Desk, view: View, request: Request) -> Response:
+    for name in request.query_params.getlist("space")[:MAX_ENCODERS]:
+        try:
+            with wrap_errors():
+                desk.queries.prepare(view.workspace, SpaceName.parse(name))
+        except UsadError:
+            continue  # the search itself says why
+    return as_json({})
 
 
 def _moved(desk: Desk, view: View, request: Request) -> Response:
@@ -254,10 +287,6 @@ def _export(desk: Desk, view: View, request: Request) -> Response:
 
 def _projecting(desk: Desk, view: View, request: Request) -> Response:
     return as_json({"job": desk.projecting.describe()})
-
-
-def _split(text: str) -> list[str]:
-    return [one for one in text.split(",") if one]
 
 
 def _clip(desk: Desk, view: View, request: Request) -> Clip:

@@ -12,10 +12,10 @@ DOMAIN_COLOURS = {
     "music": "#009E73",
     "effects": "#CC79A7",
 }
-SPARE_COLOURS = ("#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#4D4D4D")
+SPARE_COLOURS = ("#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#808080")
 ROLE_COLOURS = {
-    "student": "#1F2A37",
-    "teacher": "#2F6B9A",
+    "student": "#6D5BD0",
+    "teacher": "#3579AE",
     "control": "#C8791B",
     "baseline": "#7D8794",
 }
@@ -52,15 +52,16 @@ CATEGORY_COLOURS = (
     "#D6604D",
     "#762A83",
     "#80CDC1",
-    "#4D4D4D",
+    "#808080",
 )
 """Up to twenty values; the first eight stay apart for colour-blind readers too."""
 CONTEXT = "#D5DAE1"
 """Points that are not selected: still there, not in the way."""
 OTHER = "#A3ACB8"
-INK = "#1F2A37"
-MUTED = "#5F6B7A"
-GRID = "#E6EAEF"
+MUTED = "#7A8694"
+"""Marks that are seen on a light page and on a dark one."""
+GRID = "rgba(125,135,148,0.22)"
+"""Of a light page and of a dark one."""
 ACCENT = "#2F6B9A"
 RAMP = ("#F2F6FA", "#C9DDEC", "#93BEDA", "#559AC4", "#2A73A8", "#154A7A", "#0B2A4A")
 """Light to dark in one hue: more is darker, readable in grey as well."""
@@ -105,3 +106,14 @@ def domain_order(domains: Iterable[str]) -> list[str]:
     """
     order = list(DOMAIN_COLOURS)
     return sorted(set(domains), key=lambda d: (order.index(d) if d in order else len(order), d))
+
+
+def diverging(is_dark: bool) -> list[tuple[float, str]]:
+    """Blue below zero, the page's own tone at zero, orange above: for differences.
+
+    >>> [colour for _, colour in diverging(False)]
+    ['#2457A6', '#F1F3F6', '#C2410C']
+    """
+    return scale(
+        ("#5B9BD0", "#232C37", "#F28B5B") if is_dark else ("#2457A6", "#F1F3F6", "#C2410C")
+    )

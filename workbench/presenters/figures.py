@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from usad_workbench.workbench.presenters.colours import GRID, INK, MUTED
+from usad_workbench.workbench.presenters.colours import GRID
 
-FAMILY = '"Source Sans", "Source Sans 3", "Helvetica Neue", Arial, sans-serif'
-"""Streamlit serves Source Sans itself; nothing is fetched from elsewhere."""
-FONT = {"family": FAMILY, "color": INK, "size": 14}
+CLEAR = "rgba(0,0,0,0)"
+FONT = {"size": 14}
+"""Family and colour are those of the page, light or dark: the browser puts them in."""
 QUIET: dict[str, Any] = {"displayModeBar": False, "displaylogo": False}
 """A chart without the tool bar."""
 
@@ -15,10 +15,10 @@ def layout(**more: Any) -> dict[str, Any]:
     """Layout of a figure."""
     common: dict[str, Any] = {
         "font": FONT,
-        "plot_bgcolor": "#FFFFFF",
-        "paper_bgcolor": "#FFFFFF",
+        "plot_bgcolor": CLEAR,
+        "paper_bgcolor": CLEAR,
         "dragmode": False,
-        "hoverlabel": {"align": "left", "font": {"family": FAMILY, "size": 13}},
+        "hoverlabel": {"align": "left", "font": {"size": 13}},
         "margin": {"l": 8, "r": 8, "t": 8, "b": 48},
     }
     return {**common, **more}
@@ -27,7 +27,6 @@ def layout(**more: Any) -> dict[str, Any]:
 def axis(**more: Any) -> dict[str, Any]:
     """An axis: quiet lines, nothing to drag by accident."""
     common: dict[str, Any] = {
-        "color": MUTED,
         "title_font": {"size": 14},
         "gridcolor": GRID,
         "zeroline": False,

@@ -154,8 +154,11 @@ def heatmaps(
             },
         )
     )
-    figure.update_xaxes(figures.axis(dtick=1, showgrid=False))
-    figure.update_yaxes(figures.axis(dtick=1, showgrid=False))
+    # Else a narrow chart leaves room for the marks at its edges, down to layer -2.
+    for column, update in (("teacher", figure.update_xaxes), ("student", figure.update_yaxes)):
+        numbers = rows[f"{column}_layer"]
+        ends = [numbers.min() - 0.5, numbers.max() + 0.5]
+        update(figures.axis(dtick=1, showgrid=False, range=ends))
     figure.update_annotations(font_size=14)
     return figure
 

@@ -7,12 +7,11 @@ import pandas as pd
 
 from usad_workbench.core.models.spec import is_non_commercial
 from usad_workbench.workbench.presenters.colours import domain_order
-from usad_workbench.workbench.presenters.diagnosis.stored import unseen_for
 from usad_workbench.workbench.presenters.encoders import encoder_table
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import count, duration, is_missing, parameters
 from usad_workbench.workbench.presenters.sql import Sql
-from usad_workbench.workbench.presenters.text import listing, sentence
+from usad_workbench.workbench.presenters.text import listing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,25 +28,8 @@ class Totals:
     n_failures: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Headline:
-    """What one domain says about the student's nearest teacher."""
-
-    student: str
-    domain: str
-    measure: str
-    statement: str
-    is_unseen: bool
-    """No teacher of this domain taught the student."""
-    has_record: bool
-    """Whether the workspace has it noted who taught the student."""
-
-    @property
-    def notes(self) -> list[str]:
-        """What goes with the domain and the student above the statement."""
-        return [*([UNSEEN] if self.is_unseen else []), *([] if self.has_record else [NO_RECORD])]
-
-
+ONE_VECTOR = "one vector a clip"
+"""Of encoders whose vectors were made elsewhere: their frames were never here."""
 UNSEEN = "unseen: no teacher of this domain taught the student"
 NO_RECORD = "no teachers on record, encoders stand in that were named or have the role"
 
@@ -121,8 +103,8 @@ def encoder_rows(sql: Sql) -> pd.DataFrame:
             "layers": table["n_layers"] + 1,
             "with vectors": table["n_spaces"],
             "width": [_range(dims) for dims in table["dims"]],
-            "frames per second": [_range(rates) for rates in table["frame_rates_hz"]],
-            "input rate (Hz)": table["sample_rate_hz"],
+            "frames per second": [_range(r) or ONE_VECTOR for r in table["frame_rates_hz"]],
+            "input rate (Hz)": table["sample_rate_hz"].where(table["sample_rate_hz"] > 0),
             "parameters": table["n_params"].map(parameters),
             "source": table["citation"],
             "full name": table["encoder"],
@@ -137,7 +119,7 @@ def describe_licence(licence: object) -> str:
     >>> describe_licence("CC BY-NC 4.0"), describe_licence("MIT"), describe_licence("see its model card")
     ('non-commercial: CC BY-NC 4.0', 'MIT', 'not known: see its model card')
     """
-    text = "" if is_missing(licence) else str(licence)
+    text = "" if is_missing(licence) or licence == "unknown" else str(licence)
     forbids = is_non_commercial(text)
     if forbids is None:
         return f"not known: {text}" if text else "not known"
@@ -185,28 +167,6 @@ def _some(names: Sequence[str]) -> str:
     return listing(names) if len(names) < 4 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
-def headlines(sql: Sql, measure: str | None = None) -> list[Headline]:
-    """Per student and domain what was found about the nearest teacher."""
-    statements = sql("SELECT student, domain, measure, statement FROM nearest_teachers")
-    if measure is not None:
-        statements = statements[statements["measure"] == measure]
-    on_record = students_on_record(sql)
-    unseen = {student: unseen_for(sql, student) for student in set(statements["student"])}
-    rank = {domain: i for i, domain in enumerate(domain_order(statements["domain"]))}
-    rows = sorted(statements.itertuples(), key=lambda r: (r.student, r.measure, rank[r.domain]))
-    return [
-        Headline(
-            student=row.student,
-            domain=row.domain,
-            measure=row.measure,
-            statement=sentence(row.statement or ""),
-            is_unseen=row.domain in unseen[row.student],
-            has_record=row.student in on_record,
-        )
-        for row in rows
-    ]
-
-
 def students_on_record(sql: Sql) -> set[str]:
     """Students of which the workspace has it noted who taught them."""
     return set(sql("SELECT DISTINCT student FROM distillation")["student"])
@@ -225,8 +185,12 @@ def measures(sql: Sql) -> list[str]:
 
 
 def _range(values: object) -> str:
-    """Smallest to largest of a list, for a table cell."""
-    numbers = sorted({float(v) for v in values})  # type: ignore[attr-defined]
+    """Smallest to largest of a list, for a table cell; zeros are layers that are not there.
+
+    >>> _range([0, 0, 128]), _range([0.0, 0.0]), _range([12.5, 50])
+    ('128', '', '12.5 to 50')
+    """
+    numbers = sorted({float(v) for v in values} - {0.0})  # type: ignore[attr-defined]
     if not numbers:
         return ""
     shown = [f"{n:g}" if n == int(n) else f"{n:.1f}" for n in (numbers[0], numbers[-1])]

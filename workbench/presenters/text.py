@@ -16,6 +16,8 @@ MEASURE_NAMES = {
     "debiased_linear_cka": "Debiased linear CKA",
     "standardised_linear_cka": "Debiased linear CKA, standardised",
     "mutual_knn": "Mutual k-NN overlap",
+    "partial_linear_cka": "Partial linear CKA",
+    "standardised_partial_cka": "Partial linear CKA, standardised",
 }
 MEASURE_HELP = {
     "debiased_linear_cka": (

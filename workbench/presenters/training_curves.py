@@ -12,8 +12,8 @@ from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import (
     CATEGORY_COLOURS,
     DOMAIN_COLOURS,
-    INK,
     MUTED,
+    ROLE_COLOURS,
     domain_order,
 )
 from usad_workbench.workbench.presenters.numbers import count, interval, is_number
@@ -24,6 +24,8 @@ N_POINTS = 800
 """Points of a curve; more lines of the log than that are averaged."""
 PROBE = "probe"
 PROTOCOL_COLOURS = {"linear": "#0072B2", "knn": "#D55E00"}
+WHOLE = ROLE_COLOURS["student"]
+"""Of the loss with all its terms."""
 PROTOCOL_NAMES = {"linear": "linear", "knn": "k-NN"}
 ALL_TEACHERS = "all teachers"
 Facets = Mapping[str, Mapping[str, str]]
@@ -144,7 +146,7 @@ def curve_figure(
     figure = go.Figure()
     for i, (label, (rows, column)) in enumerate(curves.items()):
         is_whole = label == ALL_TEACHERS
-        fallback = INK if is_whole else CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
+        fallback = WHOLE if is_whole else CATEGORY_COLOURS[i % len(CATEGORY_COLOURS)]
         colour = (palette or {}).get(label, fallback)
         figure.add_trace(_line(rows, column, label, colour, 2.8 if is_whole else 1.7))
     figure.update_layout(
@@ -175,7 +177,7 @@ def facet_figure(
     shown: set[str] = set()
     for position, lines in enumerate(facets.values(), start=1):
         for label, column in lines.items():
-            trace = _line(rows, column, label, palette.get(label, INK), 1.9)
+            trace = _line(rows, column, label, palette.get(label, WHOLE), 1.9)
             trace.update(legendgroup=label, showlegend=label not in shown)
             shown.add(label)
             figure.add_trace(trace, row=1, col=position)
@@ -244,7 +246,7 @@ def _probe_traces(
     probes: pd.DataFrame, column: str, protocol: str, in_legend: bool
 ) -> list[go.Scatter]:
     rows = probes[probes[column].notna()]
-    label, colour = PROTOCOL_NAMES.get(protocol, protocol), PROTOCOL_COLOURS.get(protocol, INK)
+    label, colour = PROTOCOL_NAMES.get(protocol, protocol), PROTOCOL_COLOURS.get(protocol, WHOLE)
     traces = []
     low, high = f"{column}/ci_low", f"{column}/ci_high"
     if low in rows and rows[low].notna().any():

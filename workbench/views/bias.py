@@ -111,7 +111,6 @@ def chart(student: str, measure: str) -> None:
         on_select="rerun",
         selection_mode="points",
         config=QUIET,
-        theme=None,
         alt="Best value of each encoder with its interval, one chart per domain.",
     )
     clicked = custom_data(event)

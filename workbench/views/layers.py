@@ -120,7 +120,6 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
         on_select=clicked,
         selection_mode="points",
         config=QUIET,
-        theme=None,
         alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
     )
     alpha = stored.alpha_for(state.sql, student)

@@ -51,7 +51,6 @@ def routing() -> None:
         st.plotly_chart(
             plotly_figures.cost_figure(drawn, rows[cost], COSTS[cost]),
             key="probes.routing",
-            theme=None,
             config=QUIET,
             alt="Value of each system against its cost, per task.",
         )
@@ -96,7 +95,6 @@ def probed() -> None:
         st.plotly_chart(
             probes.probe_figure(rows, roles, encoder_names(state.sql)),
             key="probes.chart",
-            theme=None,
             config=QUIET,
             alt="Value of each encoder with its interval, one chart per task.",
         )

@@ -47,7 +47,7 @@ def _clips(cell: state.Cell) -> None:
     ):
         with column:
             st.markdown(f"**{title}**")
-            _cards(side)
+            _cards(side, key=f"cell.{title}")
 
 
 def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:
@@ -85,7 +85,7 @@ def _computed(cell: state.Cell) -> pd.DataFrame:
     )
 
 
-def _cards(side: pd.DataFrame) -> None:
+def _cards(side: pd.DataFrame, key: str) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["value"], rows.iterrows(), strict=True):
-        segment_card(segment_of(row.to_dict()), f"**{number(value)}**")
+        segment_card(segment_of(row.to_dict()), f"**{number(value)}**", key)

@@ -18,4 +18,4 @@ def role_legend(roles: Collection[str]) -> None:
         for role in ROLES
         if role in roles
     ]
-    st.html(f'<div style="font-size:0.9em;color:#5F6B7A">{"".join(entries)}</div>')
+    st.html(f'<div style="font-size:0.9em;opacity:0.85">{"".join(entries)}</div>')

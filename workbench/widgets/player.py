@@ -18,7 +18,6 @@ def clip_player(clip: Clip, key: str, height: int = 250) -> None:
         sound.spectrogram_figure(clip, height),
         key=key,
         config=QUIET,
-        theme=None,
         alt="Spectrogram: seconds across, frequency upwards, louder is brighter.",
     )
     st.audio(sound.wav_bytes(clip), format="audio/wav")
@@ -38,23 +37,39 @@ def segment_player(segment: Segment, key: str) -> None:
     clip_player(clip, key)
 
 
-def segment_card(segment: Segment, heading: str, note: str = "") -> None:
-    """A small card: heading, who it is, spectrogram, sound."""
+def segment_card(segment: Segment, heading: str, key: str) -> None:
+    """A small card: heading, who it is, spectrogram, sound, and the way to what is similar.
+
+    Args:
+        segment: What is shown.
+        heading: Markdown.
+        key: Of the list that it stands in, each of whose segments stands there once.
+    """
     with st.container(border=True, height="stretch"):
         words, picture = st.columns([4, 5], vertical_alignment="center", gap="small")
         with words:
             st.markdown(f"{heading}  \n{escape_markdown(shorten(segment.clip_id, 60))}")
-            st.caption(_about(segment) + (f"  \n{note}" if note else ""))
+            st.caption(_about(segment))
+            if st.button(
+                "Find similar", key=f"{key}.similar.{segment.segment_id}", type="tertiary"
+            ):
+                state.ask_query(segment.segment_id)
+                st.switch_page("views/search.py")
         with picture:
-            if not _has_audio(segment):
-                return
-            try:
-                heard = state.segment_sound(segment.path, segment.start_s, segment.end_s)
-            except UsadError as error:
-                st.warning(escape_markdown(error))
-                return
-            st.image(heard.thumbnail, width="stretch", alt="Spectrogram")
-            st.audio(heard.wav, format="audio/wav")
+            small_player(segment)
+
+
+def small_player(segment: Segment) -> None:
+    """Spectrogram and sound of a segment, small."""
+    if not _has_audio(segment):
+        return
+    try:
+        heard = state.segment_sound(segment.path, segment.start_s, segment.end_s)
+    except UsadError as error:
+        st.warning(escape_markdown(error))
+        return
+    st.image(heard.thumbnail, width="stretch", alt="Spectrogram")
+    st.audio(heard.wav, format="audio/wav")
 
 
 def _about(segment: Segment) -> str:

@@ -30,7 +30,7 @@ def headline(run: Run, status: Status) -> None:
     st.progress(min(share, 1.0), text=words)
     if status.state == "stopped":
         st.caption("No process trains it. It goes on from its last checkpoint with:")
-        st.code(runs.resume_command(run), language="bash")
+        st.code(runs.resume_command(run), language="bash", wrap_lines=True)
     tiles = {
         "Step": f"{status.step:,}",
         "Loss": number(status.loss, 4),
@@ -105,8 +105,8 @@ def origin(run: Run) -> None:
         changed = runs.overridden(run)
         if changed:
             st.caption("Changed on the command line:")
-            st.code("\n".join(changed), language="toml")
-        st.code(runs.recipe_text(run), language="toml")
+            st.code("\n".join(changed), language="toml", wrap_lines=True)
+        st.code(runs.recipe_text(run), language="toml", wrap_lines=True)
 
 
 def _probes(probes: pd.DataFrame, key: str) -> None:
@@ -134,4 +134,4 @@ def _facets(
 
 
 def _show(figure: object, key: str, words: str) -> None:
-    st.plotly_chart(figure, key=key, config=QUIET, theme=None, alt=words)
+    st.plotly_chart(figure, key=key, config=QUIET, alt=words)

@@ -72,3 +72,24 @@ def test_an_edit_that_changes_nothing_is_none(workspace: Workspace) -> None:
             tag_segments(workspace, some, tag)
     with pytest.raises(ConfigError):
         note_segment(workspace, int(some[0]), "x" * 10_001)
+
+
+def test_an_edit_is_undone_by_its_number_whatever_was_written_since(workspace: Workspace) -> None:
+    some = ids(workspace)[:3]
+    first = tag_segments(workspace, some[:1], "loud", "Ada")
+    second = tag_segments(workspace, some[1:], "loud", "Ada")  # from another window
+    assert first.edit_id is not None and second.edit_id is not None
+    assert tag_segments(workspace, some, "loud", "Ada").edit_id is None  # all have it
+    assert undo(workspace, "Bob", first.edit_id) is None
+    undone = undo(workspace, "Ada", first.edit_id)
+    assert undone is not None and (undone.n, undone.edit_id) == (1, first.edit_id)
+    assert tagged_segments(workspace, "loud").tolist() == some[1:].tolist()
+    assert undo(workspace, "Ada", first.edit_id) is None
+    assert tagged_segments(workspace, "loud").tolist() == some[1:].tolist()
+    assert undo(workspace, "Ada") is not None
+    # Numbers of edits that were undone are not given again.
+    assert undo(workspace, "Ada") is None
+    assert tag_segments(workspace, some, "loud", "Ada").edit_id not in {
+        first.edit_id,
+        second.edit_id,
+    }

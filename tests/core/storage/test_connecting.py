@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from usad_workbench.core.storage.connecting import connect
@@ -71,3 +74,21 @@ def test_all_connections_are_made_in_one_place() -> None:
         if "duckdb.connect(" in path.read_text(encoding="utf-8")
     ]
     assert made_in == ["core/storage/connecting.py"]
+
+
+def test_threads_that_open_a_file_at_once_all_read_arrow(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    connect(path).close()
+    table = pa.table({"x": [1, 2]})
+    together = threading.Barrier(4)
+
+    def read() -> int:
+        together.wait()
+        with connect(path, read_only=True) as connection:
+            connection.register("given", table)
+            return int(connection.execute("SELECT sum(x) FROM given").fetchall()[0][0])
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(40):
+            found = [pool.submit(read) for _ in range(4)]
+            assert [one.result() for one in found] == [3] * 4

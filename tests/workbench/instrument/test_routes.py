@@ -14,7 +14,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.workbench.instrument.conftest import RATE_HZ, N, client_of, fields_of, samples_of
-from usad_workbench.core.storage.segment_table import SPAN, mixed
+from usad_workbench.core.storage.importing import import_clips
+from usad_workbench.core.storage.segment_table import SPAN, Column, SegmentTable, mixed
+from usad_workbench.core.storage.sources import SourceClip
 from usad_workbench.core.storage.workspace import Workspace
 
 MAP = "made-a/0/mean/umap"
@@ -164,6 +166,11 @@ def test_sound_is_exactly_the_segment_and_comes_in_ranges(
         assert part.status_code == 206
         assert part.content == whole.content[start:end]
         assert part.headers["content-range"] == f"bytes {start}-{end - 1}/{n}"
+    for asked in ("bytes=", "bytes=0-4,6-9", "lines=0-4", f"bytes={'9' * 5000}-"):
+        every = client.get(
+            "/instrument/sound", params={"segment": segment}, headers={"Range": asked}
+        )
+        assert every.status_code == 200 and every.content == whole.content
     beyond = client.get(
         "/instrument/sound", params={"segment": segment}, headers={"Range": f"bytes={n}-"}
     )
@@ -183,6 +190,26 @@ def test_pictures_show_the_tone_where_it_is(client: TestClient, frame: pd.DataFr
     peaks = get(client, "wave", segment=segment, n=50).json()
     assert len(peaks["peaks"]) == 50 and max(peaks["peaks"]) == 1
     assert peaks["duration_s"] == pytest.approx(frame["duration_s"][3])
+
+
+def test_labels_stand_where_their_points_are(client: TestClient, frame: pd.DataFrame) -> None:
+    found = get(client, "labels", map=MAP, column="domain").json()["labels"]
+    counts = frame["domain"].value_counts()
+    assert found and all(one["n"] == counts[one["text"]] for one in found)
+    nowhere = json.dumps([{"column": "domain", "in": ["no such"]}])
+    assert get(client, "labels", map=MAP, select=nowhere).json() == {"labels": []}
+
+
+def test_a_workspace_of_nothing_is_shown(tmp_path: Path) -> None:
+    client = client_of(Workspace.create(tmp_path / "empty").folder)
+    described = get(client, "collection").json()
+    assert (described["n_segments"], described["n_clips"], described["maps"]) == (0, 0, [])
+    assert [one["name"] for one in described["columns"]] == ["domain"]
+    assert get(client, "facets").json()["n_selected"] == 0
+    assert get(client, "mask").content == bytes(8)
+    assert get(client, "rows", sort="clip_id").json() == {"n": 0, "rows": []}
+    assert get(client, "codes", name="domain").content == b""
+    assert "1 to" in client.get("/instrument/export").json()["error"]
 
 
 def test_an_address_of_an_old_version_is_refused(made: Workspace, tmp_path: Path) -> None:
@@ -209,6 +236,40 @@ def test_an_address_of_an_old_version_is_refused(made: Workspace, tmp_path: Path
     assert [row["clip_id"] for row in rows["rows"]] == ["clip <b>5</b>"]
 
 
+def test_rows_of_two_moments_are_never_put_together(
+    made: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made.folder, tmp_path / "w")
+    workspace = Workspace.open(tmp_path / "w")
+    client = client_of(workspace.folder)
+    version = get(client, "collection").json()["version"]
+    segment = int(workspace.read("SELECT min(segment_id) AS s FROM segments")["s"][0])
+    read = SegmentTable.columns
+
+    def columns(table: SegmentTable, names: list[str]) -> list[Column]:
+        monkeypatch.setattr(SegmentTable, "columns", read)
+        import_clips(workspace, [SourceClip(path=path, fields={"domain": "birds"})])
+        return read(table, names)
+
+    path = tmp_path / "new.wav"
+    sf.write(path, samples_of(3)[::-1], RATE_HZ)
+    monkeypatch.setattr(SegmentTable, "columns", columns)
+    # The clip comes after the view was made and before its column is read.
+    between = client.get("/instrument/codes", params={"name": "path_of", "v": version})
+    assert between.status_code == 409 and between.json()["version"] != version
+    monkeypatch.setattr(SegmentTable, "columns", columns)
+    sf.write(path := tmp_path / "newer.wav", samples_of(4)[::-1], RATE_HZ)
+    values = get(client, "categories", name="domain").json()
+    assert values["counts"][values["values"].index("birds")] == 2
+    assert len(get(client, "codes", name="domain").content) == N + 2
+    # A selection that holds others by now is not tagged: its number stood on the screen.
+    tag = {"select": [{"segments": [segment]}], "tag": "x"}
+    old = client.post("/instrument/tag", json=tag, params={"v": version})
+    assert old.status_code == 409
+    now = get(client, "collection").json()["version"]
+    assert client.post("/instrument/tag", json=tag, params={"v": now}).json()["n"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -229,6 +290,10 @@ def test_an_address_of_an_old_version_is_refused(made: Workspace, tmp_path: Path
         ("spectrogram", {"segment": "0", "width": "100000"}),
         ("spectrogram", {"segment": "0", "kind": "other"}),
         ("similar", {"for": "0"}),
+        ("similar", {"for": "9" * 30, "space": "made-a/0/mean"}),
+        ("similar", {"for": "9" * 5000, "space": "made-a/0/mean"}),
+        ("similar", {"for": "٣", "space": "made-a/0/mean"}),
+        ("mask", {"select": '[{"tag": "\\ud800"}]'}),
     ],
 )
 def test_what_cannot_be_answered_is_said(

@@ -26,24 +26,28 @@ export class Bar {
       el("span", { class: "soft" }, isAll ? " segments" : " selected"),
     );
     const ticked = store.ticked.size;
+    const isMap = this.app.view === "map";
     this.host.replaceChildren(
       this.said,
       ticked ? button(`Keep ${count(ticked)} ticked`, () => this.keepTicked(), { class: "chip" }) : "",
       el("span", { class: "gap" }),
       button(this.isPlaying ? "❚❚ Stop" : "▶ Play all", () => this.playAll(), { class: "main" }),
-      button("Similar", () => this.app.search.fromHeard(), {
+      isMap ? button("Similar", () => this.app.search.fromHeard(), {
         title: "Find what is similar to what is heard (S)", disabled: !this.app.focused,
-      }),
-      button("Compare", () => store.set({ mode: "beside" }), {
+      }) : "",
+      isMap ? button("Compare", () => store.set({ mode: "beside" }), {
         title: "The selection on two maps beside each other",
+      }) : "",
+      button("Tag", (event) => this.askTag(event.currentTarget), {
+        title: `Tag ${ticked ? "what is ticked" : "the selection"} (T)`, class: "tag",
       }),
-      button("Tag", (event) => this.askTag(event.currentTarget), { title: "Tag the selection (T)", class: "tag" }),
       button("Export", (event) => this.askExport(event.currentTarget)),
       button("Link", (event) => this.copy(event.currentTarget), {
         title: "Copy a link that opens this view and selection", "aria-label": "Copy link",
       }),
-      button("✕", () => store.set({ select: [] }), {
-        "aria-label": "Clear the selection", title: "Clear the selection (Escape)", disabled: isAll,
+      button("✕", () => this.clear(), {
+        "aria-label": "Clear the selection", title: "Clear the ticks, then the selection (Escape)",
+        disabled: isAll && !ticked,
       }),
       button("↶", () => this.undo(), {
         "aria-label": "Undo", title: "Undo (Z)", disabled: !store.before.length,
@@ -56,12 +60,24 @@ export class Bar {
     this.draw();
   }
 
+  // Ticks first: they were set last.
+  clear() {
+    if (!this.app.store.untick()) this.app.store.set({ select: [] });
+  }
+
+  // What is tagged and exported: what is ticked, else what is selected.
+  subject() {
+    const { state, ticked } = this.app.store;
+    if (!ticked.size) return { select: state.select, n: this.selected, text: `${count(this.selected)} segments` };
+    const segments = [...ticked];
+    return { select: [{ segments }], n: segments.length, text: `${count(segments.length)} ticked segments` };
+  }
+
   keepTicked() {
     const { store } = this.app;
-    const segments = [...store.ticked];
-    store.ticked.clear();
-    store.set({ select: [{ segments }] });
-    store.tell(["ticked"]);
+    const { select } = this.subject();
+    store.untick();
+    store.set({ select });
   }
 
   // Row after row of the table, until somebody stops it or hears something else.
@@ -93,7 +109,7 @@ export class Bar {
     };
     const close = popover(
       anchor, this.app.root,
-      el("p", { class: "soft" }, `Tag ${count(this.selected)} segments as`),
+      el("p", { class: "soft" }, `Tag ${this.subject().text} as`),
       input, el("datalist", { id: "known-tags" }, known),
       el("div", { class: "buttons" },
         button("Tag", () => act(false), { class: "main" }), button("Remove tag", () => act(true))),
@@ -102,16 +118,18 @@ export class Bar {
 
   tag(tag, remove = false) {
     return this.app.attempt(async () => {
-      const { select } = this.app.store.state;
-      const { tags } = await this.app.api.post("tag", { select, tag, remove });
+      const { select } = this.subject();
+      const { tags, edit } = await this.app.api.post("tag", { select, tag, remove });
       this.app.setTags(tags);
-      this.app.store.remember(() => this.undoOnServer());
+      if (edit === null) return this.app.say("Nothing has changed: these segments are so already.");
+      this.app.store.remember(() => this.undoOnServer(edit));
       this.app.say(remove ? `Removed the tag “${tag}”.` : `Tagged as “${tag}”.`);
     });
   }
 
-  async undoOnServer() {
-    const { tags } = await this.app.api.post("undo", {});
+  // This edit alone: others write to the same collection meanwhile.
+  async undoOnServer(edit) {
+    const { tags } = await this.app.api.post("undo", { edit });
     this.app.setTags(tags);
   }
 
@@ -124,9 +142,9 @@ export class Bar {
       const text = input.value.trim();
       close();
       return this.app.attempt(async () => {
-        await this.app.api.post("note", { segment: one.segment_id, text });
+        const { edit } = await this.app.api.post("note", { segment: one.segment_id, text });
         one.note = text ? { text } : null;
-        this.app.store.remember(() => this.undoOnServer());
+        this.app.store.remember(() => this.undoOnServer(edit));
         this.app.player.describe(one);
       });
     };
@@ -134,18 +152,19 @@ export class Bar {
   }
 
   askExport(anchor) {
-    const select = JSON.stringify(this.app.store.state.select);
+    const { text, n, select: chosen } = this.subject();
+    const select = JSON.stringify(chosen);
     const space = this.app.space();
-    const link = (format, text) => el("a", {
+    const link = (format, words) => el("a", {
       href: this.app.api.url("export", { select, space, format }), download: "", role: "button",
-    }, text);
+    }, words);
     popover(
       anchor, this.app.root,
-      el("p", { class: "soft" }, `Export ${count(this.selected)} segments as`),
+      el("p", { class: "soft" }, `Export ${text} as`),
       el("div", { class: "list" },
         link("csv", "CSV: columns, tags, x, y"),
         link("parquet", "Parquet: the same, with vectors"),
-        this.selected > MOST_SOUNDS
+        n > MOST_SOUNDS
           ? el("p", { class: "soft" }, `WAV files: of ${count(MOST_SOUNDS)} segments at most`)
           : link("wav", "WAV files in a ZIP")),
     );

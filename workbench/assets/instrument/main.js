@@ -17,13 +17,14 @@ const SAID_MS = 4000;
 const KNOWN = 5000;
 
 export class Instrument {
-  constructor(parent, root) {
+  constructor(parent, root, view) {
+    this.view = view; // which part is large: the map, or the search
     this.store = new Store();
     this.api = new Api(root, () => this.restart());
     this.known = new Map();
     this.rows = new Map();
     this.tags = [];
-    this.root = el("div", { class: "instrument", tabindex: "-1" });
+    this.root = el("div", { class: `instrument view-${view}`, tabindex: "-1" });
     parent.append(this.root);
     this.theme();
     this.player = new Player(this);
@@ -35,9 +36,12 @@ export class Instrument {
     this.panes = new Panes(this);
     this.message = el("div", { class: "message", role: "status", "aria-live": "polite", hidden: true });
     this.top = el("header", { class: "top" });
+    const [large, beside] = view === "search"
+      ? [this.search.host, this.panes.host] : [this.panes.host, this.search.host];
+    large.classList.add("large");
     this.root.append(
-      el("h1", { class: "unseen" }, "Map"), this.top, this.facets.host, this.panes.host, this.bar.host, this.table.host,
-      el("aside", { class: "side" }, this.player.host, this.search.host), this.message,
+      el("h1", { class: "unseen" }, view === "search" ? "Search" : "Map"), this.top, this.facets.host, large,
+      this.bar.host, this.table.host, el("aside", { class: "side" }, this.player.host, beside), this.message,
     );
     this.keys = (event) => this.key(event);
     this.keysUp = (event) => this.keyUp(event);
@@ -140,7 +144,7 @@ export class Instrument {
   }
 
   focus(row, { isAll = false } = {}) {
-    if (!isAll) this.bar.stopAll();
+    if (!isAll) this.stopAll();
     this.hear(row, { isHeard: isAll || this.store.state.play !== "off" });
     this.store.set({ focus: row.segment_id }, { undo: false });
   }
@@ -152,8 +156,20 @@ export class Instrument {
     this.bar.draw();
   }
 
-  // A sound has come to its end: the next one, while all are played.
+  stopAll() {
+    this.bar.stopAll();
+    this.search.hits.stop();
+    this.player.stop();
+  }
+
+  // The sound before or after the one that is heard: among the hits where it is one of them.
+  step(by) {
+    return (this.view === "search" && this.search.hits.step(by)) || this.table.step(by);
+  }
+
+  // A sound has come to its end: the next one, while several are played.
   async heard() {
+    if (this.search.hits.isPlaying) return this.search.hits.next() || this.search.hits.stop();
     if (!this.bar.isPlaying) return;
     const row = await this.table.row(this.table.place() + 1);
     if (!row || row === this.focused) return this.bar.stopAll();
@@ -224,7 +240,7 @@ export class Instrument {
     ];
     if (map) {
       parts.push(this.mapChoice(map, "map", "Map"));
-      if (maps.length > 1) parts.push(el("span", { class: "soft" }, "beside"), this.mapChoice(beside, "beside", "Map beside"));
+      if (maps.length > 1 && this.view === "map") parts.push(el("span", { class: "soft" }, "beside"), this.mapChoice(beside, "beside", "Map beside"));
     }
     this.top.replaceChildren(...parts, this.search.top);
   }
@@ -257,7 +273,7 @@ export class Instrument {
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
     const isButton = target.matches?.("button, a, [role=checkbox], input");
     const acts = {
-      j: () => this.table.step(1), k: () => this.table.step(-1),
+      j: () => this.step(1), k: () => this.step(-1),
       t: () => this.bar.askTag(this.bar.host.querySelector(".tag")),
       s: () => this.search.fromHeard(), l: () => this.panes.tool("lasso"),
       z: () => this.bar.undo(), "/": () => this.search.words.focus(),
@@ -279,7 +295,7 @@ export class Instrument {
     const popover = this.root.querySelector(".popover");
     if (popover) popover.remove();
     else if (this.panes.panes[0]?.tool === "lasso") this.panes.tool("pan");
-    else this.store.set({ select: [] });
+    else this.bar.clear();
   }
 
   // Dark where Streamlit's theme is: what its background says, whatever it was set by.
@@ -337,11 +353,11 @@ export class Instrument {
 }
 
 // Streamlit calls this whenever it draws the page: the instrument that is there stays.
-export function mount(parent) {
+export function mount(parent, view = "map") {
   if (parent.instrument && !parent.instrument.isEnded) {
     parent.instrument.theme();
     return parent.instrument;
   }
-  parent.instrument = new Instrument(parent, new URL("instrument/", location.href));
+  parent.instrument = new Instrument(parent, new URL("instrument/", location.href), view);
   return parent.instrument;
 }

@@ -45,20 +45,25 @@ export class Player {
       class: "main", "aria-label": "Play or pause", title: "Play or pause (space)",
     });
     this.time = el("span", { class: "soft num time" });
-    this.lookFor = button("Find this part", () => this.searchPart(), { hidden: !this.part });
+    this.lookFor = button("Find this part", () => this.searchPart(), { class: "look-for" });
+    this.similar = button("Find similar", () => this.app.search.fromHeard(), {
+      title: "Find what is similar to it (S)", class: "look-for",
+    });
     const parts = [
-      button("K", () => this.app.table.step(-1), { "aria-label": "Previous", title: "Previous (K)" }),
+      button("K", () => this.app.step(-1), { "aria-label": "Previous", title: "Previous (K)" }),
       this.toggle,
-      button("J", () => this.app.table.step(1), { "aria-label": "Next", title: "Next (J)" }),
+      button("J", () => this.app.step(1), { "aria-label": "Next", title: "Next (J)" }),
       button("↻", () => this.app.store.set({ loop: !state.loop }), {
         "aria-label": "Loop", "aria-pressed": String(state.loop), title: "Play in a loop",
       }),
       this.time,
       el("span", { class: "gap" }),
       this.lookFor,
+      this.similar,
       choice([["click", "on click"], ["hover", "on hover"], ["off", "by hand"]],
         state.play, (play) => this.app.store.set({ play }), { "aria-label": "Autoplay" }),
     ];
+    this.offer();
     this.buttons ??= el("div", { class: "buttons" });
     this.buttons.replaceChildren(...parts);
     const other = state.kind === "mel" ? "linear" : "mel";
@@ -66,6 +71,13 @@ export class Player {
     this.kind.onclick = () => this.app.store.set({ kind: other });
     this.kind.title = `Frequency scale: ${state.kind}; click for ${other}`;
     this.follow();
+  }
+
+  // What can be looked for: a part that was chosen, else the whole. Beside the map, the bar has
+  // the button for that.
+  offer() {
+    this.lookFor.hidden = !this.part;
+    this.similar.hidden = !!this.part || this.app.view !== "search" || this.one?.segment_id === undefined;
   }
 
   // What is heard: a segment of the collection, or a query of one's own.
@@ -211,7 +223,7 @@ export class Player {
   choosePart(part) {
     this.part = part;
     this.window.hidden = !part;
-    this.lookFor.hidden = !part;
+    this.offer();
     if (!part) return;
     this.window.style.left = `${(part[0] / this.length()) * 100}%`;
     this.window.style.width = `${((part[1] - part[0]) / this.length()) * 100}%`;

@@ -16,13 +16,15 @@ const DEFAULTS = {
   for: [],
   unlike: [],
   spaces: [],
+  within: false,
+  duplicates: null,
   k: 6,
   play: "click",
   kind: "mel",
   loop: false,
 };
-const UNDONE = ["map", "beside", "mode", "colour", "select", "for", "unlike", "spaces"];
-const TEXTS = new Set(["map", "beside", "mode", "colour", "sort", "play", "kind"]);
+const UNDONE = ["map", "beside", "mode", "colour", "select", "for", "unlike", "spaces", "within", "duplicates"];
+const TEXTS = new Set(["duplicates", "map", "beside", "mode", "colour", "sort", "play", "kind"]);
 const KEY = "usad.instrument";
 const OF = "usad.instrument.of";
 
@@ -109,6 +111,14 @@ export class Store {
   tick(segment) {
     if (!this.ticked.delete(segment)) this.ticked.add(segment);
     this.tell(["ticked"]);
+  }
+
+  // Takes all ticks away; whether there were any.
+  untick() {
+    const wereAny = this.ticked.size > 0;
+    this.ticked.clear();
+    if (wereAny) this.tell(["ticked"]);
+    return wereAny;
   }
 
   // The selection without clauses of one kind, with another in their place.

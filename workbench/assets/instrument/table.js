@@ -38,6 +38,7 @@ export class Table {
     };
     this.head.replaceChildren(
       el("span", { role: "columnheader", "aria-label": "tick" }), el("span", { role: "columnheader", "aria-label": "play" }),
+      el("span", { role: "columnheader", "aria-label": "similar" }),
       ...COLUMNS.map(([name, text]) => el("span", {
         role: "columnheader", class: name,
         "aria-sort": sort === name ? (down ? "descending" : "ascending") : "none",
@@ -143,7 +144,11 @@ export class Table {
     })),
     el("span", { role: "gridcell" }, button("▸", () => this.app.focus(row), {
       class: "plain", "aria-label": `Hear ${row.clip_id}`,
-    })), cells);
+    })),
+    el("span", { role: "gridcell" }, button("≈", (event) => {
+      event.stopPropagation();
+      this.app.search.fromRow(row);
+    }, { class: "plain", "aria-label": `Find similar to ${row.clip_id}`, title: "Find similar" })), cells);
   }
 
   cell(name, row) {

@@ -1,7 +1,7 @@
 """What a student has of each teacher, in the words and the order of a first look."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.numbers import count, is_missing, signed
+from usad_workbench.workbench.presenters.text import measure_name
 
 Kind = Literal["yes", "through", "no", "undecided", "not testable"]
 ORDER: tuple[Kind, ...] = ("yes", "through", "undecided", "no", "not testable")
@@ -25,6 +26,12 @@ UNKNOWN = {
     "placebos": None,
     "carrier": None,
     "excess_after_erasure": None,
+    "layer": "–",
+    "n_clips": 0,
+    "n_clusters": 0,
+    "excess": math.nan,
+    "ci_low": math.nan,
+    "ci_high": math.nan,
 }
 """Of a diagnosis that was stored before it had these columns."""
 
@@ -132,3 +139,49 @@ def describe_students(students: Sequence[str]) -> str:
     if len(students) < 2:
         return "".join(students)
     return f"{len(students)} seeds of one recipe ({', '.join(students)})"
+
+
+def headline(found: Sequence[Finding], names: Mapping[str, str]) -> str:
+    """What a diagnosis found, in one sentence: the clearest finding, else that there is none.
+
+    Args:
+        found: As ``findings`` orders them.
+        names: Short names of encoders.
+    """
+    first = found[0]
+    teacher = names.get(first.teacher, first.teacher)
+    if first.kind == "yes":
+        return f"In {first.domain}, the student took its geometry from {teacher}."
+    if first.kind == "through":
+        return f"In {first.domain}, the student is nearer to {teacher}, {first.row['inherited']}."
+    kinds = {one.kind for one in found}
+    if kinds == {"no"}:
+        return "The student took nothing from its teachers that would matter."
+    if kinds == {"not testable"}:
+        return "What the student has of its teachers cannot be tested yet."
+    return "What the student has of its teachers is not decided yet."
+
+
+def describe_headline(found: Sequence[Finding]) -> str:
+    """The number behind the headline: excess, interval, peers, n, and what placebos reach."""
+    told = [one for one in found if math.isfinite(one.row["excess"])] if found else []
+    if not told:
+        return found[0].words if found else ""
+    first = told[0] if told[0].is_found else max(told, key=lambda one: one.row["excess"])
+    row = first.row
+    where = "" if first.is_found else f"The largest excess, {first.teacher} in {first.domain}: "
+    limits = f"[{signed(row['ci_low'], 2)}, {signed(row['ci_high'], 2)}]"
+    measure = measure_name(str(row["measure"]))
+    parts = [f"{where}{signed(row['excess'], 2)} {limits} in {measure} at layer {row['layer']}"]
+    n_peers = 0 if is_missing(row.get("peers")) else len(row["peers"])
+    if n_peers:
+        parts.append(f"over {count(n_peers, 'student')} of the same recipe without this teacher")
+    n = f"{count(row['n_clips'], 'clip')} in {count(row['n_clusters'], 'cluster')}"
+    words = f"{', '.join(parts)}; n = {n}."
+    gains = [value for value in (row["placebos"] or {}).values() if value is not None]
+    if gains:
+        words += f" {count(len(gains), 'encoder')} that taught nobody reach {signed(max(gains), 2)} at most."
+    after = row["excess_after_erasure"]
+    if first.is_found and not (is_missing(row["carrier"]) or is_missing(after)):
+        words += f" Once {row['carrier']} is erased from all: {signed(after, 2)}."
+    return words

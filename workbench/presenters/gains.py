@@ -1,0 +1,201 @@
+"""What training changed, as one picture: teacher by domain by layer, less the untrained student."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from usad_workbench.core.diagnosis.gain import GainRow
+from usad_workbench.workbench.presenters import figures
+from usad_workbench.workbench.presenters.colours import diverging, domain_colours
+from usad_workbench.workbench.presenters.encoders import layers_of, roles_for
+from usad_workbench.workbench.presenters.names import short_name
+from usad_workbench.workbench.presenters.numbers import count, interval, is_number, number, signed
+from usad_workbench.workbench.presenters.sql import Sql
+from usad_workbench.workbench.presenters.text import escape_plotly, lines
+
+NAME = 16
+"""Characters of a line beside the picture."""
+ROW = 46
+"""Pixels of a teacher."""
+
+
+def students(sql: Sql) -> list[str]:
+    """Students with vectors, those of most layers first."""
+    rows = sql(
+        "SELECT s.encoder, count(*) AS n FROM spaces s JOIN encoders e USING (encoder) "
+        "WHERE s.n > 0 AND s.pooling = 'mean' AND (e.role = 'student' "
+        "OR s.encoder IN (SELECT student FROM distillation)) GROUP BY ALL ORDER BY n DESC, 1"
+    )
+    return [str(name) for name in rows["encoder"]]
+
+
+def teachers(sql: Sql, student: str) -> list[str]:
+    """Encoders that taught a student and have vectors, by name."""
+    roles = roles_for(sql, student)
+    return sorted(n for n, role in roles.items() if role == "teacher" and layers_of(sql, n))
+
+
+def untrained(sql: Sql, student: str) -> str:
+    """The baseline that has every layer of a student: the untrained one; empty where none has."""
+    layers = set(layers_of(sql, student))
+    roles = roles_for(sql, student)
+    deep = sql("SELECT encoder FROM encoders WHERE n_layers > 0 ORDER BY encoder")["encoder"]
+    return next(
+        (
+            str(name)
+            for name in deep
+            if roles.get(name) == "baseline" and layers <= set(layers_of(sql, str(name)))
+        ),
+        "",
+    )
+
+
+def gain_table(rows: Sequence[GainRow]) -> pd.DataFrame:
+    """The rows as a table, those without a number left out."""
+    table = pd.DataFrame([asdict(row) for row in rows], columns=list(GainRow.__slots__))
+    return table[table["value"].notna()]
+
+
+def largest(table: pd.DataFrame) -> float:
+    """The end of the colour scale, the same on all sides of zero."""
+    top = float(np.nanmax(np.abs(table["value"]))) if len(table) else 1.0
+    return max(float(np.ceil(top * 20) / 20), 0.05)
+
+
+def gain_figure(
+    table: pd.DataFrame,
+    domain: str,
+    names: dict[str, str],
+    *,
+    top: float,
+    is_dark: bool,
+    marked: tuple[str, int] | None = None,
+) -> go.Figure:
+    """One domain: teachers downwards, the student's layers across; a dot where the interval holds 0.
+
+    A heat map takes no clicks in Streamlit, so an invisible marker lies on every cell and carries
+    (domain, student layer, teacher, teacher layer).
+
+    Args:
+        table: ``gain_table`` of the rows of kind ``nearest``.
+        domain: Which.
+        names: Short names of encoders.
+        top: The end of the colour scale.
+        is_dark: Whether the page is.
+        marked: Teacher and student layer of the cell that is open.
+    """
+    rows = table[table["domain"] == domain]
+    order = sorted(table["teacher"].unique(), reverse=True)
+    grid = rows.pivot(index="teacher", columns="student_layer", values="value").reindex(order)
+    labels = {one: lines(short_name(one, names), NAME) for one in order}
+    holds_zero = ~((rows["ci_low"] > 0) | (rows["ci_high"] < 0))
+    figure = go.Figure(
+        [
+            go.Heatmap(
+                z=grid.to_numpy(),
+                x=grid.columns,
+                y=[labels[one] for one in order],
+                colorscale=diverging(is_dark),
+                zmin=-top,
+                zmax=top,
+                showscale=False,
+                xgap=1.5,
+                ygap=7,
+                hoverinfo="skip",
+            ),
+            go.Scatter(
+                x=rows["student_layer"],
+                y=[labels[one] for one in rows["teacher"]],
+                mode="markers",
+                customdata=rows[
+                    ["domain", "student_layer", "teacher", "teacher_layer"]
+                ].values.tolist(),
+                text=[gain_hover(row, names) for row in rows.to_dict("records")],
+                hovertemplate="%{text}<extra></extra>",
+                marker={
+                    "symbol": ["circle" if zero else "square" for zero in holds_zero],
+                    "size": [5 if zero else 18 for zero in holds_zero],
+                    "color": [
+                        "rgba(125,135,148,0.9)" if zero else figures.CLEAR for zero in holds_zero
+                    ],
+                },
+                selected={"marker": {"opacity": 1}},
+                unselected={"marker": {"opacity": 1}},
+            ),
+        ]
+    )
+    if marked is not None and marked[0] in order:
+        at = order.index(marked[0])
+        figure.add_shape(
+            type="rect",
+            x0=marked[1] - 0.5,
+            x1=marked[1] + 0.5,
+            y0=at - 0.46,
+            y1=at + 0.46,
+            line={"width": 2.5, "color": "#E8EDF3" if is_dark else "#17202B"},
+        )
+    layers = table["student_layer"]
+    figure.update_xaxes(
+        figures.axis(range=[layers.min() - 0.5, layers.max() + 0.5], dtick=1, showgrid=False)
+    )
+    figure.update_yaxes(
+        figures.axis(range=[-0.5, len(order) - 0.5], showgrid=False, automargin=True)
+    )
+    colour = domain_colours([domain])[domain]
+    title = {
+        "text": f"<b>{escape_plotly(domain, 24)}</b>",
+        "font": {"size": 15, "color": colour},
+        "x": 0.5,
+        "xref": "paper",
+        "xanchor": "center",
+        "y": 0.99,
+    }
+    figure.update_layout(
+        figures.layout(
+            title=title,
+            height=62 + ROW * len(order),
+            margin={"l": 8, "r": 4, "t": 30, "b": 32},
+            showlegend=False,
+        )
+    )
+    return figure
+
+
+def gain_hover(row: dict[str, object], names: dict[str, str]) -> str:
+    """What the pointer shows over a cell: the difference with its interval, both values, n."""
+    teacher = escape_plotly(short_name(row["teacher"], names), 40)
+    words = [
+        f"<b>{teacher}, layer {row['student_layer']} of the student</b>",
+        f"{signed(float(str(row['value'])), 2)} {interval(row['ci_low'], row['ci_high'])}",
+    ]
+    if is_number(row["baseline_value"]):
+        words.append(
+            f"student {number(row['student_value'])}, untrained {number(row['baseline_value'])}"
+        )
+    words.append(
+        f"n = {count(float(str(row['n_clips'])), 'clip')}, "
+        f"{count(float(str(row['n_clusters'])), 'cluster')}"
+    )
+    return "<br>".join(words)
+
+
+def describe_gains(table: pd.DataFrame, names: dict[str, str]) -> str:
+    """What the picture says most clearly, with its number, as Markdown without names escaped.
+
+    >>> rows = pd.DataFrame([{"teacher": "t", "domain": "music", "student_layer": 8, "value": .53,
+    ...     "ci_low": .4, "ci_high": .6, "n_clips": 80, "n_clusters": 9, "baseline": "u"}])
+    >>> describe_gains(rows, {})
+    'most towards t in music at layer 8: +0.53 [0.40, 0.60], n = 80 clips in 9 clusters'
+    """
+    if table.empty:
+        return ""
+    row = table.loc[table["value"].idxmax()]
+    return (
+        f"most towards {short_name(row['teacher'], names)} in {row['domain']} at layer "
+        f"{row['student_layer']}: {signed(row['value'], 2)} "
+        f"{interval(row['ci_low'], row['ci_high'])}, n = {count(row['n_clips'], 'clip')} in "
+        f"{count(row['n_clusters'], 'cluster')}"
+    )

@@ -1,0 +1,127 @@
+"""The picture of what training changed, and the clips behind a cell of it."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from usad_workbench.core.diagnosis.gain import MAX_CLIPS, gains
+from usad_workbench.workbench import state
+from usad_workbench.workbench.presenters import gains as presenter
+from usad_workbench.workbench.presenters.colours import domain_order
+from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.text import escape_markdown
+from usad_workbench.workbench.widgets import page
+from usad_workbench.workbench.widgets.cell import show_cell
+from usad_workbench.workbench.widgets.clicks import custom_data
+from usad_workbench.workbench.widgets.job import await_result
+
+MEASURE = "debiased_linear_cka"
+OPEN = "picture.cell"
+PER_ROW = 4
+
+
+def gain_rows(student: str, teachers: list[str], baseline: str) -> pd.DataFrame | None:
+    """What each layer of a student gained on its untrained self; none while it is computed."""
+    names = [student, *teachers, *([baseline] if baseline else [])]
+    digests = state.sql("SELECT encoder, layer, digest FROM spaces WHERE n > 0 ORDER BY 1, 2")
+    of = digests[digests["encoder"].isin(names)]
+    workspace = state.workspace()
+    key = ("gains", str(workspace.folder), *names, tuple(of.itertuples(index=False, name=None)))
+    rows = await_result(
+        key,
+        "Comparing layers",
+        lambda progress: gains(workspace, student, teachers, baseline=baseline, progress=progress),
+    )
+    return None if rows is None else presenter.gain_table(rows)
+
+
+def choose_student() -> str | None:
+    """The student of the picture: that of most layers first; none where none can be compared."""
+    names = [one for one in presenter.students(state.sql) if presenter.teachers(state.sql, one)]
+    if len(names) < 2:
+        return names[0] if names else None
+    return page.choose_encoder("Student", names, key="picture.student")
+
+
+@st.fragment
+def show_picture() -> None:
+    """Teacher by domain by layer, less the untrained student; a click on a cell opens its clips."""
+    title, chosen = st.columns([3, 1], vertical_alignment="bottom")
+    with chosen:
+        student = choose_student()
+    if student is None:
+        return
+    baseline = presenter.untrained(state.sql, student)
+    with title:
+        page.section(
+            "Likeness to each teacher, layer by layer"
+            + (", less that of an untrained student" if baseline else "")
+        )
+    table = gain_rows(student, presenter.teachers(state.sql, student), baseline)
+    if table is None or table.empty:
+        return
+    nearest = table[table["kind"] == "nearest"]
+    _charts(nearest, student)
+    st.caption(_legend(nearest, student, baseline))
+    cell: state.Cell | None = st.session_state.get(OPEN)
+    if cell is not None and cell.student == student:
+        with st.container(border=True):
+            show_cell(cell)
+
+
+def _charts(table: pd.DataFrame, student: str) -> None:
+    names = encoder_names(state.sql)
+    domains = domain_order(table["domain"])
+    top = presenter.largest(table)
+    cell: state.Cell | None = st.session_state.get(OPEN)
+    for start in range(0, len(domains), PER_ROW):
+        in_row = domains[start : start + PER_ROW]
+        for domain, column in zip(in_row, st.columns(len(in_row)), strict=True):
+            key = f"picture.{student}.{domain}"
+            is_here = cell is not None and (cell.student, cell.domain) == (student, domain)
+            figure = presenter.gain_figure(
+                table,
+                domain,
+                names,
+                top=top,
+                is_dark=page.is_dark(),
+                marked=(cell.teacher, cell.student_layer) if cell and is_here else None,
+            )
+            with column:
+                st.plotly_chart(
+                    figure,
+                    key=key,
+                    on_select=lambda key=key: _open(key, student),
+                    selection_mode="points",
+                    config=QUIET,
+                    alt=f"{domain}: what each layer of {student} gained in likeness to each teacher.",
+                )
+
+
+def _open(key: str, student: str) -> None:
+    picked: list[list[Any]] = custom_data(st.session_state[key])
+    if picked:
+        domain, layer, teacher, teacher_layer = picked[-1]
+        st.session_state[OPEN] = state.Cell(
+            student, int(layer), teacher, int(teacher_layer), domain, MEASURE
+        )
+
+
+def _legend(table: pd.DataFrame, student: str, baseline: str) -> str:
+    top = presenter.largest(table)
+    names = encoder_names(state.sql)
+    said = escape_markdown(presenter.describe_gains(table, names))
+    less = (
+        f"blue −{top:.2f} further than {escape_markdown(short_name(baseline, names))}, orange "
+        f"+{top:.2f} nearer"
+        if baseline
+        else f"orange: up to +{top:.2f}. No untrained student has vectors here to be subtracted: "
+        "`usad embed --encoders untrained-student`"
+    )
+    return (
+        f"Debiased linear CKA at the teacher's nearest layer; {less}; a dot: the 95% interval "
+        f"holds 0. {escape_markdown(short_name(student, names))} moved {said}. At most {MAX_CLIPS} "
+        "clips of a domain. Click a cell for its clips."
+    )
