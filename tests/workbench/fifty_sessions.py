@@ -39,9 +39,11 @@ PAUSE_S = (4.0, 12.0)
 SAMPLE_S = 5.0
 LEAVES = 0.1
 """Share of steps after which a session closes its page and opens it anew."""
+ARRIVE_SHARE = 0.2
+"""Of the run: people do not all come in one second."""
 WARM_SHARE = 0.3
-"""Of the run: what is kept for all is being filled, memory grows."""
-TIMEOUT_S = 120.0
+"""Of the rest: what is kept for all is being filled, memory grows."""
+TIMEOUT_S = 300.0
 
 
 @dataclass
@@ -208,9 +210,9 @@ def run(workspace: Path, n_sessions: int, minutes: float) -> dict[str, Any]:
             threading.Thread(target=Session(address, log, seed).run, args=(until,))
             for seed in range(n_sessions)
         ]
-        for thread in threads:
-            thread.start()
-            time.sleep(0.2)
+        for i, thread in enumerate(threads):
+            threading.Timer(i / n_sessions * ARRIVE_SHARE * 60 * minutes, thread.start).start()
+        time.sleep(ARRIVE_SHARE * 60 * minutes)
         while any(thread.is_alive() for thread in threads):
             memory.append(memory_of(process)["VmRSS"])
             sys.stderr.write(f"{time.monotonic() - began:.0f} s, {memory[-1] >> 20} MB\n")

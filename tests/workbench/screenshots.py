@@ -75,9 +75,7 @@ def browser_page(
         MissingExtraError: no Chromium, or no playwright to drive it.
     """
     with chromium() as browser:
-        yield browser.new_page(
-            viewport={"width": width, "height": height}, color_scheme=colours
-        )
+        yield browser.new_page(viewport={"width": width, "height": height}, color_scheme=colours)
 
 
 def settle(page: Any) -> None:

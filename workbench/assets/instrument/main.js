@@ -236,7 +236,8 @@ export class Instrument {
     const { map, beside } = this.store.state;
     const parts = [
       el("b", { class: "name" }, name),
-      el("span", { class: "soft num about" }, `${count(n_clips)} clips · ${duration(duration_s)}`),
+      el("span", { class: "soft num about" }, 
+        [`${count(n_clips)} clips`, duration_s ? duration(duration_s) : ""].filter((one) => one).join(" · ")),
     ];
     if (map) {
       parts.push(this.mapChoice(map, "map", "Map"));
