@@ -69,7 +69,7 @@ def test_rows_are_of_steps_that_both_have(monkeypatch: pytest.MonkeyPatch) -> No
     assert [(row.name, row.peer, row.ratio) for row in rows] == [
         ("app, 1,000 points, first picture, processor", "peer", 0.5),
         ("app, 1,000 points, first picture, wall", "peer", 0.25),
-        ("app, 1,000 points, lasso, wall", "peer, not done by then", 3 / 120),
+        ("app, 1,000 points, lasso, wall", "peer, not done by then", 3 / (app.WAIT_MS / 1000)),
     ]
     steps = [StepCost(1, 9), StepCost(2, 8), StepCost(9, 1)]
     assert app.median_step(steps) == StepCost(2, 8)
