@@ -72,6 +72,7 @@ export class Instrument {
       this.reopen();
       await shown;
       this.root.dataset.ready = "true";
+      this.projecting.resume();
     });
   }
 
@@ -236,7 +237,7 @@ export class Instrument {
     const { map, beside } = this.store.state;
     const parts = [
       el("b", { class: "name" }, name),
-      el("span", { class: "soft num about" }, 
+      el("span", { class: "soft num about" },
         [`${count(n_clips)} clips`, duration_s ? duration(duration_s) : ""].filter((one) => one).join(" · ")),
     ];
     if (map) {

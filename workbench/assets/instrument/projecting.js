@@ -59,7 +59,14 @@ export class Projecting {
     const { app } = this;
     const asked = this.asked.method === "umap" ? this.asked : { method: "pca" };
     const told = await app.attempt(() => app.api.post("project", { space: app.space(), ...asked }));
-    if (told) this.follow(told.job);
+    if (told) this.follow(told.job, true);
+  }
+
+  // One that was begun before this page was opened, or by somebody else.
+  async resume() {
+    if (this.isFollowing) return;
+    const told = await this.app.api.json("projecting").catch(() => null);
+    if (told?.job?.state === "running") this.follow(told.job, false);
   }
 
   async cancel() {
@@ -67,21 +74,23 @@ export class Projecting {
     if (told) this.draw(told.job);
   }
 
-  // Until it is there: then it is shown, unless another map was chosen meanwhile.
-  async follow(job) {
+  // Until it is there: then it is shown to who asked for it and chose no other map meanwhile.
+  async follow(job, isMine) {
     const { app } = this;
     const { map } = app.store.state;
+    this.isFollowing = true;
     while (job && job.state === "running" && !app.isEnded) {
       this.draw(job);
       await new Promise((done) => setTimeout(done, ASK_MS));
       const told = await app.api.json("projecting").catch(() => null);
       job = told ? told.job : job;
     }
+    this.isFollowing = false;
     this.draw(job);
     if (job?.state === "failed") app.say(`The map was not made. ${job.error}`);
     if (job?.state !== "done") return;
     await app.restart();
-    if (app.store.state.map === map) app.store.set({ map: job.map });
+    if (isMine && app.store.state.map === map) app.store.set({ map: job.map });
     app.say("The map is there.");
   }
 
