@@ -91,7 +91,7 @@ def _query(desk: Desk, request: Request, body: BinaryIO) -> Response:
     )
 
 
-def _project(desk: Desk, request: Request, body: bytes) -> Response:
+def _project(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{space, method?, n_neighbours?, min_dist?, metric?, seed?}``, or ``{cancel: true}``."""
     asked = json_object(body)
     if asked.get("cancel") is True:
