@@ -197,29 +197,22 @@ def speed_search() -> str:
 
 
 def speed_app() -> str:
-    """Each step of a person at each size: processor seconds, and seconds on the wall."""
+    """Processor seconds of each step of a person at each size; what was not done says so."""
     ours = "`usad workbench`"
-    found: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    found: dict[tuple[str, str], dict[str, str]] = {}
     for row in read_results("speed"):
         if match := _APP.match(row["name"]):
             points, step, clock = match.groups()
-            late = row["peer"].endswith(_LATE)
-            value = f"over {_short(row['peer_value'])}" if late else _short(row["peer_value"])
             cells = found.setdefault((points, step), {})
-            cells.setdefault(ours, {})[clock] = _short(row["value"])
-            cells.setdefault(row["peer"].removesuffix(_LATE), {})[clock] = value
-    peers = [ours, *sorted({peer for cells in found.values() for peer in cells} - {ours})]
-    lines = [
-        [points, step, *(_clocks(cells.get(peer, {})) for peer in peers)]
-        for (points, step), cells in sorted(
-            found.items(), key=lambda one: int(one[0][0].replace(",", ""))
-        )
-    ]
-    return markdown(("points", "step", *peers), lines)
-
-
-def _clocks(cell: dict[str, str]) -> str:
-    return " / ".join(cell[clock] for clock in ("processor", "wall") if clock in cell)
+            if row["peer"].endswith(_LATE):
+                late = f"not within {_short(row['peer_value'])} s"
+                cells[row["peer"].removesuffix(_LATE)] = late
+            elif clock == "processor":
+                cells |= {ours: _short(row["value"]), row["peer"]: _short(row["peer_value"])}
+    peers = sorted({peer for cells in found.values() for peer in cells} - {ours})
+    ordered = sorted(found.items(), key=lambda one: int(one[0][0].replace(",", "")))
+    lines = [[*key, *(cells.get(peer, "") for peer in (ours, *peers))] for key, cells in ordered]
+    return markdown(("points", "step", ours, *peers), lines)
 
 
 _APP = re.compile(r"app, ([\d,]+) points, ([\w ]+), (\w+)$")

@@ -217,7 +217,7 @@ class Plotly(Viewer):
 
         title = f"layer {N_LAYERS - 2 - i}"
         there = (
-            "(title) => document.querySelector('.js-plotly-plot')?.layout?.title?.text === title"
+            "(title) => document.querySelector('.js-plotly-plot')?.layout?.title?.text.includes(title)"
         )
 
         def drawn() -> None:
