@@ -85,7 +85,9 @@ export class Instrument {
 
   // What the link says was heard and looked for.
   async reopen() {
-    const { focus } = this.store.state;
+    const { state } = this.store;
+    const asked = this.view === "search" ? state.for.find(Number.isInteger) : null;
+    const focus = state.focus ?? asked ?? null;
     if (focus !== null) {
       const row = await this.describe({ segment: focus }).catch(() => null);
       if (row) this.hear(row, { isHeard: false });
