@@ -127,6 +127,7 @@ def take(
             if name == "Search":
                 page.get_by_role("button", name=re.compile("^Find similar to")).first.click()
                 page.locator(".hit").first.wait_for(timeout=PAGE_MS)
+                page.get_by_role("button", name="+ space").click()
                 page.wait_for_timeout(3 * SETTLE_MS)
             taken.append(folder / f"{name.lower()}.png")
             picture(page, taken[-1])

@@ -190,7 +190,7 @@ def _row(desk: Desk, view: View, request: Request) -> Response:
         row = number_of(request, "row", high=len(view) - 1)
     else:
         row = listing.existing_rows(view, np.array([number_of(request, "segment")]))[0]
-    return as_json(listing.described_one(view, row))
+    return as_json(listing.described(view, np.array([row]))[0])
 
 
 def _sound(desk: Desk, view: View, request: Request) -> Response:

@@ -216,9 +216,7 @@ class Plotly(Viewer):
             page.get_by_role("option").nth(N_LAYERS - 2 - i).click()
 
         title = f"layer {N_LAYERS - 2 - i}"
-        there = (
-            "(title) => document.querySelector('.js-plotly-plot')?.layout?.title?.text.includes(title)"
-        )
+        there = "(title) => document.querySelector('.js-plotly-plot')?.layout?.title?.text.includes(title)"
 
         def drawn() -> None:
             page.wait_for_function(there, arg=title, timeout=WAIT_MS)
