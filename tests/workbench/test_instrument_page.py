@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -266,3 +267,116 @@ def test_similar_in_two_spaces_a_tag_that_is_undone_and_an_export(
     with fresh.expect_download(timeout=WAIT_MS) as download:
         fresh.get_by_role("button", name=re.compile("^CSV")).click()
     assert len(pd.read_csv(download.value.path())) == n_selected
+
+
+def test_a_link_to_what_is_gone_says_so_and_selects_nothing(
+    browser: Any, address: str, mapped: Workspace
+) -> None:
+    gone = {"polygon": [[0, 0], [1, 0], [1, 1]], "map": "gone/3/mean/umap"}
+    search = urlencode({"select": json.dumps([gone]), "for": "[99999999]", "view": "5", "k": '"a"'})
+    there = opened(browser, f"{address}?{search}")
+    rests(there)
+    n = said(there)[1]
+    assert said(there) == (0, n)
+    assert "gone/3/mean/umap" in there.locator(".empty-row").inner_text()
+    assert "segment 99999999" in there.locator(".examples .chip").inner_text()
+    asked: list[str] = []
+    there.on("request", lambda request: asked.append(request.url))
+    there.wait_for_timeout(500)
+    assert asked == []  # and is not asked for again and again
+    there.get_by_role("button", name="Export").click()
+    there.get_by_role("button", name=re.compile("^CSV")).click()
+    there.wait_for_function(f"() => {INSTRUMENT}.message.textContent.includes('gone/3')")
+    there.keyboard.press("Escape")
+    rests(there)
+    assert said(there) == (n, n)
+    assert there.failed == []
+    there.context.close()
+
+
+def focused(page: Any) -> str:
+    """What has the keyboard, in words."""
+    found: str = page.evaluate(
+        """() => {
+          let at = document.activeElement;
+          while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+          return at.getAttribute("aria-label") ?? at.textContent;
+        }"""
+    )
+    return found
+
+
+def test_the_keyboard_stays_on_what_it_has_pressed(fresh: Any) -> None:
+    for place, key in (
+        (".player [aria-label=Loop]", "Enter"),
+        (".rows [data-key^=hear] >> nth=1", "Enter"),
+        (".row.head button >> nth=0", "Enter"),
+        (".facets button.bar >> nth=0", "Enter"),
+        (".top select >> nth=1", "ArrowUp"),
+    ):
+        fresh.locator(place).focus()
+        before = focused(fresh)
+        fresh.keyboard.press(key)
+        rests(fresh)
+        assert focused(fresh).split(":")[0].strip(" ↑↓") == before.split(":")[0].strip(" ↑↓"), place
+    for name in ("Tag", "Export"):
+        fresh.get_by_role("button", name=name, exact=True).focus()
+        fresh.keyboard.press("Enter")
+        assert fresh.locator(".popover :focus").count() == 1
+        fresh.keyboard.press("Tab")
+        fresh.keyboard.press("Escape")
+        assert focused(fresh) == name and fresh.locator(".popover").count() == 0
+    fresh.locator(".player [aria-label=Loop]").click()  # as it was
+    assert fresh.failed == []
+
+
+def test_a_window_undoes_its_own_tag_alone(fresh: Any, browser: Any, address: str) -> None:
+    other = opened(browser, address)
+    for page, tag in ((fresh, "mine"), (other, "theirs")):
+        page.evaluate(
+            f"""async () => {{
+              {INSTRUMENT}.store.set({{ select: [{{ segments: [5] }}] }});
+              await {INSTRUMENT}.bar.tag("{tag}");
+            }}"""
+        )
+    fresh.get_by_role("button", name="Undo").click()
+    rests(fresh)
+    assert fresh.evaluate(f"() => {INSTRUMENT}.tags.map(({{ tag }}) => tag)") == ["theirs"]
+    other.evaluate(f"() => {INSTRUMENT}.bar.undo()")
+    rests(other)
+    assert other.evaluate(f"() => {INSTRUMENT}.tags") == []
+    other.context.close()
+
+
+def test_rows_beyond_what_browsers_scroll_are_reached(fresh: Any) -> None:
+    shown = fresh.evaluate(
+        f"""() => {{
+          const {{ table }} = {INSTRUMENT};
+          table.page = () => null;
+          table.n = 1_000_000;
+          const found = [0, 120, 400_000, 999_999, 999_990, 7].map((i) => {{
+            table.reveal(i);
+            table.draw();
+            return table.body.querySelector(`[aria-rowindex="${{i + 1}}"]`) !== null;
+          }});
+          delete table.page;
+          table.load();
+          return found;
+        }}"""
+    )
+    assert shown == [True] * 6
+
+
+def test_a_map_is_made_from_the_page_which_goes_on(fresh: Any) -> None:
+    shown = state(fresh).get("map")
+    fresh.get_by_role("button", name="New map").click()
+    fresh.get_by_label("method").select_option("pca")
+    assert fresh.get_by_label("min dist").is_hidden()
+    fresh.get_by_role("button", name="Make it").click()
+    fresh.get_by_role("button", name="Cancel the map").wait_for(timeout=WAIT_MS)
+    fresh.locator(".table .row:not(.head)").first.click()  # the page answers meanwhile
+    assert fresh.locator(".player h2").inner_text() != "Nothing to hear yet"
+    fresh.get_by_text("The map is there.").wait_for(timeout=5 * WAIT_MS)
+    fresh.get_by_role("button", name="New map").wait_for(timeout=WAIT_MS)
+    rests(fresh)
+    assert state(fresh).get("map") == shown and not fresh.failed

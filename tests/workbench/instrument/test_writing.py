@@ -90,6 +90,9 @@ def test_a_note_is_the_last_one_written(client: TestClient) -> None:
     post(client, "note", segment=7, text="hum at 50 Hz <script>", author="Ada")
     post(client, "note", segment=7, text="no hum", author="Bob")
     assert (note()["text"], note()["author"]) == ("no hum", "Bob")
+    # Whoever clicks a row of the table sees it too, before it is written over.
+    rows = client.get("/instrument/rows", params={"select": '[{"segments": [7, 8]}]'}).json()
+    assert {row["segment_id"]: row["note"] for row in rows["rows"]} == {7: note(), 8: None}
     assert note()["made_at"].endswith("Z")
     post(client, "undo", author="Bob")
     assert (note()["text"], note()["author"]) == ("hum at 50 Hz <script>", "Ada")

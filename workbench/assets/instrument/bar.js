@@ -1,6 +1,6 @@
 // The bar that always says how much is selected, and everything that can be done with it.
 
-import { button, count, el, popover } from "./dom.js";
+import { button, count, el, popover, redraw } from "./dom.js";
 
 const MOST_SOUNDS = 5000; // that one archive may hold
 
@@ -27,8 +27,8 @@ export class Bar {
     );
     const ticked = store.ticked.size;
     const isMap = this.app.view === "map";
-    this.host.replaceChildren(
-      this.said,
+    redraw(
+      this.host, this.said,
       ticked ? button(`Keep ${count(ticked)} ticked`, () => this.keepTicked(), { class: "chip" }) : "",
       el("span", { class: "gap" }),
       button(this.isPlaying ? "❚❚ Stop" : "▶ Play all", () => this.playAll(), { class: "main" }),
@@ -84,6 +84,7 @@ export class Bar {
   async playAll() {
     this.isPlaying = !this.isPlaying;
     this.draw();
+    this.app.search.hits.stop();
     if (!this.isPlaying) return this.app.player.stop();
     const row = await this.app.table.row(Math.max(this.app.table.place(), 0));
     if (row) this.app.focus(row, { isAll: true });
@@ -156,7 +157,8 @@ export class Bar {
     const select = JSON.stringify(chosen);
     const space = this.app.space();
     const link = (format, words) => el("a", {
-      href: this.app.api.url("export", { select, space, format }), download: "", role: "button",
+      href: this.app.api.url("export", { select, space, format }), role: "button",
+      onclick: (event) => (event.preventDefault(), this.download(event.currentTarget.href)),
     }, words);
     popover(
       anchor, this.app.root,
@@ -168,6 +170,24 @@ export class Bar {
           ? el("p", { class: "soft" }, `WAV files: of ${count(MOST_SOUNDS)} segments at most`)
           : link("wav", "WAV files in a ZIP")),
     );
+  }
+
+  // Into a frame that nobody sees: a file becomes a download, and what the server refuses is read.
+  download(address) {
+    const { app } = this;
+    app.root.querySelector(".popover")?.close();
+    this.frame ??= el("iframe", { hidden: true, title: "Export", onload: () => this.refused() });
+    if (!this.frame.isConnected) app.root.append(this.frame);
+    this.frame.src = address;
+    app.say("The file is being written, and comes as a download.");
+  }
+
+  refused() {
+    const text = this.frame.contentDocument?.body?.textContent;
+    if (!text) return;
+    const told = JSON.parse(text);
+    this.app.say(told.error);
+    if (told.version) this.app.restart();
   }
 
   async copy(anchor) {

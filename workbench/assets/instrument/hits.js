@@ -1,7 +1,7 @@
 // What was found: for each space its nearest, as thumbnails, framed where no other space finds
 // them. Beside the map each space is a column; on the page Search it is a row, as wide as the page.
 
-import { button, choice, count, el, number } from "./dom.js";
+import { button, choice, count, el, number, redraw } from "./dom.js";
 
 const NARROW = { kind: "mel", width: 320, height: 72 };
 const WIDE = { kind: "mel", width: 320, height: 112 };
@@ -37,7 +37,7 @@ export class Hits {
     this.app.learn(this.all);
     this.host.classList.toggle("many", spaces.length > 2);
     this.host.style.setProperty("--columns", String(Math.max(spaces.length, 1)));
-    this.host.replaceChildren(...spaces.map((one, i) => this.space(one, i)), this.foot(found));
+    redraw(this.host, ...spaces.map((one, i) => this.space(one, i)), this.foot(found));
     this.drawFocus();
   }
 

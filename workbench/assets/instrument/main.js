@@ -3,16 +3,18 @@
 
 import { Api } from "./api.js";
 import { Bar } from "./bar.js";
-import { choice, count, duration, el } from "./dom.js";
+import { choice, count, duration, el, redraw } from "./dom.js";
 import { Facets } from "./facets.js";
 import { categoryColours } from "./palette.js";
-import { mapName, Panes } from "./panes.js";
+import { mapName, methodName, Panes } from "./panes.js";
 import { Player } from "./player.js";
+import { Projecting } from "./projecting.js";
 import { Search } from "./search.js";
 import { Store } from "./state.js";
 import { Table } from "./table.js";
 
 const SAID_MS = 4000;
+const READ_MS = 60; // a character
 const KNOWN = 5000;
 
 export class Instrument {
@@ -31,6 +33,7 @@ export class Instrument {
     this.facets = new Facets(this);
     this.search = new Search(this);
     this.bar = new Bar(this);
+    this.projecting = new Projecting(this);
     this.panes = new Panes(this);
     this.message = el("div", { class: "message", role: "status", "aria-live": "polite", hidden: true });
     this.top = el("header", { class: "top" });
@@ -54,7 +57,8 @@ export class Instrument {
   }
 
   async start() {
-    await this.attempt(async () => {
+    try {
+      this.panes.tell("");
       this.collection = await this.api.json("collection");
       this.api.version = this.collection.version;
       this.store.belongTo(this.collection.name);
@@ -70,25 +74,38 @@ export class Instrument {
       this.reopen();
       await shown;
       this.root.dataset.ready = "true";
-    });
+      this.projecting.resume();
+    } catch (error) {
+      this.panes.tell(error.message); // it stays: there is nothing else on the page
+    }
   }
 
   // The workspace has changed: other programs write to it while it is shown.
   restart() {
-    if (this.isRestarting) return;
-    this.isRestarting = true;
+    this.restarting ??= this.reload().finally(() => (this.restarting = null));
+    return this.restarting;
+  }
+
+  async reload() {
     this.api.version = null;
     this.panes.panes.forEach((pane) => (pane.map = null));
     for (const kept of [this.panes.known, this.known, this.rows]) kept.clear();
-    this.start().finally(() => (this.isRestarting = false));
+    await this.start();
   }
 
   // What the link says was heard and looked for.
   async reopen() {
-    const { focus } = this.store.state;
+    const { state } = this.store;
+    const asked = this.view === "search" ? state.for.find(Number.isInteger) : null;
+    const focus = state.focus ?? asked ?? null;
     if (focus !== null) {
       const row = await this.describe({ segment: focus }).catch(() => null);
-      if (row) this.hear(row, { isHeard: false });
+      // What is heard goes on where others have only written to the collection.
+      if (row && this.focused?.segment_id === focus) this.redescribe();
+      else if (row) this.hear(row, { isHeard: false });
+      else this.focused = null;
+      this.panes.mark();
+      this.bar.draw();
     }
     this.search.load();
   }
@@ -182,9 +199,10 @@ export class Instrument {
       return this.bar.tell(n_segments, n_segments);
     }
     const mask = await this.attempt(() => this.api.mask(select));
-    if (!mask || select !== this.store.state.select) return;
-    this.panes.select(mask.bits);
-    this.bar.tell(mask.selected, mask.n);
+    if (select !== this.store.state.select) return;
+    // A link may name what is not there any more: then nothing is selected.
+    this.panes.select(mask?.bits ?? new Uint8Array(Math.ceil(n_segments / 8)));
+    this.bar.tell(mask?.selected ?? 0, n_segments);
   }
 
   setTags(tags) {
@@ -203,6 +221,7 @@ export class Instrument {
     if (!row || this.focused.segment_id !== segment) return;
     this.focused = row;
     this.player.describe(row);
+    this.panes.mark();
   }
 
   // --- the top of the screen -----------------------------------------------------------------
@@ -231,13 +250,14 @@ export class Instrument {
     const { map, beside } = this.store.state;
     const parts = [
       el("b", { class: "name" }, name),
-      el("span", { class: "soft num about" }, `${count(n_clips)} clips · ${duration(duration_s)}`),
+      el("span", { class: "soft num about" },
+        [`${count(n_clips)} clips`, duration_s ? duration(duration_s) : ""].filter((one) => one).join(" · ")),
     ];
     if (map) {
       parts.push(this.mapChoice(map, "map", "Map"));
       if (maps.length > 1 && this.view === "map") parts.push(el("span", { class: "soft" }, "beside"), this.mapChoice(beside, "beside", "Map beside"));
     }
-    this.top.replaceChildren(...parts, this.search.top);
+    redraw(this.top, ...parts, this.search.top);
   }
 
   // An encoder and one of its layers, of the same method where there is one.
@@ -251,7 +271,7 @@ export class Instrument {
       Math.abs(mapName(a).layer - own.layer) - Math.abs(mapName(b).layer - own.layer))[0];
     const show = (one) => {
       const { layer, method, pooling } = mapName(one);
-      return `layer ${layer} · ${method.toUpperCase()}${pooling === "mean" ? "" : ` · ${pooling}`}`;
+      return `layer ${layer} · ${methodName(method)}${pooling === "mean" ? "" : ` · ${pooling}`}`;
     };
     return el("span", { class: "space" },
       choice(encoders.map((one) => [one, this.encoderName(one)]), own.encoder,
@@ -288,7 +308,7 @@ export class Instrument {
 
   escape() {
     const popover = this.root.querySelector(".popover");
-    if (popover) popover.remove();
+    if (popover) popover.close();
     else if (this.panes.panes[0]?.tool === "lasso") this.panes.tool("pan");
     else this.bar.clear();
   }
@@ -323,7 +343,7 @@ export class Instrument {
     this.message.textContent = text;
     this.message.hidden = false;
     clearTimeout(this.saying);
-    this.saying = setTimeout(() => (this.message.hidden = true), SAID_MS);
+    this.saying = setTimeout(() => (this.message.hidden = true), Math.max(SAID_MS, READ_MS * text.length));
   }
 
   async attempt(act) {

@@ -2,7 +2,7 @@
 // or the keyboard does. While one moves, only so many points are drawn as keep the motion smooth
 // (found by watching the clock); at rest all of them.
 
-import { count, el } from "./dom.js";
+import { count, el, follow } from "./dom.js";
 import { Nearest } from "./nearest.js";
 import { colourBytes, texture } from "./palette.js";
 import { Points } from "./points.js";
@@ -33,7 +33,7 @@ export class MapPane {
     Object.assign(this, {
       from: null, to: null, blend: 1, view: null, fit: [0.5, 0.5, 1, 1], bits: null, focus: -1,
       marks: [], labels: [], outlines: [], drawn: [], tool: "pan", budget: 60_000, moved_ms: 0,
-      isDark: false, nearest: null, isAsked: false,
+      isDark: false, nearest: null, isAsked: false, isStale: true,
     });
     this.listen();
     this.watcher = new ResizeObserver(() => this.resize());
@@ -79,9 +79,10 @@ export class MapPane {
     this.ask();
   }
 
+  // What lies over the points: they themselves stay as they are drawn.
   put(changes) {
     Object.assign(this, changes);
-    this.ask();
+    this.frame();
   }
 
   theme(isDark, colours) {
@@ -147,7 +148,6 @@ export class MapPane {
     const isOutline = this.tool === "lasso" || event.shiftKey;
     const trace = [this.place(...start)];
     let [last, far] = [start, 0];
-    this.host.setPointerCapture(event.pointerId);
     const move = (next) => {
       const now = this.spot(next);
       far = Math.max(far, Math.hypot(now[0] - start[0], now[1] - start[1]));
@@ -160,14 +160,12 @@ export class MapPane {
       }
       last = now;
     };
-    const end = () => {
-      this.host.removeEventListener("pointermove", move);
+    follow(this.host, event, move, (isCancelled) => {
       this.put({ drawn: [] });
+      if (isCancelled) return;
       if (far <= CLICK_PX) return this.pick(...start);
       if (isOutline && trace.length > 2) this.acts.onOutline(simplify(trace), event.altKey);
-    };
-    this.host.addEventListener("pointermove", move);
-    this.host.addEventListener("pointerup", end, { once: true });
+    });
   }
 
   under(left, top) {
@@ -238,6 +236,11 @@ export class MapPane {
 
   ask(isMoving = false) {
     if (isMoving) this.moved_ms = performance.now();
+    this.isStale = true;
+    this.frame();
+  }
+
+  frame() {
     if (this.isAsked) return;
     this.isAsked = true;
     requestAnimationFrame(() => {
@@ -248,11 +251,13 @@ export class MapPane {
 
   draw() {
     if (!this.from || !this.theme_colours) return;
+    this.drawOver();
+    if (!this.isStale) return;
+    this.isStale = false;
     const began = performance.now();
     const isMoving = began - this.moved_ms < REST_MS;
     const n = isMoving ? Math.min(this.budget, this.from.n) : this.from.n;
     this.drawPoints(n);
-    this.drawOver();
     if (!isMoving || n === this.from.n) return;
     clearTimeout(this.rest);
     this.rest = setTimeout(() => this.ask(), REST_MS);

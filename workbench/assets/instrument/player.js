@@ -1,9 +1,10 @@
 // One sound at a time: the spectrogram and the waveform of exactly the embedded segment, a
 // playhead over both, and a part of it that can be heard in a loop and looked for.
 
-import { button, choice, el, number } from "./dom.js";
+import { button, choice, el, follow, number, redraw } from "./dom.js";
 import { cut } from "./wav.js";
 
+const PASS_MS = 1000;
 const PICTURE = { width: 640, height: 208 };
 
 export class Player {
@@ -19,7 +20,7 @@ export class Player {
     this.head = el("i", { class: "playhead" });
     this.window = el("i", { class: "part", hidden: true });
     this.screen = el("div", { class: "screen" }, this.picture, this.wave, this.window, this.head);
-    this.kind = button("mel", null, { class: "kind", "aria-label": "Frequency scale" });
+    this.kind = button("mel", null, { class: "kind", "aria-label": "Frequency scale", hidden: true });
     this.screen.append(this.kind);
     this.drawButtons();
     this.host = el("section", { class: "player", "aria-label": "Sound" },
@@ -35,7 +36,7 @@ export class Player {
       audio.addEventListener(name, () => this.follow());
     }
     audio.addEventListener("ended", () => this.ended());
-    audio.addEventListener("error", () => audio.src && this.app.say("This sound cannot be played."));
+    audio.addEventListener("error", () => audio.getAttribute("src") && this.explain());
     this.screen.addEventListener("pointerdown", (event) => this.press(event));
   }
 
@@ -65,7 +66,7 @@ export class Player {
     ];
     this.offer();
     this.buttons ??= el("div", { class: "buttons" });
-    this.buttons.replaceChildren(...parts);
+    redraw(this.buttons, ...parts);
     const other = state.kind === "mel" ? "linear" : "mel";
     this.kind.textContent = state.kind;
     this.kind.onclick = () => this.app.store.set({ kind: other });
@@ -91,6 +92,7 @@ export class Player {
     this.name.title = this.name.textContent;
     this.describe(one);
     this.hasAudio = one.has_audio !== false;
+    this.kind.hidden = !this.hasAudio;
     if (!this.hasAudio) return this.silence();
     this.audio.src = this.app.api.url("sound", key);
     this.show();
@@ -105,6 +107,23 @@ export class Player {
     this.wave.width = 0;
     this.about.append(" · no audio in this workspace");
     this.follow();
+    this.pass();
+  }
+
+  // Why a sound does not play, as the server says it.
+  async explain() {
+    const { one } = this;
+    const reason = await this.app.api.bytes("sound", this.key).then(
+      () => "This browser does not play the sound.", (error) => error.message);
+    if (one !== this.one) return;
+    this.app.say(reason);
+    this.pass();
+  }
+
+  // Where several are played in turn, one that cannot be heard is passed, slowly enough to be seen.
+  pass() {
+    const { one } = this;
+    setTimeout(() => one === this.one && !this.isEnded && this.app.heard(), PASS_MS);
   }
 
   describe(one) {
@@ -204,20 +223,17 @@ export class Player {
     const frame = this.screen.getBoundingClientRect();
     const at = (one) => Math.max(0, Math.min(1, (one.clientX - frame.left) / frame.width)) * this.length();
     const start = at(event);
-    this.screen.setPointerCapture(event.pointerId);
     let far = false;
     const move = (next) => {
       far ||= Math.abs(next.clientX - event.clientX) > 4;
       if (far) this.choosePart([start, at(next)].sort((a, b) => a - b));
     };
-    const end = () => {
-      this.screen.removeEventListener("pointermove", move);
+    follow(this.screen, event, move, (isCancelled) => {
+      if (isCancelled) return;
       if (!far) this.choosePart(null);
       this.audio.currentTime = this.part?.[0] ?? start;
       this.play();
-    };
-    this.screen.addEventListener("pointermove", move);
-    this.screen.addEventListener("pointerup", end, { once: true });
+    });
   }
 
   choosePart(part) {

@@ -2,7 +2,7 @@
 // segments of the collection, a part of one, a file, a recording, or words where a space's encoder
 // reads them.
 
-import { button, choice, count, el, number, shorten } from "./dom.js";
+import { button, choice, count, el, number, redraw, shorten } from "./dom.js";
 import { Duplicates } from "./duplicates.js";
 import { Hits } from "./hits.js";
 import { fromRecording } from "./wav.js";
@@ -275,6 +275,7 @@ export class Search {
   async learnNames(examples) {
     const unknown = examples.filter((one) => Number.isInteger(one) && !this.names.has(one));
     for (const segment of unknown) {
+      this.names.set(segment, `segment ${segment}`); // one that is gone is asked for once
       const row = await this.app.describe({ segment }).catch(() => null);
       if (row) this.names.set(segment, row.clip_id);
     }
@@ -292,8 +293,8 @@ export class Search {
     const zone = (list, sign, text) => el("div", { class: "chips", "data-list": list },
       state.for.length ? el("span", { class: "soft" }, text) : "", state[list].map(chip(list, sign)),
       state.for.length && !state[list].length ? el("span", { class: "soft" }, "drop a sound here, or press − on one") : "");
-    this.examples.replaceChildren(
-      zone("for", "+", "like"), this.isWide || state.unlike.length ? zone("unlike", "−", "unlike") : "",
+    redraw(
+      this.examples, zone("for", "+", "like"), this.isWide || state.unlike.length ? zone("unlike", "−", "unlike") : "",
       this.within);
     this.drawPassage();
     this.learnNames([...state.for, ...state.unlike]).then((isNew) => isNew && this.drawExamples());
@@ -308,11 +309,11 @@ export class Search {
     const said = el("span", { class: "soft num agreed", title }, text);
     this.within.hidden = !store.state.select.length;
     this.within.querySelector("input").checked = store.state.within;
-    if (!this.isWide) return this.head.replaceChildren(heading, said);
+    if (!this.isWide) return redraw(this.head, heading, said);
     const only = found ? this.hits.onlyHere() : [];
     const counts = [...new Set([...COUNTS, store.state.k])].sort((a, b) => a - b);
-    this.head.replaceChildren(
-      heading, said, el("span", { class: "gap" }),
+    redraw(
+      this.head, heading, said, el("span", { class: "gap" }),
       duplicates ? "" : choice(counts.map((k) => [String(k), `${k} hits`]), String(store.state.k),
         (k) => store.set({ k: Number(k) }), { "aria-label": "Hits" }),
       only.length ? button(
