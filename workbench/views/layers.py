@@ -110,8 +110,9 @@ def open_cell(rows: pd.DataFrame) -> tuple[str, int, int]:
     at = []
     for name in ("student_layer", "teacher_layer"):
         chosen = st.session_state.get(f"layers.{name}")
-        is_there = chosen is not None and chosen in set(rows[name])
-        at.append(int(chosen if is_there else top[name]))
+        if chosen is None or chosen not in set(rows[name]):
+            chosen = top[name]
+        at.append(int(chosen))
     return domain, at[0], at[1]
 
 
