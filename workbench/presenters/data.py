@@ -202,10 +202,15 @@ def segment_ids(sql: Sql, ids: pd.Series) -> npt.NDArray[np.int64]:
     return chosen
 
 
-def map_address(tag: str) -> str:
-    """The page of maps with the segments of a tag selected, relative to a page beside it.
+def map_address(*, tag: str = "", map: str = "") -> str:
+    """The page of maps with the segments of a tag selected, or a map open, relative to this page.
 
-    >>> map_address("a b")
+    >>> map_address(tag="a b")
     'map?select=%5B%7B%22tag%22%3A%20%22a%20b%22%7D%5D'
+    >>> map_address(map="run:r@5/8/mean/umap")
+    'map?map=run%3Ar%405%2F8%2Fmean%2Fumap'
     """
-    return f"map?select={quote(json.dumps([{'tag': tag}], ensure_ascii=False))}"
+    asked = {"map": map, "select": json.dumps([{"tag": tag}], ensure_ascii=False) if tag else ""}
+    return "map?" + "&".join(
+        f"{key}={quote(value, safe='')}" for key, value in asked.items() if value
+    )

@@ -203,7 +203,7 @@ def as_selection(rows: pd.DataFrame) -> None:
         st.session_state["data.tagged"] = tag
     if tagged := st.session_state.get("data.tagged"):
         st.link_button(
-            "Open the tag on the map", data.map_address(tagged), icon=":material/scatter_plot:"
+            "Open the tag on the map", data.map_address(tag=tagged), icon=":material/scatter_plot:"
         )
 
 
