@@ -23,6 +23,10 @@ OUTSIDE, INSIDE, TOUCHED = 0, 1, 2
 SLACK = 1e-6
 """In cells: an edge so near a cell touches it, however its crossing was rounded."""
 MAX_CORNERS = 4096
+FARTHEST = 1e9
+"""Of a corner from 0 on either axis."""
+NARROWEST = 1e-9
+"""A polygon that is narrower is divided into no cells: they would be too small for numbers."""
 
 
 def inside_polygon(x: Floats, y: Floats, corners: Sequence[tuple[float, float]]) -> Mask:
@@ -34,7 +38,7 @@ def inside_polygon(x: Floats, y: Floats, corners: Sequence[tuple[float, float]])
         corners: Three or more; the last one is joined to the first. Edges may cross.
 
     Raises:
-        ConfigError: fewer than three corners, too many, or one that is not finite.
+        ConfigError: fewer than three corners, too many, or one that is not finite or beyond 1e9.
 
     >>> inside_polygon(np.array([1.0, 3.0]), np.array([1.0, 3.0]), [(0, 0), (4, 0), (0, 4)])
     array([ True, False])
@@ -43,7 +47,10 @@ def inside_polygon(x: Floats, y: Floats, corners: Sequence[tuple[float, float]])
     low, high = edges[:, :2].min(0), edges[:, :2].max(0)
     near = np.flatnonzero((x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1]))
     inside = np.zeros(len(x), dtype=bool)
-    if not len(near) or not (high > low).all():
+    if (high - low).min() < NARROWEST:
+        inside[near] = _tested(x[near], y[near], edges)
+        return inside
+    if not len(near):
         return inside
     cells = _cells(edges, low, (high - low) / N_CELLS)
     u, v = x[near], y[near]
@@ -64,8 +71,10 @@ def _edges(corners: Sequence[tuple[float, float]]) -> Floats:
             f"Found a polygon of {len(corners)} corners, expected 3 to {MAX_CORNERS}. Draw it anew."
         )
     points = np.array(corners, dtype=np.float64)
-    if points.shape != (len(corners), 2) or not np.isfinite(points).all():
-        raise ConfigError("Found a corner that is not two finite numbers, expected [x, y].")
+    if points.shape != (len(corners), 2) or not (np.abs(points) <= FARTHEST).all():
+        raise ConfigError(
+            f"Found a corner that is not two numbers of at most {FARTHEST:g}, expected [x, y]."
+        )
     return np.hstack([points, np.roll(points, -1, axis=0)])
 
 

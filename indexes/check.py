@@ -1,14 +1,13 @@
 """Integrity of a workspace: what its tables say against what is there."""
 
-import numpy as np
-
 from usad_workbench.core.errors import StoreError, UnknownNameError
 from usad_workbench.core.files import sha256_of_file
 from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.packs import unnamed_files as unnamed_audio
 from usad_workbench.core.storage.schema import STAGED
-from usad_workbench.core.storage.vector_tables import DIGEST_KIND, digest_of
-from usad_workbench.core.storage.workspace import Space, Workspace
+from usad_workbench.core.storage.vector_reading import measure_table
+from usad_workbench.core.storage.vector_tables import DIGEST_KIND
+from usad_workbench.core.storage.workspace import Space, Workspace, find_space
 from usad_workbench.indexes.files import open_index, unnamed_files
 
 
@@ -130,33 +129,38 @@ def _space_problems(
     workspace: Workspace, encoder: str, layer: int, pooling: str, progress: Progress
 ) -> list[str]:
     name = f"{encoder} layer {layer} ({pooling})"
-    progress(0, 4, "reading vectors")
     try:
-        stored = workspace.embeddings(encoder, layer, pooling, from_table=True)
+        with workspace.database.read() as connection:
+            space = find_space(connection, encoder, layer, pooling)
+            total = max(2 * space.n, 1)
+            found = measure_table(
+                connection, space.space_id, lambda n: progress(min(n, space.n), total, "vectors")
+            )
+            (n_lost,) = connection.execute(
+                f"SELECT count(*) FROM vectors_{space.space_id} ANTI JOIN segments "
+                "USING (segment_id)"
+            ).fetchone() or (0,)
     except UnknownNameError:  # replaced or removed while this looked on
         return []
     except StoreError as error:
         return [f"{name}: {error} Embed or import it again with --replace"]
     problems = []
-    n = stored.space.n
-    if len(stored) != n:
-        problems.append(f"{name}: the table says {n} vectors, {len(stored)} belong to segments")
-    if len(np.unique(stored.segment_ids)) != len(stored):
+    if found.n - n_lost != space.n:
+        problems.append(
+            f"{name}: the table says {space.n} vectors, {found.n - n_lost} belong to segments"
+        )
+    if found.n_segments != found.n:
         problems.append(f"{name}: a segment has more than one vector")
-    progress(1, 4, "values")
-    n_bad = int((~np.isfinite(stored.vectors).all(axis=1)).sum())
-    if n_bad:
-        problems.append(f"{name}: {n_bad} vectors are not finite")
-    digest = stored.space.digest or ""  # none, or one of schema 2: until a writer migrates it
-    progress(2, 4, "digest")
-    is_known = digest.startswith(DIGEST_KIND)
-    if is_known and digest_of(stored.segment_ids, stored.vectors) != digest:
+    if found.n_not_finite:
+        problems.append(f"{name}: {found.n_not_finite} vectors are not finite")
+    digest = space.digest or ""  # none, or one of schema 2: until a writer migrates it
+    if digest.startswith(DIGEST_KIND) and found.digest != digest:
         problems.append(
             f"{name}: the vectors are not those that were stored. Embed or import it again with "
             "--replace"
         )
-    progress(3, 4, "array file")
-    return problems + _array_problems(workspace, stored.space)
+    progress(space.n, total, "array file")
+    return problems + _array_problems(workspace, space)
 
 
 def _array_problems(workspace: Workspace, space: Space) -> list[str]:

@@ -2,14 +2,7 @@
 
 Content tells copies of a file and the same samples in another file. What was encoded again, cut
 or made louder is told by vectors: all pairs of segments of different clips whose cosine reaches a
-threshold, found exactly. Rows are put in the order of their first principal component: two of them
-that are near lie near there too, so that each block is compared with a band of the others. Rows are
-read from their memory map where they are compared: memory grows by 30 bytes a segment and with the
-pairs found, neither with the vectors nor with all pairs.
-
-Measured: 100,000 vectors of 384 values in 400 clusters took 7.5 processor seconds of one core at the
-threshold 0.995, 27 at 0.9, and 110 MB beside the map; with all vectors held in memory 7.6, 25 and
-450 MB, with the same groups.
+threshold, which ``close_pairs`` finds exactly.
 
 On the 1,134 clips of the sample data and ``usad-demo``'s last layer 36 of 642,000 pairs reach 0.995, all of them takes of one sound or parts of one piece; of forty clips 95 % were found
 again after Vorbis, 93 % after a cut of 2 %, 90 % at half the level (at 0.9942), 45 % after MP3, 42 %
@@ -17,41 +10,26 @@ after a cut of 10 %. Tried and dropped: vectors less the mean of their space, or
 spread. At as many other pairs they found fewer (Vorbis 95 %, cut 78 and 72 %, level 75 and 70 %).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from usad_workbench.core.cosine import normalise
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.indexes.close_pairs import ClosePairs, Rows, close_pairs
 
 Kind = Literal["file", "samples", "near", "passage"]
-Rows = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
 
 THRESHOLD = 0.995
-BLOCK_ROWS = 1024
-BAND_ROWS = 8192
-"""Rows that are compared at once: products of 34 MB."""
-PAIRS = 16_384
-"""Whose rows are laid side by side at once: of all pairs of two blocks they are 25 GB."""
-MAX_PAIRS = 10_000_000
-"""Of segments, 240 MB; more are no duplicates but a space in which all is near."""
-SAMPLE_ROWS = 10_000
-"""The direction by which rows are put in order is that of a part of them."""
 LEFT_OUT = -1
 """The group of rows that are not compared."""
-SLACK = 1e-4
-"""Of products in float32, which are computed again where they come near the threshold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,17 +43,6 @@ class DuplicateGroup:
     """By name."""
     score: float
     """The cosine of the weakest link; 1 for equal content."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ClosePairs:
-    """Pairs of rows whose cosine reaches a threshold."""
-
-    first: Rows
-    second: Rows
-    """Shape [pair] each."""
-    scores: FloatArray
-    """Cosines [pair]."""
 
 
 def find_duplicates(
@@ -144,87 +111,6 @@ def n_without_vectors(workspace: Workspace, encoder: str, layer: int) -> int:
         f"SEMI JOIN vectors_{space.space_id} USING (segment_id))"
     )
     return int(rows.n[0])
-
-
-def close_pairs(
-    vectors: FloatArray, groups: Rows, threshold: float, progress: Progress = no_progress
-) -> ClosePairs:
-    """All pairs of rows of different groups whose cosine reaches a threshold, exactly.
-
-    Args:
-        vectors: Shape [row, dim]; a memory map is read in blocks. A row of zeros is near nothing.
-        groups: Shape [row]; rows of a negative one are left out.
-        threshold: The least cosine.
-        progress: Called after each block.
-
-    Raises:
-        ConfigError: more pairs than can be kept.
-
-    >>> pairs = close_pairs(np.array([[1, 0], [0, 1], [2, 0]], np.float32), np.arange(3), 0.9)
-    >>> pairs.first, pairs.second, pairs.scores
-    (array([0]), array([2]), array([1.], dtype=float32))
-    """
-    nothing = np.empty(0, np.int64)
-    found: list[tuple[Rows, Rows, FloatArray]] = [(nothing, nothing, np.empty(0, np.float32))]
-    n_pairs = 0
-    rows, place = _in_order(vectors, np.flatnonzero(groups >= 0))
-    for start in range(0, len(rows), BLOCK_ROWS):
-        for first, second, scores in _near_a_block(vectors, rows, place, start, threshold):
-            wanted = np.flatnonzero(
-                (scores >= np.float32(threshold)) & (groups[first] != groups[second])
-            )
-            ends = np.sort(np.stack([first[wanted], second[wanted]]), axis=0)
-            found.append((ends[0], ends[1], np.minimum(scores[wanted], np.float32(1))))
-            n_pairs += len(wanted)
-            if n_pairs > MAX_PAIRS:
-                raise ConfigError(
-                    f"More than {MAX_PAIRS:,} pairs of segments have a cosine of {threshold} or "
-                    "more: in this space nearly all are near. Raise the threshold, or take "
-                    "another layer."
-                )
-        progress(min(start + BLOCK_ROWS, len(rows)), len(rows), "compare")
-    first, second, scores = (np.concatenate(part) for part in zip(*found, strict=True))
-    return ClosePairs(first=first, second=second, scores=scores)
-
-
-def _in_order(vectors: FloatArray, rows: Rows) -> tuple[Rows, FloatArray]:
-    """Rows by their places along the first principal component of a part of them, and the places."""
-    place = np.empty(len(rows), np.float32)
-    if not len(rows):
-        return rows, place
-    sample = normalise(vectors[rows[:: max(1, len(rows) // SAMPLE_ROWS)]]).astype(np.float64)
-    covariance = np.cov(sample, rowvar=False, bias=True).reshape(vectors.shape[1], -1)
-    direction = np.linalg.eigh(covariance)[1][:, -1].astype(np.float32)
-    for start in range(0, len(rows), BAND_ROWS):
-        part = slice(start, start + BAND_ROWS)
-        place[part] = normalise(vectors[rows[part]]) @ direction
-    order = np.argsort(place, kind="stable")
-    return rows[order], place[order]
-
-
-def _near_a_block(
-    vectors: FloatArray, rows: Rows, place: FloatArray, start: int, threshold: float
-) -> Iterator[tuple[Rows, Rows, FloatArray]]:
-    """Pairs of a block's rows with later ones that may be near, and their cosines, some at a time.
-
-    Their places differ by no more than they do: |u - v|^2 = 2 - 2 cos.
-    """
-    block = rows[start : start + BLOCK_ROWS]
-    ours = normalise(vectors[block])
-    radius = np.sqrt(max(2 - 2 * threshold, 0)) + SLACK
-    last = int(np.searchsorted(place, place[start + len(block) - 1] + radius, side="right"))
-    for left in range(start, last, BAND_ROWS):
-        band = rows[left : min(left + BAND_ROWS, last)]
-        theirs = normalise(vectors[band])
-        first, second = np.nonzero(ours @ theirs.T >= threshold - SLACK)
-        is_later = np.flatnonzero(second + left > first + start)
-        for at in range(0, len(is_later), PAIRS):
-            pairs = is_later[at : at + PAIRS]
-            one, other = first[pairs], second[pairs]
-            scores = np.einsum(
-                "ij,ij->i", ours[one], theirs[other], dtype=np.float64, casting="same_kind"
-            )
-            yield block[one], band[other], scores.astype(np.float32)
 
 
 def _equal(workspace: Workspace, column: str, kind: Kind) -> list[DuplicateGroup]:

@@ -17,10 +17,12 @@ from usad_workbench.core.metrics import (
     Metric,
     check_k,
     check_metric,
+    nearest,
     nearest_rows,
     query_of,
 )
 from usad_workbench.core.progress import Progress, no_progress, part_of
+from usad_workbench.core.storage.vector_reading import rows_of
 from usad_workbench.core.storage.vector_tables import digest_of, together
 from usad_workbench.core.storage.workspace import Embeddings, FloatArray, SearchHits, Workspace
 from usad_workbench.indexes.building import Built, add_in_blocks, build_index, tuned
@@ -29,10 +31,12 @@ from usad_workbench.indexes.files import Opened, open_index, save_index
 from usad_workbench.indexes.hits import Ids
 from usad_workbench.indexes.opened import OpenSpace, open_space, rows_where
 from usad_workbench.indexes.plans import BuildConfig, Kind
-from usad_workbench.indexes.stored import ArrayVectors
+from usad_workbench.indexes.stored import ArrayVectors, StoredVectors
 
 logger = logging.getLogger(__name__)
 
+BLOCK_ROWS = 16_384
+"""Vectors that are read from the database at a time, where there is no array of them."""
 ATTEMPTS = 3
 """How often an index is begun again because its vectors were replaced meanwhile."""
 
@@ -205,7 +209,7 @@ def search(
     *,
     pooling: str = "mean",
     k: int = 10,
-    where: str | None = None,
+    where: str | Ids | None = None,
     metric: Metric = "cosine",
 ) -> SearchHits:
     """The k segments nearest to a vector, best first.
@@ -220,7 +224,8 @@ def search(
         layer: 0 enters the first block, negative counts from the end.
         pooling: ``mean`` or ``native``.
         k: How many; an index is tuned for 10.
-        where: SQL condition on the columns of ``clips``.
+        where: SQL condition on the columns of ``clips``, or the ids of the segments that may be
+            found, each once.
         metric: ``cosine``, ``inner_product``, or ``l2``, whose scores are negative distances.
 
     Returns:
@@ -236,7 +241,9 @@ def search(
     k, metric = check_k(k), check_metric(metric)
     space = open_space(workspace, encoder, layer, pooling)
     query = query_of(vector, space.space.dim, metric)
-    return _hits(workspace, space, query, k, where, metric)
+    if where is None or isinstance(where, str):
+        return _hits(workspace, space, query, k, where, metric)
+    return _nearest_among(space.stored, query, k, np.sort(where), metric)
 
 
 def search_many(
@@ -309,6 +316,20 @@ def _hits(
     key = (space.space.encoder, space.space.layer)
     exact = workspace.search(query, *key, k, where, pooling=space.space.pooling, metric=metric)
     return replace(exact, notice=notice)
+
+
+def _nearest_among(
+    stored: StoredVectors, query: FloatArray, k: int, among: Ids, metric: Metric
+) -> SearchHits:
+    """The nearest of some segments, ids ascending; those without a vector are passed over."""
+    if isinstance(stored, ArrayVectors):
+        rows = rows_of(stored.ids, among)
+        squares = stored.squares
+        best, scores = nearest_rows(stored.vectors, query, k, metric, rows=rows, squares=squares)
+        return SearchHits(segment_ids=stored.ids[best], scores=scores)
+    parts = (among[i : i + BLOCK_ROWS] for i in range(0, len(among), BLOCK_ROWS))
+    ids, scores = nearest(map(stored.present, parts), query, k, metric)
+    return SearchHits(segment_ids=ids, scores=scores)
 
 
 def _usable(space: OpenSpace, metric: Metric) -> VectorIndex | None:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from usad_workbench.core.storage.vector_reading import rows_of
 from usad_workbench.core.storage.vector_tables import matrix_of
 from usad_workbench.core.storage.workspace import Space, Workspace
 from usad_workbench.indexes.hits import FloatArray, Ids
@@ -21,6 +22,9 @@ class StoredVectors(Protocol):
 
     def rows(self, ids: Ids) -> FloatArray:
         """The vectors [id, dim] of ids that are there, in their order."""
+
+    def present(self, ids: Ids) -> tuple[Ids, FloatArray]:
+        """Those of ascending ids that are there, and their vectors [id, dim]."""
 
 
 class ArrayVectors:
@@ -39,6 +43,11 @@ class ArrayVectors:
         found: FloatArray = self.vectors.take(places, axis=0)
         return np.asarray(found)
 
+    def present(self, ids: Ids) -> tuple[Ids, FloatArray]:
+        """Those of ascending ids that are there, and their vectors [id, dim]."""
+        rows = rows_of(self.ids, ids)
+        return self.ids[rows], np.asarray(self.vectors.take(rows, axis=0))
+
     @cached_property
     def squares(self) -> FloatArray:
         """The squared length of each vector, NaN until ``nearest_rows`` has needed it."""
@@ -53,19 +62,24 @@ class TableVectors:
 
     def rows(self, ids: Ids) -> FloatArray:
         """The vectors [id, dim] of ids that are there, in their order."""
-        if not len(ids):
-            return np.empty((0, self._dim), np.float32)
         wanted, place = np.unique(ids, return_inverse=True)
+        return self.present(wanted)[1][place]
+
+    def present(self, ids: Ids) -> tuple[Ids, FloatArray]:
+        """Those of ascending ids that are there, and their vectors [id, dim]."""
+        if not len(ids):
+            return ids, np.empty((0, self._dim), np.float32)
         with self._workspace.database.read() as connection:
-            connection.register("wanted", pa.table({"segment_id": wanted}))
+            connection.register("wanted", pa.table({"segment_id": ids}))
             # A range that DuckDB can skip blocks by, beside the ids.
             table = connection.sql(
                 f"SELECT v.segment_id, v.vector FROM vectors_{self._space_id} v "
                 "JOIN wanted USING (segment_id) "
-                f"WHERE v.segment_id BETWEEN {int(wanted[0])} AND {int(wanted[-1])} "
+                f"WHERE v.segment_id BETWEEN {int(ids[0])} AND {int(ids[-1])} "
                 "ORDER BY v.segment_id"
             ).to_arrow_table()
-        return matrix_of(table["vector"])[place]
+        found: Ids = table["segment_id"].to_numpy()
+        return found, matrix_of(table["vector"])
 
 
 def stored_vectors(workspace: Workspace, space: Space) -> StoredVectors:

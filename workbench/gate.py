@@ -1,15 +1,22 @@
-"""A password before everything that the server answers, for addresses that others reach.
+"""What stands before everything that the server answers: a password, or that one is on this machine.
 
-Whoever gives it gets a cookie that only this process knows, so that it ends with the process. The
-streams of the app are behind it too: browsers send cookies with them, and no site but this one may.
+Whoever gives the password gets a cookie that only this process knows, so that it ends with the
+process. The streams of the app are behind it too: browsers send cookies with them, and no site but
+this one may.
+
+Without a password the server listens on this machine alone, but a browser here also shows pages of
+others. One whose name was made to point at this machine (DNS rebinding) is of the same origin as the
+app to the browser. It is told by the name under which it asks.
 """
 
 import asyncio
 import hmac
+import ipaddress
 import secrets
+from collections.abc import Sequence
 from html import escape
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -30,6 +37,34 @@ margin-top:.5rem}}</style>
 <p role="alert">{words}</p><button>Open</button></form></main></html>"""
 
 
+class LocalGate:
+    """Lets through what is asked under an address, as localhost, or under a name that was allowed."""
+
+    def __init__(self, app: ASGIApp, names: Sequence[str] = ()) -> None:
+        self._app = app
+        self._names = {"localhost", *(name.strip().lower() for name in names)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, or hands on what is asked."""
+        if scope["type"] == "lifespan" or self._is_own(HTTPConnection(scope).headers.get("host")):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await _close(receive, send)
+        else:
+            words = (
+                "This app answers under the addresses of its machine. To serve it under a name, "
+                f"set {PASSWORD}, or the name in STREAMLIT_SERVER_ALLOWED_HOSTS.\n"
+            )
+            await PlainTextResponse(words, 421)(scope, receive, send)
+
+    def _is_own(self, host: str | None) -> bool:
+        try:
+            name = urlsplit(f"//{host or ''}").hostname or "localhost"
+        except ValueError:
+            return False
+        return name in self._names or name.endswith(".localhost") or _is_address(name)
+
+
 class PasswordGate:
     """Lets through who has given the password; asks all others for it."""
 
@@ -45,8 +80,7 @@ class PasswordGate:
         if scope["type"] == "lifespan" or self._is_known(HTTPConnection(scope)):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await _close(receive, send)
         else:
             response = await self._asked(Request(scope, receive))
             await response(scope, receive, send)
@@ -81,6 +115,19 @@ class PasswordGate:
         response = _page("", 200, '<meta http-equiv="refresh" content="0">')
         response.set_cookie(self._name, self._token, httponly=True, samesite="strict")
         return response
+
+
+async def _close(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.close", "code": 1008})
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_equal(one: str, other: str) -> bool:

@@ -1,19 +1,17 @@
-"""The vector that a search starts from: of a sound file, or of a part of a stored clip."""
+"""The vector that a search starts from: of a sound file, a part of a stored clip, or words."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from usad_workbench.core.audio.reading import probe_audio, read_audio
 from usad_workbench.core.clips import Clip as Sound
 from usad_workbench.core.errors import ConfigError, UnknownNameError
 from usad_workbench.core.storage.clip_audio import file_of_clip
+from usad_workbench.core.storage.space_names import SpaceName
 from usad_workbench.core.storage.spaces import stored_precision
-from usad_workbench.core.storage.workspace import FloatArray, Workspace
-
-if TYPE_CHECKING:
-    from usad_workbench.core.models.encoder import Encoder
+from usad_workbench.core.storage.workspace import FloatArray, Space, Workspace
 
 Note = Callable[[str], None]
 Clip = Any
@@ -68,8 +66,7 @@ def vector_of_file(
     workspace: Workspace,
     path: str,
     part: Part,
-    encoder: str,
-    layer: int,
+    space: SpaceName,
     note: Note,
     known: Known | None = None,
 ) -> FloatArray:
@@ -81,10 +78,10 @@ def vector_of_file(
         UnknownNameError: a space that is not there, or an encoder that is not known here.
         AudioError: a file that is no audio, or has no such part.
     """
-    workspace.space_id(encoder, layer)  # a wrong name is said before weights load
-    key = ("file", path, part, encoder)
+    stored = _stored(workspace, space)  # a wrong name is said before weights load
+    key = ("file", path, part, space.encoder)
     if known and key in known:
-        return known[key][layer]
+        return known[key][stored.layer]
     window_s = workspace.segmentation.window_s
     end_s = part.end_s
     if end_s is None and probe_audio(path).duration_s - part.first_s > window_s:
@@ -94,18 +91,17 @@ def vector_of_file(
             "workspace. --start and --end choose another part."
         )
     clip = read_audio(path, start_s=part.first_s, end_s=end_s)
-    vectors = _embedded(workspace, clip, encoder, layer, note, is_all=known is not None)
+    vectors = _embedded(workspace, clip, stored, note, is_all=known is not None)
     if known is not None:
         known[key] = vectors
-    return vectors[layer]
+    return vectors[stored.layer]
 
 
 def vector_of_clip(
     workspace: Workspace,
     clip_id: str,
     part: Part,
-    encoder: str,
-    layer: int,
+    space: SpaceName,
     note: Note,
     known: Known | None = None,
 ) -> FloatArray:
@@ -120,7 +116,7 @@ def vector_of_clip(
         AudioError: audio that cannot be read, is not that of the import, or a part that is
             silent or too short.
     """
-    space_id = workspace.space_id(encoder, layer)
+    found = _stored(workspace, space)
     clips = workspace.read("SELECT * FROM clips WHERE clip_id = ?", [clip_id])
     if clips.empty:
         raise UnknownNameError(
@@ -128,7 +124,7 @@ def vector_of_clip(
             "`usad search --query FILE` takes any file."
         )
     stored = workspace.read(
-        f"SELECT s.start_s, s.end_s, v.vector FROM segments s JOIN vectors_{space_id} v "
+        f"SELECT s.start_s, s.end_s, v.vector FROM segments s JOIN vectors_{found.space_id} v "
         "USING (segment_id) WHERE s.clip_id = ? ORDER BY s.start_s, s.segment_id",
         [clip_id],
     )
@@ -136,8 +132,8 @@ def vector_of_clip(
     if not part.is_named:
         if not times:
             raise UnknownNameError(
-                f"Clip {clip_id!r} has no vector of {encoder} layer {layer}. `usad embed "
-                f"--encoders {encoder}` makes it; `usad search --query FILE` takes any file."
+                f"Clip {clip_id!r} has no vector of {space.encoder} layer {found.layer}. `usad embed "
+                f"--encoders {space.encoder}` makes it; `usad search --query FILE` takes any file."
             )
         if len(times) > 1:
             note(
@@ -158,21 +154,38 @@ def vector_of_clip(
             f"from. What is stored of it: {', '.join(map(_span, times)) or 'nothing'}. Leave out "
             "--start and --end, or use `usad search --query FILE`."
         )
-    key = ("clip", clip_id, part, encoder)
+    key = ("clip", clip_id, part, space.encoder)
     if known and key in known:
-        return known[key][layer]
+        return known[key][found.layer]
     sound = read_audio(file_of_clip(workspace, str(clip.path)), start_s=start_s, end_s=end_s)
-    vectors = _embedded(workspace, sound, encoder, layer, note, is_all=known is not None)
+    vectors = _embedded(workspace, sound, found, note, is_all=known is not None)
     if known is not None:
         known[key] = vectors
-    return vectors[layer]
+    return vectors[found.layer]
 
 
-def other_weights(workspace: Workspace, loaded: "Encoder") -> str:
-    """That stored vectors are not of the weights that a query is embedded with; empty if so."""
-    name = loaded.spec.name
+def vector_of_words(workspace: Workspace, text: str, encoder: str, note: Note) -> FloatArray:
+    """The vector [dim] of words in the native space of an encoder that reads them.
+
+    Raises:
+        UnknownNameError: no such space.
+        ConfigError: an encoder that reads no words.
+        WeightsError: it is not on this machine.
+    """
+    from usad_workbench.core.encoders.words import load_text_encoder
+
+    _stored(workspace, SpaceName(encoder, -1, "native"))
+    reader = load_text_encoder(encoder)
+    if notice := other_weights(workspace, encoder, reader.weights_sha256):
+        note(notice)
+    vector: FloatArray = reader.embed([text])[0]
+    return vector
+
+
+def other_weights(workspace: Workspace, name: str, weights_sha256: str) -> str:
+    """That an encoder's stored vectors are not of the weights of a query; empty if they are."""
     stored = workspace.read("SELECT weights_sha256 FROM spaces WHERE encoder = ? LIMIT 1", [name])
-    if stored.empty or stored.weights_sha256[0] == loaded.weights_sha256:
+    if stored.empty or stored.weights_sha256[0] == weights_sha256:
         return ""
     return (
         f"The stored vectors of {name} were made elsewhere or with other weights than the query's: "
@@ -180,18 +193,24 @@ def other_weights(workspace: Workspace, loaded: "Encoder") -> str:
     )
 
 
+def _stored(workspace: Workspace, space: SpaceName) -> Space:
+    return workspace.space(space.encoder, space.layer, space.pooling)
+
+
 def _embedded(
-    workspace: Workspace, sound: Sound, encoder: str, layer: int, note: Note, *, is_all: bool
+    workspace: Workspace, sound: Sound, space: Space, note: Note, *, is_all: bool
 ) -> dict[int, FloatArray]:
     """The vectors of one layer, or of all that are stored."""
     # Encoders need torch, which is slow to import: stored vectors are searched without it.
     from usad_workbench.core.encoders.registry import load_encoder
 
+    encoder = space.encoder
     loaded = load_encoder(encoder, precision=stored_precision(workspace, encoder))
-    notice = other_weights(workspace, loaded)
-    if notice:
+    if notice := other_weights(workspace, encoder, loaded.weights_sha256):
         note(notice)
-    layers = workspace.layers(encoder) if is_all else [layer]
+    if space.pooling == "native":
+        return {space.layer: loaded.embed(sound, None, "native")[0]}
+    layers = workspace.layers(encoder) if is_all else [space.layer]
     return dict(zip(layers, loaded.embed(sound, layers), strict=True))
 
 

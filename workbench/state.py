@@ -17,9 +17,7 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.models.encoder import Encoder, FloatArray, Pooling, Precision
 from usad_workbench.core.storage.query import Answer, QueryLimits, ask
-from usad_workbench.core.storage.spaces import stored_precision
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.training.run_folder import LOG_FILE
 from usad_workbench.workbench.cache import BoundedCache
@@ -31,7 +29,6 @@ RUNS, ASKED = "usad.runs", "usad.asked"
 Stamp = tuple[tuple[int, int], ...]
 TYPED = QueryLimits(n_rows=100_000, result_bytes=64 << 20)
 """What a query that somebody types into the app may take."""
-_embedding = threading.Lock()
 _answers = BoundedCache(max_entries=1024, max_bytes=512 << 20)
 
 
@@ -227,30 +224,6 @@ def segment_sound(path: str, start_s: float, end_s: float) -> Sound:
 
 def _draw(clip: Clip) -> Sound:
     return Sound(wav=sound.wav_bytes(clip), thumbnail=sound.thumbnail(clip))
-
-
-def encoder(name: str) -> Encoder:
-    """An encoder with its weights, in the precision of its stored vectors, for all sessions.
-
-    Raises:
-        UnknownNameError: no encoder of that name on this machine.
-        WeightsError: its weights have not been fetched.
-    """
-    return _encoder(name, stored_precision(workspace(), name))
-
-
-@st.cache_resource(max_entries=4, show_spinner="Loading the encoder…")
-def _encoder(name: str, precision: Precision) -> Encoder:
-    from usad_workbench.core import load_encoder
-
-    return load_encoder(name, precision=precision)
-
-
-def embed(name: str, clip: Clip, layer: int, pooling: Pooling) -> FloatArray:
-    """The vector of a clip that is not in the workspace."""
-    loaded = encoder(name)
-    with _embedding:  # one forward pass at a time: they share the same cores
-        return loaded.embed(clip, None if pooling == "native" else layer, pooling)[0]
 
 
 def asked_cell() -> Cell | None:

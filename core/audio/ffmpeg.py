@@ -96,7 +96,7 @@ def decoding(source: BinaryIO, name: str) -> Iterator["SoundStream"]:
     try:
         source.seek(0)
         with av.open(
-            source, options={"format_whitelist": FORMATS}, metadata_errors="ignore"
+            source, "r", options={"format_whitelist": FORMATS}, metadata_errors="ignore"
         ) as container:
             if not container.streams.audio:
                 raise no_audio(name, f"it is {container.format.name} without a sound track")

@@ -138,4 +138,4 @@ def _decoded(
 
 def _opened(av: ModuleType, source: BinaryIO) -> Any:
     source.seek(0)
-    return av.open(source, options={"format_whitelist": FORMATS}, metadata_errors="ignore")
+    return av.open(source, "r", options={"format_whitelist": FORMATS}, metadata_errors="ignore")

@@ -48,7 +48,9 @@ class Carrier:
 
     @property
     def left(self) -> float:
-        """Share of the excess that the column does not carry; NaN where any labels take it.
+        """Share of the excess that the column does not carry; NaN where it cannot be asked.
+
+        Any labels may take most of the excess, or an encoder be nothing but the column.
 
         >>> round(Carrier(column="loudness_db", before=.5, after=.04, by_chance=.4).left, 2)
         0.1
@@ -67,7 +69,7 @@ def carriers_of(
     is_standardised: bool,
     is_partial: bool,
 ) -> list[Carrier]:
-    """Every column of the clips with what is left of one excess without it.
+    """Every column of the clips with what is left of one excess without it; NaN if unknown.
 
     Args:
         data: Of one student.
@@ -100,7 +102,9 @@ def carriers_of(
         try:
             found.append(erasing.carrier(column, column.factor, data.config.seed))
         except (ShapeError, DegenerateError):
-            continue  # an encoder that is nothing but this column has no geometry without it
+            # An encoder that is nothing but this column has no geometry without it.
+            nan = math.nan
+            found.append(Carrier(column=column.name, before=nan, after=nan, by_chance=nan))
     return found
 
 

@@ -162,16 +162,20 @@ class Note:
     """ISO 8601, in UTC."""
 
 
-def note_of(workspace: Workspace, segment_id: int) -> Note | None:
-    """The note on a segment, where there is one."""
+def notes_of(workspace: Workspace, segment_ids: Collection[int]) -> dict[int, Note]:
+    """The note on each of some segments that has one."""
     with workspace.database.read() as connection:
-        row = connection.execute(
-            "SELECT note, author, made_at FROM notes WHERE segment_id = ?", [segment_id]
-        ).fetchone()
-    if row is None:
-        return None
-    text, author, made_at = row
-    return Note(text=text, author=author, made_at=made_at.isoformat(timespec="seconds") + "Z")
+        rows = connection.execute(
+            "SELECT segment_id, note, author, made_at FROM notes "
+            "WHERE list_contains(?, segment_id)",
+            [[int(one) for one in segment_ids]],
+        ).fetchall()
+    return {
+        segment_id: Note(
+            text=text, author=author, made_at=made_at.isoformat(timespec="seconds") + "Z"
+        )
+        for segment_id, text, author, made_at in rows
+    }
 
 
 def _write(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import soundfile
 
@@ -79,8 +80,8 @@ def export_space(
     name = SpaceName(encoder, int(record["layer"]), str(record["pooling"]))
     pages = _with_segments(workspace, name, _vector_pages(workspace, record, where))
     if neighbours is not None and kind == "parquet":
-        nearest = neighbours(workspace.embeddings(encoder, layer, where=where).vectors)
-        pages = _with_neighbours(pages, *nearest)
+        stored = workspace.embeddings(encoder, layer, where=where)
+        pages = _with_neighbours(pages, stored.segment_ids, *neighbours(stored.vectors))
     with new_folder(folder) as partial:
         path = partial / f"vectors.{kind}"
         write = _write_parquet if kind == "parquet" else _write_csv
@@ -211,6 +212,8 @@ def _with_segments(
     schema: pa.Schema | None = None
     for page in pages:
         frame = segment_frame(workspace, page["segment_id"].to_numpy(), name)
+        if len(frame) < page.num_rows:  # clips were deleted since the page was read
+            page = page.filter(pc.is_in(page["segment_id"], pa.array(frame["segment_id"])))
         known = pa.Table.from_pandas(frame, preserve_index=False)
         if schema is None:  # a page without a value says nothing of a column's type
             kinds = {"tags": pa.list_(pa.string())}
@@ -229,14 +232,17 @@ def _with_segments(
 
 
 def _with_neighbours(
-    pages: Iterator[pa.Table], rows: npt.NDArray[np.int64], distances: FloatArray
+    pages: Iterator[pa.Table],
+    segment_ids: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    distances: FloatArray,
 ) -> Iterator[pa.Table]:
     start = 0
     for page in pages:
         at = slice(start, start + page.num_rows)
-        if len(rows[at]) != page.num_rows:
+        if not np.array_equal(segment_ids[at], page["segment_id"].to_numpy()):
             raise StoreError(
-                "Vectors were added while they were exported, so that neighbours are of others. "
+                "Vectors came or went while they were exported, so that neighbours are of others. "
                 "Run the same command again when nobody writes."
             )
         near = pa.StructArray.from_arrays(

@@ -1,6 +1,7 @@
 """Segments as a data frame with all that is known of them: what notebooks and other tools get."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -22,7 +23,8 @@ from usad_workbench.core.storage.space_names import MapName, SpaceName
 from usad_workbench.core.storage.workspace import Workspace
 
 FIRST = ("segment_id", "clip_id", "path", "label", "domain", "dataset", "cluster_id")
-OURS = ("tags", "note", "x", "y", "vector", "neighbors")
+OURS = re.compile(r"tags|note|x|y|encoder|layer|vector|v\d+|neighbors")
+"""Columns that stand beside those of clips here and in exports."""
 ADDRESS_KEY = "select"
 METHODS = ("umap", "pca")
 """Of maps, the preferred first."""
@@ -40,18 +42,18 @@ def selection_of(workspace: Workspace, name: str) -> Selection:
         ConfigError: a selection that is not understood.
     """
     text = name.strip()
+    tags = tag_counts(workspace)
+    if text in tags:  # first: a tag may be called "[draft]"
+        return (Clause(Tagged(tag=text)),)
     if text.startswith("["):
         return parse_selection(text)
     asked = parse_qs(urlsplit(text).query)
     if ADDRESS_KEY in asked:
         return parse_selection(asked[ADDRESS_KEY][0])
-    tags = tag_counts(workspace)
-    if text not in tags:
-        raise UnknownNameError(
-            f"The workspace has no tag {text!r}. {did_you_mean(text, tags)} Expected a tag, a link "
-            f"of the app with {ADDRESS_KEY}=, or the JSON of a selection."
-        )
-    return (Clause(Tagged(tag=text)),)
+    raise UnknownNameError(
+        f"The workspace has no tag {text!r}. {did_you_mean(text, tags)} Expected a tag, a link "
+        f"of the app with {ADDRESS_KEY}=, or the JSON of a selection."
+    )
 
 
 def selected_segments(workspace: Workspace, selection: Selection) -> Ids:
@@ -98,7 +100,7 @@ def segment_frame(
     with workspace.database.read() as connection:
         connection.register("asked", pa.table(chosen))
         stored = [name for name, *_ in connection.execute("DESCRIBE segments_of_clips").fetchall()]
-        columns = ", ".join(f"s.{quote(name)} AS {quote(renamed(name))}" for name in stored)
+        columns = ", ".join(f"s.{quote(k)} AS {quote(v)}" for k, v in renamed(stored).items())
         frame = connection.execute(
             f"SELECT {columns}, coalesce(t.tags, []) AS tags, coalesce(n.note, '') AS note "
             "FROM segments_of_clips s LEFT JOIN "
@@ -123,13 +125,19 @@ def segment_frame(
     return frame[[*FIRST, *(one for one in frame if one not in FIRST)]]
 
 
-def renamed(column: str) -> str:
-    """The name of a clip's column, another one where it is one of ours.
+def renamed(columns: Sequence[str]) -> dict[str, str]:
+    """The names of clips' columns, others where they are ours.
 
-    >>> renamed("label"), renamed("tags")
-    ('label', 'clip_tags')
+    >>> renamed(["label", "tags", "clip_tags", "encoder"])
+    {'label': 'label', 'tags': 'clip_clip_tags', 'clip_tags': 'clip_tags', 'encoder': 'clip_encoder'}
     """
-    return f"clip_{column}" if column in OURS else column
+    names: dict[str, str] = {}
+    for column in columns:
+        name = column
+        while OURS.fullmatch(name) or (name != column and name in columns):
+            name = f"clip_{name}"
+        names[column] = name
+    return names
 
 
 def map_of(workspace: Workspace, space: SpaceName) -> MapName | None:

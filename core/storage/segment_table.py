@@ -205,17 +205,23 @@ class SegmentTable:
         return [name for name in names if name == "start_s" or name in stored]
 
     def with_words(self, words: Sequence[str]) -> Ids:
-        """The segments in whose clip's texts all words stand, in capitals or not."""
+        """The segments in whose clip's texts all words stand, in capitals or not.
+
+        Letters that are put together of several characters, as in names of files from macOS, are
+        the same as those of one character.
+        """
         with self.reading() as connection:
             texts = ", ".join(
                 quote(name)
                 for name, kind, *_ in connection.execute("DESCRIBE clips").fetchall()
                 if kind == "VARCHAR" and name not in HASHES
             )
-            has_all = " AND ".join("contains(text, ?)" for _ in words) or "true"
+            has_all = (
+                " AND ".join("contains(text, nfc_normalize(lower(?)))" for _ in words) or "true"
+            )
             found = connection.execute(
                 "SELECT segment_id FROM segments WHERE clip_id IN (SELECT clip_id FROM "
-                f"(SELECT clip_id, lower(concat_ws(' ', {texts})) AS text FROM clips) "
+                f"(SELECT clip_id, nfc_normalize(lower(concat_ws(' ', {texts}))) AS text FROM clips) "
                 f"WHERE {has_all})",
                 list(words),
             ).fetchnumpy()

@@ -42,6 +42,8 @@ MAX_CLAUSES = 32
 MAX_SEGMENTS = 10_000
 """That a selection may name one by one."""
 MAX_NEAR = 10_000
+MAX_WHOLE = 1 << 1000
+"""Beyond, a whole number is no floating-point number any more."""
 
 
 class Segments(Protocol):
@@ -284,7 +286,7 @@ def _between(clause: Mapping[str, Any]) -> Between | None:
 
 def _words(clause: Mapping[str, Any]) -> Words | None:
     text = clause["text"]
-    return Words(words=tuple(text.casefold().split())) if isinstance(text, str) else None
+    return Words(words=tuple(text.split())) if isinstance(text, str) else None
 
 
 def _tagged(clause: Mapping[str, Any]) -> Tagged | None:
@@ -316,7 +318,9 @@ _READERS: dict[tuple[str, ...], Callable[[Mapping[str, Any]], Condition | None]]
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    if type(value) is int:
+        return abs(value) < MAX_WHOLE
+    return type(value) is float and math.isfinite(value)
 
 
 def _is_id(value: object) -> bool:

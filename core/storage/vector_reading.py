@@ -11,7 +11,8 @@ that another process wrote. Two of DuckDB's threads, and pages that became table
 dropped: a full disk ends the process.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -19,25 +20,63 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from usad_workbench.core.storage.array_files import ArrayDraft, ArrayFile, Arrays
-from usad_workbench.core.storage.vector_tables import ids_of, pages
+from usad_workbench.core.storage.vector_tables import (
+    EMPTY_DIGEST,
+    digest_of,
+    ids_of,
+    pages,
+    together,
+)
 
 FloatArray = npt.NDArray[np.float32]
 
 
-def read_arrays(
-    connection: duckdb.DuckDBPyConnection, file: ArrayFile, *, from_table: bool = False
-) -> Arrays:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableFacts:
+    """What is found in the table of a space, whatever is listed of it."""
+
+    n: int
+    """Vectors."""
+    n_segments: int
+    """Segments that they are of."""
+    n_not_finite: int
+    digest: str
+
+
+def measure_table(
+    connection: duckdb.DuckDBPyConnection,
+    space_id: int,
+    done: Callable[[int], object] = lambda n: None,
+) -> TableFacts:
+    """Reads the table of a space through, some rows at a time.
+
+    Args:
+        connection: Within a transaction of the caller.
+        space_id: Of the space.
+        done: Called with the number of rows read so far.
+    """
+    parts, digest, n, n_not_finite = [np.empty(0, np.int64)], EMPTY_DIGEST, 0, 0
+    for ids, vectors in pages(connection, space_id):
+        parts.append(ids.copy())  # a page is let go as a whole
+        n += len(ids)
+        n_not_finite += int((~np.isfinite(vectors).all(axis=1)).sum())
+        digest = together(digest, digest_of(ids, vectors))
+        done(n)
+    n_segments = len(np.unique(np.concatenate(parts)))
+    return TableFacts(n=n, n_segments=n_segments, n_not_finite=n_not_finite, digest=digest)
+
+
+def read_arrays(connection: duckdb.DuckDBPyConnection, file: ArrayFile) -> Arrays:
     """All vectors of a space, in ascending order of their segments.
 
     Args:
         connection: Within a transaction of the caller.
         file: Of the space as the transaction finds it; written where it is worth it.
-        from_table: Looks at no array file and writes none.
     """
-    if not from_table and (arrays := file.open()):
+    if arrays := file.open():
         return arrays
     ids = ids_of(connection, file.space_id)
-    draft = None if from_table else file.create()
+    draft = file.create()
     if draft and is_ascending(ids):
         # Straight from DuckDB's blocks to the file, which is then mapped.
         if arrays := _filled(draft, pages(connection, file.space_id)):

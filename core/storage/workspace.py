@@ -323,8 +323,6 @@ class Workspace:
         layer: int,
         pooling: str = "mean",
         where: str | None = None,
-        *,
-        from_table: bool = False,
     ) -> Embeddings:
         """Vectors of one space with their segment and clip ids, and what the space was then.
 
@@ -336,21 +334,18 @@ class Workspace:
             layer: 0 enters the first block, negative counts from the end.
             pooling: ``mean`` or ``native``.
             where: SQL condition on the columns of ``clips``.
-            from_table: Out of the table itself, whatever array files there are.
 
         Raises:
             UnknownNameError: no such space.
             QueryError: a condition that is not SQL.
         """
-        if where is None and not from_table:
+        if where is None:
             return self._mapped.get(
-                (encoder, layer, pooling), lambda: self._read(encoder, layer, pooling, None, False)
+                (encoder, layer, pooling), lambda: self._read(encoder, layer, pooling, None)
             )
-        return self._read(encoder, layer, pooling, where, from_table)
+        return self._read(encoder, layer, pooling, where)
 
-    def _read(
-        self, encoder: str, layer: int, pooling: str, where: str | None, from_table: bool
-    ) -> Embeddings:
+    def _read(self, encoder: str, layer: int, pooling: str, where: str | None) -> Embeddings:
         with self.among(self.clip_ids(where)) as (connection, chosen):
             space = find_space(connection, encoder, layer, pooling)
             file = self.array_file(space)
@@ -362,7 +357,7 @@ class Workspace:
                 order = np.argsort(of_segments)
                 segments, of_segments = segments.take(order), of_segments[order]
             if where is None:
-                ids, vectors = read_arrays(connection, file, from_table=from_table)
+                ids, vectors = read_arrays(connection, file)
             else:
                 ids, vectors = read_rows_of(connection, file, of_segments)
         if not np.array_equal(ids, of_segments):

@@ -30,6 +30,7 @@ from usad_workbench.core.errors import (
 from usad_workbench.core.progress import no_progress
 from usad_workbench.core.storage import segment_audio
 from usad_workbench.core.storage.importing import SourceClip, import_clips
+from usad_workbench.core.storage.space_names import SpaceName
 from usad_workbench.core.storage.spaces import stored_precision
 from usad_workbench.core.storage.vector_writer import VectorWriter
 from usad_workbench.core.storage.workspace import Workspace
@@ -310,7 +311,7 @@ class TestPrecision:
         stored = workspace.embeddings(self.NAME, -1).vectors[3]
         file, part = str(tones[3].path), query_vectors.Part()
         query = query_vectors.vector_of_file(
-            workspace, file, part, self.NAME, -1, lambda words: None
+            workspace, file, part, SpaceName(self.NAME, -1, "mean"), lambda words: None
         )
         (in_float32,) = load_encoder(self.NAME).embed(file, -1)
         assert np.linalg.norm(query - stored) < 0.3 * np.linalg.norm(in_float32 - stored)

@@ -60,8 +60,26 @@ def test_a_line_holds_nothing() -> None:
     assert len(inside_polygon(points[:0], points[:0], [(0, 0), (1, 0), (1, 1)])) == 0
 
 
+@pytest.mark.parametrize("size", [1e-320, 1e-300, 1e-12, 1e-8, 1e8])
+def test_polygons_may_be_as_small_and_as_large_as_numbers_are(size: float) -> None:
+    rng = np.random.default_rng(0)
+    x, y = np.concatenate([[[0.0], [0.0]], rng.random((2, 500)), size * rng.random((2, 500))], 1)
+    corners = [(0.0, 0.0), (size, 0.0), (0.7 * size, 0.4 * size), (0.0, size)]
+    found = inside_polygon(x, y, corners)
+    np.testing.assert_array_equal(found, literal(x, y, corners))
+    assert found[0]
+
+
 @pytest.mark.parametrize(
-    "corners", [[], [(0, 0), (1, 1)], [(0, 0), (1, 0), (float("nan"), 1)], [(0, 0)] * 5000]
+    "corners",
+    [
+        [],
+        [(0, 0), (1, 1)],
+        [(0, 0), (1, 0), (float("nan"), 1)],
+        [(0, 0), (1, 0), (1e300, 1)],
+        [(-1e308, -1e308), (1e308, -1e308), (0, 1e308)],
+        [(0, 0)] * 5000,
+    ],
 )
 def test_what_is_no_polygon_is_refused(corners: Corners) -> None:
     with pytest.raises(ConfigError):

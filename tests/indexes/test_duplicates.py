@@ -1,8 +1,7 @@
-"""Duplicates that were planted are found, and nothing else, whatever the blocks."""
+"""Duplicates that were planted are found, and nothing else."""
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,84 +11,20 @@ import pytest
 import soundfile
 
 from tests.conftest import SpectrumEncoder
-from tests.stored_vectors import ENCODER, clustered, store
+from tests.stored_vectors import ENCODER, store
 from usad_workbench.core.embedding import embed
-from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.errors import UnknownNameError
 from usad_workbench.core.storage.deletion import delete_clips
 from usad_workbench.core.storage.importing import SourceClip, import_clips, read_manifest
 from usad_workbench.core.storage.segments import Segmentation
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import duplicates
-from usad_workbench.indexes.duplicates import close_pairs, find_duplicates
+from usad_workbench.indexes.close_pairs import close_pairs
+from usad_workbench.indexes.duplicates import find_duplicates
 from usad_workbench.sample_data import sample_data_folder
 from usad_workbench.workbench.cli import main
 
 RATE_HZ = 16_000
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 37)
-    monkeypatch.setattr(duplicates, "BAND_ROWS", 53)
-
-
-def literal(vectors: np.ndarray, groups: np.ndarray, threshold: float) -> set[tuple[int, int]]:
-    wide = vectors.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1)
-    found = set()
-    for i in range(len(wide)):
-        for j in range(i):
-            is_asked = norms[i] and norms[j] and groups[i] != groups[j]
-            if is_asked and wide[i] @ wide[j] / norms[i] / norms[j] >= threshold:
-                found.add((j, i))
-    return found
-
-
-@pytest.mark.parametrize("threshold", [0.3, 0.9, 0.995, 1.0])
-def test_pairs_are_those_of_the_definition(threshold: float) -> None:
-    noise = np.random.default_rng(0)
-    vectors = clustered(300, 16, 5)[0]
-    for i in range(0, 60, 3):  # near, and exact at another length
-        vectors[i + 1] = vectors[i] + 0.05 * noise.normal(size=16).astype(np.float32)
-        vectors[i + 2] = 4 * vectors[i]
-    vectors[[100, 200]] = 0
-    groups = np.arange(300) // 2
-    order = noise.permutation(300)
-    found = close_pairs(vectors[order], groups[order], threshold)
-    pairs = {
-        tuple(sorted(pair)) for pair in zip(order[found.first], order[found.second], strict=True)
-    }
-    sure = literal(vectors, groups, threshold + 1e-6), literal(vectors, groups, threshold - 1e-6)
-    assert sure[0] <= pairs <= sure[1]
-    assert len(pairs) == len(found.first) >= (10 if threshold == 1 else 20)
-    assert (found.first < found.second).all()
-    assert (found.scores >= threshold).all() and (found.scores <= 1).all()
-
-
-def test_more_pairs_than_can_be_kept_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "MAX_PAIRS", 50)
-    with pytest.raises(ConfigError, match="Raise the threshold"):
-        close_pairs(np.ones((30, 4), np.float32), np.arange(30), 0.9)
-
-
-def test_pairs_of_a_space_in_which_all_is_near_are_compared_some_at_a_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(duplicates, "PAIRS", 10)
-    sizes: list[int] = []
-    near_a_block = duplicates._near_a_block
-
-    def counted(*args: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for found in near_a_block(*args):
-            sizes.append(len(found[0]))
-            yield found
-
-    monkeypatch.setattr(duplicates, "_near_a_block", counted)
-    pairs = close_pairs(np.ones((30, 4), np.float32), np.arange(30) // 2, 0.9)
-    assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == {
-        (i, j) for j in range(30) for i in range(j) if i // 2 != j // 2
-    }
-    assert max(sizes) == 10
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -247,22 +182,3 @@ def test_the_near_copies_of_the_sample_data(tmp_path: Path) -> None:
     assert [group.clip_ids for group in found] == [
         [f"{start}dug_metal-{i}", f"{start}place_node_metal-{i}"] for i in (2, 1)
     ]
-
-
-def test_a_memory_map_is_read_in_blocks_and_rows_may_be_left_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    vectors = np.repeat(np.random.default_rng(0).normal(size=(200, 8)), 2, axis=0)
-    np.save(tmp_path / "v.npy", vectors.astype(np.float32))
-    sizes: list[int] = []
-    normalise = duplicates.normalise
-    monkeypatch.setattr(
-        duplicates, "normalise", lambda some: sizes.append(len(some)) or normalise(some)
-    )
-    monkeypatch.setattr(duplicates, "SAMPLE_ROWS", 40)
-    groups = np.arange(400)
-    groups[[0, 7]] = duplicates.LEFT_OUT
-    pairs = close_pairs(np.load(tmp_path / "v.npy", mmap_mode="r"), groups, 0.999)
-    expected = [(i, i + 1) for i in range(2, 400, 2) if i != 6]
-    assert sorted(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == expected
-    assert max(sizes) <= duplicates.BAND_ROWS

@@ -1,17 +1,18 @@
 """Search with and without a filter equals exact search, whichever way it is asked."""
 
 import json
-import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from tests.stored_vectors import ENCODER, add, clustered, literal_nearest, store
 from usad_workbench.core.errors import ConfigError, DegenerateError, ShapeError
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.indexes import search, update_index
+from usad_workbench.indexes import search, spaces, update_index
+from usad_workbench.indexes.opened import open_space
+from usad_workbench.indexes.stored import TableVectors
 from usad_workbench.workbench.cli import main
 
 N, DIM = 20_000, 8
@@ -59,7 +60,7 @@ def test_a_filter_finds_the_exact_answer(collection: Collection, where: str, pas
 @pytest.mark.parametrize(
     ("domains", "of"), [(["d3"], (3,)), (["d0", "d4"], (0, 4)), (["d1"], (1,))]
 )
-def test_the_command_and_the_page_find_the_exact_answer(
+def test_the_command_finds_the_exact_answer(
     collection: Collection,
     capsys: pytest.CaptureFixture[str],
     domains: list[str],
@@ -89,21 +90,27 @@ def test_the_command_and_the_page_find_the_exact_answer(
     assert main([*asked]) == 0
     hits = json.loads(capsys.readouterr().out)["hits"]
     assert [hit["clip_id"] for hit in hits] == expected
-    script = (
-        "from usad_workbench.workbench import state\n"
-        "from usad_workbench.workbench.views import search\n"
-        f"state.open_workspace({str(workspace.folder)!r})\n"
-        "if 'asked' not in state.st.session_state:\n"
-        "    state.st.session_state['asked'] = True\n"
-        f"    state.ask_query({query})\n"
-        "search.view()\n"
-    )
-    page = AppTest.from_string(script, default_timeout=60).run()
-    page = next(box for box in page.multiselect if "Domains" in box.label).set_value(domains).run()
-    assert not page.exception and not page.error, page.exception
-    said = " ".join(str(m.value) for m in page.markdown)
-    assert re.findall(r"c\d{6}", said)[1::2] == expected  # the query, then two sides of each hit
-    assert any(f"of {len(rows):,} segments" in str(c.value) for c in page.caption)
+
+
+@pytest.mark.parametrize("has_arrays", [True, False])
+def test_among_some_segments_the_exact_answer_is_found(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, has_arrays: bool
+) -> None:
+    """Whether there is an array of the vectors, or they are read from the database."""
+    workspace, vectors, _ = collection
+    if not has_arrays:
+        table = TableVectors(workspace, workspace.space_id(ENCODER, 0), DIM)
+        opened = open_space(workspace, ENCODER, 0, "mean")
+        monkeypatch.setattr(spaces, "open_space", lambda *_: replace(opened, stored=table))
+        monkeypatch.setattr(spaces, "BLOCK_ROWS", 1000)
+    chosen = np.random.default_rng(3).permutation(N)[:3000]
+    for query in (0, 19_999):
+        expected = literal_nearest(vectors, vectors[query], 10, np.sort(chosen))
+        with_others = np.append(chosen, [N + 5])  # no such segment
+        found = search(workspace, vectors[query], ENCODER, 0, where=with_others)
+        assert found.segment_ids.tolist() == expected
+    none = search(workspace, vectors[0], ENCODER, 0, where=np.array([], dtype=np.int64))
+    assert none.segment_ids.tolist() == []
 
 
 def test_a_filter_that_nothing_passes_finds_nothing(collection: Collection) -> None:

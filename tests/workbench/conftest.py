@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tests.workbench.opened_app import require_browser
-from tests.workbench.screenshots import served
+from tests.workbench.screenshots import BROWSER_ARGUMENTS, find_browser, served
 from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.storage.workspace import Workspace
+
+MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""One that beeps, which pages may listen to unasked."""
 
 
 def _beside(name: str) -> ModuleType:
@@ -76,3 +80,16 @@ def address(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> I
     require_browser()
     with served(workspace.folder, tmp_path_factory.mktemp("server") / "log.txt") as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    require_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        found = driver.chromium.launch(
+            executable_path=find_browser(), args=[*BROWSER_ARGUMENTS, *MICROPHONE]
+        )
+        yield found
+        found.close()

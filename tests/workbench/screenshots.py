@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import re
 import shutil
 import socket
 import subprocess
@@ -167,6 +168,11 @@ def take(
         settle(page)
         for name in names:
             open_by_link(page, name)
+            if name == "Search":
+                page.get_by_role("button", name=re.compile("^Find similar to")).first.click()
+                page.locator(".hit").first.wait_for(timeout=PAGE_MS)
+                page.get_by_role("button", name="+ space").click()
+                page.wait_for_timeout(3 * SETTLE_MS)
             taken.append(folder / f"{name.lower()}.png")
             picture(page, taken[-1])
     return taken

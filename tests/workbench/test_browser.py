@@ -1,17 +1,13 @@
 """The app in a real browser: what a person sees, clicks and hears."""
 
-import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-import soundfile as sf
 
 from tests.workbench.opened_app import click_mark
 from tests.workbench.screenshots import browser_page, open_by_link, picture, settle
@@ -78,28 +74,6 @@ def test_page_opens_by_its_link(page: Any, shots: Path, name: str) -> None:
     clean(page)
 
 
-def audio_length(page: Any) -> float:
-    """The length of the first sound, as the browser decoded it."""
-    length: float = page.evaluate(
-        """async () => {
-          const audio = document.querySelector('audio');
-          if (!(audio.duration > 0))
-            await new Promise((done) => audio.addEventListener('loadedmetadata', done));
-          return audio.duration;
-        }"""
-    )
-    return length
-
-
-def test_a_clip_finds_itself_first(page: Any, shots: Path) -> None:
-    open_by_link(page, "Search")
-    assert page.get_by_text("1 · score 1.000").count() == 2
-    assert page.get_by_text(re.compile("the query itself$")).count() == 2
-    assert page.get_by_text("<script>window.executed=1</script>").first.is_visible()
-    assert page.locator("audio").count() == 11
-    clean(page)
-
-
 def test_a_cell_opens_the_clips_behind_it(page: Any, shots: Path) -> None:
     open_by_link(page, "Layers")
     cell = page.evaluate(
@@ -138,110 +112,6 @@ def test_a_dot_of_bias_opens_the_clips_behind_it(page: Any, shots: Path) -> None
     page.get_by_role("heading", name="Layers", exact=True).wait_for(timeout=PAGE_MS)
     settle(page)
     no_error_box(page)
-    clean(page)
-
-
-def wav(samples: npt.NDArray[Any], rate_hz: int = RATE_HZ, kind: str = "WAV") -> bytes:
-    buffer = io.BytesIO()
-    subtype = "FLOAT" if kind == "WAV" else "PCM_16"
-    sf.write(buffer, samples, rate_hz, format=kind, subtype=subtype)
-    return buffer.getvalue()
-
-
-def noise(seconds: float, rate_hz: int = RATE_HZ, channels: int = 1) -> npt.NDArray[Any]:
-    rng = np.random.default_rng(0)
-    samples: npt.NDArray[Any] = 0.1 * rng.standard_normal((round(seconds * rate_hz), channels))
-    return samples
-
-
-def broken_samples() -> bytes:
-    samples = noise(1.0)
-    samples[100] = np.nan
-    return wav(samples)
-
-
-def truncated() -> bytes:
-    whole = wav(noise(2.0), kind="FLAC")
-    return whole[: len(whole) // 2]
-
-
-BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
-    "empty": ("empty.wav", lambda: b"", "cannot be used"),
-    "text": ("notes.wav", lambda: b"this is no audio", "holds no audio"),
-    "truncated": ("cut.flac", truncated, "cannot be used"),
-    "nan": ("nan.wav", broken_samples, "not finite"),
-    "one sample": ("one.wav", lambda: wav(np.array([0.5])), "25 ms"),
-    "silence": ("silent.wav", lambda: wav(np.zeros(RATE_HZ)), "is silent"),
-    "markup": (
-        "<script>window.executed=1<img src=x onerror=window.executed=1>.wav",
-        lambda: b"no audio",
-        "holds no audio",
-    ),
-}
-GOOD: dict[str, tuple[str, Callable[[], bytes]]] = {
-    "plain": ("plain.wav", lambda: wav(noise(2.0))),
-    "many channels": ("eight.wav", lambda: wav(noise(2.0, channels=8))),
-    "high rate": ("high.wav", lambda: wav(noise(1.0, rate_hz=192_000), 192_000)),
-    "long": ("long.flac", lambda: wav(noise(95.0), kind="FLAC")),
-    "markup": ("<img src=x onerror=window.executed=1>.wav", lambda: wav(noise(1.0))),
-}
-
-
-@pytest.fixture
-def uploader(page: Any, address: str) -> Any:
-    """The page Search with two encoders that this machine can run, waiting for a file."""
-    page.goto(address, timeout=PAGE_MS)
-    settle(page)
-    open_by_link(page, "Search")
-    page.get_by_role("radio", name="File").or_(
-        page.get_by_test_id("stButtonGroup").get_by_text("File", exact=True)
-    ).first.click()
-    settle(page)
-
-    def upload(name: str, data: bytes) -> None:
-        page.locator("input[type=file]").set_input_files(
-            {"name": name, "mimeType": "audio/wav", "buffer": data}
-        )
-
-    return upload
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_uploads_are_named(page: Any, uploader: Any, shots: Path, kind: str) -> None:
-    name, data, message = BAD[kind]
-    uploader(name, data())
-    box = page.get_by_test_id("stAlertContentError")
-    box.wait_for(timeout=PAGE_MS)
-    settle(page)
-    said = box.inner_text().replace("\u2060", "")
-    assert message in said
-    assert name in said
-    assert page.get_by_test_id("stException").count() == 0
-    if kind == "truncated":
-        picture(page, shots / "search-bad-upload.png")
-    page.watch.errors = [e for e in page.watch.errors if "upload" not in e.lower()]
-    clean(page)
-
-
-@pytest.mark.parametrize("kind", GOOD)
-def test_good_uploads_are_searched(page: Any, uploader: Any, shots: Path, kind: str) -> None:
-    name, data = GOOD[kind]
-    uploader(name, data())
-    page.locator("audio").first.wait_for(state="attached", timeout=PAGE_MS)
-    settle(page)
-    for side in range(2):
-        page.get_by_role("combobox", name="Encoder").nth(side).click()
-        # An open list hides everything else from roles, so the keyboard goes where the focus is.
-        page.keyboard.press("Control+a")
-        page.keyboard.type("log-mel")
-        page.get_by_role("option", name="baseline · log-mel-statistics").click()
-        settle(page)
-    no_error_box(page)
-    assert page.get_by_text(re.compile(r"^1 (● )?· score")).count() == 2
-    if kind == "long":
-        assert page.get_by_text("Part to look for").is_visible()
-        assert audio_length(page) == pytest.approx(10.0, abs=0.01)
-        picture(page, shots / "search-upload.png")
     clean(page)
 
 

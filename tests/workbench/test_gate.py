@@ -1,4 +1,4 @@
-"""The password before the app: on every route and stream, and never twice for who has given it."""
+"""What stands before the app: on every route and stream, and never twice for who gave the password."""
 
 import pytest
 from starlette.applications import Starlette
@@ -37,7 +37,7 @@ def test_nothing_is_told_without_the_password(client: TestClient) -> None:
     assert client.get("/base/sound").text == "This server asks for a password."
     assert client.post("/base/sound", data={"password": "wrong"}).status_code == 401
     assert client.post("/base/sound", content=b"x" * 5000).status_code == 413
-    assert client.get("/base/sound", headers={"cookie": "usad_0=1; é"}).status_code == 401
+    assert client.get("/base/sound", headers={"cookie": "usad_0=1; é".encode()}).status_code == 401
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/s"):
         pass
 
@@ -49,6 +49,40 @@ def test_who_gave_the_password_is_let_through(client: TestClient) -> None:
     assert client.get("/base/sound").text == "a sound"
     with client.websocket_connect("/s") as stream:
         assert stream.receive_text() == "a page"
+
+
+def test_without_a_password_it_answers_under_this_machines_names_alone() -> None:
+    routes = [Route("/sound", _sounds), WebSocketRoute("/s", _stream)]
+    client = TestClient(gate.LocalGate(Starlette(routes=routes), ["Lab.example"]))
+
+    def status(host: str) -> int:
+        return client.get("/sound", headers={"host": host}).status_code
+
+    own = (
+        "localhost:8501",
+        "LOCALHOST",
+        "app.localhost",
+        "127.0.0.1:8501",
+        "[::1]:8501",
+        "10.0.0.7",
+    )
+    assert [status(host) for host in (*own, "lab.example:80")] == [200] * 7
+    foreign = (
+        "rebound.example:8501",
+        "127.0.0.1.rebound.example",
+        "localhost.example",
+        "[bad",
+        "a@b",
+    )
+    assert [status(host) for host in foreign] == [421] * 5
+    assert gate.PASSWORD in client.get("/sound", headers={"host": foreign[0]}).text
+    with client.websocket_connect("/s", headers={"host": own[0]}) as stream:
+        assert stream.receive_text() == "a page"
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("/s", headers={"host": foreign[0]}),
+    ):
+        pass
 
 
 def test_an_address_that_others_reach_needs_a_password(

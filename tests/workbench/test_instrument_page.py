@@ -6,19 +6,28 @@ import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.workbench.opened_app import require_browser
-from tests.workbench.screenshots import BROWSER_ARGUMENTS, find_browser, served
+from tests.workbench.opened_instrument import (
+    INSTRUMENT,
+    WAIT_MS,
+    hits_of,
+    listed,
+    opened,
+    rests,
+    said,
+    state,
+)
+from tests.workbench.screenshots import served
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import project_space
 
 pytestmark = pytest.mark.browser
-WAIT_MS = 60_000
 LAYERS = (1, 2, 4)
 
 
@@ -41,29 +50,8 @@ def address(mapped: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    require_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=find_browser(), args=list(BROWSER_ARGUMENTS))
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
 def page(browser: Any, address: str) -> Any:
     return opened(browser, address)
-
-
-def opened(browser: Any, address: str) -> Any:
-    """The instrument in a fresh browser context, at rest."""
-    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-    page.failed = []
-    page.on("pageerror", lambda error: page.failed.append(str(error)))
-    page.goto(address, timeout=WAIT_MS, wait_until="commit")
-    page.locator(".instrument[data-ready]").wait_for(timeout=5 * WAIT_MS)
-    return page
 
 
 @pytest.fixture
@@ -77,22 +65,6 @@ def fresh(page: Any) -> Any:
     )
     rests(page)
     return page
-
-
-INSTRUMENT = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.instrument"
-
-
-def state(page: Any) -> dict[str, Any]:
-    """What the address says is shown."""
-    query = parse_qs(urlparse(page.url).query)
-    return {name: values[0] for name, values in query.items()}
-
-
-def rests(page: Any) -> None:
-    """Waits until nothing is asked of the server any more."""
-    for _ in range(2):  # an answer may ask for more
-        page.wait_for_function(f"() => {INSTRUMENT}.api.pending === 0", timeout=WAIT_MS)
-        page.wait_for_timeout(100)
 
 
 def places(page: Any, pane: int = 0) -> dict[int, tuple[float, float]]:
@@ -110,13 +82,6 @@ def places(page: Any, pane: int = 0) -> dict[int, tuple[float, float]]:
         }}"""
     )
     return {row: tuple(place) for row, place in enumerate(found) if place}
-
-
-def said(page: Any) -> tuple[int, int]:
-    """The two numbers of the bar."""
-    text = page.locator(".said").inner_text()
-    first, last = re.match(r"([\d,]+) of ([\d,]+)", text).groups()  # type: ignore[union-attr]
-    return int(first.replace(",", "")), int(last.replace(",", ""))
 
 
 def lasso(page: Any, x: float, y: float, radius: float) -> list[tuple[float, float]]:
@@ -147,12 +112,6 @@ def around(page: Any) -> set[int]:
     radius = (order[k] + order[k + 1]) / 2
     lasso(page, float(x), float(y), radius)
     return {row for row, distance in distances.items() if distance < radius}
-
-
-def listed(page: Any) -> list[int]:
-    """The segments that the table shows."""
-    rows = page.locator(".rows .row")
-    return [int(row.get_attribute("data-segment")) for row in rows.all()]
 
 
 def test_lasso_table_and_sound_follow_each_other(fresh: Any, mapped: Workspace) -> None:
@@ -275,25 +234,20 @@ def test_the_keyboard_alone_reaches_a_sound(fresh: Any) -> None:
     assert json.loads(state(fresh).get("select", "[]")) == []
 
 
-def hits_of(page: Any, space: int) -> list[int]:
-    found = page.locator(".column").nth(space).locator(".hit")
-    return [int(hit.get_attribute("data-segment")) for hit in found.all()]
-
-
 def test_similar_in_two_spaces_a_tag_that_is_undone_and_an_export(
     fresh: Any, mapped: Workspace
 ) -> None:
     around(fresh)
     fresh.locator(".rows .row").first.click()
     fresh.wait_for_function(f"() => {INSTRUMENT}.focused", timeout=WAIT_MS)
-    fresh.get_by_role("button", name="Similar").click()
+    fresh.get_by_role("button", name="Similar", exact=True).click()
     fresh.locator(".column .hit").first.wait_for(timeout=WAIT_MS)
     left, right = hits_of(fresh, 0), hits_of(fresh, 1)
     assert len(left) == len(right) == 6
     assert int(state(fresh)["focus"]) not in left + right
     framed = [int(hit.get_attribute("data-segment")) for hit in fresh.locator(".hit.only").all()]
     assert sorted(framed) == sorted(set(left) ^ set(right))
-    assert f"{len(set(left) & set(right))} of 6 shared" in fresh.locator(".search h3").inner_text()
+    assert f"{len(set(left) & set(right))} of 6 shared" in fresh.locator(".agreed").inner_text()
     n_selected = said(fresh)[0]
     fresh.keyboard.press("t")
     fresh.keyboard.type("check by ear")
@@ -313,3 +267,101 @@ def test_similar_in_two_spaces_a_tag_that_is_undone_and_an_export(
     with fresh.expect_download(timeout=WAIT_MS) as download:
         fresh.get_by_role("button", name=re.compile("^CSV")).click()
     assert len(pd.read_csv(download.value.path())) == n_selected
+
+
+def test_a_link_to_what_is_gone_says_so_and_selects_nothing(
+    browser: Any, address: str, mapped: Workspace
+) -> None:
+    gone = {"polygon": [[0, 0], [1, 0], [1, 1]], "map": "gone/3/mean/umap"}
+    search = urlencode({"select": json.dumps([gone]), "for": "[99999999]", "view": "5", "k": '"a"'})
+    there = opened(browser, f"{address}?{search}")
+    rests(there)
+    n = said(there)[1]
+    assert said(there) == (0, n)
+    assert "gone/3/mean/umap" in there.locator(".empty-row").inner_text()
+    assert "segment 99999999" in there.locator(".examples .chip").inner_text()
+    asked: list[str] = []
+    there.on("request", lambda request: asked.append(request.url))
+    there.wait_for_timeout(500)
+    assert asked == []  # and is not asked for again and again
+    there.get_by_role("button", name="Export").click()
+    there.get_by_role("button", name=re.compile("^CSV")).click()
+    there.wait_for_function(f"() => {INSTRUMENT}.message.textContent.includes('gone/3')")
+    there.keyboard.press("Escape")
+    rests(there)
+    assert said(there) == (n, n)
+    assert there.failed == []
+    there.context.close()
+
+
+def focused(page: Any) -> str:
+    """What has the keyboard, in words."""
+    found: str = page.evaluate(
+        """() => {
+          let at = document.activeElement;
+          while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+          return at.getAttribute("aria-label") ?? at.textContent;
+        }"""
+    )
+    return found
+
+
+def test_the_keyboard_stays_on_what_it_has_pressed(fresh: Any) -> None:
+    for place, key in (
+        (".player [aria-label=Loop]", "Enter"),
+        (".rows [data-key^=hear] >> nth=1", "Enter"),
+        (".row.head button >> nth=0", "Enter"),
+        (".facets button.bar >> nth=0", "Enter"),
+        (".top select >> nth=1", "ArrowUp"),
+    ):
+        fresh.locator(place).focus()
+        before = focused(fresh)
+        fresh.keyboard.press(key)
+        rests(fresh)
+        assert focused(fresh).split(":")[0].strip(" ↑↓") == before.split(":")[0].strip(" ↑↓"), place
+    for name in ("Tag", "Export"):
+        fresh.get_by_role("button", name=name, exact=True).focus()
+        fresh.keyboard.press("Enter")
+        assert fresh.locator(".popover :focus").count() == 1
+        fresh.keyboard.press("Tab")
+        fresh.keyboard.press("Escape")
+        assert focused(fresh) == name and fresh.locator(".popover").count() == 0
+    fresh.locator(".player [aria-label=Loop]").click()  # as it was
+    assert fresh.failed == []
+
+
+def test_a_window_undoes_its_own_tag_alone(fresh: Any, browser: Any, address: str) -> None:
+    other = opened(browser, address)
+    for page, tag in ((fresh, "mine"), (other, "theirs")):
+        page.evaluate(
+            f"""async () => {{
+              {INSTRUMENT}.store.set({{ select: [{{ segments: [5] }}] }});
+              await {INSTRUMENT}.bar.tag("{tag}");
+            }}"""
+        )
+    fresh.get_by_role("button", name="Undo").click()
+    rests(fresh)
+    assert fresh.evaluate(f"() => {INSTRUMENT}.tags.map(({{ tag }}) => tag)") == ["theirs"]
+    other.evaluate(f"() => {INSTRUMENT}.bar.undo()")
+    rests(other)
+    assert other.evaluate(f"() => {INSTRUMENT}.tags") == []
+    other.context.close()
+
+
+def test_rows_beyond_what_browsers_scroll_are_reached(fresh: Any) -> None:
+    shown = fresh.evaluate(
+        f"""() => {{
+          const {{ table }} = {INSTRUMENT};
+          table.page = () => null;
+          table.n = 1_000_000;
+          const found = [0, 120, 400_000, 999_999, 999_990, 7].map((i) => {{
+            table.reveal(i);
+            table.draw();
+            return table.body.querySelector(`[aria-rowindex="${{i + 1}}"]`) !== null;
+          }});
+          delete table.page;
+          table.load();
+          return found;
+        }}"""
+    )
+    assert shown == [True] * 6

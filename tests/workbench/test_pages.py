@@ -12,10 +12,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.workbench.opened_app import APP, TIMEOUT_S, open_app, page_opener, pick, texts
-from usad_workbench.core.errors import UntrustedCodeError
 from usad_workbench.core.storage.annotations import tag_counts
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench import app, jobs, state
+from usad_workbench.workbench import app, jobs
 from usad_workbench.workbench.launch import launch
 
 
@@ -32,8 +31,8 @@ def opened_empty(empty_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", app.PAGES)
 def test_page_opens(opened: Any, name: str) -> None:
     page = opened(name)
-    # The map's heading is drawn in the browser, as all of it is (test_instrument_page.py).
-    assert [header.value for header in page.header] == ([] if name == "Map" else [name])
+    # The instrument's heading is drawn in the browser, as all of it is (test_instrument_page.py).
+    assert [header.value for header in page.header] == ([] if name in ("Map", "Search") else [name])
     assert not page.error and not page.exception
 
 
@@ -100,24 +99,6 @@ def test_a_query_is_kept_and_its_rows_get_a_tag(
     assert tag_counts(copied) == {"m": n}
 
 
-def test_search_changes_the_number_of_hits(opened: Any) -> None:
-    page = opened("Search")
-    page = page.slider[0].set_value(7).run()
-    assert not page.exception
-    said = texts(page)
-    assert said.count("score 1.000") >= 2
-    assert "The 7 nearest of 111 segments" in said
-
-
-def test_search_says_that_an_unknown_encoder_cannot_embed(opened: Any) -> None:
-    page = opened("Search")
-    page = page.segmented_control[0].set_value("File").run()
-    wav = Path(sys.argv[1]).parent / "audio" / "speech-000.wav"
-    page = page.file_uploader[0].upload(wav.name, wav.read_bytes(), "audio/wav").run()
-    assert not page.exception
-    assert any("no known encoder" in error.value.replace("\\", "") for error in page.error)
-
-
 def test_layers_shows_the_clips_behind_another_cell(opened: Any) -> None:
     page = pick(opened("Layers"), "Domain", "music")
     page = pick(page, "Other encoder's layer", 2)
@@ -125,6 +106,16 @@ def test_layers_shows_the_clips_behind_another_cell(opened: Any) -> None:
     assert "music: tiny-student layer" in said
     assert "Most faithful clips" in said
     assert "n = 27 clips from 9 clusters" in said
+
+
+def test_a_clip_behind_a_cell_leads_to_what_is_similar(opened: Any) -> None:
+    page = opened("Layers")
+    button = next(b for b in page.button if b.label == "Find similar")
+    segment = int(button.key.split(".")[-1])
+    page = button.click().run()
+    assert not page.exception
+    assert page.query_params["for"] == f"[{segment}]"
+    assert "Similar to" in texts(page)
 
 
 def test_bias_by_the_other_measure(opened: Any) -> None:
@@ -240,25 +231,6 @@ def test_launch_hands_the_folder_after_the_dashes(tmp_path: Path) -> None:
     assert Path(command[command.index("--theme.base") + 1]).is_file()
 
 
-def test_one_side_answers_where_the_other_cannot(opened: Any) -> None:
-    page = opened("Search")
-    page = page.segmented_control[0].set_value("File").run()
-    wav = Path(sys.argv[1]).parent / "audio" / "speech-000.wav"
-    page = page.file_uploader[0].upload(wav.name, wav.read_bytes(), "audio/wav").run()
-    boxes = [box for box in page.selectbox if box.label == "Encoder"]
-    page = boxes[1].set_value("log-mel-statistics").run()
-    assert not page.exception
-    assert len(page.error) == 1
-    assert "speech\\-000" in texts(page)
-
-
-def test_search_counts_what_the_filter_leaves(opened: Any) -> None:
-    page = opened("Search")
-    boxes = [box for box in page.multiselect if box.label == "Domains to search"]
-    page = boxes[0].set_value(["effects"]).run()
-    assert "The 5 nearest of 27 segments in effects" in texts(page)
-
-
 def test_the_full_check_runs(opened: Any) -> None:
     page = opened("Data")
     run = next(b for b in page.button if b.label == "Run the full check")
@@ -310,10 +282,9 @@ def names_beside(page: AppTest) -> set[str]:
     return {name for trace in traces if isinstance(trace.get("y"), list) for name in trace["y"]}
 
 
-@pytest.mark.parametrize("name", ["Search", "Layers"])
-def test_lists_offer_short_names_and_say_the_full_one(opened_long: Any, name: str) -> None:
-    label = "Compared with" if name == "Layers" else "Encoder"
-    page = opened_long(name)
+def test_lists_offer_short_names_and_say_the_full_one(opened_long: Any) -> None:
+    label = "Compared with"
+    page = opened_long("Layers")
     box = next(box for box in page.selectbox if box.label == label)
     assert {f"control · {short}" for short in SHORT} <= set(box.options)
     page = pick(page, label, LONG["speech-control"])
@@ -335,31 +306,6 @@ def test_figures_label_with_short_names(opened_long: Any) -> None:
     found = names_beside(opened_long("Probes"))
     assert found >= SHORT
     assert not any("hf:" in str(name) for name in found)
-
-
-def test_an_upload_that_is_no_audio_is_named_in_a_sentence(opened: Any) -> None:
-    page = opened("Search")
-    page = page.segmented_control[0].set_value("File").run()
-    page = page.file_uploader[0].upload("notes.wav", b"these are no samples", "audio/wav").run()
-    said = [error.value.replace("\\", "") for error in page.error]
-    assert len(said) == 1 and said[0].startswith("notes.wav cannot be used. It ")
-    assert "UploadedFile" not in said[0] and "Expected WAV" in said[0]
-
-
-def test_code_that_is_not_trusted_says_how_to_start_the_app(
-    opened: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise UntrustedCodeError("It brings code of its own.")
-
-    monkeypatch.setattr(state, "embed", refuse)
-    page = opened("Search")
-    page = page.segmented_control[0].set_value("File").run()
-    wav = Path(sys.argv[1]).parent / "audio" / "speech-000.wav"
-    page = page.file_uploader[0].upload(wav.name, wav.read_bytes(), "audio/wav").run()
-    assert not page.exception
-    command = f"usad workbench {sys.argv[1]} --trust-remote-code"
-    assert command in [code.value for code in page.code]
 
 
 @pytest.mark.parametrize("name", ["Map", "Search", "Layers", "Bias"])

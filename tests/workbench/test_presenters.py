@@ -13,17 +13,16 @@ from usad_workbench.core.clips import Clip
 from usad_workbench.core.diagnosis import comparison
 from usad_workbench.core.diagnosis.nearest import NearestTeacherRow
 from usad_workbench.core.diagnosis.sentences import describe_nearest
-from usad_workbench.core.errors import AudioError, DegenerateError
+from usad_workbench.core.errors import DegenerateError
 from usad_workbench.core.evaluation.tasks import MEAN_OF_TASKS
 from usad_workbench.core.similarity import EncoderRole, nearest_teachers
 from usad_workbench.core.storage.row_types import columns_of
-from usad_workbench.core.storage.workspace import QueryError, SearchHits, Workspace
+from usad_workbench.core.storage.workspace import QueryError, Workspace
 from usad_workbench.workbench.presenters import (
     clips,
     colours,
     data,
     encoders,
-    hits,
     layers,
     maps,
     names,
@@ -345,26 +344,6 @@ def test_probes_have_n_interval_and_chance(workspace: Workspace) -> None:
     probes.probe_figure(pd.concat([rows, mean]), roles, {})
 
 
-def test_both_lists_of_hits_know_what_they_share(workspace: Workspace) -> None:
-    def rows(*ids: int) -> pd.DataFrame:
-        found = SearchHits(
-            segment_ids=np.array(ids), scores=np.linspace(1, 0.5, len(ids), dtype=np.float32)
-        )
-        return hits.hit_rows(workspace.read, found)
-
-    left, right = rows(5, 3, 9), rows(5, 9, 11)
-    assert left["segment_id"].tolist() == [5, 3, 9]
-    assert left["rank"].tolist() == [1, 2, 3]
-    assert hits.shared(left, right, 5) == {9}
-    assert hits.agreement(left, right, 5).words.startswith("1 of 2 hits")
-
-
-@pytest.mark.parametrize("part", [(5.0, 5.0), (6.0, 5.0), (0.0, 31.0)])
-def test_parts_that_cannot_be_embedded_are_refused(part: tuple[float, float]) -> None:
-    with pytest.raises(AudioError):
-        hits.window(60.0, *part)
-
-
 def test_sound_is_exactly_the_segment(workspace: Workspace) -> None:
     row = workspace.read(
         "SELECT s.*, c.path FROM segments s JOIN clips c USING (clip_id) "
@@ -436,15 +415,6 @@ def test_each_row_of_a_comparison_is_in_one_of_its_views() -> None:
         str(("kind", kind)) for kind in {*comparison.KINDS.values(), "similarity"}
     )
     assert all({*view.facets, view.value, view.series} <= set(columns) for view in views)
-
-
-def test_scores_have_the_digits_that_tell_hits_apart() -> None:
-    near = pd.DataFrame({"score": [1.0, 0.99998, 0.99995]})
-    far = pd.DataFrame({"score": [1.0, 0.9, 0.8]})
-    same = pd.DataFrame({"score": [1.0, 1.0 - 1e-9]})
-    found = [hits.score_digits([one]) for one in (near, far, same)]
-    assert found == [5, 3, 3]
-    assert hits.score_digits([far, near]) == 5
 
 
 def test_both_means_of_tasks_come_last() -> None:

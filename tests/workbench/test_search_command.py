@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 
+from tests.core.encoders.hub_folders import save_clap_with_words
 from tests.stored_vectors import record
+from usad_workbench.core.encoders.words import load_text_encoder
 from usad_workbench.core.storage.spaces import append_vectors, register_encoder
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import update_index
@@ -189,3 +192,73 @@ def test_what_cannot_be_asked_is_said(
 ) -> None:
     assert main(["search", "--workspace", str(recordings), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Six sounds in the space of a small CLAP."""
+    folder = tmp_path_factory.mktemp("words")
+    save_clap_with_words(folder / "clap")
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        times = np.arange(8000) / 16_000
+        tone = 0.3 * np.sin(2 * np.pi * 200 * 1.7**i * times) + 0.05 * i * rng.normal(size=8000)
+        soundfile.write(folder / f"tone-{i}.wav", tone, 16_000, subtype="FLOAT")
+    where, name = ["--workspace", str(folder / "w")], f"hf:{folder / 'clap'}"
+    files = [str(folder / f"tone-{i}.wav") for i in range(6)]
+    assert main(["import", *files, *where]) == 0
+    assert main(["embed", *where, "--encoders", name, "--pooling", "native"]) == 0
+    return folder / "w", name
+
+
+def test_words_find_what_lies_nearest_to_them(
+    described: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, name = described
+    stored = Workspace.open(folder).embeddings(name, -1, "native")
+    unit = stored.vectors / np.linalg.norm(stored.vectors, axis=1, keepdims=True)
+    words, rain = load_text_encoder(name).embed(["dog barking", "rain"])
+    space = ("--encoder", name, "-k", "6")
+    hits = ask(capsys, folder, "--text", "dog barking", *space)["hits"]
+    assert [hit["segment_id"] for hit in hits] == stored.segment_ids[
+        np.argsort(-unit @ words)
+    ].tolist()
+    np.testing.assert_allclose(
+        [hit["score"] for hit in hits], np.sort(unit @ words)[::-1], atol=1e-5
+    )
+    both = ask(
+        capsys,
+        folder,
+        "--text",
+        "dog barking",
+        "--text",
+        "rain",
+        "--clip",
+        str(stored.clip_ids[3]),
+        *space,
+    )["hits"]
+    mean = (words + rain + unit[3]) / 3
+    assert [hit["segment_id"] for hit in both] == stored.segment_ids[
+        np.argsort(-unit @ mean)
+    ].tolist()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (("--text", "dog", "--everywhere"), "native space of one encoder"),
+        (("--text", "dog", "--pooling", "mean", "--encoder", "{name}"), "native space"),
+        (("--text", " ", "--encoder", "{name}"), "without words"),
+        (("--text", "dog", "--encoder", "usad-demo"), "no embeddings of 'usad-demo'"),
+    ],
+)
+def test_words_without_a_space_for_them_are_refused(
+    described: tuple[Path, str],
+    capsys: pytest.CaptureFixture[str],
+    asked: tuple[str, ...],
+    words: str,
+) -> None:
+    folder, name = described
+    filled = [one.format(name=name) for one in asked]
+    assert main(["search", "--workspace", str(folder), *filled, "--json"]) == 2
+    assert words in capsys.readouterr().err

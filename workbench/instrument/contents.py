@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from usad_workbench.core.encoders.words import reads_words
 from usad_workbench.core.storage.annotations import tag_counts
 from usad_workbench.core.storage.segment_table import Categories
 from usad_workbench.core.storage.selection import Selection
@@ -64,6 +65,7 @@ def _spaces(view: View, names: Mapping[str, str]) -> list[dict[str, Any]]:
         {
             "space": str(SpaceName(row.encoder, row.layer, row.pooling)),
             "name": short_name(row.encoder, names),
+            "reads_words": reads_words(row.encoder, row.pooling),
             **row._asdict(),
         }
         for row in spaces.itertuples(index=False)

@@ -9,7 +9,8 @@ import json
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -29,12 +30,13 @@ SAFE = {
 KEEP = "private, max-age=604800, immutable"
 DO_NOT_KEEP = "no-store"
 BYTES = "application/octet-stream"
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 Handler = Callable[[Request], Response]
-BodyHandler = Callable[[Request, bytes], Response]
+BodyHandler = Callable[[Request, BinaryIO], Response]
 AsyncHandler = Callable[[Request], Awaitable[Response]]
 JSON = "application/json"
 MAX_JSON = 4 << 20
+IN_MEMORY_BYTES = 8 << 20
 CHANGED = "The collection has changed. Load it again."
 
 
@@ -84,26 +86,35 @@ def guarded(handler: Handler) -> Handler:
 
 
 def posted(handler: BodyHandler, *media_types: str, max_bytes: int = MAX_JSON) -> AsyncHandler:
-    """The handler of a request that writes, in a thread: it gets the body, which is bounded."""
+    """The handler of a request that writes, in a thread: it gets the body, which is bounded.
+
+    A large one is a file on the disk: many who send at once take no memory.
+    """
 
     async def answer(request: Request) -> Response:
-        body = bytearray()
         problem: HTTPException | None = None
-        try:
-            check_writer(request, *media_types)
-            async for part in request.stream():
-                body += part
-                if len(body) > max_bytes:
-                    raise HTTPException(413, f"At most {max_bytes:,} bytes are taken.")
-        except HTTPException as error:
-            problem = error
+        with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as body:
+            try:
+                check_writer(request, *media_types)
+                # What is too much is read to its end too: a browser that is answered while it
+                # still sends shows a broken connection.
+                n_bytes = 0
+                async for part in request.stream():
+                    n_bytes += len(part)
+                    if n_bytes <= max_bytes:
+                        body.write(part)
+                if n_bytes > max_bytes:
+                    raise HTTPException(413, f"At most {max_bytes >> 20} MiB are taken.")
+            except HTTPException as error:
+                problem = error
 
-        def handled(request: Request) -> Response:
-            if problem is not None:
-                raise problem
-            return handler(request, bytes(body))
+            def handled(request: Request) -> Response:
+                if problem is not None:
+                    raise problem
+                body.seek(0)
+                return handler(request, cast(BinaryIO, body))
 
-        return await run_in_threadpool(guarded(handled), request)
+            return await run_in_threadpool(guarded(handled), request)
 
     return answer
 
@@ -177,14 +188,14 @@ def check_writer(request: Request, *media_types: str) -> None:
         raise HTTPException(415, f"Found the content type {kind!r}, expected {media_types[0]}.")
 
 
-def json_object(body: bytes) -> dict[str, Any]:
+def json_object(body: BinaryIO) -> dict[str, Any]:
     """The JSON object that was sent.
 
     Raises:
         ConfigError: anything else.
     """
     try:
-        content = json.loads(body)
+        content = json.loads(body.read())
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"The request is no JSON: {error}.") from error
     if not isinstance(content, dict):

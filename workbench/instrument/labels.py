@@ -49,6 +49,8 @@ def labels(points: MapPoints, column: Categories, mask: Mask) -> list[Label]:
     counts = np.bincount(codes[codes >= 0], minlength=len(column.values))
     tried = np.argsort(-counts, kind="stable")[:MAX_VALUES]
     tried = tried[counts[tried] > 0]
+    if not len(tried):
+        return []
     place = np.full(len(column.values) + 1, -1, dtype=np.int64)
     place[tried] = np.arange(len(tried))
     of_tried = place[codes]

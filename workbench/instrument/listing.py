@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from usad_workbench.core.errors import UnknownNameError
-from usad_workbench.core.storage.annotations import note_of, tags_of
+from usad_workbench.core.storage.annotations import notes_of, tags_of
 from usad_workbench.core.storage.segment_table import NO_ROW, Categories, Ids
 from usad_workbench.core.storage.selection import Selection
 from usad_workbench.workbench.instrument.collection import View
@@ -54,11 +54,11 @@ def sort_keys(view: View, name: str) -> npt.NDArray[np.float64]:
 
 
 def described(view: View, rows: Places) -> list[dict[str, Any]]:
-    """Rows with the columns of their segments and clips."""
+    """Rows with the columns of their segments and clips, and what people wrote to them."""
     ids = view.table.segment_ids[rows].tolist()
     with view.reading():
         frame = segments(view.workspace.read, ids)
-        tags = tags_of(view.workspace, ids)
+        tags, notes = tags_of(view.workspace, ids), notes_of(view.workspace, ids)
     shown = [name for name in frame if name == "segment_id" or name not in HIDDEN_COLUMNS]
     records = frame[[name for name in shown if name != "path"]].to_dict("records")
     has_audio = (frame["path"] != "").tolist()
@@ -68,16 +68,10 @@ def described(view: View, rows: Places) -> list[dict[str, Any]]:
             "row": int(row),
             "has_audio": has,
             "tags": tags.get(segment_id, []),
+            "note": asdict(notes[segment_id]) if segment_id in notes else None,
         }
         for segment_id, row, has, record in zip(ids, rows, has_audio, records, strict=True)
     ]
-
-
-def described_one(view: View, row: int) -> dict[str, Any]:
-    """One row with its note."""
-    found = described(view, np.array([row]))[0]
-    note = note_of(view.workspace, found["segment_id"])
-    return {**found, "note": None if note is None else asdict(note)}
 
 
 def described_segments(view: View, segment_ids: Sequence[int]) -> list[dict[str, Any]]:

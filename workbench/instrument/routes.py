@@ -17,13 +17,14 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from usad_workbench.core.clips import Clip
-from usad_workbench.core.errors import ConfigError, UsadError
+from usad_workbench.core.errors import ConfigError, UsadError, wrap_errors
 from usad_workbench.core.storage.segment_table import NO_CODE, Categories, Numbers
 from usad_workbench.core.storage.selection import Selection, parse_selection
 from usad_workbench.core.storage.space_names import MapName, SpaceName
 from usad_workbench.workbench.instrument import contents, facets, listing, writing
 from usad_workbench.workbench.instrument.collection import Collection, View
 from usad_workbench.workbench.instrument.desk import Desk
+from usad_workbench.workbench.instrument.duplicates import duplicates
 from usad_workbench.workbench.instrument.exporting import FORMATS, download_name, export
 from usad_workbench.workbench.instrument.http import (
     Assets,
@@ -38,7 +39,8 @@ from usad_workbench.workbench.instrument.http import (
 )
 from usad_workbench.workbench.instrument.labels import Label, labels
 from usad_workbench.workbench.instrument.moved import moved
-from usad_workbench.workbench.instrument.similar import MAX_K, similar
+from usad_workbench.workbench.instrument.queries import MAX_ENCODERS
+from usad_workbench.workbench.instrument.similar import MAX_K, Asked, similar
 from usad_workbench.workbench.instrument.sounds import peaks
 from usad_workbench.workbench.presenters import sound
 
@@ -73,6 +75,8 @@ def instrument_routes(folder: str | Path, base: str = "") -> list[BaseRoute]:
         "wave": _wave,
         "labels": _labels,
         "similar": _similar,
+        "prepare": _prepare,
+        "duplicates": _duplicates,
         "moved": _moved,
         "export": _export,
     }
@@ -170,7 +174,7 @@ def _row(desk: Desk, view: View, request: Request) -> Response:
         row = number_of(request, "row", high=len(view) - 1)
     else:
         row = listing.existing_rows(view, np.array([number_of(request, "segment")]))[0]
-    return as_json(listing.described_one(view, row))
+    return as_json(listing.described(view, np.array([row]))[0])
 
 
 def _sound(desk: Desk, view: View, request: Request) -> Response:
@@ -211,15 +215,38 @@ def _labels(desk: Desk, view: View, request: Request) -> Response:
 
 
 def _similar(desk: Desk, view: View, request: Request) -> Response:
-    found = similar(
-        view,
-        desk.queries,
-        like=_split(text_of(request, "for")),
-        unlike=_split(text_of(request, "unlike", "")),
-        spaces=request.query_params.getlist("space"),
+    parameters = request.query_params
+    among = None
+    if "among" in parameters:
+        chosen = parse_selection(text_of(request, "among"))
+        among = view.table.segment_ids[view.selected(chosen)] if chosen else None
+    asked = Asked(
+        like=parameters.getlist("for"),
+        unlike=parameters.getlist("unlike"),
         k=number_of(request, "k", 10, low=1, high=MAX_K),
+        among=among,
+    )
+    return as_json(similar(view, desk.queries, asked, parameters.getlist("space")))
+
+
+def _duplicates(desk: Desk, view: View, request: Request) -> Response:
+    found = duplicates(
+        view,
+        SpaceName.parse(text_of(request, "space")),
+        offset=number_of(request, "offset", 0),
+        limit=number_of(request, "limit", 20, low=1, high=100),
     )
     return as_json(found)
+
+
+def _prepare(desk: Desk, view: View, request: Request) -> Response:
+    for name in request.query_params.getlist("space")[:MAX_ENCODERS]:
+        try:
+            with wrap_errors():
+                desk.queries.prepare(view.workspace, SpaceName.parse(name))
+        except UsadError:
+            continue  # the search itself says why
+    return as_json({})
 
 
 def _moved(desk: Desk, view: View, request: Request) -> Response:
@@ -240,10 +267,6 @@ def _export(desk: Desk, view: View, request: Request) -> Response:
         filename=download_name(words, kind),
         background=BackgroundTask(path.unlink, missing_ok=True),
     )
-
-
-def _split(text: str) -> list[str]:
-    return [one for one in text.split(",") if one]
 
 
 def _clip(desk: Desk, view: View, request: Request) -> Clip:

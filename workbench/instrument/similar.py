@@ -1,10 +1,14 @@
 """The nearest segments in several spaces side by side, and how far these agree."""
 
-from collections.abc import Sequence
-from itertools import product
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from usad_workbench.core.errors import ConfigError
+import numpy as np
+
+from usad_workbench.core.errors import ConfigError, UntrustedCodeError, UsadError, wrap_errors
+from usad_workbench.core.storage.segment_table import Ids
 from usad_workbench.core.storage.segment_vectors import vector_of_segment
 from usad_workbench.core.storage.space_names import SpaceName
 from usad_workbench.core.storage.workspace import FloatArray, SearchHits
@@ -18,99 +22,129 @@ from usad_workbench.workbench.instrument.queries import Queries
 MAX_SPACES, MAX_EXAMPLES, MAX_K = 12, 50, 200
 
 
-def similar(
-    view: View,
-    queries: Queries,
-    *,
-    like: Sequence[str],
-    unlike: Sequence[str],
-    spaces: Sequence[str],
-    k: int,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What is looked for, and among what."""
+
+    like: Sequence[str]
+    """Segments by number, sounds that were handed in, words; one or more."""
+    unlike: Sequence[str]
+    """Those that hits should not be like."""
+    k: int
+    """Hits in each space."""
+    among: Ids | None = None
+    """The segments that may be found; all of them where none are named."""
+
+    @property
+    def segments(self) -> set[int]:
+        """The examples that are of the collection: they are no hits."""
+        return {int(one) for one in [*self.like, *self.unlike] if is_segment(one)}
+
+
+def is_segment(example: str) -> bool:
+    """Whether an example is of the collection: its number, as large as one can be.
+
+    >>> is_segment("17"), is_segment("q17"), is_segment("9" * 30)
+    (True, False, False)
+    """
+    return re.fullmatch(r"[0-9]{1,18}", example) is not None
+
+
+def similar(view: View, queries: Queries, asked: Asked, spaces: Sequence[str]) -> dict[str, Any]:
     """Hits of one query in each space, those that it alone finds marked, and the agreement.
 
-    A segment that is an example is no hit.
+    A space that cannot answer says why, and the others answer: it counts for no agreement.
 
     Args:
         view: Of the collection.
         queries: Sounds that were handed in.
-        like: Segments or queries, one or more.
-        unlike: Segments or queries that hits should not be like.
+        asked: What is looked for.
         spaces: Texts of spaces, each once.
-        k: Hits in each.
 
     Raises:
         ConfigError: no space, no example, or too many.
-        UsadError: an example that one of the spaces has no vector of, where no space has one.
+        UsadError: why no space can answer, where none can.
     """
     names = [SpaceName.parse(space) for space in dict.fromkeys(spaces)]
-    if not 1 <= len(names) <= MAX_SPACES or len([*like, *unlike]) > MAX_EXAMPLES:
+    n_examples = len([*asked.like, *asked.unlike])
+    if not 1 <= len(names) <= MAX_SPACES or n_examples > MAX_EXAMPLES:
         raise ConfigError(
-            f"Found {len(names)} spaces and {len([*like, *unlike])} examples, expected 1 to "
+            f"Found {len(names)} spaces and {n_examples} examples, expected 1 to "
             f"{MAX_SPACES} and at most {MAX_EXAMPLES}."
         )
-    examples = {int(one) for one in [*like, *unlike] if one.isdecimal()}
-    found = [_hits(view, queries, name, like, unlike, k, examples) for name in names]
+    answers = [_answer(view, queries, name, asked) for name in names]
+    found = [answer for answer in answers if isinstance(answer, SearchHits)]
+    if not found:
+        raise next(answer for answer in answers if isinstance(answer, UsadError))
     rankings = [hits.segment_ids.tolist() for hits in found]
     rows = {
         row["segment_id"]: row
         for row in described_segments(view, sorted({one for ids in rankings for one in ids}))
     }
     n_lists = {one: sum(one in ids for ids in rankings) for one in rows}
+    for segment_id, row in rows.items():
+        row["only"] = len(found) > 1 and n_lists[segment_id] == 1
     return {
+        "n": len(view) if asked.among is None else len(asked.among),
         "spaces": [
-            {
-                "space": str(name),
-                "notice": hits.notice,
-                "hits": [
-                    {
-                        **rows[segment_id],
-                        "rank": rank,
-                        "score": float(score),
-                        "only": len(names) > 1 and n_lists[segment_id] == 1,
-                    }
-                    for rank, (segment_id, score) in enumerate(
-                        zip(ids, hits.scores, strict=True), start=1
-                    )
-                ],
-            }
-            for name, hits, ids in zip(names, found, rankings, strict=True)
+            {"space": str(name), **_shown(answer, rows)}
+            for name, answer in zip(names, answers, strict=True)
         ],
-        "overlap": _matrix([_overlap(a, b, k) for a, b in product(rankings, repeat=2)]),
-        "rbo": _matrix([_rbo(a, b) for a, b in product(rankings, repeat=2)]),
+        "overlap": _matrix(answers, lambda a, b: _overlap(a, b, asked.k)),
+        "rbo": _matrix(answers, _rbo),
     }
 
 
-def _hits(
-    view: View,
-    queries: Queries,
-    space: SpaceName,
-    like: Sequence[str],
-    unlike: Sequence[str],
-    k: int,
-    examples: set[int],
-) -> SearchHits:
+def _shown(answer: SearchHits | UsadError, rows: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    if isinstance(answer, UsadError):
+        return {"problem": str(answer), "notice": "", "hits": []}
+    ranked = enumerate(zip(answer.segment_ids.tolist(), answer.scores, strict=True), start=1)
+    return {
+        "problem": "",
+        "notice": answer.notice,
+        "hits": [
+            {**rows[segment_id], "rank": rank, "score": float(score)}
+            for rank, (segment_id, score) in ranked
+        ],
+    }
+
+
+def _answer(view: View, queries: Queries, space: SpaceName, asked: Asked) -> SearchHits | UsadError:
+    try:
+        with wrap_errors():
+            return _hits(view, queries, space, asked)
+    except UntrustedCodeError as error:
+        command = f"usad workbench {view.workspace.folder} --trust-remote-code"
+        return UntrustedCodeError(f"{error} Here: stop the app and start it with `{command}`.")
+    except UsadError as error:
+        return error
+
+
+def _hits(view: View, queries: Queries, space: SpaceName, asked: Asked) -> SearchHits:
     def vector(one: str) -> FloatArray:
-        if one.isdecimal():
+        if is_segment(one):
             return vector_of_segment(view.workspace, int(one), space)
         return queries.vector(view.workspace, one, space)
 
-    query = query_of_examples([vector(one) for one in like], [vector(one) for one in unlike])
+    query = query_of_examples(
+        [vector(one) for one in asked.like], [vector(one) for one in asked.unlike]
+    )
     hits = search(
         view.workspace,
         query,
         space.encoder,
         space.layer,
         pooling=space.pooling,
-        k=k + len(examples),
+        k=asked.k + len(asked.segments),
+        where=asked.among,
     )
-    is_other = [int(one) not in examples for one in hits.segment_ids]
-    is_audio = any(not one.isdecimal() for one in [*like, *unlike])
-    notices = (hits.notice, queries.notice(view.workspace, space) if is_audio else "")
+    is_other = ~np.isin(hits.segment_ids, list(asked.segments))
+    made_now = [one for one in [*asked.like, *asked.unlike] if not is_segment(one)]
+    notices = {hits.notice, *(queries.notice(view.workspace, one, space) for one in made_now)}
     return SearchHits(
-        segment_ids=hits.segment_ids[is_other][:k],
-        scores=hits.scores[is_other][:k],
-        notice=" ".join(filter(None, notices)),
+        segment_ids=hits.segment_ids[is_other][: asked.k],
+        scores=hits.scores[is_other][: asked.k],
+        notice=" ".join(sorted(filter(None, notices))),
     )
 
 
@@ -122,6 +156,12 @@ def _rbo(first: list[int], second: list[int]) -> float:
     return rank_biased_overlap(first, second) if first or second else 1.0
 
 
-def _matrix(values: list[float]) -> list[list[float]]:
-    n = int(len(values) ** 0.5)
-    return [values[i * n : (i + 1) * n] for i in range(n)]
+def _matrix(
+    answers: Sequence[SearchHits | UsadError], compare: Callable[[list[int], list[int]], float]
+) -> list[list[float | None]]:
+    """Each space with each; nothing where one of them has no answer."""
+    lists = [
+        answer.segment_ids.tolist() if isinstance(answer, SearchHits) else None
+        for answer in answers
+    ]
+    return [[None if a is None or b is None else compare(a, b) for b in lists] for a in lists]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, TypeGuard
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,9 +25,10 @@ from usad_workbench.workbench.instrument.http import (
 from usad_workbench.workbench.instrument.queries import MAX_UPLOAD_BYTES, Query
 
 MAX_NAME = 200
+LATEST_S = 1e9
 
 
-def _tag(desk: Desk, request: Request, body: bytes) -> Response:
+def _tag(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{select, tag, remove?, author?}``; refused where the selection holds others than it did."""
     asked = json_object(body)
     view = desk.collection.view()
@@ -46,7 +47,7 @@ def _tag(desk: Desk, request: Request, body: bytes) -> Response:
     return _after(desk, edit)
 
 
-def _note(desk: Desk, request: Request, body: bytes) -> Response:
+def _note(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{segment, text, author?}``; an empty text removes the note."""
     asked = json_object(body)
     segment = asked.get("segment")
@@ -57,7 +58,7 @@ def _note(desk: Desk, request: Request, body: bytes) -> Response:
     return _after(desk, edit)
 
 
-def _undo(desk: Desk, request: Request, body: bytes) -> Response:
+def _undo(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{author?, edit?}``: takes back an edit of somebody, the last one where none is named."""
     asked = json_object(body)
     named = asked.get("edit")
@@ -67,7 +68,7 @@ def _undo(desk: Desk, request: Request, body: bytes) -> Response:
     return _after(desk, edit or Edit(n=0, said=""), undone=edit.said if edit else None)
 
 
-def _query(desk: Desk, request: Request, body: bytes) -> Response:
+def _query(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """A sound: its bytes with ``start`` and ``end`` in the address, or a part of a segment."""
     workspace = desk.collection.workspace
     if request.headers["content-type"].startswith(JSON):
@@ -89,13 +90,8 @@ def _query(desk: Desk, request: Request, body: bytes) -> Response:
 
 
 def _part_of_segment(desk: Desk, asked: Mapping[str, Any]) -> Query:
-    if "text" in asked:
-        raise ConfigError(
-            "Words are searched for by an encoder that reads text, and none that this version "
-            "runs does: of CLAP it runs the audio tower alone. Search with a sound."
-        )
     segment = asked.get("segment")
-    times = [float(t) for t in map(asked.get, ("start_s", "end_s")) if isinstance(t, int | float)]
+    times = [t for t in map(asked.get, ("start_s", "end_s")) if _is_time(t)]
     if type(segment) is not int or len(times) != 2:
         raise ConfigError("Expected segment, start_s and end_s, the part in seconds of its sound.")
     whole = desk.sounds.of_segment(desk.collection.workspace, segment)
@@ -115,6 +111,10 @@ def _text(asked: Mapping[str, Any], name: str, default: str | None = None) -> st
     return value
 
 
+def _is_time(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float) and 0 <= value <= LATEST_S  # type: ignore[operator]
+
+
 def _seconds(request: Request, name: str) -> float | None:
     """A time in the address, given in milliseconds as a whole number."""
     if f"{name}_ms" not in request.query_params:
@@ -126,7 +126,7 @@ def _seconds(request: Request, name: str) -> float | None:
 class Write:
     """A request that writes."""
 
-    answer: Callable[[Desk, Request, bytes], Response]
+    answer: Callable[[Desk, Request, BinaryIO], Response]
     media_types: tuple[str, ...] = (JSON,)
     max_bytes: int = MAX_JSON
 

@@ -1,7 +1,6 @@
 """How numbers are written: one form for app, report and command line."""
 
 import math
-from collections.abc import Iterable
 
 MISSING = "–"
 NBSP = "\u00a0"
@@ -43,19 +42,6 @@ def number(value: object, digits: int = 2) -> str:
     if is_missing(value):
         return MISSING
     return f"{float(str(value)):.{digits}f}"
-
-
-def digits_apart(values: Iterable[float], least: int = 3, most: int = 6) -> int:
-    """How many digits tell the values apart: as few as do, ``least`` to ``most``.
-
-    >>> digits_apart([0.9, 0.8]), digits_apart([0.99991, 0.99987, 0.9]), digits_apart([])
-    (3, 5, 3)
-    """
-    rounded = sorted({round(float(value), most) for value in values})
-    for digits in range(least, most):
-        if len({f"{value:.{digits}f}" for value in rounded}) == len(rounded):
-            return digits
-    return most
 
 
 def count(n: float, singular: str, plural: str | None = None) -> str:

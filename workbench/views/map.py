@@ -6,7 +6,7 @@ from usad_workbench.workbench.widgets.instrument import mount
 
 def view() -> None:
     if page.is_embedded():
-        mount()
+        mount("map")
 
 
 if __name__ == "__main__":

@@ -60,29 +60,23 @@ def _both_sides(cell: state.Cell) -> None:
         with column:
             ties = layers.describe_ties(values, side)
             st.markdown(f"**{title}**" + (f" · {ties}" if ties else ""))
-            _cards(side.head(N_CARDS))
+            _cards(side.head(N_CARDS), f"cell.{title}")
             with (
                 st.expander(f"{len(side) - N_CARDS} more") if len(side) > N_CARDS else nullcontext()
             ):
-                _cards(side.iloc[N_CARDS:])
+                _cards(side.iloc[N_CARDS:], f"cell.{title}")
     _neighbours(cell, pd.concat([least, most]))
     page.download(_exported(cell, values), "clips-of-cell.csv")
 
 
 def _neighbours(cell: state.Cell, clips: pd.DataFrame) -> None:
-    """One of the clips beside its nearest in both layers, and the way to search from it."""
+    """One of the clips beside its nearest in both layers."""
     if clips.empty:
         return
     names = dict(zip(clips["segment_id"].astype(int), clips["clip_id"], strict=True))
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    with left:
-        chosen = page.choose(
-            "Nearest in both layers to", list(names), key="cell.clip", show=lambda i: names[i]
-        )
-    with right:
-        if st.button("Find similar", icon=":material/search:", width="stretch"):
-            state.ask_query(chosen)
-            st.switch_page("views/search.py")
+    chosen = page.choose(
+        "Nearest in both layers to", list(names), key="cell.clip", show=lambda i: names[i]
+    )
     segment = segment_of(segments(state.sql, [chosen]).iloc[0].to_dict())
     show_trio(
         segment, {cell.student: cell.student_layer, cell.teacher: cell.teacher_layer}, is_wide=True
@@ -135,7 +129,7 @@ def _computed(cell: state.Cell) -> pd.DataFrame:
     )
 
 
-def _cards(side: pd.DataFrame) -> None:
+def _cards(side: pd.DataFrame, key: str) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["value"], rows.iterrows(), strict=True):
-        segment_card(segment_of(row.to_dict()), f"**{number(value)}**")
+        segment_card(segment_of(row.to_dict()), f"**{number(value)}**", key)

@@ -74,7 +74,7 @@ def _matrix(rows: pd.DataFrame, key: str) -> None:
             f"**{escape_markdown(cell[0])}** taken for **{escape_markdown(cell[1])}**: "
             f"{count(len(clips), 'clip')}"
         )
-        _cards(clips)
+        _cards(clips, "probes.cell")
 
 
 def _beside(first: pd.DataFrame, second: pd.DataFrame) -> None:
@@ -87,10 +87,10 @@ def _beside(first: pd.DataFrame, second: pd.DataFrame) -> None:
         show=lambda one: f"{one}: {count(counts[one], 'clip')}",
         note="First: the system whose matrix stands above; second: the one beside it.",
     )
-    _cards(both[both["side"] == side])
+    _cards(both[both["side"] == side], "probes.beside")
 
 
-def _cards(clips: pd.DataFrame) -> None:
+def _cards(clips: pd.DataFrame, key: str) -> None:
     """The first clips, with what was said of each."""
     shown = clips.head(N_CARDS)
     rows = segments(state.sql, shown["segment_id"].tolist())
@@ -104,7 +104,7 @@ def _cards(clips: pd.DataFrame) -> None:
         if "predicted_second" in said:
             words += f" and {escape_markdown(said['predicted_second'])}"
         with columns[i % 2]:
-            segment_card(segment_of(row.to_dict()), words)
+            segment_card(segment_of(row.to_dict()), words, key)
     if len(clips) > len(shown):
         st.caption(f"{len(shown)} of {count(len(clips), 'clip')}, by name.")
     if len(clips):

@@ -303,13 +303,13 @@ def _both_ends(kind: str, clips: pd.DataFrame) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**Most**")
-        _cards(clips.head(n))
+        _cards(clips.head(n), key=f"{kind}.most")
     with right:
         st.markdown("**Least**")
-        _cards(clips.iloc[max(n, len(clips) - n) :].iloc[::-1])
+        _cards(clips.iloc[max(n, len(clips) - n) :].iloc[::-1], key=f"{kind}.least")
 
 
-def _cards(side: pd.DataFrame) -> None:
+def _cards(side: pd.DataFrame, key: str) -> None:
     rows = segments(state.sql, side["segment_id"].tolist())
     for value, (_, row) in zip(side["influence"], rows.iterrows(), strict=True):
-        segment_card(segment_of(row.to_dict()), f"**{escape_markdown(signed(value))}**")
+        segment_card(segment_of(row.to_dict()), f"**{escape_markdown(signed(value))}**", key)

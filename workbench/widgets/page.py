@@ -8,7 +8,7 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.errors import UntrustedCodeError, UsadError, wrap_errors
+from usad_workbench.core.errors import UsadError, wrap_errors
 from usad_workbench.core.storage.csv_cells import write_csv
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.encoders import (
@@ -99,13 +99,6 @@ def show_errors() -> Iterator[None]:
     try:
         with wrap_errors():
             yield
-    except UntrustedCodeError as error:
-        st.error(escape_markdown(error), icon=":material/error:")
-        st.caption("If you trust it, stop this app and start it again with")
-        st.code(
-            shlex.join(["usad", "workbench", str(state.workspace().folder), "--trust-remote-code"]),
-            language="bash",
-        )
     except UsadError as error:
         st.error(escape_markdown(error), icon=":material/error:")
 

@@ -37,13 +37,24 @@ def segment_player(segment: Segment, key: str) -> None:
     clip_player(clip, key)
 
 
-def segment_card(segment: Segment, heading: str, note: str = "") -> None:
-    """A small card: heading, who it is, spectrogram, sound."""
+def segment_card(segment: Segment, heading: str, key: str) -> None:
+    """A small card: heading, who it is, spectrogram, sound, and the way to what is similar.
+
+    Args:
+        segment: What is shown.
+        heading: Markdown.
+        key: Of the list that it stands in, each of whose segments stands there once.
+    """
     with st.container(border=True, height="stretch"):
         words, picture = st.columns([4, 5], vertical_alignment="center", gap="small")
         with words:
             st.markdown(f"{heading}  \n{escape_markdown(shorten(segment.clip_id, 60))}")
-            st.caption(_about(segment) + (f"  \n{note}" if note else ""))
+            st.caption(_about(segment))
+            if st.button(
+                "Find similar", key=f"{key}.similar.{segment.segment_id}", type="tertiary"
+            ):
+                state.ask_query(segment.segment_id)
+                st.switch_page("views/search.py")
         with picture:
             small_player(segment)
 

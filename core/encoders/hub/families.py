@@ -295,10 +295,12 @@ class ClapEncoder(TransformersEncoder):
 
     model = "transformers:ClapAudioModel"
     part = "audio_config"
-    prefixes = ("audio_model.", "clap.audio_model.", "")
+    prefixes: tuple[str, ...] = ("audio_model.", "clap.audio_model.", "")
+    tower = "audio_encoder"
+    """Path of the tower in the network."""
     blocks = "audio_encoder.layers"
     ffn = ""
-    unused = (
+    unused: tuple[str, ...] = (
         "audio_encoder.norm.",
         "audio_encoder.patch_embed.fusion_model.",
         "audio_encoder.patch_embed.mel_conv2d.",
@@ -320,7 +322,7 @@ class ClapEncoder(TransformersEncoder):
 
     def grids(self) -> list[tuple[int, int, int]]:
         """Patches of each layer: folds in time, rows of frequency, columns of time."""
-        encoder: Any = self.net.get_submodule("audio_encoder")
+        encoder: Any = self.net.get_submodule(self.tower)
         sizes = [*encoder.input_resolutions, encoder.input_resolutions[-1]]
         return [(encoder.freq_ratio, high // encoder.freq_ratio, wide) for high, wide in sizes]
 
@@ -354,6 +356,27 @@ class ClapEncoder(TransformersEncoder):
         return -(-n_samples // hop)
 
 
+class ClapJointEncoder(ClapEncoder):
+    """CLAP with the projection into the space that it shares with words: pooling ``native``.
+
+    Of a clip longer than the window it is the mean of its windows' vectors at length one.
+    """
+
+    model = "transformers:ClapAudioModelWithProjection"
+    prefixes = ("", "clap.")
+    tower = "audio_model.audio_encoder"
+    blocks = "audio_model.audio_encoder.layers"
+    unused = (*(f"audio_model.{name}" for name in ClapEncoder.unused), "audio_projection.")
+
+    def native_dim(self) -> int:
+        """Width of the shared space."""
+        return int(self.config.projection_dim)
+
+    def native(self, result: Any) -> Tensor:
+        """Vectors of length one, [clip, dim]."""
+        return torch.nn.functional.normalize(result.audio_embeds, dim=-1)
+
+
 FAMILIES: dict[str, type[TransformersEncoder]] = {
     "wav2vec2": WaveformEncoder,
     "hubert": WaveformEncoder,
@@ -371,7 +394,7 @@ FAMILIES: dict[str, type[TransformersEncoder]] = {
     "qwen2_audio": Qwen2AudioEncoder,
     "qwen2_audio_encoder": Qwen2AudioEncoder,
     "audio-spectrogram-transformer": AstEncoder,
-    "clap": ClapEncoder,
+    "clap": ClapJointEncoder,
     "clap_audio_model": ClapEncoder,
     "usad": PublishedStudent,
     "usad2": PublishedStudent,

@@ -195,10 +195,10 @@ def load_folder(
     runs_own_code = trust_remote_code and "auto_map" in config
     stand_in = torchaudio_stand_in() if runs_own_code else nullcontext()
     # Initial values are drawn and thrown away: a seeded run must not notice.
-    with torch.random.fork_rng(devices=[]), _transformers_errors(folder), stand_in:
+    with torch.random.fork_rng(devices=[]), transformers_errors(folder), stand_in:
         extractor = _extractor(family, folder, str(described["name"]), trust_remote_code)
         net = _build(family, folder, weights, trust_remote_code)
-        return family(net.float().eval(), extractor, _sha256(folder, weights), **described)
+        return family(net.float().eval(), extractor, sha256_of_model(folder, weights), **described)
 
 
 def _extractor(family: type[TransformersEncoder], folder: Path, name: str, trust: bool) -> Any:
@@ -251,7 +251,7 @@ def _build(
 
 
 @contextmanager
-def _transformers_errors(folder: Path) -> Iterator[None]:
+def transformers_errors(folder: Path) -> Iterator[None]:
     """Raises what transformers makes of an unusable folder as a ``WeightsError``."""
     from safetensors import SafetensorError
 
@@ -282,7 +282,7 @@ def _licence(folder: Path) -> str:
     return named if isinstance(named, str) and named else "see its model card"
 
 
-def _sha256(folder: Path, weights: list[Path]) -> str:
+def sha256_of_model(folder: Path, weights: list[Path]) -> str:
     """Of all that decides what the model computes: weights, configuration, code."""
     files = [*weights, *folder.glob("*config.json"), *folder.glob("*.py")]
     digest = hashlib.sha256()

@@ -165,6 +165,7 @@ def _clap(name: str, repo: str, domain: str, dim: int, n_params: int, mb: float)
                 "arXiv:2211.06687 (audio tower, HTS-AT)"
             ),
             layer_names=("patches", "stage 1", "stage 2", "stage 3", "stage 4"),
+            native_dim=512,
             pads=True,
             min_duration_s=1 / 48_000,
         ),

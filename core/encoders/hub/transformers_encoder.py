@@ -34,7 +34,8 @@ _OVERLAP = 6
 
 Samples = npt.NDArray[np.float32]
 Frames = dict[int, Tensor]
-"""By layer, [clip, frame, dim]."""
+"""By layer, [clip, frame, dim]; the model's own vector of a whole clip under ``NATIVE``."""
+NATIVE = -1
 
 
 class TransformersEncoder(FrozenEncoder):
@@ -92,6 +93,7 @@ class TransformersEncoder(FrozenEncoder):
             frame_rates_hz=tuple(rate / hop for hop in self.hops),
             sample_rate_hz=rate,
             n_params=sum(p.numel() for p in used),
+            native_dim=self.native_dim(),
             pads=self.pads,
             has_ffn=bool(self.ffn),
             min_duration_s=self.min_samples() / rate,
@@ -191,6 +193,14 @@ class TransformersEncoder(FrozenEncoder):
         frames: Tensor = result.last_hidden_state
         return frames
 
+    def native_dim(self) -> int | None:
+        """Width of the network's own vector of a whole clip, if it makes one."""
+        return None
+
+    def native(self, result: Any) -> Tensor | None:
+        """The network's own vector of each whole clip, [clip, dim], if it makes one."""
+        return None
+
     def n_frames(self, n_samples: int, hop: int) -> int | None:
         """Valid frames of a clip in a layer with this hop; none for all that come out."""
         return None
@@ -215,14 +225,17 @@ class TransformersEncoder(FrozenEncoder):
             clip[w.start : w.stop] for clip, plan in zip(clips, plans, strict=True) for w in plan
         ]
         found = iter(self._pieces(pieces, layers, kind))
-        per_clip = []
+        per_clip, native = [], []
         for plan in plans:
             parts = [next(found) for _ in plan]
+            if NATIVE in parts[0]:
+                native.append(torch.cat([p[NATIVE] for p in parts]).mean(0))
             per_clip.append({i: stitch(plan, [p[i] for p in parts], hops[i]) for i in layers})
         return self._layer_features(
             {i: pad_sequence([c[i] for c in per_clip], batch_first=True) for i in layers},
             {i: torch.tensor([len(c[i]) for c in per_clip], device=self.device) for i in layers},
-            kind=kind,
+            torch.stack(native) if native else None,
+            kind,
         )
 
     def _pieces(
@@ -234,11 +247,13 @@ class TransformersEncoder(FrozenEncoder):
         def run(rows: list[int]) -> list[Frames]:
             frames = self._run([pieces[row] for row in rows], layers, kind)
             n = [
-                {i: self.n_frames(lengths[row], self._hop(i, kind)) for i in layers} for row in rows
+                {i: self.n_frames(lengths[row], self._hop(i, kind)) for i in layers} | {NATIVE: 1}
+                for row in rows
             ]
             # Copies, so that the frames of padding are given back.
             return [
-                {i: frames[i][at, : n[at][i]].clone() for i in layers} for at in range(len(rows))
+                {i: made[at, : n[at][i]].clone() for i, made in frames.items()}
+                for at in range(len(rows))
             ]
 
         found: list[Frames] = [{}] * len(pieces)
@@ -254,7 +269,8 @@ class TransformersEncoder(FrozenEncoder):
         if kind == "output" and self.spec.n_layers in layers:
             self._refuse_adapter()
             frames[self.spec.n_layers] = self.output(result)
-        return frames
+        native = self.native(result)
+        return frames if native is None else {**frames, NATIVE: native.unsqueeze(1)}
 
     def _refuse_adapter(self) -> None:
         if getattr(self.config, "add_adapter", False):

@@ -1,7 +1,7 @@
 """Small random models of transformers in the hub's own format."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,30 @@ SAMPLES |= {
         hop=500,
     ),
 }
+
+
+def save_clap_with_words(folder: Path) -> nn.Module:
+    """A small CLAP as the hub has it: both towers, front end, and a tokenizer of bytes."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    pieces = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces.train_from_iterator(["dog barking", "rain on a roof"], 300, special_tokens=special)
+    text = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "vocab_size": 300,
+        "max_position_embeddings": 34,
+    }
+    config = tf.ClapConfig(text_config=text, audio_config=CLAP, projection_dim=16)
+    net = save(replace(SAMPLES["clap"], net=lambda: tf.ClapModel(config)), folder)
+    tokenizer = tf.RobertaTokenizerFast(
+        tokenizer_object=pieces._tokenizer, model_max_length=32, pad_token="<pad>"
+    )
+    tokenizer.save_pretrained(folder)
+    return net
 
 
 def save(sample: Sample, folder: Path) -> nn.Module:

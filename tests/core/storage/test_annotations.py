@@ -8,8 +8,8 @@ import pytest
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.annotations import (
     author_name,
-    note_of,
     note_segment,
+    notes_of,
     tag_counts,
     tag_segments,
     tagged_segments,
@@ -34,6 +34,8 @@ def test_the_tables_say_who_and_when(workspace: Workspace) -> None:
     assert set(tags["author"]) == {"Ada"} and set(tags["tag"]) == {"loud"}
     age = datetime.now(UTC).replace(tzinfo=None) - tags["made_at"].max()
     assert timedelta() <= age < timedelta(minutes=5)
+    found = notes_of(workspace, some.tolist())
+    assert list(found) == [some[0]] and found[some[0]].text == "hum"
     notes = workspace.sql("SELECT * FROM notes")
     assert notes[["segment_id", "note", "author"]].values.tolist() == [[some[0], "hum", "Bob"]]
     assert author_name() and author_name("  A  B ") == "A B"
@@ -48,7 +50,7 @@ def test_deleted_clips_take_theirs_along_and_encoders_take_none(workspace: Works
     assert tag_counts(workspace) == {"spectrum": len(every)}
     clip = workspace.read("SELECT clip_id FROM segments WHERE segment_id = ?", [int(every[0])])
     delete_clips(workspace, clip["clip_id"].tolist())
-    assert note_of(workspace, int(every[0])) is None
+    assert notes_of(workspace, every.tolist()) == {}
     assert tagged_segments(workspace, "spectrum").tolist() == ids(workspace).tolist()
     assert tags_of(workspace, every[:1].tolist()) == {}
 

@@ -16,12 +16,14 @@ import soundfile
 
 from tests.conftest import SpectrumEncoder, write_tone
 from usad_workbench.core.embedding import embed
-from usad_workbench.core.errors import ConfigError, UnknownNameError
+from usad_workbench.core.errors import ConfigError, StoreError, UnknownNameError
 from usad_workbench.core.storage import exporting
 from usad_workbench.core.storage.annotations import tag_segments
+from usad_workbench.core.storage.deletion import delete_clips
 from usad_workbench.core.storage.exporting import export_clips, export_space
 from usad_workbench.core.storage.importing import SourceClip, import_clips, read_manifest
 from usad_workbench.core.storage.projection_tables import MapQuality, replace_map
+from usad_workbench.core.storage.space_names import SpaceName
 from usad_workbench.core.storage.vector_tables import matrix_of
 from usad_workbench.core.storage.workspace import QueryError, Workspace
 
@@ -106,6 +108,58 @@ def test_a_space_brings_what_other_browsers_open(
         [i + 1, i + 2] for i in range(len(frame))
     ]
     np.testing.assert_array_equal(np.stack(frame["vector"]), stored.vectors)
+
+
+def test_columns_of_clips_never_stand_for_those_of_the_space(
+    embedded: Workspace, tmp_path: Path
+) -> None:
+    names = ("encoder", "layer", "tags", "clip_tags", "note", "v0", "neighbors")
+    with embedded.database.write() as connection:
+        for name in names:
+            connection.execute(f"ALTER TABLE clips ADD COLUMN {name} VARCHAR DEFAULT 'of {name}'")
+    ids = embedded.embeddings("spectrum", 1).segment_ids
+    tag_segments(embedded, ids[:1], "loud")
+    expected = {
+        "encoder": "spectrum",
+        "clip_encoder": "of encoder",
+        "clip_layer": "of layer",
+        "clip_clip_tags": "of tags",
+        "clip_tags": "of clip_tags",
+        "clip_note": "of note",
+        "clip_v0": "of v0",
+        "clip_neighbors": "of neighbors",
+    }
+    first = pd.read_parquet(export_space(embedded, "spectrum", 1, tmp_path / "out")[-1]).iloc[0]
+    assert {name: first[name] for name in expected} == expected
+    assert (first["layer"], first["note"], list(first["tags"])) == (1, "", ["loud"])
+    path = export_space(embedded, "spectrum", 1, tmp_path / "csv", "csv")[-1]
+    row = pd.read_csv(path).iloc[0]
+    assert {name: row[name] for name in expected} == expected
+    assert row["v0"] == pytest.approx(float(first["vector"][0]))
+
+
+def test_clips_that_go_while_they_are_exported_are_left_out(
+    embedded: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = embedded.embeddings("spectrum", 1)
+    gone = stored.clip_ids[0]
+    read = exporting.segment_frame
+
+    def frame(workspace: Workspace, ids: np.ndarray, name: SpaceName) -> pd.DataFrame:
+        delete_clips(workspace, [gone])
+        return read(workspace, ids, name)
+
+    def nearest(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((len(vectors), 1), np.int64), np.zeros((len(vectors), 1), np.float32)
+
+    monkeypatch.setattr(exporting, "segment_frame", frame)
+    out = pd.read_parquet(export_space(embedded, "spectrum", 1, tmp_path / "out")[-1])
+    is_left = stored.clip_ids != gone
+    assert out["segment_id"].tolist() == stored.segment_ids[is_left].tolist()
+    np.testing.assert_array_equal(np.stack(out["vector"]), stored.vectors[is_left])
+    gone = stored.clip_ids[1]
+    with pytest.raises(StoreError, match="came or went"):
+        export_space(embedded, "spectrum", 1, tmp_path / "with", neighbours=nearest)
 
 
 def test_csv_holds_the_same_numbers(embedded: Workspace, tmp_path: Path) -> None:

@@ -162,6 +162,37 @@ def test_clauses_hold_together(workspace: Workspace, frame: pd.DataFrame) -> Non
         np.testing.assert_array_equal(chosen(workspace, clauses), expected, str(clauses))
 
 
+def test_words_are_found_however_they_are_written(tmp_path: Path) -> None:
+    workspace = workspace_of(plant(4, dim=2), tmp_path)
+    composed, apart = "G\N{LATIN SMALL LETTER A WITH DIAERESIS}nge", "Ga\N{COMBINING DIAERESIS}nge"
+    names = (f"Straße {apart}.wav", "ΟΔΟΣ 1", "İzmir", "100% _ O'Brien")
+    with workspace.database.write() as connection:
+        for number, name in enumerate(names):
+            connection.execute(
+                "UPDATE clips SET label = ? WHERE clip_id = (SELECT clip_id FROM clips "
+                "ORDER BY clip_id LIMIT 1 OFFSET ?)",
+                [name, number],
+            )
+    clips = workspace.clips().set_index("label")["clip_id"]
+    ids = workspace.read("SELECT clip_id, segment_id FROM segments").set_index("clip_id")
+    table = SegmentTable(workspace)
+    for text, name in (
+        (f"STRASSE {composed}", None),
+        (f"straße {composed.upper()}", names[0]),
+        ("STRAẞE", names[0]),
+        (apart, names[0]),
+        ("οδοσ", names[1]),
+        ("ΟΔΟΣ", names[1]),
+        ("İZMIR", names[2]),
+        ("100%", names[3]),
+        ("_", names[3]),
+        ("o'brien", names[3]),
+    ):
+        mask = selected(parse_selection(json.dumps([{"text": text}])), table)
+        found = table.segment_ids[mask].tolist()
+        assert found == ([] if name is None else [ids["segment_id"][clips[name]]]), text
+
+
 def test_near_is_the_exact_search(workspace: Workspace, frame: pd.DataFrame) -> None:
     segment = int(frame["segment_id"][5])
     stored = workspace.embeddings("made-a", 0)
@@ -186,6 +217,7 @@ def test_near_is_the_exact_search(workspace: Workspace, frame: pd.DataFrame) -> 
         '[{"column": "domain", "between": [0]}]',
         '[{"column": "duration_s", "between": [0, NaN]}]',
         '[{"column": "duration_s", "between": [false, true]}]',
+        '[{"column": "duration_s", "between": [0, 1%s]}]' % ("0" * 400),
         '[{"polygon": [[0, 0], [1, 1]], "map": "a/0/mean/umap"}]',
         '[{"polygon": [[0, 0], [1, 1], [1]], "map": "a/0/mean/umap"}]',
         '[{"segments": [1.5]}]',

@@ -104,3 +104,11 @@ def test_a_notebook_gets_a_selection_by_its_name(made: Workspace, tmp_path: Path
         selection(workspace, "check by eye")
     with pytest.raises(ConfigError):
         selection(workspace, '[{"colum": 1}]')
+
+
+def test_a_tag_may_look_like_a_selection(made: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(made.folder, tmp_path / "w")
+    workspace = Workspace.open(tmp_path / "w")
+    for number, tag in enumerate(("[draft]", "?select=[]", "“loud” 🔊 it's")):
+        tag_segments(workspace, np.array([number]), tag)
+        assert selection(workspace, tag)["segment_id"].tolist() == [number]

@@ -166,6 +166,11 @@ def test_sound_is_exactly_the_segment_and_comes_in_ranges(
         assert part.status_code == 206
         assert part.content == whole.content[start:end]
         assert part.headers["content-range"] == f"bytes {start}-{end - 1}/{n}"
+    for asked in ("bytes=", "bytes=0-4,6-9", "lines=0-4", f"bytes={'9' * 5000}-"):
+        every = client.get(
+            "/instrument/sound", params={"segment": segment}, headers={"Range": asked}
+        )
+        assert every.status_code == 200 and every.content == whole.content
     beyond = client.get(
         "/instrument/sound", params={"segment": segment}, headers={"Range": f"bytes={n}-"}
     )
@@ -185,6 +190,26 @@ def test_pictures_show_the_tone_where_it_is(client: TestClient, frame: pd.DataFr
     peaks = get(client, "wave", segment=segment, n=50).json()
     assert len(peaks["peaks"]) == 50 and max(peaks["peaks"]) == 1
     assert peaks["duration_s"] == pytest.approx(frame["duration_s"][3])
+
+
+def test_labels_stand_where_their_points_are(client: TestClient, frame: pd.DataFrame) -> None:
+    found = get(client, "labels", map=MAP, column="domain").json()["labels"]
+    counts = frame["domain"].value_counts()
+    assert found and all(one["n"] == counts[one["text"]] for one in found)
+    nowhere = json.dumps([{"column": "domain", "in": ["no such"]}])
+    assert get(client, "labels", map=MAP, select=nowhere).json() == {"labels": []}
+
+
+def test_a_workspace_of_nothing_is_shown(tmp_path: Path) -> None:
+    client = client_of(Workspace.create(tmp_path / "empty").folder)
+    described = get(client, "collection").json()
+    assert (described["n_segments"], described["n_clips"], described["maps"]) == (0, 0, [])
+    assert [one["name"] for one in described["columns"]] == ["domain"]
+    assert get(client, "facets").json()["n_selected"] == 0
+    assert get(client, "mask").content == bytes(8)
+    assert get(client, "rows", sort="clip_id").json() == {"n": 0, "rows": []}
+    assert get(client, "codes", name="domain").content == b""
+    assert "1 to" in client.get("/instrument/export").json()["error"]
 
 
 def test_an_address_of_an_old_version_is_refused(made: Workspace, tmp_path: Path) -> None:
@@ -265,6 +290,10 @@ def test_rows_of_two_moments_are_never_put_together(
         ("spectrogram", {"segment": "0", "width": "100000"}),
         ("spectrogram", {"segment": "0", "kind": "other"}),
         ("similar", {"for": "0"}),
+        ("similar", {"for": "9" * 30, "space": "made-a/0/mean"}),
+        ("similar", {"for": "9" * 5000, "space": "made-a/0/mean"}),
+        ("similar", {"for": "٣", "space": "made-a/0/mean"}),
+        ("mask", {"select": '[{"tag": "\\ud800"}]'}),
     ],
 )
 def test_what_cannot_be_answered_is_said(

@@ -1,6 +1,6 @@
 // The bar that always says how much is selected, and everything that can be done with it.
 
-import { button, count, el, popover } from "./dom.js";
+import { button, count, el, popover, redraw } from "./dom.js";
 
 const MOST_SOUNDS = 5000; // that one archive may hold
 
@@ -26,24 +26,28 @@ export class Bar {
       el("span", { class: "soft" }, isAll ? " segments" : " selected"),
     );
     const ticked = store.ticked.size;
-    this.host.replaceChildren(
-      this.said,
+    const isMap = this.app.view === "map";
+    redraw(
+      this.host, this.said,
       ticked ? button(`Keep ${count(ticked)} ticked`, () => this.keepTicked(), { class: "chip" }) : "",
       el("span", { class: "gap" }),
       button(this.isPlaying ? "❚❚ Stop" : "▶ Play all", () => this.playAll(), { class: "main" }),
-      button("Similar", () => this.app.search.fromHeard(), {
+      isMap ? button("Similar", () => this.app.search.fromHeard(), {
         title: "Find what is similar to what is heard (S)", disabled: !this.app.focused,
-      }),
-      button("Compare", () => store.set({ mode: "beside" }), {
+      }) : "",
+      isMap ? button("Compare", () => store.set({ mode: "beside" }), {
         title: "The selection on two maps beside each other",
+      }) : "",
+      button("Tag", (event) => this.askTag(event.currentTarget), {
+        title: `Tag ${ticked ? "what is ticked" : "the selection"} (T)`, class: "tag",
       }),
-      button("Tag", (event) => this.askTag(event.currentTarget), { title: "Tag the selection (T)", class: "tag" }),
       button("Export", (event) => this.askExport(event.currentTarget)),
       button("Link", (event) => this.copy(event.currentTarget), {
         title: "Copy a link that opens this view and selection", "aria-label": "Copy link",
       }),
-      button("✕", () => store.set({ select: [] }), {
-        "aria-label": "Clear the selection", title: "Clear the selection (Escape)", disabled: isAll,
+      button("✕", () => this.clear(), {
+        "aria-label": "Clear the selection", title: "Clear the ticks, then the selection (Escape)",
+        disabled: isAll && !ticked,
       }),
       button("↶", () => this.undo(), {
         "aria-label": "Undo", title: "Undo (Z)", disabled: !store.before.length,
@@ -56,12 +60,24 @@ export class Bar {
     this.draw();
   }
 
+  // Ticks first: they were set last.
+  clear() {
+    if (!this.app.store.untick()) this.app.store.set({ select: [] });
+  }
+
+  // What is tagged and exported: what is ticked, else what is selected.
+  subject() {
+    const { state, ticked } = this.app.store;
+    if (!ticked.size) return { select: state.select, n: this.selected, text: `${count(this.selected)} segments` };
+    const segments = [...ticked];
+    return { select: [{ segments }], n: segments.length, text: `${count(segments.length)} ticked segments` };
+  }
+
   keepTicked() {
     const { store } = this.app;
-    const segments = [...store.ticked];
-    store.ticked.clear();
-    store.set({ select: [{ segments }] });
-    store.tell(["ticked"]);
+    const { select } = this.subject();
+    store.untick();
+    store.set({ select });
   }
 
   // Row after row of the table, until somebody stops it or hears something else.
@@ -93,7 +109,7 @@ export class Bar {
     };
     const close = popover(
       anchor, this.app.root,
-      el("p", { class: "soft" }, `Tag ${count(this.selected)} segments as`),
+      el("p", { class: "soft" }, `Tag ${this.subject().text} as`),
       input, el("datalist", { id: "known-tags" }, known),
       el("div", { class: "buttons" },
         button("Tag", () => act(false), { class: "main" }), button("Remove tag", () => act(true))),
@@ -102,7 +118,7 @@ export class Bar {
 
   tag(tag, remove = false) {
     return this.app.attempt(async () => {
-      const { select } = this.app.store.state;
+      const { select } = this.subject();
       const { tags, edit } = await this.app.api.post("tag", { select, tag, remove });
       this.app.setTags(tags);
       if (edit === null) return this.app.say("Nothing has changed: these segments are so already.");
@@ -136,21 +152,41 @@ export class Bar {
   }
 
   askExport(anchor) {
-    const select = JSON.stringify(this.app.store.state.select);
+    const { text, n, select: chosen } = this.subject();
+    const select = JSON.stringify(chosen);
     const space = this.app.space();
-    const link = (format, text) => el("a", {
-      href: this.app.api.url("export", { select, space, format }), download: "", role: "button",
-    }, text);
+    const link = (format, words) => el("a", {
+      href: this.app.api.url("export", { select, space, format }), role: "button",
+      onclick: (event) => (event.preventDefault(), this.download(event.currentTarget.href)),
+    }, words);
     popover(
       anchor, this.app.root,
-      el("p", { class: "soft" }, `Export ${count(this.selected)} segments as`),
+      el("p", { class: "soft" }, `Export ${text} as`),
       el("div", { class: "list" },
         link("csv", "CSV: columns, tags, x, y"),
         link("parquet", "Parquet: the same, with vectors"),
-        this.selected > MOST_SOUNDS
+        n > MOST_SOUNDS
           ? el("p", { class: "soft" }, `WAV files: of ${count(MOST_SOUNDS)} segments at most`)
           : link("wav", "WAV files in a ZIP")),
     );
+  }
+
+  // Into a frame that nobody sees: a file becomes a download, and what the server refuses is read.
+  download(address) {
+    const { app } = this;
+    app.root.querySelector(".popover")?.close();
+    this.frame ??= el("iframe", { hidden: true, title: "Export", onload: () => this.refused() });
+    if (!this.frame.isConnected) app.root.append(this.frame);
+    this.frame.src = address;
+    app.say("The file is being written, and comes as a download.");
+  }
+
+  refused() {
+    const text = this.frame.contentDocument?.body?.textContent;
+    if (!text) return;
+    const told = JSON.parse(text);
+    this.app.say(told.error);
+    if (told.version) this.app.restart();
   }
 
   async copy(anchor) {

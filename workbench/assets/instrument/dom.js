@@ -56,9 +56,37 @@ export function debounce(act, wait_ms) {
   };
 }
 
+const FOCUSABLE = ":is(button, input, select, a[href]):not(:disabled)";
+const nameOf = (one) => one.dataset.key ?? one.getAttribute("aria-label") ?? one.textContent;
+
+// Draws a host anew, and leaves the keyboard where it was: on what has the same name, else on
+// what stands in the same place.
+export function redraw(host, ...children) {
+  const root = host.getRootNode();
+  const at = root.activeElement;
+  const place = at && at !== host && host.contains(at) ? [...host.querySelectorAll(FOCUSABLE)].indexOf(at) : -1;
+  host.replaceChildren(...children);
+  if (place < 0) return;
+  const now = [...host.querySelectorAll(FOCUSABLE)];
+  const same = now.find((one) => nameOf(one) === nameOf(at)) ?? now[Math.min(place, now.length - 1)];
+  same?.focus({ preventScroll: true });
+}
+
+// Follows a pointer that is held down, until it is let go or taken away by the system.
+export function follow(host, event, move, end) {
+  host.setPointerCapture(event.pointerId);
+  const stop = ({ type }) => {
+    host.removeEventListener("pointermove", move);
+    for (const name of ["pointerup", "pointercancel"]) host.removeEventListener(name, stop);
+    end(type === "pointercancel");
+  };
+  host.addEventListener("pointermove", move);
+  for (const name of ["pointerup", "pointercancel"]) host.addEventListener(name, stop);
+}
+
 // A small window under a button, closed by Escape, by another click or by its own act.
 export function popover(anchor, root, ...children) {
-  root.querySelector(".popover")?.remove();
+  root.querySelector(".popover")?.close();
   const box = el("div", { class: "popover", role: "dialog" }, ...children);
   const frame = root.getBoundingClientRect();
   const place = anchor.getBoundingClientRect();
@@ -75,10 +103,12 @@ export function popover(anchor, root, ...children) {
   function close() {
     removeEventListener("pointerdown", outside, true);
     box.remove();
-    anchor.focus();
+    const again = () => [...root.querySelectorAll(FOCUSABLE)].find((one) => nameOf(one) === nameOf(anchor));
+    (anchor.isConnected ? anchor : again())?.focus();
   }
-  setTimeout(() => addEventListener("pointerdown", outside, true));
+  box.close = close;
+  setTimeout(() => box.isConnected && addEventListener("pointerdown", outside, true));
   box.addEventListener("keydown", escape);
-  box.querySelector("input, button")?.focus();
+  box.querySelector(FOCUSABLE)?.focus();
   return close;
 }

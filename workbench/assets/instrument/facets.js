@@ -2,7 +2,7 @@
 // selected. A click or a drag filters; a column's own filter does not shrink its own bars, so
 // that another of its values stays one click away (cross-filter).
 
-import { button, count, debounce, el, number } from "./dom.js";
+import { button, count, debounce, el, follow, number, redraw } from "./dom.js";
 import { categoryColours, rampColour } from "./palette.js";
 
 const FIRST = ["domain", "label", "duration_s"];
@@ -50,7 +50,6 @@ export class Facets {
 
   draw() {
     if (!this.found || this.dragged) return;
-    const held = this.held();
     const scroll = this.host.scrollTop;
     const { n_segments } = this.app.collection;
     const rank = ({ name }) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
@@ -59,15 +58,8 @@ export class Facets {
     const parts = columns
       .filter(({ name, n_distinct }) => this.found.columns[name] && !(n_distinct > n_segments / 2))
       .map((column) => this.column(column, this.found.columns[column.name]));
-    this.host.replaceChildren(...parts.slice(0, 3), this.tags(), ...parts.slice(3));
+    redraw(this.host, ...parts.slice(0, 3), this.tags(), ...parts.slice(3));
     this.host.scrollTop = scroll;
-    if (held) this.host.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
-  }
-
-  // The keyboard stays where it was although everything is drawn anew.
-  held() {
-    const at = this.host.getRootNode().activeElement;
-    return this.host.contains(at) ? at.dataset.key : null;
   }
 
   column({ name, n_distinct }, facet) {
@@ -170,7 +162,6 @@ export class Facets {
       return edges[0] + share * (edges.at(-1) - edges[0]);
     };
     const start = at(event);
-    host.setPointerCapture(event.pointerId);
     this.dragged = true;
     let ends = null;
     const move = (next) => {
@@ -178,15 +169,12 @@ export class Facets {
       show(...ends);
       this.range(name, ...ends);
     };
-    const end = () => {
-      host.removeEventListener("pointermove", move);
+    follow(host, event, move, () => {
       this.dragged = false;
       if (!ends || ends[0] === ends[1]) this.filter(name, null);
       else this.filter(name, { between: ends });
       this.draw();
-    };
-    host.addEventListener("pointermove", move);
-    host.addEventListener("pointerup", end, { once: true });
+    });
   }
 
   tags() {

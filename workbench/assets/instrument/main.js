@@ -3,7 +3,7 @@
 
 import { Api } from "./api.js";
 import { Bar } from "./bar.js";
-import { choice, count, duration, el } from "./dom.js";
+import { choice, count, duration, el, redraw } from "./dom.js";
 import { Facets } from "./facets.js";
 import { categoryColours } from "./palette.js";
 import { mapName, Panes } from "./panes.js";
@@ -13,16 +13,18 @@ import { Store } from "./state.js";
 import { Table } from "./table.js";
 
 const SAID_MS = 4000;
+const READ_MS = 60; // a character
 const KNOWN = 5000;
 
 export class Instrument {
-  constructor(parent, root) {
+  constructor(parent, root, view) {
+    this.view = view; // which part is large: the map, or the search
     this.store = new Store();
     this.api = new Api(root, () => this.restart());
     this.known = new Map();
     this.rows = new Map();
     this.tags = [];
-    this.root = el("div", { class: "instrument", tabindex: "-1" });
+    this.root = el("div", { class: `instrument view-${view}`, tabindex: "-1" });
     parent.append(this.root);
     this.theme();
     this.player = new Player(this);
@@ -33,9 +35,12 @@ export class Instrument {
     this.panes = new Panes(this);
     this.message = el("div", { class: "message", role: "status", "aria-live": "polite", hidden: true });
     this.top = el("header", { class: "top" });
+    const [large, beside] = view === "search"
+      ? [this.search.host, this.panes.host] : [this.panes.host, this.search.host];
+    large.classList.add("large");
     this.root.append(
-      el("h1", { class: "unseen" }, "Map"), this.top, this.facets.host, this.panes.host, this.bar.host, this.table.host,
-      el("aside", { class: "side" }, this.player.host, this.search.host), this.message,
+      el("h1", { class: "unseen" }, view === "search" ? "Search" : "Map"), this.top, this.facets.host, large,
+      this.bar.host, this.table.host, el("aside", { class: "side" }, this.player.host, beside), this.message,
     );
     this.keys = (event) => this.key(event);
     this.keysUp = (event) => this.keyUp(event);
@@ -50,7 +55,8 @@ export class Instrument {
   }
 
   async start() {
-    await this.attempt(async () => {
+    try {
+      this.panes.tell("");
       this.collection = await this.api.json("collection");
       this.api.version = this.collection.version;
       this.store.belongTo(this.collection.name);
@@ -66,7 +72,9 @@ export class Instrument {
       this.reopen();
       await shown;
       this.root.dataset.ready = "true";
-    });
+    } catch (error) {
+      this.panes.tell(error.message); // it stays: there is nothing else on the page
+    }
   }
 
   // The workspace has changed: other programs write to it while it is shown.
@@ -84,7 +92,12 @@ export class Instrument {
     const { focus } = this.store.state;
     if (focus !== null) {
       const row = await this.describe({ segment: focus }).catch(() => null);
-      if (row) this.hear(row, { isHeard: false });
+      // What is heard goes on where others have only written to the collection.
+      if (row && this.focused?.segment_id === focus) this.redescribe();
+      else if (row) this.hear(row, { isHeard: false });
+      else this.focused = null;
+      this.panes.mark();
+      this.bar.draw();
     }
     this.search.load();
   }
@@ -135,7 +148,7 @@ export class Instrument {
   }
 
   focus(row, { isAll = false } = {}) {
-    if (!isAll) this.bar.stopAll();
+    if (!isAll) this.stopAll();
     this.hear(row, { isHeard: isAll || this.store.state.play !== "off" });
     this.store.set({ focus: row.segment_id }, { undo: false });
   }
@@ -147,8 +160,20 @@ export class Instrument {
     this.bar.draw();
   }
 
-  // A sound has come to its end: the next one, while all are played.
+  stopAll() {
+    this.bar.stopAll();
+    this.search.hits.stop();
+    this.player.stop();
+  }
+
+  // The sound before or after the one that is heard: among the hits where it is one of them.
+  step(by) {
+    return (this.view === "search" && this.search.hits.step(by)) || this.table.step(by);
+  }
+
+  // A sound has come to its end: the next one, while several are played.
   async heard() {
+    if (this.search.hits.isPlaying) return this.search.hits.next() || this.search.hits.stop();
     if (!this.bar.isPlaying) return;
     const row = await this.table.row(this.table.place() + 1);
     if (!row || row === this.focused) return this.bar.stopAll();
@@ -166,9 +191,10 @@ export class Instrument {
       return this.bar.tell(n_segments, n_segments);
     }
     const mask = await this.attempt(() => this.api.mask(select));
-    if (!mask || select !== this.store.state.select) return;
-    this.panes.select(mask.bits);
-    this.bar.tell(mask.selected, mask.n);
+    if (select !== this.store.state.select) return;
+    // A link may name what is not there any more: then nothing is selected.
+    this.panes.select(mask?.bits ?? new Uint8Array(Math.ceil(n_segments / 8)));
+    this.bar.tell(mask?.selected ?? 0, n_segments);
   }
 
   setTags(tags) {
@@ -187,6 +213,7 @@ export class Instrument {
     if (!row || this.focused.segment_id !== segment) return;
     this.focused = row;
     this.player.describe(row);
+    this.panes.mark();
   }
 
   // --- the top of the screen -----------------------------------------------------------------
@@ -219,9 +246,9 @@ export class Instrument {
     ];
     if (map) {
       parts.push(this.mapChoice(map, "map", "Map"));
-      if (maps.length > 1) parts.push(el("span", { class: "soft" }, "beside"), this.mapChoice(beside, "beside", "Map beside"));
+      if (maps.length > 1 && this.view === "map") parts.push(el("span", { class: "soft" }, "beside"), this.mapChoice(beside, "beside", "Map beside"));
     }
-    this.top.replaceChildren(...parts, this.search.top);
+    redraw(this.top, ...parts, this.search.top);
   }
 
   // An encoder and one of its layers, of the same method where there is one.
@@ -252,7 +279,7 @@ export class Instrument {
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
     const isButton = target.matches?.("button, a, [role=checkbox], input");
     const acts = {
-      j: () => this.table.step(1), k: () => this.table.step(-1),
+      j: () => this.step(1), k: () => this.step(-1),
       t: () => this.bar.askTag(this.bar.host.querySelector(".tag")),
       s: () => this.search.fromHeard(), l: () => this.panes.tool("lasso"),
       z: () => this.bar.undo(), "/": () => this.search.words.focus(),
@@ -272,9 +299,9 @@ export class Instrument {
 
   escape() {
     const popover = this.root.querySelector(".popover");
-    if (popover) popover.remove();
+    if (popover) popover.close();
     else if (this.panes.panes[0]?.tool === "lasso") this.panes.tool("pan");
-    else this.store.set({ select: [] });
+    else this.bar.clear();
   }
 
   // Dark where Streamlit's theme is: what its background says, whatever it was set by.
@@ -307,7 +334,7 @@ export class Instrument {
     this.message.textContent = text;
     this.message.hidden = false;
     clearTimeout(this.saying);
-    this.saying = setTimeout(() => (this.message.hidden = true), SAID_MS);
+    this.saying = setTimeout(() => (this.message.hidden = true), Math.max(SAID_MS, READ_MS * text.length));
   }
 
   async attempt(act) {
@@ -332,11 +359,11 @@ export class Instrument {
 }
 
 // Streamlit calls this whenever it draws the page: the instrument that is there stays.
-export function mount(parent) {
+export function mount(parent, view = "map") {
   if (parent.instrument && !parent.instrument.isEnded) {
     parent.instrument.theme();
     return parent.instrument;
   }
-  parent.instrument = new Instrument(parent, new URL("instrument/", location.href));
+  parent.instrument = new Instrument(parent, new URL("instrument/", location.href), view);
   return parent.instrument;
 }

@@ -2,7 +2,7 @@
 // or the keyboard does. While one moves, only so many points are drawn as keep the motion smooth
 // (found by watching the clock); at rest all of them.
 
-import { count, el } from "./dom.js";
+import { count, el, follow } from "./dom.js";
 import { Nearest } from "./nearest.js";
 import { colourBytes, texture } from "./palette.js";
 import { Points } from "./points.js";
@@ -147,7 +147,6 @@ export class MapPane {
     const isOutline = this.tool === "lasso" || event.shiftKey;
     const trace = [this.place(...start)];
     let [last, far] = [start, 0];
-    this.host.setPointerCapture(event.pointerId);
     const move = (next) => {
       const now = this.spot(next);
       far = Math.max(far, Math.hypot(now[0] - start[0], now[1] - start[1]));
@@ -160,14 +159,12 @@ export class MapPane {
       }
       last = now;
     };
-    const end = () => {
-      this.host.removeEventListener("pointermove", move);
+    follow(this.host, event, move, (isCancelled) => {
       this.put({ drawn: [] });
+      if (isCancelled) return;
       if (far <= CLICK_PX) return this.pick(...start);
       if (isOutline && trace.length > 2) this.acts.onOutline(simplify(trace), event.altKey);
-    };
-    this.host.addEventListener("pointermove", move);
-    this.host.addEventListener("pointerup", end, { once: true });
+    });
   }
 
   under(left, top) {

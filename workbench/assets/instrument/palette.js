@@ -2,6 +2,7 @@
 // the common colour deficiencies tell apart. Dark has the same hues, lighter.
 
 const DOMAINS = {
+  __proto__: null, // a domain may be called "constructor"
   speech: ["#2f6db3", "#6aa5e8"],
   sound: ["#d9730d", "#f0a04b"],
   music: ["#148a68", "#45c39c"],

@@ -86,7 +86,7 @@ export class Panes {
 
   wanted() {
     const { mode, map, beside } = this.app.store.state;
-    return mode === "beside" ? [map, beside] : [map];
+    return mode === "beside" && this.app.view === "map" ? [map, beside] : [map];
   }
 
   async arrange() {

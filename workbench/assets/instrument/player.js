@@ -1,9 +1,10 @@
 // One sound at a time: the spectrogram and the waveform of exactly the embedded segment, a
 // playhead over both, and a part of it that can be heard in a loop and looked for.
 
-import { button, choice, el, number } from "./dom.js";
+import { button, choice, el, follow, number, redraw } from "./dom.js";
 import { cut } from "./wav.js";
 
+const PASS_MS = 1000;
 const PICTURE = { width: 640, height: 208 };
 
 export class Player {
@@ -35,7 +36,7 @@ export class Player {
       audio.addEventListener(name, () => this.follow());
     }
     audio.addEventListener("ended", () => this.ended());
-    audio.addEventListener("error", () => audio.src && this.app.say("This sound cannot be played."));
+    audio.addEventListener("error", () => audio.getAttribute("src") && this.explain());
     this.screen.addEventListener("pointerdown", (event) => this.press(event));
   }
 
@@ -45,27 +46,39 @@ export class Player {
       class: "main", "aria-label": "Play or pause", title: "Play or pause (space)",
     });
     this.time = el("span", { class: "soft num time" });
-    this.lookFor = button("Find this part", () => this.searchPart(), { hidden: !this.part });
+    this.lookFor = button("Find this part", () => this.searchPart(), { class: "look-for" });
+    this.similar = button("Find similar", () => this.app.search.fromHeard(), {
+      title: "Find what is similar to it (S)", class: "look-for",
+    });
     const parts = [
-      button("K", () => this.app.table.step(-1), { "aria-label": "Previous", title: "Previous (K)" }),
+      button("K", () => this.app.step(-1), { "aria-label": "Previous", title: "Previous (K)" }),
       this.toggle,
-      button("J", () => this.app.table.step(1), { "aria-label": "Next", title: "Next (J)" }),
+      button("J", () => this.app.step(1), { "aria-label": "Next", title: "Next (J)" }),
       button("↻", () => this.app.store.set({ loop: !state.loop }), {
         "aria-label": "Loop", "aria-pressed": String(state.loop), title: "Play in a loop",
       }),
       this.time,
       el("span", { class: "gap" }),
       this.lookFor,
+      this.similar,
       choice([["click", "on click"], ["hover", "on hover"], ["off", "by hand"]],
         state.play, (play) => this.app.store.set({ play }), { "aria-label": "Autoplay" }),
     ];
+    this.offer();
     this.buttons ??= el("div", { class: "buttons" });
-    this.buttons.replaceChildren(...parts);
+    redraw(this.buttons, ...parts);
     const other = state.kind === "mel" ? "linear" : "mel";
     this.kind.textContent = state.kind;
     this.kind.onclick = () => this.app.store.set({ kind: other });
     this.kind.title = `Frequency scale: ${state.kind}; click for ${other}`;
     this.follow();
+  }
+
+  // What can be looked for: a part that was chosen, else the whole. Beside the map, the bar has
+  // the button for that.
+  offer() {
+    this.lookFor.hidden = !this.part;
+    this.similar.hidden = !!this.part || this.app.view !== "search" || this.one?.segment_id === undefined;
   }
 
   // What is heard: a segment of the collection, or a query of one's own.
@@ -93,6 +106,23 @@ export class Player {
     this.wave.width = 0;
     this.about.append(" · no audio in this workspace");
     this.follow();
+    this.pass();
+  }
+
+  // Why a sound does not play, as the server says it.
+  async explain() {
+    const { one } = this;
+    const reason = await this.app.api.bytes("sound", this.key).then(
+      () => "This browser does not play the sound.", (error) => error.message);
+    if (one !== this.one) return;
+    this.app.say(reason);
+    this.pass();
+  }
+
+  // Where several are played in turn, one that cannot be heard is passed, slowly enough to be seen.
+  pass() {
+    const { one } = this;
+    setTimeout(() => one === this.one && !this.isEnded && this.app.heard(), PASS_MS);
   }
 
   describe(one) {
@@ -192,26 +222,23 @@ export class Player {
     const frame = this.screen.getBoundingClientRect();
     const at = (one) => Math.max(0, Math.min(1, (one.clientX - frame.left) / frame.width)) * this.length();
     const start = at(event);
-    this.screen.setPointerCapture(event.pointerId);
     let far = false;
     const move = (next) => {
       far ||= Math.abs(next.clientX - event.clientX) > 4;
       if (far) this.choosePart([start, at(next)].sort((a, b) => a - b));
     };
-    const end = () => {
-      this.screen.removeEventListener("pointermove", move);
+    follow(this.screen, event, move, (isCancelled) => {
+      if (isCancelled) return;
       if (!far) this.choosePart(null);
       this.audio.currentTime = this.part?.[0] ?? start;
       this.play();
-    };
-    this.screen.addEventListener("pointermove", move);
-    this.screen.addEventListener("pointerup", end, { once: true });
+    });
   }
 
   choosePart(part) {
     this.part = part;
     this.window.hidden = !part;
-    this.lookFor.hidden = !part;
+    this.offer();
     if (!part) return;
     this.window.style.left = `${(part[0] / this.length()) * 100}%`;
     this.window.style.width = `${((part[1] - part[0]) / this.length()) * 100}%`;

@@ -16,13 +16,21 @@ const DEFAULTS = {
   for: [],
   unlike: [],
   spaces: [],
+  within: false,
+  duplicates: null,
   k: 6,
   play: "click",
   kind: "mel",
   loop: false,
 };
-const UNDONE = ["map", "beside", "mode", "colour", "select", "for", "unlike", "spaces"];
-const TEXTS = new Set(["map", "beside", "mode", "colour", "sort", "play", "kind"]);
+const UNDONE = ["map", "beside", "mode", "colour", "select", "for", "unlike", "spaces", "within", "duplicates"];
+const TEXTS = new Set(["duplicates", "map", "beside", "mode", "colour", "sort", "play", "kind"]);
+const FIT = {
+  select: (value) => Array.isArray(value) && value.every((one) => one && typeof one === "object"),
+  view: (value) => Array.isArray(value) && value.length === 3 && value.every(Number.isFinite),
+  focus: Number.isInteger,
+  k: Number.isInteger,
+};
 const KEY = "usad.instrument";
 const OF = "usad.instrument.of";
 
@@ -49,8 +57,8 @@ export class Store {
       if (!(name in DEFAULTS)) continue;
       try {
         const value = TEXTS.has(name) ? text : JSON.parse(text);
-        const isList = Array.isArray(DEFAULTS[name]);
-        if (!isList || Array.isArray(value)) this.state[name] = value;
+        const isFit = FIT[name] ?? (Array.isArray(DEFAULTS[name]) ? Array.isArray : () => true);
+        if (isFit(value)) this.state[name] = value;
       } catch {
         continue; // a link that lost its end opens with what is left of it
       }
@@ -109,6 +117,14 @@ export class Store {
   tick(segment) {
     if (!this.ticked.delete(segment)) this.ticked.add(segment);
     this.tell(["ticked"]);
+  }
+
+  // Takes all ticks away; whether there were any.
+  untick() {
+    const wereAny = this.ticked.size > 0;
+    this.ticked.clear();
+    if (wereAny) this.tell(["ticked"]);
+    return wereAny;
   }
 
   // The selection without clauses of one kind, with another in their place.

@@ -1,6 +1,6 @@
 // The table of what is selected: rows are fetched by the hundred as one scrolls, none before.
 
-import { button, duration, el, number, shorten } from "./dom.js";
+import { button, duration, el, number, redraw, shorten } from "./dom.js";
 
 const ROW_PX = 25;
 const PAGE = 100;
@@ -36,8 +36,10 @@ export class Table {
       if (sort !== name) this.app.store.set({ sort: name, down: false });
       else this.app.store.set(down ? { sort: null, down: false } : { down: true });
     };
-    this.head.replaceChildren(
+    redraw(
+      this.head,
       el("span", { role: "columnheader", "aria-label": "tick" }), el("span", { role: "columnheader", "aria-label": "play" }),
+      el("span", { role: "columnheader", "aria-label": "similar" }),
       ...COLUMNS.map(([name, text]) => el("span", {
         role: "columnheader", class: name,
         "aria-sort": sort === name ? (down ? "descending" : "ascending") : "none",
@@ -54,6 +56,7 @@ export class Table {
 
   load() {
     this.pages = new Map();
+    this.problem = null;
     this.scroll.scrollTop = 0;
     return this.page(0);
   }
@@ -69,9 +72,19 @@ export class Table {
         pages.set(i, found.rows);
         this.draw();
         return found.rows;
-      }).catch((error) => (pages.delete(i), this.app.say(error.message), [])));
+      }).catch((error) => this.fail(pages, i, error)));
     }
     return pages.get(i);
+  }
+
+  fail(pages, i, error) {
+    pages.delete(i);
+    this.app.say(error.message);
+    if (pages !== this.pages || i) return [];
+    this.n = 0;
+    this.problem = error.message;
+    this.draw();
+    return [];
   }
 
   async row(i) {
@@ -102,18 +115,24 @@ export class Table {
   reveal(i) {
     const room = this.scroll.clientHeight;
     const top = i * ROW_PX;
-    if (top < this.scroll.scrollTop) this.scroll.scrollTop = top;
-    else if (top + ROW_PX > this.scroll.scrollTop + room) this.scroll.scrollTop = top + ROW_PX - room;
+    const seen = this.scroll.scrollTop * this.stretch();
+    if (top < seen) this.scroll.scrollTop = top / this.stretch();
+    else if (top + ROW_PX > seen + room) this.scroll.scrollTop = Math.ceil((top + ROW_PX - room) / this.stretch());
+  }
+
+  // How far one goes by a pixel of the bar: more than one where all rows are taller than browsers
+  // can scroll.
+  stretch() {
+    const room = this.scroll.clientHeight;
+    return Math.max(1, (this.n * ROW_PX - room) / (MOST_PX - room));
   }
 
   draw() {
     const height = this.n * ROW_PX;
     this.space.style.height = `${Math.min(height, MOST_PX)}px`;
-    // Taller than browsers can scroll: a step of the bar is more than a row.
     const room = this.scroll.clientHeight;
     const top = this.scroll.scrollTop;
-    const share = height > MOST_PX ? top / (MOST_PX - room) : 0;
-    const first = Math.floor((height > MOST_PX ? share * (height - room) : top) / ROW_PX);
+    const first = Math.floor((top * this.stretch()) / ROW_PX);
     const shown = Math.ceil(room / ROW_PX) + 1;
     const rows = [];
     for (let i = first; i < Math.min(first + shown, this.n); i++) {
@@ -122,9 +141,9 @@ export class Table {
     }
     const shift = height > MOST_PX ? top : first * ROW_PX;
     this.body.style.transform = `translateY(${shift}px)`;
-    this.body.replaceChildren(...rows);
+    if (!this.n) rows.push(el("p", { class: "soft empty-row" }, this.problem ?? "Nothing is selected."));
+    redraw(this.body, ...rows);
     this.host.setAttribute("aria-rowcount", String(this.n));
-    if (!this.n) this.body.replaceChildren(el("p", { class: "soft empty-row" }, "Nothing is selected."));
   }
 
   line(row, i) {
@@ -139,10 +158,18 @@ export class Table {
     },
     el("span", { role: "gridcell" }, el("input", {
       type: "checkbox", checked: store.ticked.has(row.segment_id), tabindex: "-1",
-      "aria-label": `tick ${row.clip_id}`, onchange: () => store.tick(row.segment_id),
+      "aria-label": `tick ${row.clip_id}`, "data-key": `tick:${row.segment_id}`, onchange: () => store.tick(row.segment_id),
     })),
     el("span", { role: "gridcell" }, button("▸", () => this.app.focus(row), {
-      class: "plain", "aria-label": `Hear ${row.clip_id}`,
+      class: "plain", "aria-label": `Hear ${row.clip_id}`, "data-key": `hear:${row.segment_id}`,
+    })),
+    el("span", { role: "gridcell" }, button("≈", (event) => {
+      event.stopPropagation();
+      this.app.focus(row);
+      this.app.search.fromRow(row);
+    }, {
+      class: "plain", "aria-label": `Find similar to ${row.clip_id}`, title: "Find similar",
+      "data-key": `like:${row.segment_id}`,
     })), cells);
   }
 
