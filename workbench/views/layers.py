@@ -18,6 +18,7 @@ from usad_workbench.workbench.widgets.clicks import custom_data
 from usad_workbench.workbench.widgets.diagnosis import choose_diagnosis, show_panel, show_warnings
 from usad_workbench.workbench.widgets.picture import MEASURE, gain_rows
 
+PER_ROW = 4
 LAYER_PANELS = ("inheritance", "attribution", "variance", "partial")
 
 
@@ -132,6 +133,37 @@ def maps(
 ) -> None:
     is_difference = "is_difference" in rows
     top = gains.largest(rows) if is_difference else layers.top_of_scale(state.sql, student, measure)
+    domains = domain_order(rows["domain"])
+    # One chart a domain: on a small screen they go below each other.
+    for start in range(0, len(domains), PER_ROW):
+        in_row = domains[start : start + PER_ROW]
+        for domain, column in zip(in_row, st.columns(len(in_row)), strict=True):
+            with column:
+                one_map(rows[rows["domain"] == domain], (student, teacher, measure), top, marked)
+    if is_difference:
+        st.caption(
+            "Orange: nearer than the untrained student at the same pair of layers, blue: further. × "
+            f"marks cells whose 95% interval holds 0. The scale ends at {top:g}."
+        )
+        return
+    alpha = stored.alpha_for(state.sql, student)
+    above, n = sum(layers.stand_out(rows)), int(rows["value"].notna().sum())
+    st.caption(
+        f"× marks cells that do not stand out from what the same clips give when exchanged within "
+        f"their cluster (q at most {alpha:g} over the panel): {n - above} of {n}. One colour scale for all domains "
+        f"and encoders of this measure: 0 is palest, {top:g} darkest."
+    )
+
+
+def one_map(
+    rows: pd.DataFrame,
+    pair: tuple[str, str, str],
+    top: float,
+    marked: tuple[str, int, int],
+) -> None:
+    """The map of one domain; ``pair`` names student, other encoder and measure."""
+    student, teacher, measure = pair
+    domain = str(rows["domain"].iloc[0])
     names = encoder_names(state.sql)
     figure = layers.heatmaps(
         rows,
@@ -142,7 +174,8 @@ def maps(
         is_dark=page.is_dark(),
         marked=marked,
     )
-    key = f"layers.chart.{student}.{teacher}.{measure}"
+    figure.update_coloraxes(showscale=False)
+    key = f"layers.chart.{student}.{teacher}.{measure}.{domain}"
 
     def clicked() -> None:
         picked = custom_data(st.session_state[key])
@@ -155,20 +188,7 @@ def maps(
         on_select=clicked,
         selection_mode="points",
         config=QUIET,
-        alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
-    )
-    if is_difference:
-        st.caption(
-            "Orange: nearer than the untrained student at the same pair of layers, blue: further. × "
-            "marks cells whose 95% interval holds 0."
-        )
-        return
-    alpha = stored.alpha_for(state.sql, student)
-    above, n = sum(layers.stand_out(rows)), int(rows["value"].notna().sum())
-    st.caption(
-        f"× marks cells that do not stand out from what the same clips give when exchanged within "
-        f"their cluster (q at most {alpha:g} over the panel): {n - above} of {n}. One colour scale for all domains "
-        "and encoders of this measure."
+        alt=f"{domain}: similarity, student layers upwards, the other encoder's layers across.",
     )
 
 
