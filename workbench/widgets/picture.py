@@ -67,7 +67,7 @@ def show_picture() -> None:
         st.caption("No teacher of this student has vectors of 24 clips of one domain here.")
         return
     nearest = table[table["kind"] == "nearest"]
-    _charts(nearest, student)
+    _charts(nearest, student, is_less=bool(baseline))
     st.caption(_legend(nearest, student, baseline))
     cell: state.Cell | None = st.session_state.get(OPEN)
     if cell is not None and cell.student == student:
@@ -75,7 +75,7 @@ def show_picture() -> None:
             show_cell(cell)
 
 
-def _charts(table: pd.DataFrame, student: str) -> None:
+def _charts(table: pd.DataFrame, student: str, *, is_less: bool) -> None:
     names = encoder_names(state.sql)
     domains = domain_order(table["domain"])
     top = presenter.largest(table)
@@ -100,7 +100,8 @@ def _charts(table: pd.DataFrame, student: str) -> None:
                     on_select=lambda key=key: _open(key, student),
                     selection_mode="points",
                     config=QUIET,
-                    alt=f"{domain}: what each layer of {student} gained in likeness to each teacher.",
+                    alt=f"{domain}: likeness of each layer of {student} to each teacher"
+                    + (", less that of an untrained student." if is_less else "."),
                 )
 
 
@@ -121,11 +122,11 @@ def _legend(table: pd.DataFrame, student: str, baseline: str) -> str:
         f"blue −{top:.2f} further than {escape_markdown(short_name(baseline, names))}, orange "
         f"+{top:.2f} nearer"
         if baseline
-        else f"orange: up to +{top:.2f}. No untrained student has vectors here to be subtracted: "
-        "`usad embed --encoders untrained-student`"
+        else f"orange: up to +{top:.2f}. No untrained student of its layers and widths has vectors "
+        "here to be subtracted (of `usad-demo`: `usad embed --encoders untrained-student`)"
     )
     return (
         f"Debiased linear CKA at the teacher's nearest layer; {less}; a dot: the 95% interval "
-        f"holds 0. {escape_markdown(short_name(student, names))} moved {said}. At most {MAX_CLIPS} "
+        f"holds 0. {escape_markdown(short_name(student, names))} {said}. At most {MAX_CLIPS} "
         "clips of a domain. Click a cell for its clips."
     )
