@@ -21,6 +21,8 @@ What only looks like inheritance:
 
 - ``better``: teachers and student hear the class better than all others (misheard 0.02, side 3);
 - ``shortcut``: teachers and student hear the loudness of a clip (2 standard deviations), others not;
+- ``all better``: teachers and student hear everything with less noise (0.1) than all others (0.5,
+  placebos times exp(0.1 N(0, 1))), so that similarities to the teachers are multiplied;
 - ``less``: peers are trained less (noise 0.9, class of side 1, content at 0.7);
 - ``family``: placebos have 0.8 of their own part in common, which is told or ``not told``.
 """
@@ -82,6 +84,7 @@ KINDS: Mapping[str, Kind] = {
     "better teacher, 8 controls": Kind(looks="better", n_peers=0, n_placebos=16),
     "shared shortcut, 8 peers": Kind(looks="shortcut"),
     "shared shortcut, 8 controls": Kind(looks="shortcut", n_peers=0, n_placebos=16),
+    "better at all, 8 peers told": Kind(looks="all better", is_told=True),
     "one family, 4 controls": Kind(looks="family", n_peers=0, n_placebos=8),
     "one family not told, 4 controls": Kind(looks="family not told", n_peers=0, n_placebos=8),
     "less-trained peers, 8": Kind(looks="less"),
@@ -225,8 +228,12 @@ def make_world(kind: Kind, seed: int) -> InheritanceWorld:
     good = {
         "better": {"misheard": 0.02, "side": 3.0},
         "shortcut": {"loudness": 2.0},
+        "all better": {"noise": 0.1},
     }.get(kind.looks, {})
-    poor = {"noise": 0.9, "side": 1.0, "gain": 0.7, "misheard": 0.3} if kind.looks == "less" else {}
+    poor = {
+        "less": {"noise": 0.9, "side": 1.0, "gain": 0.7, "misheard": 0.3},
+        "all better": {"noise": 0.5},
+    }.get(kind.looks, {})
     owns = {name: scene.factors() for name in TEACHERS}
     vectors = {name: scene.encoder(own, **good) for name, own in owns.items()}  # type: ignore[arg-type]
     share = np.where(domain == COPIED_PAIR[1], kind.copied, 0.0)[:, None]
@@ -240,7 +247,8 @@ def make_world(kind: Kind, seed: int) -> InheritanceWorld:
         own = scene.factors()
         if kind.looks.startswith("family"):
             own = np.sqrt(0.8) * common + np.sqrt(0.2) * own
-        vectors[f"q{i}"] = scene.encoder(own)
+        ears = {"noise": 0.5 * np.exp(0.1 * rng.normal())} if kind.looks == "all better" else {}
+        vectors[f"q{i}"] = scene.encoder(own, **ears)
     clips = pd.DataFrame(
         {
             "clip_id": [f"c{i:03}" for i in range(n)],

@@ -158,7 +158,8 @@ def placebos_for(data: DiagnosisData, teacher: str, peers: Sequence[str]) -> lis
     """
     taught = _taught_by(data)
     taught_peers = {name for peer in peers for name in taught.get(peer) or ()}
-    families = {family_of(data, name) for name in (*data.teachers, teacher)}
+    who_taught = {*data.teachers, *data.once_taught, *taught_peers, teacher}
+    families = {family_of(data, name) for name in who_taught}
     candidates = [name for name, teachers in taught.items() if teachers is None]
     return [
         name

@@ -22,6 +22,7 @@ from usad_workbench.core.diagnosis.doubts import (
     where_letters,
 )
 from usad_workbench.core.diagnosis.recipes import (
+    ToldPeers,
     bystanders_of,
     checked_group,
     peers_as_told,
@@ -123,8 +124,8 @@ class DiagnosisData:
     others_of_group: tuple[str, ...] = ()
     """Further seeds of the student's recipe: the claim is then about the recipe."""
     told_peers: tuple[str, ...] = ()
-    """Students with all clips of which architecture and training were told and are the student's,
-    where the user named no controls: no other panel looks at them."""
+    """Students with all clips of which teachers, architecture and training were told, the latter
+    two the student's, where the user named no controls: no other panel looks at them."""
     bystanders: tuple[str, ...] = ()
     """Encoders with all clips that no other panel looks at, as the user named the controls: they
     taught nobody here, and stand beside the teachers as placebos."""
@@ -167,6 +168,12 @@ class DiagnosisData:
         order = ("teacher", "control", "baseline", "student")
         others = [n for role in order for n, r in self.roles.items() if r.role == role]
         return [self.student, *[name for name in others if name != self.student]]
+
+    @property
+    def everybody(self) -> list[str]:
+        """Whoever this diagnosis looked at, those without a layer left too, each once."""
+        beside = (*self.others_of_group, *self.told_peers, *self.bystanders, *self.collapsed)
+        return list(dict.fromkeys([*self.encoders, *beside]))
 
     @property
     def domains(self) -> list[str]:
@@ -302,7 +309,8 @@ def load_diagnosis_data(
         teachers: Who taught it; where none, the table ``distillation``, into which goes what the
             student's checkpoint records; without either the encoders of that role, with a warning.
         controls: Who did not; where none, every other encoder but baselines, and students of
-            which architecture and training are told and equal to this student's.
+            which teachers, architecture and training are told, the latter two equal to this
+            student's.
         group: Further students of the same recipe, with other seeds.
         config: Seed, sizes, selection.
 
@@ -320,14 +328,20 @@ def load_diagnosis_data(
     roles = {name: role for name, role in of_all.items() if name not in group}
     for name in (student, *group, *roles):
         workspace.space_id(name, -1)
-    clips = _common(workspace, [student, *group, *roles], config)
-    counts, sample = clips.domain.value_counts(), clip_sample(clips, config)
-    with workspace.database.read():
-        collapsed, gone, flat_words = _collapsed(workspace, [student, *roles], clips, sample)
-    if student in gone:
-        raise _no_layer_left(student, flat_words)
+    clips, counts = _common(workspace, [student, *group, *roles], config)
+    sample = clip_sample(clips, config)
     tasks, untested = possible_tasks(_task_rows(workspace), clips)
-    record = recorded_teachers(workspace, student)
+    record, named = recorded_teachers(workspace, student), {student, *group, *roles}
+    told = ToldPeers()
+    if controls is None:
+        told = peers_as_told(workspace, origins, student, clips, named)
+    bystanders = bystanders_of(workspace, clips, named, record)
+    everybody = [student, *group, *roles, *told.names, *bystanders]
+    with workspace.database.read():
+        collapsed, gone, flat_words = _collapsed(workspace, everybody, clips, sample)
+    for name in (student, *group):
+        if name in gone:
+            raise _no_layer_left(name, flat_words)
     roles = {name: role for name, role in roles.items() if name not in gone}
     return DiagnosisData(
         workspace=workspace,
@@ -339,10 +353,8 @@ def load_diagnosis_data(
         are_teachers_known=are_known,
         are_controls_named=controls is not None,
         others_of_group=tuple(group),
-        told_peers=()
-        if controls is not None
-        else peers_as_told(workspace, origins, student, clips, {student, *group, *roles}),
-        bystanders=bystanders_of(workspace, clips, {student, *group, *roles}, record),
+        told_peers=tuple(name for name in told.names if name not in gone),
+        bystanders=tuple(name for name in bystanders if name not in gone),
         origins=origins,
         once_taught=frozenset(record - set(teachers or record) - set(controls or ())),
         collapsed=collapsed,
@@ -358,23 +370,27 @@ def load_diagnosis_data(
             *sample.describe([str(name) for name, n in counts.items() if n >= MIN_CLIPS]),
             *flat_words,
             *where_letters(workspace, config.where),
+            *told.warnings,
             *describe_alike({str(name): int(n) for name, n in counts.items()}),
             *(f"task {name} is left out: {why}" for name, why in untested.items()),
         ],
     )
 
 
-def _common(workspace: Workspace, encoders: Sequence[str], config: DiagnosisConfig) -> pd.DataFrame:
-    """The chosen clips that all encoders have.
+def _common(
+    workspace: Workspace, encoders: Sequence[str], config: DiagnosisConfig
+) -> "tuple[pd.DataFrame, pd.Series[int]]":
+    """The chosen clips that all encoders have, and how many of each domain that was chosen.
 
     Raises:
         DegenerateError: fewer clips than one domain needs.
     """
     shared = common_clips(workspace, encoders)
     clips = workspace.clips(config.where or None)
-    clips = clips[clips.clip_id.isin(shared.clip_id)]
     if config.clip_ids:
         clips = clips[clips.clip_id.isin(config.clip_ids)]
+    chosen = clips.domain.unique()
+    clips = clips[clips.clip_id.isin(shared.clip_id)]
     clips = with_joined_clusters(clips.reset_index(drop=True))
     if not (clips.domain.value_counts() >= MIN_CLIPS).any():
         letters = "".join(f" Note: {note}." for note in where_letters(workspace, config.where))
@@ -382,7 +398,9 @@ def _common(workspace: Workspace, encoders: Sequence[str], config: DiagnosisConf
             f"{len(clips)} clips are left that all encoders have, none of the domains has "
             f"{MIN_CLIPS}. Widen the filter, or embed more clips with every encoder.{letters}"
         )
-    return clips
+    counts = clips.domain.value_counts()
+    nowhere = [str(name) for name in chosen if name not in counts.index]
+    return clips, pd.concat([counts, pd.Series(0, index=nowhere, dtype=counts.dtype)])
 
 
 def _collapsed(

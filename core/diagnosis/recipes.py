@@ -1,13 +1,15 @@
 """Seeds of one recipe, their peers, and encoders beside them, by what was told of each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
+from usad_workbench.core.diagnosis.comparable_students import differences, student_record
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.models.spec import Origin
 from usad_workbench.core.storage.clip_vectors import common_clips
-from usad_workbench.core.storage.distillation import recorded_teachers
+from usad_workbench.core.storage.distillation import distillation_rows, recorded_teachers
 from usad_workbench.core.storage.workspace import Workspace
 
 
@@ -34,12 +36,13 @@ def checked_group(
     """The further seeds of a student's recipe.
 
     Raises:
-        ConfigError: a name that comes twice, or a student of other teachers or of another recipe
-            by what was told.
+        ConfigError: a name or weights that come twice, a teacher of the student, or a student of
+            other teachers or of another recipe by what is on record or was told.
     """
     named = [student, *group]
     if len(set(named)) < len(named):
         raise ConfigError(f"Found {', '.join(named)} as students, expected each name once.")
+    _check_weights(workspace, named)
     own = origins.get(student, Origin())
     for name in group:
         other = origins.get(name, Origin())
@@ -50,14 +53,49 @@ def checked_group(
                 f"{', '.join(teachers[0]) or 'nobody on record'}; expected seeds of one recipe. "
                 "Name students of the same teachers."
             )
+        if name in teachers[0]:
+            raise ConfigError(
+                f"{name} taught {student}, expected seeds of one recipe. Name students alone."
+            )
+        apart = _differences_on_record(student, name)
         for what in ("architecture", "training"):
             pair = getattr(own, what), getattr(other, what)
             if all(pair) and pair[0] != pair[1]:
-                raise ConfigError(
-                    f"{name} has {what} {pair[1]}, {student} {pair[0]}; expected seeds of one "
-                    "recipe. Name students that differ in their seed alone."
-                )
+                apart.append(f"{what} {pair[1]}, not {pair[0]}")
+        if apart:
+            raise ConfigError(
+                f"{name} has {', '.join(apart)} as {student} has; expected seeds of one recipe. "
+                "Name students that differ in their seed alone."
+            )
     return list(group)
+
+
+def _check_weights(workspace: Workspace, named: Sequence[str]) -> None:
+    """Refuses one student under two names, which is no second seed."""
+    known = workspace.encoders()
+    of = dict(zip(known.encoder, known.weights_sha256, strict=True))
+    for i, name in enumerate(named):
+        twin = next((one for one in named[:i] if name in of and of[name] == of.get(one)), None)
+        if twin is not None:
+            raise ConfigError(
+                f"{twin} and {name} are two names of the same weights, expected seeds of one "
+                "recipe. Name each student once."
+            )
+
+
+def _differences_on_record(student: str, name: str) -> list[str]:
+    own, other = student_record(student), student_record(name)
+    return differences(own, other) if own and other else []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToldPeers:
+    """Other students of which architecture and training were told and are a student's."""
+
+    names: tuple[str, ...] = ()
+    """Those of which the teachers are on record too, and that have all clips."""
+    warnings: tuple[str, ...] = ()
+    """Who is left out."""
 
 
 def peers_as_told(
@@ -66,8 +104,11 @@ def peers_as_told(
     student: str,
     clips: pd.DataFrame,
     named: set[str],
-) -> tuple[str, ...]:
-    """Other students of which architecture and training were told and are this student's.
+) -> ToldPeers:
+    """Other students of a student's architecture and training, by what was told.
+
+    One of which nobody said who taught it may be a further seed of all teachers. As a peer it would
+    hide what all of them have of a teacher.
 
     Args:
         workspace: Where they are.
@@ -78,14 +119,28 @@ def peers_as_told(
     """
     own = origins.get(student, Origin())
     if not (own.architecture and own.training):
-        return ()
+        return ToldPeers()
     kept = workspace.encoders()
     alike = {
         str(name)
         for name in kept.encoder[kept.role == "student"]
         if (origins[name].architecture, origins[name].training) == (own.architecture, own.training)
-    }
-    return _with_all(workspace, alike - named, clips)
+    } & set(workspace.embedded()) - named
+    taught = alike & set(distillation_rows(workspace.read).student)
+    whole = _with_all(workspace, taught, clips)
+    return ToldPeers(
+        names=whole,
+        warnings=(
+            *_left_out(alike - taught, "nobody told who taught them (--teachers)"),
+            *_left_out(taught - set(whole), "they lack clips that all others have"),
+        ),
+    )
+
+
+def _left_out(names: set[str], why: str) -> list[str]:
+    if not names:
+        return []
+    return [f"{', '.join(sorted(names))}: of the student's recipe and no peers, as {why}"]
 
 
 def bystanders_of(

@@ -114,29 +114,21 @@ def is_diagnosed(
     spaces = workspace.spaces()
     weights = dict(zip(spaces.encoder, spaces.weights_sha256, strict=True))
     asked = {kind.name for kind in panel_kinds(panels)}
+    of_then = head["provenance"]["weights_sha256"]
     return (
         head["students"] == list(students)
         and asked <= set(head["panels"])
-        and all(weights.get(n) == w for n, w in head["provenance"]["weights_sha256"].items())
-        and _peers(workspace, students[0]) >= _told_peers(workspace, students)
+        and all(weights.get(name) == was for name, was in of_then.items())
+        and _would_stand_beside(workspace, students[0]) <= set(of_then)
     )
 
 
-def _peers(workspace: Workspace, student: str) -> set[str]:
-    """Who stood beside a student when its inheritance was asked for."""
-    if not workspace.has_table(f"{PREFIX}inheritance"):
-        return set()
-    rows = workspace.read(
-        f"SELECT DISTINCT unnest(peers) AS peer FROM {PREFIX}inheritance "
-        "WHERE student = ? AND selection = ''",
-        [student],
-    )
-    return {str(peer) for peer in rows.peer}
-
-
-def _told_peers(workspace: Workspace, students: Sequence[str]) -> set[str]:
-    of = [one for one in told_recipes(workspace) if students[0] in one.students]
-    return {name for one in of for name in one.students if name not in one.seeds}
+def _would_stand_beside(workspace: Workspace, student: str) -> set[str]:
+    """Whom a diagnosis of a student looks at where nobody is named."""
+    kept = workspace.encoders()
+    others = set(kept.encoder[kept.role != "student"]) & set(workspace.embedded())
+    alike = [one.students for one in told_recipes(workspace) if student in one.students]
+    return others.union(*alike)
 
 
 def diagnosis_document(diagnosis: Diagnosis) -> dict[str, object]:

@@ -207,7 +207,7 @@ def describe_selection(data: DiagnosisData) -> str:
 def provenance(data: DiagnosisData) -> Provenance:
     """What the numbers were made from: versions, weights, settings."""
     spaces = data.workspace.spaces()
-    taking_part = spaces[spaces.encoder.isin(data.encoders)]
+    taking_part = spaces[spaces.encoder.isin(data.everybody)]
     weights = taking_part.groupby("encoder").weights_sha256.first().to_dict()
     config = data.config
     return Provenance(

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from usad_workbench.core.diagnosis.comparison import ComparisonRow, changed_by_stage_2
+from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.llm_results import LlmRow
 from usad_workbench.core.diagnosis.panels.errors import ErrorsRow
-from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.panels.routing import RoutingRow
 from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import Rules

@@ -4,8 +4,13 @@ import math
 from collections.abc import Sequence
 
 from usad_workbench.core.diagnosis.controls import NO_PEERS
-from usad_workbench.core.diagnosis.excess_doubt import NOT_TESTABLE, doubt_of
-from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
+from usad_workbench.core.diagnosis.excess_doubt import (
+    NOT_TESTABLE,
+    deciding_cell,
+    doubt_of,
+    kind_of,
+)
+from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.rules import Rules, percent
 from usad_workbench.core.diagnosis.verdicts import UNDECIDED, Verdict, describe_limits
 
@@ -63,7 +68,8 @@ def _rule(rules: Rules) -> str:
         "similarity to the teacher minus that to encoders of its home domain that did not teach. "
         "Four readings of it count within one correction: CKA over clips of different clusters, the "
         "same with dimensions standardised, and the partial of both. Yes where it stands out from "
-        f"peers and from placebos with a q-value at or below {rules.alpha:g} (Benjamini-Hochberg "
+        "peers and from placebos, as a difference and, but for partial readings, in proportion, with a "
+        f"q-value at or below {rules.alpha:g} (Benjamini-Hochberg "
         "over the panel), on other clips too, and for teacher and domain as a whole (Simes over "
         f"the cells of a pair; Holm over pairs, of which those at home have {percent(of.home_weight)} "
         "of the level until they are rejected). Through a column where it would be yes, but at "
@@ -100,21 +106,23 @@ def _answer(rows: Sequence[InheritanceRow], rules: Rules) -> str:
         # Who is no peer, and why, stands in the rows and in a warning.
         reason = next((row.reason for row in rows if row.reason), "").split(NO_PEERS)[0]
         return f"{NOT_TESTABLE}: {reason}" if reason else NOT_TESTABLE
-    standing = [row for row in tested if row.inherited == YES or row.inherited.startswith(THROUGH)]
-    if standing:
-        best = min(standing, key=lambda row: row.p_value)
-        return f"{best.inherited}: {describe_excess(best)}"
-    widest = max(tested, key=lambda row: _upper(row))
-    if all(row.inherited == NO for row in tested):
-        return f"{NO}: {describe_excess(widest)}, the least certain of {len(tested)} readings"
-    doubts = [row for row in tested if row.inherited != NO]
-    worst = max(doubts, key=lambda row: _upper(row))
-    doubt = doubt_of(worst.tested(), rules) or worst.reason
-    return f"{UNDECIDED}: {doubt}; {describe_excess(worst)}{_advice(worst)}"
-
-
-def _upper(row: InheritanceRow) -> float:
-    return math.inf if math.isnan(row.ci_high) else row.ci_high
+    row = tested[
+        deciding_cell(
+            [one.inherited for one in tested],
+            [one.measure for one in tested],
+            [one.p_value for one in tested],
+            [one.ci_high for one in tested],
+        )
+    ]
+    kind = kind_of(row.inherited)
+    if kind in (YES, THROUGH):
+        more = f"; {row.reason}" if row.reason else ""
+        return f"{row.inherited}: {describe_excess(row)}{more}"
+    if kind == NO:
+        return f"{NO}: {describe_excess(row)}, the least certain of {len(tested)} cells"
+    # The reason was given at the level of the rules, the limits of the row are 95% ones.
+    doubt = row.reason or doubt_of(row.tested(), rules)
+    return f"{UNDECIDED}: {doubt}; {describe_excess(row)}{_advice(row)}"
 
 
 def describe_excess(row: InheritanceRow) -> str:
@@ -138,7 +146,7 @@ def describe_excess(row: InheritanceRow) -> str:
     if row.carrier and math.isfinite(row.excess_after_erasure):
         parts.append(
             f"{row.excess_after_erasure:+.3f} without {row.carrier} "
-            f"({row.excess_by_chance:+.3f} without random labels)"
+            f"({row.excess_by_chance:+.3f} with values of other clusters in its place)"
         )
     parts.append(f"n = {row.n_clips} clips in {row.n_clusters} clusters")
     return ", ".join(parts)

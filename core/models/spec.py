@@ -142,7 +142,7 @@ class Origin:
     training: str | None = None
     """The recipe but for its teachers and its seed."""
     training_seed: int | None = None
-    """Students of one recipe and different teachers are paired by it."""
+    """Orders the students of one recipe; nothing is computed from it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,6 +60,7 @@ class ComparedEncoders:
         left, right = _coefficients(cosines, places, is_partial)
         return PlacedEncoders(
             places=places,
+            is_partial=is_partial,
             table=np.asarray(left @ cosines @ right.swapaxes(-1, -2)),
             left=left[0],
             right=right[0],
@@ -105,6 +106,7 @@ class PlacedEncoders:
     """One reading of the similarities of students and peers with teacher and placebos."""
 
     places: Places
+    is_partial: bool
     table: Stacked
     """`[1 + group, row, column]`"""
     left: Matrix
@@ -125,6 +127,7 @@ class PlacedEncoders:
             self.places,
             n_clips=len(self.codes),
             n_clusters=int(self.codes.max()) + 1,
+            has_scale=not self.is_partial,
         )
 
     def placebo_gains(self) -> Matrix:

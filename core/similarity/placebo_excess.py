@@ -10,7 +10,14 @@ difference
 
 what the student gained over its peers with the teacher, minus what it gained with encoders that
 gave it nothing. A student that is simply better than its peers is nearer to everybody, placebos
-included; a teacher that is simply better is nearer to everybody, peers included: both cancel.
+included; a teacher that is simply better is nearer to everybody, peers included: each cancels.
+
+Both at once do not. Noise multiplies similarities: a student that hears all better than its peers
+gains most with the encoders that hear all best. So each null is asked twice, of differences and in
+proportion: placebos are weighted by their nearness to the peers, l, so that what a gain b l would
+give the teacher is taken off (b from the placebos by least squares through 0). Where placebos
+gained nothing both are one. Not of partial readings, which have no such scale: others are freed
+there of what all hear.
 
 D is one number with two nulls. *Peers*: every student's and peer's similarity to the teacher
 minus its mean similarity to placebos; the students are cases against the peers, a pooled t of two
@@ -33,6 +40,7 @@ alone is no evidence (noisy covariates under-adjust); here placebos bear the sam
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -159,7 +167,7 @@ class PlaceboExcess:
 
 
 def placebo_excess(
-    table: Stacked, places: Places, *, n_clips: int, n_clusters: int
+    table: Stacked, places: Places, *, n_clips: int, n_clusters: int, has_scale: bool = True
 ) -> PlaceboExcess:
     """The excess of one reading, tested against peers and placebos.
 
@@ -168,6 +176,8 @@ def placebo_excess(
         places: Who is who.
         n_clips: Behind each similarity.
         n_clusters: Behind each similarity.
+        has_scale: Whether noise multiplies the similarities, so that both nulls are asked in
+            proportion too; not of partial ones.
 
     Raises:
         DegenerateError: a similarity that is not finite.
@@ -191,18 +201,19 @@ def placebo_excess(
     values = gains_of(rows[..., None], places)[..., 0]
     value = float(values[0])
     spreads, p_values, kinds, reasons = [], {}, [], []
+    in_proportion = _in_proportion(by_family[0], places) if has_scale else {}
     if places.has_peers:
         error, df = _spread_of_rows(rows[0], places)
         spreads.append((error, df))
         kinds.append(
             f"{counted(places.n_students, 'student')} against {places.n_peers} peers, t({df})"
         )
-        p_values["peers"] = _doubled(value, error, df)
+        p_values["peers"] = max(_doubled(value, error, df), in_proportion.get("peers", 0.0))
     if places.n_families >= MIN_FAMILIES:
         error, df = _spread_of_columns(columns[0])
         spreads.append((error, df))
         kinds.append(f"one case against {places.n_families} families of placebos, t({df})")
-        p_values["placebos"] = _doubled(value, error, df)
+        p_values["placebos"] = max(_doubled(value, error, df), in_proportion.get("placebos", 0.0))
     else:
         reasons.append(
             f"{counted(places.n_families, 'family')} of placebos, at least {MIN_FAMILIES} are needed"
@@ -220,7 +231,7 @@ def placebo_excess(
     return PlaceboExcess(
         value=value,
         p_value=max(p_values.values()) if is_tested else math.nan,
-        p_kind=" and ".join(kinds) + ", one-sided, doubled" if is_tested else "none",
+        p_kind=_kind_of(kinds, bool(in_proportion)) if is_tested else "none",
         p_peers=p_values.get("peers", math.nan),
         p_placebos=p_values.get("placebos", math.nan),
         over_peers=float(columns[0, 0]) if places.has_peers else math.nan,
@@ -291,6 +302,41 @@ def _spread_of_columns(gains: Matrix) -> tuple[float, int]:
     """Standard error of the teacher's gain as one case, and degrees of freedom."""
     r = len(gains) - 1
     return float(gains[1:].std(ddof=1) * np.sqrt(1 + 1 / r)), r - 1
+
+
+def _in_proportion(table: Matrix, places: Places) -> dict[str, float]:
+    """p of both nulls for what is beyond a gain in proportion to the nearness to the peers.
+
+    None without peers or placebos, or where the peers are near to no placebo.
+
+    Args:
+        table: Of one reading, a column a family `[row, column]`.
+        places: Who is who.
+    """
+    if not places.has_peers or places.n_families < MIN_FAMILIES:
+        return {}
+    levels = table[places.n_students :].mean(axis=0)
+    own, others = float(levels[0]), levels[1:]
+    squares = float(np.sum(others**2))
+    if not (own > 0 and squares > SPREAD_FLOOR):
+        return {}
+    weights = own * others / squares
+    rows = table[:, 0] - table[:, 1:] @ weights
+    gains = gains_of(table, places)
+    beyond = float(gains[0] - gains[1:] @ weights)
+    left = gains[1:] - (gains[1:] @ others) / squares * others
+    df = places.n_families - 1
+    error = math.sqrt(float(np.sum(left**2)) / df * (1 + own**2 / squares))
+    return {
+        "peers": _doubled(beyond, *_spread_of_rows(rows, places)),
+        "placebos": _doubled(beyond, error, df),
+    }
+
+
+def _kind_of(kinds: Sequence[str], is_in_proportion: bool) -> str:
+    """What a p-value is of, in words."""
+    twice = ", each of differences and in proportion" if is_in_proportion else ""
+    return " and ".join(kinds) + twice + ", one-sided, doubled"
 
 
 def _doubled(value: float, error: float, df: int) -> float:

@@ -10,15 +10,16 @@ class ToldRecipe:
     """Students with vectors that differ in seed and teachers alone, by what was told of them."""
 
     students: tuple[str, ...]
-    """All of them, those with the most teachers first, seed by seed."""
+    """All of them, those with the most teachers on record first, seed by seed."""
     seeds: tuple[str, ...]
-    """Those with all teachers that any of them had, seed by seed."""
+    """Those with the teachers of the first, seed by seed."""
 
 
 def told_recipes(workspace: Workspace) -> list[ToldRecipe]:
     """The recipes of which two students or more have vectors, by the name of their first student."""
     rows = workspace.read(
-        "SELECT e.encoder, e.architecture, e.training, list_sort(list(DISTINCT d.teacher)) AS teachers "
+        "SELECT e.encoder, e.architecture, e.training, coalesce(list_sort(list(DISTINCT d.teacher) "
+        "FILTER (d.teacher IS NOT NULL)), []) AS teachers "
         "FROM encoders e LEFT JOIN distillation d ON d.student = e.encoder "
         "WHERE e.role = 'student' AND e.architecture IS NOT NULL AND e.training IS NOT NULL "
         "GROUP BY e.encoder, e.architecture, e.training, e.training_seed "

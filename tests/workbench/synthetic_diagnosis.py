@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
@@ -14,7 +15,6 @@ from usad_workbench.core.diagnosis.panel import (
     cell_name,
     most_influential,
 )
-from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.diagnosis.suite import Diagnosis, Provenance, Settings
 from usad_workbench.core.diagnosis.verdict_on_inheritance import inherited

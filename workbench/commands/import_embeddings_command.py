@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--training", metavar="T", help="their recipe, whatever its name, but for teachers and seed"
     )
     parser.add_argument(
-        "--training-seed", type=int, metavar="N", help="students of equal seed are paired"
+        "--training-seed", type=int, metavar="N", help="orders the students of one recipe"
     )
     parser.add_argument(
         "--replace",

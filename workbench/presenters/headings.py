@@ -17,7 +17,7 @@ NUMBERS = {
     "p_placebos": ("p beside placebos", "%.3f"),
     "over_peers": ("over peers", "%.3f"),
     "excess_after_erasure": ("excess without the column", "%.3f"),
-    "excess_by_chance": ("excess without random labels", "%.3f"),
+    "excess_by_chance": ("excess without the values of other clusters", "%.3f"),
     "chance": ("chance", "%.3f"),
     "difference": ("difference", "%.3f"),
     "difference_ci_low": ("difference from", "%.3f"),

@@ -16,15 +16,16 @@ from usad_workbench.core.diagnosis.controls import (
     design_for,
 )
 from usad_workbench.core.diagnosis.data import DiagnosisData
-from usad_workbench.core.diagnosis.excess_doubt import NOT_TESTABLE, TestedExcess, doubt_of
+from usad_workbench.core.diagnosis.excess_doubt import (
+    doubt_of,
+    is_partial,
+)
+from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.matching import Match, MatchTable
 from usad_workbench.core.diagnosis.panel import (
     InfluentialClips,
     Panel,
     PanelKind,
-    PanelRow,
-    Shares,
-    cell_name,
     join_reasons,
     most_influential,
     q_values,
@@ -49,95 +50,11 @@ ONE_FAMILY = (
     "encoders of one family are (or teachers that have something in common); tell their families "
     "(`usad import-embeddings --family`), or name others with --controls"
 )
+SAYS_NO_SIZE = (
+    "a partial reading says no size, so it is a no only where those that are not partial are"
+)
 ENOUGH_FAMILIES = 4
 """With fewer placebos one case against them has little power."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InheritanceRow(PanelRow):
-    """One reading of the excess of student and teacher over peers and placebos."""
-
-    teacher: str
-    domain: str
-    layer: int
-    teacher_layer: int
-    measure: Reading
-    form: str = "none"
-    """Who stands beside: peers and placebos, or placebos of the home domain alone."""
-    excess: float = math.nan
-    """What the student gained over its peers with the teacher, minus the same with placebos."""
-    ci_low: float = math.nan
-    ci_high: float = math.nan
-    p_value: float = math.nan
-    p_kind: str = "none"
-    q_value: float = math.nan
-    pair_p_value: float = math.nan
-    """Of teacher and domain as a whole."""
-    inherited: str = NOT_TESTABLE
-    """yes, through a column, no, undecided, or not testable."""
-    over_peers: float = math.nan
-    """The gain over the peers with the teacher alone."""
-    placebos: Shares | None = None
-    """The same gain with each placebo in the teacher's place."""
-    p_peers: float = math.nan
-    p_placebos: float = math.nan
-    detectable: float = math.nan
-    """The smallest excess whose interval would have left 0 out."""
-    similarity: float = math.nan
-    """Of student and teacher."""
-    level: float = math.nan
-    """Mean similarity of all others, of which an excess is a share; NaN of partial readings."""
-    clips_ci_low: float = math.nan
-    """Limits of the excess over other clips, the encoders as they are."""
-    clips_ci_high: float = math.nan
-    carrier: str | None = None
-    """The column that takes most of the excess when it is erased, where that was looked at."""
-    excess_after_erasure: float = math.nan
-    excess_by_chance: float = math.nan
-    """What is left after erasing the values of other clusters."""
-    is_home: bool = True
-    """Whether the teacher was made for this domain."""
-    students: tuple[str, ...] = ()
-    peers: tuple[str, ...] = ()
-    n_families: int = 0
-    """Of placebos."""
-    rests_on: str | None = None
-    """What says that peers and placebos may stand there."""
-    accuracy: float = math.nan
-    """Of the students beside their peers, or of the teacher beside its controls."""
-    control_accuracy: float = math.nan
-    gap_low: float = math.nan
-    gap_high: float = math.nan
-    is_matched: bool | None = None
-    n_clips: int
-    n_clusters: int
-    reason: str = ""
-
-    @property
-    def cell(self) -> str:
-        """The name of the cell that the row is about."""
-        return cell_name(
-            teacher=self.teacher,
-            domain=self.domain,
-            layer=self.layer,
-            measure=self.measure,
-            form=self.form,
-        )
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """Teacher and domain."""
-        return self.teacher, self.domain
-
-    def tested(self) -> TestedExcess:
-        """What the rules read of it."""
-        return TestedExcess(
-            value=self.excess,
-            ci_low=self.ci_low,
-            ci_high=self.ci_high,
-            detectable=self.detectable,
-            level=self.level,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -216,6 +133,13 @@ def _readings(is_standardised: bool) -> list[Reading]:
     return [one for one in READINGS if ("standardised" in one) == is_standardised]
 
 
+def _matching_in_words(row: InheritanceRow, design: Design) -> str:
+    """What the comparison rests on, and that nobody knows whether those in one place match."""
+    if design.is_on_record or not design.rests_on:
+        return design.rests_on
+    return f"{design.rests_on}; no task of {row.domain} tells whether their accuracies match"
+
+
 def _compared(
     data: DiagnosisData, names: Sequence[str], layer: int, domain: str, is_standardised: bool
 ) -> tuple[ComparedEncoders | None, str]:
@@ -266,6 +190,8 @@ def _with_match(row: InheritanceRow, design: Design, matches: MatchTable) -> Inh
         )
     return replace(
         row,
+        rests_on=(_matching_in_words(row, design) if match.is_matched is None else row.rests_on)
+        or None,
         accuracy=match.accuracy,
         control_accuracy=match.control_accuracy,
         gap_low=match.gap_low,
@@ -315,7 +241,7 @@ def _tested(
 ) -> _Cell:
     """A row with its excess, or why there is none."""
     try:
-        placed = compared.placed(order, design.places, is_partial="partial" in row.measure)
+        placed = compared.placed(order, design.places, is_partial=is_partial(row.measure))
         excess = placed.excess()
     except DegenerateError as error:
         return _Cell(row=replace(row, reason=join_reasons(row.reason, str(error))))
@@ -333,7 +259,7 @@ def _tested(
         over_peers=excess.over_peers,
         placebos=dict(zip(design.placebos, placed.placebo_gains().tolist(), strict=True)),
         similarity=excess.similarity,
-        level=math.nan if "partial" in row.measure else excess.level,
+        level=math.nan if is_partial(row.measure) else excess.level,
         detectable=min(excess.detectable(SHOWN_ALPHA), excess.largest),
         clips_ci_low=clips[0],
         clips_ci_high=clips[1],
@@ -362,13 +288,30 @@ def _answered(
         for row, q, of_pair in zip(rows, q_values(p), pair_p.tolist(), strict=True)
     ]
     standing = [_stands_out(c.excess, row, rules) for c, row in zip(cells, rows, strict=True)]
-    carriers = {
-        pair: _carrier(data, designs[pair[0]], row)
-        for pair, row in _best_of_pairs(rows, standing).items()
-    }
-    return [
-        _answer(row, is_out, carriers.get(row.pair), cell.excess, rules)
+    best = _best_of_pairs(rows, standing)
+    carriers = {pair: _carriers(data, designs[pair[0]], row) for pair, row in best.items()}
+    answered = [
+        _answer(row, is_out, carriers.get(row.pair, []), cell.excess, rules)
+        if row is not best.get(row.pair)
+        else _with_carrier(
+            _answer(row, is_out, carriers[row.pair], cell.excess, rules), carriers[row.pair]
+        )
         for row, is_out, cell in zip(rows, standing, cells, strict=True)
+    ]
+    return _without_sizeless_no(answered)
+
+
+def _without_sizeless_no(rows: Sequence[InheritanceRow]) -> list[InheritanceRow]:
+    """A partial reading rules no size out, so it is a "no" only together with those that do."""
+    plain: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if not is_partial(row.measure):
+            plain.setdefault(row.pair, set()).add(row.inherited)
+    return [
+        replace(row, inherited="undecided", reason=join_reasons(row.reason, SAYS_NO_SIZE))
+        if row.inherited == "no" and is_partial(row.measure) and plain.get(row.pair) != {"no"}
+        else row
+        for row in rows
     ]
 
 
@@ -408,29 +351,27 @@ def _best_of_pairs(
     return best
 
 
-def _carrier(data: DiagnosisData, design: Design, row: InheritanceRow) -> Carrier | None:
-    """The column that carries most of the excess; none where no column could be asked."""
-    found = carriers_of(
+def _carriers(data: DiagnosisData, design: Design, row: InheritanceRow) -> list[Carrier]:
+    """Every column with what is left of the excess without it."""
+    return carriers_of(
         data,
         design,
         row.domain,
         row.layer,
         is_standardised="standardised" in row.measure,
-        is_partial="partial" in row.measure,
+        is_partial=is_partial(row.measure),
     )
+
+
+def _carrier(found: Sequence[Carrier]) -> Carrier | None:
+    """The column that carries most of the excess; none where no column could be asked."""
     asked = [one for one in found if math.isfinite(one.left)]
     return min(asked, key=lambda one: one.left, default=None)
 
 
-def _answer(
-    row: InheritanceRow,
-    stands_out: bool,
-    carrier: Carrier | None,
-    excess: PlaceboExcess | None,
-    rules: Rules,
-) -> InheritanceRow:
-    if excess is None or not math.isfinite(row.q_value):
-        return row
+def _with_carrier(row: InheritanceRow, found: Sequence[Carrier]) -> InheritanceRow:
+    """The cell that columns were erased in, with what that left, and which could not be asked."""
+    carrier = _carrier(found)
     if carrier is not None:
         row = replace(
             row,
@@ -438,10 +379,28 @@ def _answer(
             excess_after_erasure=carrier.after,
             excess_by_chance=carrier.by_chance,
         )
+    unasked = sorted({one.column for one in found if math.isnan(one.left)})
+    if unasked and row.inherited == "yes":
+        why = f"whether {', '.join(unasked)} carries it is not known: erasing any values takes most"
+        row = replace(row, reason=join_reasons(row.reason, why))
+    return row
+
+
+def _answer(
+    row: InheritanceRow,
+    stands_out: bool,
+    carriers: Sequence[Carrier],
+    excess: PlaceboExcess | None,
+    rules: Rules,
+) -> InheritanceRow:
+    if excess is None or not math.isfinite(row.q_value):
+        return row
     if not stands_out:
-        doubt = doubt_of(row.tested().at(*excess.limits(rules.alpha)), rules)
+        found = min(excess.detectable(rules.alpha), excess.largest)
+        doubt = doubt_of(row.tested().at(*excess.limits(rules.alpha), found), rules)
         reason = join_reasons(row.reason, doubt)
         return replace(row, inherited="undecided" if doubt else "no", reason=reason)
+    carrier = _carrier(carriers)
     if carrier is not None and 1 - carrier.left >= rules.inheritance.carried_share:
         return replace(row, inherited=f"through {carrier.column}")
     return replace(row, inherited="yes")

@@ -17,10 +17,11 @@ from usad_workbench.core.diagnosis.comparable_students import (
 )
 from usad_workbench.core.diagnosis.controls import controls_for, design_for, no_peers
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, DiagnosisData, load_diagnosis_data
+from usad_workbench.core.diagnosis.recipes import checked_group
 from usad_workbench.core.diagnosis.record import diagnosis_document
 from usad_workbench.core.diagnosis.suite import compute_diagnosis
 from usad_workbench.core.diagnosis.verdict_inputs import decide
-from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.errors import ConfigError, DegenerateError
 from usad_workbench.core.models.checkpoint import SHIPPED
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.workspace import Workspace
@@ -165,6 +166,7 @@ def test_of_vectors_made_elsewhere_the_result_rests_on_the_users_word(tmp_path) 
     unnamed = load_diagnosis_data(made, "s", teachers=["t"], config=DiagnosisConfig(layers=(1,)))
     rows = compute_diagnosis(unnamed, ["inheritance"]).panels["inheritance"].documents()
     assert all("their roles here" in row["rests_on"] for row in rows)
+    assert all("no task of speech tells whether" in row["rests_on"] for row in rows)
 
 
 def test_who_taught_by_the_record_stands_in_no_teachers_place(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -224,6 +226,45 @@ def test_students_of_the_recipe_stand_beside_by_what_was_told(tmp_path) -> None:
             load_diagnosis_data(made, "s", group=[wrong])
 
 
+def test_a_student_of_whom_nobody_told_its_teachers_is_no_peer(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = told_world(tmp_path / "w")
+    set_distillation(made, "s2", [])  # it had t, and nobody says so
+    asked = load_diagnosis_data(made, "s")
+    assert design_for(asked, "t").peers == ("w0", "w1")
+    assert any("s2: of the student's recipe and no peers, as nobody" in w for w in asked.warnings)
+    named = load_diagnosis_data(made, "s", controls=["w0", "w1", "s2"])
+    assert set(design_for(named, "t").peers) == {"w0", "w1", "s2"}  # the user's word
+
+
+def test_a_student_without_geometry_stands_in_nobodys_way(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = told_world(tmp_path / "w")
+    add_encoder(made, "flat", "student", None, [np.ones((96, 8))] * 2)
+    set_distillation(made, "flat", [("u", "speech", 1)])
+    tell(made, "flat", "alike")
+    asked = load_diagnosis_data(made, "s", config=DiagnosisConfig(layers=(1,)))
+    assert design_for(asked, "t").peers == ("w0", "w1")
+    assert any(one.startswith("flat layer 0 has collapsed") for one in asked.warnings)
+    rows = compute_diagnosis(asked, ["inheritance"]).panels["inheritance"].documents()
+    assert all(math.isfinite(row["excess"]) for row in rows)  # type: ignore[call-overload]
+    set_distillation(made, "flat", [])
+    with pytest.raises(DegenerateError, match="flat has no layer left"):
+        load_diagnosis_data(made, "s", group=["flat"])
+
+
+def test_seeds_of_one_recipe_are_other_weights_and_no_teachers(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = told_world(tmp_path / "w")
+    with pytest.raises(ConfigError, match="t taught s, expected seeds"):
+        load_diagnosis_data(made, "s", group=["t"])
+    with made.database.write() as connection:
+        connection.execute("UPDATE spaces SET weights_sha256 = 's' WHERE encoder = 's2'")
+        connection.execute("UPDATE encoders SET weights_sha256 = 's' WHERE encoder = 's2'")
+    with pytest.raises(ConfigError, match="s and s2 are two names of the same weights"):
+        load_diagnosis_data(made, "s", group=["s2"])
+    small = without(tmp_path / "small", "aisfx", dim=96, n_layers=4)
+    with pytest.raises(ConfigError, match="4 layers of 96, not 8 of 256"):
+        checked_group(made, {}, "usad-demo", [small])
+
+
 def test_encoders_of_a_teachers_family_and_teachers_of_peers_are_no_placebos(tmp_path) -> None:  # type: ignore[no-untyped-def]
     made = told_world(tmp_path / "w")
     set_distillation(made, "w1", [("q3", "speech", 1)])
@@ -233,3 +274,6 @@ def test_encoders_of_a_teachers_family_and_teachers_of_peers_are_no_placebos(tmp
     design = design_for(load_diagnosis_data(made, "s"), "t")
     assert design.placebos == ("q1", "q2") and design.families == (0, 0)
     assert "1 family of encoders" in design.reason
+    with made.database.write() as connection:  # the family of who taught a peer is none either
+        connection.execute("UPDATE encoders SET family = 'two' WHERE encoder = 'q3'")
+    assert design_for(load_diagnosis_data(made, "s"), "t").placebos == ()

@@ -42,6 +42,20 @@ def test_a_filter_and_a_list_hold_for_every_number(copied: Workspace) -> None:
     assert "speech (60 clips): fewer than 100 clips, too few for small differences" in data.warnings
 
 
+def test_a_domain_that_an_encoder_lacks_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    made = Workspace.create(tmp_path / "w")
+    domains = ["speech"] * 40 + ["music"] * 40
+    add_clips(made, {"domain": domains, "cluster_id": [str(i) for i in range(80)]})
+    for name, role, n in (("s", "student", 80), ("t", "teacher", 80), ("k", "control", 40)):
+        add_encoder(made, name, role, "speech", [rng.normal(size=(n, 4))])
+    said = "music (0 clips): fewer than 24 clips that all encoders have, left out"
+    data = load_diagnosis_data(made, "s", teachers=["t"])
+    assert data.domains == ["speech"] and said in data.warnings
+    config = DiagnosisConfig(where="domain = 'speech'")  # what nobody asked for is not missing
+    assert said not in load_diagnosis_data(made, "s", teachers=["t"], config=config).warnings
+
+
 def test_layers_are_matched_by_depth(copied: Workspace) -> None:
     data = load_diagnosis_data(copied, "s")
     assert data.student_layers == [0, 1, 2]

@@ -1,6 +1,7 @@
 """The panels inheritance and disagreements on planted encoders."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tests.core.diagnosis.simulate_inheritance import answers_of
 from tests.inheritance_worlds import KINDS, data_of, designs_of, make_world, workspace_of
 from tests.planted import add_clips, add_encoder
+from usad_workbench.core.diagnosis.carriers import Carrier
 from usad_workbench.core.diagnosis.controls import controls_for, design_for
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import cell_name
@@ -157,6 +159,7 @@ def test_worlds_place_encoders_as_the_suite_does(kind, tmp_path):
         ("placebo, 8 peers", {"no", "undecided"}),
         ("better teacher, 8 peers told", {"through label", "no", "undecided"}),
         ("shared shortcut, 8 peers", {"through loudness_db", "undecided"}),
+        ("better at all, 8 peers told", {"no", "undecided"}),
         ("one family, 4 controls", {"not testable"}),
         ("one family not told, 4 controls", {"not testable"}),
         ("less-trained peers, 8", {"not testable"}),
@@ -175,6 +178,60 @@ def test_a_planted_world_gets_its_answer(kind, answers):
     said = answers_of(panel.rows, data.config.rules)
     assert said["t in speech"] in answers
     assert "yes" not in {said["t in sound"], said["u in sound"], said["u in speech"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [("better teacher, 8 peers told", "through label"), ("50 % copied, 8 peers", "yes")],
+)
+def test_a_label_of_many_classes_is_asked_within_them(kind: str, answer: str) -> None:
+    """Erasing 39 directions of 64 would leave nothing of any excess to compare with."""
+    world = make_world(KINDS[kind], 2)
+    rng = np.random.default_rng(0)
+    world.clips["label"] = [f"{label}-{rng.integers(10)}" for label in world.clips.label]
+    data = data_of(world, ("speech",))
+    panel = inheritance.panel_of(data, designs_of(data, world), no_progress)
+    assert answers_of(panel.rows, data.config.rules)["t in speech"] == answer
+
+
+def test_what_carries_an_excess_stands_in_the_cell_that_was_looked_at() -> None:
+    world = make_world(KINDS["shared shortcut, 8 peers"], 2)
+    data = data_of(world, ("speech",))
+    rows = inheritance.panel_of(data, designs_of(data, world), no_progress).rows
+    through = [row for row in rows if row.inherited == "through loudness_db"]
+    (looked_at,) = [row for row in rows if row.carrier is not None and row.teacher == "t"]
+    assert looked_at == min(through, key=lambda row: row.p_value)
+    assert looked_at.excess_after_erasure < 0.2 * looked_at.excess
+    assert all(math.isnan(row.excess_by_chance) for row in rows if row.carrier is None)
+
+
+def test_a_column_that_cannot_be_asked_is_named(monkeypatch) -> None:
+    world = make_world(KINDS["50 % copied, 8 peers"], 2)
+    data = data_of(world, ("speech",))
+    nan = math.nan
+    unknown = Carrier(column="label", before=nan, after=nan, by_chance=nan)
+    monkeypatch.setattr(inheritance, "carriers_of", lambda *_, **__: [unknown])
+    rows = inheritance.panel_of(data, designs_of(data, world), no_progress).rows
+    said = [row.reason for row in rows if row.inherited == "yes" and row.teacher == "t"]
+    assert [bool(one) for one in said].count(True) == 1
+    assert "whether label carries it is not known" in "".join(said)
+
+
+@pytest.mark.parametrize("plain", ["no", "undecided"])
+def test_a_partial_reading_is_a_no_only_beside_those_that_rule_sizes_out(plain: str) -> None:
+    row = inheritance.InheritanceRow(
+        teacher="t",
+        domain="speech",
+        layer=0,
+        teacher_layer=0,
+        measure="debiased_linear_cka",
+        inherited=plain,
+        n_clips=200,
+        n_clusters=40,
+    )
+    partial = replace(row, measure="partial_linear_cka", inherited="no")
+    found = inheritance._without_sizeless_no([row, partial])
+    assert [one.inherited for one in found] == [plain, plain]
 
 
 def test_disagreements_name_the_nearest_teacher_of_every_measure(found):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 
+from tests.planted import add_encoder
 from usad_workbench.core.diagnosis.data import DiagnosisConfig, load_diagnosis_data
 from usad_workbench.core.diagnosis.panel import (
     Panel,
@@ -15,6 +16,7 @@ from usad_workbench.core.diagnosis.panel import (
     most_influential,
 )
 from usad_workbench.core.diagnosis.record import (
+    is_diagnosed,
     store_diagnosis,
     stored_influential_clips,
     stored_panels,
@@ -99,3 +101,14 @@ def test_a_selection_leaves_the_whole_table_alone(copied: Workspace) -> None:
     }
     for row in whole.itertuples():
         assert mine[row.student_layer, row.teacher_layer, row.measure] == row.value
+
+
+def test_a_further_encoder_or_other_vectors_ask_for_another_diagnosis(copied: Workspace) -> None:
+    data = load_diagnosis_data(copied, "s", config=DiagnosisConfig(n_permutations=19))
+    store_diagnosis(copied, compute_diagnosis(data, ["similarity"]))
+    assert is_diagnosed(copied, ["s"], ["similarity"])
+    assert not is_diagnosed(copied, ["s"], ["similarity", "inheritance"])
+    shape = copied.embeddings("k", 2).vectors.shape
+    rng = np.random.default_rng(5)
+    add_encoder(copied, "new", "control", "speech", [rng.normal(size=shape)])
+    assert not is_diagnosed(copied, ["s"], ["similarity"])

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from usad_workbench.core.diagnosis.comparison import ComparisonRow
+from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.panel import Panel, PanelRow
 from usad_workbench.core.diagnosis.panels.errors import ErrorsRow
-from usad_workbench.core.diagnosis.panels.inheritance import InheritanceRow
 from usad_workbench.core.diagnosis.panels.routing import RoutingRow
 from usad_workbench.core.diagnosis.panels.variance import VarianceRow
 from usad_workbench.core.diagnosis.rules import load_rules

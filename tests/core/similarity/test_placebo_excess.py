@@ -33,7 +33,7 @@ def test_value_and_both_p_are_those_of_their_definitions(n_students: int) -> Non
     places = Places(n_students=n_students, n_peers=4, families=families)
     table = rng.normal(size=(1, n_students + 4, 6))
     table[0, :n_students, 0] += 2.0
-    found = placebo_excess(table, places, **SIZES)
+    found = placebo_excess(table, places, has_scale=False, **SIZES)
     t = table[0]
     by_family = np.stack([t[:, 1:3].mean(axis=1), t[:, 3], t[:, 4], t[:, 5]], axis=1)
     of_rows = t[:, 0] - by_family.mean(axis=1)
@@ -52,6 +52,47 @@ def test_value_and_both_p_are_those_of_their_definitions(n_students: int) -> Non
     assert found.p_value == max(found.p_peers, found.p_placebos)
     assert found.over_peers == pytest.approx(own)
     assert np.allclose(found.of_placebos, gains)
+
+
+@pytest.mark.parametrize("n_students", [1, 3])
+def test_in_proportion_both_p_are_those_of_their_definitions(n_students: int) -> None:
+    """A regression of the placebos' gains through 0 on their nearness to the peers."""
+    rng = np.random.default_rng(1)
+    places = Places(n_students=n_students, n_peers=4, families=(0, 1, 2, 3))
+    table = 0.5 + 0.1 * rng.random(size=(1, n_students + 4, 5))
+    table[0, :n_students] *= 1.2
+    table[0, :n_students, 0] += 0.3
+    t, p = table[0], table[0, n_students:].mean(axis=0)
+    gains = t[:n_students].mean(axis=0) - p
+    slope = (p[1:] @ gains[1:]) / (p[1:] @ p[1:])
+    left = gains - slope * p
+    error = np.sqrt(left[1:] @ left[1:] / 3 * (1 + p[0] ** 2 / (p[1:] @ p[1:])))
+    of_placebos = min(1.0, 2 * stats.t.sf(left[0] / error, 3))
+    rows = t[:, 0] - p[0] * (t[:, 1:] @ p[1:]) / (p[1:] @ p[1:])
+    apart = rows[:n_students].mean() - rows[n_students:].mean()
+    assert apart == pytest.approx(left[0])
+    parts = rows[:n_students], rows[n_students:]
+    squares = sum(((one - one.mean()) ** 2).sum() for one in parts)
+    df = n_students + 2
+    spread = np.sqrt(squares / df * (1 / n_students + 1 / 4))
+    of_peers = min(1.0, 2 * stats.t.sf(apart / spread, df))
+    plain, found = (placebo_excess(table, places, has_scale=s, **SIZES) for s in (False, True))
+    assert found.p_placebos == pytest.approx(max(of_placebos, plain.p_placebos), rel=1e-9)
+    assert found.p_peers == pytest.approx(max(of_peers, plain.p_peers), rel=1e-9)
+    assert (found.value, found.limits(0.05)) == (plain.value, plain.limits(0.05))
+
+
+def test_noise_that_multiplies_is_no_excess() -> None:
+    """Student and teacher both hear better than all others, and have nothing in common."""
+    rng = np.random.default_rng(3)
+    places = Places(n_students=1, n_peers=8, families=tuple(range(8)))
+    rows = np.array([0.95, *0.7 + 0.01 * rng.normal(size=8)])
+    columns = np.array([0.95, *0.6 + 0.03 * rng.normal(size=8)])
+    table = np.outer(rows, columns)[None] + 0.002 * rng.normal(size=(1, 9, 9))
+    assert placebo_excess(table, places, has_scale=False, **SIZES).p_value < 0.01
+    assert placebo_excess(table, places, **SIZES).p_value > 0.1
+    table[0, 0, 0] += 0.1
+    assert placebo_excess(table, places, **SIZES).p_value < 0.01
 
 
 def test_a_student_or_a_teacher_that_is_better_in_general_cancels() -> None:

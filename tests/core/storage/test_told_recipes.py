@@ -44,6 +44,15 @@ def test_seeds_and_peers_of_each_recipe(tmp_path: Path) -> None:
     assert recipe.students == ("full-0", "full-1", "w-0", "w-1")
 
 
+def test_nobody_on_record_is_no_teacher(tmp_path: Path) -> None:
+    made = world(tmp_path / "w")
+    for name in ("full-0", "full-1", "w-0"):
+        set_distillation(made, name, [])
+    (recipe,) = told_recipes(made)
+    assert recipe.seeds == ("w-1",)  # the others may have had anybody
+    assert recipe.students == ("w-1", "full-0", "w-0", "full-1")
+
+
 def test_the_first_is_evaluated_for_all_unless_others_are_named(tmp_path: Path) -> None:
     made = world(tmp_path / "w")
     assert left_out(made) == ["full-1", "w-0", "w-1"]

@@ -84,6 +84,7 @@ export class Bar {
   async playAll() {
     this.isPlaying = !this.isPlaying;
     this.draw();
+    this.app.search.hits.stop();
     if (!this.isPlaying) return this.app.player.stop();
     const row = await this.app.table.row(Math.max(this.app.table.place(), 0));
     if (row) this.app.focus(row, { isAll: true });

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
+from usad_workbench.core.diagnosis.excess_doubt import Kind, deciding_cell, kind_of
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.numbers import count, is_missing, signed
 from usad_workbench.workbench.presenters.text import measure_name
 
-Kind = Literal["yes", "through", "no", "undecided", "not testable"]
-ORDER: tuple[Kind, ...] = ("yes", "through", "undecided", "no", "not testable")
-"""As answers of one domain are summed up, and as they are listed."""
 ANSWERS = {
     "yes": "inherited",
     "no": "nothing taken",
@@ -44,7 +42,7 @@ class Finding:
     domain: str
     kind: Kind
     answer: str
-    """In words, such as "inherited through loudness_db"."""
+    """In words, such as "nearer through loudness_db": both may hear it, whoever taught whom."""
     at: int
     """Which row of the panel it rests on."""
     row: dict[str, Any] = field(repr=False, compare=False)
@@ -64,8 +62,9 @@ class Finding:
     def words(self) -> str:
         """Excess, interval, placebos and n in one line; why there is none where there is none."""
         row = self.row
-        if not math.isfinite(row["excess"]):
-            return "" if is_missing(row["reason"]) else str(row["reason"]).split("; ")[0]
+        if self.kind == "not testable" or not math.isfinite(row["excess"]):
+            reason = row.get("reason")
+            return "" if is_missing(reason) else str(reason).split("; ")[0]
         parts = [f"excess {signed(row['excess'])} {_interval(row)}"]
         gains = [value for value in (row["placebos"] or {}).values() if value is not None]
         if gains:
@@ -102,23 +101,16 @@ def findings(rows: pd.DataFrame) -> list[Finding]:
 
 
 def _finding(teacher: str, domain: str, cells: pd.DataFrame) -> Finding:
-    kinds = cells["inherited"].map(_kind)
-    kind: Kind = min(kinds, key=ORDER.index)
-    of_kind = cells[kinds == kind]
-    if kind in ("yes", "through"):
-        at = of_kind["p_value"].idxmin()
-    else:
-        # What matters is ruled out by readings that are not partial, whose scale is another.
-        plain = of_kind[~of_kind["measure"].str.contains("partial")]
-        at = (plain if len(plain) else of_kind)["ci_high"].fillna(math.inf).idxmax()
-    row = {str(name): value for name, value in cells.loc[at].items()}
-    answer = f"inherited {row['inherited']}" if kind == "through" else ANSWERS[kind]
-    return Finding(teacher=teacher, domain=domain, kind=kind, answer=answer, at=int(at), row=row)
-
-
-def _kind(inherited: object) -> Kind:
-    words = str(inherited).split()[0]
-    return next((one for one in ORDER if one.startswith(words)), "not testable")
+    at = deciding_cell(
+        [str(one) for one in cells["inherited"]],
+        [str(one) for one in cells["measure"]],
+        *(cells[name].astype(float).tolist() for name in ("p_value", "ci_high")),
+    )
+    row = {str(name): value for name, value in cells.iloc[at].items()}
+    kind = kind_of(str(row["inherited"]))
+    answer = f"nearer {row['inherited']}" if kind == "through" else ANSWERS[kind]
+    label = int(cells.index[at])
+    return Finding(teacher=teacher, domain=domain, kind=kind, answer=answer, at=label, row=row)
 
 
 def rank_of(verdict: str) -> int:
@@ -171,7 +163,8 @@ def describe_headline(found: Sequence[Finding]) -> str:
     row = first.row
     where = "" if first.is_found else f"The largest excess, {first.teacher} in {first.domain}: "
     limits = f"[{signed(row['ci_low'], 2)}, {signed(row['ci_high'], 2)}]"
-    measure = measure_name(str(row["measure"]))
+    name = measure_name(str(row["measure"]))
+    measure = name[:1].lower() + name[1:]
     parts = [f"{where}{signed(row['excess'], 2)} {limits} in {measure} at layer {row['layer']}"]
     n_peers = 0 if is_missing(row.get("peers")) else len(row["peers"])
     if n_peers:

@@ -41,6 +41,7 @@ ROWS = pd.DataFrame(
         cell("b", "sound", "no", ci_high=0.01, is_home=True),
         cell("b", "sound", "no", ci_high=0.7, is_home=True, measure="partial_linear_cka"),
         cell("c", "sound", "not testable", excess=math.nan, reason="one family; more"),
+        cell("d", "sound", "not testable", reason="accuracies do not match; more"),
     ]
 )
 
@@ -49,10 +50,11 @@ def test_each_pair_has_one_answer_and_what_was_found_is_first() -> None:
     found = findings(ROWS)
     assert [(one.teacher, one.domain, one.answer) for one in found] == [
         ("a", "sound", "inherited"),
-        ("b", "speech", "inherited through loudness_db"),
+        ("b", "speech", "nearer through loudness_db"),
         ("b", "sound", "nothing taken"),
         ("a", "speech", "undecided"),
         ("c", "sound", "not testable"),
+        ("d", "sound", "not testable"),
     ]
 
 
@@ -68,6 +70,7 @@ def test_words_have_interval_placebos_and_n() -> None:
     )
     assert "+0.010 once loudness_db is erased" in words["b", "speech"]
     assert words["c", "sound"] == "one family"
+    assert words["d", "sound"] == "accuracies do not match"  # its excess is not what it says
 
 
 def test_a_document_without_numbers_reads_alike() -> None:
