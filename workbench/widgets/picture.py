@@ -38,8 +38,8 @@ def gain_rows(student: str, teachers: list[str], baseline: str) -> pd.DataFrame 
 
 
 def choose_student() -> str | None:
-    """The student of the picture: that of most layers first; none where none can be compared."""
-    names = [one for one in presenter.students(state.sql) if presenter.teachers(state.sql, one)]
+    """The student of the picture: that of most layers first; none where none has vectors."""
+    names = presenter.students(state.sql)
     if len(names) < 2:
         return names[0] if names else None
     return page.choose_encoder("Student", names, key="picture.student")
@@ -59,8 +59,12 @@ def show_picture() -> None:
             "Likeness to each teacher, layer by layer"
             + (", less that of an untrained student" if baseline else "")
         )
-    table = gain_rows(student, presenter.teachers(state.sql, student), baseline)
-    if table is None or table.empty:
+    teachers = presenter.teachers(state.sql, student)
+    table = gain_rows(student, teachers, baseline) if teachers else pd.DataFrame()
+    if table is None:
+        return
+    if table.empty:
+        st.caption("No teacher of this student has vectors of 24 clips of one domain here.")
         return
     nearest = table[table["kind"] == "nearest"]
     _charts(nearest, student, is_less=bool(baseline))
