@@ -12,6 +12,7 @@ dropped: a full disk ends the process.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 import duckdb
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from usad_workbench.core.parallel import ahead_in_threads
 from usad_workbench.core.storage.array_files import ArrayDraft, ArrayFile, Arrays
 from usad_workbench.core.storage.vector_tables import (
     EMPTY_DIGEST,
@@ -152,9 +154,11 @@ def _sorted(
 def _filled(
     draft: ArrayDraft, parts: Iterable[tuple[npt.NDArray[np.int64], FloatArray]]
 ) -> Arrays | None:
+    """The file of what is read; hashed and written beside the reading, in another thread."""
     try:
-        for ids, vectors in parts:
-            draft.add(ids, vectors)
+        with closing(ahead_in_threads(lambda part: draft.add(*part), parts, 1)) as added:
+            for _, done in added:
+                done.result()
         return draft.keep()
     except OSError:  # the disk has filled up
         return None

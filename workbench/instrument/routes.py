@@ -47,6 +47,8 @@ from usad_workbench.workbench.instrument.sounds import peaks
 from usad_workbench.workbench.presenters import sound
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "instrument"
+ATTEMPTS = 5
+"""How often an answer is begun anew because others write, where any version will do."""
 NO_COLOUR_8, NO_COLOUR_16 = 255, 65_535
 
 
@@ -112,15 +114,16 @@ def _answered(desk: Desk, answer: Answer, request: Request) -> Response:
     """The answer, unless the address is of another version of the collection."""
     view = desk.collection.view()
     refuse_outdated(request, view.version)
-    try:
-        return answer(desk, view, request)
-    except UsadError:
-        # What is asked for may have gone, and something else have come, since the view was made.
-        now = desk.collection.view()
-        refuse_outdated(request, now.version)
-        if now.version == view.version:
-            raise
-    return answer(desk, now, request)
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return answer(desk, view, request)
+        except UsadError:
+            # What is asked for may have gone, and something else have come, since it was looked at.
+            before, view = view, desk.collection.view()
+            refuse_outdated(request, view.version)
+            if view.version == before.version:
+                raise
+    return answer(desk, view, request)
 
 
 def _collection(desk: Desk, view: View, request: Request) -> Response:
