@@ -21,18 +21,26 @@ million. Boxes alone, of which in that many directions nearly all are near each 
 the pairs that points leave on the sample of the directions itself, where noise seems to have some.
 """
 
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from usad_workbench.core.cosine import normalise
 from usad_workbench.core.errors import ConfigError
+from usad_workbench.core.parallel import ahead_in_threads
 from usad_workbench.core.progress import Progress, no_progress
 
 Rows = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+_Pairs: TypeAlias = tuple[Rows, Rows, FloatArray]
+"""First row, second row and cosine of each pair."""
 
 LEAF_ROWS = 1024
 """At most: products of two leaves take 4 MB and stay in the processor's cache."""
@@ -101,30 +109,63 @@ def close_pairs(
     (array([0]), array([2]), array([1.], dtype=float32))
     """
     nothing = np.empty(0, np.int64)
-    found: list[tuple[Rows, Rows, FloatArray]] = [(nothing, nothing, np.empty(0, np.float32))]
-    n_pairs = 0
+    found: list[_Pairs] = [(nothing, nothing, np.empty(0, np.float32))]
     leaves = _leaves(vectors, np.flatnonzero(groups >= 0), threshold)
-    boxes = np.array([leaf.box for leaf in leaves])
+    search = _Search(vectors=vectors, groups=groups, threshold=threshold, leaves=leaves)
     total = len(leaves) * (len(leaves) + 1) // 2
-    for number in range(len(leaves)):
-        for first, second in _batches(_candidates(vectors, leaves, boxes, number, threshold)):
-            asked = np.flatnonzero(groups[first] != groups[second])
-            first, second = first[asked], second[asked]
-            scores = _cosines(vectors, first, second)
-            close = np.flatnonzero(scores >= np.float32(threshold))
-            ends = np.sort(np.stack([first[close], second[close]]), axis=0)
-            found.append((ends[0], ends[1], np.minimum(scores[close], np.float32(1))))
-            n_pairs += len(close)
-            if n_pairs > MAX_PAIRS:
-                raise ConfigError(
-                    f"More than {MAX_PAIRS:,} pairs of segments have a cosine of {threshold} or "
-                    "more: in this space nearly all are near. Raise the threshold, or take "
-                    "another layer."
-                )
-        left = len(leaves) - number - 1
-        progress(total - left * (left + 1) // 2, total, "compare")
+    with (
+        threadpool_limits(1, user_api="blas"),  # threads of ours wait for each other less
+        closing(ahead_in_threads(search.of_leaf, range(len(leaves)))) as done,
+    ):
+        for number, job in done:
+            found.append(job.result())
+            left = len(leaves) - number - 1
+            progress(total - left * (left + 1) // 2, total, "compare")
     first, second, scores = (np.concatenate(part) for part in zip(*found, strict=True))
     return ClosePairs(first=first, second=second, scores=scores)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Search:
+    """The comparison of all leaves with each other; threads share it."""
+
+    vectors: FloatArray
+    groups: Rows
+    threshold: float
+    leaves: list[_Leaf]
+    n_pairs: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def boxes(self) -> FloatArray:
+        """Of the leaves: shape [leaf, 2, coordinate]."""
+        return np.array([leaf.box for leaf in self.leaves])
+
+    def of_leaf(self, number: int) -> _Pairs:
+        """Close pairs of a leaf's rows with those of itself and of later leaves."""
+        nothing = np.empty(0, np.int64)
+        found: list[_Pairs] = [(nothing, nothing, np.empty(0, np.float32))]
+        candidates = _candidates(self.vectors, self.leaves, self.boxes, number, self.threshold)
+        for first, second in _batches(candidates):
+            asked = np.flatnonzero(self.groups[first] != self.groups[second])
+            first, second = first[asked], second[asked]
+            scores = _cosines(self.vectors, first, second)
+            close = np.flatnonzero(scores >= np.float32(self.threshold))
+            ends = np.sort(np.stack([first[close], second[close]]), axis=0)
+            found.append((ends[0], ends[1], np.minimum(scores[close], np.float32(1))))
+            self._count(len(close))
+        first, second, scores = (np.concatenate(part) for part in zip(*found, strict=True))
+        return first, second, scores
+
+    def _count(self, n_more: int) -> None:
+        with self.lock:
+            self.n_pairs += n_more
+        if self.n_pairs > MAX_PAIRS:
+            raise ConfigError(
+                f"More than {MAX_PAIRS:,} pairs of segments have a cosine of {self.threshold} or "
+                "more: in this space nearly all are near. Raise the threshold, or take another "
+                "layer."
+            )
 
 
 def _leaves(vectors: FloatArray, rows: Rows, threshold: float) -> list[_Leaf]:

@@ -13,9 +13,10 @@ offered.
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import get_args
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -23,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.progress import Progress, no_progress
 from usad_workbench.core.storage.workspace import FloatArray
-from usad_workbench.indexes.neighbours import NeighbourLists
+from usad_workbench.indexes.neighbours import MapMetric, NeighbourLists
 
 SEED = 0
 START_SPREAD, START_NOISE = 10.0, 1e-4
@@ -43,6 +44,8 @@ class UmapSettings:
     """With the point itself. umap-learn's default: local structure without breaking groups."""
     min_dist: float = 0.1
     """How near neighbours may lie on the map, 0 to 1."""
+    metric: MapMetric = "cosine"
+    """Between vectors: ``cosine`` as search does, or ``euclidean``, which also minds lengths."""
     seed: int | None = SEED
     """Equal seeds, equal maps, laid out by one core; none takes all cores, each time another map."""
 
@@ -53,6 +56,25 @@ class UmapSettings:
             )
         if not 0 <= self.min_dist <= 1:
             raise ConfigError(f"Found a min_dist of {self.min_dist}, expected 0 to 1.")
+        if self.metric not in get_args(MapMetric):
+            raise ConfigError(
+                f"Found the metric {self.metric!r}, expected {' or '.join(get_args(MapMetric))}."
+            )
+
+    @property
+    def name(self) -> str:
+        """What a map of these settings is called: ``umap`` alone where all are the usual ones.
+
+        >>> UmapSettings().name, UmapSettings(n_neighbours=50, seed=None).name
+        ('umap', 'umap:n_neighbours=50,seed=none')
+        """
+        usual = UmapSettings.__dataclass_fields__
+        others = [
+            f"{name}={'none' if value is None else value}"
+            for name, value in asdict(self).items()
+            if value != usual[name].default
+        ]
+        return "umap" + (f":{','.join(others)}" if others else "")
 
 
 DEFAULT = UmapSettings()
@@ -79,7 +101,7 @@ def umap_of(
         unit,
         neighbours.rows.shape[1],
         random,
-        "cosine",
+        settings.metric,
         knn_indices=neighbours.rows,
         knn_dists=neighbours.distances,
     )[0]
@@ -96,7 +118,7 @@ def umap_of(
         n_epochs=None,
         init=_start(unit, random),
         random_state=random,
-        metric="cosine",
+        metric=settings.metric,
         metric_kwds={},
         densmap=False,
         densmap_kwds={},

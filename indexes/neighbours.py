@@ -25,14 +25,18 @@ import re
 import sys
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from usad_workbench.core.metrics import Metric
 from usad_workbench.core.progress import Progress, no_progress, part_of
 from usad_workbench.core.storage.workspace import FloatArray
 
 Rows = npt.NDArray[np.int32]
+MapMetric = Literal["cosine", "euclidean"]
+"""Distances that a map can be made of."""
 
 EXACT_UP_TO = 10_000
 """Vectors whose exact lists take a few seconds."""
@@ -60,7 +64,7 @@ class NeighbourLists:
     rows: Rows
     """Shape [row, k]."""
     distances: FloatArray
-    """Cosine distances, shape [row, k], ascending."""
+    """Distances by the metric, shape [row, k], ascending."""
     method: str
     """``exact`` or ``nn-descent``."""
     recall: float
@@ -73,18 +77,20 @@ def find_neighbours(
     unit: FloatArray,
     k: int,
     *,
+    metric: MapMetric = "cosine",
     exact_up_to: int = EXACT_UP_TO,
     target_recall: float = TARGET_RECALL,
     progress: Progress = no_progress,
 ) -> NeighbourLists:
-    """Lists the k nearest rows of each row by cosine, itself first.
+    """Lists the k nearest rows of each row, itself first.
 
     The same vectors give the same lists with the same number of threads; with another number
     NN-descent finds other ones in a few rows of a thousand.
 
     Args:
-        unit: Vectors at length one (zeros stay zeros), shape [row, dim].
+        unit: Vectors, shape [row, dim]: at length one for ``cosine`` (zeros stay zeros).
         k: Length of the lists with the row itself; all rows where there are fewer.
+        metric: Euclidean lists are not improved: what NN-descent finds is what there is.
         exact_up_to: Rows up to which every pair is compared.
         target_recall: What approximate lists are improved for; what was reached is stated.
         progress: Called after each block of rows that is compared, and each pass of NN-descent.
@@ -98,45 +104,59 @@ def find_neighbours(
     k = min(k, len(unit))
     if k < 2:
         rows = np.arange(len(unit), dtype=np.int32)[:, None][:, :k]
-        return _lists(unit, rows, "exact", 1.0, len(unit))
+        return _lists(unit, rows, metric, "exact", 1.0, len(unit))
     if len(unit) <= exact_up_to:
-        rows = _exact(unit, k - 1, np.arange(len(unit)), progress)
-        return _lists(unit, _itself_first(rows, k), "exact", 1.0, len(unit))
+        rows = _exact(unit, k - 1, np.arange(len(unit)), metric, progress)
+        return _lists(unit, _itself_first(rows, k), metric, "exact", 1.0, len(unit))
     checked = np.sort(np.random.default_rng(SEED).permutation(len(unit))[:N_CHECKED])
-    true = _exact(unit, k - 1, checked, part_of(progress, 0, 3))
+    true = _exact(unit, k - 1, checked, metric, part_of(progress, 0, 3))
     rows = _itself_first(_descent(unit, k * FOLLOWED, part_of(progress, 1, 3)), k, unit)
-    recall = recall_of(unit, checked, rows[checked, 1:], true)
-    if recall < target_recall:
+    recall = recall_of(unit, checked, rows[checked, 1:], true, metric)
+    if recall < target_recall and metric == "cosine":
         rows = _joined(unit, rows, part_of(progress, 2, 3))
         recall = recall_of(unit, checked, rows[checked, 1:], true)
     progress(1, 1, f"neighbours of recall {recall:.3f}")
-    return _lists(unit, rows, "nn-descent", recall, len(checked))
+    return _lists(unit, rows, metric, "nn-descent", recall, len(checked))
 
 
-def recall_of(unit: FloatArray, queries: npt.NDArray[np.int64], found: Rows, true: Rows) -> float:
+def recall_of(
+    unit: FloatArray,
+    queries: npt.NDArray[np.int64],
+    found: Rows,
+    true: Rows,
+    metric: MapMetric = "cosine",
+) -> float:
     """Share of found neighbours that are as near as the farthest true one.
 
     Equal scores count as equal: of more copies than ``k`` any are true.
 
     Args:
-        unit: Vectors at length one, shape [row, dim].
+        unit: Vectors, shape [row, dim]: at length one for ``cosine``.
         queries: Whose neighbours, shape [query].
         found: Rows, without the query itself, shape [query, k].
         true: The k nearest, shape [query, k].
+        metric: Nearest by what.
     """
     found = np.sort(found, axis=1)
     is_other = np.diff(found, axis=1, prepend=-1) != 0  # listed twice is found once
-    farthest = _distances(unit, queries, true).max(axis=1, keepdims=True)
-    return float((is_other & (_distances(unit, queries, found) <= farthest + TIE)).mean())
+    farthest = _distances(unit, queries, true, metric).max(axis=1, keepdims=True)
+    near = _distances(unit, queries, found, metric) <= farthest + TIE
+    return float((is_other & near).mean())
 
 
 def _exact(
-    unit: FloatArray, k: int, of: npt.NDArray[np.int64], progress: Progress = no_progress
+    unit: FloatArray,
+    k: int,
+    of: npt.NDArray[np.int64],
+    metric: MapMetric = "cosine",
+    progress: Progress = no_progress,
 ) -> Rows:
     """The k nearest other rows of some rows, compared with all."""
     from usad_workbench.indexes.torch_search import neighbour_lists  # imports torch
 
-    return neighbour_lists(unit, k, rows=of, progress=progress).ids.astype(np.int32)
+    exact: Metric = "cosine" if metric == "cosine" else "l2"
+    found = neighbour_lists(unit, k, metric=exact, rows=of, progress=progress)
+    return found.ids.astype(np.int32)
 
 
 def _joined(unit: FloatArray, rows: Rows, progress: Progress) -> Rows:
@@ -198,11 +218,11 @@ def _itself_first(rows: Rows, k: int, unit: FloatArray | None = None) -> Rows:
 
 
 def _lists(
-    unit: FloatArray, rows: Rows, method: str, recall: float, n_checked: int
+    unit: FloatArray, rows: Rows, metric: MapMetric, method: str, recall: float, n_checked: int
 ) -> NeighbourLists:
     """The lists with their distances, others than the row itself sorted by them."""
     distances = np.zeros(rows.shape, np.float32)
-    distances[:, 1:] = _distances(unit, np.arange(len(unit)), rows[:, 1:])
+    distances[:, 1:] = _distances(unit, np.arange(len(unit)), rows[:, 1:], metric)
     order = np.argsort(distances[:, 1:], axis=1, kind="stable") + 1
     rows[:, 1:] = np.take_along_axis(rows, order, axis=1)
     distances[:, 1:] = np.take_along_axis(distances, order, axis=1)
@@ -211,12 +231,21 @@ def _lists(
     )
 
 
-def _distances(unit: FloatArray, queries: npt.NDArray[np.int64], rows: Rows) -> FloatArray:
-    """Cosine distances [query, k] of rows and their neighbours, block by block."""
+def _distances(
+    unit: FloatArray,
+    queries: npt.NDArray[np.int64],
+    rows: Rows,
+    metric: MapMetric = "cosine",
+) -> FloatArray:
+    """Distances [query, k] of rows and their neighbours, block by block."""
     distances = np.empty(rows.shape, np.float32)
     step = max(1, BLOCK_VALUES // max(1, rows.shape[1] * unit.shape[1]))
     for start in range(0, len(rows), step):
         block = slice(start, start + step)
-        scores = np.einsum("ijd,id->ij", unit[rows[block]], unit[queries[block]])
-        distances[block] = np.clip(1.0 - scores, 0.0, 2.0)
+        near, own = unit[rows[block]], unit[queries[block]]
+        if metric == "cosine":
+            scores = np.einsum("ijd,id->ij", near, own)
+            distances[block] = np.clip(1.0 - scores, 0.0, 2.0)
+        else:
+            distances[block] = np.linalg.norm(near - own[:, None], axis=2)
     return distances

@@ -1,7 +1,7 @@
 """Two-dimensional maps of spaces, stored with how they were made and how faithful they are.
 
-A map belongs to its vectors and its settings: it is kept as long as both are those that are
-asked for, and made again where one has changed. ``neighbours`` lists nearest neighbours,
+A map belongs to its vectors and its settings. Maps of other settings stand beside each other,
+each under the name of what is not usual in them; a map of other vectors is made again. ``neighbours`` lists nearest neighbours,
 ``layout`` makes coordinates of them, ``faithfulness`` judges the map.
 """
 
@@ -145,26 +145,27 @@ def project_space(
         reason = f"{encoder} layer {stored.space.layer} has collapsed, its vectors {flat}" + (
             ": made with pca" if method != "pca" else ""
         )
-    method = "pca" if reason else method
     asked: dict[str, object] = {"vectors_digest": stored.space.digest}
-    if method == "umap":
+    name = "pca"
+    if method == "umap" and not reason:
         asked |= asdict(settings)
+        name = settings.name
     space = stored.space
     quality = stored_map(
-        workspace, encoder=encoder, layer=space.layer, pooling=pooling, method=method
+        workspace, encoder=encoder, layer=space.layer, pooling=pooling, method=name
     )
     if quality is not None and _is_of(quality, len(stored), asked):
         return _report(quality, is_new=False, reason=reason)
-    quality, points = _make(stored, method, settings, asked, bool(flat), progress)
+    quality, points = _make(stored, name, settings, asked, bool(flat), progress)
     # A map of other vectors is behind, and what is PCA now may stand there as UMAP.
-    replaces = ("umap",) if reason else ()
+    replaces = ("umap", settings.name) if reason else ()
     is_new = replace_map(workspace, quality, space, stored.segment_ids, points, replaces=replaces)
     return _report(quality, is_new=is_new, reason=reason if is_new else CHANGED)
 
 
 def _make(
     stored: Embeddings,
-    method: Method,
+    method: str,
     settings: UmapSettings,
     asked: dict[str, object],
     is_flat: bool,
@@ -181,8 +182,11 @@ def _make(
     started = time.perf_counter()
     unit = normalise(stored.vectors)
     known = dict(asked)
-    if method == "umap":
-        lists = find_neighbours(unit, settings.n_neighbours, progress=within)
+    if method != "pca":
+        near = unit if settings.metric == "cosine" else stored.vectors
+        lists = find_neighbours(
+            near, settings.n_neighbours, metric=settings.metric, progress=within
+        )
         known |= {
             "neighbours": lists.method,
             "neighbour_recall": lists.recall,
@@ -218,7 +222,8 @@ def _make(
 
 def _is_of(quality: MapQuality, n: int, asked: dict[str, object]) -> bool:
     """Whether a map is of so many vectors, of just these, and made with these settings."""
-    known = json.loads(quality.settings or "{}")
+    # Maps that were made before there was a choice are of the cosine.
+    known = {"metric": "cosine", **json.loads(quality.settings or "{}")}
     return quality.n == n and all(
         name in known and known[name] == value for name, value in asked.items()
     )

@@ -52,6 +52,7 @@ class Placebo:
     """One encoder, and how a vector of a clip is read from it."""
 
     name: str
+    licence: str
     wheel: Wheel
     """With one member: the network."""
     sample_rate_hz: int
@@ -126,6 +127,7 @@ DNSMOS = ("mos_estimator_logpow/dense_1/Relu:0",)
 PLACEBOS = (
     Placebo(
         name="basic-pitch",  # Spotify; transcription of notes
+        licence="Apache-2.0",
         wheel=Wheel(
             package="basic-pitch",
             version="0.4.0",
@@ -139,6 +141,7 @@ PLACEBOS = (
     ),
     Placebo(
         name="silero-vad",  # Silero Team; voice activity
+        licence="MIT",
         wheel=Wheel(
             package="silero-vad",
             version="6.2.3",
@@ -152,6 +155,7 @@ PLACEBOS = (
     ),
     Placebo(
         name="swift-f0",  # L. Nieradzik; pitch
+        licence="MIT",
         wheel=Wheel(
             package="swift-f0",
             version="0.3.0",
@@ -165,6 +169,7 @@ PLACEBOS = (
     ),
     Placebo(
         name="dnsmos",  # Microsoft; quality of speech
+        licence="MIT",
         wheel=Wheel(
             package="speechmos",
             version="0.0.1.1",
@@ -216,7 +221,7 @@ def embed_sample(
         progress: Called after each clip.
 
     Returns:
-        ``clip_id, encoder, family, layer, vector``; values are rounded to half precision.
+        ``clip_id, encoder, family, licence, layer, vector``; values are rounded to half precision.
     """
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -230,6 +235,7 @@ def embed_sample(
             "clip_id": [row["clip_id"] for row in rows],
             "encoder": [placebo.name] * len(rows),
             "family": [placebo.name] * len(rows),
+            "licence": [placebo.licence] * len(rows),
             "layer": pa.array([0] * len(rows), pa.int32()),
             "vector": pa.array([v.astype(np.float32) for v in vectors], pa.list_(pa.float32())),
         }

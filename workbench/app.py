@@ -5,6 +5,7 @@ path, and a short import would load a second copy of a module beside the first.
 """
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def asked_folders(arguments: list[str]) -> tuple[Path, list[Path]]:
     return options.workspace, options.runs
 
 
+@st.cache_resource(show_spinner=False)
+def pass_over_modules(title: str) -> None:
+    """Takes what a page has loaded out of the collector's sight, once for each page.
+
+    Streamlit collects all garbage after each run of a page, each part that is drawn again included.
+    Modules are most of what it looks through, and never garbage.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def main() -> None:
     """Draws the navigation and the page that was asked for."""
     # A file of our own: Streamlit fetches a named icon for the tab from the web.
@@ -65,6 +77,7 @@ def main() -> None:
                 st.text(printable(folder.name), help=escape_markdown(folder))
                 show_demo()
             page.run()
+            pass_over_modules(page.title)
     except UsadError as error:
         st.error(escape_markdown(error), icon=":material/error:")
 

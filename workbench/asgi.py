@@ -20,6 +20,8 @@ gate = (
 )
 app = App(
     Path(__file__).resolve().parent / "app.py",
-    routes=instrument_routes(workspace, config.get_option("server.baseUrlPath")),
+    routes=instrument_routes(
+        workspace, config.get_option("server.baseUrlPath"), is_read_now=bool(workspace)
+    ),
     middleware=[gate],
 )

@@ -38,6 +38,8 @@ STUDENT = "usad-demo"
 """The student that ships with the package."""
 FAMILY = FAMILY_FOLDER / "students.parquet"
 """Vectors of students with all teachers and without each of them, of the sample clips."""
+FAMILY_LICENCE = "CC-BY-SA-4.0"
+"""As parts of the corpus have it."""
 PLACEBOS = PLACEBOS_FOLDER / "placebos.parquet"
 """Vectors of encoders that never taught, likewise."""
 
@@ -160,7 +162,7 @@ def import_family(
     Returns:
         The students, and what could not be taken.
     """
-    return _given(workspace, FAMILY, "student", progress)
+    return _given(workspace, FAMILY, "student", progress, licence=FAMILY_LICENCE)
 
 
 def import_placebos(
@@ -175,10 +177,14 @@ def import_placebos(
 
 
 def _given(
-    workspace: Workspace, file: Path, role: Role, progress: Progress
+    workspace: Workspace,
+    file: Path,
+    role: Role,
+    progress: Progress,
+    licence: str | None = None,
 ) -> tuple[list[str], list[Failure]]:
     try:
-        report = import_embeddings(workspace, file, role=role, progress=progress)
+        report = import_embeddings(workspace, file, role=role, licence=licence, progress=progress)
     except UsadError as error:
         return [], [Failure(path=file.name, reason=str(error))]
     return report.encoders, report.failed

@@ -5,7 +5,7 @@ import threading
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
-MAX_FILES = 50
+MAX_FILES = 2000
 """Uploads of all sessions together; the oldest go first."""
 
 

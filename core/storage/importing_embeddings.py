@@ -72,6 +72,7 @@ def import_embeddings(
     domain: str | None = None,
     teachers: Sequence[str] = (),
     origin: Origin | None = None,
+    licence: str | None = None,
     replace: bool = False,
     add_clips: Callable[[], int] = lambda: 0,
     progress: Progress = no_progress,
@@ -86,7 +87,8 @@ def import_embeddings(
         domain: Home domain of the encoders; any where none.
         teachers: Who taught the students of the file, in stage 1, each on its home domain.
         origin: Family, architecture and training of the encoders. What a column of the file of
-            that name says (``teachers`` too) holds for the encoder of its row.
+            that name says (``teachers`` and ``licence`` too) holds for the encoder of its row.
+        licence: Of the encoders and their vectors; "unknown" where nobody says.
         replace: Puts the file's vectors in the place of those that are stored, all at once when
             they are complete, and removes what was computed from the old ones. Where a clip
             that has a stored vector fails, the stored ones of its encoder stay, and this is
@@ -107,12 +109,13 @@ def import_embeddings(
     with open_vectors(Path(source)) as file:
         widths, told = layer_widths(file), told_of_encoders(file)
         said = {
-            name: _said(name, origin or Origin(), teachers, told.get(name, {})) for name in widths
+            name: _said(name, origin or Origin(), teachers, licence, told.get(name, {}))
+            for name in widths
         }
-        taught = {name: check_origin(workspace, role, of_it) for name, (_, of_it) in said.items()}
+        taught = {name: check_origin(workspace, role, one.teachers) for name, one in said.items()}
         jobs = [
             _EncoderImport.begin(
-                workspace, file, _spec(name, dims, cast(Role, role), domain, said[name][0])
+                workspace, file, _spec(name, dims, cast(Role, role), domain, said[name])
             )
             for name, dims in widths.items()
         ]
@@ -303,9 +306,22 @@ def check_origin(
     return [(name, homes[name] if isinstance(homes[name], str) else None, 1) for name in teachers]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Said:
+    """What somebody says of an encoder."""
+
+    origin: Origin
+    teachers: Sequence[str]
+    licence: str
+
+
 def _said(
-    encoder: str, origin: Origin, teachers: Sequence[str], told: dict[str, Any]
-) -> tuple[Origin, Sequence[str]]:
+    encoder: str,
+    origin: Origin,
+    teachers: Sequence[str],
+    licence: str | None,
+    told: dict[str, Any],
+) -> _Said:
     """What is said of an encoder by argument or by the columns of its file.
 
     Raises:
@@ -313,6 +329,7 @@ def _said(
     """
     by_argument = {name: value for name, value in asdict(origin).items() if value is not None}
     by_argument |= {"teachers": tuple(teachers)} if teachers else {}
+    by_argument |= {"licence": licence} if licence else {}
     for name in by_argument.keys() & told.keys():
         if by_argument[name] != told[name]:
             raise ConfigError(
@@ -320,12 +337,12 @@ def _said(
                 "file, expected it said once. Leave out the option or the column."
             )
     both = by_argument | told
-    of_it = both.pop("teachers", ())
-    return Origin(**both), of_it
+    of_it, under = both.pop("teachers", ()), both.pop("licence", "unknown")
+    return _Said(origin=Origin(**both), teachers=of_it, licence=under)
 
 
 def _spec(
-    encoder: str, dims: dict[int, int], role: Role, domain: str | None, origin: Origin
+    encoder: str, dims: dict[int, int], role: Role, domain: str | None, said: _Said
 ) -> EncoderSpec:
     """What is known of an encoder; layers without vectors have width 0."""
     depth = max(dims)
@@ -338,9 +355,9 @@ def _spec(
         frame_rates_hz=(0.0,) * (depth + 1),
         sample_rate_hz=0,
         n_params=None,
-        licence="unknown",
+        licence=said.licence,
         citation="imported vectors",
-        origin=origin,
+        origin=said.origin,
     )
 
 

@@ -146,10 +146,16 @@ def map_of(workspace: Workspace, space: SpaceName) -> MapName | None:
         "SELECT method FROM projection_quality WHERE encoder = ? AND layer = ? AND pooling = ?",
         [space.encoder, space.layer, space.pooling],
     )["method"].tolist()
-    ranked = sorted(maps, key=lambda method: METHODS.index(method) if method in METHODS else 9)
+    ranked = sorted(maps, key=_preference)
     if not ranked:
         return None
     return MapName(space.encoder, space.layer, space.pooling, ranked[0])
+
+
+def _preference(method: str) -> tuple[int, str]:
+    """The place of a map among others of its space: by method, then the usual settings first."""
+    kind = method.partition(":")[0]
+    return (METHODS.index(kind) if kind in METHODS else len(METHODS)), method
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:

@@ -27,8 +27,8 @@ from usad_workbench.core.storage.connecting import connect
 from usad_workbench.core.storage.schema import literal
 
 COLUMNS = ("clip_id", "encoder", "layer", "vector")
-TOLD = ("family", "architecture", "training", "training_seed", "teachers")
-"""Columns that may say how an encoder came about, one value in all rows of an encoder."""
+TOLD = ("family", "architecture", "training", "training_seed", "teachers", "licence")
+"""Columns that may say what an encoder is, one value in all rows of an encoder."""
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _NUMBERS = re.compile(rf"(FLOAT|DOUBLE|HUGEINT|UBIGINT|DECIMAL.*|{'|'.join(_INTEGERS)})\[\d*\]")
 MAX_LAYER = 9_999

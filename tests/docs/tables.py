@@ -156,8 +156,10 @@ def million() -> str:
 
 
 def speed() -> str:
-    """Every claim beside its peer, search apart."""
-    rows = [row for row in read_results("speed") if not _SEARCH.match(row["name"])]
+    """Every claim beside its peer, search and the app apart."""
+    apart = (_SEARCH, _APP)
+    found = read_results("speed")
+    rows = [row for row in found if not any(one.match(row["name"]) for one in apart)]
     head = ("what", "here", "peer", "its value", "ratio")
     return markdown(
         head,
@@ -194,6 +196,27 @@ def speed_search() -> str:
     )
 
 
+def speed_app() -> str:
+    """Processor seconds of each step of a person at each size; what was not done says so."""
+    ours = "`usad workbench`"
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for row in read_results("speed"):
+        if match := _APP.match(row["name"]):
+            points, step, clock = match.groups()
+            cells = found.setdefault((points, step), {})
+            if row["peer"].endswith(_LATE):
+                late = f"not within {_short(row['peer_value'])} s"
+                cells[row["peer"].removesuffix(_LATE)] = late
+            elif clock == "processor":
+                cells |= {ours: _short(row["value"]), row["peer"]: _short(row["peer_value"])}
+    peers = sorted({peer for cells in found.values() for peer in cells} - {ours})
+    ordered = sorted(found.items(), key=lambda one: int(one[0][0].replace(",", "")))
+    lines = [[*key, *(cells.get(peer, "") for peer in (ours, *peers))] for key, cells in ordered]
+    return markdown(("points", "step", ours, *peers), lines)
+
+
+_APP = re.compile(r"app, ([\d,]+) points, ([\w ]+), (\w+)$")
+_LATE = ", not done by then"
 _SEARCH = re.compile(r"search (\w+), ([\d,]+) × \d+, (.+)$")
 
 
@@ -271,6 +294,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "million": million,
     "speed": speed,
     "speed-search": speed_search,
+    "speed-app": speed_app,
 }
 
 

@@ -5,6 +5,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
 
 from tests.stored_vectors import clustered
 from usad_workbench.core.cosine import normalise
@@ -32,6 +33,23 @@ def test_few_vectors_get_their_literal_neighbours_itself_first() -> None:
     assert (np.diff(found.distances, axis=1) >= 0).all()
     expected = [1 - unit[i] @ unit[found.rows[i, 5]] for i in range(120)]
     np.testing.assert_allclose(found.distances[:, 5], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("exact_up_to", [10_000, 0])
+def test_euclidean_neighbours_are_those_of_scikit_learn(exact_up_to: int) -> None:
+    vectors = clustered(400, 16, 5)[0] * np.linspace(0.2, 3, 400, dtype=np.float32)[:, None]
+    found = find_neighbours(vectors, 8, metric="euclidean", exact_up_to=exact_up_to)
+    distances, rows = NearestNeighbors(n_neighbors=8).fit(vectors).kneighbors(vectors)
+    shared = [len({*a} & {*b}) / 8 for a, b in zip(found.rows.tolist(), rows.tolist(), strict=True)]
+    assert np.mean(shared) > (0.999 if exact_up_to else 0.97)
+    assert found.recall > (0.999 if exact_up_to else 0.97)
+    near = np.array(shared) == 1
+    np.testing.assert_allclose(found.distances[near], distances[near], atol=2e-3)
+    cosine = find_neighbours(normalise(vectors), 8)
+    assert (
+        np.mean([{*a} == {*b} for a, b in zip(cosine.rows.tolist(), rows.tolist(), strict=True)])
+        < 0.5
+    )
 
 
 def test_copies_do_not_take_a_row_s_own_place() -> None:

@@ -133,6 +133,20 @@ def test_a_map_is_kept_for_its_vectors_and_settings_only(tmp_path: Path) -> None
     assert not project_space(workspace, ENCODER, 0, method="pca", settings=other).is_new
 
 
+def test_maps_of_other_settings_stand_beside_the_usual_one(tmp_path: Path) -> None:
+    workspace = store(tmp_path / "w", clustered(60, 6, 4)[0])
+    usual = project_space(workspace, ENCODER, 0)
+    other = UmapSettings(n_neighbours=5, metric="euclidean")
+    name = "umap:n_neighbours=5,metric=euclidean"
+    assert project_space(workspace, ENCODER, 0, settings=other).method == name
+    assert available_maps(workspace.read).method.tolist() == ["umap", name]
+    kept = project_space(workspace, ENCODER, 0)
+    assert (usual.method, kept.is_new) == ("umap", False)
+    points = workspace.read("SELECT method, x FROM projections ORDER BY method, segment_id")
+    assert not np.allclose(*(part.x for _, part in points.groupby("method")))
+    assert project_space(workspace, ENCODER, 0, settings=UmapSettings(seed=None)).is_new
+
+
 def test_as_many_other_vectors_are_mapped_again(tmp_path: Path) -> None:
     """A map whose vectors were replaced by as many, as a killed or an older command leaves it."""
     first = clustered(60, 6, 4, seed=0)[0]

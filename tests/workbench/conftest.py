@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tests.workbench.opened_app import require_browser
-from tests.workbench.screenshots import BROWSER_ARGUMENTS, find_browser, served
+from tests.workbench.screenshots import served
 from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.diagnosis.rules import load_rules
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.speed.browsing import chromium
 
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 """One that beeps, which pages may listen to unasked."""
@@ -85,11 +86,5 @@ def address(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     require_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(
-            executable_path=find_browser(), args=[*BROWSER_ARGUMENTS, *MICROPHONE]
-        )
+    with chromium(*MICROPHONE) as found:
         yield found
-        found.close()

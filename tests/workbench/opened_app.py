@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.workbench.screenshots import browser_page, find_browser, served, settle
+from tests.workbench.screenshots import browser_page, served, settle
 from usad_workbench.workbench import app
+from usad_workbench.workbench.speed.browsing import find_browser
 
 APP = Path(app.__file__)
 TIMEOUT_S = 60

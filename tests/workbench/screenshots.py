@@ -6,8 +6,6 @@
 import argparse
 import contextlib
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,41 +15,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from usad_workbench.core.errors import MissingExtraError, StoreError, UsadError
+from usad_workbench.core.errors import StoreError, UsadError
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.launch import end, launch
+from usad_workbench.workbench.speed.browsing import HOST, chromium, free_port
 
-HOST = "127.0.0.1"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER_ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-"""WebGL in software and no traffic of the browser's own."""
 WIDTH, HEIGHT = 1440, 1000
 PAGES = ("Overview", "Map", "Search", "Layers", "Bias", "Probes", "Training", "Data")
 START_S = 90.0
 PAGE_MS = 90_000
 SETTLE_MS = 900
 """Fonts, charts and spectrograms draw after the last element has arrived."""
-
-
-def find_browser() -> str | None:
-    """The Chromium of this machine, if there is one."""
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -100,26 +74,8 @@ def browser_page(
     Raises:
         MissingExtraError: no Chromium, or no playwright to drive it.
     """
-    path = find_browser()
-    if path is None:
-        raise MissingExtraError(
-            f"No Chromium was found under the names {', '.join(BROWSERS)}. Install one "
-            "(Debian: `apt-get install chromium`)."
-        )
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        raise MissingExtraError(
-            "Driving the browser needs the package playwright: `pip install 'usad-workbench[dev]'`."
-        ) from error
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=list(BROWSER_ARGUMENTS))
-        try:
-            yield browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme=colours
-            )
-        finally:
-            browser.close()
+    with chromium() as browser:
+        yield browser.new_page(viewport={"width": width, "height": height}, color_scheme=colours)
 
 
 def settle(page: Any) -> None:

@@ -287,7 +287,8 @@ def test_a_link_to_what_is_gone_says_so_and_selects_nothing(
     there.get_by_role("button", name="Export").click()
     there.get_by_role("button", name=re.compile("^CSV")).click()
     there.wait_for_function(f"() => {INSTRUMENT}.message.textContent.includes('gone/3')")
-    there.keyboard.press("Escape")
+    for _ in range(2):  # the window of the export, then the selection
+        there.keyboard.press("Escape")
     rests(there)
     assert said(there) == (n, n)
     assert there.failed == []
@@ -365,3 +366,18 @@ def test_rows_beyond_what_browsers_scroll_are_reached(fresh: Any) -> None:
         }}"""
     )
     assert shown == [True] * 6
+
+
+def test_a_map_is_made_from_the_page_which_goes_on(fresh: Any) -> None:
+    shown = state(fresh).get("map")
+    fresh.get_by_role("button", name="New map").click()
+    fresh.get_by_label("method").select_option("pca")
+    assert fresh.get_by_label("min dist").is_hidden()
+    fresh.get_by_role("button", name="Make it").click()
+    fresh.get_by_role("button", name="Cancel the map").wait_for(timeout=WAIT_MS)
+    fresh.locator(".table .row:not(.head)").first.click()  # the page answers meanwhile
+    assert fresh.locator(".player h2").inner_text() != "Nothing to hear yet"
+    fresh.get_by_text("The map is there.").wait_for(timeout=5 * WAIT_MS)
+    fresh.get_by_role("button", name="New map").wait_for(timeout=WAIT_MS)
+    rests(fresh)
+    assert state(fresh).get("map") == shown and not fresh.failed

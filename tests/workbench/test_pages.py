@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.workbench.opened_app import APP, open_app, page_opener, pick, texts
+from tests.workbench.opened_app import APP, TIMEOUT_S, open_app, page_opener, pick, texts
+from usad_workbench.core.storage.annotations import tag_counts
 from usad_workbench.core.storage.workspace import Workspace
-from usad_workbench.workbench import app
+from usad_workbench.workbench import app, jobs
 from usad_workbench.workbench.launch import launch
 
 
@@ -55,6 +56,47 @@ def test_overview_counts_and_says_who_taught(opened: Any) -> None:
     assert "109 clips" in said
     assert "learned in stage 1" in said.replace("\\", "")
     assert "no diagnosis has compared it" in said
+
+
+def test_overview_draws_what_training_changed(opened: Any) -> None:
+    page = opened("Overview")
+    for job in list(jobs._jobs.values()):
+        if not job.is_done or job.future.exception() is None:
+            job.future.result(TIMEOUT_S)
+    page = page.run()
+    assert not page.exception and not page.error
+    assert "tiny-student is most like" in texts(page).replace("\\", "")
+    assert "95% interval holds 0" in texts(page)
+
+
+def test_a_cell_shows_a_clip_beside_its_nearest_in_both_layers(opened: Any) -> None:
+    page = opened("Layers")
+    said = texts(page).replace("\\", "")
+    assert said.count(" finds **") == 2
+    box = next(one for one in page.selectbox if one.label == "Nearest in both layers to")
+    page = box.set_value(box.options[1] if box.value != box.options[1] else box.options[0]).run()
+    assert not page.exception and not page.error
+
+
+def test_a_query_is_kept_and_its_rows_get_a_tag(
+    copied: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = page_opener(monkeypatch, copied.folder)("Data")
+    page.text_area[0].set_value("SELECT clip_id FROM clips WHERE domain = 'music'").run()
+    next(one for one in page.text_input if one.label == "Save as").set_value("of music").run()
+    page = next(one for one in page.button if one.label == "Save").click().run()
+    assert not page.exception
+    assert (
+        "of music"
+        in next(one for one in page.selectbox if one.label == "Example or saved query").options
+    )
+    page = pick(page, "Example or saved query", "of music")
+    page = next(one for one in page.button if one.label == "Run").click().run()
+    next(one for one in page.text_input if one.label == "Tag for these rows").set_value("m").run()
+    page = next(one for one in page.button if one.label == "Tag").click().run()
+    assert not page.exception
+    n = copied.read("SELECT count(*) AS n FROM segments_of_clips WHERE domain = 'music'")["n"][0]
+    assert tag_counts(copied) == {"m": n}
 
 
 def test_layers_shows_the_clips_behind_another_cell(opened: Any) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.workbench.screenshots import HOST, START_S, free_port
+from tests.workbench.screenshots import START_S
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.cli import main
 from usad_workbench.workbench.launch import END_S, listens
+from usad_workbench.workbench.speed.browsing import HOST, free_port
 
 
 @pytest.fixture

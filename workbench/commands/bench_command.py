@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 from usad_workbench.core.errors import ConfigError, UnknownNameError
@@ -24,6 +25,8 @@ class Benchmark:
     """Whether it is of so many vectors as ``--size`` says."""
     takes_without: bool = False
     """Whether it has peers that may take long, which ``--without`` leaves out."""
+    takes_folder: bool = False
+    """Whether it can keep what it made in a folder, for the next time."""
 
 
 BENCHMARKS = {
@@ -112,6 +115,14 @@ BENCHMARKS = {
         takes_size=True,
         takes_without=True,
     ),
+    "app": Benchmark(
+        module="app",
+        function="bench_app",
+        measures="the page Map against plotly, regl-scatterplot and Spotlight, in a browser",
+        takes_size=True,
+        takes_without=True,
+        takes_folder=True,
+    ),
     "large-training": Benchmark(
         module="accelerator",
         function="bench_large_training",
@@ -146,6 +157,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PEER",
         help="a peer that is left out, by how its name begins, such as umap-learn or hnswlib",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="of `app`: keeps the collection, which takes minutes to make at a million points",
     )
 
 
@@ -185,6 +202,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
             settings["size"] = args.size
         if benchmark.takes_without:
             settings["without"] = tuple(args.without)
+        if benchmark.takes_folder and args.folder is not None:
+            settings["folder"] = args.folder / f"{args.size or 'default'}"
         for row in measure(**settings):
             # At once: a benchmark of many rows takes minutes.
             output.note(f"{row.name}: {row.ratio:.2f} of {row.peer}")

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training-seed", type=int, metavar="N", help="orders the students of one recipe"
     )
+    parser.add_argument("--licence", metavar="L", help="of these encoders and their vectors")
     parser.add_argument(
         "--replace",
         action="store_true",
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             training=args.training,
             training_seed=args.training_seed,
         ),
+        licence=args.licence,
         replace=args.replace,
         add_clips=add_clips,
         progress=output.progress,

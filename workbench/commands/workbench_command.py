@@ -5,7 +5,9 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import time
+import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a training run, or a folder of some; by default the folder runs beside the "
         "workspace, or here",
     )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="open no browser, where there is one"
+    )
     add_trust(parser)
 
 
@@ -42,13 +47,21 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from usad_workbench.core.storage.workspace import Workspace
 
     folder = Workspace.open(args.workspace).folder
-    return serve(
-        folder,
-        args.host,
-        args.port,
-        args.runs,
-        announce=lambda address: output.result({"address": address}, describe_address(address)),
+
+    def announce(address: str) -> None:
+        output.result({"address": address}, describe_address(address))
+        if not args.json and not args.no_browser and has_browser():
+            webbrowser.open(address)
+
+    return serve(folder, args.host, args.port, args.runs, announce=announce)
+
+
+def has_browser() -> bool:
+    """Whether somebody sits before this machine: a terminal, and a screen to open a browser on."""
+    has_screen = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
+    return has_screen and sys.stdout.isatty()
 
 
 def describe_address(address: str) -> str:

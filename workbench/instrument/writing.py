@@ -11,6 +11,7 @@ from starlette.responses import Response
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.annotations import Edit, note_segment, tag_segments, undo
 from usad_workbench.core.storage.selection import parse_selection
+from usad_workbench.core.storage.space_names import SpaceName
 from usad_workbench.workbench.instrument.contents import tags_in_use
 from usad_workbench.workbench.instrument.desk import Desk
 from usad_workbench.workbench.instrument.http import (
@@ -22,6 +23,7 @@ from usad_workbench.workbench.instrument.http import (
     refuse_outdated,
     text_of,
 )
+from usad_workbench.workbench.instrument.projecting import settings_of
 from usad_workbench.workbench.instrument.queries import MAX_UPLOAD_BYTES, Query
 
 MAX_NAME = 200
@@ -89,6 +91,17 @@ def _query(desk: Desk, request: Request, body: BinaryIO) -> Response:
     )
 
 
+def _project(desk: Desk, request: Request, body: BinaryIO) -> Response:
+    """``{space, method?, n_neighbours?, min_dist?, metric?, seed?}``, or ``{cancel: true}``."""
+    asked = json_object(body)
+    if asked.get("cancel") is True:
+        desk.projecting.cancel()
+    else:
+        space = SpaceName.parse(_text(asked, "space"))
+        desk.projecting.start(desk.collection.workspace, space, *settings_of(asked))
+    return as_json({"job": desk.projecting.describe()})
+
+
 def _part_of_segment(desk: Desk, asked: Mapping[str, Any]) -> Query:
     segment = asked.get("segment")
     times = [t for t in map(asked.get, ("start_s", "end_s")) if _is_time(t)]
@@ -135,6 +148,7 @@ WRITING = {
     "tag": Write(_tag),
     "note": Write(_note),
     "undo": Write(_undo),
+    "project": Write(_project),
     "query": Write(_query, ("audio/", JSON, "application/octet-stream"), MAX_UPLOAD_BYTES),
 }
 """By the last word of the address."""

@@ -84,7 +84,7 @@ def role_colour(role: str) -> str:
     """The colour of a role.
 
     >>> role_colour("teacher")
-    '#2F6B9A'
+    '#3579AE'
     """
     return ROLE_COLOURS.get(role, OTHER)
 

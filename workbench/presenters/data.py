@@ -1,7 +1,11 @@
 """Tables of a workspace as they are, and counts that show whether they fit together."""
 
+import json
 from dataclasses import dataclass
+from urllib.parse import quote
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from usad_workbench.core.storage.task_file import TASK_COLUMNS
@@ -187,3 +191,26 @@ def describe_answer(n_rows: int, n_shown: int, is_cut: bool) -> str:
     """
     words = f"The first {count(n_rows, 'row')} of more" if is_cut else count(n_rows, "row")
     return words + (f", the first {n_shown:,} of them shown" if n_shown < n_rows else "")
+
+
+def segment_ids(sql: Sql, ids: pd.Series) -> npt.NDArray[np.int64]:
+    """The segments of the ids of an answer: as they are, else all segments of those clips."""
+    if ids.name == "segment_id":
+        return np.unique(ids.dropna().to_numpy().astype(np.int64))
+    every = sql("SELECT segment_id, clip_id FROM segments ORDER BY segment_id")
+    chosen: npt.NDArray[np.int64] = every[every["clip_id"].isin(set(ids))]["segment_id"].to_numpy()
+    return chosen
+
+
+def map_address(*, tag: str = "", map: str = "") -> str:
+    """The page of maps with the segments of a tag selected, or a map open, relative to this page.
+
+    >>> map_address(tag="a b")
+    'map?select=%5B%7B%22tag%22%3A%20%22a%20b%22%7D%5D'
+    >>> map_address(map="run:r@5/8/mean/umap")
+    'map?map=run%3Ar%405%2F8%2Fmean%2Fumap'
+    """
+    asked = {"map": map, "select": json.dumps([{"tag": tag}], ensure_ascii=False) if tag else ""}
+    return "map?" + "&".join(
+        f"{key}={quote(value, safe='')}" for key, value in asked.items() if value
+    )

@@ -39,15 +39,21 @@ def teachers(sql: Sql, student: str) -> list[str]:
 
 
 def untrained(sql: Sql, student: str) -> str:
-    """The baseline that has every layer of a student: the untrained one; empty where none has."""
-    layers = set(layers_of(sql, student))
-    roles = roles_for(sql, student)
-    deep = sql("SELECT encoder FROM encoders WHERE n_layers > 0 ORDER BY encoder")["encoder"]
+    """The baseline of a student's layers and widths: the untrained one; empty where none is.
+
+    One of other widths is another network, and what is less is not what training changed.
+    """
+    layers, roles = layers_of(sql, student), roles_for(sql, student)
+    known = sql("SELECT encoder, dims FROM encoders WHERE n_layers > 0 ORDER BY encoder")
+    dims = {str(name): list(of) for name, of in zip(known["encoder"], known["dims"], strict=True)}
     return next(
         (
-            str(name)
-            for name in deep
-            if roles.get(name) == "baseline" and layers <= set(layers_of(sql, str(name)))
+            name
+            for name in dims
+            if roles.get(name) == "baseline"
+            and set(layers) <= set(layers_of(sql, name))
+            and student in dims
+            and all(dims[name][layer] == dims[student][layer] for layer in layers)
         ),
         "",
     )
@@ -188,13 +194,16 @@ def describe_gains(table: pd.DataFrame, names: dict[str, str]) -> str:
     >>> rows = pd.DataFrame([{"teacher": "t", "domain": "music", "student_layer": 8, "value": .53,
     ...     "ci_low": .4, "ci_high": .6, "n_clips": 80, "n_clusters": 9, "baseline": "u"}])
     >>> describe_gains(rows, {})
-    'most towards t in music at layer 8: +0.53 [0.40, 0.60], n = 80 clips in 9 clusters'
+    'moved most towards t in music at layer 8: +0.53 [0.40, 0.60], n = 80 clips in 9 clusters'
+    >>> describe_gains(rows.assign(baseline=""), {})[:31]
+    'is most like t in music at laye'
     """
     if table.empty:
         return ""
     row = table.loc[table["value"].idxmax()]
+    how = "moved most towards" if row["baseline"] else "is most like"
     return (
-        f"most towards {short_name(row['teacher'], names)} in {row['domain']} at layer "
+        f"{how} {short_name(row['teacher'], names)} in {row['domain']} at layer "
         f"{row['student_layer']}: {signed(row['value'], 2)} "
         f"{interval(row['ci_low'], row['ci_high'])}, n = {count(row['n_clips'], 'clip')} in "
         f"{count(row['n_clusters'], 'cluster')}"

@@ -17,7 +17,7 @@ from usad_workbench.core.storage.joined_clusters import with_joined_clusters
 from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters import figures
-from usad_workbench.workbench.presenters.colours import RAMP, domain_order, scale
+from usad_workbench.workbench.presenters.colours import RAMP, diverging, domain_order, scale
 from usad_workbench.workbench.presenters.diagnosis.stored import alpha_for
 from usad_workbench.workbench.presenters.numbers import count, interval, is_number, number
 from usad_workbench.workbench.presenters.sql import Sql
@@ -93,6 +93,8 @@ def stand_out(rows: pd.DataFrame) -> list[bool]:
 
 
 def _is_out(row: Mapping[Any, Any]) -> bool | None:
+    if row.get("is_difference"):
+        return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
     return is_significant(row, float(row.get("alpha", ALPHA)))
 
 
@@ -103,14 +105,43 @@ def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return best.set_index("domain").loc[domain_order(best["domain"])].reset_index()
 
 
+def less_untrained(gained: pd.DataFrame, teacher: str) -> pd.DataFrame:
+    """Differences from the untrained student in the columns of ``similarity``.
+
+    Args:
+        gained: ``gains.gain_table``, of one student.
+        teacher: Of the rows that come back.
+    """
+    rows = gained[(gained["kind"] == "pair") & (gained["teacher"] == teacher)]
+    none = dict.fromkeys(("null_q95", "p_value", "q_value"), np.nan)
+    return rows.assign(**none, is_difference=True)
+
+
 def heatmaps(
-    rows: pd.DataFrame, *, student: str, teacher: str, measure: str, top: float
+    rows: pd.DataFrame,
+    *,
+    student: str,
+    teacher: str,
+    measure: str,
+    top: float,
+    is_dark: bool = False,
+    marked: tuple[str, int, int] | None = None,
 ) -> go.Figure:
     """One heat map per domain, all on one colour scale; × marks cells that do not stand out.
 
     A heat map takes no clicks in Streamlit, so an invisible marker lies on every cell and
     carries (domain, student layer, teacher layer).
+
+    Args:
+        rows: As ``similarity`` or ``less_untrained`` gives them.
+        student: Its name on the axis.
+        teacher: Likewise.
+        measure: Of the values.
+        top: The end of the colour scale.
+        is_dark: Whether the page is.
+        marked: Domain, student layer and teacher layer of the cell that is open.
     """
+    is_difference = "is_difference" in rows
     domains = domain_order(rows["domain"])
     n_columns = min(len(domains), COLUMNS_PER_ROW)
     n_rows = -(-len(domains) // n_columns)
@@ -130,6 +161,8 @@ def heatmaps(
         for trace in _panel(rows[rows["domain"] == domain], domain, top):
             figure.add_trace(trace, **at)
         figure.update_xaxes(title_text=across, **at)
+        if marked is not None and marked[0] == domain:
+            _mark_cell(figure, marked, is_dark, at)
         if at["col"] == 1:
             figure.update_yaxes(title_text=escape_plotly(f"layer of {student}", 30), **at)
     depth = rows["student_layer"].nunique()
@@ -139,12 +172,13 @@ def heatmaps(
             margin={"l": 60, "r": 8, "t": 64, "b": 38 + 18 * n_lines},
             showlegend=False,
             coloraxis={
-                "colorscale": scale(RAMP),
-                "cmin": 0,
+                "colorscale": diverging(is_dark) if is_difference else scale(RAMP),
+                "cmin": -top if is_difference else 0,
                 "cmax": top,
                 "colorbar": {
                     "title": {
-                        "text": escape_plotly(measure_name(measure)),
+                        "text": escape_plotly(measure_name(measure))
+                        + (", less untrained" if is_difference else ""),
                         "side": "right",
                         "font": {"size": 14},
                     },
@@ -161,6 +195,21 @@ def heatmaps(
         update(figures.axis(dtick=1, showgrid=False, range=ends))
     figure.update_annotations(font_size=14)
     return figure
+
+
+def _mark_cell(
+    figure: go.Figure, marked: tuple[str, int, int], is_dark: bool, at: Mapping[str, int]
+) -> None:
+    _, student_layer, teacher_layer = marked
+    figure.add_shape(
+        type="rect",
+        x0=teacher_layer - 0.5,
+        x1=teacher_layer + 0.5,
+        y0=student_layer - 0.5,
+        y1=student_layer + 0.5,
+        line={"width": 3, "color": "#F28B5B" if is_dark else "#C2410C"},
+        **at,
+    )
 
 
 def _title(rows: pd.DataFrame, domain: str) -> str:
@@ -211,11 +260,18 @@ def cell_hover(row: dict[str, Any]) -> str:
     """What the pointer shows over a cell: value, interval, null and n."""
     verdict = "stands out" if _is_out(row) else "does not stand out"
     reason = row.get("reason")
+    if row.get("is_difference"):
+        beside = (
+            f"student {number(row['student_value'])}, untrained {number(row['baseline_value'])}"
+        )
+    else:
+        beside = (
+            f"null of this pair (95% of permutations) {number(row['null_q95'])}<br>over all pairs "
+            f"p = {number(row['p_value'], 3)}, q = {number(row['q_value'], 3)}: {verdict}"
+        )
     return (
         f"<b>student layer {row['student_layer']} × layer {row['teacher_layer']}</b><br>"
-        f"{number(row['value'])} {interval(row['ci_low'], row['ci_high'])}<br>"
-        f"null of this pair (95% of permutations) {number(row['null_q95'])}<br>"
-        f"over all pairs p = {number(row['p_value'], 3)}, q = {number(row['q_value'], 3)}: {verdict}"
+        f"{number(row['value'])} {interval(row['ci_low'], row['ci_high'])}<br>{beside}"
         f"<br>n = {count(row['n_clips'], 'clip')}, {count(row['n_clusters'], 'cluster')}"
         + (f"<br>{escape_plotly(reason, 70)}" if isinstance(reason, str) and reason else "")
     )
@@ -310,9 +366,24 @@ def stored_faithfulness(
 def extremes(overlaps: pd.DataFrame, n: int = N_FAITHFUL) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The most and the least faithful clips, none of them in both lists."""
     n = min(n, len(overlaps) // 2)
-    return overlaps.tail(n).iloc[::-1].reset_index(drop=True), overlaps.head(n).reset_index(
-        drop=True
-    )
+    down = overlaps.sort_values(["value", "clip_id"], ascending=[False, True])
+    return down.head(n).reset_index(drop=True), overlaps.head(n).reset_index(drop=True)
+
+
+def describe_ties(overlaps: pd.DataFrame, side: pd.DataFrame) -> str:
+    """How many clips share the last value of a list that has room for some of them; else empty.
+
+    >>> of = pd.DataFrame({"value": [0.0, 0.0, 0.0, 0.5]})
+    >>> describe_ties(of, of.head(2)), describe_ties(of, of.tail(1))
+    ('2 of 3 clips tied at 0.00, by name', '')
+    """
+    if side.empty:
+        return ""
+    last = side["value"].iloc[-1]
+    n_all, n_shown = int((overlaps["value"] == last).sum()), int((side["value"] == last).sum())
+    if n_all == n_shown:
+        return ""
+    return f"{n_shown} of {n_all} clips tied at {number(last)}, by name"
 
 
 def _clip_vectors(workspace: Workspace, encoder: str, layer: int, where: str) -> pd.DataFrame:

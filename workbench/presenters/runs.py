@@ -248,6 +248,13 @@ def speed(steps: pd.DataFrame, probes: pd.DataFrame) -> pd.Series:
     return steps["audio_s"].diff() / seconds.where(seconds > 0)
 
 
+def checkpoint_steps(run: Run) -> list[int]:
+    """The steps of which a run has checkpoints, the last first."""
+    from usad_workbench.core.models.checkpoint import list_checkpoints
+
+    return sorted(list_checkpoints(run.folder), reverse=True)
+
+
 def run_table(runs: Sequence[Run], statuses: Sequence[Status]) -> pd.DataFrame:
     """The runs as a table for people."""
     return pd.DataFrame(

@@ -94,12 +94,16 @@ def _ended(
 
 
 def memory_of(process: int | str = "self") -> dict[str, int]:
-    """Bytes that a process holds (``VmRSS``) and held at most (``VmHWM``); empty off Linux."""
+    """Bytes that a process holds (``VmRSS``) and held at most (``VmHWM``); empty off Linux.
+
+    ``RssAnon`` is what is its own. The rest is of mapped files, which all processes share and the
+    kernel takes back where others need the memory.
+    """
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
-    found = (line.split() for line in lines if line.startswith(("VmRSS:", "VmHWM:")))
+    found = (line.split() for line in lines if line.startswith(("VmRSS:", "VmHWM:", "RssAnon:")))
     return {words[0][:-1]: 1024 * int(words[1]) for words in found}
 
 

@@ -88,7 +88,9 @@ class Built:
     """Processor seconds."""
     file_mb: float
     memory_mb: float
-    """What a process holds more once it has opened the index and asked it."""
+    """What a process holds more once it has opened the index and asked it, mapped files included."""
+    own_memory_mb: float
+    """The same without mapped files, whose pages are the kernel's to take back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -145,21 +147,26 @@ def build(index: Peer, collection: Collection, folder: Path) -> Built:
     path = folder / f"index{len(list(folder.glob('index*')))}"
     cost = cost_of(partial(index.build, collection.unit, path))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        memory = pool.submit(_memory_opened, index, path, collection.queries).result()
+        memory, own = pool.submit(_memory_opened, index, path, collection.queries).result()
     index.open(path)
     return Built(
-        build_s=cost.processor_s, file_mb=bytes_of(index, path) / 1e6, memory_mb=memory / 1e6
+        build_s=cost.processor_s,
+        file_mb=bytes_of(index, path) / 1e6,
+        memory_mb=memory / 1e6,
+        own_memory_mb=own / 1e6,
     )
 
 
-def _memory_opened(index: Peer, path: Path, queries: FloatArray) -> int:
-    """Bytes, in a process that does nothing else."""
+def _memory_opened(index: Peer, path: Path, queries: FloatArray) -> tuple[int, int]:
+    """Bytes in a process that does nothing else: all of them, and those of no file."""
     import_module(index.module)
-    before = memory_of().get("VmRSS", 0)
+    before = memory_of()
     index.open(path)
     for query in queries:
         index.nearest(query, K)
-    return max(0, memory_of().get("VmHWM", 0) - before)
+    after = memory_of()
+    most = after.get("VmHWM", 0) - before.get("VmRSS", 0)
+    return max(0, most), max(0, after.get("RssAnon", 0) - before.get("RssAnon", 0))
 
 
 def ask(indexes: Sequence[Peer], collection: Collection) -> list[tuple[float, float]]:
@@ -195,6 +202,7 @@ def _rows(
         ("building, processor", "s"): [one.build_s for one in built],
         ("file", "MB"): [one.file_mb for one in built],
         ("memory when opened", "MB"): [one.memory_mb for one in built],
+        ("memory when opened, mapped files left out", "MB"): [one.own_memory_mb for one in built],
     }
     for (measure, unit), (value, peer_value) in measures.items():
         yield make_row(f"{name}, {measure}", value, unit, peer, peer_value)

@@ -141,14 +141,15 @@ def bench_store_stack(size: int = SIZE) -> Iterator[Row]:
 
 def fill(workspace: Workspace, layers: dict[int, FloatArray]) -> None:
     """Stores vectors of the first clips in some layers, as ``usad embed`` does."""
-    (dim,) = {vectors.shape[1] for vectors in layers.values()}
     depth = max(layers)
+    some = next(iter(layers.values()))
+    dims = tuple(layers.get(layer, some).shape[1] for layer in range(depth + 1))
     spec = EncoderSpec(
         name=ENCODER,
         role="teacher",
         domain=None,
         n_layers=depth,
-        dims=(dim,) * (depth + 1),
+        dims=dims,
         frame_rates_hz=(1.0,) * (depth + 1),
         sample_rate_hz=16_000,
         n_params=1,
@@ -158,7 +159,7 @@ def fill(workspace: Workspace, layers: dict[int, FloatArray]) -> None:
     record = EncoderRecord(spec=spec, weights_sha256="0" * 64)
     register_encoder(workspace, record)
     ids = workspace.read("SELECT segment_id FROM segments ORDER BY segment_id").segment_id
-    segment_ids = ids.to_numpy(np.int64)[: len(next(iter(layers.values())))]
+    segment_ids = ids.to_numpy(np.int64)[: len(some)]
     with VectorWriter(workspace, record, "mean") as writer:
         for rows in _portions(len(segment_ids), len(layers)):
             portion = {layer: vectors[rows] for layer, vectors in layers.items()}

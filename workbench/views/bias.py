@@ -19,6 +19,7 @@ from usad_workbench.workbench.presenters.text import (
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.cell import show_cell
 from usad_workbench.workbench.widgets.clicks import custom_data
+from usad_workbench.workbench.widgets.diagnose_again import show_diagnose
 from usad_workbench.workbench.widgets.diagnosis import (
     choose_diagnosis,
     show_panel,
@@ -35,6 +36,7 @@ def view() -> None:
         "Is the student nearer to its teachers than to encoders that did not teach it? Domain by "
         "domain.",
     )
+    show_diagnose()
     diagnosis = choose_diagnosis("bias")
     if diagnosis is None:
         if len(layers.compared(state.sql)):

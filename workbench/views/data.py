@@ -3,6 +3,8 @@
 import pandas as pd
 import streamlit as st
 
+from usad_workbench.core.storage.annotations import tag_segments
+from usad_workbench.core.storage.saved_queries import save_query, saved_queries
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import clips, data, maps
@@ -10,10 +12,11 @@ from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.player import segment_player
+from usad_workbench.workbench.widgets.take_in import take_in
 
 QUICK_S = 1.0  # most answers are there before a word about waiting can be read
 REFRESH_S = 0.5
-TABS = ("Clips", "Checks", "Failures", "Spaces", "Indexes", "Maps", "Tasks", "SQL")
+TABS = ("Clips", "Import", "Checks", "Failures", "Spaces", "Indexes", "Maps", "Tasks", "SQL")
 
 
 def view() -> None:
@@ -21,6 +24,7 @@ def view() -> None:
     tabs = dict(zip(TABS, st.tabs(list(TABS)), strict=True))
     for name, show in (
         ("Clips", all_clips),
+        ("Import", take_in),
         ("Checks", checks),
         ("Failures", failures),
         ("Spaces", spaces),
@@ -139,10 +143,18 @@ def sql_box() -> None:
         "One statement of read-only DuckDB SQL over the tables of this workspace; it can reach "
         f"nothing else. It runs beside everything else, at most {state.TYPED.time_s:.0f} s."
     )
-    example = page.choose("Example", list(data.EXAMPLES), key="data.example")
-    query = st.text_area("Query", data.EXAMPLES[example], key=f"data.sql.{example}", height=130)
-    if st.button("Run", type="primary"):
+    kept = saved_queries(state.workspace())
+    queries = {**data.EXAMPLES, **kept}
+    example = page.choose("Example or saved query", list(queries), key="data.example")
+    query = st.text_area("Query", queries[example], key=f"data.sql.{example}", height=130)
+    run, name, save = st.columns([1, 3, 1], vertical_alignment="bottom")
+    if run.button("Run", type="primary", width="stretch"):
         state.ask_sql(query)
+    called = name.text_input("Save as", example if example in kept else "", key="data.sql.name")
+    if save.button("Save", width="stretch", disabled=not called.strip()):
+        save_query(state.workspace(), called, query)
+        st.toast("Saved. An empty query removes its name.")
+        st.rerun()
     asked = state.asked_sql()
     if asked is None:
         return
@@ -173,6 +185,26 @@ def show_answer(asked: state.Asked) -> None:
     st.caption(data.describe_answer(len(rows), len(shown), answer.is_cut))
     table.show(shown, is_raw=True)
     page.download(rows, "query.csv")
+    as_selection(rows)
+
+
+def as_selection(rows: pd.DataFrame) -> None:
+    """A tag for the segments of an answer, which the map takes as a selection."""
+    name = next((one for one in ("segment_id", "clip_id") if one in rows), None)
+    if name is None or rows.empty:
+        st.caption("Rows with a column segment_id or clip_id can be selected on the map.")
+        return
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    tag = left.text_input("Tag for these rows", key="data.tag", placeholder="check by ear")
+    if right.button("Tag", width="stretch", disabled=not tag.strip()):
+        ids = data.segment_ids(state.sql, rows[name])
+        edit = tag_segments(state.workspace(), ids, tag)
+        st.toast(f"{count(edit.n, 'segment')} have the tag. Ctrl-Z on the map removes it.")
+        st.session_state["data.tagged"] = tag
+    if tagged := st.session_state.get("data.tagged"):
+        st.link_button(
+            "Open the tag on the map", data.map_address(tag=tagged), icon=":material/scatter_plot:"
+        )
 
 
 if __name__ == "__main__":

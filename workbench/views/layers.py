@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.presenters import layers
+from usad_workbench.workbench.presenters import gains, layers
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.diagnosis import stored
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
@@ -16,7 +16,9 @@ from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.cell import show_cell
 from usad_workbench.workbench.widgets.clicks import custom_data
 from usad_workbench.workbench.widgets.diagnosis import choose_diagnosis, show_panel, show_warnings
+from usad_workbench.workbench.widgets.picture import MEASURE, gain_rows
 
+PER_ROW = 4
 LAYER_PANELS = ("inheritance", "attribution", "variance", "partial")
 
 
@@ -33,7 +35,9 @@ def view() -> None:
     take_over(state.asked_cell())
     student, teacher, measure = choose(compared)
     rows = layers.similarity(state.sql, student, teacher, measure)
-    maps(rows, student, teacher, measure)
+    domain, student_layer, teacher_layer = open_cell(rows)
+    shown = less_untrained(rows, student, teacher, measure)
+    maps(shown, student, teacher, measure, (domain, student_layer, teacher_layer))
     detail(rows, student, teacher, measure)
     with st.expander(f"All {len(rows):,} cells as a table"):
         table.show(rows[list(layers.TABLE_COLUMNS)], file_name="layers.csv")
@@ -97,8 +101,69 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
     return student, teacher, measure
 
 
-def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
-    top = layers.top_of_scale(state.sql, student, measure)
+def open_cell(rows: pd.DataFrame) -> tuple[str, int, int]:
+    """The cell that is open: as chosen, else the best of the chosen or first domain."""
+    domains = domain_order(rows["domain"])
+    domain = st.session_state.get("layers.domain")
+    domain = domain if domain in domains else domains[0]
+    best = layers.best_rows(rows)
+    top = best[best["domain"] == domain].iloc[0] if domain in set(best["domain"]) else rows.iloc[0]
+    at = []
+    for name in ("student_layer", "teacher_layer"):
+        chosen = st.session_state.get(f"layers.{name}")
+        if chosen is None or chosen not in set(rows[name]):
+            chosen = top[name]
+        at.append(int(chosen))
+    return domain, at[0], at[1]
+
+
+def less_untrained(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> pd.DataFrame:
+    """The rows, or on demand what is left of them beyond an untrained student."""
+    baseline = gains.untrained(state.sql, student)
+    if not baseline or teacher == baseline or measure != MEASURE:
+        return rows
+    if not st.toggle("Less the untrained student", key="layers.less"):
+        return rows
+    found = gain_rows(student, [teacher], baseline)
+    return rows if found is None or found.empty else layers.less_untrained(found, teacher)
+
+
+def maps(
+    rows: pd.DataFrame, student: str, teacher: str, measure: str, marked: tuple[str, int, int]
+) -> None:
+    is_difference = "is_difference" in rows
+    top = gains.largest(rows) if is_difference else layers.top_of_scale(state.sql, student, measure)
+    domains = domain_order(rows["domain"])
+    # One chart a domain: on a small screen they go below each other.
+    for start in range(0, len(domains), PER_ROW):
+        in_row = domains[start : start + PER_ROW]
+        for domain, column in zip(in_row, st.columns(len(in_row)), strict=True):
+            with column:
+                one_map(rows[rows["domain"] == domain], (student, teacher, measure), top, marked)
+    if is_difference:
+        st.caption(
+            "Orange: nearer than the untrained student at the same pair of layers, blue: further. × "
+            f"marks cells whose 95% interval holds 0. The scale ends at {top:g}."
+        )
+        return
+    alpha = stored.alpha_for(state.sql, student)
+    above, n = sum(layers.stand_out(rows)), int(rows["value"].notna().sum())
+    st.caption(
+        f"× marks cells that do not stand out from what the same clips give when exchanged within "
+        f"their cluster (q at most {alpha:g} over the panel): {n - above} of {n}. One colour scale for all domains "
+        f"and encoders of this measure: 0 is palest, {top:g} darkest."
+    )
+
+
+def one_map(
+    rows: pd.DataFrame,
+    pair: tuple[str, str, str],
+    top: float,
+    marked: tuple[str, int, int],
+) -> None:
+    """The map of one domain; ``pair`` names student, other encoder and measure."""
+    student, teacher, measure = pair
+    domain = str(rows["domain"].iloc[0])
     names = encoder_names(state.sql)
     figure = layers.heatmaps(
         rows,
@@ -106,8 +171,11 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
         teacher=short_name(teacher, names),
         measure=measure,
         top=top,
+        is_dark=page.is_dark(),
+        marked=marked,
     )
-    key = f"layers.chart.{student}.{teacher}.{measure}"
+    figure.update_coloraxes(showscale=False)
+    key = f"layers.chart.{student}.{teacher}.{measure}.{domain}"
 
     def clicked() -> None:
         picked = custom_data(st.session_state[key])
@@ -120,38 +188,32 @@ def maps(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
         on_select=clicked,
         selection_mode="points",
         config=QUIET,
-        alt="Heat maps of similarity, student layers upwards, the other encoder's layers across.",
-    )
-    alpha = stored.alpha_for(state.sql, student)
-    above, n = sum(layers.stand_out(rows)), int(rows["value"].notna().sum())
-    st.caption(
-        f"× marks cells that do not stand out from what the same clips give when exchanged within "
-        f"their cluster (q at most {alpha:g} over the panel): {n - above} of {n}. One colour scale for all domains "
-        "and encoders of this measure."
+        alt=f"{domain}: similarity, student layers upwards, the other encoder's layers across.",
     )
 
 
 def detail(rows: pd.DataFrame, student: str, teacher: str, measure: str) -> None:
     """The chosen cell; the best one of the first domain until somebody chooses."""
-    best = layers.best_rows(rows)
-    page.section("Behind a cell")
+    at = open_cell(rows)
+    page.section(
+        "Behind a cell", "The cell with the frame. Any other: click it, or choose it here."
+    )
     columns = st.columns(3)
     with columns[0]:
         domain = page.choose("Domain", domain_order(rows["domain"]), key="layers.domain")
-    top = best[best["domain"] == domain].iloc[0] if domain in set(best["domain"]) else rows.iloc[0]
     with columns[1]:
         student_layer = page.choose(
             "Student layer",
             sorted(rows["student_layer"].unique().tolist()),
             key="layers.student_layer",
-            default=int(top["student_layer"]),
+            default=at[1],
         )
     with columns[2]:
         teacher_layer = page.choose(
             "Other encoder's layer",
             sorted(rows["teacher_layer"].unique().tolist()),
             key="layers.teacher_layer",
-            default=int(top["teacher_layer"]),
+            default=at[2],
         )
     show_cell(state.Cell(student, student_layer, teacher, teacher_layer, domain, measure))
 

@@ -13,6 +13,7 @@ from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.confusion import show_confusion
 from usad_workbench.workbench.widgets.diagnosis import choose_diagnosis, show_panel, show_warnings
 from usad_workbench.workbench.widgets.legend import role_legend
 
@@ -98,6 +99,7 @@ def probed() -> None:
             config=QUIET,
             alt="Value of each encoder with its interval, one chart per task.",
         )
+    show_confusion(protocol)
     page.section("As a table")
     table.show(probes.probe_table(rows, roles), file_name="probes.csv")
 

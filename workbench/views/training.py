@@ -13,6 +13,7 @@ from usad_workbench.workbench.presenters.colours import CATEGORY_COLOURS
 from usad_workbench.workbench.presenters.runs import Run
 from usad_workbench.workbench.presenters.text import escape_markdown, listing
 from usad_workbench.workbench.widgets import page, run, table
+from usad_workbench.workbench.widgets.checkpoints import show_checkpoints
 
 REFRESH_S = 2.0
 N_SHOWN = 4  # compared without being asked to
@@ -61,6 +62,7 @@ def follow(all_runs: list[Run]) -> None:
         one = next(run for run in shown if run.name == name)
     # Nothing is asked again and again once no run is going.
     st.fragment(watch, run_every=REFRESH_S if live else None)(shown, one, sorted(names), bool(live))
+    show_checkpoints(one)
     run.origin(one)
 
 

@@ -1,5 +1,7 @@
 """One cell of the layer maps, down to the clips behind it and their sound."""
 
+from contextlib import nullcontext
+
 import pandas as pd
 import streamlit as st
 
@@ -9,8 +11,13 @@ from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import number
 from usad_workbench.workbench.presenters.text import escape_markdown
+from usad_workbench.workbench.widgets import page
+from usad_workbench.workbench.widgets.hear import show_trio
 from usad_workbench.workbench.widgets.page import show_errors
 from usad_workbench.workbench.widgets.player import segment_card
+
+N_CARDS = 4
+"""Of a side, before somebody asks for more: each is a sound to be read and sent."""
 
 
 def show_cell(cell: state.Cell) -> None:
@@ -32,11 +39,16 @@ def show_cell(cell: state.Cell) -> None:
     )
     if not cells.empty:
         st.markdown(layers.describe_cell(cells.iloc[0].to_dict(), cell.measure))
-    with show_errors():
-        _clips(cell)
+    _clips(cell)
 
 
+@st.fragment
 def _clips(cell: state.Cell) -> None:
+    with show_errors():
+        _both_sides(cell)
+
+
+def _both_sides(cell: state.Cell) -> None:
     values, note = _values(cell)
     most, least = layers.extremes(values)
     st.caption(note)
@@ -46,8 +58,40 @@ def _clips(cell: state.Cell) -> None:
         (right, "Least faithful clips", least),
     ):
         with column:
-            st.markdown(f"**{title}**")
-            _cards(side, key=f"cell.{title}")
+            ties = layers.describe_ties(values, side)
+            st.markdown(f"**{title}**" + (f" · {ties}" if ties else ""))
+            _cards(side.head(N_CARDS), f"cell.{title}")
+            with (
+                st.expander(f"{len(side) - N_CARDS} more") if len(side) > N_CARDS else nullcontext()
+            ):
+                _cards(side.iloc[N_CARDS:], f"cell.{title}")
+    _neighbours(cell, pd.concat([least, most]))
+    page.download(_exported(cell, values), "clips-of-cell.csv")
+
+
+def _neighbours(cell: state.Cell, clips: pd.DataFrame) -> None:
+    """One of the clips beside its nearest in both layers."""
+    if clips.empty:
+        return
+    names = dict(zip(clips["segment_id"].astype(int), clips["clip_id"], strict=True))
+    chosen = page.choose(
+        "Nearest in both layers to", list(names), key="cell.clip", show=lambda i: names[i]
+    )
+    segment = segment_of(segments(state.sql, [chosen]).iloc[0].to_dict())
+    show_trio(
+        segment, {cell.student: cell.student_layer, cell.teacher: cell.teacher_layer}, is_wide=True
+    )
+
+
+def _exported(cell: state.Cell, values: pd.DataFrame) -> pd.DataFrame:
+    """Every clip of the cell with its value, and what the cell is."""
+    return values.assign(
+        domain=cell.domain,
+        student=cell.student,
+        student_layer=cell.student_layer,
+        teacher=cell.teacher,
+        teacher_layer=cell.teacher_layer,
+    )
 
 
 def _values(cell: state.Cell) -> tuple[pd.DataFrame, str]:

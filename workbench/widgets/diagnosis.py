@@ -11,11 +11,16 @@ from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
-from usad_workbench.workbench.presenters.diagnosis.findings import rank_of
+from usad_workbench.workbench.presenters.diagnosis.findings import (
+    describe_headline,
+    findings,
+    rank_of,
+)
 from usad_workbench.workbench.presenters.diagnosis.plan import describe_marks, plan_figure
 from usad_workbench.workbench.presenters.diagnosis.verdicts import (
     describe_question,
     is_open,
+    lacking,
     meaning,
 )
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView, views_of
@@ -106,22 +111,34 @@ def show_verdicts(diagnosis: stored.StoredDiagnosis) -> None:
             "decided.",
             page.command("diagnose", "--student", diagnosis.student),
         )
+    rows = stored.panel(state.sql, "inheritance", diagnosis)
+    inherited = describe_headline(findings(rows)) if len(rows) else ""
     for i, verdict in enumerate(verdicts):
         if i % 2 == 0:
             columns = st.columns(2)
         with columns[i % 2], st.container(border=True, height="stretch"):
-            _verdict(verdict)
+            _verdict(verdict, inherited if verdict.question == "inherited" else "")
 
 
-def _verdict(verdict: Verdict) -> None:
+def _verdict(verdict: Verdict, number: str = "") -> None:
     answer = verdict.verdict
     st.caption(describe_question(verdict.question))
     colour = "orange" if is_open(answer) else "blue"
     st.markdown(f"#### :{colour}[{escape_markdown(answer[:1].upper() + answer[1:])}]")
     st.markdown(meaning(answer))
+    if number:
+        st.markdown(escape_markdown(number))
+    for what, how in lacking(verdict).items():
+        st.markdown(f":material/help: Missing: {escape_markdown(what)}  \n{_commands(how)}")
     with st.expander("Evidence and rule"):
         st.markdown("\n".join(_evidence(verdict.evidence)))
         st.caption(escape_markdown(verdict.rule))
+
+
+def _commands(how: str) -> str:
+    """The words for how to get something, with its commands as code; all else as it stands."""
+    parts = how.split("`")
+    return "".join(f"`{part}`" if i % 2 else escape_markdown(part) for i, part in enumerate(parts))
 
 
 def _evidence(values: Mapping[str, object], depth: int = 0) -> list[str]:

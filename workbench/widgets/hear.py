@@ -1,5 +1,6 @@
 """A sound beside what the student and the teacher each find nearest to it, in the same domain."""
 
+import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
@@ -11,28 +12,25 @@ from usad_workbench.workbench.widgets.page import show_errors
 from usad_workbench.workbench.widgets.player import small_player
 
 
-def show_trio(segment: Segment, layers: dict[str, int], note: str = "") -> None:
+def show_trio(segment: Segment, layers: dict[str, int], *, is_wide: bool = False) -> None:
     """The segment, and for each encoder the segment of another recording that is nearest to it.
 
     Args:
         segment: Which.
         layers: Of each encoder, by name.
-        note: Stands beside the segment's name.
+        is_wide: Beside each other, else below each other.
     """
     names = encoder_names(state.sql)
     with st.container(border=True, height="stretch"):
-        st.markdown(f"**{escape_markdown(shorten(segment.clip_id, 44))}** {note}")
-        small_player(segment)
-        for encoder, layer in layers.items():
-            with show_errors():
-                found = nearest_segments(
-                    state.workspace(),
-                    encoder,
-                    layer,
-                    segment.segment_id,
-                    domain=segment.domain,
-                )
+        places = st.columns(1 + len(layers)) if is_wide else [st.container()] * (1 + len(layers))
+        with places[0]:
+            st.markdown(f"**{escape_markdown(shorten(segment.clip_id, 44))}**")
+            small_player(segment)
+        for (encoder, layer), place in zip(layers.items(), places[1:], strict=True):
+            with place, show_errors():
+                found = _nearest(segment, encoder, layer)
                 if not found:
+                    st.caption("No other recording of this domain has a vector here.")
                     continue
                 other = segment_of(segments(state.sql, found).iloc[0].to_dict())
                 st.caption(
@@ -40,3 +38,14 @@ def show_trio(segment: Segment, layers: dict[str, int], note: str = "") -> None:
                     f"**{escape_markdown(shorten(other.clip_id, 40))}**"
                 )
                 small_player(other)
+
+
+def _nearest(segment: Segment, encoder: str, layer: int) -> list[int]:
+    def search() -> pd.DataFrame:
+        ids = nearest_segments(
+            state.workspace(), encoder, layer, segment.segment_id, domain=segment.domain
+        )
+        return pd.DataFrame({"segment_id": ids})
+
+    key = ("nearest", encoder, layer, segment.segment_id)
+    return [int(one) for one in state.remembered(key, search)["segment_id"]]

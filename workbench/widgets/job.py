@@ -11,7 +11,7 @@ from usad_workbench.workbench.jobs import Job
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
 
-QUICK_S, EVERY_S = 0.3, 1.0
+QUICK_S, EVERY_S = 0.3, 2.0
 
 
 def await_result(key: Hashable, what: str, work: Callable[[Progress], object]) -> Any:

@@ -38,8 +38,8 @@ def gain_rows(student: str, teachers: list[str], baseline: str) -> pd.DataFrame 
 
 
 def choose_student() -> str | None:
-    """The student of the picture: that of most layers first; none where none can be compared."""
-    names = [one for one in presenter.students(state.sql) if presenter.teachers(state.sql, one)]
+    """The student of the picture: that of most layers first; none where none has vectors."""
+    names = presenter.students(state.sql)
     if len(names) < 2:
         return names[0] if names else None
     return page.choose_encoder("Student", names, key="picture.student")
@@ -59,11 +59,15 @@ def show_picture() -> None:
             "Likeness to each teacher, layer by layer"
             + (", less that of an untrained student" if baseline else "")
         )
-    table = gain_rows(student, presenter.teachers(state.sql, student), baseline)
-    if table is None or table.empty:
+    teachers = presenter.teachers(state.sql, student)
+    table = gain_rows(student, teachers, baseline) if teachers else pd.DataFrame()
+    if table is None:
+        return
+    if table.empty:
+        st.caption("No teacher of this student has vectors of 24 clips of one domain here.")
         return
     nearest = table[table["kind"] == "nearest"]
-    _charts(nearest, student)
+    _charts(nearest, student, is_less=bool(baseline))
     st.caption(_legend(nearest, student, baseline))
     cell: state.Cell | None = st.session_state.get(OPEN)
     if cell is not None and cell.student == student:
@@ -71,7 +75,7 @@ def show_picture() -> None:
             show_cell(cell)
 
 
-def _charts(table: pd.DataFrame, student: str) -> None:
+def _charts(table: pd.DataFrame, student: str, *, is_less: bool) -> None:
     names = encoder_names(state.sql)
     domains = domain_order(table["domain"])
     top = presenter.largest(table)
@@ -96,7 +100,8 @@ def _charts(table: pd.DataFrame, student: str) -> None:
                     on_select=lambda key=key: _open(key, student),
                     selection_mode="points",
                     config=QUIET,
-                    alt=f"{domain}: what each layer of {student} gained in likeness to each teacher.",
+                    alt=f"{domain}: likeness of each layer of {student} to each teacher"
+                    + (", less that of an untrained student." if is_less else "."),
                 )
 
 
@@ -117,11 +122,11 @@ def _legend(table: pd.DataFrame, student: str, baseline: str) -> str:
         f"blue −{top:.2f} further than {escape_markdown(short_name(baseline, names))}, orange "
         f"+{top:.2f} nearer"
         if baseline
-        else f"orange: up to +{top:.2f}. No untrained student has vectors here to be subtracted: "
-        "`usad embed --encoders untrained-student`"
+        else f"orange: up to +{top:.2f}. No untrained student of its layers and widths has vectors "
+        "here to be subtracted (of `usad-demo`: `usad embed --encoders untrained-student`)"
     )
     return (
         f"Debiased linear CKA at the teacher's nearest layer; {less}; a dot: the 95% interval "
-        f"holds 0. {escape_markdown(short_name(student, names))} moved {said}. At most {MAX_CLIPS} "
+        f"holds 0. {escape_markdown(short_name(student, names))} {said}. At most {MAX_CLIPS} "
         "clips of a domain. Click a cell for its clips."
     )

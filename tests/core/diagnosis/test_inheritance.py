@@ -180,6 +180,20 @@ def test_a_planted_world_gets_its_answer(kind, answers):
     assert "yes" not in {said["t in sound"], said["u in sound"], said["u in speech"]}
 
 
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [("better teacher, 8 peers told", "through label"), ("50 % copied, 8 peers", "yes")],
+)
+def test_a_label_of_many_classes_is_asked_within_them(kind: str, answer: str) -> None:
+    """Erasing 39 directions of 64 would leave nothing of any excess to compare with."""
+    world = make_world(KINDS[kind], 2)
+    rng = np.random.default_rng(0)
+    world.clips["label"] = [f"{label}-{rng.integers(10)}" for label in world.clips.label]
+    data = data_of(world, ("speech",))
+    panel = inheritance.panel_of(data, designs_of(data, world), no_progress)
+    assert answers_of(panel.rows, data.config.rules)["t in speech"] == answer
+
+
 def test_what_carries_an_excess_stands_in_the_cell_that_was_looked_at() -> None:
     world = make_world(KINDS["shared shortcut, 8 peers"], 2)
     data = data_of(world, ("speech",))

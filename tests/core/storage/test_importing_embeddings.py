@@ -112,7 +112,11 @@ def test_who_taught_and_how_an_encoder_was_made_come_with_the_vectors(
     told = {"full-0": ("t, u", 0), "without-t-1": ("u", 1)}
     rows = pd.concat(
         rows_of(name, seed).assign(
-            family="small", architecture="8 of 128", training_seed=seed, teachers=teachers
+            family="small",
+            architecture="8 of 128",
+            training_seed=seed,
+            teachers=teachers,
+            licence=f"licence {seed}",
         )
         for name, (teachers, seed) in told.items()
     )
@@ -127,8 +131,12 @@ def test_who_taught_and_how_an_encoder_was_made_come_with_the_vectors(
             "2000 steps",
             seed,
         )
+        assert row.licence == f"licence {seed}"
         assert recorded_teachers(workspace, name) == set(teachers.split(", "))
     assert kept.family.isna()["t"]
+    assert kept.licence["t"] == "unknown"
+    with pytest.raises(ConfigError, match="licence 'MIT' for 'full-0' beside 'licence 0'"):
+        import_embeddings(workspace, file, role="student", licence="MIT")
     with pytest.raises(ConfigError, match="family 'other' for 'full-0' beside 'small'"):
         import_embeddings(workspace, file, role="student", origin=Origin(family="other"))
     mixed = rows_of("mixed").assign(family=["a", "b"] * N)

@@ -100,7 +100,7 @@ export class Bar {
     const known = this.app.tags.map(({ tag }) => el("option", { value: tag }));
     const input = el("input", {
       placeholder: "a tag", maxlength: "80", list: "known-tags", "aria-label": "Tag",
-      onkeydown: (event) => event.key === "Enter" && act(false),
+      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), act(false)),
     });
     const act = async (remove) => {
       const tag = input.value.trim();
@@ -137,7 +137,7 @@ export class Bar {
   askNote(anchor, one) {
     const input = el("input", {
       value: one.note?.text ?? "", placeholder: "a note", maxlength: "500", "aria-label": "Note",
-      onkeydown: (event) => event.key === "Enter" && act(),
+      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), act()),
     });
     const act = () => {
       const text = input.value.trim();
@@ -175,7 +175,6 @@ export class Bar {
   // Into a frame that nobody sees: a file becomes a download, and what the server refuses is read.
   download(address) {
     const { app } = this;
-    app.root.querySelector(".popover")?.close();
     this.frame ??= el("iframe", { hidden: true, title: "Export", onload: () => this.refused() });
     if (!this.frame.isConnected) app.root.append(this.frame);
     this.frame.src = address;

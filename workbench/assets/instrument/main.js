@@ -6,8 +6,9 @@ import { Bar } from "./bar.js";
 import { choice, count, duration, el, redraw } from "./dom.js";
 import { Facets } from "./facets.js";
 import { categoryColours } from "./palette.js";
-import { mapName, Panes } from "./panes.js";
+import { mapName, methodName, Panes } from "./panes.js";
 import { Player } from "./player.js";
+import { Projecting } from "./projecting.js";
 import { Search } from "./search.js";
 import { Store } from "./state.js";
 import { Table } from "./table.js";
@@ -32,6 +33,7 @@ export class Instrument {
     this.facets = new Facets(this);
     this.search = new Search(this);
     this.bar = new Bar(this);
+    this.projecting = new Projecting(this);
     this.panes = new Panes(this);
     this.message = el("div", { class: "message", role: "status", "aria-live": "polite", hidden: true });
     this.top = el("header", { class: "top" });
@@ -72,6 +74,7 @@ export class Instrument {
       this.reopen();
       await shown;
       this.root.dataset.ready = "true";
+      this.projecting.resume();
     } catch (error) {
       this.panes.tell(error.message); // it stays: there is nothing else on the page
     }
@@ -79,12 +82,15 @@ export class Instrument {
 
   // The workspace has changed: other programs write to it while it is shown.
   restart() {
-    if (this.isRestarting) return;
-    this.isRestarting = true;
+    this.restarting ??= this.reload().finally(() => (this.restarting = null));
+    return this.restarting;
+  }
+
+  async reload() {
     this.api.version = null;
     this.panes.panes.forEach((pane) => (pane.map = null));
     for (const kept of [this.panes.known, this.known, this.rows]) kept.clear();
-    this.start().finally(() => (this.isRestarting = false));
+    await this.start();
   }
 
   // What the link says was heard and looked for.
@@ -244,7 +250,8 @@ export class Instrument {
     const { map, beside } = this.store.state;
     const parts = [
       el("b", { class: "name" }, name),
-      el("span", { class: "soft num about" }, `${count(n_clips)} clips · ${duration(duration_s)}`),
+      el("span", { class: "soft num about" },
+        [`${count(n_clips)} clips`, duration_s ? duration(duration_s) : ""].filter((one) => one).join(" · ")),
     ];
     if (map) {
       parts.push(this.mapChoice(map, "map", "Map"));
@@ -264,7 +271,7 @@ export class Instrument {
       Math.abs(mapName(a).layer - own.layer) - Math.abs(mapName(b).layer - own.layer))[0];
     const show = (one) => {
       const { layer, method, pooling } = mapName(one);
-      return `layer ${layer} · ${method.toUpperCase()}${pooling === "mean" ? "" : ` · ${pooling}`}`;
+      return `layer ${layer} · ${methodName(method)}${pooling === "mean" ? "" : ` · ${pooling}`}`;
     };
     return el("span", { class: "space" },
       choice(encoders.map((one) => [one, this.encoderName(one)]), own.encoder,

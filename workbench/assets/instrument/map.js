@@ -33,7 +33,7 @@ export class MapPane {
     Object.assign(this, {
       from: null, to: null, blend: 1, view: null, fit: [0.5, 0.5, 1, 1], bits: null, focus: -1,
       marks: [], labels: [], outlines: [], drawn: [], tool: "pan", budget: 60_000, moved_ms: 0,
-      isDark: false, nearest: null, isAsked: false,
+      isDark: false, nearest: null, isAsked: false, isStale: true,
     });
     this.listen();
     this.watcher = new ResizeObserver(() => this.resize());
@@ -79,9 +79,10 @@ export class MapPane {
     this.ask();
   }
 
+  // What lies over the points: they themselves stay as they are drawn.
   put(changes) {
     Object.assign(this, changes);
-    this.ask();
+    this.frame();
   }
 
   theme(isDark, colours) {
@@ -235,6 +236,11 @@ export class MapPane {
 
   ask(isMoving = false) {
     if (isMoving) this.moved_ms = performance.now();
+    this.isStale = true;
+    this.frame();
+  }
+
+  frame() {
     if (this.isAsked) return;
     this.isAsked = true;
     requestAnimationFrame(() => {
@@ -245,11 +251,13 @@ export class MapPane {
 
   draw() {
     if (!this.from || !this.theme_colours) return;
+    this.drawOver();
+    if (!this.isStale) return;
+    this.isStale = false;
     const began = performance.now();
     const isMoving = began - this.moved_ms < REST_MS;
     const n = isMoving ? Math.min(this.budget, this.from.n) : this.from.n;
     this.drawPoints(n);
-    this.drawOver();
     if (!isMoving || n === this.from.n) return;
     clearTimeout(this.rest);
     this.rest = setTimeout(() => this.ask(), REST_MS);

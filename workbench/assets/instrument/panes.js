@@ -6,6 +6,7 @@ import { MapPane } from "./map.js";
 import { categoryColours, rampColour } from "./palette.js";
 
 const MOVE_MS = 650;
+const CHOSEN_MS = 240; // where a layer was chosen: an answer, and still seen to move
 const STAY_MS = 500;
 const MANY = 300_000;
 const MODES = [["one", "One"], ["beside", "Side by side"], ["moved", "What moved"]];
@@ -13,6 +14,20 @@ const MODES = [["one", "One"], ["beside", "Side by side"], ["moved", "What moved
 export function mapName(map) {
   const [method, pooling, layer, ...rest] = map.split("/").reverse();
   return { encoder: rest.reverse().join("/"), layer: Number(layer), pooling, method };
+}
+
+// Codes of one byte: beyond 254 values have no colour of their own, nor has none.
+function narrow(wide) {
+  const codes = new Uint8Array(wide.length);
+  for (let i = 0; i < wide.length; i++) codes[i] = wide[i] < 255 ? wide[i] : 255;
+  return codes;
+}
+
+// "umap:n_neighbours=50" as people read it.
+export function methodName(method) {
+  const [kind, settings] = method.split(":");
+  const name = kind.length < 5 ? kind.toUpperCase() : kind;
+  return settings ? `${name} (${settings.replaceAll("_", " ").replaceAll(",", ", ")})` : name;
 }
 
 export class Panes {
@@ -128,7 +143,6 @@ export class Panes {
     if (pane.map === map) return;
     const isFirst = !pane.map;
     pane.map = map;
-    pane.host.dataset.map = map;
     const points = await this.app.api.points(map);
     if (pane.map !== map) return;
     pane.put({ labels: [] });
@@ -139,6 +153,7 @@ export class Panes {
     } else {
       await this.move(pane, before, points, () => pane.map === map);
     }
+    pane.host.dataset.map = pane.map; // what is drawn
     this.app.ready?.();
   }
 
@@ -148,7 +163,7 @@ export class Panes {
     return new Promise((done) => {
       const began = performance.now();
       const step = () => {
-        const t = Math.min((performance.now() - began) / MOVE_MS, 1);
+        const t = Math.min((performance.now() - began) / (this.isStopped ? CHOSEN_MS : MOVE_MS), 1);
         if (!isWanted() || t === 1) {
           if (isWanted()) pane.show(to);
           return done();
@@ -246,7 +261,7 @@ export class Panes {
     ]);
     const isWide = bytes.byteLength > collection.n_segments;
     const codes = isWide
-      ? Uint8Array.from(new Uint16Array(bytes), (code) => Math.min(code, 255))
+      ? narrow(new Uint16Array(bytes))
       : new Uint8Array(bytes);
     return { codes, colours: categoryColours(name, values.slice(0, 255), isDark) };
   }
@@ -265,6 +280,7 @@ export class Panes {
         "aria-pressed": String(isLasso),
         title: "Draw around points (L, or Shift and drag); with Alt within the selection",
       }),
+      this.app.projecting.button, this.app.projecting.host,
       el("span", { class: "gap" }),
       el("div", { class: "switch", role: "group", "aria-label": "Maps" },
         MODES.map(([mode, text]) => button(text, () => store.set({ mode }), {
@@ -277,7 +293,7 @@ export class Panes {
   drawTitle(pane, map) {
     const { state } = this.app.store;
     const { encoder, layer, method } = mapName(map);
-    const text = `${this.app.encoderName(encoder)} · ${layer} · ${method.toUpperCase()}`;
+    const text = `${this.app.encoderName(encoder)} · ${layer} · ${methodName(method)}`;
     pane.title.replaceChildren();
     if (state.mode === "beside") pane.title.append(text);
     if (state.mode !== "moved") return;

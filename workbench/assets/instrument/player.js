@@ -20,7 +20,7 @@ export class Player {
     this.head = el("i", { class: "playhead" });
     this.window = el("i", { class: "part", hidden: true });
     this.screen = el("div", { class: "screen" }, this.picture, this.wave, this.window, this.head);
-    this.kind = button("mel", null, { class: "kind", "aria-label": "Frequency scale" });
+    this.kind = button("mel", null, { class: "kind", "aria-label": "Frequency scale", hidden: true });
     this.screen.append(this.kind);
     this.drawButtons();
     this.host = el("section", { class: "player", "aria-label": "Sound" },
@@ -92,6 +92,7 @@ export class Player {
     this.name.title = this.name.textContent;
     this.describe(one);
     this.hasAudio = one.has_audio !== false;
+    this.kind.hidden = !this.hasAudio;
     if (!this.hasAudio) return this.silence();
     this.audio.src = this.app.api.url("sound", key);
     this.show();

@@ -92,13 +92,17 @@ export class Points {
     gl.bufferData(gl.ARRAY_BUFFER, bytes, gl.STATIC_DRAW);
   }
 
-  positions(i, { n, x, y }) {
+  positions(i, { n, x, y }, isSame = false) {
     const { gl } = this;
-    const both = new Uint16Array(2 * n);
-    both.set(x);
-    both.set(y, n);
-    this.fill(i, both);
     gl.bindVertexArray(this.array);
+    if (isSame) {
+      gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[0]);
+    } else {
+      const both = new Uint16Array(2 * n);
+      both.set(x);
+      both.set(y, n);
+      this.fill(i, both);
+    }
     for (const axis of [0, 1]) {
       gl.enableVertexAttribArray(2 * i + axis);
       gl.vertexAttribPointer(2 * i + axis, 1, gl.UNSIGNED_SHORT, true, 0, axis * 2 * n);
@@ -113,7 +117,7 @@ export class Points {
       this.byte(3, new Uint8Array(this.n).fill(1));
     }
     this.positions(0, from);
-    this.positions(1, to);
+    this.positions(1, to, from === to);
   }
 
   byte(i, bytes) {

@@ -163,7 +163,8 @@ def describe_headline(found: Sequence[Finding]) -> str:
     row = first.row
     where = "" if first.is_found else f"The largest excess, {first.teacher} in {first.domain}: "
     limits = f"[{signed(row['ci_low'], 2)}, {signed(row['ci_high'], 2)}]"
-    measure = measure_name(str(row["measure"]))
+    name = measure_name(str(row["measure"]))
+    measure = name[:1].lower() + name[1:]
     parts = [f"{where}{signed(row['excess'], 2)} {limits} in {measure} at layer {row['layer']}"]
     n_peers = 0 if is_missing(row.get("peers")) else len(row["peers"])
     if n_peers:

@@ -70,12 +70,18 @@ def lines_of(verdict: Verdict) -> list[str]:
     ...     evidence={MISSING: {"labelled tasks": "`usad import`"}}))
     ['falsified: undecided', '  missing: labelled tasks (`usad import`)']
     """
-    missing = verdict.evidence.get(MISSING)
-    lacks = missing.items() if isinstance(missing, Mapping) else ()
     return [
         f"{verdict.question}: {verdict.verdict}",
-        *(f"  missing: {what} ({how})" for what, how in lacks),
+        *(f"  missing: {what} ({how})" for what, how in lacking(verdict).items()),
     ]
+
+
+def lacking(verdict: Verdict) -> dict[str, str]:
+    """What would decide an open verdict, each with the command that gives it."""
+    missing = verdict.evidence.get(MISSING)
+    if not isinstance(missing, Mapping):
+        return {}
+    return {str(what): str(how) for what, how in missing.items()}
 
 
 def is_open(verdict: str) -> bool:
