@@ -65,7 +65,7 @@ def test_overview_draws_what_training_changed(opened: Any) -> None:
             job.future.result(TIMEOUT_S)
     page = page.run()
     assert not page.exception and not page.error
-    assert "moved most towards" in texts(page).replace("\\", "")
+    assert "tiny-student is most like" in texts(page).replace("\\", "")
     assert "95% interval holds 0" in texts(page)
 
 
