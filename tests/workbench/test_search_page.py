@@ -186,7 +186,6 @@ def test_an_upload_in_three_spaces_is_ticked_tagged_and_exported(
         else:
             names = zipfile.ZipFile(path).namelist()
             assert len([name for name in names if name.endswith(".wav")]) == 2
-        fresh.keyboard.press("Escape")
     fresh.get_by_role("button", name="Undo").click()
     chip.wait_for(state="detached", timeout=WAIT_MS)
 

@@ -34,8 +34,6 @@ there and u not, so two pairs of teacher and domain, of which one has what was c
   t in speech.
 - *nothing, "no"*: of the pairs without a copy, those that are "no".
 
-Not every kind has as many seeds as the command asks for: a row says how many it has.
-
 """
 
 
