@@ -5,7 +5,7 @@ A panel reads vectors and labels here and nowhere else, so that a filter or a li
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from usad_workbench.core.diagnosis.doubts import (
     doubts,
     few_permutations,
     other_teachers,
-    small_selections,
+    small_and_left_out,
     where_letters,
 )
 from usad_workbench.core.diagnosis.recipes import (
@@ -29,7 +29,6 @@ from usad_workbench.core.diagnosis.recipes import (
     told_origins,
 )
 from usad_workbench.core.diagnosis.rules import MIN_CLIPS, AssociationRule, Rules, shipped_rules
-from usad_workbench.core.diagnosis.teacher_similarity import describe_left_out
 from usad_workbench.core.encoders.students import trained_student_spec
 from usad_workbench.core.errors import (
     CheckpointError,
@@ -50,7 +49,6 @@ from usad_workbench.core.storage.distillation import (
     recorded_teachers,
     taught_domains,
 )
-from usad_workbench.core.storage.domains import describe_alike
 from usad_workbench.core.storage.joined_clusters import with_joined_clusters
 from usad_workbench.core.storage.roles import encoder_roles
 from usad_workbench.core.storage.unseen_domains import is_unseen
@@ -337,11 +335,7 @@ def load_diagnosis_data(
         told = peers_as_told(workspace, origins, student, clips, named)
     bystanders = bystanders_of(workspace, clips, named, record)
     everybody = [student, *group, *roles, *told.names, *bystanders]
-    with workspace.database.read():
-        collapsed, gone, flat_words = _collapsed(workspace, everybody, clips, sample)
-    for name in (student, *group):
-        if name in gone:
-            raise _no_layer_left(name, flat_words)
+    collapsed, gone, flat_words = _collapsed(workspace, everybody, clips, sample, {student, *group})
     roles = {name: role for name, role in roles.items() if name not in gone}
     return DiagnosisData(
         workspace=workspace,
@@ -365,13 +359,11 @@ def load_diagnosis_data(
             *few_permutations(
                 config.n_permutations, config.enough_permutations, config.rules.alpha
             ),
-            *describe_left_out(counts),
-            *small_selections(counts),
+            *small_and_left_out(counts),
             *sample.describe([str(name) for name, n in counts.items() if n >= MIN_CLIPS]),
             *flat_words,
             *where_letters(workspace, config.where),
             *told.warnings,
-            *describe_alike({str(name): int(n) for name, n in counts.items()}),
             *(f"task {name} is left out: {why}" for name, why in untested.items()),
         ],
     )
@@ -404,27 +396,39 @@ def _common(
 
 
 def _collapsed(
-    workspace: Workspace, encoders: Sequence[str], clips: pd.DataFrame, sample: ClipSample
+    workspace: Workspace,
+    encoders: Sequence[str],
+    clips: pd.DataFrame,
+    sample: ClipSample,
+    students: Collection[str],
 ) -> tuple[dict[str, frozenset[int]], set[str], list[str]]:
-    """Layers without geometry in a domain that is diagnosed, who has no other, and warnings."""
+    """Layers without geometry in a domain that is diagnosed, who has no other, and warnings.
+
+    Raises:
+        DegenerateError: a student has no other layer.
+    """
     counts = clips.domain.value_counts()
     domains = sorted(str(name) for name in counts.index[counts >= MIN_CLIPS])
     places = {d: np.flatnonzero((clips.domain == d).to_numpy()[sample.rows]) for d in domains}
     stored = stored_layers(workspace)
     collapsed: dict[str, frozenset[int]] = {}
     words = []
-    for name in dict.fromkeys(encoders):
-        flat = set()
-        for layer in stored[name]:
-            x = sample.vectors(workspace, name, layer, sample.rows)
-            how = {d: said for d, of_d in places.items() if (said := describe_collapse(x[of_d]))}
-            if how:
-                flat.add(layer)
-                clips_words = ", ".join(f"all clips of {d} {said}" for d, said in how.items())
-                words.append(f"{name} layer {layer} has collapsed and is left out: {clips_words}")
-        if flat:
-            collapsed[name] = frozenset(flat)
+    with workspace.database.read():
+        for name in dict.fromkeys(encoders):
+            flat = set()
+            for layer in stored[name]:
+                x = sample.vectors(workspace, name, layer, sample.rows)
+                how = {d: said for d, at in places.items() if (said := describe_collapse(x[at]))}
+                if how:
+                    flat.add(layer)
+                    of_clips = ", ".join(f"all clips of {d} {said}" for d, said in how.items())
+                    words.append(f"{name} layer {layer} has collapsed and is left out: {of_clips}")
+            if flat:
+                collapsed[name] = frozenset(flat)
     gone = {name for name, flat in collapsed.items() if flat >= set(stored[name])}
+    for name in students:
+        if name in gone:
+            raise _no_layer_left(name, words)
     return collapsed, gone, words
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from usad_workbench.core.diagnosis.rules import MIN_CLIPS
+from usad_workbench.core.diagnosis.teacher_similarity import describe_left_out
 from usad_workbench.core.storage.distillation import has_teachers
-from usad_workbench.core.storage.domains import other_letters_in
+from usad_workbench.core.storage.domains import describe_alike, other_letters_in
 from usad_workbench.core.storage.workspace import Workspace
 
 SMALL_SELECTION = 100
@@ -59,7 +60,16 @@ def few_permutations(n_permutations: int, enough: int, alpha: float) -> list[str
     ]
 
 
-def small_selections(counts: "pd.Series[int]") -> list[str]:
+def small_and_left_out(counts: "pd.Series[int]") -> list[str]:
+    """Domains with too few clips, with few, and under two spellings."""
+    return [
+        *describe_left_out(counts),
+        *_small_selections(counts),
+        *describe_alike({str(name): int(n) for name, n in counts.items()}),
+    ]
+
+
+def _small_selections(counts: "pd.Series[int]") -> list[str]:
     """Domains with few clips."""
     small = [f"{d} ({n} clips)" for d, n in counts.items() if MIN_CLIPS <= n < SMALL_SELECTION]
     if not small:

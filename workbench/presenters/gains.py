@@ -97,42 +97,19 @@ def gain_figure(
     order = sorted(table["teacher"].unique(), reverse=True)
     grid = rows.pivot(index="teacher", columns="student_layer", values="value").reindex(order)
     labels = {one: lines(short_name(one, names), NAME) for one in order}
-    holds_zero = ~((rows["ci_low"] > 0) | (rows["ci_high"] < 0))
-    figure = go.Figure(
-        [
-            go.Heatmap(
-                z=grid.to_numpy(),
-                x=grid.columns,
-                y=[labels[one] for one in order],
-                colorscale=diverging(is_dark),
-                zmin=-top,
-                zmax=top,
-                showscale=False,
-                xgap=1.5,
-                ygap=7,
-                hoverinfo="skip",
-            ),
-            go.Scatter(
-                x=rows["student_layer"],
-                y=[labels[one] for one in rows["teacher"]],
-                mode="markers",
-                customdata=rows[
-                    ["domain", "student_layer", "teacher", "teacher_layer"]
-                ].values.tolist(),
-                text=[gain_hover(row, names) for row in rows.to_dict("records")],
-                hovertemplate="%{text}<extra></extra>",
-                marker={
-                    "symbol": ["circle" if zero else "square" for zero in holds_zero],
-                    "size": [5 if zero else 18 for zero in holds_zero],
-                    "color": [
-                        "rgba(125,135,148,0.9)" if zero else figures.CLEAR for zero in holds_zero
-                    ],
-                },
-                selected={"marker": {"opacity": 1}},
-                unselected={"marker": {"opacity": 1}},
-            ),
-        ]
+    cells = go.Heatmap(
+        z=grid.to_numpy(),
+        x=grid.columns,
+        y=[labels[one] for one in order],
+        colorscale=diverging(is_dark),
+        zmin=-top,
+        zmax=top,
+        showscale=False,
+        xgap=1.5,
+        ygap=7,
+        hoverinfo="skip",
     )
+    figure = go.Figure([cells, _marks(rows, labels, names)])
     if marked is not None and marked[0] in order:
         at = order.index(marked[0])
         figure.add_shape(
@@ -150,24 +127,46 @@ def gain_figure(
     figure.update_yaxes(
         figures.axis(range=[-0.5, len(order) - 0.5], showgrid=False, automargin=True)
     )
-    colour = domain_colours([domain])[domain]
-    title = {
-        "text": f"<b>{escape_plotly(domain, 24)}</b>",
-        "font": {"size": 15, "color": colour},
-        "x": 0.5,
-        "xref": "paper",
-        "xanchor": "center",
-        "y": 0.99,
-    }
     figure.update_layout(
         figures.layout(
-            title=title,
+            title=_title(domain),
             height=62 + ROW * len(order),
             margin={"l": 8, "r": 4, "t": 30, "b": 32},
             showlegend=False,
         )
     )
     return figure
+
+
+def _marks(rows: pd.DataFrame, labels: dict[str, str], names: dict[str, str]) -> go.Scatter:
+    """What takes the clicks on the cells, and a dot where the interval holds 0."""
+    holds_zero = ~((rows["ci_low"] > 0) | (rows["ci_high"] < 0))
+    return go.Scatter(
+        x=rows["student_layer"],
+        y=[labels[one] for one in rows["teacher"]],
+        mode="markers",
+        customdata=rows[["domain", "student_layer", "teacher", "teacher_layer"]].values.tolist(),
+        text=[gain_hover(row, names) for row in rows.to_dict("records")],
+        hovertemplate="%{text}<extra></extra>",
+        marker={
+            "symbol": ["circle" if zero else "square" for zero in holds_zero],
+            "size": [5 if zero else 18 for zero in holds_zero],
+            "color": ["rgba(125,135,148,0.9)" if zero else figures.CLEAR for zero in holds_zero],
+        },
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+    )
+
+
+def _title(domain: str) -> dict[str, object]:
+    return {
+        "text": f"<b>{escape_plotly(domain, 24)}</b>",
+        "font": {"size": 15, "color": domain_colours([domain])[domain]},
+        "x": 0.5,
+        "xref": "paper",
+        "xanchor": "center",
+        "y": 0.99,
+    }
 
 
 def gain_hover(row: dict[str, object], names: dict[str, str]) -> str:

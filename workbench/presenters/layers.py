@@ -171,21 +171,7 @@ def heatmaps(
             height=n_rows * (130 + 32 * max(depth, 5)),
             margin={"l": 60, "r": 8, "t": 64, "b": 38 + 18 * n_lines},
             showlegend=False,
-            coloraxis={
-                "colorscale": diverging(is_dark) if is_difference else scale(RAMP),
-                "cmin": -top if is_difference else 0,
-                "cmax": top,
-                "colorbar": {
-                    "title": {
-                        "text": escape_plotly(measure_name(measure))
-                        + (", less untrained" if is_difference else ""),
-                        "side": "right",
-                        "font": {"size": 14},
-                    },
-                    "thickness": 12,
-                    "outlinewidth": 0,
-                },
-            },
+            coloraxis=_colours(measure, top, is_difference, is_dark),
         )
     )
     # Else a narrow chart leaves room for the marks at its edges, down to layer -2.
@@ -195,6 +181,25 @@ def heatmaps(
         update(figures.axis(dtick=1, showgrid=False, range=ends))
     figure.update_annotations(font_size=14)
     return figure
+
+
+def _colours(measure: str, top: float, is_difference: bool, is_dark: bool) -> dict[str, object]:
+    """One colour scale for all panels: from 0, or of differences around 0."""
+    return {
+        "colorscale": diverging(is_dark) if is_difference else scale(RAMP),
+        "cmin": -top if is_difference else 0,
+        "cmax": top,
+        "colorbar": {
+            "title": {
+                "text": escape_plotly(measure_name(measure))
+                + (", less untrained" if is_difference else ""),
+                "side": "right",
+                "font": {"size": 14},
+            },
+            "thickness": 12,
+            "outlinewidth": 0,
+        },
+    }
 
 
 def _mark_cell(

@@ -252,7 +252,7 @@ class TransformersEncoder(FrozenEncoder):
             ]
             # Copies, so that the frames of padding are given back.
             return [
-                {i: made[at, : n[at][i]].clone() for i, made in frames.items()}
+                {i: frames[i][at, :count].clone() for i, count in n[at].items() if i in frames}
                 for at in range(len(rows))
             ]
 
