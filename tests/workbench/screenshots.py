@@ -124,6 +124,9 @@ def take(
         settle(page)
         for name in names:
             open_by_link(page, name)
+            if name == "Overview":  # the picture is computed behind the page
+                page.get_by_text("Comparing layers").wait_for(state="hidden", timeout=PAGE_MS)
+                settle(page)
             if name == "Search":
                 page.get_by_role("button", name=re.compile("^Find similar to")).first.click()
                 page.locator(".hit").first.wait_for(timeout=PAGE_MS)
