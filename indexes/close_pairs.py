@@ -108,8 +108,7 @@ def close_pairs(
     >>> pairs.first, pairs.second, pairs.scores
     (array([0]), array([2]), array([1.], dtype=float32))
     """
-    nothing = np.empty(0, np.int64)
-    found: list[_Pairs] = [(nothing, nothing, np.empty(0, np.float32))]
+    found: list[_Pairs] = []
     leaves = _leaves(vectors, np.flatnonzero(groups >= 0), threshold)
     search = _Search(vectors=vectors, groups=groups, threshold=threshold, leaves=leaves)
     total = len(leaves) * (len(leaves) + 1) // 2
@@ -121,7 +120,7 @@ def close_pairs(
             found.append(job.result())
             left = len(leaves) - number - 1
             progress(total - left * (left + 1) // 2, total, "compare")
-    first, second, scores = (np.concatenate(part) for part in zip(*found, strict=True))
+    first, second, scores = _together(found)
     return ClosePairs(first=first, second=second, scores=scores)
 
 
@@ -143,8 +142,7 @@ class _Search:
 
     def of_leaf(self, number: int) -> _Pairs:
         """Close pairs of a leaf's rows with those of itself and of later leaves."""
-        nothing = np.empty(0, np.int64)
-        found: list[_Pairs] = [(nothing, nothing, np.empty(0, np.float32))]
+        found: list[_Pairs] = []
         candidates = _candidates(self.vectors, self.leaves, self.boxes, number, self.threshold)
         for first, second in _batches(candidates):
             asked = np.flatnonzero(self.groups[first] != self.groups[second])
@@ -154,8 +152,7 @@ class _Search:
             ends = np.sort(np.stack([first[close], second[close]]), axis=0)
             found.append((ends[0], ends[1], np.minimum(scores[close], np.float32(1))))
             self._count(len(close))
-        first, second, scores = (np.concatenate(part) for part in zip(*found, strict=True))
-        return first, second, scores
+        return _together(found)
 
     def _count(self, n_more: int) -> None:
         with self.lock:
@@ -288,6 +285,14 @@ def _batches(pairs: Iterator[tuple[Rows, Rows]]) -> Iterator[tuple[Rows, Rows]]:
 def _joined(parts: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
     first, second = zip(*parts, strict=True)
     return np.concatenate(first), np.concatenate(second)
+
+
+def _together(parts: list[_Pairs]) -> _Pairs:
+    """All pairs; of no part none."""
+    nothing = np.empty(0, np.int64)
+    all_parts = [(nothing, nothing, np.empty(0, np.float32)), *parts]
+    first, second, scores = (np.concatenate(part) for part in zip(*all_parts, strict=True))
+    return first, second, scores
 
 
 def _cosines(vectors: FloatArray, first: Rows, second: Rows) -> FloatArray:

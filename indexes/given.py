@@ -15,10 +15,9 @@ from usad_workbench.core.storage.table_file import read_table, require_columns
 from usad_workbench.core.storage.vector_reading import rows_of
 from usad_workbench.core.storage.workspace import FloatArray, Workspace
 from usad_workbench.indexes.faithfulness import judge_map
-from usad_workbench.indexes.projection import CHANGED, ProjectionReport
+from usad_workbench.indexes.projection import CHANGED, METHODS, ProjectionReport, report_of
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
-OURS = ("umap", "pca")
 GIVEN = "given"
 
 
@@ -50,10 +49,10 @@ def give_map(
             number, or none of a segment of the space.
         UnknownNameError: a space that is not there.
     """
-    if name in OURS or not NAME.fullmatch(name):
+    if name in METHODS or not NAME.fullmatch(name):
         raise ConfigError(
             f"Found the name {name[:60]!r}, expected a word of letters, digits, _ and - that is "
-            f"neither {' nor '.join(OURS)}."
+            f"neither {' nor '.join(METHODS)}."
         )
     stored = workspace.embeddings(encoder, layer, pooling)
     ids, points = _read(workspace, file, stored.segment_ids)
@@ -71,17 +70,7 @@ def give_map(
         settings=None,
     )
     is_new = replace_map(workspace, quality, stored.space, ids, points)
-    return ProjectionReport(
-        encoder=encoder,
-        layer=stored.space.layer,
-        pooling=pooling,
-        method=name,
-        n=len(ids),
-        trustworthiness=None if judged is None else judged.trustworthiness.value,
-        seconds=0.0,
-        is_new=is_new,
-        reason="" if is_new else CHANGED,
-    )
+    return report_of(quality, is_new=is_new, reason="" if is_new else CHANGED)
 
 
 def _read(

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from usad_workbench.indexes.layout import DEFAULT, UmapSettings, pca_of, umap_of
 from usad_workbench.indexes.neighbours import find_neighbours
 
 Method = Literal["umap", "pca"]
+METHODS: tuple[Method, ...] = get_args(Method)
 MIN_FOR_UMAP = 20
 """Fewer points have no neighbourhoods to speak of: they get PCA."""
 CHANGED = "its vectors changed while the map was made, which is not stored: project it again"
@@ -155,12 +156,12 @@ def project_space(
         workspace, encoder=encoder, layer=space.layer, pooling=pooling, method=name
     )
     if quality is not None and _is_of(quality, len(stored), asked):
-        return _report(quality, is_new=False, reason=reason)
+        return report_of(quality, is_new=False, reason=reason)
     quality, points = _make(stored, name, settings, asked, bool(flat), progress)
     # A map of other vectors is behind, and what is PCA now may stand there as UMAP.
     replaces = ("umap", settings.name) if reason else ()
     is_new = replace_map(workspace, quality, space, stored.segment_ids, points, replaces=replaces)
-    return _report(quality, is_new=is_new, reason=reason if is_new else CHANGED)
+    return report_of(quality, is_new=is_new, reason=reason if is_new else CHANGED)
 
 
 def _make(
@@ -229,7 +230,8 @@ def _is_of(quality: MapQuality, n: int, asked: dict[str, object]) -> bool:
     )
 
 
-def _report(quality: MapQuality, *, is_new: bool, reason: str) -> ProjectionReport:
+def report_of(quality: MapQuality, *, is_new: bool, reason: str) -> ProjectionReport:
+    """What is known of a map, with whether it was made now and why it is not what was asked for."""
     return ProjectionReport(
         encoder=quality.encoder,
         layer=quality.layer,

@@ -1,5 +1,4 @@
 import importlib.util
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import require_browser
 from tests.workbench.screenshots import served
 from usad_workbench.core.diagnosis.record import store_diagnosis
@@ -54,9 +54,7 @@ def diagnosed(
     workspace: Workspace, synthetic_diagnosis: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> Workspace:
     """A copy of it that holds two diagnoses: of all clips, and of a selection."""
-    folder = tmp_path_factory.mktemp("diagnosed")
-    shutil.copytree(workspace.folder.parent, folder / "all")
-    copy = Workspace.open(folder / "all" / workspace.folder.name)
+    copy = copy_into(tmp_path_factory.mktemp("diagnosed"), workspace)
     for selection in ("", "domain = 'speech'"):
         found = synthetic_diagnosis.diagnosis(copy, selection)
         store_diagnosis(

@@ -1,6 +1,5 @@
 """Bias, Layers and Probes on a workspace that holds diagnoses."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import (
     PAGE_MS,
     app_in_browser,
@@ -62,8 +62,7 @@ def test_a_panel_of_an_earlier_diagnosis_says_so(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(diagnosed.folder.parent, tmp_path / "all")
-    copy = Workspace.open(tmp_path / "all" / diagnosed.folder.name)
+    copy = copy_into(tmp_path, diagnosed)
     found = synthetic_diagnosis.diagnosis(copy, "")
     only = replace(found, panels={"routing": found.panels["routing"]}, are_teachers_known=False)
     store_diagnosis(copy, only)

@@ -1,7 +1,6 @@
 """A published student, a folder with code of its own, through every command and in the app."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.core.encoders.remote_folder import keep_code_apart, write_remote_student
+from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import app_in_browser
 from tests.workbench.screenshots import (
     open_by_link,
@@ -36,9 +36,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def copied(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A copy of the small workspace, for one more student."""
-    folder = tmp_path_factory.mktemp("published")
-    shutil.copytree(workspace.folder.parent, folder / "all")
-    return Workspace.open(folder / "all" / workspace.folder.name)
+    return copy_into(tmp_path_factory.mktemp("published"), workspace)
 
 
 @pytest.fixture(scope="module")

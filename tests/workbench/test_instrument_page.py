@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import require_browser
 from tests.workbench.opened_instrument import (
     INSTRUMENT,
@@ -34,9 +34,7 @@ LAYERS = (1, 2, 4)
 @pytest.fixture(scope="module")
 def mapped(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A copy of the small workspace with maps of several layers, which may be written to."""
-    folder = tmp_path_factory.mktemp("mapped") / "all"
-    shutil.copytree(workspace.folder.parent, folder)
-    copy = Workspace.open(folder / workspace.folder.name)
+    copy = copy_into(tmp_path_factory.mktemp("mapped"), workspace)
     for layer in LAYERS:
         project_space(copy, "tiny-student", layer, method="pca")
     return copy

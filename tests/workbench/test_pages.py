@@ -1,7 +1,6 @@
 """Every page through ``app.py``, each with one action."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import APP, TIMEOUT_S, open_app, page_opener, pick, texts
 from usad_workbench.core.storage.annotations import tag_counts
 from usad_workbench.core.storage.workspace import Workspace
@@ -255,8 +255,7 @@ NAMED_IN = {
 
 @pytest.fixture
 def copied(workspace: Workspace, tmp_path: Path) -> Workspace:
-    shutil.copytree(workspace.folder.parent, tmp_path / "all")
-    return Workspace.open(tmp_path / "all" / workspace.folder.name)
+    return copy_into(tmp_path, workspace)
 
 
 @pytest.fixture

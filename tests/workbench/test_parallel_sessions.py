@@ -1,12 +1,12 @@
 """Sessions beside each other, in a workspace that another program writes to meanwhile."""
 
-import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import require_browser
 from tests.workbench.opened_instrument import INSTRUMENT, WAIT_MS, opened, rests, said
 from tests.workbench.screenshots import served
@@ -19,8 +19,7 @@ N_SESSIONS, N_ROUNDS = 4, 3
 
 @pytest.fixture
 def written(workspace: Workspace, tmp_path: Path) -> Workspace:
-    shutil.copytree(workspace.folder.parent, tmp_path / "all")
-    return Workspace.open(tmp_path / "all" / workspace.folder.name)
+    return copy_into(tmp_path, workspace)
 
 
 def write(workspace: Workspace, stop: threading.Event, labels: list[str]) -> None:

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import soundfile as sf
 
 from tests.core.encoders.hub_folders import save_clap_with_words
+from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import require_browser
 from tests.workbench.opened_instrument import (
     INSTRUMENT,
@@ -51,9 +51,7 @@ def searched(
     workspace: Workspace, clap: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Workspace:
     """A copy of the small workspace with a space that words can be looked for in."""
-    folder = tmp_path_factory.mktemp("searched") / "all"
-    shutil.copytree(workspace.folder.parent, folder)
-    copy = Workspace.open(folder / workspace.folder.name)
+    copy = copy_into(tmp_path_factory.mktemp("searched"), workspace)
     embed(copy, clap, pooling="native")
     return copy
 

@@ -17,8 +17,8 @@ from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.space_names import SpaceName
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes.layout import UmapSettings
+from usad_workbench.indexes.projection import METHODS
 
-METHODS = ("umap", "pca")
 PROGRESS = re.compile(r"(.*?):?\s+(\d+)%\|")
 END_S = 10.0
 
