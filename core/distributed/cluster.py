@@ -37,6 +37,9 @@ def import_ray() -> ModuleType:
     """
     # It would tell its makers of every cluster, unless somebody has decided otherwise.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # It would put a Python function in the place of `print` for its progress bars, which numba
+    # cannot compile: maps and neighbours made later in the same process fail.
+    os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")
     try:
         import ray
     except ImportError as error:

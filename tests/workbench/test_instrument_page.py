@@ -379,3 +379,43 @@ def test_a_map_is_made_from_the_page_which_goes_on(fresh: Any) -> None:
     fresh.get_by_role("button", name="New map").wait_for(timeout=WAIT_MS)
     rests(fresh)
     assert state(fresh).get("map") == shown and not fresh.failed
+
+
+def test_what_changes_while_it_is_loaded_is_loaded_again(fresh: Any) -> None:
+    """Somebody writes between the page's first question and its points, three times."""
+    left = [3]
+
+    def changed(route: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            return route.continue_()
+        told = {"error": "The collection has changed. Load it again.", "version": "newer"}
+        return route.fulfill(status=409, json=told)
+
+    fresh.route("**/instrument/points*", changed)
+    fresh.evaluate(f"() => {{ {INSTRUMENT}.api.kept.clear(); {INSTRUMENT}.restart(); }}")
+    rests(fresh)
+    fresh.unroute("**/instrument/points*")
+    assert left[0] < 0
+    assert fresh.locator(".maps .empty").is_hidden() and fresh.locator(".message").is_hidden()
+    _, n = said(fresh)
+    assert len(places(fresh)) == n
+    assert not fresh.failed
+
+
+def test_a_map_that_did_not_come_is_asked_for_again(fresh: Any) -> None:
+    """A lost connection is said, and is no reason to show another map's points for ever."""
+    deep, other = (f"tiny-student/{layer}/mean/pca" for layer in (4, 1))
+    show = f"(map) => {INSTRUMENT}.store.set({{ map }})"
+    fresh.evaluate(show, deep)
+    rests(fresh)
+    fresh.route("**/instrument/points*", lambda route: route.abort())
+    fresh.evaluate(f"() => {INSTRUMENT}.api.kept.clear()")
+    fresh.evaluate(show, other)
+    fresh.locator(".message").wait_for(timeout=WAIT_MS)
+    fresh.unroute("**/instrument/points*")
+    fresh.evaluate(show, deep)
+    rests(fresh)
+    fresh.evaluate(show, other)
+    fresh.locator(f".pane[data-map='{other}']").wait_for(timeout=WAIT_MS)
+    assert not fresh.failed

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import BuiltinFunctionType
 
 import pytest
 
@@ -95,6 +96,14 @@ LISTENS = "0A"
 """The state of such sockets in Linux's tables."""
 LOOPBACKS = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 """127.0.0.1, the same as an address of version 6, and ::1, in their byte order."""
+
+
+def test_print_stays_what_compilers_know(ray_address: str) -> None:
+    """Ray's progress bars replace it by a Python function, at which numba stops."""
+    from ray.experimental import tqdm_ray
+
+    tqdm_ray.instance()
+    assert isinstance(print, BuiltinFunctionType)
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's tables of sockets")

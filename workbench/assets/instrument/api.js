@@ -5,6 +5,9 @@ const KEPT = 24;
 
 export class ServerError extends Error {}
 
+// No fault: what was asked is of an older version, and everything is being loaded again.
+export class Outdated extends ServerError {}
+
 export class Api {
   constructor(root, onStale) {
     this.root = root;
@@ -29,9 +32,12 @@ export class Api {
   async fetch(address, options) {
     this.pending += 1;
     const answer = await fetch(address, options).finally(() => (this.pending -= 1));
-    if (answer.status === 409) this.onStale();
     if (answer.ok) return answer;
     const told = await answer.json().catch(() => ({}));
+    if (answer.status === 409) {
+      this.onStale();
+      throw new Outdated(told.error);
+    }
     throw new ServerError(told.error ?? `The server answered ${answer.status}.`);
   }
 

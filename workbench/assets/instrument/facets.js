@@ -29,7 +29,7 @@ export class Facets {
       this.found = found;
       this.draw();
     } catch (error) {
-      this.app.say(error.message);
+      this.app.fail(error);
     }
   }
 

@@ -1,7 +1,7 @@
 // The instrument: map, filters, sound, table and search on one screen. The page comes first, then
 // the collection and its map; everything else arrives on its own.
 
-import { Api } from "./api.js";
+import { Api, Outdated } from "./api.js";
 import { Bar } from "./bar.js";
 import { choice, count, duration, el, redraw } from "./dom.js";
 import { Facets } from "./facets.js";
@@ -67,7 +67,7 @@ export class Instrument {
       this.values = new Map();
       const shown = this.panes.start();
       this.drawTop();
-      this.learnValues("domain");
+      this.attempt(() => this.learnValues("domain"));
       this.facets.load();
       this.table.load();
       this.select();
@@ -76,21 +76,27 @@ export class Instrument {
       this.root.dataset.ready = "true";
       this.projecting.resume();
     } catch (error) {
-      this.panes.tell(error.message); // it stays: there is nothing else on the page
+      // It stays: there is nothing else on the page.
+      if (!(error instanceof Outdated)) this.panes.tell(error.message);
     }
   }
 
   // The workspace has changed: other programs write to it while it is shown.
   restart() {
+    this.isOutdated = true;
     this.restarting ??= this.reload().finally(() => (this.restarting = null));
     return this.restarting;
   }
 
+  // Again where they write while it is loaded.
   async reload() {
-    this.api.version = null;
-    this.panes.panes.forEach((pane) => (pane.map = null));
-    for (const kept of [this.panes.known, this.known, this.rows]) kept.clear();
-    await this.start();
+    while (this.isOutdated && !this.isEnded) {
+      this.isOutdated = false;
+      this.api.version = null;
+      this.panes.panes.forEach((pane) => (pane.map = null));
+      for (const kept of [this.panes.known, this.known, this.rows]) kept.clear();
+      await this.start();
+    }
   }
 
   // What the link says was heard and looked for.
@@ -350,9 +356,13 @@ export class Instrument {
     try {
       return await act();
     } catch (error) {
-      if (error.name !== "AbortError") this.say(error.message);
+      this.fail(error);
       return undefined;
     }
+  }
+
+  fail(error) {
+    if (error.name !== "AbortError" && !(error instanceof Outdated)) this.say(error.message);
   }
 
   end() {

@@ -48,7 +48,7 @@ export class Panes {
     );
     app.root.append(this.tip);
     const { store } = app;
-    store.on(["map", "beside", "mode"], () => this.arrange());
+    store.on(["map", "beside", "mode"], () => app.attempt(() => this.arrange()));
     store.on(["colour"], () => this.colour());
     store.on(["select"], () => this.outline());
   }
@@ -143,7 +143,13 @@ export class Panes {
     if (pane.map === map) return;
     const isFirst = !pane.map;
     pane.map = map;
-    const points = await this.app.api.points(map);
+    let points;
+    try {
+      points = await this.app.api.points(map);
+    } catch (error) {
+      if (pane.map === map) pane.map = null; // so that it is asked for again
+      throw error;
+    }
     if (pane.map !== map) return;
     pane.put({ labels: [] });
     const before = pane.to;
@@ -200,7 +206,7 @@ export class Panes {
       const { map } = pane;
       const { labels } = await this.app.api.json("labels", { map, column });
       if (pane.map === map) pane.put({ labels: labels.sort((a, b) => b.n - a.n) });
-    })).catch((error) => this.app.say(error.message));
+    })).catch((error) => this.app.fail(error));
   }
 
   // Clusters are named by what colours them; a domain or a number names none.
@@ -231,7 +237,7 @@ export class Panes {
       if (!same([colour, mode, map], this.coloured())) return;
       for (const pane of this.panes) if (pane.from) pane.colour(found.codes, found.colours);
     } catch (error) {
-      this.app.say(error.message);
+      this.app.fail(error);
     }
     this.label();
   }
@@ -332,7 +338,7 @@ export class Panes {
     this.slider = el("input", {
       type: "range", min: "0", max: String(layers.length - 1), step: "0.02",
       "aria-label": "Depth: layer of the map",
-      oninput: () => this.slide(Number(this.slider.value)),
+      oninput: () => this.app.attempt(() => this.slide(Number(this.slider.value))),
       onchange: () => this.settle(Math.round(Number(this.slider.value))),
       onkeydown: (event) => this.stepDepth(event),
     });
@@ -391,8 +397,11 @@ export class Panes {
     const [pane] = this.panes;
     const map = this.listed[i];
     if (pane.from !== pane.to) {
-      pane.map = map;
-      pane.show(await this.pointsOf(i));
+      const points = await this.app.attempt(() => this.pointsOf(i));
+      if (points) {
+        pane.map = map;
+        pane.show(points);
+      }
     }
     this.app.store.set({ map });
     this.slider.value = String(i);

@@ -79,7 +79,7 @@ export class Table {
 
   fail(pages, i, error) {
     pages.delete(i);
-    this.app.say(error.message);
+    this.app.fail(error);
     if (pages !== this.pages || i) return [];
     this.n = 0;
     this.problem = error.message;
