@@ -80,6 +80,11 @@ def _in_workspace(workspace: Workspace) -> dict[str, Any]:
                 hits.segment_ids.tolist(),
                 np.round(hits.scores, 5).tolist(),
             )
+    judged = workspace.read(  # its settings say how long it took, too
+        "SELECT * EXCLUDE (settings), settings ->> 'vectors_digest' AS digest "
+        "FROM projection_quality"
+    )
+    found["maps"] = _rows(judged)
     noted = workspace.read(
         "SELECT s.encoder, s.layer, s.pooling, i.kind, i.n FROM indexes i "
         "JOIN spaces s USING (space_id)"

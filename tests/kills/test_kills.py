@@ -65,6 +65,16 @@ CASES = {
         command="index --workspace W",
         before=(IMPORT, EMBED, "index --workspace W", "import MORE --workspace W", EMBED),
     ),
+    "project": Case(command="project --workspace W --method pca", before=(IMPORT, EMBED, FOREIGN)),
+    "project-umap": Case(command="project --workspace W", before=(FOREIGN,)),
+    "project-replaced": Case(
+        command="project --workspace W --method pca",
+        before=(
+            FOREIGN,
+            "project --workspace W --method pca",
+            "import-embeddings NEW.parquet --workspace W --role teacher --replace",
+        ),
+    ),
     "import-embeddings": Case(command=FOREIGN),
     "import-embeddings-replace": Case(
         command="import-embeddings NEW.parquet --workspace W --role teacher --replace",
@@ -247,7 +257,7 @@ def check(runs: Runs, n: int, seed: int) -> None:
     assert n_stopped >= n // 2
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"project-umap"}))  # it compiles for 15 s
 def test_a_stopped_command_is_completed_by_itself(
     name: str, runs_of: Callable[[str], Runs]
 ) -> None:

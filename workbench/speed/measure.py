@@ -74,14 +74,24 @@ class Cost:
     processor_s: float
 
 
-def median_costs(jobs: Mapping[str, Callable[[], object]], repeats: int = 3) -> dict[str, Cost]:
+def median_costs(
+    jobs: Mapping[str, Callable[[], object]],
+    repeats: int = 3,
+    prepare: Callable[[], object] = lambda: None,
+) -> dict[str, Cost]:
     """Median costs of each job, taking turns as in ``median_seconds``, none run before.
 
     Jobs that write have to be run as often as they are counted, so that nothing warms them up.
     Processor seconds are what can be compared on a machine that also does other work.
+
+    Args:
+        jobs: What is measured, by name.
+        repeats: Turns of each.
+        prepare: Called before each turn, which is not counted.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in jobs}
     for _ in range(repeats):
+        prepare()
         for name, job in jobs.items():
             costs[name].append(cost_of(job))
     return {
