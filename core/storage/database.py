@@ -77,6 +77,11 @@ class SharedLock:
         self._writer: int | None = None
         self._depth = _Depth()
 
+    @property
+    def is_held_here(self) -> bool:
+        """Whether this thread is in a block of it."""
+        return self._writer == threading.get_ident() or self._depth.value > 0
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Held together with other readers."""
@@ -100,7 +105,7 @@ class SharedLock:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Held alone."""
-        if self._writer == threading.get_ident() or self._depth.value:
+        if self.is_held_here:
             raise RuntimeError("A writer inside another block of the database waits for itself.")
         with self._changed:
             self._n_waiting += 1
@@ -139,7 +144,7 @@ class Database:
         Nobody commits while somebody reads, so what is read after this was asked for is what is
         there for as long as this stays the same.
         """
-        return tuple(_stamp(path) for path in (self.path, Path(f"{self.path}.wal")))
+        return tuple(_stamp(path) for path in (self.path, self._log))
 
     @contextmanager
     def read(
@@ -194,6 +199,22 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+    def take_in_log(self) -> None:
+        """Moves into the file what a killed command has committed to DuckDB's log beside it.
+
+        Whoever opens the file sees both. But who copies the file alone would lose the log.
+
+        Raises:
+            StoreError: the folder cannot be written, or another program holds the file.
+        """
+        if self._log.exists() and not self._lock.is_held_here:
+            with wrap_errors(self.path), self._lock.writing(), self._connected(False, WRITING):
+                pass  # DuckDB does it when it closes the file
+
+    @property
+    def _log(self) -> Path:
+        return Path(f"{self.path}.wal")
 
     @contextmanager
     def _connected(

@@ -40,6 +40,8 @@ def clear_leftovers(database: Path) -> None:
     """
     remove_partial_arrays(database.parent)
     with suppress(OSError, StoreError):
+        Database(database, wait_s=0).take_in_log()
+    with suppress(OSError, StoreError):
         with abandoned(database.parent, NEW) as names:
             for name in names:
                 remove_new_database(database.parent, name)

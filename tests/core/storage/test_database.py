@@ -1,5 +1,8 @@
 """Connections live as long as one piece of work; blocks of readers of one thread share theirs."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -54,3 +57,32 @@ def test_a_plain_connection_of_this_process_is_named(tmp_path: Path) -> None:
         ):
             pass
     assert workspace.clips().empty
+
+
+KILLED = """
+import os, sys
+from usad_workbench.core.storage.database import Database
+from pathlib import Path
+database = Database(Path(sys.argv[1]))
+with database._connected(False) as connection:
+    connection.execute("INSERT INTO failures VALUES ('committed', 'b', 'c')")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_command_has_committed_moves_into_the_file(tmp_path: Path) -> None:
+    """So that the file alone, copied elsewhere, holds it; within a reader it waits for nobody."""
+    workspace = Workspace.create(tmp_path / "w")
+    path = workspace.database.path
+    log = Path(f"{path}.wal")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert killed.returncode == -9 and log.exists()
+    with workspace.database.read():
+        Workspace.open(workspace.folder)
+    assert log.exists()
+    Workspace.open(workspace.folder)
+    assert not log.exists()
+    (tmp_path / "moved").mkdir()
+    shutil.copyfile(path, tmp_path / "moved" / path.name)
+    moved = Workspace.open(tmp_path / "moved").read("SELECT * FROM failures")
+    assert moved.iloc[0].tolist() == ["committed", "b", "c"]
