@@ -48,7 +48,9 @@ def _content(path: Path) -> str:
     if path.suffix == ".parquet" and ".part" not in str(path):
         table = pq.read_table(path)
         return f"{table.schema.names} {table.to_pylist()}"
-    if path.suffix == ".wav":  # the header of a float file says when it was written
+    if path.suffix == ".wav" and ".partial" not in str(
+        path
+    ):  # the header of a float file says when it was written
         samples, rate_hz = soundfile.read(path, dtype="float32")
         return f"{rate_hz} Hz {hashlib.sha256(samples.tobytes()).hexdigest()}"
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -72,6 +72,7 @@ def inheritance(workspace: Workspace) -> Panel:
                         "teacher": teacher,
                         "domain": domain,
                         "layer": layer,
+                        "teacher_layer": 1,
                         "excess": excess,
                         "ci_low": excess - 0.05,
                         "ci_high": excess + 0.05,
@@ -96,6 +97,7 @@ def inheritance(workspace: Workspace) -> Panel:
         "teacher": TEXT,
         "domain": TEXT,
         "layer": WHOLE,
+        "teacher_layer": WHOLE,
         "excess": NUMBER,
         "ci_low": NUMBER,
         "ci_high": NUMBER,
@@ -258,7 +260,7 @@ def verdicts(found: Diagnosis) -> list[Verdict]:
     """One that is decided, one that is not."""
     rules, _ = load_rules()
     rows = [
-        InheritanceRow(**row, measure="debiased_linear_cka", teacher_layer=row["layer"])  # type: ignore[arg-type]
+        InheritanceRow(**row, measure="debiased_linear_cka")  # type: ignore[arg-type]
         for row in found.panels["inheritance"].documents()
     ]
     return [

@@ -1,5 +1,6 @@
 """Bias, Layers and Probes on a workspace that holds diagnoses."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.workbench.screenshots import (
     picture,
     settle,
 )
+from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.diagnosis import stored
@@ -47,6 +49,16 @@ def test_bias_has_the_verdicts_with_evidence_and_rule(opened: Any) -> None:
     assert "    - speech: yes" in said
     assert "q-value at or below 0.05" in said
     assert "domain effects has 27 clips: too few" in said
+
+
+def test_overview_begins_with_what_was_found(opened: Any) -> None:
+    page = opened("Overview")
+    headline = page.header[0].value.replace("\\", "")
+    assert headline == "In speech, the student took its geometry from speech-teacher."
+    said = plain_texts(page)
+    assert said.index("-badge[inherited]") < said.index("**speech-teacher, in speech**")
+    assert "Outside of the teachers' own domains: 8 nothing taken, 3 not testable." in said
+    assert "no diagnosis has compared it" not in said
 
 
 @pytest.mark.parametrize("name", ["Bias", "Layers", "Probes"])
@@ -155,4 +167,28 @@ def test_a_mark_opens_the_clips_behind_it(page: Any, tmp_path: Path, name: str) 
     assert page.locator("audio").count() >= 12
     picture(page, tmp_path / f"{name}.png")
     assert page.evaluate("window.executed") is None
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_overview_plays_what_drives_the_finding(page: Any, diagnosed: Workspace) -> None:
+    """One sound at a time, each its own; the link leads to the same clips on the map."""
+    (found, *_) = stored.diagnoses(diagnosed.read)
+    cell = cell_name(teacher="speech-teacher", domain="speech", layer=4)
+    clips = stored.clips_of(diagnosed.read, found, "inheritance", cell)
+    open_by_link(page, "Overview")
+    sounds = page.locator(".trio button")
+    sounds.first.wait_for(timeout=PAGE_MS)
+    assert page.locator(".trios a").first.inner_text() == clips.clip_id.iloc[0]
+    for place in (0, 1):
+        with page.expect_request("**/instrument/sound?segment=*") as asked:
+            sounds.nth(place).click()
+        is_own = f"segment={clips.segment_id.iloc[0]}" in asked.value.url
+        assert is_own == (place == 0)
+        assert sounds.nth(place).get_attribute("aria-pressed") == "true"
+    assert page.locator(".trio [aria-pressed=true]").count() == 1
+    page.get_by_role("link", name=re.compile(r"^All \d+ clips? on the map")).click()
+    page.locator(".instrument[data-ready]").wait_for(timeout=PAGE_MS)
+    n = clips.segment_id.nunique()
+    page.get_by_text(re.compile(rf"^{n} of ")).first.wait_for(timeout=PAGE_MS)
     assert page.errors == []

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from usad_workbench.core.diagnosis.gain import GainRow
 from usad_workbench.workbench.presenters import figures
@@ -73,69 +74,79 @@ def largest(table: pd.DataFrame) -> float:
 
 def gain_figure(
     table: pd.DataFrame,
-    domain: str,
+    domains: Sequence[str],
     names: dict[str, str],
     *,
     top: float,
     is_dark: bool,
-    marked: tuple[str, int] | None = None,
+    marked: tuple[str, str, int] | None = None,
 ) -> go.Figure:
-    """One domain: teachers downwards, the student's layers across; a dot where the interval holds 0.
+    """Domains beside each other: teachers downwards, the student's layers across.
 
-    A heat map takes no clicks in Streamlit, so an invisible marker lies on every cell and carries
-    (domain, student layer, teacher, teacher layer).
+    A dot stands where the interval holds 0. A heat map takes no clicks in Streamlit, so an
+    invisible marker lies on every cell and carries (domain, student layer, teacher, teacher layer).
 
     Args:
         table: ``gain_table`` of the rows of kind ``nearest``.
-        domain: Which.
+        domains: Which, in their order.
         names: Short names of encoders.
         top: The end of the colour scale.
         is_dark: Whether the page is.
-        marked: Teacher and student layer of the cell that is open.
+        marked: Domain, teacher and student layer of the cell that is open.
     """
-    rows = table[table["domain"] == domain]
     order = sorted(table["teacher"].unique(), reverse=True)
-    grid = rows.pivot(index="teacher", columns="student_layer", values="value").reindex(order)
     labels = {one: lines(short_name(one, names), NAME) for one in order}
-    cells = go.Heatmap(
-        z=grid.to_numpy(),
-        x=grid.columns,
-        y=[labels[one] for one in order],
-        colorscale=diverging(is_dark),
-        zmin=-top,
-        zmax=top,
-        showscale=False,
-        xgap=1.5,
-        ygap=7,
-        hoverinfo="skip",
-    )
-    figure = go.Figure([cells, _marks(rows, labels, names)])
-    if marked is not None and marked[0] in order:
-        at = order.index(marked[0])
-        figure.add_shape(
-            type="rect",
-            x0=marked[1] - 0.5,
-            x1=marked[1] + 0.5,
-            y0=at - 0.46,
-            y1=at + 0.46,
-            line={"width": 2.5, "color": "#E8EDF3" if is_dark else "#17202B"},
-        )
+    figure = make_subplots(cols=len(domains), shared_yaxes=True, horizontal_spacing=0.024)
     layers = table["student_layer"]
+    for column, domain in enumerate(domains, start=1):
+        rows = table[table["domain"] == domain]
+        grid = rows.pivot(index="teacher", columns="student_layer", values="value").reindex(order)
+        cells = go.Heatmap(
+            z=grid.to_numpy(),
+            x=grid.columns,
+            y=[labels[one] for one in order],
+            colorscale=diverging(is_dark),
+            zmin=-top,
+            zmax=top,
+            showscale=False,
+            xgap=1.5,
+            ygap=8,
+            hoverinfo="skip",
+        )
+        figure.add_traces([cells, _marks(rows, labels, names)], rows=1, cols=column)
+        figure.add_annotation(_title(domain, f"x{'' if column == 1 else column}"))
+    if marked is not None and marked[0] in domains and marked[1] in order:
+        _outline(
+            figure, list(domains).index(marked[0]) + 1, order.index(marked[1]), marked[2], is_dark
+        )
     figure.update_xaxes(
         figures.axis(range=[layers.min() - 0.5, layers.max() + 0.5], dtick=1, showgrid=False)
     )
+    figure.update_xaxes(title={"text": "student layer", "standoff": 4}, col=1)
     figure.update_yaxes(
         figures.axis(range=[-0.5, len(order) - 0.5], showgrid=False, automargin=True)
     )
     figure.update_layout(
         figures.layout(
-            title=_title(domain),
-            height=62 + ROW * len(order),
-            margin={"l": 8, "r": 4, "t": 30, "b": 32},
+            height=80 + ROW * len(order),
+            margin={"l": 8, "r": 4, "t": 30, "b": 46},
             showlegend=False,
         )
     )
     return figure
+
+
+def _outline(figure: go.Figure, column: int, row: int, layer: int, is_dark: bool) -> None:
+    figure.add_shape(
+        type="rect",
+        x0=layer - 0.5,
+        x1=layer + 0.5,
+        y0=row - 0.46,
+        y1=row + 0.46,
+        line={"width": 2.5, "color": "#E8EDF3" if is_dark else "#17202B"},
+        row=1,
+        col=column,
+    )
 
 
 def _marks(rows: pd.DataFrame, labels: dict[str, str], names: dict[str, str]) -> go.Scatter:
@@ -158,14 +169,17 @@ def _marks(rows: pd.DataFrame, labels: dict[str, str], names: dict[str, str]) ->
     )
 
 
-def _title(domain: str) -> dict[str, object]:
+def _title(domain: str, axis: str) -> dict[str, object]:
     return {
         "text": f"<b>{escape_plotly(domain, 24)}</b>",
         "font": {"size": 15, "color": domain_colours([domain])[domain]},
         "x": 0.5,
-        "xref": "paper",
+        "xref": f"{axis} domain",
         "xanchor": "center",
-        "y": 0.99,
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "showarrow": False,
     }
 
 

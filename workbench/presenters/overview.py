@@ -69,6 +69,20 @@ def describe_totals(totals: Totals) -> str:
     )
 
 
+def short_totals(totals: Totals) -> str:
+    """The size of the workspace in a few words."""
+    return " · ".join(
+        [
+            count(totals.n_clips, "clip"),
+            duration(totals.seconds),
+            count(totals.n_encoders, "encoder"),
+            count(
+                totals.n_clusters, "speaker, track or recording", "speakers, tracks and recordings"
+            ),
+        ]
+    )
+
+
 def collections(sql: Sql) -> pd.DataFrame:
     """Clips, minutes and clusters of each data set, by domain."""
     rows = sql(

@@ -1,48 +1,48 @@
 """Overview: what is in the workspace, and what was found."""
 
-import pandas as pd
+from collections.abc import Sequence
+
 import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import overview
-from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.colours import ROLE_HELP
 from usad_workbench.workbench.presenters.diagnosis import findings, stored
 from usad_workbench.workbench.presenters.diagnosis import rows as panel_rows
+from usad_workbench.workbench.presenters.diagnosis.findings import Finding
 from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.diagnosis import says_most
-from usad_workbench.workbench.widgets.findings import PANEL, show_findings
-from usad_workbench.workbench.widgets.hear import show_trio
+from usad_workbench.workbench.widgets.findings import PANEL, show_answers
+from usad_workbench.workbench.widgets.hear import show_trios
 from usad_workbench.workbench.widgets.picture import show_picture
 
+PURPOSE = "What was found in this workspace, how sure it is, and how it sounds."
 N_HEARD = 3
 
 
 def view() -> None:
-    page.head("Overview", "What was found in this workspace, how sure it is, and how it sounds.")
     totals = overview.totals(state.sql)
     if not totals.n_clips:
+        page.head("Overview", PURPOSE)
         page.empty("There are no clips yet.", page.command("import", "FOLDER"))
         return
     diagnosis = says_most(stored.diagnoses(state.sql))
-    found = pd.DataFrame() if diagnosis is None else stored.panel(state.sql, PANEL, diagnosis)
-    if diagnosis is not None and len(found):
-        said(diagnosis, found)
-    if page.is_comparable():
-        show_picture()
-        if diagnosis is None or found.empty:
-            student = student_of(state.sql) or "STUDENT"
+    rows = None if diagnosis is None else stored.panel(state.sql, PANEL, diagnosis)
+    found = [] if rows is None or rows.empty else findings.findings(rows)
+    if diagnosis is None or not found:
+        page.head("Overview", PURPOSE)
+        if page.is_comparable():
+            show_picture()
             page.empty(
                 "Similar is not inherited: no diagnosis has compared it with peers and placebos yet.",
-                page.command("diagnose", "--student", student),
+                page.command("diagnose", "--student", student_of(state.sql) or "STUDENT"),
             )
-    if diagnosis is not None and len(found):
-        hear(diagnosis, found)
-        show_findings(diagnosis, with_clips=False)
+    else:
+        proof(diagnosis, found, totals)
     st.divider()
     page.section("In this workspace", overview.describe_totals(totals))
     domain_metrics()
@@ -50,44 +50,63 @@ def view() -> None:
     collections(totals.n_failures)
 
 
-def said(diagnosis: stored.StoredDiagnosis, rows: pd.DataFrame) -> None:
+def proof(
+    diagnosis: stored.StoredDiagnosis, found: Sequence[Finding], totals: overview.Totals
+) -> None:
+    """The first screen: the finding in one sentence, its picture, its sounds and the other answers."""
+    page.unseen_head("Overview")
+    said(found, totals)
+    clips = driving_clips(diagnosis, found[0])
+    picture, sounds = st.columns([7, 3] if len(clips) else [1, 0.001])
+    with picture, st.container(border=True, height="stretch", gap="small"):
+        show_picture()
+    if len(clips):
+        with sounds, st.container(border=True, height="stretch", gap="small"):
+            hear(diagnosis, found[0], clips)
+    show_answers(found)
+    elsewhere = findings.describe_elsewhere(found)
+    if elsewhere:
+        st.caption(escape_markdown(elsewhere))
+
+
+def said(found: Sequence[Finding], totals: overview.Totals) -> None:
     """The finding in one sentence, and its number in the next."""
-    listed = findings.findings(rows)
+    st.caption(
+        escape_markdown(f"{state.workspace().folder.name} · {overview.short_totals(totals)}")
+    )
     words, button = st.columns([5, 1], vertical_alignment="center")
     with words:
-        st.subheader(
-            escape_markdown(findings.headline(listed, encoder_names(state.sql))), anchor=False
-        )
-        st.markdown(escape_markdown(findings.describe_headline(listed)))
+        st.header(escape_markdown(findings.headline(found, encoder_names(state.sql))), anchor=False)
+        st.markdown(escape_markdown(findings.describe_headline(found)))
     with button:
         if st.button("How sure?", icon=":material/balance:", width="stretch"):
             st.switch_page("views/bias.py")
 
 
-def hear(diagnosis: stored.StoredDiagnosis, rows: pd.DataFrame) -> None:
-    """The clips that drive the finding, beside what student and teacher find nearest to each."""
-    first = findings.findings(rows)[0]
-    if not first.is_found:
-        return
+def driving_clips(diagnosis: stored.StoredDiagnosis, first: Finding) -> list[int]:
+    """The segments of the clips that drive a finding, the largest influence first."""
+    if not first.is_found or "teacher_layer" not in first.row:  # stored before it was noted
+        return []
     cells = panel_rows.cells_of_rows([first.row], stored.cells_of(state.sql, diagnosis, PANEL))[0]
     if not cells:
-        return
-    clips = stored.clips_of(state.sql, diagnosis, PANEL, cells[0]).head(N_HEARD)
-    names = encoder_names(state.sql)
+        return []
+    clips = stored.clips_of(state.sql, diagnosis, PANEL, cells[0])
+    return [int(one) for one in clips["segment_id"].drop_duplicates()]
+
+
+def hear(diagnosis: stored.StoredDiagnosis, first: Finding, clips: Sequence[int]) -> None:
+    """The clips that drive the finding, beside what student and teacher find nearest to each."""
+    teacher = short_name(first.teacher, encoder_names(state.sql))
     page.section(
         "Hear it",
-        f"The clips that drive it most, of {escape_markdown(first.domain)}, each beside the nearest "
-        "sound of another recording: as the student hears it, and as "
-        f"{escape_markdown(short_name(first.teacher, names))} does.",
+        "What drives the number, each beside the nearest other clip to the student and to "
+        f"{escape_markdown(teacher)}.",
     )
     layers = {
         diagnosis.student: int(first.row["layer"]),
         first.teacher: int(first.row["teacher_layer"]),
     }
-    heard = segments(state.sql, clips["segment_id"].tolist())
-    for (_, row), column in zip(heard.iterrows(), st.columns(N_HEARD), strict=False):
-        with column:
-            show_trio(segment_of(row.to_dict()), layers)
+    show_trios(clips, N_HEARD, layers, ("student", teacher))
 
 
 def domain_metrics() -> None:

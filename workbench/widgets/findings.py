@@ -15,6 +15,7 @@ from usad_workbench.workbench.widgets import page
 from usad_workbench.workbench.widgets.diagnosis import show_influential_clips
 
 PANEL = "inheritance"
+PER_ROW = 4
 COLOURS = {"yes": "blue", "through": "blue", "no": "green", "undecided": "orange"}
 
 
@@ -45,6 +46,21 @@ def show_findings(diagnosis: stored.StoredDiagnosis, *, with_clips: bool) -> Non
                     _answer(one)
     if with_clips:
         _clips(diagnosis, rows, [one for one in found if one.is_found])
+
+
+def show_answers(found: Sequence[Finding]) -> None:
+    """A small card for each finding, and for each teacher in the domain that it was made for."""
+    names = encoder_names(state.sql)
+    shown = [one for one in found if one.is_found or one.is_home] or list(found)
+    for start in range(0, len(shown), PER_ROW):
+        row = shown[start : start + PER_ROW]
+        for one, column in zip(row, st.columns(len(row)), strict=True):
+            with column, st.container(border=True, height="stretch", gap="xsmall"):
+                colour = COLOURS.get(one.kind, "gray")
+                st.markdown(f":{colour}-badge[{escape_markdown(one.answer)}]")
+                teacher = escape_markdown(short_name(one.teacher, names))
+                st.markdown(f"**{teacher}, in {escape_markdown(one.domain)}**")
+                st.caption(escape_markdown(one.words))
 
 
 def _answer(one: Finding) -> None:

@@ -1,5 +1,7 @@
 """A sound beside what the student and the teacher each find nearest to it, in the same domain."""
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -7,7 +9,9 @@ from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import Segment, segment_of, segments
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.neighbours import nearest_segments
+from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown, shorten
+from usad_workbench.workbench.widgets.instrument import ASSETS, link_to_map
 from usad_workbench.workbench.widgets.page import show_errors
 from usad_workbench.workbench.widgets.player import small_player
 
@@ -38,6 +42,54 @@ def show_trio(segment: Segment, layers: dict[str, int], *, is_wide: bool = False
                     f"**{escape_markdown(shorten(other.clip_id, 40))}**"
                 )
                 small_player(other)
+
+
+def show_trios(
+    segment_ids: Sequence[int], n: int, layers: Mapping[str, int], roles: Sequence[str]
+) -> None:
+    """The first of some segments in little room: pictures that play, one sound at a time.
+
+    Args:
+        segment_ids: All of them, to which a link leads.
+        n: How many are shown.
+        layers: Of each encoder, by name.
+        roles: Whose each sound is, in the order of ``layers``.
+    """
+    rows = [
+        {
+            "clip": segment.clip_id,
+            "href": link_to_map([segment.segment_id]),
+            "sounds": [
+                {"segment": segment.segment_id, "clip": segment.clip_id, "said": "this sound"},
+                *_found(segment, layers, roles),
+            ],
+        }
+        for segment in (
+            segment_of(row.to_dict()) for _, row in segments(state.sql, segment_ids[:n]).iterrows()
+        )
+    ]
+    link = {
+        "href": link_to_map(segment_ids),
+        "said": f"All {count(len(segment_ids), 'clip')} on the map",
+    }
+    trios = st.components.v2.component(
+        "usad_trios",
+        css=(ASSETS.parent / "trios.css").read_text(encoding="utf-8"),
+        js=(ASSETS.parent / "trios.js").read_text(encoding="utf-8"),
+    )
+    trios(key="trios", data={"rows": rows, "all": link})
+
+
+def _found(
+    segment: Segment, layers: Mapping[str, int], roles: Sequence[str]
+) -> list[dict[str, object]]:
+    sounds: list[dict[str, object]] = []
+    for (encoder, layer), role in zip(layers.items(), roles, strict=True):
+        with show_errors():
+            for other in _nearest(segment, encoder, layer):
+                clip = segments(state.sql, [other]).iloc[0]["clip_id"]
+                sounds.append({"segment": other, "clip": str(clip), "said": role})
+    return sounds
 
 
 def _nearest(segment: Segment, encoder: str, layer: int) -> list[int]:

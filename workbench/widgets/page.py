@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from typing import TypeVar
 
 import pandas as pd
@@ -27,6 +28,11 @@ def head(title: str, purpose: str) -> None:
     """The page's title and one line on what it is for."""
     st.header(title, anchor=False)
     st.caption(purpose)
+
+
+def unseen_head(title: str) -> None:
+    """The page's title for those who hear the page, where another sentence stands on its top."""
+    st.html(f'<h1 class="usad-unseen">{escape(title)}</h1>')
 
 
 def is_dark() -> bool:

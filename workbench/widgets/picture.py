@@ -48,17 +48,14 @@ def choose_student() -> str | None:
 @st.fragment
 def show_picture() -> None:
     """Teacher by domain by layer, less the untrained student; a click on a cell opens its clips."""
-    title, chosen = st.columns([3, 1], vertical_alignment="bottom")
+    title, chosen = st.columns([3, 2], vertical_alignment="center")
     with chosen:
         student = choose_student()
     if student is None:
         return
     baseline = presenter.untrained(state.sql, student)
     with title:
-        page.section(
-            "Likeness to each teacher, layer by layer"
-            + (", less that of an untrained student" if baseline else "")
-        )
+        page.section("Likeness to each teacher" + (", less the untrained" if baseline else ""))
     teachers = presenter.teachers(state.sql, student)
     table = gain_rows(student, teachers, baseline) if teachers else pd.DataFrame()
     if table is None:
@@ -76,33 +73,33 @@ def show_picture() -> None:
 
 
 def _charts(table: pd.DataFrame, student: str, *, is_less: bool) -> None:
-    names = encoder_names(state.sql)
     domains = domain_order(table["domain"])
-    top = presenter.largest(table)
     cell: state.Cell | None = st.session_state.get(OPEN)
-    for start in range(0, len(domains), PER_ROW):
-        in_row = domains[start : start + PER_ROW]
-        for domain, column in zip(in_row, st.columns(len(in_row)), strict=True):
-            key = f"picture.{student}.{domain}"
-            is_here = cell is not None and (cell.student, cell.domain) == (student, domain)
+    is_open = cell is not None and cell.student == student
+    # A narrow screen moves it sideways, within its frame.
+    with st.container(key="usad_wide"):
+        for start in range(0, len(domains), PER_ROW):
+            in_row = domains[start : start + PER_ROW]
+            key = f"picture.{student}.{start}"
             figure = presenter.gain_figure(
                 table,
-                domain,
-                names,
-                top=top,
+                in_row,
+                encoder_names(state.sql),
+                top=presenter.largest(table),
                 is_dark=page.is_dark(),
-                marked=(cell.teacher, cell.student_layer) if cell and is_here else None,
+                marked=(cell.domain, cell.teacher, cell.student_layer)
+                if cell and is_open
+                else None,
             )
-            with column:
-                st.plotly_chart(
-                    figure,
-                    key=key,
-                    on_select=lambda key=key: _open(key, student),
-                    selection_mode="points",
-                    config=QUIET,
-                    alt=f"{domain}: likeness of each layer of {student} to each teacher"
-                    + (", less that of an untrained student." if is_less else "."),
-                )
+            st.plotly_chart(
+                figure,
+                key=key,
+                on_select=lambda key=key: _open(key, student),
+                selection_mode="points",
+                config=QUIET,
+                alt=f"{', '.join(in_row)}: likeness of each layer of {student} to each teacher"
+                + (", less that of an untrained student." if is_less else "."),
+            )
 
 
 def _open(key: str, student: str) -> None:

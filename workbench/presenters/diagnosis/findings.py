@@ -1,6 +1,7 @@
 """What a student has of each teacher, in the words and the order of a first look."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -178,3 +179,18 @@ def describe_headline(found: Sequence[Finding]) -> str:
     if first.is_found and not (is_missing(row["carrier"]) or is_missing(after)):
         words += f" Once {row['carrier']} is erased from all: {signed(after, 2)}."
     return words
+
+
+def describe_elsewhere(found: Sequence[Finding]) -> str:
+    """How many other answers there are, by what they say; empty where there are none.
+
+    >>> cells = [{"teacher": "t", "domain": d, "inherited": "undecided", "p_value": .5,
+    ...     "is_home": d == "speech"} for d in ("speech", "music", "sound")]
+    >>> describe_elsewhere(findings(pd.DataFrame(cells)))
+    'Outside of the teachers\' own domains: 2 undecided.'
+    """
+    others = Counter(one.answer for one in found if not (one.is_found or one.is_home))
+    if not others or not any(one.is_found or one.is_home for one in found):
+        return ""
+    counted = ", ".join(f"{n} {answer}" for answer, n in others.items())
+    return f"Outside of the teachers' own domains: {counted}."
