@@ -107,14 +107,15 @@ def chart(student: str, measure: str) -> None:
     roles = roles_for(state.sql, student)
     unseen = frozenset(stored.unseen_for(state.sql, student))
     role_legend(set(best["teacher"].map(roles)))
-    event = st.plotly_chart(
-        nearest.dots(best, roles, unseen, measure, encoder_names(state.sql)),
-        key=f"bias.chart.{student}.{measure}",
-        on_select="rerun",
-        selection_mode="points",
-        config=QUIET,
-        alt="Best value of each encoder with its interval, one chart per domain.",
-    )
+    with page.wide("nearest"):
+        event = st.plotly_chart(
+            nearest.dots(best, roles, unseen, measure, encoder_names(state.sql)),
+            key=f"bias.chart.{student}.{measure}",
+            on_select="rerun",
+            selection_mode="points",
+            config=QUIET,
+            alt="Best value of each encoder with its interval, one chart per domain.",
+        )
     clicked = custom_data(event)
     if clicked:
         domain, teacher, student_layer, teacher_layer = clicked[-1]

@@ -49,12 +49,13 @@ def routing() -> None:
         if not costs or drawn.empty:
             return
         cost = page.choose("Cost", costs, key="probes.cost", show=lambda one: COSTS[one])
-        st.plotly_chart(
-            plotly_figures.cost_figure(drawn, rows[cost], COSTS[cost]),
-            key="probes.routing",
-            config=QUIET,
-            alt="Value of each system against its cost, per task.",
-        )
+        with page.wide("routing"):
+            st.plotly_chart(
+                plotly_figures.cost_figure(drawn, rows[cost], COSTS[cost]),
+                key="probes.routing",
+                config=QUIET,
+                alt="Value of each system against its cost, per task.",
+            )
 
     show_panel(
         diagnosis,
@@ -93,12 +94,13 @@ def probed() -> None:
         st.caption(f":material/block: {escape_markdown(words)}")
     if rows["value"].notna().any():
         role_legend(set(rows["encoder"].map(roles)))
-        st.plotly_chart(
-            probes.probe_figure(rows, roles, encoder_names(state.sql)),
-            key="probes.chart",
-            config=QUIET,
-            alt="Value of each encoder with its interval, one chart per task.",
-        )
+        with page.wide("probes"):
+            st.plotly_chart(
+                probes.probe_figure(rows, roles, encoder_names(state.sql)),
+                key="probes.chart",
+                config=QUIET,
+                alt="Value of each encoder with its interval, one chart per task.",
+            )
     show_confusion(protocol)
     page.section("As a table")
     table.show(probes.probe_table(rows, roles), file_name="probes.csv")

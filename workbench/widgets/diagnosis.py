@@ -233,14 +233,15 @@ def _figure(
         return None
     if plan.kind == "dots":
         role_legend(set(plan.drawn["role"]))
-    event = st.plotly_chart(
-        plotly_figures.draw(plan),
-        key=f"{key}.{view.title}.chart",
-        on_select="rerun",
-        selection_mode="points",
-        config=QUIET,
-        alt=f"{view.title}: {view.axis}, with 95% intervals.",
-    )
+    with page.wide(f"{key}.{view.title}"):
+        event = st.plotly_chart(
+            plotly_figures.draw(plan),
+            key=f"{key}.{view.title}.chart",
+            on_select="rerun",
+            selection_mode="points",
+            config=QUIET,
+            alt=f"{view.title}: {view.axis}, with 95% intervals.",
+        )
     st.caption(describe_marks(plan, diagnosis.alpha))
     clicked = custom_data(event)
     return int(clicked[-1][0]) if clicked else None

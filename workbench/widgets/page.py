@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from html import escape
 from typing import TypeVar
 
@@ -33,6 +33,11 @@ def head(title: str, purpose: str) -> None:
 def unseen_head(title: str) -> None:
     """The page's title for those who hear the page, where another sentence stands on its top."""
     st.html(f'<h1 class="usad-unseen">{escape(title)}</h1>')
+
+
+def wide(key: str) -> AbstractContextManager[object]:
+    """A frame for charts beside each other: a narrow screen moves them sideways within it."""
+    return st.container(key=f"usad_wide.{key}")
 
 
 def is_dark() -> bool:

@@ -76,8 +76,7 @@ def _charts(table: pd.DataFrame, student: str, *, is_less: bool) -> None:
     domains = domain_order(table["domain"])
     cell: state.Cell | None = st.session_state.get(OPEN)
     is_open = cell is not None and cell.student == student
-    # A narrow screen moves it sideways, within its frame.
-    with st.container(key="usad_wide"):
+    with page.wide("picture"):
         for start in range(0, len(domains), PER_ROW):
             in_row = domains[start : start + PER_ROW]
             key = f"picture.{student}.{start}"

@@ -64,7 +64,7 @@ export class Facets {
 
   column({ name, n_distinct }, facet) {
     const isColour = this.app.store.state.colour === name;
-    const head = el("h3", {},
+    const head = el("h2", {},
       button(name, () => this.app.store.set({ colour: name }), {
         class: "plain", title: `Colour by ${name}`, "aria-pressed": String(isColour),
       }),
@@ -185,7 +185,7 @@ export class Facets {
       this.app.store.clause((one) => one.tag === tag, clause);
     }, { class: "chip", "aria-pressed": String(chosen.has(tag)), "data-key": `tag:${tag}` }));
     return el("div", { class: "facet" },
-      el("h3", {}, "tags", button("+ new", (event) => this.app.bar.askTag(event.currentTarget), {
+      el("h2", {}, "tags", button("+ new", (event) => this.app.bar.askTag(event.currentTarget), {
         class: "plain soft", title: "Tag what is selected (T)",
       })), el("div", { class: "chips" }, chips));
   }

@@ -305,7 +305,7 @@ export class Search {
     const found = this.hits.found;
     const { text, title } = found ? this.hits.said(found) : { text: "", title: "" };
     const { duplicates } = store.state;
-    const heading = el("h3", {}, this.isWide && duplicates ? "Duplicates" : "Who hears what alike");
+    const heading = el("h2", {}, this.isWide && duplicates ? "Duplicates" : "Who hears what alike");
     const said = el("span", { class: "soft num agreed", title }, text);
     this.within.hidden = !store.state.select.length;
     this.within.querySelector("input").checked = store.state.within;

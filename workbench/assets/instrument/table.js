@@ -14,10 +14,10 @@ export class Table {
   constructor(app) {
     this.app = app;
     this.head = el("div", { class: "row head", role: "row" });
-    this.body = el("div", { class: "rows" });
-    this.space = el("div", { class: "space" });
-    this.scroll = el("div", { class: "scroll", tabindex: "-1" }, this.space, this.body);
-    this.host = el("section", { class: "table", role: "grid", "aria-label": "Selected segments" },
+    this.body = el("div", { class: "rows", role: "presentation" });
+    this.space = el("div", { class: "space", role: "presentation" });
+    this.scroll = el("div", { class: "scroll", role: "rowgroup", tabindex: "-1" }, this.space, this.body);
+    this.host = el("div", { class: "table", role: "grid", "aria-label": "Selected segments" },
       this.head, this.scroll);
     this.scroll.addEventListener("scroll", () => this.draw());
     this.watcher = new ResizeObserver(() => this.draw());
@@ -38,8 +38,8 @@ export class Table {
     };
     redraw(
       this.head,
-      el("span", { role: "columnheader", "aria-label": "tick" }), el("span", { role: "columnheader", "aria-label": "play" }),
-      el("span", { role: "columnheader", "aria-label": "similar" }),
+      ...["tick", "play", "similar"].map((text) =>
+        el("span", { role: "columnheader" }, el("span", { class: "unseen" }, text))),
       ...COLUMNS.map(([name, text]) => el("span", {
         role: "columnheader", class: name,
         "aria-sort": sort === name ? (down ? "descending" : "ascending") : "none",
