@@ -44,6 +44,7 @@ PUT_IN = frozenset(
         "failures",
         "llm_results",
         "annotations",
+        "label_edits",
     }
 )
 """Tables of what people told or gave to the workspace, and those that ``spaces`` looks after:

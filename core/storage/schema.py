@@ -96,6 +96,9 @@ TABLES: dict[str, str] = {
     # What people did to segments: ``kind`` is tag, untag or note. See ``annotations``.
     "annotations": "edit_id BIGINT, kind VARCHAR, segment_id BIGINT, value VARCHAR, "
     "author VARCHAR, made_at TIMESTAMP",
+    # What people did to labels of clips: see ``label_edits``.
+    "label_edits": "edit_id BIGINT, clip_id VARCHAR, former VARCHAR, label VARCHAR, "
+    "author VARCHAR, made_at TIMESTAMP",
     "failures": "item VARCHAR, step VARCHAR, reason VARCHAR",
 }
 """Columns of each table, in the order of the contract, our own last.

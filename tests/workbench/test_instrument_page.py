@@ -347,6 +347,31 @@ def test_a_window_undoes_its_own_tag_alone(fresh: Any, browser: Any, address: st
     other.context.close()
 
 
+def test_labels_are_changed_from_the_page_and_taken_back(fresh: Any, mapped: Workspace) -> None:
+    first = fresh.locator(".rows .row").first
+    first.click()
+    segment = int(first.get_attribute("data-segment"))
+
+    def label() -> str:
+        row = mapped.read(f"SELECT label FROM segments_of_clips WHERE segment_id = {segment}")
+        return str(row.label[0])
+
+    before = label()
+    fresh.get_by_role("button", name="✎ label").click()
+    field = fresh.get_by_label("Label", exact=True)
+    assert field.input_value() == before
+    field.fill("a bell")
+    field.press("Enter")
+    fresh.get_by_text("1 clip labelled “a bell”.").wait_for(timeout=WAIT_MS)
+    assert label() == "a bell"
+    rests(fresh)
+    assert "a bell" in fresh.locator(".player").inner_text()
+    with fresh.expect_response("**/instrument/unlabel*"):
+        fresh.get_by_role("button", name="Undo").click()
+    rests(fresh)
+    assert label() == before and not fresh.failed
+
+
 def test_rows_beyond_what_browsers_scroll_are_reached(fresh: Any) -> None:
     shown = fresh.evaluate(
         f"""() => {{

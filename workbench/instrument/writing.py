@@ -10,8 +10,11 @@ from starlette.responses import Response
 
 from usad_workbench.core.errors import ConfigError
 from usad_workbench.core.storage.annotations import Edit, note_segment, tag_segments, undo
+from usad_workbench.core.storage.label_edits import clips_of, label_clips, undo_labels
+from usad_workbench.core.storage.segment_table import Ids
 from usad_workbench.core.storage.selection import parse_selection
 from usad_workbench.core.storage.space_names import SpaceName
+from usad_workbench.workbench.instrument.collection import View
 from usad_workbench.workbench.instrument.contents import tags_in_use
 from usad_workbench.workbench.instrument.desk import Desk
 from usad_workbench.workbench.instrument.http import (
@@ -33,12 +36,7 @@ LATEST_S = 1e9
 def _tag(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{select, tag, remove?, author?}``; refused where the selection holds others than it did."""
     asked = json_object(body)
-    view = desk.collection.view()
-    refuse_outdated(request, view.version)
-    select = asked.get("select")
-    if not isinstance(select, list):
-        raise ConfigError("The request has no select, expected a list of clauses.")
-    chosen = view.table.segment_ids[view.selected(parse_selection(json.dumps(select)))]
+    view, chosen = _chosen(desk, request, asked)
     edit = tag_segments(
         view.workspace,
         chosen,
@@ -47,6 +45,21 @@ def _tag(desk: Desk, request: Request, body: BinaryIO) -> Response:
         is_removed=asked.get("remove") is True,
     )
     return _after(desk, edit)
+
+
+def _label(desk: Desk, request: Request, body: BinaryIO) -> Response:
+    """``{select, label, author?}``: of the clips of the segments; an empty label takes it away."""
+    asked = json_object(body)
+    view, chosen = _chosen(desk, request, asked)
+    clips = clips_of(view.workspace, chosen)
+    edit = label_clips(view.workspace, clips, _text(asked, "label"), _text(asked, "author", ""))
+    return as_json({"n": edit.n, "said": edit.said, "edit": edit.edit_id})
+
+
+def _unlabel(desk: Desk, request: Request, body: BinaryIO) -> Response:
+    """``{edit}``: gives clips back the labels that they had before it."""
+    edit = undo_labels(desk.collection.workspace, _edit_of(json_object(body).get("edit")))
+    return as_json({"n": edit.n, "said": edit.said})
 
 
 def _note(desk: Desk, request: Request, body: BinaryIO) -> Response:
@@ -64,8 +77,7 @@ def _undo(desk: Desk, request: Request, body: BinaryIO) -> Response:
     """``{author?, edit?}``: takes back an edit of somebody, the last one where none is named."""
     asked = json_object(body)
     named = asked.get("edit")
-    if named is not None and not (type(named) is int and 0 <= named < 1 << 63):
-        raise ConfigError("Found an edit that is no number, expected that of an earlier answer.")
+    named = named if named is None else _edit_of(named)
     edit = undo(desk.collection.workspace, _text(asked, "author", ""), named)
     return _after(desk, edit or Edit(n=0, said=""), undone=edit.said if edit else None)
 
@@ -100,6 +112,22 @@ def _project(desk: Desk, request: Request, body: BinaryIO) -> Response:
         space = SpaceName.parse(_text(asked, "space"))
         desk.projecting.start(desk.collection.workspace, space, *settings_of(asked))
     return as_json({"job": desk.projecting.describe()})
+
+
+def _chosen(desk: Desk, request: Request, asked: Mapping[str, Any]) -> tuple[View, Ids]:
+    """The segments of a selection; refused where it holds others than it did for who asks."""
+    view = desk.collection.view()
+    refuse_outdated(request, view.version)
+    select = asked.get("select")
+    if not isinstance(select, list):
+        raise ConfigError("The request has no select, expected a list of clauses.")
+    return view, view.table.segment_ids[view.selected(parse_selection(json.dumps(select)))]
+
+
+def _edit_of(named: object) -> int:
+    if type(named) is not int or not 0 <= named < 1 << 63:
+        raise ConfigError("Found an edit that is no number, expected that of an earlier answer.")
+    return named
 
 
 def _part_of_segment(desk: Desk, asked: Mapping[str, Any]) -> Query:
@@ -147,6 +175,8 @@ class Write:
 WRITING = {
     "tag": Write(_tag),
     "note": Write(_note),
+    "label": Write(_label),
+    "unlabel": Write(_unlabel),
     "undo": Write(_undo),
     "project": Write(_project),
     "query": Write(_query, ("audio/", JSON, "application/octet-stream"), MAX_UPLOAD_BYTES),

@@ -1,9 +1,12 @@
 """Data: the tables of the workspace as they are, and a box for SQL."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from usad_workbench.core.storage.annotations import tag_segments
+from usad_workbench.core.storage.label_edits import MAX_LABEL, label_clips, label_history
 from usad_workbench.core.storage.saved_queries import save_query, saved_queries
 from usad_workbench.indexes.check import check_workspace
 from usad_workbench.workbench import state
@@ -11,6 +14,7 @@ from usad_workbench.workbench.presenters import clips, data, maps
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.behind import show_tasks_behind
 from usad_workbench.workbench.widgets.player import segment_player
 from usad_workbench.workbench.widgets.take_in import take_in
 
@@ -58,6 +62,32 @@ def all_clips() -> None:
             segment_player(
                 clips.segment_of(segments.iloc[picked].to_dict()), key="data.spectrogram"
             )
+            edit_label(segments.iloc[picked])
+    labels_changed()
+
+
+def edit_label(row: "pd.Series[Any]") -> None:
+    """Another label for the clip of a segment; who gave it when is kept."""
+    with (
+        st.form("data.label", border=False),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        was = "" if pd.isna(row["label"]) else str(row["label"])
+        label = st.text_input("Label of the clip", was, max_chars=MAX_LABEL)
+        if st.form_submit_button("Keep") and label != was:
+            with page.show_errors():
+                label_clips(state.workspace(), [str(row["clip_id"])], label)
+                st.rerun()
+
+
+def labels_changed() -> None:
+    """What people made of the labels, and what is to be computed again after it."""
+    changed = label_history(state.workspace())
+    if changed.empty:
+        return
+    page.section("Labels that were changed")
+    show_tasks_behind()
+    table.show(changed, file_name="label_edits.csv")
 
 
 def checks() -> None:

@@ -13,6 +13,7 @@ from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.behind import show_tasks_behind
 from usad_workbench.workbench.widgets.confusion import show_confusion
 from usad_workbench.workbench.widgets.diagnosis import choose_diagnosis, show_panel, show_warnings
 from usad_workbench.workbench.widgets.legend import role_legend
@@ -67,6 +68,7 @@ def routing() -> None:
 
 def probed() -> None:
     """Values of every encoder on every task."""
+    show_tasks_behind()
     protocols = probes.protocols(state.sql)
     if not protocols:
         page.empty(

@@ -83,6 +83,29 @@ def test_a_window_undoes_its_own_edit_and_not_that_of_another(client: TestClient
         assert client.post("/instrument/undo", json={"edit": edit}).status_code == 400
 
 
+def test_labels_of_a_selection_change_and_are_given_back(
+    client: TestClient, tmp_path: Path
+) -> None:
+    copy = Workspace.open(tmp_path / "w")
+    rows = copy.read("SELECT segment_id, clip_id, label FROM segments_of_clips ORDER BY 1")
+    chosen = rows.iloc[:2]
+    version = client.get("/instrument/collection").json()["version"]
+    select = [{"segments": chosen.segment_id.tolist()}]
+    told = post(client, f"label?v={version}", select=select, label="a bell", author="Ada")
+    assert told["n"] == chosen.clip_id.nunique()
+    held = copy.read("SELECT clip_id FROM clips WHERE label = 'a bell'").clip_id
+    assert set(held) == set(chosen.clip_id)
+    # Somebody else still sees the labels before: what they select may hold others by now.
+    answer = client.post(f"/instrument/label?v={version}", json={"select": select, "label": "x"})
+    assert answer.status_code == 409
+    post(client, "unlabel", edit=told["edit"])
+    after = copy.read("SELECT segment_id, clip_id, label FROM segments_of_clips ORDER BY 1")
+    assert after.equals(rows)
+    for wrong in (None, "1", -1, True):
+        answer = client.post("/instrument/unlabel", json={"edit": wrong})
+        assert answer.status_code == 400 and "edit" in answer.json()["error"]
+
+
 def test_a_note_is_the_last_one_written(client: TestClient) -> None:
     def note() -> Any:
         return client.get("/instrument/row", params={"segment": 7}).json()["note"]

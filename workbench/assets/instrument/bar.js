@@ -113,8 +113,46 @@ export class Bar {
       el("p", { class: "soft" }, `Tag ${this.subject().text} as`),
       input, el("datalist", { id: "known-tags" }, known),
       el("div", { class: "buttons" },
-        button("Tag", () => act(false), { class: "main" }), button("Remove tag", () => act(true))),
+        button("Tag", () => act(false), { class: "main" }), button("Remove tag", () => act(true)),
+        button("Label…", () => (close(), this.askLabel(anchor)), {
+          title: "Another label for their clips, which evaluations read",
+        })),
     );
+  }
+
+  // A label is the clip's own, in the place of the one before; who changed it when is kept.
+  async askLabel(anchor, { select, text } = this.subject(), label = "") {
+    const known = (await this.app.attempt(() => this.app.learnValues("label"))) ?? [];
+    const input = el("input", {
+      value: label, placeholder: "a label; none takes it away", maxlength: "200",
+      list: "known-labels", "aria-label": "Label",
+      onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), act()),
+    });
+    const act = () => {
+      close();
+      return this.label(select, input.value.trim());
+    };
+    const close = popover(
+      anchor, this.app.root,
+      el("p", { class: "soft" }, `Label the clips of ${text} as`),
+      input, el("datalist", { id: "known-labels" }, known.slice(0, 500).map((value) => el("option", { value }))),
+      button("Label", act, { class: "main" }),
+    );
+  }
+
+  label(select, label) {
+    return this.app.attempt(async () => {
+      const { n, edit } = await this.app.api.post("label", { select, label });
+      if (edit === null) return this.app.say("Nothing has changed: these clips have that label.");
+      this.app.store.remember(() => this.unlabel(edit));
+      await this.app.restart(); // colours, counts and filters are of the labels before
+      this.app.say(`${count(n)} ${n === 1 ? "clip" : "clips"} ${label ? `labelled “${label}”` : "without a label now"}.`);
+    });
+  }
+
+  async unlabel(edit) {
+    await this.app.api.post("unlabel", { edit });
+    await this.app.restart();
   }
 
   tag(tag, remove = false) {

@@ -223,7 +223,8 @@ export class Instrument {
   // What is heard may have got a tag or lost one.
   async redescribe() {
     const segment = this.focused?.segment_id;
-    const row = segment && (await this.attempt(() => this.describe({ segment })));
+    if (segment === undefined) return;
+    const row = await this.attempt(() => this.describe({ segment }));
     if (!row || this.focused.segment_id !== segment) return;
     this.focused = row;
     this.player.describe(row);

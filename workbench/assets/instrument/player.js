@@ -136,6 +136,9 @@ export class Player {
     if (one.segment_id !== undefined) {
       this.about.append(button(one.note ? `“${one.note.text}”` : "+ note", (event) =>
         this.app.bar.askNote(event.currentTarget, one), { class: "plain soft" }));
+      const only = { select: [{ segments: [one.segment_id] }], text: one.clip_id };
+      this.about.append(" ", button("✎ label", (event) =>
+        this.app.bar.askLabel(event.currentTarget, only, one.label ?? ""), { class: "plain soft" }));
     }
   }
 
