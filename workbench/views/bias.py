@@ -42,7 +42,7 @@ def view() -> None:
         if len(layers.compared(state.sql)):
             similarity()
         return
-    show_findings(diagnosis, with_clips=True)
+    show_findings(diagnosis)
     show_verdicts(diagnosis)
     show_warnings(diagnosis)
     names = list(dict.fromkeys([*stored.panel_names(state.sql), "similarity"]))

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
-from usad_workbench.workbench.presenters.diagnosis import findings, stored
+from usad_workbench.workbench.presenters.diagnosis import findings, placebo_strip, stored
 from usad_workbench.workbench.presenters.diagnosis.findings import Finding
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
@@ -19,12 +19,10 @@ PER_ROW = 4
 COLOURS = {"yes": "blue", "through": "blue", "no": "green", "undecided": "orange"}
 
 
-def show_findings(diagnosis: stored.StoredDiagnosis, *, with_clips: bool) -> None:
-    """One card per teacher, what was found first; nothing where the panel was not computed.
+def show_findings(diagnosis: stored.StoredDiagnosis) -> None:
+    """One card per teacher, what was found first, and the clips that drive a finding below.
 
-    Args:
-        diagnosis: Whose.
-        with_clips: Whether the clips that drive a finding can be opened below.
+    Nothing where the panel was not computed.
     """
     rows = stored.panel(state.sql, PANEL, diagnosis)
     if rows.empty:
@@ -37,21 +35,24 @@ def show_findings(diagnosis: stored.StoredDiagnosis, *, with_clips: bool) -> Non
         "similarity to each teacher over students without it, minus the same with placebos, "
         "encoders that never taught.",
     )
+    reach = placebo_strip.reach_of(found)
     teachers = list(dict.fromkeys(one.teacher for one in found))
     for teacher, column in zip(teachers, st.columns(len(teachers)), strict=True):
         with column, st.container(border=True, height="stretch"):
             st.markdown(f"#### {escape_markdown(short_name(teacher, names))}")
             for one in found:
                 if one.teacher == teacher:
-                    _answer(one)
-    if with_clips:
-        _clips(diagnosis, rows, [one for one in found if one.is_found])
+                    _answer(one, reach)
+    if any(placebo_strip.gains_of(one) for one in found):
+        st.caption(placebo_strip.HELP)
+    _clips(diagnosis, rows, [one for one in found if one.is_found])
 
 
 def show_answers(found: Sequence[Finding]) -> None:
     """A small card for each finding, and for each teacher in the domain that it was made for."""
     names = encoder_names(state.sql)
     shown = [one for one in found if one.is_found or one.is_home] or list(found)
+    reach = placebo_strip.reach_of(shown)
     for start in range(0, len(shown), PER_ROW):
         row = shown[start : start + PER_ROW]
         for one, column in zip(row, st.columns(len(row)), strict=True):
@@ -60,16 +61,27 @@ def show_answers(found: Sequence[Finding]) -> None:
                 st.markdown(f":{colour}-badge[{escape_markdown(one.answer)}]")
                 teacher = escape_markdown(short_name(one.teacher, names))
                 st.markdown(f"**{teacher}, in {escape_markdown(one.domain)}**")
+                _strip(one, reach)
                 st.caption(escape_markdown(one.words))
 
 
-def _answer(one: Finding) -> None:
+def _strip(one: Finding, reach: float) -> None:
+    names = encoder_names(state.sql)
+    picture, words = placebo_strip.strip(one, reach, names, is_dark=page.is_dark())
+    if picture:
+        st.image(picture, width=placebo_strip.WIDTH, alt=words)
+
+
+def _answer(one: Finding, reach: float) -> None:
     colour = COLOURS.get(one.kind, "gray")
     home = ", its own domain" if one.is_home else ""
     st.markdown(
         f"**In {escape_markdown(one.domain)}**{home}: :{colour}[**{escape_markdown(one.answer)}**]"
     )
+    _strip(one, reach)
     st.caption(escape_markdown(one.words))
+    if one.lacking:
+        st.caption(f":material/help: {escape_markdown(one.lacking)}")
 
 
 def _clips(diagnosis: stored.StoredDiagnosis, rows: pd.DataFrame, found: Sequence[Finding]) -> None:

@@ -76,6 +76,16 @@ class Finding:
         n_clips, n_clusters = count(row["n_clips"], "clip"), count(row["n_clusters"], "cluster")
         return ", ".join([*parts, f"n = {n_clips} in {n_clusters}"])
 
+    @property
+    def lacking(self) -> str:
+        """What an open answer lacks, with the size that could have been found; empty of others."""
+        if self.kind != "undecided":
+            return ""
+        size = self.row.get("detectable")
+        if size is None or is_missing(size) or not math.isfinite(size):
+            return ""
+        return f"From {signed(size)} on it would have been found."
+
 
 def _interval(row: dict[str, Any]) -> str:
     return f"[{signed(row['ci_low'])}, {signed(row['ci_high'])}]"

@@ -1,0 +1,99 @@
+"""One finding beside its placebos: what each gained in the teacher's place, as a small picture.
+
+The excess of a teacher is its own gain over peers less the placebos', so a picture of the gains shows
+what the number hides: whether one placebo reaches as far.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from usad_workbench.workbench.presenters.diagnosis.findings import Finding
+from usad_workbench.workbench.presenters.numbers import is_number, signed
+
+WIDTH, HEIGHT, MIDDLE, TICK = 260, 38, 13, 7
+ROOM = 10
+"""Pixels beside the ends of the scale."""
+COLOURS = {
+    "yes": ("#2457a6", "#7db0f5"),
+    "through": ("#2457a6", "#7db0f5"),
+    "no": ("#148a68", "#45c39c"),
+    "undecided": ("#c2410c", "#f28b5b"),
+}
+"""By answer, on a light and on a dark page."""
+INK = ("#1f2a37", "#e8edf3")
+HELP = (
+    "Ticks: each placebo's gain in the teacher's place. Dot: the teacher's gain, with the 95% interval "
+    "of its excess. What is undecided wants more students without the teacher, or more recordings."
+)
+
+
+def gains_of(finding: Finding) -> list[tuple[str, float]]:
+    """The gain of each placebo, the smallest first."""
+    gains: Mapping[str, float | None] = finding.row.get("placebos") or {}
+    found = [(name, float(str(value))) for name, value in gains.items() if is_number(value)]
+    return sorted(found, key=lambda one: one[1])
+
+
+def reach_of(found: Sequence[Finding]) -> float:
+    """The end of a scale on which all findings can be drawn, the same on both sides of zero."""
+    values = [abs(gain) for one in found for _, gain in gains_of(one)]
+    values += [abs(value) for one in found for value in _teacher(one)]
+    return max((value for value in values if math.isfinite(value)), default=1.0) or 1.0
+
+
+def strip(
+    finding: Finding, reach: float, short: Mapping[str, str], *, is_dark: bool = False
+) -> tuple[str, str]:
+    """The picture as SVG, and in words; both empty where teacher or placebos have no number.
+
+    Args:
+        finding: What is drawn.
+        reach: The end of the scale, of ``reach_of``.
+        short: Short names of encoders.
+        is_dark: Whether the page is.
+    """
+    gains, (low, at, high) = gains_of(finding), _teacher(finding)
+    if not gains or not math.isfinite(at):
+        return "", ""
+    colour, ink = COLOURS.get(finding.kind, INK)[is_dark], INK[is_dark]
+
+    def place(value: float) -> float:
+        share = (max(-reach, min(reach, value)) + reach) / (2 * reach)
+        return round(ROOM + share * (WIDTH - 2 * ROOM), 1)
+
+    parts = [_line(ROOM, WIDTH - ROOM, ink, 0.25, 1)]
+    parts += [
+        f'<rect x="{place(gain) - 1}" y="{MIDDLE - TICK}" width="2" height="{2 * TICK}" '
+        f'fill="{ink}" opacity="0.45" />'
+        for _, gain in gains
+    ]
+    if math.isfinite(low) and math.isfinite(high):
+        parts.append(_line(place(low), place(high), colour, 1, 2.5))
+    parts.append(f'<circle cx="{place(at)}" cy="{MIDDLE}" r="5" fill="{colour}" />')
+    parts += [
+        f'<text x="{place(value)}" y="{HEIGHT - 3}" text-anchor="{anchor}" font-size="11" '
+        f'fill="{ink}" opacity="0.82">{signed(value, 2) if value else 0}</text>'
+        for value, anchor in ((-reach, "start"), (0.0, "middle"), (reach, "end"))
+    ]
+    picture = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">{"".join(parts)}</svg>'
+    )
+    name = short.get(finding.teacher, finding.teacher)
+    reached = f"{signed(gains[0][1])} to {signed(gains[-1][1])}"
+    return picture, f"{name} gained {signed(at)}, {len(gains)} placebos {reached}"
+
+
+def _teacher(finding: Finding) -> tuple[float, float, float]:
+    """The teacher's gain with the limits of its excess around it: low, gain, high."""
+    row = finding.row
+    gain = row.get("over_peers")
+    at = float(gain) if gain is not None and is_number(gain) else math.nan
+    return at + row["ci_low"] - row["excess"], at, at + row["ci_high"] - row["excess"]
+
+
+def _line(start: float, end: float, colour: str, opacity: float, width: float) -> str:
+    return (
+        f'<line x1="{start}" x2="{end}" y1="{MIDDLE}" y2="{MIDDLE}" stroke="{colour}" '
+        f'stroke-width="{width}" opacity="{opacity}" />'
+    )
