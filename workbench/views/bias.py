@@ -17,6 +17,7 @@ from usad_workbench.workbench.presenters.text import (
     sentence,
 )
 from usad_workbench.workbench.widgets import page, table
+from usad_workbench.workbench.widgets.between import show_between
 from usad_workbench.workbench.widgets.cell import show_cell
 from usad_workbench.workbench.widgets.clicks import custom_data
 from usad_workbench.workbench.widgets.diagnose_again import show_diagnose
@@ -57,6 +58,8 @@ def view() -> None:
         similarity()
     else:
         show_panel(diagnosis, name, f"bias.{name}.{diagnosis.student}.{diagnosis.selection}")
+        if name == "attribution":
+            show_between(diagnosis.student)
 
 
 def similarity() -> None:

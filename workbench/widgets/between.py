@@ -1,0 +1,76 @@
+"""Between which teachers each clip lies, and the clips of a place."""
+
+import streamlit as st
+
+from usad_workbench.workbench import state
+from usad_workbench.workbench.presenters import ternary
+from usad_workbench.workbench.presenters.clips import segment_of, segments
+from usad_workbench.workbench.presenters.figures import QUIET
+from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.numbers import count
+from usad_workbench.workbench.presenters.text import escape_markdown
+from usad_workbench.workbench.widgets import page
+from usad_workbench.workbench.widgets.clicks import custom_data
+from usad_workbench.workbench.widgets.instrument import link_to_map
+from usad_workbench.workbench.widgets.player import segment_card
+
+N_CARDS = 6
+
+
+@st.fragment
+def show_between(student: str) -> None:
+    """A picture of three corners, and the clips of the place that was clicked."""
+    names = encoder_names(state.sql)
+    known = ternary.teachers_of(state.sql, student)
+    page.section(
+        "Clip by clip",
+        "Whose nearest neighbours each clip has. It shows whom a clip's neighbourhood is like, not who "
+        "taught it.",
+    )
+    if len(known) < ternary.CORNERS:
+        st.caption(
+            f"Three encoders make the corners; the neighbours of {count(len(known), 'encoder')} are "
+            "stored of this student."
+        )
+        return
+    corners = st.multiselect(
+        "Corners",
+        known,
+        default=known[: ternary.CORNERS],
+        max_selections=ternary.CORNERS,
+        format_func=lambda one: short_name(one, names),
+        key=f"between.{student}",
+    )
+    if len(corners) < ternary.CORNERS:
+        st.caption("Choose three encoders.")
+        return
+    shares = ternary.clip_shares(state.sql, student, corners)
+    found = ternary.places(shares)
+    if found.empty:
+        st.caption("No clip has neighbours in common with any of them at one layer.")
+        return
+    event = st.plotly_chart(
+        ternary.ternary_figure(found, corners, names),
+        key=f"between.chart.{student}",
+        on_select="rerun",
+        selection_mode="points",
+        config=QUIET,
+        alt="A triangle with an encoder at each corner; clips lie nearer to whose neighbours they have.",
+    )
+    said = ternary.describe_shares(shares, corners, names)
+    st.caption(
+        f"Layer {shares.attrs['layer']} of the student. {escape_markdown(said)} Click a circle for its "
+        "clips."
+    )
+    clicked = custom_data(event)
+    if clicked and int(clicked[-1][0]) < len(found):
+        _clips([int(one) for one in found.loc[int(clicked[-1][0]), "segment_ids"]])
+
+
+def _clips(segment_ids: list[int]) -> None:
+    shown = segments(state.sql, segment_ids[:N_CARDS])
+    st.markdown(f"[{count(len(segment_ids), 'clip')} on the map]({link_to_map(segment_ids)})")
+    for place, (_, row) in zip(st.columns(2) * N_CARDS, shown.iterrows(), strict=False):
+        with place:
+            segment = segment_of(row.to_dict())
+            segment_card(segment, f"**{escape_markdown(segment.domain or '')}**", "between")
