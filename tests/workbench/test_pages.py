@@ -69,6 +69,20 @@ def test_overview_draws_what_training_changed(opened: Any) -> None:
     assert "95% interval holds 0" in texts(page)
 
 
+def test_any_two_encoders_are_compared_here_a_student_with_itself_too(opened: Any) -> None:
+    page = pick(opened("Layers"), "Compared with", "tiny-student")
+    for job in list(jobs._jobs.values()):
+        if not job.is_done or job.future.exception() is None:
+            job.future.result(TIMEOUT_S)
+    page = page.run()
+    assert not page.exception and not page.error
+    assert "no diagnosis has compared the two" in texts(page)
+    cells = next(frame.value for frame in page.dataframe if "student_layer" in frame.value)
+    own = cells[cells["student_layer"] == cells["teacher_layer"]]
+    assert len(own) and own["value"].to_numpy() == pytest.approx(1)
+    assert (cells["value"] < 1 - 1e-6).any()
+
+
 def test_a_cell_shows_a_clip_beside_its_nearest_in_both_layers(opened: Any) -> None:
     page = opened("Layers")
     said = texts(page).replace("\\", "")

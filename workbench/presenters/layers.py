@@ -93,6 +93,8 @@ def stand_out(rows: pd.DataFrame) -> list[bool]:
 
 
 def _is_out(row: Mapping[Any, Any]) -> bool | None:
+    if row.get("is_here"):  # there is no null that it could be told from
+        return True
     if row.get("is_difference"):
         return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
     return is_significant(row, float(row.get("alpha", ALPHA)))
@@ -115,6 +117,16 @@ def less_untrained(gained: pd.DataFrame, teacher: str) -> pd.DataFrame:
     rows = gained[(gained["kind"] == "pair") & (gained["teacher"] == teacher)]
     none = dict.fromkeys(("null_q95", "p_value", "q_value"), np.nan)
     return rows.assign(**none, is_difference=True)
+
+
+def computed_here(gained: pd.DataFrame, teacher: str) -> pd.DataFrame:
+    """Values of two encoders that no diagnosis compared, in the columns of ``similarity``.
+
+    Args:
+        gained: ``gains.gain_table`` of them with nothing subtracted.
+        teacher: The other encoder.
+    """
+    return less_untrained(gained, teacher).drop(columns="is_difference").assign(is_here=True)
 
 
 def heatmaps(

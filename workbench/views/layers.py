@@ -3,12 +3,13 @@
 import pandas as pd
 import streamlit as st
 
+from usad_workbench.core.diagnosis.gain import MAX_CLIPS, MIN_CLIPS
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import gains, layers
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.diagnosis import stored
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
-from usad_workbench.workbench.presenters.encoders import roles_for
+from usad_workbench.workbench.presenters.encoders import embedded, roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_name
@@ -35,6 +36,14 @@ def view() -> None:
     take_over(state.asked_cell())
     student, teacher, measure = choose(compared)
     rows = layers.similarity(state.sql, student, teacher, measure)
+    if rows.empty:  # two that no diagnosis has compared
+        found = gain_rows(student, [teacher], "")
+        if found is None:
+            return
+        rows = layers.computed_here(found, teacher)
+        if rows.empty:
+            st.caption(f"No domain has {MIN_CLIPS} clips of which both have vectors.")
+            return
     domain, student_layer, teacher_layer = open_cell(rows)
     shown = less_untrained(rows, student, teacher, measure)
     maps(shown, student, teacher, measure, (domain, student_layer, teacher_layer))
@@ -85,7 +94,9 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
         student = page.choose_encoder("Student", students, key="layers.student")
     of_student = compared[compared["student"] == student]
     roles = roles_for(state.sql, student)
-    names = [name for name in roles if name in set(of_student["teacher"])]
+    stored_pairs = set(of_student["teacher"])
+    here = [name for name in embedded(state.sql) if name not in stored_pairs]
+    names = [name for name in roles if name in stored_pairs or name in here]
     with columns[1]:
         teacher = page.choose_encoder(
             "Compared with",
@@ -94,7 +105,7 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
             roles=roles,
             default=layers.nearest(state.sql, student),
         )
-    measures = sorted(of_student[of_student["teacher"] == teacher]["measure"])
+    measures = sorted(of_student[of_student["teacher"] == teacher]["measure"]) or [MEASURE]
     with columns[2]:
         measure = page.choose("Measure", measures, key="layers.measure", show=measure_name)
     st.caption(MEASURE_HELP.get(measure, ""))
@@ -140,6 +151,12 @@ def maps(
         for domain, column in zip(in_row, st.columns(len(in_row)), strict=True):
             with column:
                 one_map(rows[rows["domain"] == domain], (student, teacher, measure), top, marked)
+    if "is_here" in rows:
+        st.caption(
+            f"Computed here, as no diagnosis has compared the two: at most {MAX_CLIPS} clips of a "
+            "domain, without a null. The value of a cell stands in the table with its 95% interval."
+        )
+        return
     if is_difference:
         st.caption(
             "Orange: nearer than the untrained student at the same pair of layers, blue: further. × "
