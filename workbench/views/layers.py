@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.diagnosis.gain import MAX_CLIPS, MIN_CLIPS
+from usad_workbench.core.diagnosis.gain import MAX_CLIPS
+from usad_workbench.core.diagnosis.rules import MIN_CLIPS
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import gains, layers
 from usad_workbench.workbench.presenters.colours import domain_order
