@@ -112,6 +112,7 @@ tables: .venv/.installed
 
 screenshots: setup browser
 	$(BIN)/python -m tests.workbench.screenshots $(WORKSPACE) workbench/assets/screenshots
+	$(BIN)/python -m tests.workbench.tour $(WORKSPACE) workbench/assets/screenshots/tour.webp
 
 clean:
 	rm -rf .links .mypy_cache .ruff_cache .pytest_cache .import_linter_cache $(RESULTS)
