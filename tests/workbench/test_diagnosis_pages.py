@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import (
     PAGE_MS,
+    TIMEOUT_S,
     app_in_browser,
     click_mark,
     page_opener,
@@ -27,6 +28,7 @@ from tests.workbench.screenshots import (
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.record import store_diagnosis
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench import jobs
 from usad_workbench.workbench.presenters.diagnosis import stored
 
 
@@ -130,6 +132,28 @@ def test_clips_of_a_cell_are_the_stored_ones(diagnosed: Workspace) -> None:
     assert clips.influence.is_monotonic_decreasing
     assert clips.influence.iloc[0] == pytest.approx(0.1)
     assert diagnosis.roles["speech-control"] == "control"
+
+
+def test_a_diagnosis_is_computed_from_the_page_and_decides(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a page that says what is missing to verdicts of this student, with the report."""
+    copy = copy_into(tmp_path, workspace)
+    page = page_opener(monkeypatch, copy.folder)("Bias")
+    assert stored.diagnoses(copy.read) == []
+    (panels,) = [one for one in page.multiselect if one.label == "Panels"]
+    panels.set_value(["inheritance"]).run()
+    (compute,) = [one for one in page.button if one.label == "Compute"]
+    compute.click().run()
+    for job in list(jobs._jobs.values()):
+        job.future.result(TIMEOUT_S)
+    page = page.run()
+    assert not page.exception and not page.error
+    (made,) = stored.diagnoses(copy.read)
+    assert made.student == "tiny-student"
+    said = plain_texts(page)
+    assert "Verdicts" in said and "did not compute the panels" not in said
+    assert [one.label for one in page.get("download_button")].count("Download the report") == 1
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,9 @@ def confusion(rows: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(index=order, columns=order, fill_value=0)
 
 
-def confusion_figure(table: pd.DataFrame, marked: tuple[str, str] | None = None) -> go.Figure:
+def confusion_figure(
+    table: pd.DataFrame, marked: tuple[str, str] | None = None, *, is_dark: bool = False
+) -> go.Figure:
     """The matrix, actual labels downwards; the shade is the share of the row, the text the count.
 
     An invisible marker lies on every cell and carries (actual, predicted).
@@ -93,27 +95,21 @@ def confusion_figure(table: pd.DataFrame, marked: tuple[str, str] | None = None)
                 ygap=1,
                 hoverinfo="skip",
             ),
-            go.Scatter(
-                x=[j for _, j in cells],
-                y=[i for i, _ in cells],
-                mode="markers",
-                customdata=[[str(table.index[i]), str(table.columns[j])] for i, j in cells],
-                text=[
+            figures.click_marks(
+                [j for _, j in cells],
+                [i for i, _ in cells],
+                [[str(table.index[i]), str(table.columns[j])] for i, j in cells],
+                [
                     f"{names[i]} taken for {names[j]}: {count(int(table.iloc[i, j]), 'clip')} of "
                     f"{int(table.iloc[i].sum())}"
                     for i, j in cells
                 ],
-                hovertemplate="%{text}<extra></extra>",
-                marker={"symbol": "square", "size": 18, "color": figures.CLEAR},
-                selected={"marker": {"opacity": 1}},
-                unselected={"marker": {"opacity": 1}},
             ),
         ]
     )
     if marked is not None and marked[0] in table.index and marked[1] in table.columns:
         i, j = table.index.get_loc(marked[0]), table.columns.get_loc(marked[1])
-        ends = {"x0": j - 0.5, "x1": j + 0.5, "y0": i - 0.5, "y1": i + 0.5}
-        figure.add_shape(type="rect", line={"width": 3, "color": "#D55E00"}, **ends)
+        figures.frame_cell(figure, j, i, is_dark)
     ticks = {"tickvals": list(places), "ticktext": names, "showgrid": False, "automargin": True}
     figure.update_xaxes(figures.axis(title="predicted", range=[-0.5, len(table) - 0.5], **ticks))
     figure.update_yaxes(figures.axis(title="actual", range=[len(table) - 0.5, -0.5], **ticks))

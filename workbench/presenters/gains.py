@@ -116,9 +116,8 @@ def gain_figure(
         figure.add_traces([cells, _marks(rows, labels, names)], rows=1, cols=column)
         figure.add_annotation(_title(domain, f"x{'' if column == 1 else column}"))
     if marked is not None and marked[0] in domains and marked[1] in order:
-        _outline(
-            figure, list(domains).index(marked[0]) + 1, order.index(marked[1]), marked[2], is_dark
-        )
+        at = {"row": 1, "col": list(domains).index(marked[0]) + 1}
+        figures.frame_cell(figure, marked[2], order.index(marked[1]), is_dark, **at)
     figure.update_xaxes(
         figures.axis(range=[layers.min() - 0.5, layers.max() + 0.5], dtick=1, showgrid=False)
     )
@@ -136,36 +135,19 @@ def gain_figure(
     return figure
 
 
-def _outline(figure: go.Figure, column: int, row: int, layer: int, is_dark: bool) -> None:
-    figure.add_shape(
-        type="rect",
-        x0=layer - 0.5,
-        x1=layer + 0.5,
-        y0=row - 0.46,
-        y1=row + 0.46,
-        line={"width": 2.5, "color": "#E8EDF3" if is_dark else "#17202B"},
-        row=1,
-        col=column,
-    )
-
-
 def _marks(rows: pd.DataFrame, labels: dict[str, str], names: dict[str, str]) -> go.Scatter:
     """What takes the clicks on the cells, and a dot where the interval holds 0."""
     holds_zero = ~((rows["ci_low"] > 0) | (rows["ci_high"] < 0))
-    return go.Scatter(
-        x=rows["student_layer"],
-        y=[labels[one] for one in rows["teacher"]],
-        mode="markers",
-        customdata=rows[["domain", "student_layer", "teacher", "teacher_layer"]].values.tolist(),
-        text=[gain_hover(row, names) for row in rows.to_dict("records")],
-        hovertemplate="%{text}<extra></extra>",
-        marker={
+    return figures.click_marks(
+        rows["student_layer"],
+        [labels[one] for one in rows["teacher"]],
+        rows[["domain", "student_layer", "teacher", "teacher_layer"]].values.tolist(),
+        [gain_hover(row, names) for row in rows.to_dict("records")],
+        {
             "symbol": ["circle" if zero else "square" for zero in holds_zero],
-            "size": [5 if zero else 18 for zero in holds_zero],
+            "size": [5 if zero else figures.CELL_PX for zero in holds_zero],
             "color": ["rgba(125,135,148,0.9)" if zero else figures.CLEAR for zero in holds_zero],
         },
-        selected={"marker": {"opacity": 1}},
-        unselected={"marker": {"opacity": 1}},
     )
 
 

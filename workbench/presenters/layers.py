@@ -174,7 +174,7 @@ def heatmaps(
             figure.add_trace(trace, **at)
         figure.update_xaxes(title_text=across, **at)
         if marked is not None and marked[0] == domain:
-            _mark_cell(figure, marked, is_dark, at)
+            figures.frame_cell(figure, marked[2], marked[1], is_dark, **at)
         if at["col"] == 1:
             figure.update_yaxes(title_text=escape_plotly(f"layer of {student}", 30), **at)
     depth = rows["student_layer"].nunique()
@@ -214,21 +214,6 @@ def _colours(measure: str, top: float, is_difference: bool, is_dark: bool) -> di
     }
 
 
-def _mark_cell(
-    figure: go.Figure, marked: tuple[str, int, int], is_dark: bool, at: Mapping[str, int]
-) -> None:
-    _, student_layer, teacher_layer = marked
-    figure.add_shape(
-        type="rect",
-        x0=teacher_layer - 0.5,
-        x1=teacher_layer + 0.5,
-        y0=student_layer - 0.5,
-        y1=student_layer + 0.5,
-        line={"width": 3, "color": "#F28B5B" if is_dark else "#C2410C"},
-        **at,
-    )
-
-
 def _title(rows: pd.DataFrame, domain: str) -> str:
     return (
         f"<b>{escape_plotly(domain, 24)}</b><br>{count(rows['n_clips'].max(), 'clip')}, "
@@ -251,24 +236,19 @@ def _panel(rows: pd.DataFrame, domain: str, top: float) -> list[Any]:
             ygap=1,
             hoverinfo="skip",
         ),
-        go.Scatter(
-            x=rows["teacher_layer"],
-            y=rows["student_layer"],
-            mode="markers",
-            customdata=[
+        figures.click_marks(
+            rows["teacher_layer"],
+            rows["student_layer"],
+            [
                 [domain, int(s), int(t)]
                 for s, t in zip(rows["student_layer"], rows["teacher_layer"], strict=True)
             ],
-            text=texts,
-            hovertemplate="%{text}<extra></extra>",
-            marker={
+            texts,
+            {
                 "symbol": ["square" if a else "x-thin" for a in above],
-                "size": [20 if a else 10 for a in above],
-                "color": "rgba(0,0,0,0)",
+                "size": [figures.CELL_PX if a else 10 for a in above],
                 "line": {"width": [0 if a else 2 for a in above], "color": inks},
             },
-            selected={"marker": {"opacity": 1}},
-            unselected={"marker": {"opacity": 1}},
         ),
     ]
 

@@ -55,7 +55,7 @@ def _matrix(rows: pd.DataFrame, key: str) -> None:
             st.session_state[OPEN] = (str(picked[-1][0]), str(picked[-1][1]))
 
     st.plotly_chart(
-        confusion.confusion_figure(table, cell),
+        confusion.confusion_figure(table, cell, is_dark=page.is_dark()),
         key=chart,
         on_select=clicked,
         selection_mode="points",

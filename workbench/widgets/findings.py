@@ -43,7 +43,7 @@ def show_findings(diagnosis: stored.StoredDiagnosis) -> None:
             for one in found:
                 if one.teacher == teacher:
                     _answer(one, reach)
-    if any(placebo_strip.gains_of(one) for one in found):
+    if any(one.placebos for one in found):
         st.caption(placebo_strip.HELP)
     _clips(diagnosis, rows, [one for one in found if one.is_found])
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from usad_workbench.core.diagnosis.excess_doubt import Kind, deciding_cell, kind_of
 from usad_workbench.workbench.presenters.colours import domain_order
-from usad_workbench.workbench.presenters.numbers import count, is_missing, signed
+from usad_workbench.workbench.presenters.numbers import count, is_missing, is_number, signed
 from usad_workbench.workbench.presenters.text import measure_name
 
 ANSWERS = {
@@ -60,6 +60,15 @@ class Finding:
         return bool(self.row["is_home"])
 
     @property
+    def placebos(self) -> list[tuple[str, float]]:
+        """What each placebo gained in the teacher's place, the smallest first."""
+        gains = self.row.get("placebos")
+        if not isinstance(gains, Mapping):  # of a row that could not be tested
+            return []
+        found = [(str(name), float(value)) for name, value in gains.items() if is_number(value)]
+        return sorted(found, key=lambda one: one[1])
+
+    @property
     def words(self) -> str:
         """Excess, interval, placebos and n in one line; why there is none where there is none."""
         row = self.row
@@ -67,9 +76,9 @@ class Finding:
             reason = row.get("reason")
             return "" if is_missing(reason) else str(reason).split("; ")[0]
         parts = [f"excess {signed(row['excess'])} {_interval(row)}"]
-        gains = [value for value in (row["placebos"] or {}).values() if value is not None]
+        gains = self.placebos
         if gains:
-            parts.append(f"placebos {signed(min(gains))} to {signed(max(gains))}")
+            parts.append(f"placebos {signed(gains[0][1])} to {signed(gains[-1][1])}")
         after = row["excess_after_erasure"]
         if self.is_found and not (is_missing(row["carrier"]) or is_missing(after)):
             parts.append(f"{signed(after)} once {row['carrier']} is erased")
@@ -182,9 +191,12 @@ def describe_headline(found: Sequence[Finding]) -> str:
         parts.append(f"over {count(n_peers, 'student')} of the same recipe without this teacher")
     n = f"{count(row['n_clips'], 'clip')} in {count(row['n_clusters'], 'cluster')}"
     words = f"{', '.join(parts)}; n = {n}."
-    gains = [value for value in (row["placebos"] or {}).values() if value is not None]
+    gains = first.placebos
     if gains:
-        words += f" {count(len(gains), 'encoder')} that taught nobody reach {signed(max(gains), 2)} at most."
+        words += (
+            f" {count(len(gains), 'encoder')} that taught nobody reach {signed(gains[-1][1], 2)} "
+            "at most."
+        )
     after = row["excess_after_erasure"]
     if first.is_found and not (is_missing(row["carrier"]) or is_missing(after)):
         words += f" Once {row['carrier']} is erased from all: {signed(after, 2)}."

@@ -27,16 +27,9 @@ HELP = (
 )
 
 
-def gains_of(finding: Finding) -> list[tuple[str, float]]:
-    """The gain of each placebo, the smallest first."""
-    gains: Mapping[str, float | None] = finding.row.get("placebos") or {}
-    found = [(name, float(str(value))) for name, value in gains.items() if is_number(value)]
-    return sorted(found, key=lambda one: one[1])
-
-
 def reach_of(found: Sequence[Finding]) -> float:
     """The end of a scale on which all findings can be drawn, the same on both sides of zero."""
-    values = [abs(gain) for one in found for _, gain in gains_of(one)]
+    values = [abs(gain) for one in found for _, gain in one.placebos]
     values += [abs(value) for one in found for value in _teacher(one)]
     return max((value for value in values if math.isfinite(value)), default=1.0) or 1.0
 
@@ -52,7 +45,7 @@ def strip(
         short: Short names of encoders.
         is_dark: Whether the page is.
     """
-    gains, (low, at, high) = gains_of(finding), _teacher(finding)
+    gains, (low, at, high) = finding.placebos, _teacher(finding)
     if not gains or not math.isfinite(at):
         return "", ""
     colour, ink = COLOURS.get(finding.kind, INK)[is_dark], INK[is_dark]
