@@ -208,8 +208,8 @@ def describe_elsewhere(found: Sequence[Finding]) -> str:
 
     >>> cells = [{"teacher": "t", "domain": d, "inherited": "undecided", "p_value": .5,
     ...     "is_home": d == "speech"} for d in ("speech", "music", "sound")]
-    >>> describe_elsewhere(findings(pd.DataFrame(cells)))
-    'Outside of the teachers\' own domains: 2 undecided.'
+    >>> print(describe_elsewhere(findings(pd.DataFrame(cells))))
+    Outside of the teachers' own domains: 2 undecided.
     """
     others = Counter(one.answer for one in found if not (one.is_found or one.is_home))
     if not others or not any(one.is_found or one.is_home for one in found):
