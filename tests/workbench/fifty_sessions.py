@@ -2,8 +2,8 @@
 
 ``python -m tests.workbench.fifty_sessions WORKSPACE [--sessions 50] [--minutes 10]``
 
-A session is what a browser's is to the server: the app's websocket, whose script runs, and the
-requests of the instrument with a pause between them, as somebody who looks around makes them. One
+A session is what a browser's is to the server: the app's websocket, whose scripts run for one page
+after the other, and the requests of the instrument, with a pause between them. One
 of ten closes its page and opens it anew, one tags meanwhile. Work on a copy: tags are written.
 """
 
@@ -31,6 +31,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from usad_workbench.workbench.app import PAGES
 from usad_workbench.workbench.launch import launch
 from usad_workbench.workbench.speed.browsing import HOST, free_port, serving
 from usad_workbench.workbench.speed.processes import memory_of
@@ -71,6 +72,7 @@ class Session:
         self.address, self.log, self.seed = address, log, seed
         self.random = random.Random(seed)
         self.collection: dict[str, Any] = {}
+        self._socket: Any = None
 
     def run(self, until: float) -> None:
         """Opens the page, looks around, closes it, until the time is over."""
@@ -90,12 +92,8 @@ class Session:
 
     @contextmanager
     def _page(self) -> Iterator[None]:
-        """The app's websocket, after its script has run."""
-        began = time.monotonic()
+        """The app's websocket, after the script of the page Map has run."""
         url = self.address.replace("http", "ws") + "/_stcore/stream"
-        asked = BackMsg()
-        asked.rerun_script.query_string = ""
-        asked.rerun_script.page_name = "map"
         with connect(
             url,
             origin=Origin(self.address),
@@ -103,17 +101,40 @@ class Session:
             max_size=None,
             open_timeout=TIMEOUT_S,
             ping_interval=None,
-        ) as socket:
-            socket.send(asked.SerializeToString())
-            message = ForwardMsg()
-            while message.WhichOneof("type") != "script_finished":
-                message = ForwardMsg()
-                message.ParseFromString(socket.recv(timeout=TIMEOUT_S))
-            self.log.took("page", time.monotonic() - began)
+        ) as self._socket:
+            self._open("Map")
             yield
 
+    def _open(self, name: str) -> None:
+        """Another page of the app, after its script has run; what it shows as an error is one."""
+        began = time.monotonic()
+        asked = BackMsg()
+        asked.rerun_script.query_string = ""
+        asked.rerun_script.page_name = "" if name == PAGES[0] else name.lower()
+        self._socket.send(asked.SerializeToString())
+        message = ForwardMsg()
+        while message.WhichOneof("type") != "script_finished":
+            message = ForwardMsg()
+            message.ParseFromString(self._socket.recv(timeout=TIMEOUT_S))
+            if message.delta.new_element.WhichOneof("type") == "exception":
+                self.log.failed(f"page {name}", message.delta.new_element.exception.message)
+        self.log.took(f"page {name}", time.monotonic() - began)
+
+    def _turn(self) -> None:
+        self._open(self.random.choice(PAGES))
+
     def _step(self) -> None:
-        act = self.random.choice((self._look, self._look, self._select, self._hear, self._similar))
+        act = self.random.choice(
+            (
+                self._look,
+                self._look,
+                self._select,
+                self._hear,
+                self._similar,
+                self._turn,
+                self._turn,
+            )
+        )
         with suppress(Changed):
             act()
             if self.seed == 0:
