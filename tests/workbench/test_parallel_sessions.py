@@ -9,7 +9,7 @@ import pytest
 from tests.workbench.copied_workspace import copy_into
 from tests.workbench.opened_app import require_browser
 from tests.workbench.opened_instrument import INSTRUMENT, WAIT_MS, opened, rests, said
-from tests.workbench.screenshots import served
+from tests.workbench.screenshots import open_by_link, served, settle
 from usad_workbench.core.storage.annotations import tag_segments
 from usad_workbench.core.storage.workspace import Workspace
 
@@ -71,4 +71,38 @@ def test_sessions_beside_a_writer_show_what_is_there(
             assert page.failed == []
             page.context.close()
     assert len(labels) > 3
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+RUNAWAY = (
+    "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE (a.range * b.range) % 7 = 3"
+)
+
+
+def test_a_runaway_query_leaves_the_other_sessions_alone(
+    browser: Any, workspace: Workspace, tmp_path: Path
+) -> None:
+    """While it runs somebody else opens pages; whoever asked for it ends it."""
+    require_browser()
+    with served(workspace.folder, tmp_path / "log.txt") as address:
+        asking, other = (browser.new_context().new_page() for _ in range(2))
+        for page in (asking, other):
+            page.goto(address, timeout=WAIT_MS)
+            settle(page)
+        open_by_link(asking, "Data")
+        asking.get_by_role("tab", name="SQL").click()
+        box = asking.get_by_label("Query", exact=True)
+        box.fill(RUNAWAY)
+        box.press("Control+Enter")
+        settle(asking)
+        asking.get_by_role("button", name="Run", exact=True).click()
+        cancel = asking.get_by_role("button", name="Cancel")
+        cancel.wait_for(timeout=WAIT_MS)
+        for name in ("Layers", "Probes", "Overview"):
+            open_by_link(other, name)
+            assert cancel.is_visible()
+        cancel.click()
+        asking.get_by_text("The query was stopped.").wait_for(timeout=WAIT_MS)
+        for page in (asking, other):
+            page.context.close()
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
