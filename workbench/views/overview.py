@@ -57,10 +57,10 @@ def proof(
     page.unseen_head("Overview")
     said(found, totals)
     clips = driving_clips(diagnosis, found[0])
-    picture, sounds = st.columns([7, 3] if len(clips) else [1, 0.001])
+    picture, sounds = st.columns([7, 3]) if clips else (st.container(), None)
     with picture, st.container(border=True, height="stretch", gap="small"):
         show_picture()
-    if len(clips):
+    if sounds:
         with sounds, st.container(border=True, height="stretch", gap="small"):
             hear(diagnosis, found[0], clips)
     show_answers(found)

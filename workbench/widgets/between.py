@@ -11,7 +11,7 @@ from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
 from usad_workbench.workbench.widgets.clicks import custom_data
-from usad_workbench.workbench.widgets.instrument import link_to_map
+from usad_workbench.workbench.widgets.instrument import MAX_LINKED, link_to_map
 from usad_workbench.workbench.widgets.player import segment_card
 
 N_CARDS = 6
@@ -69,7 +69,9 @@ def show_between(student: str) -> None:
 
 def _clips(segment_ids: list[int]) -> None:
     shown = segments(state.sql, segment_ids[:N_CARDS])
-    st.markdown(f"[{count(len(segment_ids), 'clip')} on the map]({link_to_map(segment_ids)})")
+    n = min(len(segment_ids), MAX_LINKED)
+    cut = f" of {len(segment_ids):,}" if n < len(segment_ids) else ""
+    st.markdown(f"[{count(n, 'clip')}{cut} on the map]({link_to_map(segment_ids)})")
     for place, (_, row) in zip(st.columns(2) * N_CARDS, shown.iterrows(), strict=False):
         with place:
             segment = segment_of(row.to_dict())
