@@ -17,6 +17,7 @@ from usad_workbench.workbench.widgets.behind import show_tasks_behind
 from usad_workbench.workbench.widgets.confusion import show_confusion
 from usad_workbench.workbench.widgets.diagnosis import choose_diagnosis, show_panel, show_warnings
 from usad_workbench.workbench.widgets.legend import role_legend
+from usad_workbench.workbench.widgets.through_layers import show_through_layers
 
 COSTS = {
     "n_params": "parameters in use",
@@ -103,6 +104,7 @@ def probed() -> None:
                 config=QUIET,
                 alt="Value of each encoder with its interval, one chart per task.",
             )
+    show_through_layers(protocol)
     show_confusion(protocol)
     page.section("As a table")
     table.show(probes.probe_table(rows, roles), file_name="probes.csv")
