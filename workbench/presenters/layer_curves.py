@@ -64,7 +64,7 @@ def curves(table: pd.DataFrame, names: Mapping[str, str], roles: Mapping[str, st
         figures.layout(
             height=110 + FACET_PX * n_rows,
             margin={"l": 48, "r": 8, "t": 110, "b": 48},
-            legend={"orientation": "h", "y": 1, "yref": "container", "x": 0},
+            legend={"orientation": "h", "y": 0.99, "yref": "container", "yanchor": "top", "x": 0},
         )
     )
     return figure

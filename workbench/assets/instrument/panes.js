@@ -6,7 +6,7 @@ import { MapPane } from "./map.js";
 import { categoryColours, rampColour } from "./palette.js";
 
 const MOVE_MS = 650;
-const CHOSEN_MS = 240; // where a layer was chosen: an answer, and still seen to move
+const CHOSEN_MS = 100; // where a layer was chosen: an answer, and still seen to move
 const STAY_MS = 500;
 const MANY = 300_000;
 const MODES = [["one", "One"], ["beside", "Side by side"], ["moved", "What moved"]];
