@@ -137,7 +137,7 @@ def test_a_figure_has_a_mark_for_each_number(page: Any, found: Diagnosis) -> Non
     assert marks.count() == len(rows) == 27
     assert page.locator("#panel-inheritance .figure .mark:not(.hollow)").count() == 3
     titles = marks.evaluate_all("all => all.map(m => m.querySelector('title').textContent)")
-    best = next(one for one in titles if one.startswith("speech-teacher · speech · layer 4"))
+    best = next(one for one in titles if one.startswith("speech-teacher · speech · layer 4 · other's layer 1"))
     assert "0.240 [0.190, 0.290]" in best
     assert "n = 27 clips, 9 clusters" in best
     heights = page.locator("#panel-attribution rect.part").evaluate_all(
@@ -158,7 +158,7 @@ def test_missing_numbers_have_their_reason(page: Any, synthetic_diagnosis: Modul
 @pytest.mark.browser
 def test_extreme_cells_have_their_clips_with_sound(page: Any, workspace: Workspace) -> None:
     cell = page.locator("#panel-inheritance .cell").first
-    assert cell.locator("h4").inner_text() == "speech-teacher · speech · layer 4"
+    assert cell.locator("h4").inner_text() == "speech-teacher · speech · layer 4 · other's layer 1"
     assert cell.locator(".clip").all_inner_texts() == [
         "speech-000",
         "speech-001",
