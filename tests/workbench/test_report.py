@@ -137,7 +137,11 @@ def test_a_figure_has_a_mark_for_each_number(page: Any, found: Diagnosis) -> Non
     assert marks.count() == len(rows) == 27
     assert page.locator("#panel-inheritance .figure .mark:not(.hollow)").count() == 3
     titles = marks.evaluate_all("all => all.map(m => m.querySelector('title').textContent)")
-    best = next(one for one in titles if one.startswith("speech-teacher · speech · layer 4 · other's layer 1"))
+    best = next(
+        one
+        for one in titles
+        if one.startswith("speech-teacher · speech · layer 4 · other's layer 1")
+    )
     assert "0.240 [0.190, 0.290]" in best
     assert "n = 27 clips, 9 clusters" in best
     heights = page.locator("#panel-attribution rect.part").evaluate_all(
