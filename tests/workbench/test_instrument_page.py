@@ -226,6 +226,13 @@ def test_the_keyboard_alone_reaches_a_sound(fresh: Any) -> None:
         fresh.wait_for_function(
             f"() => {INSTRUMENT}.focused.segment_id === {order[place]}", timeout=WAIT_MS
         )
+    fresh.locator(".table .scroll").focus()  # away from the map, whose arrows move the view
+    for key, step in (("ArrowUp", -1), ("ArrowDown", 1)):
+        place = min(max(place + step, 0), len(order) - 1)
+        fresh.keyboard.press(key)
+        fresh.wait_for_function(
+            f"() => {INSTRUMENT}.focused.segment_id === {order[place]}", timeout=WAIT_MS
+        )
     fresh.keyboard.press("Escape")
     rests(fresh)
     assert said(fresh)[0] == said(fresh)[1]

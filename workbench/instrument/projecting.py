@@ -21,6 +21,8 @@ from usad_workbench.indexes.projection import METHODS
 
 PROGRESS = re.compile(r"(.*?):?\s+(\d+)%\|")
 END_S = 10.0
+LARGEST = 1e9
+"""Whole numbers of JSON may be larger than any floating-point number."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -130,7 +132,8 @@ def settings_of(asked: Mapping[str, Any]) -> tuple[str, UmapSettings]:
     is_whole = type(neighbours) is int and (
         seed is None or (type(seed) is int and 0 <= seed < 2**32)
     )
-    if not is_whole or isinstance(min_dist, bool) or not isinstance(min_dist, int | float):
+    is_number = isinstance(min_dist, int | float) and not isinstance(min_dist, bool)
+    if not is_whole or not is_number or not -LARGEST < min_dist < LARGEST:
         raise ConfigError(
             "Expected n_neighbours and seed as whole numbers from 0 on, and min_dist as a number."
         )

@@ -100,6 +100,7 @@ def test_settings_are_those_that_are_asked_for() -> None:
         {"n_neighbours": 1},
         {"n_neighbours": "9"},
         {"min_dist": True},
+        {"min_dist": 10**400},
         {"seed": -1},
         {"metric": "l7"},
     ):

@@ -302,6 +302,10 @@ export class Instrument {
       Escape: () => this.escape(), r: () => event.repeat || this.search.recorder || this.search.record(),
     };
     if (!isButton) acts[" "] = () => this.player.playOrPause();
+    // Of a map and of a slider they are its own.
+    if (!target.matches?.("input, .pane")) {
+      Object.assign(acts, { ArrowDown: () => this.step(1), ArrowUp: () => this.step(-1) });
+    }
     const act = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!act) return;
     event.preventDefault();
