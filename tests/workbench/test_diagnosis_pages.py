@@ -27,6 +27,7 @@ from tests.workbench.screenshots import (
 )
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.record import store_diagnosis
+from usad_workbench.core.storage.annotations import tag_segments
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import jobs
 from usad_workbench.workbench.presenters.diagnosis import stored
@@ -139,8 +140,11 @@ def test_a_diagnosis_is_computed_from_the_page_and_decides(
 ) -> None:
     """From a page that says what is missing to verdicts of this student, with the report."""
     copy = copy_into(tmp_path, workspace)
+    speech = copy.read("SELECT segment_id FROM segments_of_clips WHERE domain = 'speech'")
+    tag_segments(copy, speech.segment_id.to_numpy(), "by ear")
     page = page_opener(monkeypatch, copy.folder)("Bias")
     assert stored.diagnoses(copy.read) == []
+    page = pick(page, "Of a tag", "by ear")
     (panels,) = [one for one in page.multiselect if one.label == "Panels"]
     panels.set_value(["inheritance"]).run()
     (compute,) = [one for one in page.button if one.label == "Compute"]
@@ -150,7 +154,9 @@ def test_a_diagnosis_is_computed_from_the_page_and_decides(
     page = page.run()
     assert not page.exception and not page.error
     (made,) = stored.diagnoses(copy.read)
-    assert made.student == "tiny-student"
+    assert made.student == "tiny-student" and "by ear" in made.selection
+    rows = stored.panel(copy.read, "inheritance", made)
+    assert set(rows["domain"]) == {"speech"} and set(rows["n_clips"]) == {len(speech)}
     said = plain_texts(page)
     assert "Verdicts" in said and "did not compute the panels" not in said
     assert [one.label for one in page.get("download_button")].count("Download the report") == 1

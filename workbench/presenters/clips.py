@@ -77,3 +77,15 @@ def distinct(sql: Sql, column: str) -> list[str]:
     """The values of ``domain`` or ``dataset``."""
     rows = sql(f"SELECT DISTINCT {column} AS value FROM clips ORDER BY 1")
     return [str(value) for value in rows["value"]]
+
+
+def tagged(tag: str) -> str:
+    """An SQL condition on ``clips``: those with a segment that has a tag.
+
+    >>> tagged("Ada's")
+    "clip_id IN (SELECT clip_id FROM segments JOIN tags USING (segment_id) WHERE tag = 'Ada''s')"
+    """
+    return (
+        "clip_id IN (SELECT clip_id FROM segments JOIN tags USING (segment_id) "
+        f"WHERE tag = {literal(tag)})"
+    )

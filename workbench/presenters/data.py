@@ -1,6 +1,7 @@
 """Tables of a workspace as they are, and counts that show whether they fit together."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ from usad_workbench.workbench.presenters.sql import Sql
 
 MAX_ROWS = 10_000
 """More rows than this are neither read by people nor quickly sent to a browser."""
+MAX_LINKED = 2000
+"""Segments that one link names: servers and browsers cut longer addresses."""
 NO_TASKS = (
     "There are no tasks: a task names a label column that probes learn to read. Write them to a "
     f"CSV with the columns {', '.join(TASK_COLUMNS)}."
@@ -202,15 +205,26 @@ def segment_ids(sql: Sql, ids: pd.Series) -> npt.NDArray[np.int64]:
     return chosen
 
 
-def map_address(*, tag: str = "", map: str = "") -> str:
-    """The page of maps with the segments of a tag selected, or a map open, relative to this page.
+def map_address(*, tag: str = "", map: str = "", segments: Sequence[int] = ()) -> str:
+    """The page of maps with a map open and a tag or segments selected, relative to this page.
+
+    Of segments 2,000 at most are named, as longer addresses are cut; the first is to be heard.
 
     >>> map_address(tag="a b")
     'map?select=%5B%7B%22tag%22%3A%20%22a%20b%22%7D%5D'
     >>> map_address(map="run:r@5/8/mean/umap")
     'map?map=run%3Ar%405%2F8%2Fmean%2Fumap'
+    >>> map_address(segments=[7])
+    'map?select=%5B%7B%22segments%22%3A%20%5B7%5D%7D%5D&focus=7'
     """
-    asked = {"map": map, "select": json.dumps([{"tag": tag}], ensure_ascii=False) if tag else ""}
+    clauses: list[dict[str, object]] = [{"tag": tag}] if tag else []
+    if segments:
+        clauses.append({"segments": list(segments[:MAX_LINKED])})
+    asked = {
+        "map": map,
+        "select": json.dumps(clauses, ensure_ascii=False) if clauses else "",
+        "focus": str(segments[0]) if segments else "",
+    }
     return "map?" + "&".join(
         f"{key}={quote(value, safe='')}" for key, value in asked.items() if value
     )

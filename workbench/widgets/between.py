@@ -5,13 +5,13 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import ternary
 from usad_workbench.workbench.presenters.clips import segment_of, segments
+from usad_workbench.workbench.presenters.data import MAX_LINKED, map_address
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
 from usad_workbench.workbench.widgets.clicks import custom_data
-from usad_workbench.workbench.widgets.instrument import MAX_LINKED, link_to_map
 from usad_workbench.workbench.widgets.player import segment_card
 
 N_CARDS = 6
@@ -71,7 +71,7 @@ def _clips(segment_ids: list[int]) -> None:
     shown = segments(state.sql, segment_ids[:N_CARDS])
     n = min(len(segment_ids), MAX_LINKED)
     cut = f" of {len(segment_ids):,}" if n < len(segment_ids) else ""
-    st.markdown(f"[{count(n, 'clip')}{cut} on the map]({link_to_map(segment_ids)})")
+    st.markdown(f"[{count(n, 'clip')}{cut} on the map]({map_address(segments=segment_ids)})")
     for place, (_, row) in zip(st.columns(2) * N_CARDS, shown.iterrows(), strict=False):
         with place:
             segment = segment_of(row.to_dict())

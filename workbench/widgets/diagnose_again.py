@@ -8,8 +8,10 @@ import streamlit as st
 from usad_workbench.core.diagnosis.panels import PANELS
 from usad_workbench.core.diagnosis.run import diagnose
 from usad_workbench.core.progress import Progress
+from usad_workbench.core.storage.annotations import tag_counts
 from usad_workbench.workbench import jobs, state
 from usad_workbench.workbench.presenters import gains
+from usad_workbench.workbench.presenters.clips import tagged
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 from usad_workbench.workbench.presenters.encoders import student_of
 from usad_workbench.workbench.report import write_report
@@ -18,6 +20,7 @@ from usad_workbench.workbench.widgets.job import await_result
 
 ASKED = "diagnosis.asked"
 NOBODY = "nobody"
+ANY = "any"
 
 
 def show_diagnose() -> None:
@@ -26,7 +29,7 @@ def show_diagnose() -> None:
     if not students or not page.is_comparable():
         return
     with st.expander("Compute a diagnosis here", icon=":material/play_arrow:"):
-        left, middle, right = st.columns(3)
+        left, middle, right, last = st.columns(4)
         with left:
             first = student_of(state.sql) or students[0]
             student = page.choose_encoder("Student", students, key="again.student", default=first)
@@ -36,7 +39,12 @@ def show_diagnose() -> None:
         with right:
             where = st.text_input(
                 "Clips (SQL, empty: all)", key="again.where", placeholder="domain = 'sound'"
-            )
+            ).strip()
+        with last:
+            tags = [ANY, *tag_counts(state.workspace())]
+            tag = page.choose("Of a tag", tags, key="again.tag", note="A selection of the map.")
+        if tag != ANY:
+            where = " AND ".join(filter(None, (where and f"({where})", tagged(tag))))
         names = [kind.name for kind in PANELS]
         panels = st.multiselect(
             "Panels",
@@ -46,7 +54,7 @@ def show_diagnose() -> None:
             format_func=lambda name: VIEWS[name].title if name in VIEWS else name,
         )
         if st.button("Compute", type="primary"):
-            asked = (student, compare, where.strip(), tuple(panels))
+            asked = (student, compare, where, tuple(panels))
             st.session_state[ASKED] = asked
             jobs.forget(_key(asked))
         if ASKED in st.session_state:

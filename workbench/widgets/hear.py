@@ -7,11 +7,12 @@ import streamlit as st
 
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import Segment, segment_of, segments
+from usad_workbench.workbench.presenters.data import map_address
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.neighbours import nearest_segments
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown, shorten
-from usad_workbench.workbench.widgets.instrument import ASSETS, link_to_map
+from usad_workbench.workbench.widgets.instrument import ASSETS
 from usad_workbench.workbench.widgets.page import show_errors
 from usad_workbench.workbench.widgets.player import small_player
 
@@ -58,7 +59,7 @@ def show_trios(
     rows = [
         {
             "clip": segment.clip_id,
-            "href": link_to_map([segment.segment_id]),
+            "href": map_address(segments=[segment.segment_id]),
             "sounds": [
                 {"segment": segment.segment_id, "clip": segment.clip_id, "said": "this sound"},
                 *_found(segment, layers, roles),
@@ -69,7 +70,7 @@ def show_trios(
         )
     ]
     link = {
-        "href": link_to_map(segment_ids),
+        "href": map_address(segments=segment_ids),
         "said": f"All {count(len(segment_ids), 'clip')} on the map",
     }
     trios = st.components.v2.component(

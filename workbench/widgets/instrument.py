@@ -4,17 +4,12 @@ Streamlit draws the frame and the navigation. Nothing that is done on the instru
 page again.
 """
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlencode
 
 import streamlit as st
 
 View = Literal["map", "search"]
-MAX_LINKED = 2000
-"""Segments that one link names: servers and browsers cut longer addresses."""
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "instrument"
 # The modules import each other by relative addresses, so the server's own route serves them. An
 # address relative to the page works under any base path, and behind a proxy too.
@@ -44,13 +39,3 @@ def mount(view: View, waiting: str | None = None) -> None:
         js=LOADER,
     )
     instrument(key=f"instrument.{view}", data={"view": view})
-
-
-def link_to_map(segment_ids: Sequence[int]) -> str:
-    """The address of the map with segments selected, 2,000 at most, the first of them to be heard.
-
-    >>> link_to_map([7])
-    'map?select=%5B%7B%22segments%22%3A+%5B7%5D%7D%5D&focus=7'
-    """
-    select = json.dumps([{"segments": list(segment_ids[:MAX_LINKED])}])
-    return f"map?{urlencode({'select': select, 'focus': segment_ids[0]})}"
