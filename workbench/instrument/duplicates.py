@@ -1,7 +1,12 @@
 """Groups of clips that are there more than once, a page of them with what can be heard."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from usad_workbench.core.cosine import normalise
+from usad_workbench.core.storage.schema import literal
 from usad_workbench.core.storage.space_names import SpaceName
 from usad_workbench.indexes.duplicates import DuplicateGroup, find_duplicates
 from usad_workbench.workbench.instrument.collection import View
@@ -9,6 +14,8 @@ from usad_workbench.workbench.instrument.listing import described_segments
 
 MAX_SHOWN = 24
 """Clips of one group: of a hundred copies nobody hears all."""
+MAX_COMPARED = 4000
+"""Segments of one group that are compared with each other to find the passage."""
 
 
 def duplicates(view: View, space: SpaceName, offset: int, limit: int) -> dict[str, Any]:
@@ -24,7 +31,8 @@ def duplicates(view: View, space: SpaceName, offset: int, limit: int) -> dict[st
 
     Returns:
         How many groups there are, and of each one of the page its kind, its score, how many
-        clips it holds, and the first segment of each of the first of them.
+        clips it holds, and a segment of each of the first of them: its first, or of clips that
+        share a passage the one that is nearest to another clip's.
 
     Raises:
         UnknownNameError: no such space.
@@ -42,6 +50,9 @@ def duplicates(view: View, space: SpaceName, offset: int, limit: int) -> dict[st
         [shown],
     )
     segment_of = dict(zip(first.clip_id, first.segment_id.tolist(), strict=True))
+    for group in page:
+        if group.kind == "passage":
+            segment_of |= shared_segments(view, space, group.clip_ids[:MAX_SHOWN])
     rows = {row["clip_id"]: row for row in described_segments(view, list(segment_of.values()))}
     return {
         "n": len(groups),
@@ -55,3 +66,21 @@ def duplicates(view: View, space: SpaceName, offset: int, limit: int) -> dict[st
             for group in page
         ],
     }
+
+
+def shared_segments(view: View, space: SpaceName, clip_ids: Sequence[str]) -> dict[str, int]:
+    """The segment of each clip that is nearest to one of another clip; none of very long ones."""
+    chosen = f"clip_id IN ({', '.join(literal(one) for one in clip_ids)})"
+    stored = view.workspace.embeddings(space.encoder, space.layer, space.pooling, where=chosen)
+    if not 1 < len(stored) <= MAX_COMPARED:
+        return {}
+    clips = stored.clip_ids.astype(str)
+    unit = normalise(stored.vectors)
+    cosines = unit @ unit.T
+    cosines[clips[:, None] == clips] = -np.inf
+    nearest = cosines.max(axis=1)
+    found = {}
+    for clip in dict.fromkeys(clips.tolist()):
+        rows = np.flatnonzero(clips == clip)
+        found[clip] = int(stored.segment_ids[rows[nearest[rows].argmax()]])
+    return found

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from tests.planted import add_clips, add_encoder
 from tests.workbench.instrument.conftest import RATE_HZ, N, client_of, samples_of
 from usad_workbench.core.clips import Clip
 from usad_workbench.core.errors import AudioError, UnknownNameError
@@ -278,3 +279,24 @@ def test_groups_of_duplicates_have_a_sound_of_each_clip(made: Workspace, tmp_pat
         "/instrument/duplicates", params={"space": "made-a/0/mean", "offset": 1, "limit": 1}
     ).json()
     assert page["groups"] == found["groups"][1:2] and page["n"] == found["n"]
+
+
+def test_a_passage_is_heard_where_it_is(tmp_path: Path) -> None:
+    """Two long clips share their third and second segment: these are played, not the first."""
+    vectors = np.random.default_rng(0).normal(size=(6, 32)).astype(np.float32)
+    vectors[4] = vectors[2] + 0.001
+    workspace = Workspace.create(tmp_path / "w")
+    add_clips(workspace, {"domain": ["music"] * 2, "cluster_id": ["a", "b"]})
+    with workspace.database.write() as connection:
+        connection.execute("DELETE FROM segments")
+        for i in range(6):
+            connection.execute(
+                "INSERT INTO segments VALUES (?, ?, ?, ?, '10s/10s')",
+                [i, f"c{i // 3:03}", 10.0 * (i % 3), 10.0 * (i % 3) + 10],
+            )
+    add_encoder(workspace, "e", "teacher", "music", [vectors])
+    client = client_of(tmp_path / "w")
+    found = client.get("/instrument/duplicates", params={"space": "e/0/mean"}).json()
+    (group,) = found["groups"]
+    assert group["kind"] == "passage"
+    assert [row["segment_id"] for row in group["rows"]] == [2, 4]
