@@ -35,6 +35,7 @@ from usad_workbench.indexes.duplicates import find_duplicates
 pytestmark = pytest.mark.browser
 RATE_HZ = 16_000
 MEL = "log-mel-statistics/0/mean"
+MFCC = "mfcc-statistics/0/mean"
 STUDENT = "tiny-student/4/mean"
 TEACHER = "sound-teacher/3/mean"
 
@@ -53,6 +54,7 @@ def searched(
     """A copy of the small workspace with a space that words can be looked for in."""
     copy = copy_into(tmp_path_factory.mktemp("searched"), workspace)
     embed(copy, clap, pooling="native")
+    embed(copy, "mfcc-statistics")
     return copy
 
 
@@ -156,13 +158,13 @@ def test_an_upload_in_three_spaces_is_ticked_tagged_and_exported(
     fresh: Any, searched: Workspace, clap: str
 ) -> None:
     layer = int(searched.spaces("native").layer[0])
-    spaces = [MEL, f"{clap}/{layer}/native", STUDENT]
+    spaces = [MEL, f"{clap}/{layer}/native", MFCC, STUDENT]
     fresh.evaluate(f"() => {INSTRUMENT}.store.set({{ spaces: {json.dumps(spaces)} }})")
     file = searched.folder.parent / "audio" / "music-003.wav"
     upload(fresh, file.name, file.read_bytes())
-    mel, joint, unknown = found(fresh, 3)
+    mel, joint, mfcc, unknown = found(fresh, 4)
     clips = searched.read("SELECT segment_id, clip_id FROM segments").set_index("segment_id")
-    assert [clips.clip_id[ids[0]] for ids in (mel, joint)] == ["music-003"] * 2
+    assert [clips.clip_id[ids[0]] for ids in (mel, joint, mfcc)] == ["music-003"] * 3
     # The vectors of the student were made elsewhere: it cannot hear a new sound, and says so.
     assert unknown == [] and "tiny-student" in fresh.locator(".column .problem").inner_text()
     chosen = [mel[0], mel[2]]
