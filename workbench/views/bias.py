@@ -59,7 +59,9 @@ def view() -> None:
     else:
         show_panel(diagnosis, name, f"bias.{name}.{diagnosis.student}.{diagnosis.selection}")
         if name == "attribution":
-            show_between(diagnosis.student)
+            rows = stored.panel(state.sql, name, diagnosis)
+            is_reliable = "is_reliable" not in rows or bool(rows["is_reliable"].fillna(False).any())
+            show_between(diagnosis.student, is_reliable=is_reliable)
 
 
 def similarity() -> None:

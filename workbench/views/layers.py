@@ -10,7 +10,7 @@ from usad_workbench.workbench.presenters import gains, layers
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.diagnosis import stored
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
-from usad_workbench.workbench.presenters.encoders import embedded, roles_for
+from usad_workbench.workbench.presenters.encoders import embedded, missing_for_comparison, roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_name
@@ -33,7 +33,8 @@ def view() -> None:
     compared = layers.compared(state.sql)
     if compared.empty:
         page.not_compared()
-        return
+        if not embedded(state.sql) or missing_for_comparison(state.sql):
+            return
     take_over(state.asked_cell())
     student, teacher, measure = choose(compared)
     rows = layers.similarity(state.sql, student, teacher, measure)
@@ -91,7 +92,7 @@ def set_cell(domain: str, student_layer: int, teacher_layer: int) -> None:
 def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
     columns = st.columns(3)
     with columns[0]:
-        students = sorted(compared["student"].unique())
+        students = sorted({*compared["student"], *gains.students(state.sql)})
         student = page.choose_encoder("Student", students, key="layers.student")
     of_student = compared[compared["student"] == student]
     roles = roles_for(state.sql, student)
@@ -104,7 +105,8 @@ def choose(compared: pd.DataFrame) -> tuple[str, str, str]:
             names,
             key="layers.teacher",
             roles=roles,
-            default=layers.nearest(state.sql, student),
+            default=layers.nearest(state.sql, student)
+            or next((name for name in names if roles[name] == "teacher"), None),
         )
     measures = sorted(of_student[of_student["teacher"] == teacher]["measure"]) or [MEASURE]
     with columns[2]:

@@ -18,8 +18,13 @@ N_CARDS = 6
 
 
 @st.fragment
-def show_between(student: str) -> None:
-    """A picture of three corners, and the clips of the place that was clicked."""
+def show_between(student: str, *, is_reliable: bool) -> None:
+    """A picture of three corners, and the clips of the place that was clicked.
+
+    Args:
+        student: Whose clips.
+        is_reliable: Whether the shares of attribution can be read in any domain.
+    """
     names = encoder_names(state.sql)
     known = ternary.teachers_of(state.sql, student)
     page.section(
@@ -27,6 +32,11 @@ def show_between(student: str) -> None:
         "Whose nearest neighbours each clip has. It shows whom a clip's neighbourhood is like, not who "
         "taught it.",
     )
+    if not is_reliable:
+        st.caption(
+            ":material/block: In no domain can shares be read as what the student has of whom: the "
+            "table says why. Encoders that never taught may be corners too, to compare."
+        )
     if len(known) < ternary.CORNERS:
         st.caption(
             f"Three encoders make the corners; the neighbours of {count(len(known), 'encoder')} are "

@@ -59,7 +59,9 @@ def _follow(
     report: ImportReport | None = await_result(key, f"Importing {count(len(files), 'file')}", work)
     if report is None:
         return
-    st.session_state[ASKED] = (key, [], domain, are_labels)  # their bytes are needed no more
+    if files:  # their bytes are needed no more, and the tables of this page show what has come
+        st.session_state[ASKED] = (key, [], domain, are_labels)
+        st.rerun()
     st.success(
         f"{count(report.n_added, 'clip')} added, {report.n_skipped:,} were there, "
         f"{len(report.failed):,} failed."
