@@ -107,3 +107,28 @@ def doubt_of(excess: TestedExcess, rules: Rules) -> str:
             f"matter; one of {excess.detectable:.3f} could have been found"
         )
     return ""
+
+
+def what_would_narrow(
+    *, n_peers: int, p_peers: float, p_placebos: float, n_families: int, n_students: int
+) -> str:
+    """What would narrow the interval of an excess most, with the option or command for it.
+
+    Args:
+        n_peers: Students of the same recipe without the teacher.
+        p_peers: Of the difference to them.
+        p_placebos: Of the difference to placebos; NaN where none could be tested.
+        n_families: Of placebos.
+        n_students: Seeds of the diagnosed student.
+
+    >>> what_would_narrow(n_peers=8, p_peers=.01, p_placebos=.2, n_families=4, n_students=8)
+    'more than 4 families of placebos (`usad embed --encoders`) would narrow it'
+    """
+    if not n_peers:
+        return "students without this teacher as peers (--controls) would narrow it"
+    if p_placebos >= p_peers or math.isnan(p_placebos):
+        return (
+            f"more than {n_families} families of placebos (`usad embed --encoders`) would narrow it"
+        )
+    more = "more seeds of student and peers (--student A,B,C)" if n_students < 3 else "more peers"
+    return f"{more} would narrow it"

@@ -20,6 +20,8 @@ from usad_workbench.core.progress import Progress, no_progress
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "duckdb", "torch")
 """Versions that a report names: what the numbers were computed with."""
+LISTED = "listed clips"
+"""Ends the words for a selection that was handed in as a list."""
 LONG_PANELS = ("variance", "nuisance", "inheritance", "errors", "disagreements")
 """In the order of their processor time on the sample data: 32, 31, 9, 8 and 8 of 121 s."""
 
@@ -200,7 +202,7 @@ def describe_selection(data: DiagnosisData) -> str:
     config = data.config
     conditions = [config.where] if config.where else []
     if config.clip_ids:
-        conditions.append(f"{len(config.clip_ids)} listed clips")
+        conditions.append(f"{len(config.clip_ids)} {LISTED}")
     return ", ".join(conditions)
 
 

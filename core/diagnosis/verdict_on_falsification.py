@@ -16,6 +16,9 @@ from usad_workbench.core.diagnosis.verdicts import (
     judged_estimates,
 )
 
+MINUS_BEST_TEACHER = "student minus best teacher on unseen domains"
+"""Key of the evidence with the lead over the best single teacher, by domain."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageChange:
@@ -95,7 +98,7 @@ def falsified(
         verdict=verdict,
         rule=rule,
         evidence={
-            "student minus best teacher on unseen domains": describe_estimates(unseen),
+            MINUS_BEST_TEACHER: describe_estimates(unseen),
             "second stage minus first": {d: c.describe() for d, c in (stage_2 or {}).items()}
             or NOT_MEASURED,
             "after alignment to an LLM": dict(llm) or NOT_MEASURED,

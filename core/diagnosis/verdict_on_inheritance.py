@@ -9,6 +9,7 @@ from usad_workbench.core.diagnosis.excess_doubt import (
     deciding_cell,
     doubt_of,
     kind_of,
+    what_would_narrow,
 )
 from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.rules import Rules, percent
@@ -122,7 +123,14 @@ def _answer(rows: Sequence[InheritanceRow], rules: Rules) -> str:
         return f"{NO}: {describe_excess(row)}, the least certain of {len(tested)} cells"
     # The reason was given at the level of the rules, the limits of the row are 95% ones.
     doubt = row.reason or doubt_of(row.tested(), rules)
-    return f"{UNDECIDED}: {doubt}; {describe_excess(row)}{_advice(row)}"
+    narrowing = what_would_narrow(
+        n_peers=len(row.peers),
+        p_peers=row.p_peers,
+        p_placebos=row.p_placebos,
+        n_families=row.n_families,
+        n_students=len(row.students),
+    )
+    return f"{UNDECIDED}: {doubt}; {describe_excess(row)}; {narrowing}"
 
 
 def describe_excess(row: InheritanceRow) -> str:
@@ -150,20 +158,3 @@ def describe_excess(row: InheritanceRow) -> str:
         )
     parts.append(f"n = {row.n_clips} clips in {row.n_clusters} clusters")
     return ", ".join(parts)
-
-
-def _advice(row: InheritanceRow) -> str:
-    """What would decide it."""
-    if not row.peers:
-        return "; students without this teacher as peers (--controls) would narrow it"
-    if row.p_placebos >= row.p_peers or math.isnan(row.p_placebos):
-        return (
-            f"; more than {row.n_families} families of placebos (`usad embed --encoders`) would "
-            "narrow it"
-        )
-    more = (
-        "more seeds of student and peers (--student A,B,C)"
-        if len(row.students) < 3
-        else "more peers"
-    )
-    return f"; {more} would narrow it"

@@ -15,6 +15,11 @@ from usad_workbench.core.diagnosis.verdicts import (
     judged_estimates,
 )
 
+EXPLAINED_SHARE = "explained share"
+"""Key of the evidence with the share of the student that the teachers explain, by domain."""
+GAIN_OVER_MIXTURE = "gain over the mixture on unseen domains"
+"""Key of the evidence with student minus mixture baseline, by domain."""
+
 
 def general_or_mixture(
     explained: Estimates,
@@ -75,8 +80,8 @@ def general_or_mixture(
         verdict=verdict,
         rule=rule,
         evidence={
-            "explained share": describe_estimates(explained),
-            "gain over the mixture on unseen domains": describe_estimates(gains),
+            EXPLAINED_SHARE: describe_estimates(explained),
+            GAIN_OVER_MIXTURE: describe_estimates(gains),
             "shared errors above controls": {d: e.words for d, e in errors.items()} or NOT_MEASURED,
             "lead on taught minus lead on unseen domains": NOT_MEASURED
             if specificity is None

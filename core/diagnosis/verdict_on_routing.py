@@ -14,6 +14,9 @@ from usad_workbench.core.diagnosis.verdicts import (
     rounded,
 )
 
+MINUS_ROUTER = "student minus oracle domain router"
+"""Key of the evidence with the lead over the router, by domain."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgainstRouter:
@@ -77,9 +80,7 @@ def universal_or_routing(domains: Mapping[str, AgainstRouter], rules: Rules) -> 
         verdict=verdict,
         rule=rule,
         evidence={
-            "student minus oracle domain router": {
-                d: e.lead.describe() for d, e in domains.items()
-            },
+            MINUS_ROUTER: {d: e.lead.describe() for d, e in domains.items()},
             "parameters in use, student / specialist": {
                 d: rounded(e.cost_ratio) for d, e in domains.items()
             },

@@ -29,7 +29,7 @@ def what_is_missing(
     missing = {} if routing else dict(NO_TASKS)
     if question == "general-or-mixture":
         if MIXTURE not in systems:
-            missing["the teachers' mixture"] = EVALUATE
+            missing["the teachers' mixture"] = _how_to_get(MIXTURE, diagnosis)
         missing |= {
             f"the panel {name}": f"`usad diagnose --workspace W --student {diagnosis.student}`"
             for name in ("variance", "errors")
@@ -37,12 +37,15 @@ def what_is_missing(
         }
         if "errors" in diagnosis.panels and not _were_errors_tested(diagnosis):
             missing["two controls or more, to hold shared errors against"] = (
-                "`usad embed --encoders NAMES`, or `usad import-embeddings --role control`, then "
+                "`usad embed --workspace W --encoders NAMES`, or `usad import-embeddings --role "
+                "control`, then "
                 f"{EVALUATE}"
             )
     elif question == "universal-or-routing":
         lacking = [name for name in (ORACLE_ROUTER, LEARNED_ROUTER) if name not in systems]
-        missing |= {f"the {name.replace('-', ' ')}": EVALUATE for name in lacking}
+        missing |= {
+            f"the {name.replace('-', ' ')}": _how_to_get(name, diagnosis) for name in lacking
+        }
     elif changed_by_stage_2(diagnosis.rows_of(ComparisonRow)) is None:
         missing["the second stage against the first"] = (
             f"`usad diagnose --workspace W --student {diagnosis.student} --compare FIRST_STAGE`"
@@ -56,6 +59,20 @@ def what_is_missing(
             f"`usad import`, `usad embed`, {EVALUATE}"
         )
     return missing
+
+
+def _how_to_get(system: str, diagnosis: Diagnosis) -> str:
+    """What makes a system of teachers, which evaluating alone cannot where its parts are not here."""
+    if len(diagnosis.teachers) < 2:
+        return (
+            f"it takes two teachers: `usad embed --workspace W --encoders NAMES`, then {EVALUATE}"
+        )
+    if system == LEARNED_ROUTER and not diagnosis.baselines:
+        return (
+            "it reads a baseline: `usad embed --workspace W --encoders log-mel-statistics`, then "
+            f"{EVALUATE}"
+        )
+    return EVALUATE
 
 
 def _were_errors_tested(diagnosis: Diagnosis) -> bool:

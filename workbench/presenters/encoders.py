@@ -60,6 +60,15 @@ def embedded(sql: Sql) -> list[str]:
     return embedded_encoders(sql, None)
 
 
+def completely_embedded(sql: Sql) -> set[str]:
+    """Encoders of which every segment has a vector."""
+    rows = sql(
+        "SELECT encoder FROM spaces WHERE pooling = 'mean' GROUP BY encoder "
+        "HAVING min(n) >= (SELECT count(*) FROM segments)"
+    )
+    return set(rows["encoder"])
+
+
 def missing_for_comparison(sql: Sql) -> str | None:
     """What a student's comparison with its teachers lacks, in a sentence; none where nothing."""
     here = embedded(sql)

@@ -1,13 +1,25 @@
 """The first section of the report: what was decided, by which rule, on which numbers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
+import pandas as pd
+from markupsafe import Markup
+
+from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.verdicts import Verdict
+from usad_workbench.workbench.presenters.diagnosis.findings import (
+    Finding,
+    describe_headline,
+    findings,
+)
+from usad_workbench.workbench.presenters.diagnosis.placebo_strip import OF_REPORT, reach_of, strip
 from usad_workbench.workbench.presenters.diagnosis.verdicts import (
     describe_question,
     is_open,
     meaning,
+    number_of,
+    seen_from,
 )
 from usad_workbench.workbench.report.tables import Matrix, matrix
 
@@ -21,6 +33,18 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """One finding: who, where, what, and the teacher beside its placebos."""
+
+    title: str
+    answer: str
+    picture: Markup
+    """Empty where teacher or placebos have no number."""
+    picture_words: str
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VerdictCard:
     """Question, answer, what the answer means, evidence, rule."""
 
@@ -29,21 +53,52 @@ class VerdictCard:
     answer: str
     meaning: str
     is_open: bool
+    number: str
+    """The estimates that it rests on first, and what would have been seen; may be empty."""
+    answers: tuple[Answer, ...]
+    """Of the question on inheritance, one for each teacher and domain."""
     evidence: Evidence
     rule: str
 
 
-def verdict_card(verdict: Verdict) -> VerdictCard:
-    """A verdict as a person reads it."""
+def verdict_card(verdict: Verdict, rows: Sequence[InheritanceRow] = ()) -> VerdictCard:
+    """A verdict as a person reads it.
+
+    Args:
+        verdict: Of one question.
+        rows: Of the panel ``inheritance``, where the verdict is the one on it.
+    """
+    found = findings(pd.DataFrame([asdict(row) for row in rows])) if rows else []
+    estimates = " ".join(filter(None, (number_of(verdict), seen_from(verdict))))
     return VerdictCard(
         name=verdict.question,
         question=describe_question(verdict.question),
         answer=verdict.verdict[:1].upper() + verdict.verdict[1:],
         meaning=meaning(verdict.verdict),
         is_open=is_open(verdict.verdict),
+        number=describe_headline(found) if found else estimates,
+        answers=_answers(found),
         evidence=evidence(verdict.evidence),
         rule=verdict.rule,
     )
+
+
+def _answers(found: Sequence[Finding]) -> tuple[Answer, ...]:
+    reach, answers = reach_of(found), []
+    for one in found:
+        picture, words = strip(one, reach, {}, OF_REPORT)
+        told = f"{one.words}." if one.words else ""
+        answers.append(
+            Answer(
+                title=f"{one.teacher} in {one.domain}",
+                answer=one.answer,
+                # Drawn here from numbers alone: names stand in the words.
+                picture=Markup(picture),
+                picture_words=words,
+                words=" ".join(filter(None, (told, one.lacking, one.advice))),
+            )
+        )
+    return tuple(answers)
 
 
 def evidence(values: Mapping[str, object]) -> Evidence:

@@ -9,11 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from usad_workbench.core.diagnosis.inheritance_row import InheritanceRow
 from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.files import write_whole
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.presenters.diagnosis import placebo_strip
 from usad_workbench.workbench.presenters.diagnosis.views import view_of
 from usad_workbench.workbench.presenters.encoders import participant_roles
 from usad_workbench.workbench.presenters.numbers import MISSING, count, is_missing, parameters
@@ -76,6 +78,7 @@ def write_report(
     roles = participant_roles(
         diagnosis.student, diagnosis.teachers, diagnosis.controls, diagnosis.baselines
     )
+    inheritance = diagnosis.rows_of(InheritanceRow)
     sections = []
     for i, (name, panel) in enumerate(diagnosis.panels.items()):
         sounds.share_out(len(diagnosis.panels) - i)
@@ -91,7 +94,11 @@ def write_report(
         lead=_lead(diagnosis),
         written_at=f"{written_at or datetime.now(UTC):%Y-%m-%d %H:%M}",
         contents=_contents(diagnosis),
-        verdicts=[verdict_card(verdict) for verdict in verdicts],
+        verdicts=[
+            verdict_card(verdict, inheritance if verdict.question == "inherited" else ())
+            for verdict in verdicts
+        ],
+        strips=placebo_strip.HELP,
         participants=participants(workspace, roles),
         warnings=list(dict.fromkeys(diagnosis.warnings)),
         sections=sections,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from usad_workbench.core.diagnosis.verdicts import Verdict
+from usad_workbench.core.diagnosis.verdicts import MISSING, Verdict
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import segment_of, segments
 from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
@@ -20,8 +20,9 @@ from usad_workbench.workbench.presenters.diagnosis.plan import describe_marks, p
 from usad_workbench.workbench.presenters.diagnosis.verdicts import (
     describe_question,
     is_open,
-    lacking,
     meaning,
+    number_of,
+    seen_from,
 )
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView, views_of
 from usad_workbench.workbench.presenters.encoders import student_of
@@ -32,6 +33,7 @@ from usad_workbench.workbench.presenters.numbers import count, number, signed
 from usad_workbench.workbench.presenters.text import MEASURE_NAMES, escape_markdown, shorten
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.clicks import custom_data
+from usad_workbench.workbench.widgets.decide import show_missing
 from usad_workbench.workbench.widgets.legend import role_legend
 from usad_workbench.workbench.widgets.player import segment_card
 
@@ -117,10 +119,12 @@ def show_verdicts(diagnosis: stored.StoredDiagnosis) -> None:
         if i % 2 == 0:
             columns = st.columns(2)
         with columns[i % 2], st.container(border=True, height="stretch"):
-            _verdict(verdict, inherited if verdict.question == "inherited" else "")
+            told = (number_of(verdict), seen_from(verdict))
+            number = inherited if verdict.question == "inherited" else " ".join(told).strip()
+            _verdict(verdict, diagnosis, number)
 
 
-def _verdict(verdict: Verdict, number: str = "") -> None:
+def _verdict(verdict: Verdict, diagnosis: stored.StoredDiagnosis, number: str) -> None:
     answer = verdict.verdict
     st.caption(describe_question(verdict.question))
     colour = "orange" if is_open(answer) else "blue"
@@ -128,17 +132,11 @@ def _verdict(verdict: Verdict, number: str = "") -> None:
     st.markdown(meaning(answer))
     if number:
         st.markdown(escape_markdown(number))
-    for what, how in lacking(verdict).items():
-        st.markdown(f":material/help: Missing: {escape_markdown(what)}  \n{_commands(how)}")
+    show_missing(verdict, diagnosis)
     with st.expander("Evidence and rule"):
-        st.markdown("\n".join(_evidence(verdict.evidence)))
+        told = {name: of for name, of in verdict.evidence.items() if name != MISSING}
+        st.markdown("\n".join(_evidence(told)))
         st.caption(escape_markdown(verdict.rule))
-
-
-def _commands(how: str) -> str:
-    """The words for how to get something, with its commands as code; all else as it stands."""
-    parts = how.split("`")
-    return "".join(f"`{part}`" if i % 2 else escape_markdown(part) for i, part in enumerate(parts))
 
 
 def _evidence(values: Mapping[str, object], depth: int = 0) -> list[str]:

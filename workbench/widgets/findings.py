@@ -8,10 +8,12 @@ import streamlit as st
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.diagnosis import findings, placebo_strip, stored
 from usad_workbench.workbench.presenters.diagnosis.findings import Finding
+from usad_workbench.workbench.presenters.diagnosis.verdicts import steps_of
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
+from usad_workbench.workbench.widgets.decide import show_steps, with_commands
 from usad_workbench.workbench.widgets.diagnosis import show_influential_clips
 
 PANEL = "inheritance"
@@ -40,11 +42,14 @@ def show_findings(diagnosis: stored.StoredDiagnosis) -> None:
     for teacher, column in zip(teachers, st.columns(len(teachers)), strict=True):
         with column, st.container(border=True, height="stretch"):
             st.markdown(f"#### {escape_markdown(short_name(teacher, names))}")
-            for one in found:
-                if one.teacher == teacher:
-                    _answer(one, reach)
+            of_teacher = [one for one in found if one.teacher == teacher]
+            for one in of_teacher:
+                _answer(one, reach)
+            for advice in dict.fromkeys(filter(None, (one.advice for one in of_teacher))):
+                st.caption(f":material/help: {with_commands(advice)}")
     if any(one.placebos for one in found):
         st.caption(placebo_strip.HELP)
+    show_steps(steps_of(one.advice for one in found), diagnosis, PANEL)
     _clips(diagnosis, rows, [one for one in found if one.is_found])
 
 
@@ -62,12 +67,17 @@ def show_answers(found: Sequence[Finding]) -> None:
                 teacher = escape_markdown(short_name(one.teacher, names))
                 st.markdown(f"**{teacher}, in {escape_markdown(one.domain)}**")
                 _strip(one, reach)
-                st.caption(escape_markdown(one.words))
+                st.caption(_words(one))
+
+
+def _words(one: Finding) -> str:
+    return escape_markdown(f"{one.words}. {one.lacking}" if one.lacking else one.words)
 
 
 def _strip(one: Finding, reach: float) -> None:
     names = encoder_names(state.sql)
-    picture, words = placebo_strip.strip(one, reach, names, is_dark=page.is_dark())
+    palette = placebo_strip.DARK if page.is_dark() else placebo_strip.LIGHT
+    picture, words = placebo_strip.strip(one, reach, names, palette)
     if picture:
         st.image(picture, width=placebo_strip.WIDTH, alt=words)
 
@@ -79,9 +89,7 @@ def _answer(one: Finding, reach: float) -> None:
         f"**In {escape_markdown(one.domain)}**{home}: :{colour}[**{escape_markdown(one.answer)}**]"
     )
     _strip(one, reach)
-    st.caption(escape_markdown(one.words))
-    if one.lacking:
-        st.caption(f":material/help: {escape_markdown(one.lacking)}")
+    st.caption(_words(one))
 
 
 def _clips(diagnosis: stored.StoredDiagnosis, rows: pd.DataFrame, found: Sequence[Finding]) -> None:

@@ -8,9 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from usad_workbench.core.diagnosis.excess_doubt import Kind, deciding_cell, kind_of
+from usad_workbench.core.diagnosis.excess_doubt import (
+    Kind,
+    deciding_cell,
+    kind_of,
+    what_would_narrow,
+)
 from usad_workbench.workbench.presenters.colours import domain_order
-from usad_workbench.workbench.presenters.numbers import count, is_missing, is_number, signed
+from usad_workbench.workbench.presenters.numbers import (
+    as_number,
+    count,
+    is_missing,
+    is_number,
+    signed,
+)
 from usad_workbench.workbench.presenters.text import measure_name
 
 ANSWERS = {
@@ -87,13 +98,37 @@ class Finding:
 
     @property
     def lacking(self) -> str:
-        """What an open answer lacks, with the size that could have been found; empty of others."""
-        if self.kind != "undecided":
-            return ""
+        """The size that an undecided answer could have found; empty of others."""
         size = self.row.get("detectable")
-        if size is None or is_missing(size) or not math.isfinite(size):
+        if self.kind != "undecided" or not is_number(size):
             return ""
-        return f"From {signed(size)} on it would have been found."
+        return f"From {signed(as_number(size))} on it would have been found."
+
+    @property
+    def advice(self) -> str:
+        """What would decide an open answer, with the command for it; empty of others."""
+        row = self.row
+        if self.kind == "not testable":
+            reason = row.get("reason")
+            return "" if is_missing(reason) else _sentence("; ".join(str(reason).split("; ")[1:]))
+        if self.kind != "undecided" or not is_number(row.get("n_families")):
+            return ""
+        narrowing = what_would_narrow(
+            n_peers=_length(row.get("peers")),
+            p_peers=as_number(row.get("p_peers")),
+            p_placebos=as_number(row.get("p_placebos")),
+            n_families=int(row["n_families"]),
+            n_students=_length(row.get("students")),
+        )
+        return _sentence(narrowing)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
+
+
+def _length(names: Any) -> int:
+    return 0 if is_missing(names) else len(names)
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -186,7 +221,7 @@ def describe_headline(found: Sequence[Finding]) -> str:
     name = measure_name(str(row["measure"]))
     measure = name[:1].lower() + name[1:]
     parts = [f"{where}{signed(row['excess'], 2)} {limits} in {measure} at layer {row['layer']}"]
-    n_peers = 0 if is_missing(row.get("peers")) else len(row["peers"])
+    n_peers = _length(row.get("peers"))
     if n_peers:
         parts.append(f"over {count(n_peers, 'student')} of the same recipe without this teacher")
     n = f"{count(row['n_clips'], 'clip')} in {count(row['n_clusters'], 'cluster')}"

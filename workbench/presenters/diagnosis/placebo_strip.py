@@ -6,24 +6,41 @@ what the number hides: whether one placebo reaches as far.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from usad_workbench.core.diagnosis.excess_doubt import Kind
 from usad_workbench.workbench.presenters.diagnosis.findings import Finding
 from usad_workbench.workbench.presenters.numbers import is_number, signed
 
 WIDTH, HEIGHT, MIDDLE, TICK = 260, 38, 13, 7
 ROOM = 10
 """Pixels beside the ends of the scale."""
-COLOURS = {
-    "yes": ("#2457a6", "#7db0f5"),
-    "through": ("#2457a6", "#7db0f5"),
-    "no": ("#148a68", "#45c39c"),
-    "undecided": ("#c2410c", "#f28b5b"),
-}
-"""By answer, on a light and on a dark page."""
-INK = ("#1f2a37", "#e8edf3")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Palette:
+    """Colours of a strip, by answer, and of what stands beside it."""
+
+    found: str
+    nothing: str
+    undecided: str
+    ink: str
+
+    def of(self, kind: Kind) -> str:
+        """The colour of an answer."""
+        found = {"yes": self.found, "through": self.found, "no": self.nothing}
+        return found.get(kind, self.undecided if kind == "undecided" else self.ink)
+
+
+LIGHT = Palette(found="#2457a6", nothing="#148a68", undecided="#c2410c", ink="#1f2a37")
+DARK = Palette(found="#7db0f5", nothing="#45c39c", undecided="#f28b5b", ink="#e8edf3")
+OF_REPORT = Palette(
+    found="var(--accent)", nothing="var(--yes)", undecided="var(--open)", ink="var(--ink)"
+)
+"""Those that the style of the report has for light, dark and paper."""
 HELP = (
     "Ticks: each placebo's gain in the teacher's place. Dot: the teacher's gain, with the 95% interval "
-    "of its excess. What is undecided wants more students without the teacher, or more recordings."
+    "of its excess."
 )
 
 
@@ -35,7 +52,7 @@ def reach_of(found: Sequence[Finding]) -> float:
 
 
 def strip(
-    finding: Finding, reach: float, short: Mapping[str, str], *, is_dark: bool = False
+    finding: Finding, reach: float, short: Mapping[str, str], palette: Palette = LIGHT
 ) -> tuple[str, str]:
     """The picture as SVG, and in words; both empty where teacher or placebos have no number.
 
@@ -43,12 +60,12 @@ def strip(
         finding: What is drawn.
         reach: The end of the scale, of ``reach_of``.
         short: Short names of encoders.
-        is_dark: Whether the page is.
+        palette: Its colours.
     """
     gains, (low, at, high) = finding.placebos, _teacher(finding)
     if not gains or not math.isfinite(at):
         return "", ""
-    colour, ink = COLOURS.get(finding.kind, INK)[is_dark], INK[is_dark]
+    colour, ink = palette.of(finding.kind), palette.ink
 
     def place(value: float) -> float:
         share = (max(-reach, min(reach, value)) + reach) / (2 * reach)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from usad_workbench.core.diagnosis.record import PREFIX, VerdictRow
+from usad_workbench.core.diagnosis.suite import LISTED
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.core.similarity.significance import ALPHA
 from usad_workbench.core.storage.contents import has_table, table_names
@@ -42,6 +43,11 @@ class StoredDiagnosis:
     domains: tuple[str, ...] = ()
     unseen_domains: tuple[str, ...] = ()
     """Those of which no teacher of this diagnosis is."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether its selection is SQL, and so can be made again; lists of clips are not kept."""
+        return not self.selection.endswith(LISTED)
 
     def is_of_last(self, panel: str) -> bool:
         """Whether the last diagnosis computed this panel; its rows may be of an earlier one."""

@@ -1,8 +1,12 @@
 """Verdicts in plain words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from usad_workbench.core.diagnosis.verdicts import MISSING, Verdict
+from usad_workbench.core.diagnosis.verdict_on_falsification import MINUS_BEST_TEACHER
+from usad_workbench.core.diagnosis.verdict_on_mixture import EXPLAINED_SHARE, GAIN_OVER_MIXTURE
+from usad_workbench.core.diagnosis.verdict_on_routing import MINUS_ROUTER
+from usad_workbench.core.diagnosis.verdicts import DETECTABLE, MISSING, Evidence, Verdict
+from usad_workbench.workbench.presenters.text import listing
 
 QUESTIONS = {
     "inherited": "Did the student inherit from the teachers?",
@@ -10,6 +14,12 @@ QUESTIONS = {
     "universal-or-routing": "One universal encoder, or routing to specialists?",
     "falsified": "Is the claim of a universal encoder falsified?",
 }
+RESTS_FIRST = {
+    "general-or-mixture": (GAIN_OVER_MIXTURE, EXPLAINED_SHARE),
+    "universal-or-routing": (MINUS_ROUTER,),
+    "falsified": (MINUS_BEST_TEACHER,),
+}
+"""Of each question the evidence that its answer rests on first, where it was measured."""
 THROUGH = "through"
 """Begins the verdict that a column carries what is alike."""
 MEANINGS = {
@@ -82,6 +92,62 @@ def lacking(verdict: Verdict) -> dict[str, str]:
     if not isinstance(missing, Mapping):
         return {}
     return {str(what): str(how) for what, how in missing.items()}
+
+
+def steps_of(hows: Iterable[str]) -> list[str]:
+    """What can be done about what is missing, each once, by the commands that the words name.
+
+    ``compare`` is a diagnosis beside another student.
+
+    >>> steps_of(["`usad evaluate --workspace W`, then diagnose again"])
+    ['evaluate']
+    >>> steps_of(["`usad diagnose --student s --compare FIRST_STAGE`", "`usad import`"])
+    ['compare', 'import']
+    """
+    commands = [part for how in hows for part in how.split("`")[1::2]]
+    steps = [
+        "compare" if "--compare" in words else words.split()[1]
+        for words in commands
+        if words.startswith("usad ")
+    ]
+    return list(dict.fromkeys(steps))
+
+
+def number_of(verdict: Verdict) -> str:
+    """The estimates that a verdict rests on first, by domain, in a line; empty where none is.
+
+    >>> evidence = {"student minus oracle domain router": {"speech": "-0.3 [-0.4, -0.2], n = 458"}}
+    >>> number_of(Verdict(question="universal-or-routing", verdict="routing", rule="",
+    ...     evidence=evidence))
+    'Student minus oracle domain router: speech -0.3 [-0.4, -0.2], n = 458.'
+    """
+    name, estimates = _rests_on(verdict)
+    told = "; ".join(f"{domain} {value}" for domain, value in estimates.items())
+    return f"{name[0].upper()}{name[1:]}: {told}." if told else ""
+
+
+def seen_from(verdict: Verdict) -> str:
+    """From which difference on an open question would have been answered; empty where unknown.
+
+    >>> evidence = {"student minus oracle domain router": {"speech": "+0.0 [-0.1, +0.1], n = 99"},
+    ...     "smallest difference that would have been seen": {"speech": .1, "music": .2}}
+    >>> seen_from(Verdict(question="universal-or-routing", verdict="undecided", rule="",
+    ...     evidence=evidence))
+    'A difference of 0.1 would have been seen in speech; more labelled clips narrow it.'
+    """
+    sizes, (_, estimates) = verdict.evidence.get(DETECTABLE), _rests_on(verdict)
+    if not (isinstance(sizes, Mapping) and is_open(verdict.verdict)):
+        return ""
+    seen = [f"{size} would have been seen in {d}" for d, size in sizes.items() if d in estimates]
+    return f"A difference of {listing(seen)}; more labelled clips narrow it." if seen else ""
+
+
+def _rests_on(verdict: Verdict) -> tuple[str, Mapping[str, Evidence]]:
+    for name in RESTS_FIRST.get(verdict.question, ()):
+        estimates = verdict.evidence.get(name)
+        if isinstance(estimates, Mapping) and estimates:
+            return name, estimates
+    return "", {}
 
 
 def is_open(verdict: str) -> bool:

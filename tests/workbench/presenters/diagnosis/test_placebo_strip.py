@@ -9,6 +9,8 @@ import pytest
 
 from usad_workbench.workbench.presenters.diagnosis.findings import Finding
 from usad_workbench.workbench.presenters.diagnosis.placebo_strip import (
+    DARK,
+    LIGHT,
     MIDDLE,
     ROOM,
     WIDTH,
@@ -53,7 +55,7 @@ def test_ticks_dot_and_interval_stand_where_their_numbers_say() -> None:
 
 
 def test_light_and_dark_differ_in_colours_alone() -> None:
-    light, dark = (strip(finding(), 1.0, {}, is_dark=is_dark)[0] for is_dark in (False, True))
+    light, dark = (strip(finding(), 1.0, {}, palette)[0] for palette in (LIGHT, DARK))
     assert light != dark
     assert re.sub("#[0-9a-f]{6}", "", light) == re.sub("#[0-9a-f]{6}", "", dark)
 
