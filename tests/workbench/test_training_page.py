@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.workbench.opened_app import open_app, plain_texts
+from tests.planted import save_run
+from tests.workbench.copied_workspace import copy_into
+from tests.workbench.opened_app import app_in_browser, open_app, plain_texts
 from tests.workbench.screenshots import browser_page, open_by_link, settle
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.locks import FileLock
@@ -319,3 +321,25 @@ def test_the_browser_follows_a_run_without_reload(growing: Path, address: str) -
         page.get_by_text("Read again every").wait_for(state="detached", timeout=PAGE_MS)
         assert page.evaluate("window.loaded_once") is True
         assert page.get_by_test_id("stException").count() == 0
+
+
+@pytest.mark.browser
+def test_a_checkpoint_is_opened_in_the_map(workspace: Workspace, tmp_path: Path) -> None:
+    """One click embeds the clips with it and maps them; the link shows all of them."""
+    copy = copy_into(tmp_path, workspace)
+    run = make_run(copy.folder.parent / "runs" / "small")
+    append(run, line(100))
+    name = f"{save_run(run)}@100"
+    with app_in_browser(copy.folder, tmp_path / "log.txt") as page:
+        open_by_link(page, "Training")
+        page.get_by_role("button", name="Open in the map").click()
+        opened = page.get_by_role("link", name="The map of this checkpoint")
+        opened.wait_for(timeout=3 * PAGE_MS)
+        page.goto(opened.evaluate("link => link.href"), timeout=PAGE_MS)
+        page.locator(".instrument[data-ready]").wait_for(timeout=PAGE_MS)
+        n = int(copy.read("SELECT count(*) AS n FROM segments")["n"][0])
+        page.get_by_text(f"{n} of {n}").first.wait_for(timeout=PAGE_MS)
+        assert page.errors == []
+    assert copy.embeddings(name, -1).vectors.shape == (n, 32)
+    (made,) = copy.read("SELECT layer FROM projections WHERE encoder = ?", [name])["layer"].unique()
+    assert made == 1
