@@ -75,3 +75,23 @@ def test_axe_would_find_a_picture_without_words(page: Any) -> None:
     }""")
     page.evaluate(AXE)
     assert any(words.startswith("image-alt") for words in page.evaluate(FINDINGS))
+
+
+def test_on_a_phone_charts_stand_below_each_other(page: Any) -> None:
+    """None is moved sideways: each has the width of the screen."""
+    phone = page.context.browser.new_page(
+        user_agent="Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/150.0 Mobile Safari/537",
+        viewport={"width": 390, "height": 844},
+    )
+    phone.address = page.address
+    open_page(phone, "Bias")
+    phone.locator(".js-plotly-plot .cartesianlayer .subplot").first.wait_for(timeout=PAGE_MS)
+    found = phone.evaluate("""() => [...document.querySelectorAll('.js-plotly-plot')].map((chart) => {
+      const axes = Object.keys(chart._fullLayout).filter((name) => /^xaxis\\d*$/.test(name));
+      const domains = axes.map((name) => chart._fullLayout[name].domain.join());
+      return [chart.getBoundingClientRect().width, new Set(domains).size];
+    })""")
+    assert found
+    for width, n_columns in found:
+        assert width <= 390 and n_columns == 1
+    phone.close()

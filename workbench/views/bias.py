@@ -8,7 +8,6 @@ from usad_workbench.workbench.presenters import layers, overview
 from usad_workbench.workbench.presenters.diagnosis import nearest, stored
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
 from usad_workbench.workbench.presenters.encoders import roles_for
-from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names
 from usad_workbench.workbench.presenters.text import (
     MEASURE_HELP,
@@ -112,15 +111,13 @@ def chart(student: str, measure: str) -> None:
     roles = roles_for(state.sql, student)
     unseen = frozenset(stored.unseen_for(state.sql, student))
     role_legend(set(best["teacher"].map(roles)))
-    with page.wide("nearest"):
-        event = st.plotly_chart(
-            nearest.dots(best, roles, unseen, measure, encoder_names(state.sql)),
-            key=f"bias.chart.{student}.{measure}",
-            on_select="rerun",
-            selection_mode="points",
-            config=QUIET,
-            alt="Best value of each encoder with its interval, one chart per domain.",
-        )
+    event = page.charts(
+        nearest.dots(best, roles, unseen, measure, encoder_names(state.sql)),
+        key=f"bias.chart.{student}.{measure}",
+        on_select="rerun",
+        selection_mode="points",
+        alt="Best value of each encoder with its interval, one chart per domain.",
+    )
     clicked = custom_data(event)
     if clicked:
         domain, teacher, student_layer, teacher_layer = clicked[-1]

@@ -9,7 +9,6 @@ from usad_workbench.workbench.presenters.diagnosis import marks as panel_marks
 from usad_workbench.workbench.presenters.diagnosis import plotly_figures, stored
 from usad_workbench.workbench.presenters.diagnosis.views import view_of
 from usad_workbench.workbench.presenters.encoders import roles_of
-from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
@@ -51,13 +50,11 @@ def routing() -> None:
         if not costs or drawn.empty:
             return
         cost = page.choose("Cost", costs, key="probes.cost", show=lambda one: COSTS[one])
-        with page.wide("routing"):
-            st.plotly_chart(
-                plotly_figures.cost_figure(drawn, rows[cost], COSTS[cost]),
-                key="probes.routing",
-                config=QUIET,
-                alt="Value of each system against its cost, per task.",
-            )
+        page.charts(
+            plotly_figures.cost_figure(drawn, rows[cost], COSTS[cost]),
+            key="probes.routing",
+            alt="Value of each system against its cost, per task.",
+        )
 
     show_panel(
         diagnosis,
@@ -97,13 +94,11 @@ def probed() -> None:
         st.caption(f":material/block: {escape_markdown(words)}")
     if rows["value"].notna().any():
         role_legend(set(rows["encoder"].map(roles)))
-        with page.wide("probes"):
-            st.plotly_chart(
-                probes.probe_figure(rows, roles, encoder_names(state.sql)),
-                key="probes.chart",
-                config=QUIET,
-                alt="Value of each encoder with its interval, one chart per task.",
-            )
+        page.charts(
+            probes.probe_figure(rows, roles, encoder_names(state.sql)),
+            key="probes.chart",
+            alt="Value of each encoder with its interval, one chart per task.",
+        )
     show_through_layers(protocol)
     show_confusion(protocol)
     page.section("As a table")

@@ -26,7 +26,6 @@ from usad_workbench.workbench.presenters.diagnosis.verdicts import (
 )
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView, views_of
 from usad_workbench.workbench.presenters.encoders import student_of
-from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.headings import heading
 from usad_workbench.workbench.presenters.names import describe_panel_cell, encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import count, number, signed
@@ -231,15 +230,13 @@ def _figure(
         return None
     if plan.kind == "dots":
         role_legend(set(plan.drawn["role"]))
-    with page.wide(f"{key}.{view.title}"):
-        event = st.plotly_chart(
-            plotly_figures.draw(plan),
-            key=f"{key}.{view.title}.chart",
-            on_select="rerun",
-            selection_mode="points",
-            config=QUIET,
-            alt=f"{view.title}: {view.axis}, with 95% intervals.",
-        )
+    event = page.charts(
+        plotly_figures.draw(plan),
+        key=f"{key}.{view.title}.chart",
+        on_select="rerun",
+        selection_mode="points",
+        alt=f"{view.title}: {view.axis}, with 95% intervals.",
+    )
     st.caption(describe_marks(plan, diagnosis.alpha))
     clicked = custom_data(event)
     return int(clicked[-1][0]) if clicked else None

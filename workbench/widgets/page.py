@@ -2,11 +2,12 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from html import escape
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from usad_workbench.core.errors import UsadError, wrap_errors
@@ -18,7 +19,9 @@ from usad_workbench.workbench.presenters.encoders import (
     named,
     student_of,
 )
+from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
+from usad_workbench.workbench.presenters.stacking import are_beside, stacked
 from usad_workbench.workbench.presenters.text import escape_markdown
 
 Option = TypeVar("Option")
@@ -35,9 +38,26 @@ def unseen_head(title: str) -> None:
     st.html(f'<h1 class="usad-unseen">{escape(title)}</h1>')
 
 
-def wide(key: str) -> AbstractContextManager[object]:
-    """A frame for charts beside each other: a narrow screen moves them sideways within it."""
-    return st.container(key=f"usad_wide.{key}")
+def is_phone() -> bool:
+    """Whether the browser says that it is one of a phone."""
+    return "Mobi" in (st.context.headers.get("User-Agent") or "")
+
+
+def charts(figure: go.Figure, *, key: str, **how: Any) -> Any:
+    """Draws charts that stand beside each other: below each other on a phone.
+
+    On other narrow screens they keep their width and are moved sideways within their frame.
+
+    Args:
+        figure: The charts, as ``make_subplots`` places them.
+        key: Of the element.
+        **how: What ``st.plotly_chart`` takes.
+    """
+    how = {"config": QUIET, "key": key, **how}
+    if is_phone() or not are_beside(figure):
+        return st.plotly_chart(stacked(figure), **how)
+    with st.container(key=f"usad_wide.{key}"):
+        return st.plotly_chart(figure, **how)
 
 
 def is_dark() -> bool:

@@ -9,7 +9,6 @@ from usad_workbench.core.diagnosis.gain import MAX_CLIPS, gains
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import gains as presenter
 from usad_workbench.workbench.presenters.colours import domain_order
-from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
@@ -76,29 +75,25 @@ def _charts(table: pd.DataFrame, student: str, *, is_less: bool) -> None:
     domains = domain_order(table["domain"])
     cell: state.Cell | None = st.session_state.get(OPEN)
     is_open = cell is not None and cell.student == student
-    with page.wide("picture"):
-        for start in range(0, len(domains), PER_ROW):
-            in_row = domains[start : start + PER_ROW]
-            key = f"picture.{student}.{start}"
-            figure = presenter.gain_figure(
-                table,
-                in_row,
-                encoder_names(state.sql),
-                top=presenter.largest(table),
-                is_dark=page.is_dark(),
-                marked=(cell.domain, cell.teacher, cell.student_layer)
-                if cell and is_open
-                else None,
-            )
-            st.plotly_chart(
-                figure,
-                key=key,
-                on_select=lambda key=key: _open(key, student),
-                selection_mode="points",
-                config=QUIET,
-                alt=f"{', '.join(in_row)}: likeness of each layer of {student} to each teacher"
-                + (", less that of an untrained student." if is_less else "."),
-            )
+    for start in range(0, len(domains), PER_ROW):
+        in_row = domains[start : start + PER_ROW]
+        key = f"picture.{student}.{start}"
+        figure = presenter.gain_figure(
+            table,
+            in_row,
+            encoder_names(state.sql),
+            top=presenter.largest(table),
+            is_dark=page.is_dark(),
+            marked=(cell.domain, cell.teacher, cell.student_layer) if cell and is_open else None,
+        )
+        page.charts(
+            figure,
+            key=key,
+            on_select=lambda key=key: _open(key, student),
+            selection_mode="points",
+            alt=f"{', '.join(in_row)}: likeness of each layer of {student} to each teacher"
+            + (", less that of an untrained student." if is_less else "."),
+        )
 
 
 def _open(key: str, student: str) -> None:

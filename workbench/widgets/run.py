@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from usad_workbench.workbench.presenters import runs
 from usad_workbench.workbench.presenters import training_curves as training
 from usad_workbench.workbench.presenters.colours import domain_colours
-from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.numbers import count, duration, number
 from usad_workbench.workbench.presenters.runs import Run, Status
 from usad_workbench.workbench.presenters.text import escape_markdown
@@ -133,5 +133,5 @@ def _facets(
     _show(training.facet_figure(rows, facets, palette, shares_y=shares_y), key, words)
 
 
-def _show(figure: object, key: str, words: str) -> None:
-    st.plotly_chart(figure, key=key, config=QUIET, alt=words)
+def _show(figure: go.Figure, key: str, words: str) -> None:
+    page.charts(figure, key=key, alt=words)

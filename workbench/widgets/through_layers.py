@@ -6,7 +6,6 @@ from usad_workbench.core.evaluation.layer_scores import layer_scores
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import layer_curves
 from usad_workbench.workbench.presenters.encoders import embedded, roles_of, student_of
-from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.job import await_result
@@ -55,13 +54,11 @@ def show_through_layers(protocol: str) -> None:
     if rows.empty:
         st.caption("No probe can be asked any of the tasks.")
         return
-    with page.wide("through"):
-        st.plotly_chart(
-            layer_curves.curves(rows, names, roles),
-            key="probes.through.chart",
-            config=QUIET,
-            alt="Value of each encoder along its depth with intervals, one chart per task.",
-        )
+    page.charts(
+        layer_curves.curves(rows, names, roles),
+        key="probes.through.chart",
+        alt="Value of each encoder along its depth with intervals, one chart per task.",
+    )
     st.caption("Depth: 0 enters the first block, 1 is the last layer. Dotted: chance. Bars: 95%.")
     with st.expander(f"All {len(rows):,} values as a table"):
         table.show(rows.drop(columns="depth"), file_name="layer_scores.csv")
