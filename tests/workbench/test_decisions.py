@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from tests.planted import add_clips, add_encoder, save_run
-from tests.workbench.opened_app import PAGE_MS, app_in_browser
-from tests.workbench.screenshots import open_by_link
+from tests.workbench.opened_app import PAGE_MS, app_in_browser, click_mark
+from tests.workbench.screenshots import open_by_link, settle
 from usad_workbench.core.diagnosis.run import diagnose
 from usad_workbench.core.storage.distillation import set_distillation
 from usad_workbench.core.storage.tasks import set_tasks
 from usad_workbench.core.storage.workspace import Workspace
+from usad_workbench.workbench.presenters.data import map_address
 from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.presenters.ternary import clip_shares, clips_at, places, teachers_of
 
 N_CLIPS, N_CLUSTERS, DIM = 120, 20, 8
 DOMAINS = ("speech", "music")
@@ -57,7 +59,7 @@ def undecided(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         set_distillation(workspace, of, [(f"{domain}-teacher", domain, 1) for domain in DOMAINS])
     task = {"label_column": "word", "group_column": "cluster_id", "metric": "accuracy"}
     set_tasks(workspace, [{"task": f"word-{d}", "domain": d, **task} for d in DOMAINS])
-    diagnose(workspace, student, panels=["routing"], n_processes=1)
+    diagnose(workspace, student, panels=["routing", "attribution", "similarity"], n_processes=1)
     return workspace
 
 
@@ -123,4 +125,31 @@ def test_two_stages_are_compared_by_a_button(page: Any, undecided: Workspace) ->
     rows = stored.panel(undecided.read, "comparison", diagnosis)
     means = rows[(rows["quantity"] == "mean of tasks") & (rows["domain"] == "speech")]
     assert set(means["relation"]) == {"second stage"} and (means["ci_high"] < -0.3).all()
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_a_circle_between_the_teachers_leads_to_its_clips(page: Any, undecided: Workspace) -> None:
+    (diagnosis,) = stored.diagnoses(undecided.read)
+    corners = teachers_of(undecided.read, diagnosis.student)[:3]
+    shares = clip_shares(undecided.read, diagnosis.student, corners)
+    expected = clips_at(places(shares), 0)
+    box = page.get_by_role("combobox", name="Panel")
+    box.fill("attribution")
+    page.keyboard.press("Enter")
+    page.get_by_text("Click a circle for its clips.").scroll_into_view_if_needed()
+    settle(page)
+    centre = page.evaluate("""() => {
+      const charts = [...document.querySelectorAll('.js-plotly-plot')];
+      const chart = charts.find((one) => one._fullData.some(({ type }) => type === 'scatterternary'));
+      const points = [...chart.querySelectorAll('.point')];
+      const first = points.find(({ __data__ }) => __data__.data[0] === 0);
+      first.scrollIntoView({block: 'center'});
+      const box = first.getBoundingClientRect();
+      return [box.left + box.width / 2, box.top + box.height / 2];
+    }""")
+    click_mark(page, *centre)
+    link = page.get_by_role("link", name=re.compile(rf"^{len(expected)} clips? on the map$"))
+    link.wait_for(timeout=PAGE_MS)
+    assert link.get_attribute("href") == map_address(segments=expected)
     assert page.errors == []

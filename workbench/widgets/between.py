@@ -19,7 +19,7 @@ N_CARDS = 6
 
 @st.fragment
 def show_between(student: str, *, is_reliable: bool) -> None:
-    """A picture of three corners, and the clips of the place that was clicked.
+    """A line between two encoders or a triangle of three, and the clips of the place that was clicked.
 
     Args:
         student: Whose clips.
@@ -37,22 +37,22 @@ def show_between(student: str, *, is_reliable: bool) -> None:
             ":material/block: In no domain can shares be read as what the student has of whom: the "
             "table says why. Encoders that never taught may be corners too, to compare."
         )
-    if len(known) < ternary.CORNERS:
+    if len(known) < ternary.MIN_CORNERS:
         st.caption(
-            f"Three encoders make the corners; the neighbours of {count(len(known), 'encoder')} are "
+            f"It takes two encoders or three; the neighbours of {count(len(known), 'encoder')} are "
             "stored of this student."
         )
         return
     corners = st.multiselect(
-        "Corners",
+        "Between two encoders, or three",
         known,
-        default=known[: ternary.CORNERS],
-        max_selections=ternary.CORNERS,
+        default=known[: ternary.MAX_CORNERS],
+        max_selections=ternary.MAX_CORNERS,
         format_func=lambda one: short_name(one, names),
         key=f"between.{student}",
     )
-    if len(corners) < ternary.CORNERS:
-        st.caption("Choose three encoders.")
+    if len(corners) < ternary.MIN_CORNERS:
+        st.caption("Choose two encoders, or three.")
         return
     shares = ternary.clip_shares(state.sql, student, corners)
     found = ternary.places(shares)
@@ -60,12 +60,12 @@ def show_between(student: str, *, is_reliable: bool) -> None:
         st.caption("No clip has neighbours in common with any of them at one layer.")
         return
     event = st.plotly_chart(
-        ternary.ternary_figure(found, corners, names),
-        key=f"between.chart.{student}",
+        ternary.between_figure(found, corners, names),
+        key=f"between.chart.{student}.{len(corners)}",
         on_select="rerun",
         selection_mode="points",
         config=QUIET,
-        alt="A triangle with an encoder at each corner; clips lie nearer to whose neighbours they have.",
+        alt="Clips between the encoders, nearer to whose neighbours they have: a line, or a triangle.",
     )
     said = ternary.describe_shares(shares, corners, names)
     st.caption(
@@ -74,7 +74,7 @@ def show_between(student: str, *, is_reliable: bool) -> None:
     )
     clicked = custom_data(event)
     if clicked and int(clicked[-1][0]) < len(found):
-        _clips([int(one) for one in found.loc[int(clicked[-1][0]), "segment_ids"]])
+        _clips(ternary.clips_at(found, int(clicked[-1][0])))
 
 
 def _clips(segment_ids: list[int]) -> None:

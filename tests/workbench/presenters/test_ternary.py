@@ -9,11 +9,11 @@ import pytest
 from tests.planted import add_clips
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.presenters.ternary import (
+    between_figure,
     clip_shares,
     describe_shares,
     places,
     teachers_of,
-    ternary_figure,
 )
 
 CORNERS = ("x", "y", "z")
@@ -62,13 +62,29 @@ def test_clips_of_one_place_are_one_circle_that_leads_to_them(planted: Workspace
     ids = shares.set_index("clip_id")["segment_id"]
     assert same["segment_ids"] == [ids.iloc[1], ids.iloc[4]]
     assert (same["a"], same["b"], same["c"]) == (0.5, 0.25, 0.25)
-    (trace,) = ternary_figure(found, CORNERS, {"x": "short"}).data
+    (trace,) = between_figure(found, CORNERS, {"x": "short"}).data
     drawn = {
         row: (a, b, c)
         for (row,), a, b, c in zip(trace.customdata, trace.a, trace.b, trace.c, strict=True)
     }
     assert drawn == {row: tuple(found.loc[row, list("abc")]) for row in found.index}
     assert trace.marker.size[0] == max(trace.marker.size)
+
+
+def test_two_encoders_are_the_ends_of_a_line(planted: Workspace) -> None:
+    shares = clip_shares(planted.read, "s", CORNERS[:2])
+    assert shares["a"].tolist() == pytest.approx([1, 2 / 3, np.nan, 0.5, 2 / 3], nan_ok=True)
+    found = places(shares)
+    assert found["n"].tolist() == [2, 1, 1] and found["a"].iloc[0] == 0.667
+    figure = between_figure(found, CORNERS[:2], {"x": "short"})
+    (trace,) = figure.data
+    assert [row for (row,) in trace.customdata] == [0, 1, 2]
+    assert list(trace.x) == found["a"].tolist()
+    assert figure.layout.xaxis.ticktext == ("all y", "both", "all short")
+    assert describe_shares(shares, CORNERS[:2], {}) == (
+        "Of 5 clips 3 have most neighbours in common with x, 0 with y, 1 with both alike, "
+        "1 with none of them."
+    )
 
 
 def test_nothing_stored_is_no_place(tmp_path: Path) -> None:
