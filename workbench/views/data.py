@@ -15,6 +15,7 @@ from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page, table
 from usad_workbench.workbench.widgets.behind import show_tasks_behind
+from usad_workbench.workbench.widgets.embed_here import show_embed
 from usad_workbench.workbench.widgets.player import segment_player
 from usad_workbench.workbench.widgets.take_in import take_in
 
@@ -28,7 +29,7 @@ def view() -> None:
     tabs = dict(zip(TABS, st.tabs(list(TABS)), strict=True))
     for name, show in (
         ("Clips", all_clips),
-        ("Import", take_in),
+        ("Import", imports),
         ("Checks", checks),
         ("Failures", failures),
         ("Spaces", spaces),
@@ -64,6 +65,15 @@ def all_clips() -> None:
             )
             edit_label(segments.iloc[picked])
     labels_changed()
+
+
+def imports() -> None:
+    """Sounds that are dropped here, and vectors for clips that have none."""
+    take_in()
+    if clips.distinct(state.sql, "domain"):
+        st.divider()
+        page.section("Vectors", "Each encoder embeds the clips that it has not embedded yet.")
+        show_embed("data.embed")
 
 
 def edit_label(row: "pd.Series[Any]") -> None:

@@ -93,7 +93,8 @@ def is_embedded() -> bool:
     if embedded(state.sql):
         return True
     empty(
-        "There are no embeddings yet. `usad encoders list` names the encoders that can make them.",
+        "There are no embeddings yet. The page Data makes them (Import), or a command; "
+        "`usad encoders list` names the encoders.",
         command("embed", "--encoders", "A,B"),
     )
     return False

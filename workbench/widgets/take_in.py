@@ -14,7 +14,6 @@ from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters.clips import distinct
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.widgets import page, table
-from usad_workbench.workbench.widgets.embed_here import show_embed
 from usad_workbench.workbench.widgets.job import await_result
 
 ASKED = "data.import"
@@ -69,6 +68,3 @@ def _follow(
     )
     if report.failed:
         table.show_whole(pd.DataFrame([asdict(failure) for failure in report.failed]))
-    page.section("Vectors", "The clips have none yet; a command does the same as the button.")
-    show_embed("data.embed")
-    st.code(page.command("embed", "--encoders", "A,B"), language="bash", wrap_lines=True)
