@@ -46,6 +46,11 @@ def what_is_missing(
         missing |= {
             f"the {name.replace('-', ' ')}": _how_to_get(name, diagnosis) for name in lacking
         }
+        routers = [row for row in means if row.system == ORACLE_ROUTER]
+        if routers and not all(row.n_params > 0 for row in routers):
+            missing["how many parameters are in use"] = (
+                "`usad evaluate --workspace W` where the encoders' weights are, then diagnose again"
+            )
     elif changed_by_stage_2(diagnosis.rows_of(ComparisonRow)) is None:
         missing["the second stage against the first"] = (
             f"`usad diagnose --workspace W --student {diagnosis.student} --compare FIRST_STAGE`"

@@ -1,5 +1,6 @@
 """Which rows the rules read: domains by name, the linear probe, what is unseen."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -66,8 +67,8 @@ def _routing_rows(protocol: str, sign: float = 1.0) -> list[RoutingRow]:
     return rows
 
 
-def _decide(**panels: Sequence[PanelRow]) -> dict[str, Verdict]:
-    found = Diagnosis(
+def _diagnosis(**panels: Sequence[PanelRow]) -> Diagnosis:
+    return Diagnosis(
         student="s",
         layers=[4],
         domains=["speech", "machines"],
@@ -99,7 +100,10 @@ def _decide(**panels: Sequence[PanelRow]) -> dict[str, Verdict]:
             ),
         ),
     )
-    return {one.question: one for one in decide(found, RULES)}
+
+
+def _decide(**panels: Sequence[PanelRow]) -> dict[str, Verdict]:
+    return {one.question: one for one in decide(_diagnosis(**panels), RULES)}
 
 
 def test_only_what_was_computed_is_decided() -> None:
@@ -221,6 +225,24 @@ def test_a_question_without_numbers_is_open_and_says_what_gives_them() -> None:
     }
     assert "--compare" in found["falsified"].evidence[MISSING]["the second stage against the first"]
     assert MISSING not in _decide(routing=_routing_rows("linear"))["universal-or-routing"].evidence
+
+
+def test_what_evaluating_again_cannot_give_is_said_to_come_otherwise() -> None:
+    """A router needs two teachers, a learned one a baseline, costs the encoders themselves."""
+    alone = [row for row in _routing_rows("knn") if row.role != "system"]
+    found = _decide(routing=alone)["universal-or-routing"]  # a diagnosis without baselines
+    assert "log-mel-statistics" in found.evidence[MISSING]["the learned domain router"]
+    assert "embed" not in found.evidence[MISSING]["the oracle domain router"]
+    one = replace(_diagnosis(routing=alone), teachers=["t"], baselines=["base"])
+    for verdict in decide(one, RULES):
+        for system in ("the teachers' mixture", "the oracle domain router"):
+            how = verdict.evidence[MISSING].get(system)
+            assert how is None or how.startswith("it takes two teachers: `usad embed")
+    unknown = [replace(row, n_params=math.nan, student_minus=0.0) for row in _routing_rows("knn")]
+    level = [replace(r, student_minus_ci_low=-0.005, student_minus_ci_high=0.005) for r in unknown]
+    found = _decide(routing=level)["universal-or-routing"]
+    assert found.verdict == "undecided"
+    assert set(found.evidence[MISSING]) == {"how many parameters are in use"}
 
 
 def test_an_open_question_says_how_much_would_have_been_seen() -> None:

@@ -138,7 +138,11 @@ def seen_from(verdict: Verdict) -> str:
     sizes, (_, estimates) = verdict.evidence.get(DETECTABLE), _rests_on(verdict)
     if not (isinstance(sizes, Mapping) and is_open(verdict.verdict)):
         return ""
-    seen = [f"{size} would have been seen in {d}" for d, size in sizes.items() if d in estimates]
+    seen = [
+        f"{size:g} would have been seen in {domain}"
+        for domain, size in sizes.items()
+        if domain in estimates and isinstance(size, float) and size > 0
+    ]
     return f"A difference of {listing(seen)}; more labelled clips narrow it." if seen else ""
 
 
