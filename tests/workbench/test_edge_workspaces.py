@@ -1,4 +1,4 @@
-"""Every page on workspaces that hold little: nothing is empty without a next step, nothing fails."""
+"""Every page on workspaces that hold little or much: nothing is empty without a next step or fails."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,7 @@ from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.indexes import project_space
 from usad_workbench.workbench import app, jobs
 
+N_MANY = 100_000
 DRAWN_IN_THE_BROWSER = ("Map", "Search")
 
 
@@ -55,8 +56,17 @@ def not_testable(made: Workspace) -> None:
     diagnose(made, "student", panels=names, n_processes=1)
 
 
-@pytest.mark.parametrize("fill", [one_clip, one_encoder, pair, not_testable])
-def test_every_page_of_a_small_workspace_has_something_to_say(
+def many_clips(made: Workspace) -> None:
+    """More than any page lists or compares; they too have answers, on a sample or over all."""
+    clips(made, N_MANY)
+    add_encoder(made, "student", "student", None, layers(N_MANY, 4, 0))
+    add_encoder(made, "teacher", "teacher", "speech", layers(N_MANY, 6, 1))
+    set_distillation(made, "student", [("teacher", "speech", 1)])
+    project_space(made, "student", 1, method="pca")
+
+
+@pytest.mark.parametrize("fill", [one_clip, one_encoder, pair, not_testable, many_clips])
+def test_every_page_has_something_to_say(
     fill: Callable[[Workspace], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Workspace.create(tmp_path / "w")
@@ -74,6 +84,8 @@ def test_every_page_of_a_small_workspace_has_something_to_say(
         has_step = any("usad" in code.value for code in page.code)
         assert has_content or has_step, name
         assert len(plain_texts(page)) > 40, name
+        if fill is many_clips and name in ("Overview", "Data"):
+            assert f"{N_MANY:,}" in plain_texts(page)
     if fill is not_testable:
         said = plain_texts(open_page("Overview"))
         assert "cannot be tested yet" in said and "not testable" in said
