@@ -50,8 +50,8 @@ def view() -> None:
     shown = less_untrained(rows, student, teacher, measure)
     maps(shown, student, teacher, measure, (domain, student_layer, teacher_layer))
     detail(rows, student, teacher, measure)
-    with st.expander(f"All {len(rows):,} cells as a table"):
-        table.show(rows[list(layers.TABLE_COLUMNS)], file_name="layers.csv")
+    with st.expander(f"All {len(shown):,} cells as a table"):
+        table.show(shown[list(layers.TABLE_COLUMNS)], file_name="layers.csv")
     along(student)
 
 
@@ -157,7 +157,7 @@ def maps(
     if "is_here" in rows:
         st.caption(
             f"Computed here, as no diagnosis has compared the two: at most {MAX_CLIPS} clips of a "
-            "domain, without a null. The value of a cell stands in the table with its 95% interval."
+            "domain, in whole clusters, without a null. The value of a cell stands in the table with its 95% interval."
         )
         return
     if is_difference:
