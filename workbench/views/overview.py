@@ -55,7 +55,7 @@ def proof(
 ) -> None:
     """The first screen: the finding in one sentence, its picture, its sounds and the other answers."""
     page.unseen_head("Overview")
-    said(found, totals)
+    said(diagnosis, found, totals)
     clips = driving_clips(diagnosis, found[0])
     picture, sounds = st.columns([7, 3]) if clips else (st.container(), None)
     with picture, st.container(border=True, height="stretch", gap="small"):
@@ -69,11 +69,15 @@ def proof(
         st.caption(escape_markdown(elsewhere))
 
 
-def said(found: Sequence[Finding], totals: overview.Totals) -> None:
+def said(
+    diagnosis: stored.StoredDiagnosis, found: Sequence[Finding], totals: overview.Totals
+) -> None:
     """The finding in one sentence, and its number in the next."""
-    st.caption(
-        escape_markdown(f"{state.workspace().folder.name} · {overview.short_totals(totals)}")
-    )
+    student = short_name(diagnosis.student, encoder_names(state.sql))
+    seeds = count(len(diagnosis.students) - 1, "other seed")
+    of = f"{student} and {seeds} of its recipe" if len(diagnosis.students) > 1 else student
+    about = (state.workspace().folder.name, overview.short_totals(totals), f"student: {of}")
+    st.caption(escape_markdown(" · ".join(about)))
     words, button = st.columns([5, 1], vertical_alignment="center")
     with words:
         st.header(escape_markdown(findings.headline(found, encoder_names(state.sql))), anchor=False)
