@@ -1,5 +1,6 @@
 """What an open answer lacks, and buttons for what can be done about it from the page."""
 
+import shlex
 from collections.abc import Collection
 
 import streamlit as st
@@ -30,8 +31,8 @@ def show_missing(verdict: Verdict, diagnosis: StoredDiagnosis) -> None:
 
 def with_commands(how: str) -> str:
     """The words for how to get something, with its commands as code; all else as it stands."""
-    command = PLACEHOLDER.replace("W", str(state.workspace().folder))
-    parts = how.replace(PLACEHOLDER, command).split("`")
+    here = f"--workspace {shlex.quote(str(state.workspace().folder))}"
+    parts = how.replace(PLACEHOLDER, here).split("`")
     return "".join(f"`{part}`" if i % 2 else escape_markdown(part) for i, part in enumerate(parts))
 
 

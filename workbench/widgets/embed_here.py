@@ -10,6 +10,7 @@ from usad_workbench.workbench import jobs, state
 from usad_workbench.workbench.presenters.encoders import completely_embedded
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown, listing
+from usad_workbench.workbench.widgets import page
 from usad_workbench.workbench.widgets.job import await_result
 
 REMEMBERED_S = 60
@@ -24,19 +25,22 @@ def show_embed(key: str) -> None:
     """
     done = completely_embedded(state.sql)
     offered = [name for name in _encoders_here() if name not in done]
-    if not offered:
+    asked = f"{key}.asked"
+    if offered:
+        chosen = page.choose_several(
+            "Encoders whose weights are here",
+            offered,
+            key=f"{key}.encoders",
+            placeholder="none chosen",
+        )
+        if st.button("Embed", key=f"{key}.embed", type="primary", disabled=not chosen):
+            st.session_state[asked] = tuple(chosen)
+            jobs.forget(_key(st.session_state[asked]))
+    else:
         st.caption(
             "Every encoder whose weights are here has embedded all clips. `usad encoders list` names "
             "the others, `usad encoders get` fetches them."
         )
-        return
-    chosen = st.multiselect(
-        "Encoders whose weights are here", offered, key=f"{key}.encoders", placeholder="none chosen"
-    )
-    asked = f"{key}.asked"
-    if st.button("Embed", key=f"{key}.embed", type="primary", disabled=not chosen):
-        st.session_state[asked] = tuple(chosen)
-        jobs.forget(_key(st.session_state[asked]))
     if asked in st.session_state:
         _follow(st.session_state[asked])
 

@@ -42,7 +42,7 @@ def row(teacher: str, answer: str, **changes: object) -> InheritanceRow:
 
 
 def test_every_answer_is_drawn_beside_its_placebos() -> None:
-    lacking = "no peers; add students without it"
+    lacking = "no peers; add students without it; no peers of the student: x (other training)"
     rows = [
         row(NAME, "yes"),
         row("other", "undecided"),

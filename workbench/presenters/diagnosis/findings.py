@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from usad_workbench.core.diagnosis.controls import NO_PEERS
 from usad_workbench.core.diagnosis.excess_doubt import (
     Kind,
     deciding_cell,
@@ -109,8 +110,9 @@ class Finding:
         """What would decide an open answer, with the command for it; empty of others."""
         row = self.row
         if self.kind == "not testable":
-            reason = row.get("reason")
-            return "" if is_missing(reason) else _sentence("; ".join(str(reason).split("; ")[1:]))
+            reason = "" if is_missing(row.get("reason")) else str(row["reason"])
+            _, *rest = reason.split(NO_PEERS)[0].split("; ")  # who is no peer is a warning
+            return _sentence("; ".join(rest))
         if self.kind != "undecided" or not is_number(row.get("n_families")):
             return ""
         narrowing = what_would_narrow(
