@@ -27,10 +27,12 @@ from tests.workbench.screenshots import (
 )
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.record import store_diagnosis
+from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.annotations import tag_segments
 from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench import jobs
 from usad_workbench.workbench.presenters.diagnosis import stored
+from usad_workbench.workbench.widgets import diagnose_again
 
 
 @pytest.fixture
@@ -160,6 +162,38 @@ def test_a_diagnosis_is_computed_from_the_page_and_decides(
     said = plain_texts(page)
     assert "Verdicts" in said and "did not compute the panels" not in said
     assert [one.label for one in page.get("download_button")].count("Download the report") == 1
+
+
+def test_a_diagnosis_computed_again_takes_the_seeds_of_the_one_before(
+    diagnosed: Workspace,
+    synthetic_diagnosis: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of a single seed would take its place, and what was found of the recipe be gone."""
+    copy = copy_into(tmp_path, diagnosed)
+    seeds = ("tiny-student", "second-seed")
+    store_diagnosis(copy, replace(synthetic_diagnosis.diagnosis(copy, ""), students=seeds))
+    asked: list[tuple[str, ...]] = []
+
+    def ask(workspace: Workspace, students: tuple[str, ...], **how: object) -> None:
+        asked.append(students)
+        raise StoreError("Not computed in this test.")
+
+    monkeypatch.setattr(diagnose_again, "diagnose", ask)
+    page = page_opener(monkeypatch, copy.folder)("Bias")
+    for takes_seeds in (True, False):
+        (toggle,) = [one for one in page.toggle if one.label.startswith("With the other seeds")]
+        assert toggle.label.endswith("2 seeds of one recipe (tiny-student, second-seed)")
+        page = toggle.set_value(takes_seeds).run()
+        (compute,) = [one for one in page.button if one.label == "Compute"]
+        page = compute.click().run()
+        for job in list(jobs._jobs.values()):
+            job.future.exception(TIMEOUT_S)
+        page = page.run()
+    assert asked == [seeds, seeds[:1]]
+    (diagnosis, *_) = stored.diagnoses(copy.read)
+    assert diagnose_again.once_more(diagnosis).students == seeds
 
 
 @pytest.fixture(scope="module")
