@@ -24,7 +24,9 @@ def view() -> None:
     all_runs = runs.find_runs(state.run_folders())
     page.section("Runs")
     if not all_runs:
-        folders = listing([escape_markdown(_from_here(folder)) for folder in state.run_folders()])
+        folders = listing(
+            [escape_markdown(page.from_here(folder)) for folder in state.run_folders()]
+        )
         page.empty(
             f"There is no run in the folder {folders}. A run that is started there shows here while it "
             "trains; `usad workbench … --runs DIR` looks elsewhere.",
@@ -37,12 +39,6 @@ def view() -> None:
     page.section("The student that comes with this program")
     with page.show_errors(), st.expander("Its curves", expanded=not all_runs):
         shipped()
-
-
-def _from_here(folder: Path) -> Path:
-    """The folder as somebody would type it."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def follow(all_runs: list[Run]) -> None:

@@ -31,7 +31,7 @@ def show_missing(verdict: Verdict, diagnosis: StoredDiagnosis) -> None:
 
 def with_commands(how: str) -> str:
     """The words for how to get something, with its commands as code; all else as it stands."""
-    here = f"--workspace {shlex.quote(str(state.workspace().folder))}"
+    here = f"--workspace {shlex.quote(str(page.from_here(state.workspace().folder)))}"
     parts = how.replace(PLACEHOLDER, here).split("`")
     return "".join(f"`{part}`" if i % 2 else escape_markdown(part) for i, part in enumerate(parts))
 

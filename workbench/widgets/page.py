@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -80,9 +81,15 @@ def empty(what: str, command: str | None = None) -> None:
             st.code(command, language="bash", wrap_lines=True)
 
 
+def from_here(folder: Path) -> Path:
+    """The folder as somebody would type it where the app was started."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
 def command(*words: str) -> str:
     """A command line for this workspace."""
-    return shlex.join(["usad", *words, "--workspace", str(state.workspace().folder)])
+    return shlex.join(["usad", *words, "--workspace", str(from_here(state.workspace().folder))])
 
 
 def is_embedded() -> bool:
