@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from usad_workbench.core.errors import Cancelled, StoreError
 from usad_workbench.core.progress import Progress
@@ -52,3 +53,21 @@ def test_an_error_is_told_and_the_work_can_begin_again() -> None:
         jobs.start("fails", fails).future.result(10)
     jobs.forget("fails")
     assert jobs.start("fails", lambda progress: 1).future.result(10) == 1
+
+
+def test_what_was_cancelled_is_no_error_and_can_be_started_again() -> None:
+    def page() -> None:
+        from usad_workbench.core.errors import Cancelled
+        from usad_workbench.core.progress import Progress
+        from usad_workbench.workbench.widgets.job import await_result
+
+        def work(progress: Progress) -> str:
+            raise Cancelled("by somebody")
+
+        assert await_result(("cancelled",), "Working", work) is None
+
+    shown = AppTest.from_function(page).run()
+    assert not shown.exception and not shown.error
+    (info,) = shown.info
+    assert info.value.startswith("Cancelled.")
+    assert [button.label for button in shown.button] == ["Start again"]

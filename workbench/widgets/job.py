@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 
+from usad_workbench.core.errors import Cancelled
 from usad_workbench.core.progress import Progress
 from usad_workbench.workbench import jobs
 from usad_workbench.workbench.jobs import Job
@@ -31,8 +32,14 @@ def await_result(key: Hashable, what: str, work: Callable[[Progress], object]) -
     if not job.is_done:
         st.fragment(_running, run_every=EVERY_S)(job, what)
         return None
-    with page.show_errors():
-        return job.future.result()
+    if isinstance(job.future.exception(), Cancelled):
+        st.info(
+            "Cancelled. Started again, it goes on with what is not stored yet.",
+            icon=":material/stop:",
+        )
+    else:
+        with page.show_errors():
+            return job.future.result()
     if st.button("Start again", key=f"again.{hash(key)}"):
         jobs.forget(key)
         st.rerun()
