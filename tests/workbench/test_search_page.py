@@ -239,11 +239,42 @@ def test_a_part_of_a_sound_and_a_recording(fresh: Any) -> None:
     assert len(part[0]) == 6 and re.search(r"\d\.\d\d to \d\.\d\d s", name)
     fresh.evaluate(f"() => {INSTRUMENT}.root.focus()")
     fresh.keyboard.down("r")
-    fresh.wait_for_timeout(700)
+    fresh.locator(".recording").wait_for(timeout=WAIT_MS)
+    fresh.wait_for_timeout(700)  # of sound
     fresh.keyboard.up("r")
     fresh.get_by_text("+ recording").wait_for(timeout=WAIT_MS)
     rests(fresh)
     assert len(found(fresh, 1)[0]) == 6
+    assert fresh.failed == []
+
+
+def test_a_key_let_go_before_the_microphone_is_there_records_nothing(fresh: Any) -> None:
+    """As while the browser asks for leave; pressed twice, it asks once."""
+    fresh.evaluate("""() => {
+      const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      window.asked = 0;
+      navigator.mediaDevices.getUserMedia = async (what) => {
+        window.asked += 1;
+        await new Promise((leave) => { window.leave = leave; });
+        window.stream = await real(what);
+        return window.stream;
+      };
+    }""")
+    fresh.evaluate(f"() => {INSTRUMENT}.root.focus()")
+    fresh.keyboard.press("r")
+    fresh.wait_for_function("() => window.leave")
+    fresh.evaluate("() => window.leave()")
+    fresh.wait_for_function(
+        "() => window.stream?.getTracks().every((one) => one.readyState === 'ended')"
+    )
+    assert fresh.locator(".recording").count() == 0
+    assert fresh.evaluate(f"() => {INSTRUMENT}.search.recorder ?? null") is None
+    fresh.keyboard.down("r")
+    fresh.evaluate(f"() => {INSTRUMENT}.search.record()")  # the button, while the key is held
+    fresh.keyboard.up("r")
+    assert fresh.evaluate("() => window.asked") == 2
+    fresh.evaluate("() => window.leave()")
+    assert fresh.locator(".examples .chip").count() == 0
     assert fresh.failed == []
 
 

@@ -167,25 +167,34 @@ export class Search {
   }
 
   async record() {
-    if (this.recorder) return this.recorder.stop();
+    if (this.isAsked) return this.stopRecording();
+    this.isAsked = true;
     this.prepare();
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+      const free = () => stream.getTracks().forEach((track) => track.stop());
+      if (!this.isAsked) return free();  // the key was let go while the browser asked for leave
       const parts = [];
       this.recorder = new MediaRecorder(stream);
       this.recorder.ondataavailable = (event) => parts.push(event.data);
       this.recorder.onstop = async () => {
         this.recorder = null;
         this.top.classList.remove("recording");
-        for (const track of stream.getTracks()) track.stop();
+        free();
         await this.app.attempt(async () =>
           this.ask(await fromRecording(new Blob(parts)), "recording"));
       };
       this.recorder.start();
       this.top.classList.add("recording");
     } catch (error) {
+      this.isAsked = false;
       this.tell(`Nothing can be recorded: ${error.message}`);
     }
+  }
+
+  stopRecording() {
+    this.isAsked = false;
+    if (this.recorder?.state === "recording") this.recorder.stop();
   }
 
   // --- where to look -------------------------------------------------------------------------
