@@ -24,7 +24,7 @@ from tests.workbench.opened_instrument import (
     said,
     state,
 )
-from tests.workbench.screenshots import served
+from tests.workbench.screenshots import open_by_link, served
 from usad_workbench.core.embedding import embed
 from usad_workbench.core.encoders.words import load_text_encoder
 from usad_workbench.core.storage.workspace import Workspace
@@ -275,6 +275,13 @@ def test_a_key_let_go_before_the_microphone_is_there_records_nothing(fresh: Any)
     assert fresh.evaluate("() => window.asked") == 2
     fresh.evaluate("() => window.leave()")
     assert fresh.locator(".examples .chip").count() == 0
+    fresh.evaluate(f"() => {{ {INSTRUMENT}.search.record(); }}")
+    fresh.evaluate("() => window.leave()")
+    fresh.locator(".recording").wait_for(timeout=WAIT_MS)
+    open_by_link(fresh, "Data")  # the page is left while it records
+    fresh.wait_for_function(
+        "() => window.stream.getTracks().every((one) => one.readyState === 'ended')"
+    )
     assert fresh.failed == []
 
 

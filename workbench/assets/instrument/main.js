@@ -376,6 +376,7 @@ export class Instrument {
     removeEventListener("keyup", this.keysUp, true);
     this.scheme.onchange = null;
     this.player.end();
+    this.search.end();
     this.table.end();
     this.panes.end();
     this.root.remove();

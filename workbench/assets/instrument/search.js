@@ -197,6 +197,14 @@ export class Search {
     if (this.recorder?.state === "recording") this.recorder.stop();
   }
 
+  // The page is left: what was recorded is asked nowhere any more.
+  end() {
+    this.isAsked = false;
+    if (!this.recorder) return;
+    this.recorder.onstop = () => {};
+    for (const track of this.recorder.stream.getTracks()) track.stop();
+  }
+
   // --- where to look -------------------------------------------------------------------------
 
   // Those that can be asked: for words, the ones whose encoder reads them.
