@@ -67,6 +67,15 @@ def test_overview_draws_what_training_changed(opened: Any) -> None:
     assert not page.exception and not page.error
     assert "tiny-student is most like" in texts(page).replace("\\", "")
     assert "95% interval holds 0" in texts(page)
+    # A cell is opened without a pointer too.
+    assert "Most faithful clips" not in texts(page)
+    page = pick(pick(page, "Domain", "sound"), "Teacher", "music-teacher")
+    page = click(pick(page, "Student layer", 2), "Open its clips")
+    assert not page.exception and not page.error
+    cell = page.session_state["picture.cell"]
+    assert (cell.domain, cell.teacher, cell.student_layer) == ("sound", "music-teacher", 2)
+    assert "Most faithful clips" in texts(page)
+    assert "sound: tiny-student layer 2" in texts(page).replace("\\", "")
 
 
 def test_any_two_encoders_are_compared_here_a_student_with_itself_too(opened: Any) -> None:

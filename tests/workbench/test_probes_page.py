@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.workbench.copied_workspace import copy_into
-from tests.workbench.opened_app import PAGE_MS, app_in_browser, click_mark
+from tests.workbench.opened_app import app_in_browser, click_mark
 from tests.workbench.screenshots import open_by_link, settle
 from usad_workbench.core.evaluation.evaluate import evaluate
 from usad_workbench.core.storage.workspace import Workspace
@@ -52,14 +52,17 @@ def place_of(page: Any, actual: str, predicted: str) -> tuple[float, float]:
 
 
 def test_a_cell_opens_its_clips_and_their_sound(page: Any, judged: Workspace) -> None:
-    page.get_by_role("heading", name="What is taken for what").wait_for(timeout=PAGE_MS)
     rows = predictions(judged.read, SYSTEMS[0], TASK, "knn")
     counts = rows.groupby(["actual", "predicted"]).size()
     wrong = counts[counts.index.get_level_values(0) != counts.index.get_level_values(1)]
     (actual, predicted), n = wrong.idxmax(), int(wrong.max())
     click_mark(page, *place_of(page, actual, predicted))
     noun = "clip" if n == 1 else "clips"
-    page.get_by_text(f"{actual} taken for {predicted}: {n} {noun}").last.wait_for(timeout=PAGE_MS)
+    words = f"{actual} taken for {predicted}: {n} {noun}"
+    box = page.get_by_role("combobox", name="Cell")
+    page.wait_for_function(
+        "([box, words]) => box.value === words", arg=[box.element_handle(), words]
+    )
     settle(page)
     of_cell = rows[(rows["actual"] == actual) & (rows["predicted"] == predicted)]
     shown = page.get_by_test_id("stMain").inner_text()
@@ -79,6 +82,21 @@ def test_a_cell_opens_its_clips_and_their_sound(page: Any, judged: Workspace) ->
         "duration_s"
     ]
     assert duration == pytest.approx(float(seconds), abs=0.05)
+    assert page.errors == []
+
+
+def test_a_cell_is_opened_by_keyboard(page: Any, judged: Workspace) -> None:
+    """The list has the most frequent mistake first, and opens what a click opens."""
+    rows = predictions(judged.read, SYSTEMS[0], TASK, "knn")
+    right = rows[rows["correct"]]
+    label = str(right["actual"].value_counts().index[0])
+    box = page.get_by_role("combobox", name="Cell")
+    box.fill(f"{label} taken for {label}")
+    page.keyboard.press("Enter")
+    settle(page)
+    shown = page.get_by_test_id("stMain").inner_text()
+    of_cell = right[right["actual"] == label]["clip_id"]
+    assert all(clip in shown for clip in of_cell.head(6)) and len(of_cell) > 0
     assert page.errors == []
 
 

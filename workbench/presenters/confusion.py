@@ -70,6 +70,30 @@ def confusion(rows: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(index=order, columns=order, fill_value=0)
 
 
+def cells_of(table: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """The cells that have clips: those that are wrong before those that are right, by their clips.
+
+    >>> cells_of(pd.DataFrame([[5, 1], [0, 7]], index=["a", "b"], columns=["a", "b"]))
+    {('a', 'b'): 1, ('b', 'b'): 7, ('a', 'a'): 5}
+    """
+    counts = {
+        (str(actual), str(predicted)): int(n)
+        for (actual, predicted), n in table.stack().items()
+        if n
+    }
+    ordered = sorted(counts, key=lambda cell: (cell[0] == cell[1], -counts[cell], cell))
+    return {cell: counts[cell] for cell in ordered}
+
+
+def describe_cell(cell: tuple[str, str], n: int) -> str:
+    """A cell in words.
+
+    >>> describe_cell(("dog", "wolf"), 3)
+    'dog taken for wolf: 3 clips'
+    """
+    return f"{cell[0]} taken for {cell[1]}: {count(n, 'clip')}"
+
+
 def confusion_figure(
     table: pd.DataFrame, marked: tuple[str, str] | None = None, *, is_dark: bool = False
 ) -> go.Figure:

@@ -47,7 +47,10 @@ def show_confusion(protocol: str) -> None:
 def _matrix(rows: pd.DataFrame, key: str) -> None:
     table = confusion.confusion(rows)
     chart = f"probes.confusion.{key}"
-    cell: tuple[str, str] | None = st.session_state.get(OPEN)
+    cells = confusion.cells_of(table)
+    if st.session_state.get(OPEN) not in cells:
+        st.session_state[OPEN] = None
+    cell: tuple[str, str] | None = st.session_state[OPEN]
 
     def clicked() -> None:
         picked = custom_data(st.session_state[chart])
@@ -66,15 +69,16 @@ def _matrix(rows: pd.DataFrame, key: str) -> None:
     cut = f" The {len(table)} most frequent of {n_labels} labels." if len(table) < n_labels else ""
     right = int(rows["correct"].sum())
     st.caption(f"{right} of {count(len(rows), 'clip')} right.{cut}")
-    if cell is None:
-        return
-    clips = rows[(rows["actual"] == cell[0]) & (rows["predicted"] == cell[1])]
-    if len(clips):
-        st.markdown(
-            f"**{escape_markdown(cell[0])}** taken for **{escape_markdown(cell[1])}**: "
-            f"{count(len(clips), 'clip')}"
-        )
-        _cards(clips, "probes.cell")
+    # What a click on the matrix does, for those who have no pointer.
+    st.selectbox(
+        "Cell",
+        [None, *cells],
+        key=OPEN,
+        format_func=lambda one: confusion.describe_cell(one, cells.get(one, 0)) if one else "none",
+    )
+    if cell is not None:
+        is_in = (rows["actual"] == cell[0]) & (rows["predicted"] == cell[1])
+        _cards(rows[is_in], "probes.cell")
 
 
 def _beside(first: pd.DataFrame, second: pd.DataFrame) -> None:

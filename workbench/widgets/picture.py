@@ -47,7 +47,7 @@ def choose_student() -> str | None:
 @st.fragment
 def show_picture() -> None:
     """Teacher by domain by layer, less the untrained student; a click on a cell opens its clips."""
-    title, chosen = st.columns([3, 2], vertical_alignment="center")
+    title, chosen, cells = st.columns([5, 4, 1.4], vertical_alignment="bottom")
     with chosen:
         student = choose_student()
     if student is None:
@@ -63,12 +63,35 @@ def show_picture() -> None:
         st.caption("No teacher of this student has vectors of 24 clips of one domain here.")
         return
     nearest = table[table["kind"] == "nearest"]
+    with cells:
+        _choose_cell(nearest, student)
     _charts(nearest, student, is_less=bool(baseline))
     st.caption(_legend(nearest, student, baseline))
     cell: state.Cell | None = st.session_state.get(OPEN)
     if cell is not None and cell.student == student:
         with st.container(border=True):
             show_cell(cell)
+
+
+def _choose_cell(table: pd.DataFrame, student: str) -> None:
+    """What a click on the picture does, for those who have no pointer."""
+    names = encoder_names(state.sql)
+    with st.popover("Cell"):
+        domain = page.choose("Domain", domain_order(table["domain"]), key="picture.domain")
+        teachers = sorted(table["teacher"].unique())
+        teacher = page.choose_encoder("Teacher", teachers, key="picture.teacher")
+        layers = sorted(int(one) for one in table["student_layer"].unique())
+        layer = page.choose("Student layer", layers, key="picture.layer", default=layers[-1])
+        is_in = (table["domain"] == domain) & (table["teacher"] == teacher)
+        rows = table[is_in & (table["student_layer"] == layer)]
+        if rows.empty:
+            st.caption("There is no number for this cell.")
+            return
+        row = rows.iloc[0].to_dict()
+        _, *numbers = presenter.gain_hover(row, names).split("<br>")  # the cell's name is chosen
+        st.markdown("  \n".join(numbers))
+        cell = state.Cell(student, layer, teacher, int(row["teacher_layer"]), domain, MEASURE)
+        st.button("Open its clips", on_click=st.session_state.update, args=({OPEN: cell},))
 
 
 def _charts(table: pd.DataFrame, student: str, *, is_less: bool) -> None:
