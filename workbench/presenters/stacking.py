@@ -2,8 +2,6 @@
 
 import plotly.graph_objects as go
 
-from usad_workbench.workbench.presenters.figures import FONT
-
 FOOT_PX, HEAD_PX = 64, 30
 """Room below a chart for the numbers and the title of its axis; at least so much above for its own."""
 NEAR = 1e-3
@@ -33,20 +31,19 @@ def stacked(figure: go.Figure) -> go.Figure:
     heights_px = [inner_px * (y.domain[1] - y.domain[0]) for _, y in charts]
     between_px = FOOT_PX + max(HEAD_PX, margin.t or 0)  # as much as the title of the first has
     total_px = sum(heights_px) + between_px * (len(charts) - 1)
-    titles = {id(note): _chart_of(note, charts) for note in found.layout.annotations}
     top_px = total_px
     places = []
     for height_px in heights_px:
         places.append((max(0.0, (top_px - height_px) / total_px), top_px / total_px))
         top_px -= height_px + between_px
-    for note in found.layout.annotations:
-        at = titles[id(note)]
+    for note in found.layout.annotations:  # before the charts move: places tell whose each is
+        at = _chart_of(note, charts)
         if at is not None:
             note.update(x=0.5, xref="paper", y=places[at][1], yref="paper")
     for (x, y), place in zip(charts, places, strict=True):
         x.update(domain=[0, 1], showticklabels=True)
         y.update(domain=place, showticklabels=True)
-    found.update_layout(height=total_px + edges_px, font=FONT)
+    found.update_layout(height=total_px + edges_px)
     return found
 
 
