@@ -152,4 +152,12 @@ def test_a_circle_between_the_teachers_leads_to_its_clips(page: Any, undecided: 
     link = page.get_by_role("link", name=re.compile(rf"^{len(expected)} clips? on the map$"))
     link.wait_for(timeout=PAGE_MS)
     assert link.get_attribute("href") == map_address(segments=expected)
+    # The list of circles opens another one by keyboard: the one of fewest clips.
+    last = len(places(shares)) - 1
+    page.get_by_role("combobox", name="Circle").click()
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    settle(page)
+    address = map_address(segments=clips_at(places(shares), last))
+    page.locator(f'a[href="{address}"]').wait_for(timeout=PAGE_MS)
     assert page.errors == []

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from usad_workbench.workbench.presenters import figures
 from usad_workbench.workbench.presenters.colours import GRID, domain_colours, domain_order
 from usad_workbench.workbench.presenters.names import short_name
-from usad_workbench.workbench.presenters.numbers import count
+from usad_workbench.workbench.presenters.numbers import count, number
 from usad_workbench.workbench.presenters.sql import Sql
 from usad_workbench.workbench.presenters.text import escape_plotly
 
@@ -96,6 +96,20 @@ def clips_at(found: pd.DataFrame, row: int) -> list[int]:
     letters = letters_of(found)
     is_there = (found[letters] == found.loc[row, letters]).all(axis=1)
     return [int(one) for ids in found.loc[is_there, "segment_ids"] for one in ids]
+
+
+def describe_place(
+    place: "pd.Series[Any]", corners: Sequence[str], names: Mapping[str, str]
+) -> str:
+    """A row of ``places`` in words.
+
+    >>> place = pd.Series({"domain": "music", "a": .75, "b": .25, "n": 2})
+    >>> describe_place(place, ["x", "y"], {})
+    'music: x 0.75, y 0.25 (2 clips)'
+    """
+    shares = zip(corners, LETTERS, strict=False)
+    parts = [f"{short_name(one, names)} {number(place[letter])}" for one, letter in shares]
+    return f"{place['domain']}: {', '.join(parts)} ({count(place['n'], 'clip')})"
 
 
 def letters_of(shares: pd.DataFrame) -> list[str]:

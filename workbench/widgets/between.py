@@ -1,5 +1,8 @@
 """Between which teachers each clip lies, and the clips of a place."""
 
+from collections.abc import Sequence
+
+import pandas as pd
 import streamlit as st
 
 from usad_workbench.workbench import state
@@ -14,6 +17,7 @@ from usad_workbench.workbench.widgets import page
 from usad_workbench.workbench.widgets.clicks import custom_data
 from usad_workbench.workbench.widgets.player import segment_card
 
+OPEN = "between.place"
 N_CARDS = 6
 
 
@@ -59,22 +63,44 @@ def show_between(student: str, *, is_reliable: bool) -> None:
     if found.empty:
         st.caption("No clip has neighbours in common with any of them at one layer.")
         return
-    event = st.plotly_chart(
-        ternary.between_figure(found, corners, names),
-        key=f"between.chart.{student}.{len(corners)}",
-        on_select="rerun",
-        selection_mode="points",
-        config=QUIET,
-        alt="Clips between the encoders, nearer to whose neighbours they have: a line, or a triangle.",
-    )
+    key = ".".join((student, *corners))
+    _draw(found, corners, key)
     said = ternary.describe_shares(shares, corners, names)
     st.caption(
         f"Layer {shares.attrs['layer']} of the student. {escape_markdown(said)} Click a circle for its "
         "clips."
     )
-    clicked = custom_data(event)
-    if clicked and int(clicked[-1][0]) < len(found):
-        _clips(ternary.clips_at(found, int(clicked[-1][0])))
+    # What a click on a circle does, for those who have no pointer.
+    place = st.selectbox(
+        "Circle",
+        [None, *found.index],
+        key=f"{OPEN}.{key}",
+        format_func=lambda row: (
+            "none" if row is None else ternary.describe_place(found.loc[row], corners, names)
+        ),
+    )
+    if place is not None:
+        _clips(ternary.clips_at(found, place))
+
+
+def _draw(found: pd.DataFrame, corners: Sequence[str], key: str) -> None:
+    chart, place = f"between.chart.{key}", f"{OPEN}.{key}"
+    if st.session_state.get(place) not in found.index:
+        st.session_state[place] = None
+
+    def clicked() -> None:
+        picked = custom_data(st.session_state[chart])
+        if picked:
+            st.session_state[place] = int(picked[-1][0])
+
+    st.plotly_chart(
+        ternary.between_figure(found, corners, encoder_names(state.sql)),
+        key=chart,
+        on_select=clicked,
+        selection_mode="points",
+        config=QUIET,
+        alt="Clips between the encoders, nearer to whose neighbours they have: a line, or a triangle.",
+    )
 
 
 def _clips(segment_ids: list[int]) -> None:
