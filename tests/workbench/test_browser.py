@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import pandas as pd
 import pytest
 
 from tests.workbench.opened_app import click_mark
 from tests.workbench.screenshots import browser_page, open_by_link, picture, settle
+from usad_workbench.core.storage.workspace import Workspace
 from usad_workbench.workbench.app import PAGES
 
 pytestmark = pytest.mark.browser
@@ -74,7 +76,9 @@ def test_page_opens_by_its_link(page: Any, shots: Path, name: str) -> None:
     clean(page)
 
 
-def test_a_cell_opens_the_clips_behind_it(page: Any, shots: Path) -> None:
+def test_a_cell_leads_to_clips_neighbours_sound_and_export(
+    page: Any, shots: Path, workspace: Workspace
+) -> None:
     open_by_link(page, "Layers")
     cell = page.evaluate(
         """() => {
@@ -90,6 +94,21 @@ def test_a_cell_opens_the_clips_behind_it(page: Any, shots: Path) -> None:
     # Four at each end, more where somebody asks, and one beside its nearest in both layers.
     assert page.locator("audio").count() >= 8 + 3
     picture(page, shots / "layers-clicked.png")
+    plays = "async (sound) => { sound.muted = true; await sound.play(); return sound.duration; }"
+    assert page.locator("audio").first.evaluate(plays) > 0
+    with page.expect_download(timeout=PAGE_MS) as download:
+        page.locator('[class*="clips-of-cell"] button').click()
+    rows = pd.read_csv(download.value.path())
+    assert set(rows["student_layer"]) == {2} and set(rows["teacher_layer"]) == {1}
+    (domain,) = set(rows["domain"])
+    n = workspace.read("SELECT count(*) AS n FROM clips WHERE domain = ?", [domain])["n"][0]
+    assert len(rows) == rows["clip_id"].nunique() == n
+    most = rows.sort_values(["value", "clip_id"], ascending=[False, True])["clip_id"].iloc[0]
+    shown = page.get_by_test_id("stMain").inner_text()
+    assert shown.index(most) < shown.index("Least faithful clips")
+    page.get_by_role("button", name="Find similar").first.click()
+    page.get_by_role("heading", name="Search", exact=True).first.wait_for(timeout=PAGE_MS)
+    page.locator(".instrument[data-ready]").wait_for(state="attached", timeout=PAGE_MS)
     clean(page)
 
 
