@@ -44,7 +44,7 @@ def opened(open_page: Any, page: Any = None) -> Any:
     """The page after whatever works behind it has ended."""
     page = open_page("Layers") if page is None else page.run()
     for job in list(jobs._jobs.values()):
-        job.future.result(TIMEOUT_S)
+        job.future.exception(TIMEOUT_S)
     page = page.run()
     assert not page.exception and not page.error
     return page

@@ -248,9 +248,12 @@ def test_a_part_of_a_sound_and_a_recording(fresh: Any) -> None:
     assert fresh.failed == []
 
 
-def test_a_key_let_go_before_the_microphone_is_there_records_nothing(fresh: Any) -> None:
+def test_a_key_let_go_before_the_microphone_is_there_records_nothing(
+    browser: Any, address: str
+) -> None:
     """As while the browser asks for leave; pressed twice, it asks once."""
-    fresh.evaluate("""() => {
+    there = opened(browser, address)
+    there.evaluate("""() => {
       const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
       window.asked = 0;
       navigator.mediaDevices.getUserMedia = async (what) => {
@@ -260,29 +263,30 @@ def test_a_key_let_go_before_the_microphone_is_there_records_nothing(fresh: Any)
         return window.stream;
       };
     }""")
-    fresh.evaluate(f"() => {INSTRUMENT}.root.focus()")
-    fresh.keyboard.press("r")
-    fresh.wait_for_function("() => window.leave")
-    fresh.evaluate("() => window.leave()")
-    fresh.wait_for_function(
+    there.evaluate(f"() => {INSTRUMENT}.root.focus()")
+    there.keyboard.press("r")
+    there.wait_for_function("() => window.leave")
+    there.evaluate("() => window.leave()")
+    there.wait_for_function(
         "() => window.stream?.getTracks().every((one) => one.readyState === 'ended')"
     )
-    assert fresh.locator(".recording").count() == 0
-    assert fresh.evaluate(f"() => {INSTRUMENT}.search.recorder ?? null") is None
-    fresh.keyboard.down("r")
-    fresh.evaluate(f"() => {INSTRUMENT}.search.record()")  # the button, while the key is held
-    fresh.keyboard.up("r")
-    assert fresh.evaluate("() => window.asked") == 2
-    fresh.evaluate("() => window.leave()")
-    assert fresh.locator(".examples .chip").count() == 0
-    fresh.evaluate(f"() => {{ {INSTRUMENT}.search.record(); }}")
-    fresh.evaluate("() => window.leave()")
-    fresh.locator(".recording").wait_for(timeout=WAIT_MS)
-    open_by_link(fresh, "Data")  # the page is left while it records
-    fresh.wait_for_function(
+    assert there.locator(".recording").count() == 0
+    assert there.evaluate(f"() => {INSTRUMENT}.search.recorder ?? null") is None
+    there.keyboard.down("r")
+    there.evaluate(f"() => {INSTRUMENT}.search.record()")  # the button, while the key is held
+    there.keyboard.up("r")
+    assert there.evaluate("() => window.asked") == 2
+    there.evaluate("() => window.leave()")
+    assert there.locator(".examples .chip").count() == 0
+    there.evaluate(f"() => {{ {INSTRUMENT}.search.record(); }}")
+    there.evaluate("() => window.leave()")
+    there.locator(".recording").wait_for(timeout=WAIT_MS)
+    open_by_link(there, "Data")  # the page is left while it records
+    there.wait_for_function(
         "() => window.stream.getTracks().every((one) => one.readyState === 'ended')"
     )
-    assert fresh.failed == []
+    assert there.failed == []
+    there.context.close()
 
 
 def broken_samples() -> bytes:
