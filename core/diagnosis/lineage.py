@@ -6,6 +6,7 @@ such record; one that began with a run's exported student, which is in half prec
 as its second stage only where that export (``run:DIR/student``) was embedded.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -37,8 +38,23 @@ def relation(workspace: Workspace, student: str, other: str) -> Relation:
         student: The first.
         other: The second. A student whose checkpoint cannot be read has no record.
     """
+    return relations(workspace, student, [other])[other]
+
+
+def relations(workspace: Workspace, student: str, others: Iterable[str]) -> dict[str, Relation]:
+    """What a student is to each of several others; the workspace is read once.
+
+    Args:
+        workspace: Has the hashes of the weights that were embedded.
+        student: The first of each pair.
+        others: The second.
+    """
     known = workspace.encoders()
     weights = dict(zip(known.encoder, known.weights_sha256, strict=True))
+    return {other: _relation(weights, student, other) for other in others}
+
+
+def _relation(weights: Mapping[str, str], student: str, other: str) -> Relation:
     if weights[student] == weights[other]:
         return "same weights"
     (stage, starts), (other_stage, other_starts) = _record(student), _record(other)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import streamlit as st
 
-from usad_workbench.core.diagnosis.lineage import relation
+from usad_workbench.core.diagnosis.lineage import relations
 from usad_workbench.core.diagnosis.verdicts import Verdict
 from usad_workbench.workbench import state
 from usad_workbench.workbench.presenters import gains
@@ -65,7 +65,8 @@ def show_steps(steps: Collection[str], diagnosis: StoredDiagnosis, key: str) -> 
 def _compare(diagnosis: StoredDiagnosis, key: str) -> None:
     """A choice of those students of the workspace that are another stage of this one."""
     others = [one for one in gains.students(state.sql) if one not in diagnosis.students]
-    stages = [one for one in others if _is_stage(diagnosis.student, one)]
+    related = relations(state.workspace(), diagnosis.student, others)
+    stages = [one for one in others if related[one] in ("first stage", "second stage")]
     if not stages:
         st.caption("No student here is recorded as another stage of this one.")
         return
@@ -76,7 +77,3 @@ def _compare(diagnosis: StoredDiagnosis, key: str) -> None:
         )
         if st.button("Compare with it", key=f"{key}.compare"):
             ask(once_more(diagnosis).beside(other))
-
-
-def _is_stage(student: str, other: str) -> bool:
-    return relation(state.workspace(), student, other) in ("first stage", "second stage")
