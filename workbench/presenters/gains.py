@@ -166,12 +166,15 @@ def _title(domain: str, axis: str) -> dict[str, object]:
 
 
 def gain_hover(row: dict[str, object], names: dict[str, str]) -> str:
-    """What the pointer shows over a cell: the difference with its interval, both values, n."""
+    """What the pointer shows over a cell: which it is, and its numbers."""
     teacher = escape_plotly(short_name(row["teacher"], names), 40)
-    words = [
-        f"<b>{teacher}, layer {row['student_layer']} of the student</b>",
-        f"{signed(float(str(row['value'])), 2)} {interval(row['ci_low'], row['ci_high'])}",
-    ]
+    title = f"<b>{teacher}, layer {row['student_layer']} of the student</b>"
+    return "<br>".join([title, *gain_numbers(row)])
+
+
+def gain_numbers(row: dict[str, object]) -> list[str]:
+    """The numbers of a cell, a line each: the difference with its interval, both values, n."""
+    words = [f"{signed(float(str(row['value'])), 2)} {interval(row['ci_low'], row['ci_high'])}"]
     if is_number(row["baseline_value"]):
         words.append(
             f"student {number(row['student_value'])}, untrained {number(row['baseline_value'])}"
@@ -180,7 +183,7 @@ def gain_hover(row: dict[str, object], names: dict[str, str]) -> str:
         f"n = {count(float(str(row['n_clips'])), 'clip')}, "
         f"{count(float(str(row['n_clusters'])), 'cluster')}"
     )
-    return "<br>".join(words)
+    return words
 
 
 def describe_gains(table: pd.DataFrame, names: dict[str, str]) -> str:

@@ -15,11 +15,10 @@ from usad_workbench.workbench.presenters.diagnosis.findings import (
 )
 from usad_workbench.workbench.presenters.diagnosis.placebo_strip import OF_REPORT, reach_of, strip
 from usad_workbench.workbench.presenters.diagnosis.verdicts import (
+    describe_number,
     describe_question,
     is_open,
     meaning,
-    number_of,
-    seen_from,
 )
 from usad_workbench.workbench.report.tables import Matrix, matrix
 
@@ -69,14 +68,13 @@ def verdict_card(verdict: Verdict, rows: Sequence[InheritanceRow] = ()) -> Verdi
         rows: Of the panel ``inheritance``, where the verdict is the one on it.
     """
     found = findings(pd.DataFrame([asdict(row) for row in rows])) if rows else []
-    estimates = " ".join(filter(None, (number_of(verdict), seen_from(verdict))))
     return VerdictCard(
         name=verdict.question,
         question=describe_question(verdict.question),
         answer=verdict.verdict[:1].upper() + verdict.verdict[1:],
         meaning=meaning(verdict.verdict),
         is_open=is_open(verdict.verdict),
-        number=describe_headline(found) if found else estimates,
+        number=describe_number(verdict, describe_headline(found)),
         answers=_answers(found),
         evidence=evidence(verdict.evidence),
         rule=verdict.rule,

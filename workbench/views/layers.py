@@ -10,7 +10,7 @@ from usad_workbench.workbench.presenters import gains, layers
 from usad_workbench.workbench.presenters.colours import domain_order
 from usad_workbench.workbench.presenters.diagnosis import stored
 from usad_workbench.workbench.presenters.diagnosis.views import VIEWS
-from usad_workbench.workbench.presenters.encoders import embedded, missing_for_comparison, roles_for
+from usad_workbench.workbench.presenters.encoders import embedded, roles_for
 from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import MEASURE_HELP, measure_name
@@ -32,9 +32,9 @@ def view() -> None:
     )
     compared = layers.compared(state.sql)
     if compared.empty:
-        page.not_compared()
-        if not embedded(state.sql) or missing_for_comparison(state.sql):
+        if not page.is_comparable():
             return
+        page.not_compared()
     take_over(state.asked_cell())
     student, teacher, measure = choose(compared)
     rows = layers.similarity(state.sql, student, teacher, measure)

@@ -14,7 +14,7 @@ from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
-from usad_workbench.workbench.widgets.clicks import custom_data
+from usad_workbench.workbench.widgets.clicks import kept
 from usad_workbench.workbench.widgets.player import segment_card
 
 OPEN = "between.place"
@@ -88,15 +88,10 @@ def _draw(found: pd.DataFrame, corners: Sequence[str], key: str) -> None:
     if st.session_state.get(place) not in found.index:
         st.session_state[place] = None
 
-    def clicked() -> None:
-        picked = custom_data(st.session_state[chart])
-        if picked:
-            st.session_state[place] = int(picked[-1][0])
-
     st.plotly_chart(
         ternary.between_figure(found, corners, encoder_names(state.sql)),
         key=chart,
-        on_select=clicked,
+        on_select=kept(chart, place, lambda row: int(row[0])),
         selection_mode="points",
         config=QUIET,
         alt="Clips between the encoders, nearer to whose neighbours they have: a line, or a triangle.",

@@ -11,7 +11,7 @@ from usad_workbench.workbench.presenters.figures import QUIET
 from usad_workbench.workbench.presenters.numbers import count
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
-from usad_workbench.workbench.widgets.clicks import custom_data
+from usad_workbench.workbench.widgets.clicks import kept
 from usad_workbench.workbench.widgets.player import segment_card
 
 OPEN = "probes.confused"
@@ -52,15 +52,10 @@ def _matrix(rows: pd.DataFrame, key: str) -> None:
         st.session_state[OPEN] = None
     cell: tuple[str, str] | None = st.session_state[OPEN]
 
-    def clicked() -> None:
-        picked = custom_data(st.session_state[chart])
-        if picked:
-            st.session_state[OPEN] = (str(picked[-1][0]), str(picked[-1][1]))
-
     st.plotly_chart(
         confusion.confusion_figure(table, cell, is_dark=page.is_dark()),
         key=chart,
-        on_select=clicked,
+        on_select=kept(chart, OPEN, lambda cell: (str(cell[0]), str(cell[1]))),
         selection_mode="points",
         config=QUIET,
         alt="Confusion matrix: actual labels downwards, predicted labels across.",

@@ -18,11 +18,10 @@ from usad_workbench.workbench.presenters.diagnosis.findings import (
 )
 from usad_workbench.workbench.presenters.diagnosis.plan import describe_marks, plan_figure
 from usad_workbench.workbench.presenters.diagnosis.verdicts import (
+    describe_number,
     describe_question,
     is_open,
     meaning,
-    number_of,
-    seen_from,
 )
 from usad_workbench.workbench.presenters.diagnosis.views import PanelView, views_of
 from usad_workbench.workbench.presenters.encoders import student_of
@@ -113,14 +112,12 @@ def show_verdicts(diagnosis: stored.StoredDiagnosis) -> None:
             page.command("diagnose", "--student", diagnosis.student),
         )
     rows = stored.panel(state.sql, "inheritance", diagnosis)
-    inherited = describe_headline(findings(rows)) if len(rows) else ""
+    headline = describe_headline(findings(rows)) if len(rows) else ""
     for i, verdict in enumerate(verdicts):
         if i % 2 == 0:
             columns = st.columns(2)
         with columns[i % 2], st.container(border=True, height="stretch"):
-            told = (number_of(verdict), seen_from(verdict))
-            number = inherited if verdict.question == "inherited" else " ".join(told).strip()
-            _verdict(verdict, diagnosis, number)
+            _verdict(verdict, diagnosis, describe_number(verdict, headline))
 
 
 def _verdict(verdict: Verdict, diagnosis: stored.StoredDiagnosis, number: str) -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,9 +55,9 @@ def charts(figure: go.Figure, *, key: str, **how: Any) -> Any:
         **how: What ``st.plotly_chart`` takes.
     """
     how = {"config": QUIET, "key": key, **how}
-    if is_phone() or not are_beside(figure):
+    if is_phone():
         return st.plotly_chart(stacked(figure), **how)
-    with st.container(key=f"usad_wide.{key}"):
+    with st.container(key=f"usad_wide.{key}") if are_beside(figure) else nullcontext():
         return st.plotly_chart(figure, **how)
 
 

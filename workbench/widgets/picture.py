@@ -1,5 +1,6 @@
 """The picture of what training changed, and the clips behind a cell of it."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from usad_workbench.workbench.presenters.names import encoder_names, short_name
 from usad_workbench.workbench.presenters.text import escape_markdown
 from usad_workbench.workbench.widgets import page
 from usad_workbench.workbench.widgets.cell import show_cell
-from usad_workbench.workbench.widgets.clicks import custom_data
+from usad_workbench.workbench.widgets.clicks import kept
 from usad_workbench.workbench.widgets.job import await_result
 
 MEASURE = "debiased_linear_cka"
@@ -75,7 +76,6 @@ def show_picture() -> None:
 
 def _choose_cell(table: pd.DataFrame, student: str) -> None:
     """What a click on the picture does, for those who have no pointer."""
-    names = encoder_names(state.sql)
     with st.popover("Cell"):
         domain = page.choose("Domain", domain_order(table["domain"]), key="picture.domain")
         teachers = sorted(table["teacher"].unique())
@@ -88,8 +88,7 @@ def _choose_cell(table: pd.DataFrame, student: str) -> None:
             st.caption("There is no number for this cell.")
             return
         row = rows.iloc[0].to_dict()
-        _, *numbers = presenter.gain_hover(row, names).split("<br>")  # the cell's name is chosen
-        st.markdown("  \n".join(numbers))
+        st.markdown("  \n".join(presenter.gain_numbers(row)))
         cell = state.Cell(student, layer, teacher, int(row["teacher_layer"]), domain, MEASURE)
         st.button("Open its clips", on_click=st.session_state.update, args=({OPEN: cell},))
 
@@ -112,20 +111,17 @@ def _charts(table: pd.DataFrame, student: str, *, is_less: bool) -> None:
         page.charts(
             figure,
             key=key,
-            on_select=lambda key=key: _open(key, student),
+            on_select=kept(key, OPEN, partial(_cell, student)),
             selection_mode="points",
             alt=f"{', '.join(in_row)}: likeness of each layer of {student} to each teacher"
             + (", less that of an untrained student." if is_less else "."),
         )
 
 
-def _open(key: str, student: str) -> None:
-    picked: list[list[Any]] = custom_data(st.session_state[key])
-    if picked:
-        domain, layer, teacher, teacher_layer = picked[-1]
-        st.session_state[OPEN] = state.Cell(
-            student, int(layer), teacher, int(teacher_layer), domain, MEASURE
-        )
+def _cell(student: str, carried: list[Any]) -> state.Cell:
+    """The cell that was clicked."""
+    domain, layer, teacher, teacher_layer = carried
+    return state.Cell(student, int(layer), teacher, int(teacher_layer), domain, MEASURE)
 
 
 def _legend(table: pd.DataFrame, student: str, baseline: str) -> str:

@@ -299,7 +299,7 @@ export class Instrument {
       t: () => this.bar.askTag(this.bar.host.querySelector(".tag")),
       s: () => this.search.fromHeard(), l: () => this.panes.tool("lasso"),
       z: () => this.bar.undo(), "/": () => this.search.words.focus(),
-      Escape: () => this.escape(), r: () => event.repeat || this.search.isAsked || this.search.record(),
+      Escape: () => this.escape(), r: () => event.repeat || this.search.listening || this.search.record(),
     };
     if (!isButton) acts[" "] = () => this.player.playOrPause();
     // Of a map and of a slider they are its own.

@@ -167,13 +167,13 @@ export class Search {
   }
 
   async record() {
-    if (this.isAsked) return this.stopRecording();
-    this.isAsked = true;
+    if (this.listening) return this.stopRecording();
+    const mine = this.listening = {};
     this.prepare();
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
       const free = () => stream.getTracks().forEach((track) => track.stop());
-      if (!this.isAsked) return free();  // the key was let go while the browser asked for leave
+      if (this.listening !== mine) return free();  // let go while the browser asked for leave
       const parts = [];
       this.recorder = new MediaRecorder(stream);
       this.recorder.ondataavailable = (event) => parts.push(event.data);
@@ -187,19 +187,19 @@ export class Search {
       this.recorder.start();
       this.top.classList.add("recording");
     } catch (error) {
-      this.isAsked = false;
+      if (this.listening === mine) this.listening = null;
       this.tell(`Nothing can be recorded: ${error.message}`);
     }
   }
 
   stopRecording() {
-    this.isAsked = false;
+    this.listening = null;
     if (this.recorder?.state === "recording") this.recorder.stop();
   }
 
   // The page is left: what was recorded is asked nowhere any more.
   end() {
-    this.isAsked = false;
+    this.listening = null;
     if (!this.recorder) return;
     this.recorder.onstop = () => {};
     for (const track of this.recorder.stream.getTracks()) track.stop();

@@ -23,7 +23,7 @@ from usad_workbench.workbench.presenters.numbers import (
     is_number,
     signed,
 )
-from usad_workbench.workbench.presenters.text import measure_name
+from usad_workbench.workbench.presenters.text import measure_name, sentence
 
 ANSWERS = {
     "yes": "inherited",
@@ -112,7 +112,7 @@ class Finding:
         if self.kind == "not testable":
             reason = "" if is_missing(row.get("reason")) else str(row["reason"])
             _, *rest = reason.split(NO_PEERS)[0].split("; ")  # who is no peer is a warning
-            return _sentence("; ".join(rest))
+            return sentence("; ".join(rest))
         if self.kind != "undecided" or not is_number(row.get("n_families")):
             return ""
         narrowing = what_would_narrow(
@@ -122,11 +122,7 @@ class Finding:
             n_families=int(row["n_families"]),
             n_students=_length(row.get("students")),
         )
-        return _sentence(narrowing)
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}." if words else ""
+        return sentence(narrowing)
 
 
 def _length(names: Any) -> int:

@@ -113,6 +113,18 @@ def steps_of(hows: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(steps))
 
 
+def describe_number(verdict: Verdict, headline: str) -> str:
+    """The number that an answer rests on, and from which size on an open one would have been seen.
+
+    Args:
+        verdict: Of any question.
+        headline: The number of the one on inheritance, which its panel has.
+    """
+    if verdict.question == "inherited":
+        return headline
+    return " ".join(filter(None, (number_of(verdict), seen_from(verdict))))
+
+
 def number_of(verdict: Verdict) -> str:
     """The estimates that a verdict rests on first, by domain, in a line; empty where none is.
 
