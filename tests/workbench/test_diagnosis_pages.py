@@ -28,6 +28,7 @@ from tests.workbench.screenshots import (
 )
 from usad_workbench.core.diagnosis.panel import cell_name
 from usad_workbench.core.diagnosis.record import store_diagnosis
+from usad_workbench.core.diagnosis.suite import Diagnosis
 from usad_workbench.core.errors import StoreError
 from usad_workbench.core.storage.annotations import tag_segments
 from usad_workbench.core.storage.workspace import Workspace
@@ -74,14 +75,22 @@ def test_warnings_are_folded(opened: Any, name: str) -> None:
     assert "domain effects has 27 clips" in folded.markdown[0].value.replace("\\", "")
 
 
+@pytest.fixture
+def copy(diagnosed: Workspace, tmp_path: Path) -> Workspace:
+    """A copy that may be written to."""
+    return copy_into(tmp_path, diagnosed)
+
+
+@pytest.fixture
+def found(copy: Workspace, synthetic_diagnosis: ModuleType) -> Diagnosis:
+    """The diagnosis of all clips, to be changed and stored again."""
+    made: Diagnosis = synthetic_diagnosis.diagnosis(copy, "")
+    return made
+
+
 def test_a_panel_of_an_earlier_diagnosis_says_so(
-    diagnosed: Workspace,
-    synthetic_diagnosis: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    copy: Workspace, found: Diagnosis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = copy_into(tmp_path, diagnosed)
-    found = synthetic_diagnosis.diagnosis(copy, "")
     only = replace(found, panels={"routing": found.panels["routing"]}, are_teachers_known=False)
     store_diagnosis(copy, only)
     said = plain_texts(page_opener(monkeypatch, copy.folder)("Bias"))
@@ -166,15 +175,11 @@ def test_a_diagnosis_is_computed_from_the_page_and_decides(
 
 
 def test_a_diagnosis_computed_again_takes_the_seeds_of_the_one_before(
-    diagnosed: Workspace,
-    synthetic_diagnosis: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    copy: Workspace, found: Diagnosis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of a single seed would take its place, and what was found of the recipe be gone."""
-    copy = copy_into(tmp_path, diagnosed)
     seeds = ("tiny-student", "second-seed")
-    store_diagnosis(copy, replace(synthetic_diagnosis.diagnosis(copy, ""), students=seeds))
+    store_diagnosis(copy, replace(found, students=seeds))
     asked: list[tuple[str, ...]] = []
 
     def ask(workspace: Workspace, students: tuple[str, ...], **how: object) -> None:
